@@ -1,0 +1,92 @@
+package v1alpha1
+
+// Condition types of a credential: one per step of the way from the spec to a usable Secret.
+const (
+	// ConditionAuthorized is True when the identity exists, its configuration can work, and one of its rules allows this
+	// namespace this request.
+	ConditionAuthorized = "Authorized"
+	// ConditionIssued is True when STS answered the last call for this spec with a credential.
+	ConditionIssued = "Issued"
+	// ConditionReady is True when the Secret holds unexpired credentials of this spec: usable now. It speaks of the Secret,
+	// not of the last attempt: a refresh that fails while the old credential lives leaves it True. An identity is Ready when
+	// its configuration can work and STS knows its caller.
+	ConditionReady = "Ready"
+)
+
+// Reasons of ConditionAuthorized.
+const (
+	// ReasonAllowed: a rule of the identity allows the request.
+	ReasonAllowed = "Allowed"
+	// ReasonIdentityNotFound: identityRef names an identity that does not exist.
+	ReasonIdentityNotFound = "IdentityNotFound"
+	// ReasonIdentityNotReady: the identity's configuration cannot work: a Secret or a key of it is missing, or its endpoint
+	// or CA bundle is invalid. A failed GetCallerIdentity is not such a case.
+	ReasonIdentityNotReady = "IdentityNotReady"
+	// ReasonNotAllowed: no rule of the identity allows this namespace this role, call or session name.
+	ReasonNotAllowed = "NotAllowed"
+	// ReasonDurationNotAllowed: a rule allows the request, but not for that long.
+	ReasonDurationNotAllowed = "DurationNotAllowed"
+)
+
+// Reasons of ConditionIssued. [ReasonIssued] is also the reason of a Ready credential.
+const (
+	// ReasonIssued: STS issued the credential.
+	ReasonIssued = "Issued"
+	// ReasonNotAttempted: STS was not asked for this spec; another condition says why.
+	ReasonNotAttempted = "NotAttempted"
+	// ReasonAccessDenied: STS knows the caller and refuses it the role.
+	ReasonAccessDenied = "AccessDenied"
+	// ReasonInvalidSourceCredentials: STS does not accept the identity's own credentials, or they cannot be had.
+	ReasonInvalidSourceCredentials = "InvalidSourceCredentials"
+	// ReasonInvalidRequest: STS refuses a value of the request.
+	ReasonInvalidRequest = "InvalidRequest"
+	// ReasonPolicyTooLarge: session policies and tags together exceed the packed size that STS allows.
+	ReasonPolicyTooLarge = "PolicyTooLarge"
+	// ReasonMalformedPolicy: the session policy is not JSON, or not an IAM policy.
+	ReasonMalformedPolicy = "MalformedPolicy"
+	// ReasonRegionDisabled: STS is not activated for the caller's account in the identity's region.
+	ReasonRegionDisabled = "RegionDisabled"
+	// ReasonClockSkew: the operator's clock and that of STS differ by more than STS bears.
+	ReasonClockSkew = "ClockSkew"
+	// ReasonThrottled: STS answers that it is asked too often.
+	ReasonThrottled = "Throttled"
+	// ReasonSTSUnreachable: STS could not be reached, or did not answer in time.
+	ReasonSTSUnreachable = "STSUnreachable"
+	// ReasonSTSError: STS answered with an error of its own, or with one that has no reason of its own here.
+	ReasonSTSError = "STSError"
+	// ReasonSecretNotWritten: STS issued a credential, which was dropped because the API server refused the Secret.
+	ReasonSecretNotWritten = "SecretNotWritten"
+)
+
+// Reasons of a credential's ConditionReady.
+const (
+	// ReasonSecretConflict: a Secret of that name exists and is not this credential's; it is left alone.
+	ReasonSecretConflict = "SecretConflict"
+	// ReasonNotIssued: there is no Secret yet; Authorized and Issued say why.
+	ReasonNotIssued = "NotIssued"
+	// ReasonExpired: the Secret's credential has expired.
+	ReasonExpired = "Expired"
+	// ReasonOutdated: the Secret holds a valid credential, but of an earlier spec.
+	ReasonOutdated = "Outdated"
+	// ReasonInvalidTemplate: the Secret cannot be written as the spec describes it.
+	ReasonInvalidTemplate = "InvalidTemplate"
+	// ReasonSuspended: spec.suspend is set. The status tells whether the Secret is still usable.
+	ReasonSuspended = "Suspended"
+)
+
+// Reasons of an identity's ConditionReady, beside [ReasonInvalidSourceCredentials], [ReasonAccessDenied],
+// [ReasonRegionDisabled], [ReasonClockSkew], [ReasonThrottled], [ReasonSTSUnreachable] and [ReasonSTSError].
+const (
+	// ReasonVerified: GetCallerIdentity answered; the status says who the caller is.
+	ReasonVerified = "Verified"
+	// ReasonNotVerifiable: the configuration can work, and this STS-compatible server has no GetCallerIdentity to tell more.
+	ReasonNotVerifiable = "NotVerifiable"
+	// ReasonSecretNotFound: the source's Secret does not exist.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonInvalidSecret: the source's Secret lacks a key, or a key of it is empty.
+	ReasonInvalidSecret = "InvalidSecret"
+	// ReasonInvalidCABundle: caBundle holds no certificate that can be read.
+	ReasonInvalidCABundle = "InvalidCABundle"
+	// ReasonInvalidEndpoint: the endpoint is not the URL of a server.
+	ReasonInvalidEndpoint = "InvalidEndpoint"
+)

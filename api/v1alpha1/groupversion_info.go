@@ -1,0 +1,27 @@
+// Package v1alpha1 is the API of the RoleCredential operator, group sts.rolecredential.dev: what a user writes, and the
+// conditions and reasons that a user reads.
+//
+// +kubebuilder:object:generate=true
+// +groupName=sts.rolecredential.dev
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// GroupVersion is the group and version of every kind in this package.
+var GroupVersion = schema.GroupVersion{Group: "sts.rolecredential.dev", Version: "v1alpha1"}
+
+var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
+	s.AddKnownTypes(GroupVersion,
+		&RoleCredential{}, &RoleCredentialList{},
+		&ClusterIdentity{}, &ClusterIdentityList{},
+	)
+	metav1.AddToGroupVersion(s, GroupVersion)
+	return nil
+})
+
+// AddToScheme adds this package's kinds to a scheme.
+var AddToScheme = schemeBuilder.AddToScheme

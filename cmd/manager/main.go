@@ -1,0 +1,106 @@
+// Command manager runs the RoleCredential operator.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"os"
+
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"rolecredential.dev/operator/controllers"
+)
+
+// version is set when a release is built.
+var version = "dev"
+
+type flags struct {
+	metricsAddress string
+	metricsSecure  bool
+	probeAddress   string
+	leaderElect    bool
+	leaderElectNS  string
+	concurrency    int
+	qps            float64
+	burst          int
+	version        bool
+}
+
+func main() {
+	var f flags
+	flag.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "`address` that metrics are served on, such as :8443; 0 serves none")
+	flag.BoolVar(&f.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to those who may get /metrics by RBAC")
+	flag.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "`address` that /healthz and /readyz are served on; 0 serves none")
+	flag.BoolVar(&f.leaderElect, "leader-elect", false, "let only one of several managers work at a time")
+	flag.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own if empty")
+	flag.IntVar(&f.concurrency, "concurrency", 10, "how many credentials are dealt with at a time")
+	flag.Float64Var(&f.qps, "kube-api-qps", 100, "requests per second to the API server, on average")
+	flag.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once")
+	flag.BoolVar(&f.version, "version", false, "print the version and exit")
+	logging := zap.Options{}
+	logging.BindFlags(flag.CommandLine)
+	flag.Parse()
+	if f.version {
+		fmt.Println(version)
+		return
+	}
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
+	if err := run(ctrl.SetupSignalHandler(), f); err != nil {
+		ctrl.Log.Error(err, "the manager cannot go on")
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, f flags) error {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("finding the cluster (give --kubeconfig, or run in one): %w", err)
+	}
+	config.QPS, config.Burst = float32(f.qps), f.burst
+	mgr, err := manager(config, f)
+	if err != nil {
+		return err
+	}
+	if err := controllers.Setup(ctx, mgr, controllers.Options{Concurrency: f.concurrency}); err != nil {
+		return err
+	}
+	ctrl.Log.Info("starting", "version", version)
+	return mgr.Start(ctx)
+}
+
+func manager(config *rest.Config, f flags) (ctrl.Manager, error) {
+	scheme, err := controllers.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	metrics := metricsserver.Options{BindAddress: f.metricsAddress, SecureServing: f.metricsSecure}
+	if f.metricsSecure {
+		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+		// HTTP/2 stays off: a request to reset costs its server more than its client (CVE-2023-44487).
+		metrics.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         controllers.Cache(),
+		Metrics:                       metrics,
+		HealthProbeBindAddress:        f.probeAddress,
+		LeaderElection:                f.leaderElect,
+		LeaderElectionID:              "rolecredential.dev",
+		LeaderElectionNamespace:       f.leaderElectNS,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, err
+	}
+	return mgr, mgr.AddReadyzCheck("ping", healthz.Ping)
+}

@@ -1,0 +1,131 @@
+// Package access decides whether a namespace may use an identity for a request. It is pure.
+package access
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/failure"
+)
+
+// Request is what a rule must allow.
+type Request struct {
+	// Identity is the identity's kind and name, for messages.
+	Identity string
+	// Namespace and NamespaceLabels are those of the credential.
+	Namespace       string
+	NamespaceLabels map[string]string
+	Call            v1alpha1.Call
+	RoleARN         string
+	SessionName     string
+	// DefaultSessionName is allowed by every rule.
+	DefaultSessionName string
+	Duration           time.Duration
+}
+
+// Decide returns nil when one rule allows all of the request, and otherwise a failure of ConditionAuthorized that says how
+// near the request came, but nothing of what the rules allow others.
+func Decide(rules []v1alpha1.AllowRule, r Request) *failure.Failure {
+	var roleAllowed, sessionAllowed bool
+	var longest time.Duration
+	for _, rule := range rules {
+		if !allowsNamespace(rule, r) || !slices.Contains(calls(rule), r.Call) || !slices.ContainsFunc(rule.RoleARNs, matchesARN(r.RoleARN)) {
+			continue
+		}
+		roleAllowed = true
+		if r.SessionName != r.DefaultSessionName && !slices.ContainsFunc(rule.SessionNames, matches(r.SessionName)) {
+			continue
+		}
+		sessionAllowed = true
+		if rule.MaxDuration == nil || r.Duration <= rule.MaxDuration.Duration {
+			return nil
+		}
+		longest = max(longest, rule.MaxDuration.Duration)
+	}
+	switch {
+	case sessionAllowed:
+		return denied(v1alpha1.ReasonDurationNotAllowed, "%s allows namespace %q the role %s for at most %s. Set spec.duration to no more than that, or have a rule's maxDuration raised.",
+			r.Identity, r.Namespace, r.RoleARN, metav1.Duration{Duration: longest}.Duration)
+	case roleAllowed:
+		return denied(v1alpha1.ReasonNotAllowed, "%s allows namespace %q the role %s, but not the session name %q. Leave spec.sessionName out for the default %q, or have the name added to a rule's sessionNames.",
+			r.Identity, r.Namespace, r.RoleARN, r.SessionName, r.DefaultSessionName)
+	default:
+		return denied(v1alpha1.ReasonNotAllowed, "No rule of %s allows namespace %q the call %s for the role %s. Have a rule added to its spec.allow that names both, or use another identity.",
+			r.Identity, r.Namespace, r.Call, r.RoleARN)
+	}
+}
+
+// denied waits for a change of the rules, the namespace or the spec, all of which are watched.
+func denied(reason, format string, args ...any) *failure.Failure {
+	return &failure.Failure{Condition: v1alpha1.ConditionAuthorized, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: failure.Never}
+}
+
+func allowsNamespace(rule v1alpha1.AllowRule, r Request) bool {
+	if slices.ContainsFunc(rule.Namespaces, matches(r.Namespace)) {
+		return true
+	}
+	if rule.NamespaceSelector == nil {
+		return false
+	}
+	selector, err := metav1.LabelSelectorAsSelector(rule.NamespaceSelector)
+	// An empty selector selects nothing here: a rule says all by '*' only. One that cannot be read selects nothing either.
+	return err == nil && !selector.Empty() && selector.Matches(labels.Set(r.NamespaceLabels))
+}
+
+// calls returns the calls that a rule allows, with the API's default for an object that the API server did not see.
+func calls(rule v1alpha1.AllowRule) []v1alpha1.Call {
+	if rule.Calls == nil {
+		return []v1alpha1.Call{v1alpha1.CallAssumeRole}
+	}
+	return rule.Calls
+}
+
+// arnFields is how many fields an ARN has: arn, partition, service, region, account, resource. The last may hold colons.
+const arnFields = 6
+
+// matchesARN matches field by field, so that no '*' reaches over into another account or service. The pattern '*' alone
+// matches every ARN.
+func matchesARN(arn string) func(pattern string) bool {
+	fields := strings.SplitN(arn, ":", arnFields)
+	return func(pattern string) bool {
+		if pattern == "*" {
+			return true
+		}
+		return slices.EqualFunc(strings.SplitN(pattern, ":", arnFields), fields, Match)
+	}
+}
+
+func matches(name string) func(pattern string) bool {
+	return func(pattern string) bool { return Match(pattern, name) }
+}
+
+// Match tells whether all of s matches the pattern, in which '*' stands for any run of characters, also none, and nothing
+// else is special.
+func Match(pattern, s string) bool {
+	first, rest, glob := strings.Cut(pattern, "*")
+	if !glob {
+		return pattern == s
+	}
+	if !strings.HasPrefix(s, first) {
+		return false
+	}
+	s = s[len(first):]
+	for {
+		piece, after, more := strings.Cut(rest, "*")
+		if !more {
+			return strings.HasSuffix(s, piece)
+		}
+		// The leftmost place is as good as any for a piece between two stars.
+		at := strings.Index(s, piece)
+		if at < 0 {
+			return false
+		}
+		s, rest = s[at+len(piece):], after
+	}
+}

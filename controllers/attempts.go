@@ -1,0 +1,90 @@
+package controllers
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
+)
+
+// attempts remembers, for each object, the last call of STS and when the next may be made, so that nothing but time or a
+// change of what the call depends on leads to another. It is memory only: a restart tries at once.
+type attempts struct {
+	mu   sync.Mutex
+	last map[types.NamespacedName]attempt
+}
+
+type attempt struct {
+	// inputs is all that the call depended on.
+	inputs string
+	// failure is what came of it, nil for a success.
+	failure *failure.Failure
+	// failures counts how many calls in a row failed.
+	failures int
+	// mends counts how many calls in a row were needed because the Secret had been deleted or edited.
+	mends int
+	// at is when it was made, and next when another may be; zero for never, until the inputs change.
+	at, next time.Time
+}
+
+func (a *attempts) get(key types.NamespacedName) attempt {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last[key]
+}
+
+func (a *attempts) set(key types.NamespacedName, made attempt) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.last == nil {
+		a.last = map[types.NamespacedName]attempt{}
+	}
+	a.last[key] = made
+}
+
+func (a *attempts) forget(key types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.last, key)
+}
+
+// failed remembers a failure, and returns it with the time of the next attempt. Left is what the old credential has to live.
+func (a *attempts) failed(key types.NamespacedName, inputs string, f *failure.Failure, now time.Time, left time.Duration) attempt {
+	made := a.get(key)
+	made.failures++
+	made.inputs, made.failure, made.at, made.next = inputs, f, now, time.Time{}
+	if wait := f.Retry.In(made.failures, left, credential.Spread(key.String())); wait > 0 {
+		made.next = now.Add(wait)
+	}
+	a.set(key, made)
+	return made
+}
+
+// succeeded remembers a success.
+func (a *attempts) succeeded(key types.NamespacedName, inputs string, why credential.Why, now time.Time) {
+	made := a.get(key)
+	if !why.Mends() || now.Sub(made.at) > failure.MaxWait {
+		made.mends = 0
+	}
+	if why.Mends() {
+		made.mends++
+	}
+	a.set(key, attempt{inputs: inputs, mends: made.mends, at: now})
+}
+
+// waits tells whether a failure with the same inputs is still to be waited out.
+func (m attempt) waits(inputs string, now time.Time) bool {
+	return m.failure != nil && m.inputs == inputs && (m.next.IsZero() || now.Before(m.next))
+}
+
+// mayMend is when a Secret that was deleted or edited may be mended: at once the first time, and more and more slowly if
+// something keeps undoing it.
+func (m attempt) mayMend() time.Time {
+	if m.mends < 2 {
+		return time.Time{}
+	}
+	return m.at.Add(failure.Wait(m.mends-1, 0, 0))
+}

@@ -1,0 +1,136 @@
+// Package awssts asks STS, and tells its errors apart. No other package speaks to STS.
+package awssts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"k8s.io/utils/clock"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
+)
+
+// callTimeout bounds one call with the SDK's retries: a server that hangs must not hold a worker for long.
+const callTimeout = 30 * time.Second
+
+// Client asks one STS with one identity's credentials. It keeps connections and the measured clock skew, so that there is to
+// be one for an identity, not one for a call.
+type Client struct {
+	api   *sts.Client
+	clock clock.PassiveClock
+}
+
+// New returns a client for a region, endpoint and credentials.
+func New(config aws.Config, clock clock.PassiveClock) *Client {
+	return &Client{api: sts.NewFromConfig(config), clock: clock}
+}
+
+// Errors of an answer that the SDK takes for a good one.
+var (
+	errNoCredentials = errors.New("the answer holds no credentials")
+	errExpired       = errors.New("the credentials in the answer have expired already")
+)
+
+// issuers has a function for each call that issues a credential.
+var issuers = map[v1alpha1.Call]func(context.Context, *sts.Client, credential.Request) (credential.Credential, error){
+	v1alpha1.CallAssumeRole: assumeRole,
+}
+
+// Issue asks STS for a credential. See [Classify] for its errors.
+func (c *Client) Issue(ctx context.Context, r credential.Request) (credential.Credential, error) {
+	issue, ok := issuers[r.Call]
+	if !ok {
+		return credential.Credential{}, fmt.Errorf("no call of STS is named %q", r.Call)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	issuedAt := c.clock.Now().UTC().Truncate(time.Second)
+	issued, err := issue(ctx, c.api, r)
+	if err != nil {
+		return credential.Credential{}, err
+	}
+	issued.IssuedAt = issuedAt
+	if issued.AccessKeyID == "" || issued.SecretAccessKey == "" || issued.Expiration.IsZero() {
+		return credential.Credential{}, errNoCredentials
+	}
+	if !issued.Expiration.After(c.clock.Now()) {
+		return credential.Credential{}, errExpired
+	}
+	return issued, nil
+}
+
+// assumeRole is 'AssumeRole' of the AWS Security Token Service API Reference.
+func assumeRole(ctx context.Context, api *sts.Client, r credential.Request) (credential.Credential, error) {
+	input := &sts.AssumeRoleInput{
+		RoleArn:           &r.RoleARN,
+		RoleSessionName:   &r.SessionName,
+		DurationSeconds:   aws.Int32(int32(r.Duration / time.Second)), //nolint:gosec // the API's bound is 43200
+		ExternalId:        optional(r.ExternalID),
+		SourceIdentity:    optional(r.SourceIdentity),
+		Policy:            optional(r.Policy),
+		TransitiveTagKeys: r.TransitiveTagKeys,
+	}
+	for _, arn := range r.PolicyARNs {
+		input.PolicyArns = append(input.PolicyArns, types.PolicyDescriptorType{Arn: &arn})
+	}
+	for _, tag := range r.Tags {
+		input.Tags = append(input.Tags, types.Tag{Key: &tag.Key, Value: &tag.Value})
+	}
+	output, err := api.AssumeRole(ctx, input)
+	if err != nil {
+		return credential.Credential{}, err
+	}
+	issued := issuedCredential(output.Credentials)
+	issued.PackedPolicySize = output.PackedPolicySize
+	if output.AssumedRoleUser != nil { // servers that are not AWS may leave it out
+		issued.PrincipalARN = aws.ToString(output.AssumedRoleUser.Arn)
+	}
+	return issued, nil
+}
+
+func issuedCredential(c *types.Credentials) credential.Credential {
+	if c == nil {
+		return credential.Credential{}
+	}
+	return credential.Credential{
+		AccessKeyID:     aws.ToString(c.AccessKeyId),
+		SecretAccessKey: credential.Secret(aws.ToString(c.SecretAccessKey)),
+		SessionToken:    credential.Secret(aws.ToString(c.SessionToken)),
+		Expiration:      aws.ToTime(c.Expiration).UTC().Truncate(time.Second),
+	}
+}
+
+// optional leaves an empty parameter out of the request.
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// Caller is who STS takes a client for. The name of a role session is left out, since ambient sources choose another at
+// each start.
+type Caller struct{ AccountID, ARN, UserID string }
+
+// Caller asks STS who the caller is. The error is [ErrNoCallerIdentity] for a server that cannot tell.
+func (c *Client) Caller(ctx context.Context) (Caller, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	output, err := c.api.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return Caller{}, callerError(err)
+	}
+	caller := Caller{AccountID: aws.ToString(output.Account), ARN: aws.ToString(output.Arn), UserID: aws.ToString(output.UserId)}
+	if strings.Contains(caller.ARN, ":assumed-role/") {
+		caller.ARN = caller.ARN[:strings.LastIndex(caller.ARN, "/")]
+		caller.UserID, _, _ = strings.Cut(caller.UserID, ":")
+	}
+	return caller, nil
+}

@@ -1,0 +1,152 @@
+package awssts
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/failure"
+)
+
+// reasons maps the error codes of STS to reasons: those of the API reference's 'Common Errors' and of each call, and what
+// compatible servers answer in their place. Codes of throttling are the SDK's own list.
+var reasons = map[string]string{
+	"AccessDenied":                v1alpha1.ReasonAccessDenied,
+	"AccessDeniedException":       v1alpha1.ReasonAccessDenied,
+	"NotAuthorized":               v1alpha1.ReasonAccessDenied,
+	"OptInRequired":               v1alpha1.ReasonAccessDenied,
+	"NoSuchEntity":                v1alpha1.ReasonAccessDenied,
+	"AuthFailure":                 v1alpha1.ReasonInvalidSourceCredentials,
+	"ExpiredToken":                v1alpha1.ReasonInvalidSourceCredentials,
+	"ExpiredTokenException":       v1alpha1.ReasonInvalidSourceCredentials,
+	"IncompleteSignature":         v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidAccessKeyId":          v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidClientTokenId":        v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidSignatureException":   v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidToken":                v1alpha1.ReasonInvalidSourceCredentials,
+	"MissingAuthenticationToken":  v1alpha1.ReasonInvalidSourceCredentials,
+	"SignatureDoesNotMatch":       v1alpha1.ReasonInvalidSourceCredentials,
+	"UnrecognizedClientException": v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidParameter":            v1alpha1.ReasonInvalidRequest,
+	"InvalidParameterCombination": v1alpha1.ReasonInvalidRequest,
+	"InvalidParameterValue":       v1alpha1.ReasonInvalidRequest,
+	"MissingParameter":            v1alpha1.ReasonInvalidRequest,
+	"ValidationError":             v1alpha1.ReasonInvalidRequest,
+	"ValidationException":         v1alpha1.ReasonInvalidRequest,
+	"MalformedPolicyDocument":     v1alpha1.ReasonMalformedPolicy,
+	"PackedPolicyTooLarge":        v1alpha1.ReasonPolicyTooLarge,
+	"RegionDisabledException":     v1alpha1.ReasonRegionDisabled,
+	"RequestExpired":              v1alpha1.ReasonClockSkew,
+	"RequestTimeTooSkewed":        v1alpha1.ReasonClockSkew,
+	"TooManyRequests":             v1alpha1.ReasonThrottled,
+}
+
+// byStatus is for answers whose code says nothing, as those with a body in the style of S3.
+var byStatus = map[int]string{
+	http.StatusBadRequest:      v1alpha1.ReasonInvalidRequest,
+	http.StatusUnauthorized:    v1alpha1.ReasonInvalidSourceCredentials,
+	http.StatusForbidden:       v1alpha1.ReasonAccessDenied,
+	http.StatusTooManyRequests: v1alpha1.ReasonThrottled,
+}
+
+// Classify turns an error of [Client.Issue] or [Client.Caller] into a failure, by its code and never by its text.
+func Classify(err error, subject failure.Subject) *failure.Failure {
+	reason, code := classify(err)
+	return failure.STS(reason, code, subject, quoted{err})
+}
+
+func classify(err error) (reason, code string) {
+	var source *failure.SourceError
+	if errors.As(err, &source) {
+		return v1alpha1.ReasonInvalidSourceCredentials, ""
+	}
+	if errors.Is(err, errExpired) {
+		return v1alpha1.ReasonClockSkew, ""
+	}
+	if errors.Is(err, errNoCredentials) {
+		return v1alpha1.ReasonSTSError, ""
+	}
+	var answer smithy.APIError
+	if errors.As(err, &answer) {
+		return reasonOf(answer, status(err)), cleanCode(answer.ErrorCode())
+	}
+	var garbled *smithy.DeserializationError
+	if errors.As(err, &garbled) || status(err) != 0 {
+		return v1alpha1.ReasonSTSError, ""
+	}
+	return v1alpha1.ReasonSTSUnreachable, ""
+}
+
+func reasonOf(answer smithy.APIError, status int) string {
+	if reason, ok := reasons[answer.ErrorCode()]; ok {
+		return reason
+	}
+	if _, ok := retry.DefaultThrottleErrorCodes[answer.ErrorCode()]; ok {
+		return v1alpha1.ReasonThrottled
+	}
+	if reason, ok := byStatus[status]; ok {
+		return reason
+	}
+	return v1alpha1.ReasonSTSError
+}
+
+// status returns the HTTP status of the answer that an error is about, 0 if there was none.
+func status(err error) int {
+	var response *smithyhttp.ResponseError
+	if errors.As(err, &response) {
+		return response.HTTPStatusCode()
+	}
+	return 0
+}
+
+var plainCode = regexp.MustCompile(`^[A-Za-z0-9.:_-]{1,64}$`)
+
+// cleanCode keeps a strange server's text, and the SDK's word for a body that it could not read, out of a condition.
+func cleanCode(code string) string {
+	if code == "UnknownError" || !plainCode.MatchString(code) {
+		return ""
+	}
+	return code
+}
+
+// ErrNoCallerIdentity is the error of a server that has no GetCallerIdentity, as STS-compatible servers may not.
+var ErrNoCallerIdentity = errors.New("the server has no GetCallerIdentity")
+
+// callerError tells a server that does not know the call from one that knows it and refuses the caller. AWS refuses no
+// valid caller, and takes no parameter that could be invalid (API reference, 'GetCallerIdentity').
+func callerError(err error) error {
+	var answer smithy.APIError
+	if !errors.As(err, &answer) {
+		return err
+	}
+	switch code := status(err); {
+	case answer.ErrorCode() == "InvalidAction", answer.ErrorCode() == "NotImplemented", answer.ErrorCode() == "MethodNotAllowed",
+		code == http.StatusNotFound, code == http.StatusMethodNotAllowed, code == http.StatusNotImplemented,
+		reasonOf(answer, code) == v1alpha1.ReasonInvalidRequest:
+		return fmt.Errorf("%w: %w", ErrNoCallerIdentity, err)
+	}
+	return err
+}
+
+const quotedLength = 512
+
+// quoted is an error as it may be logged: its first line, cut. What follows in an answer to a wrong signature is the request
+// that was signed, with its session token.
+type quoted struct{ error }
+
+func (q quoted) Error() string {
+	line, _, _ := strings.Cut(q.error.Error(), "\n")
+	if len(line) > quotedLength {
+		line = line[:quotedLength] + "…"
+	}
+	return line
+}
+
+func (q quoted) Unwrap() error { return q.error }

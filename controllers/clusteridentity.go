@@ -1,0 +1,176 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/telemetry"
+)
+
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities/status,verbs=patch
+
+// verifyEvery is how often an identity that is well is asked who it is. Nothing hangs on it: each credential tries for itself.
+const verifyEvery = time.Hour
+
+const callGetCallerIdentity = "GetCallerIdentity"
+
+// IdentityReconciler tells on a ClusterIdentity whether its configuration can work, and who STS takes it for.
+type IdentityReconciler struct {
+	Client     client.Client
+	Identities *identity.Resolver[STS]
+	Events     telemetry.Events
+	Metrics    *telemetry.Metrics
+	Clock      clock.PassiveClock
+
+	attempts attempts
+}
+
+// verdict is what is known of an identity.
+type verdict struct {
+	ready metav1.Condition
+	// caller is nil when it is not known.
+	caller        *awssts.Caller
+	secretVersion string
+	failure       *failure.Failure
+	// next is when to ask again; zero for when something changes.
+	next time.Time
+}
+
+// Reconcile verifies one identity, then writes its status if that changed.
+func (r *IdentityReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	found := &v1alpha1.ClusterIdentity{}
+	if err := r.Client.Get(ctx, req.NamespacedName, found); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.attempts.forget(req.NamespacedName)
+			r.Identities.Forget(identity.Key{Kind: string(v1alpha1.IdentityKindClusterIdentity), NamespacedName: req.NamespacedName})
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	now := r.Clock.Now()
+	v, err := r.verify(ctx, found, now)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := r.report(ctx, found, v, now); err != nil {
+		return reconcile.Result{}, err
+	}
+	if v.next.IsZero() {
+		return reconcile.Result{}, nil
+	}
+	return reconcile.Result{RequeueAfter: credential.Requeue(r.Clock.Now(), v.next)}, nil
+}
+
+// verify asks STS who the identity is, unless that is known or it is too soon to ask again.
+func (r *IdentityReconciler) verify(ctx context.Context, found *v1alpha1.ClusterIdentity, now time.Time) (verdict, error) {
+	configured, problem, err := r.Identities.Configure(ctx, found)
+	if err != nil {
+		return verdict{}, err
+	}
+	if problem != nil {
+		return verdict{ready: isFalse(problem), failure: problem}, nil
+	}
+	key := client.ObjectKeyFromObject(found)
+	last := r.attempts.get(key)
+	if last.inputs != configured.Version && reportsOn(found, configured) {
+		// After a restart the status tells as much as STS would; it is asked again in its time.
+		last = attempt{inputs: configured.Version, next: now.Add(spreadVerify(found.Name))}
+		r.attempts.set(key, last)
+	}
+	switch {
+	case last.waits(configured.Version, now):
+		return verdict{ready: isFalse(last.failure), failure: last.failure, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.next}, nil
+	case last.inputs == configured.Version && now.Before(last.next) && reportsOn(found, configured):
+		ready := *meta.FindStatusCondition(found.Status.Conditions, v1alpha1.ConditionReady)
+		return verdict{ready: ready, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.next}, nil
+	}
+	return r.ask(ctx, found, configured, now)
+}
+
+func spreadVerify(name string) time.Duration {
+	return verifyEvery + time.Duration(credential.Spread(name)*float64(verifyEvery/10))
+}
+
+// reportsOn tells whether a good status speaks of the identity as it is now.
+func reportsOn(found *v1alpha1.ClusterIdentity, configured *identity.Identity[STS]) bool {
+	return meta.IsStatusConditionTrue(found.Status.Conditions, v1alpha1.ConditionReady) &&
+		found.Status.ObservedGeneration == found.Generation && found.Status.ObservedSecretVersion == configured.SecretVersion
+}
+
+// callerOf returns who the status says that the identity is.
+func callerOf(found *v1alpha1.ClusterIdentity) *awssts.Caller {
+	if found.Status.ARN == "" && found.Status.AccountID == "" {
+		return nil
+	}
+	return &awssts.Caller{AccountID: found.Status.AccountID, ARN: found.Status.ARN, UserID: found.Status.UserID}
+}
+
+func (r *IdentityReconciler) ask(ctx context.Context, found *v1alpha1.ClusterIdentity, configured *identity.Identity[STS], now time.Time) (verdict, error) {
+	key := client.ObjectKeyFromObject(found)
+	v := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion}
+	caller, err := configured.Client.Caller(ctx)
+	switch {
+	case err == nil:
+		v.caller = &caller
+		v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonVerified, "STS knows the caller as %s.", caller.ARN)
+	case errors.Is(err, awssts.ErrNoCallerIdentity):
+		v.caller = nil
+		v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
+			"This STS has no GetCallerIdentity, so that the caller is not known; credentials are asked for all the same.")
+	case ctx.Err() != nil:
+		return verdict{}, ctx.Err()
+	default:
+		v.failure = awssts.Classify(err, failure.Subject{Identity: configured.Name, Call: callGetCallerIdentity})
+		v.failure.Condition = v1alpha1.ConditionReady
+		v.ready = isFalse(v.failure)
+		if v.failure.Reason == v1alpha1.ReasonInvalidSourceCredentials {
+			r.Identities.Rebuild(configured.Key)
+		}
+		log.FromContext(ctx).Info("the caller is not known", "reason", v.failure.Reason, "cause", fmt.Sprint(v.failure.Cause))
+		v.next = r.attempts.failed(key, configured.Version, v.failure, now, 0).next
+	}
+	r.Metrics.Called(string(v1alpha1.IdentityKindClusterIdentity), callGetCallerIdentity, v.ready.Reason)
+	if v.failure == nil {
+		v.next = now.Add(spreadVerify(found.Name))
+		r.attempts.set(key, attempt{inputs: configured.Version, at: now, next: v.next})
+	}
+	return v, nil
+}
+
+func (r *IdentityReconciler) report(ctx context.Context, found *v1alpha1.ClusterIdentity, v verdict, now time.Time) error {
+	before := found.DeepCopy()
+	status := &found.Status
+	status.Conditions = withConditions(status.Conditions, []metav1.Condition{v.ready}, found.Generation, now)
+	status.ObservedGeneration, status.ObservedSecretVersion = found.Generation, v.secretVersion
+	status.AccountID, status.ARN, status.UserID = "", "", ""
+	if v.caller != nil {
+		status.AccountID, status.ARN, status.UserID = v.caller.AccountID, v.caller.ARN, v.caller.UserID
+	}
+	if apiequality.Semantic.DeepEqual(before.Status, found.Status) {
+		return nil
+	}
+	if err := r.Client.Status().Patch(ctx, found, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("writing the status: %w", err)
+	}
+	announce(r.Events, found, telemetry.ActionVerify, before.Status.Conditions, found.Status.Conditions, func(string) *failure.Failure { return v.failure })
+	return nil
+}

@@ -1,0 +1,53 @@
+package controllers
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/telemetry"
+)
+
+func condition(conditionType string, status metav1.ConditionStatus, reason, format string, args ...any) metav1.Condition {
+	return metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+func isFalse(f *failure.Failure) metav1.Condition {
+	return condition(f.Condition, metav1.ConditionFalse, f.Reason, "%s", f.Message)
+}
+
+// withConditions returns the old conditions brought up to date; a transition is dated only where the status changed.
+func withConditions(old, current []metav1.Condition, generation int64, now time.Time) []metav1.Condition {
+	updated := slices.Clone(old)
+	for _, c := range current {
+		c.ObservedGeneration, c.LastTransitionTime = generation, metav1.NewTime(now.Truncate(time.Second))
+		meta.SetStatusCondition(&updated, c)
+	}
+	return updated
+}
+
+// announce writes at most one event on what changed between two states of an object's conditions: the first step that went
+// wrong, or else that all is well again. A refresh that changes nothing but times is not announced.
+func announce(events telemetry.Events, object client.Object, action string, old, current []metav1.Condition, cause func(conditionType string) *failure.Failure) {
+	var well *metav1.Condition
+	for i, c := range current {
+		before := meta.FindStatusCondition(old, c.Type)
+		if before != nil && before.Status == c.Status && before.Reason == c.Reason {
+			continue
+		}
+		if c.Status == metav1.ConditionFalse {
+			events.Failed(object, action, c.Reason, c.Message, cause(c.Type))
+			return
+		}
+		well = &current[i]
+	}
+	// Of several steps that are well now, the last says most.
+	if well != nil && well.Status == metav1.ConditionTrue {
+		events.Changed(object, action, well.Reason, well.Message)
+	}
+}

@@ -1,0 +1,98 @@
+// Package credential says what a credential is, what was asked for it, and why and when it is due. It is pure: it takes the
+// time, and does nothing.
+package credential
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+)
+
+// Credential is what STS issued.
+type Credential struct {
+	AccessKeyID     string
+	SecretAccessKey Secret
+	SessionToken    Secret
+	// IssuedAt is when STS was asked, by the operator's clock.
+	IssuedAt time.Time
+	// Expiration is what STS said, which may be another than what it was asked for.
+	Expiration time.Time
+	// PrincipalARN of the session; empty from servers that give none.
+	PrincipalARN string
+	// PackedPolicySize is in percent of what STS allows; nil if STS did not say.
+	PackedPolicySize *int32
+}
+
+// Secret is a string that no log, event or error prints.
+type Secret string
+
+const redacted = "[redacted]"
+
+func (Secret) String() string { return redacted }
+
+// GoString keeps %#v from printing the secret.
+func (Secret) GoString() string { return redacted }
+
+// MarshalText keeps encoders from printing the secret.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Request is all that a spec asks of STS.
+type Request struct {
+	// Identity is the kind and name of the identity that the spec names.
+	Identity          string
+	Call              v1alpha1.Call
+	RoleARN           string
+	SessionName       string
+	Duration          time.Duration
+	ExternalID        string
+	SourceIdentity    string
+	Policy            string
+	PolicyARNs        []string
+	Tags              []Tag
+	TransitiveTagKeys []string
+}
+
+// Tag is a session tag.
+type Tag struct{ Key, Value string }
+
+// Hash tells requests apart: two that differ in any field have different hashes, and the order of what has none does not
+// count.
+func (r Request) Hash() string {
+	r.PolicyARNs = slices.Sorted(slices.Values(r.PolicyARNs))
+	r.TransitiveTagKeys = slices.Sorted(slices.Values(r.TransitiveTagKeys))
+	r.Tags = slices.SortedFunc(slices.Values(r.Tags), func(a, b Tag) int { return strings.Compare(a.Key, b.Key) })
+	return Hash(r)
+}
+
+// Hash is the SHA-256 of v as JSON, in which no two values are the same text, since strings are quoted and keys sorted. It
+// is for values made of strings, numbers, lists and maps, which always have such a text.
+func Hash(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+const (
+	maxSessionName  = 64
+	sessionNameHash = 16 // hex digits: as long as no tenant can search for a collision
+)
+
+// SessionName is the default name of an object's role sessions: <namespace>.<name>, which no object of another namespace can
+// have, since a namespace's name holds no dot. One longer than the 64 characters that STS allows is cut, and ends in '-' and
+// a hash of the whole.
+func SessionName(namespace, name string) string {
+	full := namespace + "." + name
+	if len(full) <= maxSessionName {
+		return full
+	}
+	sum := sha256.Sum256([]byte(full))
+	return full[:maxSessionName-1-sessionNameHash] + "-" + hex.EncodeToString(sum[:])[:sessionNameHash]
+}

@@ -1,0 +1,89 @@
+package credential
+
+import "time"
+
+// Ownership is whose the Secret of the wanted name is.
+type Ownership int
+
+// Whose a Secret is.
+const (
+	// Absent: there is no Secret of that name.
+	Absent Ownership = iota
+	// Foreign: it is not this credential's, and is left alone.
+	Foreign
+	// Ours: it is this credential's.
+	Ours
+	// Adopted: it was another's, who handed it over.
+	Adopted
+)
+
+// Observed is what was found where the Secret should be.
+type Observed struct {
+	Ownership Ownership
+	// Record is what the annotations say, nil if they cannot be trusted or the data is not what they say.
+	Record *Record
+}
+
+// Wanted is what the spec asks for.
+type Wanted struct {
+	// RequestHash and TemplateHash are compared with those of the [Record].
+	RequestHash, TemplateHash string
+	// IssuerHash is compared too, unless it is empty because the identity is not known.
+	IssuerHash string
+	// RefreshRequest is the refresh annotation's value, empty if there is none.
+	RefreshRequest string
+	// RefreshBefore is as in the spec, nil for the default.
+	RefreshBefore *time.Duration
+	// Key spreads the refreshes of credentials issued together.
+	Key string
+}
+
+// Why is why a credential is due.
+type Why string
+
+// Why a credential is due, in the order in which it is asked.
+const (
+	NotDue           Why = ""
+	Missing          Why = "Missing"
+	Tampered         Why = "Tampered"
+	OtherRequest     Why = "OtherRequest"
+	OtherIssuer      Why = "OtherIssuer"
+	OtherTemplate    Why = "OtherTemplate"
+	RefreshRequested Why = "RefreshRequested"
+	Due              Why = "Due"
+)
+
+// Mends tells whether the credential is issued because its Secret was deleted or edited, which something may do again and
+// again, rather than because the spec or the time says so.
+func (w Why) Mends() bool { return w == Missing || w == Tampered }
+
+// Current tells whether a credential that is due for this reason is nevertheless of the present spec.
+func (w Why) Current() bool { return w == NotDue || w == RefreshRequested || w == Due }
+
+var checks = []struct {
+	why   Why
+	holds func(now time.Time, w Wanted, o Observed) bool
+}{
+	{Missing, func(_ time.Time, _ Wanted, o Observed) bool { return o.Ownership == Absent || o.Ownership == Adopted }},
+	{Tampered, func(_ time.Time, _ Wanted, o Observed) bool { return o.Record == nil }},
+	{OtherRequest, func(_ time.Time, w Wanted, o Observed) bool { return o.Record.RequestHash != w.RequestHash }},
+	{OtherIssuer, func(_ time.Time, w Wanted, o Observed) bool {
+		return w.IssuerHash != "" && o.Record.IssuerHash != w.IssuerHash
+	}},
+	{OtherTemplate, func(_ time.Time, w Wanted, o Observed) bool { return o.Record.TemplateHash != w.TemplateHash }},
+	{RefreshRequested, func(_ time.Time, w Wanted, o Observed) bool {
+		return w.RefreshRequest != "" && o.Record.RefreshRequest != w.RefreshRequest
+	}},
+	{Due, func(now time.Time, w Wanted, o Observed) bool { return !now.Before(w.RefreshAt(*o.Record)) }},
+}
+
+// Decide says why a credential is due, NotDue if it is not. A foreign Secret is never to be issued for, and must be dealt
+// with before.
+func Decide(now time.Time, w Wanted, o Observed) Why {
+	for _, check := range checks {
+		if check.holds(now, w, o) {
+			return check.why
+		}
+	}
+	return NotDue
+}

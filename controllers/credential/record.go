@@ -1,0 +1,95 @@
+package credential
+
+import (
+	"strconv"
+	"time"
+)
+
+// The annotations of a Secret that say what is in it. They are written in one request with the data, and are all that the
+// operator knows of a credential after a restart.
+const (
+	annotationPrefix         = "sts.rolecredential.dev/"
+	annotationRequest        = annotationPrefix + "request-hash"
+	annotationIssuer         = annotationPrefix + "issuer-hash"
+	annotationTemplate       = annotationPrefix + "template-hash"
+	annotationData           = annotationPrefix + "data-hash"
+	annotationIssuedAt       = annotationPrefix + "issued-at"
+	annotationExpiration     = annotationPrefix + "expiration"
+	annotationAccessKeyID    = annotationPrefix + "access-key-id"
+	annotationPrincipalARN   = annotationPrefix + "principal-arn"
+	annotationPackedPolicy   = annotationPrefix + "packed-policy-size"
+	annotationRefreshRequest = annotationPrefix + "refresh-request"
+)
+
+// Record is what a Secret's annotations say of the credential in it.
+type Record struct {
+	// RequestHash is that of the [Request] that was answered.
+	RequestHash string
+	// IssuerHash is that of where the identity's credentials came from and which STS answered.
+	IssuerHash string
+	// TemplateHash is that of the Secret's template in the spec.
+	TemplateHash string
+	// DataHash is the [Hash] of the Secret's data.
+	DataHash string
+	// IssuedAt and Expiration are in whole seconds of UTC.
+	IssuedAt, Expiration time.Time
+	AccessKeyID          string
+	PrincipalARN         string
+	PackedPolicySize     *int32
+	// RefreshRequest is the value of the refresh annotation that this credential answers.
+	RefreshRequest string
+}
+
+// Annotations returns the record as annotations.
+func (r Record) Annotations() map[string]string {
+	annotations := map[string]string{
+		annotationRequest:    r.RequestHash,
+		annotationIssuer:     r.IssuerHash,
+		annotationTemplate:   r.TemplateHash,
+		annotationData:       r.DataHash,
+		annotationIssuedAt:   r.IssuedAt.UTC().Format(time.RFC3339),
+		annotationExpiration: r.Expiration.UTC().Format(time.RFC3339),
+	}
+	for key, value := range map[string]string{
+		annotationAccessKeyID:    r.AccessKeyID,
+		annotationPrincipalARN:   r.PrincipalARN,
+		annotationRefreshRequest: r.RefreshRequest,
+	} {
+		if value != "" {
+			annotations[key] = value
+		}
+	}
+	if r.PackedPolicySize != nil {
+		annotations[annotationPackedPolicy] = strconv.FormatInt(int64(*r.PackedPolicySize), 10)
+	}
+	return annotations
+}
+
+// ParseRecord reads a record from annotations that anyone may have edited. It is false unless all of it that decisions rest
+// on can be read.
+func ParseRecord(annotations map[string]string) (Record, bool) {
+	issued, err := time.Parse(time.RFC3339, annotations[annotationIssuedAt])
+	if err != nil {
+		return Record{}, false
+	}
+	expiration, err := time.Parse(time.RFC3339, annotations[annotationExpiration])
+	if err != nil || !expiration.After(issued) {
+		return Record{}, false
+	}
+	r := Record{
+		RequestHash:    annotations[annotationRequest],
+		IssuerHash:     annotations[annotationIssuer],
+		TemplateHash:   annotations[annotationTemplate],
+		DataHash:       annotations[annotationData],
+		IssuedAt:       issued.UTC(),
+		Expiration:     expiration.UTC(),
+		AccessKeyID:    annotations[annotationAccessKeyID],
+		PrincipalARN:   annotations[annotationPrincipalARN],
+		RefreshRequest: annotations[annotationRefreshRequest],
+	}
+	if size, err := strconv.ParseInt(annotations[annotationPackedPolicy], 10, 32); err == nil {
+		percent := int32(size)
+		r.PackedPolicySize = &percent
+	}
+	return r, true
+}

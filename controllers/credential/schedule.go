@@ -1,0 +1,37 @@
+package credential
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+)
+
+// RefreshAt is when a credential is due. It depends on nothing but its arguments, so that a restart or another replica finds
+// the same: its expiry, less refreshBefore (a third of the lifetime if not given), less up to a tenth of what then remains,
+// by the key, so that credentials which were issued together are not refreshed together. It is never before a tenth of the
+// lifetime has passed, nor after the expiry, and a whole second where the lifetime is more than a few.
+func (w Wanted) RefreshAt(r Record) time.Time {
+	life := r.Expiration.Sub(r.IssuedAt)
+	before := life / 3
+	if w.RefreshBefore != nil {
+		before = *w.RefreshBefore
+	}
+	least := life / 10
+	until := max(life-before, least)
+	until -= time.Duration(Spread(w.Key) * float64(min(until/10, until-least)))
+	if whole := until.Truncate(time.Second); whole >= least && whole > 0 {
+		until = whole
+	}
+	return r.IssuedAt.Add(until)
+}
+
+// Spread returns a number from 0 to 1, without 1, evenly spread over keys and always the same for one.
+func Spread(key string) float64 {
+	sum := sha256.Sum256([]byte(key))
+	return float64(binary.BigEndian.Uint64(sum[:8])>>11) / (1 << 53)
+}
+
+// Requeue is how long to wait from now until at: at least a second, since controller-runtime takes zero for never.
+func Requeue(now, at time.Time) time.Duration {
+	return max(at.Sub(now), time.Second)
+}

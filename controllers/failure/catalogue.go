@@ -1,0 +1,76 @@
+package failure
+
+import (
+	"fmt"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+)
+
+// Subject is what a message about a call of STS names.
+type Subject struct {
+	// Identity is the kind and name of the identity.
+	Identity string
+	// Caller is the ARN that STS knows the identity by, or empty where it is not known.
+	Caller string
+	// Call of STS.
+	Call v1alpha1.Call
+	// RoleARN is the role asked for, or empty for a call that asks for none.
+	RoleARN string
+}
+
+func (s Subject) caller() string {
+	if s.Caller == "" {
+		return s.Identity
+	}
+	return s.Caller + " (" + s.Identity + ")"
+}
+
+// STS returns the failure of a call of STS for a reason of ConditionIssued. The code is that of STS, and appears where the
+// reason alone says too little.
+func STS(reason, code string, s Subject, cause error) *Failure {
+	f := &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: message(reason, code, s), Retry: Backoff, Cause: cause}
+	return f
+}
+
+// message is the catalogue: one sentence on what is wrong, one on what to do.
+func message(reason, code string, s Subject) string {
+	switch reason {
+	case v1alpha1.ReasonAccessDenied:
+		if s.RoleARN == "" {
+			return fmt.Sprintf("STS refuses %s the call %s. Look for a policy that denies it.", s.caller(), s.Call)
+		}
+		return fmt.Sprintf("STS refuses %s the call %s on %s. Check that the role exists, that its trust policy allows this caller "+
+			"(sts:AssumeRole, and sts:TagSession or sts:SetSourceIdentity where tags or a sourceIdentity are asked for), that an sts:ExternalId "+
+			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role.", s.caller(), s.Call, s.RoleARN)
+	case v1alpha1.ReasonInvalidSourceCredentials:
+		return fmt.Sprintf("STS cannot be called as %s: its source credentials are missing, wrong, expired or switched off. "+
+			"Mend the identity's source; a changed Secret is tried at once.", s.Identity)
+	case v1alpha1.ReasonInvalidRequest:
+		return fmt.Sprintf("STS refuses the request%s for %s. Check that duration is no longer than the role's MaxSessionDuration "+
+			"(and at most 1h if the identity is itself a role session), and the values of sessionName, externalID, policyARNs and tags; "+
+			"the event holds what STS said.", coded(code), s.RoleARN)
+	case v1alpha1.ReasonPolicyTooLarge:
+		return "STS refuses the session's policies and tags together as too large. Make policy shorter, or use fewer policyARNs or tags."
+	case v1alpha1.ReasonMalformedPolicy:
+		return "STS refuses spec.policy: it is not a policy that IAM understands. Check it with IAM's policy validator; a session policy has no Principal."
+	case v1alpha1.ReasonRegionDisabled:
+		return fmt.Sprintf("STS is not active for the account of %s in the identity's region. Activate the region's endpoint in IAM's account settings, "+
+			"or choose another region for the identity.", s.caller())
+	case v1alpha1.ReasonClockSkew:
+		return "The operator's clock and that of STS differ by more than STS bears (5 to 15 minutes). Set the clock of the operator's node."
+	case v1alpha1.ReasonThrottled:
+		return fmt.Sprintf("STS is asked too often for the account of %s and refuses for now. It is asked again, more slowly.", s.caller())
+	case v1alpha1.ReasonSTSUnreachable:
+		return fmt.Sprintf("STS did not answer %s. Check the identity's region and endpoint, DNS, NetworkPolicies and proxies between the operator and STS; "+
+			"the event holds the error.", s.Identity)
+	default:
+		return fmt.Sprintf("STS answered the call %s with an error%s. It is asked again; the event holds what STS said.", s.Call, coded(code))
+	}
+}
+
+func coded(code string) string {
+	if code == "" {
+		return ""
+	}
+	return " (" + code + ")"
+}

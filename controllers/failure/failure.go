@@ -1,0 +1,78 @@
+// Package failure says what went wrong in words that stay the same for as long as the cause does, and when to try again.
+package failure
+
+import "time"
+
+// Failure is a step of the way from a spec to a Secret that went wrong. The same cause is byte for byte the same Failure but
+// for its Cause, so that a status written from it changes only when something changed.
+type Failure struct {
+	// Condition is the type of the condition that turns False.
+	Condition string
+	// Reason is that condition's reason.
+	Reason string
+	// Message says what is wrong and what to do. It holds nothing that changes from one try to the next.
+	Message string
+	// Retry says when to try again.
+	Retry Retry
+	// Cause is the error as it came, for the log and an event only. It may be nil.
+	Cause error
+}
+
+// Retry is when to try again: [Backoff], [Never] or [After] a while. Whatever it is, a change of something that the failure
+// depends on is tried at once.
+type Retry struct {
+	backoff bool
+	after   time.Duration
+}
+
+// Backoff tries again after [Wait], more slowly each time.
+var Backoff = Retry{backoff: true}
+
+// Never waits for a change: for what the spec itself makes impossible. A refusal by STS is not such a case, since a trust
+// policy can change unseen.
+var Never = Retry{}
+
+// After tries again after d.
+func After(d time.Duration) Retry { return Retry{after: d} }
+
+// In returns how long to wait after the nth try in a row failed, n from 1, while the old credential has left to live, zero
+// if there is none. The result is zero for [Never]. Spread, from 0 to 1, moves it within its jitter.
+func (r Retry) In(n int, left time.Duration, spread float64) time.Duration {
+	if r.backoff {
+		return Wait(n, left, spread)
+	}
+	return r.after
+}
+
+// Bounds of [Wait].
+const (
+	// MinWait is no shorter than what the SDK's own retryer waits between the three attempts of one call, so that a call
+	// that failed is not repeated faster than the SDK would have.
+	MinWait = 5 * time.Second
+	// MaxWait bounds how late a change in AWS, which nothing tells us of, is noticed.
+	MaxWait = 5 * time.Minute
+)
+
+// Wait returns how long to wait after the nth failure in a row: MinWait, doubled with each failure up to MaxWait, then
+// lengthened by up to a quarter by spread. While a credential has left to live, the wait is at most half of that, so that
+// there is always another try before the end, but never under MinWait unless the end itself is nearer.
+func Wait(n int, left time.Duration, spread float64) time.Duration {
+	wait := MinWait
+	for ; n > 1 && wait < MaxWait; n-- {
+		wait *= 2
+	}
+	wait = min(wait, MaxWait)
+	wait += time.Duration(float64(wait/4) * spread)
+	if left > 0 {
+		wait = min(wait, max(left/2, MinWait), max(left, time.Second))
+	}
+	return wait
+}
+
+// SourceError is the failure of an identity's own source of credentials: STS was not asked.
+type SourceError struct{ Err error }
+
+func (e *SourceError) Error() string { return "source credentials: " + e.Err.Error() }
+
+// Unwrap returns what the source said.
+func (e *SourceError) Unwrap() error { return e.Err }

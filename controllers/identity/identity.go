@@ -1,0 +1,174 @@
+// Package identity turns an identity into a client of STS that calls as it.
+package identity
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
+)
+
+// Key names an identity among all.
+type Key struct {
+	Kind string
+	types.NamespacedName
+}
+
+// Identity is who STS is called as.
+type Identity[C any] struct {
+	// Key is the identity's kind and name.
+	Key Key
+	// Name is the identity's kind and name, as messages give it.
+	Name string
+	// Generation of the identity's spec.
+	Generation int64
+	// Allow is the identity's rules as they are now.
+	Allow []v1alpha1.AllowRule
+	// CallerARN is who STS takes the identity for; empty while it is not known.
+	CallerARN string
+	// IssuerHash tells apart what one identity was at different times, where that could answer the same request differently.
+	// It does not change with the rules or with a rotated key.
+	IssuerHash string
+	// Version changes with anything that may turn a refusal into success: the spec, or the source's Secret.
+	Version string
+	// SecretVersion is the resource version of the source's Secret; empty without one.
+	SecretVersion string
+	// Client asks STS as this identity.
+	Client C
+}
+
+// Resolver resolves identities, and keeps what it made of each for as long as its spec and its source's Secret stay as they
+// are: connections, and credentials that refresh themselves.
+type Resolver[C any] struct {
+	// Reader reads identities, from a cache.
+	Reader client.Reader
+	// Secrets reads the Secrets of sources as they are now.
+	Secrets client.Reader
+	// Watch wakes those who use a source's Secret when it changes.
+	Watch Watch
+	// Connect makes a client of STS.
+	Connect func(aws.Config) C
+
+	mu   sync.Mutex
+	kept map[Key]kept[C]
+}
+
+// Watch tells whether a Secret is still as it was seen, and wakes the identity's users when it is not.
+type Watch interface {
+	Await(identity Key, secret types.NamespacedName, seen string)
+	Current(identity Key, secret types.NamespacedName, seen string) bool
+	Done(identity Key)
+}
+
+type kept[C any] struct {
+	uid           types.UID
+	generation    int64
+	secretVersion string
+	client        C
+}
+
+// Resolve returns the identity that a reference names, or a failure of ConditionAuthorized if there is none or its
+// configuration cannot work. STS is not asked.
+func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReference) (*Identity[C], *failure.Failure, error) {
+	found := &v1alpha1.ClusterIdentity{}
+	name := Name(ref)
+	err := r.Reader.Get(ctx, client.ObjectKey{Name: ref.Name}, found)
+	if apierrors.IsNotFound(err) {
+		return nil, unauthorized(v1alpha1.ReasonIdentityNotFound, "There is no %s. Create it, or have spec.identityRef name another.", name), nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	resolved, problem, err := r.Configure(ctx, found)
+	if err != nil {
+		return nil, nil, err
+	}
+	if problem != nil {
+		return nil, unauthorized(v1alpha1.ReasonIdentityNotReady, "%s cannot be used: %s", name, problem.Message), nil
+	}
+	return resolved, nil, nil
+}
+
+// Configure makes an identity usable, or returns a failure of the identity's own ConditionReady that says what of its
+// configuration cannot work.
+func (r *Resolver[C]) Configure(ctx context.Context, found *v1alpha1.ClusterIdentity) (*Identity[C], *failure.Failure, error) {
+	source := sourceOf(found)
+	identity := &Identity[C]{
+		Key:        KeyOf(found),
+		Name:       Name(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: found.Name}),
+		Generation: found.Generation,
+		CallerARN:  found.Status.ARN,
+		IssuerHash: credential.Hash([]string{source.String(), found.Spec.Endpoint}),
+	}
+	if found.Spec.Allow != nil {
+		identity.Allow = *found.Spec.Allow
+	}
+	if client, secretVersion, ok := r.keptClient(found, source); ok {
+		identity.Client, identity.SecretVersion = client, secretVersion
+	} else {
+		config, secretVersion, problem, err := r.config(ctx, found, source)
+		if problem != nil || err != nil {
+			return nil, problem, err
+		}
+		identity.Client, identity.SecretVersion = r.Connect(config), secretVersion
+		r.keep(found, identity)
+	}
+	identity.Version = fmt.Sprintf("%s/%d/%s", found.UID, found.Generation, identity.SecretVersion)
+	return identity, nil, nil
+}
+
+// Forget drops all that was made of an identity that no longer exists.
+func (r *Resolver[C]) Forget(key Key) {
+	r.Watch.Done(key)
+	r.Rebuild(key)
+}
+
+// Rebuild drops the client of an identity whose source credentials STS refused, so that the next call reads them anew.
+func (r *Resolver[C]) Rebuild(key Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.kept, key)
+}
+
+func (r *Resolver[C]) keptClient(found *v1alpha1.ClusterIdentity, source source) (client C, secretVersion string, ok bool) {
+	r.mu.Lock()
+	kept, ok := r.kept[KeyOf(found)]
+	r.mu.Unlock()
+	if !ok || kept.uid != found.UID || kept.generation != found.Generation {
+		return client, "", false
+	}
+	if source.secret != nil && !r.Watch.Current(KeyOf(found), *source.secret, kept.secretVersion) {
+		return client, "", false
+	}
+	return kept.client, kept.secretVersion, true
+}
+
+func (r *Resolver[C]) keep(found *v1alpha1.ClusterIdentity, identity *Identity[C]) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kept == nil {
+		r.kept = map[Key]kept[C]{}
+	}
+	r.kept[identity.Key] = kept[C]{uid: found.UID, generation: found.Generation, secretVersion: identity.SecretVersion, client: identity.Client}
+}
+
+// KeyOf returns an identity's key.
+func KeyOf(found *v1alpha1.ClusterIdentity) Key {
+	return Key{Kind: string(v1alpha1.IdentityKindClusterIdentity), NamespacedName: client.ObjectKeyFromObject(found)}
+}
+
+// Name returns a reference as messages give it: kind and name.
+func Name(ref v1alpha1.IdentityReference) string { return string(ref.Kind) + " " + ref.Name }
+
+// unauthorized waits for a change of the identity or its source's Secret, which are watched.
+func unauthorized(reason, format string, args ...any) *failure.Failure {
+	return &failure.Failure{Condition: v1alpha1.ConditionAuthorized, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: failure.Never}
+}

@@ -1,0 +1,148 @@
+package identity
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/output"
+)
+
+// attemptTimeout bounds one attempt of a call, so that the SDK's retryer gets to try another connection.
+const attemptTimeout = 10 * time.Second
+
+// source is where an identity's credentials come from.
+type source struct {
+	// secret is nil for the ambient source.
+	secret *types.NamespacedName
+}
+
+func (s source) String() string {
+	if s.secret == nil {
+		return "ambient"
+	}
+	return "accessKey " + s.secret.String()
+}
+
+func sourceOf(found *v1alpha1.ClusterIdentity) source {
+	if key := found.Spec.Source.AccessKey; key != nil {
+		return source{secret: &types.NamespacedName{Namespace: key.SecretRef.Namespace, Name: key.SecretRef.Name}}
+	}
+	return source{}
+}
+
+// config returns all that the SDK needs, and the version of the Secret that it was made from.
+func (r *Resolver[C]) config(ctx context.Context, found *v1alpha1.ClusterIdentity, from source) (aws.Config, string, *failure.Failure, error) {
+	var secretVersion string
+	client, problem := httpClient(found.Spec.CABundle)
+	if problem == nil {
+		problem = checkEndpoint(found.Spec.Endpoint)
+	}
+	if problem != nil {
+		return aws.Config{}, "", problem, nil
+	}
+	settings := aws.Config{Region: found.Spec.Region, HTTPClient: client}
+	if from.secret == nil {
+		r.Watch.Done(KeyOf(found))
+		ambient, err := config.LoadDefaultConfig(ctx, config.WithRegion(found.Spec.Region), config.WithHTTPClient(client))
+		if err != nil {
+			return aws.Config{}, "", unready(v1alpha1.ReasonInvalidSourceCredentials, err,
+				"The operator's own AWS configuration (environment, profile) cannot be read. The event holds the error."), nil
+		}
+		settings = ambient
+	} else {
+		keys, version, problem, err := r.accessKey(ctx, KeyOf(found), *from.secret)
+		if problem != nil || err != nil {
+			return aws.Config{}, "", problem, err
+		}
+		settings.Credentials, secretVersion = keys, version
+	}
+	settings.Credentials = named{settings.Credentials}
+	if found.Spec.Endpoint != "" {
+		settings.BaseEndpoint = &found.Spec.Endpoint
+	}
+	return settings, secretVersion, nil, nil
+}
+
+// accessKey reads an access key from a Secret, and has the identity woken when the Secret changes.
+func (r *Resolver[C]) accessKey(ctx context.Context, identity Key, ref types.NamespacedName) (aws.CredentialsProvider, string, *failure.Failure, error) {
+	secret := &corev1.Secret{}
+	err := r.Secrets.Get(ctx, ref, secret)
+	if apierrors.IsNotFound(err) {
+		r.Watch.Await(identity, ref, "")
+		return nil, "", unready(v1alpha1.ReasonSecretNotFound, nil, "There is no Secret %s. Create it with the keys %s and %s.",
+			ref, output.AccessKeyID, output.SecretAccessKey), nil
+	}
+	if err != nil {
+		return nil, "", nil, fmt.Errorf("reading Secret %s: %w", ref, err)
+	}
+	r.Watch.Await(identity, ref, secret.ResourceVersion)
+	for _, key := range []string{output.AccessKeyID, output.SecretAccessKey} {
+		if len(secret.Data[key]) == 0 {
+			return nil, "", unready(v1alpha1.ReasonInvalidSecret, nil, "Secret %s has nothing under the key %s. Put an IAM user's access key into its keys %s and %s.",
+				ref, key, output.AccessKeyID, output.SecretAccessKey), nil
+		}
+	}
+	return credentials.NewStaticCredentialsProvider(
+		string(secret.Data[output.AccessKeyID]),
+		string(secret.Data[output.SecretAccessKey]),
+		string(secret.Data[output.SessionToken]),
+	), secret.ResourceVersion, nil, nil
+}
+
+// httpClient returns a client that trusts the bundle's authorities, the system's if there is none.
+func httpClient(caBundle string) (*awshttp.BuildableClient, *failure.Failure) {
+	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
+	if caBundle == "" {
+		return client, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(caBundle)) {
+		return nil, unready(v1alpha1.ReasonInvalidCABundle, nil, "spec.caBundle holds no certificate that can be read. Give one or more certificates in PEM.")
+	}
+	return client.WithTransportOptions(func(t *http.Transport) {
+		if t.TLSClientConfig == nil {
+			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		t.TLSClientConfig.RootCAs = pool
+	}), nil
+}
+
+// checkEndpoint holds what the schema's rules hold, for an object that was stored before them.
+func checkEndpoint(endpoint string) *failure.Failure {
+	parsed, err := url.Parse(endpoint)
+	if endpoint == "" || (err == nil && parsed.Host != "" && (parsed.Scheme == "http" || parsed.Scheme == "https")) {
+		return nil
+	}
+	return unready(v1alpha1.ReasonInvalidEndpoint, err, "spec.endpoint is not the URL of a server. Give one such as https://sts.example.internal.")
+}
+
+// unready waits for a change of the identity or its Secret, which are watched.
+func unready(reason string, cause error, format string, args ...any) *failure.Failure {
+	return &failure.Failure{Condition: v1alpha1.ConditionReady, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: failure.Never, Cause: cause}
+}
+
+// named names the source's errors as such, so that they are not taken for those of STS.
+type named struct{ source aws.CredentialsProvider }
+
+func (n named) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	keys, err := n.source.Retrieve(ctx)
+	if err != nil {
+		return keys, &failure.SourceError{Err: err}
+	}
+	return keys, nil
+}

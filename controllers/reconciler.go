@@ -1,0 +1,286 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/access"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/output"
+	"rolecredential.dev/operator/controllers/secret"
+	"rolecredential.dev/operator/controllers/telemetry"
+)
+
+// Object is a credential of any kind.
+type Object interface {
+	client.Object
+	Common() *v1alpha1.CredentialSpec
+	Report() *v1alpha1.CredentialStatus
+}
+
+// Kind is what a kind of credential adds to the reconciler that serves them all.
+type Kind[T Object] struct {
+	Name    string
+	New     func() T
+	NewList func() client.ObjectList
+	// Request returns what the spec asks of STS, or a failure of ConditionIssued if STS could only refuse it.
+	Request func(T) (credential.Request, *failure.Failure)
+}
+
+// STS is what a credential and an identity ask of STS.
+type STS interface {
+	Issue(ctx context.Context, r credential.Request) (credential.Credential, error)
+	Caller(ctx context.Context) (awssts.Caller, error)
+}
+
+// Reconciler keeps the Secrets of one kind of credential.
+type Reconciler[T Object] struct {
+	Kind       Kind[T]
+	Client     client.Client
+	Identities *identity.Resolver[STS]
+	Secrets    *secret.Store
+	Strangers  *secret.Watcher
+	Events     telemetry.Events
+	Metrics    *telemetry.Metrics
+	Clock      clock.PassiveClock
+
+	attempts attempts
+}
+
+// Reconcile goes the whole way for one credential, then writes its status once.
+func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	object := r.Kind.New()
+	if err := r.Client.Get(ctx, req.NamespacedName, object); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.attempts.forget(req.NamespacedName)
+			r.Strangers.Done(r.waiter(req.NamespacedName))
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	namespace := namespaceMetadata()
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: req.Namespace}, namespace); err != nil {
+		return reconcile.Result{}, fmt.Errorf("reading namespace %s: %w", req.Namespace, err)
+	}
+	// What is on its way out gets no new credential; the API server would refuse the Secret.
+	if !object.GetDeletionTimestamp().IsZero() || !namespace.GetDeletionTimestamp().IsZero() {
+		return reconcile.Result{}, nil
+	}
+	result, err := r.advance(ctx, object, namespace.GetLabels())
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := r.report(ctx, object, result); err != nil {
+		return reconcile.Result{}, err
+	}
+	if next := result.next(); !next.IsZero() {
+		return reconcile.Result{RequeueAfter: credential.Requeue(r.Clock.Now(), next)}, nil
+	}
+	return reconcile.Result{}, nil
+}
+
+// advance takes a credential as far as it can come: authorize, observe, decide, issue, write. Its error is of the API server,
+// to be tried again; all else is in the outcome.
+func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels map[string]string) (outcome, error) {
+	spec := object.Common()
+	request, invalid := r.Kind.Request(object)
+	t := turn{
+		key:     client.ObjectKeyFromObject(object),
+		request: request,
+		outcome: outcome{now: r.Clock.Now(), identity: request.Identity, secret: secretName(object), suspended: spec.Suspend, failed: invalid},
+	}
+	var err error
+	if t.identity, t.denied, err = r.authorize(ctx, object, request, namespaceLabels); err != nil {
+		return outcome{}, err
+	}
+	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret); err != nil {
+		return outcome{}, err
+	}
+	t.wanted = wanted(object, request, t.identity)
+	r.decide(&t, object)
+	if t.due != credential.NotDue && t.refreshes() && t.failed == nil {
+		if err := r.issue(ctx, object, &t); err != nil {
+			return outcome{}, err
+		}
+	}
+	if t.valid() && t.current { // the new Secret stands: one of a former name may go
+		if err := r.Secrets.Prune(ctx, object, t.secret); err != nil {
+			return outcome{}, err
+		}
+	}
+	return t.outcome, nil
+}
+
+// turn is one credential on its way.
+type turn struct {
+	outcome
+	key      types.NamespacedName
+	request  credential.Request
+	wanted   credential.Wanted
+	identity *identity.Identity[STS]
+	observed secret.Observed
+	due      credential.Why
+}
+
+func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credential.Request, namespaceLabels map[string]string) (*identity.Identity[STS], *failure.Failure, error) {
+	found, denied, err := r.Identities.Resolve(ctx, identityRef(object))
+	if denied != nil || err != nil {
+		return nil, denied, err
+	}
+	return found, access.Decide(found.Allow, access.Request{
+		Identity:           found.Name,
+		Namespace:          object.GetNamespace(),
+		NamespaceLabels:    namespaceLabels,
+		Call:               request.Call,
+		RoleARN:            request.RoleARN,
+		SessionName:        request.SessionName,
+		DefaultSessionName: credential.SessionName(object.GetNamespace(), object.GetName()),
+		Duration:           request.Duration,
+	}), nil
+}
+
+// decide finds out what the Secret holds and why it is due, and whether it can be written at all.
+func (r *Reconciler[T]) decide(t *turn, object T) {
+	if t.observed.Ownership == credential.Foreign {
+		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())
+		r.Strangers.Await(r.waiter(t.key), types.NamespacedName{Namespace: t.key.Namespace, Name: t.secret}, t.observed.Secret.ResourceVersion)
+		return
+	}
+	r.Strangers.Done(r.waiter(t.key))
+	t.unwritable = output.Check(object.Common().Secret)
+	t.due = credential.Decide(t.now, t.wanted, t.observed.Observed)
+	if t.observed.Record != nil {
+		t.hold(*t.observed.Record, t.due.Current())
+	}
+}
+
+// hold says what the Secret holds.
+func (t *turn) hold(record credential.Record, current bool) {
+	t.record, t.current = &record, current
+	t.refreshAt = t.wanted.RefreshAt(record)
+}
+
+// issue asks STS and writes the Secret, unless it is too soon after an attempt that went wrong.
+func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
+	inputs := credential.Hash([]string{t.wanted.RequestHash, t.wanted.TemplateHash, t.wanted.RefreshRequest, t.identity.Version})
+	last := r.attempts.get(t.key)
+	if last.waits(inputs, t.now) {
+		t.failed, t.retryAt = last.failure, last.next
+		return nil
+	}
+	if soonest := last.mayMend(); t.due.Mends() && t.now.Before(soonest) {
+		t.unwritable, t.retryAt = contended(t.secret), soonest
+		return nil
+	}
+	issued, failed, err := r.ask(ctx, t)
+	if err != nil {
+		return err
+	}
+	if failed == nil {
+		failed, err = r.write(ctx, object, t, issued)
+	}
+	if err != nil {
+		return err
+	}
+	if failed != nil {
+		log.FromContext(ctx).Info("no new credential", "reason", failed.Reason, "why", t.due, "cause", fmt.Sprint(failed.Cause))
+		t.failed, t.retryAt = failed, r.attempts.failed(t.key, inputs, failed, t.now, t.left()).next
+		return nil
+	}
+	if t.unwritable == nil {
+		r.attempts.succeeded(t.key, inputs, t.due, t.now)
+		log.FromContext(ctx).Info("issued", "why", t.due, "accessKeyID", issued.AccessKeyID, "principalARN", issued.PrincipalARN, "expiration", issued.Expiration)
+	}
+	return nil
+}
+
+// left is how long the credential in the Secret has to live.
+func (t *turn) left() time.Duration {
+	if t.record == nil {
+		return 0
+	}
+	return max(0, t.record.Expiration.Sub(t.now))
+}
+
+func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential, *failure.Failure, error) {
+	issued, err := t.identity.Client.Issue(ctx, t.request)
+	if err == nil {
+		r.Metrics.Called(r.Kind.Name, string(t.request.Call), v1alpha1.ReasonIssued)
+		return issued, nil, nil
+	}
+	if ctx.Err() != nil { // the manager stops: that says nothing of STS
+		return credential.Credential{}, nil, ctx.Err()
+	}
+	failed := awssts.Classify(err, failure.Subject{Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN})
+	r.Metrics.Called(r.Kind.Name, string(t.request.Call), failed.Reason)
+	if failed.Reason == v1alpha1.ReasonInvalidSourceCredentials {
+		r.Identities.Rebuild(t.identity.Key)
+	}
+	return credential.Credential{}, failed, nil
+}
+
+// write is the point at which a credential counts as issued.
+func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued credential.Credential) (*failure.Failure, error) {
+	data := output.Render(issued)
+	record := credential.Record{
+		RequestHash:      t.wanted.RequestHash,
+		IssuerHash:       t.wanted.IssuerHash,
+		TemplateHash:     t.wanted.TemplateHash,
+		DataHash:         credential.Hash(data),
+		IssuedAt:         issued.IssuedAt,
+		Expiration:       issued.Expiration,
+		AccessKeyID:      issued.AccessKeyID,
+		PrincipalARN:     issued.PrincipalARN,
+		PackedPolicySize: issued.PackedPolicySize,
+		RefreshRequest:   t.wanted.RefreshRequest,
+	}
+	err := r.Secrets.Write(ctx, object, t.secret, t.observed, secret.Content{Template: object.Common().Secret, Record: record, Data: data})
+	switch {
+	case errors.Is(err, secret.ErrForeign):
+		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())
+		t.retryAt = t.now.Add(failure.MinWait) // a look at the Secret, which then is watched
+		return nil, nil
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return notWritten(t.secret, err), nil
+	}
+	t.hold(record, true)
+	return nil, nil
+}
+
+// report writes the status if it changed, and then the event.
+func (r *Reconciler[T]) report(ctx context.Context, object T, result outcome) error {
+	before, _ := object.DeepCopyObject().(T)
+	result.report(object.Report(), object.GetGeneration())
+	if apiequality.Semantic.DeepEqual(before.Report(), object.Report()) {
+		return nil
+	}
+	// The lock keeps a status that was read from a cache behind our own last write from undoing it.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, object, patch); err != nil {
+		if apierrors.IsNotFound(err) { // deleted meanwhile
+			return nil
+		}
+		return fmt.Errorf("writing the status: %w", err)
+	}
+	announce(r.Events, object, telemetry.ActionIssue, before.Report().Conditions, object.Report().Conditions, result.failure)
+	return nil
+}
+
+func (r *Reconciler[T]) waiter(key types.NamespacedName) secret.Waiter {
+	return secret.Waiter{Kind: r.Kind.Name, NamespacedName: key}
+}

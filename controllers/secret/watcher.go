@@ -1,0 +1,169 @@
+package secret
+
+import (
+	"context"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/metadata/metadatainformer"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Waiter is who waits for a change of a Secret: an object of a kind.
+type Waiter struct {
+	Kind string
+	types.NamespacedName
+}
+
+// Watcher watches single Secrets by name, metadata only: an identity's source, or a stranger where a credential's Secret
+// should be. These carry no label of ours that one watch could select, and are few.
+type Watcher struct {
+	client metadata.Interface
+
+	mu      sync.Mutex
+	closed  bool
+	watches map[types.NamespacedName]*watch
+	waiters map[Waiter]types.NamespacedName
+	wake    map[string][]func(types.NamespacedName)
+}
+
+type watch struct {
+	informer cache.SharedIndexInformer
+	stop     chan struct{}
+	// seen is the version of the Secret that each waiter knows; empty for absent.
+	seen map[Waiter]string
+}
+
+// NewWatcher returns a Watcher that watches nothing yet.
+func NewWatcher(client metadata.Interface) *Watcher {
+	return &Watcher{
+		client:  client,
+		watches: map[types.NamespacedName]*watch{},
+		waiters: map[Waiter]types.NamespacedName{},
+		wake:    map[string][]func(types.NamespacedName){},
+	}
+}
+
+// Start ends all watches when the context ends. It implements manager.Runnable.
+func (w *Watcher) Start(ctx context.Context) error {
+	<-ctx.Done()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for waiter := range w.waiters {
+		w.release(waiter)
+	}
+	return nil
+}
+
+// OnChange calls wake for each waiter of a kind whose Secret is no longer the version it has seen.
+func (w *Watcher) OnChange(kind string, wake func(types.NamespacedName)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wake[kind] = append(w.wake[kind], wake)
+}
+
+// Await wakes the waiter once the Secret is no longer the version that it has seen, an empty one if there was none. A waiter
+// waits for one Secret at a time; awaiting it again renews what it has seen.
+func (w *Watcher) Await(waiter Waiter, secret types.NamespacedName, seen string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	if before, waits := w.waiters[waiter]; waits && before != secret {
+		w.release(waiter)
+	}
+	w.waiters[waiter] = secret
+	watched, ok := w.watches[secret]
+	if !ok {
+		watched = w.watch(secret)
+		w.watches[secret] = watched
+	}
+	watched.seen[waiter] = seen
+	if watched.informer.HasSynced() && version(watched.informer, secret) != seen {
+		w.notify(waiter)
+	}
+}
+
+// Done ends a waiter's waiting.
+func (w *Watcher) Done(waiter Waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.release(waiter)
+}
+
+// Current tells whether the Secret is known to be still the version that the waiter has seen.
+func (w *Watcher) Current(waiter Waiter, secret types.NamespacedName, seen string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	watched := w.watches[secret]
+	return w.waiters[waiter] == secret && watched != nil && watched.informer.HasSynced() && version(watched.informer, secret) == seen
+}
+
+func (w *Watcher) release(waiter Waiter) {
+	secret, waits := w.waiters[waiter]
+	if !waits {
+		return
+	}
+	delete(w.waiters, waiter)
+	watched := w.watches[secret]
+	delete(watched.seen, waiter)
+	if len(watched.seen) == 0 {
+		close(watched.stop)
+		delete(w.watches, secret)
+	}
+}
+
+func (w *Watcher) notify(waiter Waiter) {
+	for _, wake := range w.wake[waiter.Kind] {
+		wake(waiter.NamespacedName)
+	}
+}
+
+func (w *Watcher) watch(secret types.NamespacedName) *watch {
+	informer := metadatainformer.NewFilteredMetadataInformer(w.client, corev1.SchemeGroupVersion.WithResource("secrets"), secret.Namespace, 0,
+		cache.Indexers{}, func(options *metav1.ListOptions) {
+			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, secret.Name).String()
+		}).Informer()
+	watched := &watch{informer: informer, stop: make(chan struct{}), seen: map[Waiter]string{}}
+	changed := func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for waiter, seen := range watched.seen {
+			if version(informer, secret) != seen {
+				w.notify(waiter)
+			}
+		}
+	}
+	// This fails only on an informer that was stopped already.
+	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { changed() },
+		UpdateFunc: func(any, any) { changed() },
+		DeleteFunc: func(any) { changed() },
+	})
+	go informer.Run(watched.stop)
+	go func() {
+		// A Secret that went before the first list was made leaves no event.
+		if cache.WaitForCacheSync(watched.stop, informer.HasSynced) {
+			changed()
+		}
+	}()
+	return watched
+}
+
+// version returns the resource version of the Secret in the informer's store, empty if there is none.
+func version(informer cache.SharedIndexInformer, secret types.NamespacedName) string {
+	object, exists, err := informer.GetStore().GetByKey(secret.String())
+	if err != nil || !exists {
+		return ""
+	}
+	if metadata, ok := object.(*metav1.PartialObjectMetadata); ok {
+		return metadata.ResourceVersion
+	}
+	return ""
+}

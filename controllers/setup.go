@@ -1,0 +1,177 @@
+// Package controllers is the operator: the reconcilers, and what wakes them.
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/secret"
+	"rolecredential.dev/operator/controllers/telemetry"
+)
+
+// What this package needs of the API server beside its own kinds. Secrets are read and written in whatever namespace a
+// credential is in; only their metadata is watched.
+//
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Options are what the operator can be told.
+type Options struct {
+	// Concurrency is how many credentials are dealt with at a time; 10 if zero.
+	Concurrency int
+	// Clock is the time; the system's if nil.
+	Clock clock.PassiveClock
+}
+
+const defaultConcurrency = 10
+
+// Scheme returns a scheme with all kinds that the operator reads and writes.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	return scheme, v1alpha1.AddToScheme(scheme)
+}
+
+// Cache returns what the manager's cache is to hold: of Secrets only those that the operator keeps, and of everything no
+// more than is watched on purpose.
+func Cache() cache.Options {
+	return cache.Options{
+		ReaderFailOnMissingInformer: true,
+		DefaultTransform:            cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})},
+		},
+	}
+}
+
+// Setup adds the operator to a manager whose scheme and cache are [Scheme] and [Cache].
+func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
+	if options.Concurrency == 0 {
+		options.Concurrency = defaultConcurrency
+	}
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
+	p, err := newParts(mgr, options.Clock)
+	if err != nil {
+		return err
+	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, secret.Metadata(), secret.OwnerIndex, secret.IndexOwner); err != nil {
+		return fmt.Errorf("indexing Secrets: %w", err)
+	}
+	if err := setupIdentities(mgr, p); err != nil {
+		return fmt.Errorf("setting up the controller of ClusterIdentities: %w", err)
+	}
+	if err := setupKind(ctx, mgr, p, roleCredential, options.Concurrency); err != nil {
+		return fmt.Errorf("setting up the controller of RoleCredentials: %w", err)
+	}
+	return nil
+}
+
+// parts are what all reconcilers share.
+type parts struct {
+	client     client.Client
+	identities *identity.Resolver[STS]
+	secrets    *secret.Store
+	watcher    *secret.Watcher
+	events     telemetry.Events
+	metrics    *telemetry.Metrics
+	clock      clock.PassiveClock
+}
+
+func newParts(mgr manager.Manager, clock clock.PassiveClock) (*parts, error) {
+	metadataClient, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, err
+	}
+	watcher := secret.NewWatcher(metadataClient)
+	if err := mgr.Add(watcher); err != nil {
+		return nil, err
+	}
+	counters, err := telemetry.NewMetrics(metrics.Registry)
+	if err != nil {
+		return nil, err
+	}
+	return &parts{
+		client: mgr.GetClient(),
+		identities: &identity.Resolver[STS]{
+			Reader:  mgr.GetClient(),
+			Secrets: mgr.GetAPIReader(),
+			Watch:   sourceWatch{watcher},
+			Connect: func(config aws.Config) STS { return awssts.New(config, clock) },
+		},
+		secrets: &secret.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
+		watcher: watcher,
+		events:  telemetry.Events{Recorder: mgr.GetEventRecorder("rolecredential")},
+		metrics: counters,
+		clock:   clock,
+	}, nil
+}
+
+// sourceWatch is the Watcher as identities use it.
+type sourceWatch struct{ *secret.Watcher }
+
+func (w sourceWatch) Await(key identity.Key, name types.NamespacedName, seen string) {
+	w.Watcher.Await(secret.Waiter(key), name, seen)
+}
+
+func (w sourceWatch) Current(key identity.Key, name types.NamespacedName, seen string) bool {
+	return w.Watcher.Current(secret.Waiter(key), name, seen)
+}
+
+func (w sourceWatch) Done(key identity.Key) { w.Watcher.Done(secret.Waiter(key)) }
+
+func setupIdentities(mgr manager.Manager, p *parts) error {
+	return builder.ControllerManagedBy(mgr).
+		For(&v1alpha1.ClusterIdentity{}, builder.WithPredicates(specChanged)).
+		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), itself)).
+		Complete(&IdentityReconciler{Client: p.client, Identities: p.identities, Events: p.events, Metrics: p.metrics, Clock: p.clock})
+}
+
+func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kind Kind[T], concurrency int) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, kind.New(), identityIndex, indexIdentity); err != nil {
+		return fmt.Errorf("indexing by identity: %w", err)
+	}
+	fans := fans[T]{reader: p.client, kind: kind}
+	return builder.ControllerManagedBy(mgr).
+		For(kind.New(), builder.WithPredicates(specChanged)).
+		Watches(&v1alpha1.ClusterIdentity{}, fans.ofIdentity(), builder.WithPredicates(specChanged)).
+		WatchesMetadata(namespaceMetadata(), fans.ofNamespace(), builder.WithPredicates(labelsChanged)).
+		WatchesMetadata(secret.Metadata(), ofOwner(mgr, kind.New())).
+		WatchesRawSource(woken(p.watcher, kind.Name, itself)).
+		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
+		Complete(&Reconciler[T]{
+			Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Strangers: p.watcher,
+			Events: p.events, Metrics: p.metrics, Clock: p.clock,
+		})
+}
+
+// namespaceMetadata returns an empty Namespace whose metadata alone is to be read or watched.
+func namespaceMetadata() *metav1.PartialObjectMetadata {
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return namespace
+}

@@ -1,0 +1,100 @@
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/output"
+)
+
+// identityRef returns the identity that an object names, with the schema's defaults.
+func identityRef(object Object) v1alpha1.IdentityReference {
+	ref := object.Common().IdentityRef
+	if ref.Kind == "" {
+		ref.Kind = v1alpha1.IdentityKindClusterIdentity
+	}
+	if ref.Name == "" {
+		ref.Name = v1alpha1.DefaultIdentityName
+	}
+	return ref
+}
+
+func secretName(object Object) string {
+	if name := object.Common().Secret.Name; name != "" {
+		return name
+	}
+	return object.GetName()
+}
+
+// wanted is what the Secret is to be compared with.
+func wanted(object Object, request credential.Request, found *identity.Identity[STS]) credential.Wanted {
+	spec := object.Common()
+	w := credential.Wanted{
+		RequestHash:    request.Hash(),
+		TemplateHash:   output.Hash(spec.Secret),
+		RefreshRequest: object.GetAnnotations()[v1alpha1.RefreshAnnotation],
+		RefreshBefore:  duration(spec.RefreshBefore),
+		Key:            object.GetNamespace() + "/" + object.GetName(),
+	}
+	if found != nil {
+		w.IssuerHash = found.IssuerHash
+	}
+	return w
+}
+
+func duration(d *metav1.Duration) *time.Duration {
+	if d == nil {
+		return nil
+	}
+	return &d.Duration
+}
+
+// conflictRecheck bounds how late a Secret that is no longer a stranger is noticed, should its watch have missed it.
+const conflictRecheck = 5 * time.Minute
+
+// conflict waits for the stranger to change or go, which is watched.
+func conflict(secretName, kind, name string) *failure.Failure {
+	return &failure.Failure{
+		Condition: v1alpha1.ConditionReady,
+		Reason:    v1alpha1.ReasonSecretConflict,
+		Message: fmt.Sprintf("Secret %s exists and does not belong to this %s, so it is left alone. Delete it, choose another spec.secret.name, "+
+			"or hand it over with the annotation %s: %s/%s on the Secret.", secretName, kind, v1alpha1.AdoptAnnotation, kind, name),
+		Retry: failure.After(conflictRecheck),
+	}
+}
+
+// contended slows down a fight over a Secret's content, each round of which would cost a call of STS.
+func contended(secretName string) *failure.Failure {
+	return &failure.Failure{
+		Condition: v1alpha1.ConditionReady,
+		Reason:    v1alpha1.ReasonSecretConflict,
+		Message: fmt.Sprintf("Something keeps deleting or changing Secret %s as soon as it is written. Find what writes it (kubectl get secret --show-managed-fields) "+
+			"and stop it; the Secret is mended again after a while.", secretName),
+		Retry: failure.Backoff,
+	}
+}
+
+// notWritten drops the credential: it is nowhere but in memory, and the next attempt gets another.
+func notWritten(secretName string, err error) *failure.Failure {
+	reason := apierrors.ReasonForError(err)
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		reason = "no answer"
+	}
+	return &failure.Failure{
+		Condition: v1alpha1.ConditionIssued,
+		Reason:    v1alpha1.ReasonSecretNotWritten,
+		Message: fmt.Sprintf("STS issued a credential, but the API server did not take Secret %s (%s). Check quotas, admission policies and the operator's RBAC in this namespace; "+
+			"the event holds the error.", secretName, reason),
+		Retry: failure.Backoff,
+		Cause: err,
+	}
+}

@@ -1,0 +1,62 @@
+// Package telemetry tells people and machines what happened: events and metrics.
+package telemetry
+
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/controllers/failure"
+)
+
+// What an event says was done (the Kubernetes API's Event, field action).
+const (
+	ActionIssue  = "Issue"
+	ActionVerify = "Verify"
+)
+
+// Events are written once for each change of what a user reads in the status.
+type Events struct{ Recorder events.EventRecorder }
+
+// noteLength is what the API server bears for an event's note, in bytes (events.k8s.io/v1, field note).
+const noteLength = 1024
+
+// Changed says that an object came to a good state.
+func (e Events) Changed(object client.Object, action, reason, message string) {
+	e.write(object, corev1.EventTypeNormal, action, reason, message)
+}
+
+// Failed says that an object came to a bad state, with the cause in its own words, which no condition holds.
+func (e Events) Failed(object client.Object, action, reason, message string, f *failure.Failure) {
+	if f != nil && f.Cause != nil {
+		message += " (" + f.Cause.Error() + ")"
+	}
+	e.write(object, corev1.EventTypeWarning, action, reason, message)
+}
+
+func (e Events) write(object client.Object, eventType, action, reason, note string) {
+	if len(note) > noteLength {
+		note = strings.ToValidUTF8(note[:noteLength-len("…")], "") + "…"
+	}
+	e.Recorder.Eventf(object, nil, eventType, reason, action, "%s", note)
+}
+
+// Metrics counts. Its series are few: one for each kind, call and reason of the API.
+type Metrics struct{ calls *prometheus.CounterVec }
+
+// NewMetrics registers the metrics.
+func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "rolecredential_sts_calls_total",
+		Help: "Calls of STS, each with the SDK's own retries, by kind of object, call and reason: Issued or Verified, or why not.",
+	}, []string{"kind", "call", "reason"})}
+	return m, registry.Register(m.calls)
+}
+
+// Called counts a call of STS.
+func (m *Metrics) Called(kind, call, reason string) {
+	m.calls.WithLabelValues(kind, call, reason).Inc()
+}

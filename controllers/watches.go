@@ -1,0 +1,106 @@
+package controllers
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/secret"
+)
+
+// specChanged lets through a new spec and a new request to refresh, but not a status that we wrote ourselves.
+var specChanged = predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetAnnotations()[v1alpha1.RefreshAnnotation] != e.ObjectNew.GetAnnotations()[v1alpha1.RefreshAnnotation]
+	},
+})
+
+// labelsChanged lets through a namespace that a rule may now select, or no longer.
+var labelsChanged = predicate.LabelChangedPredicate{}
+
+// identityIndex is the name of the index of credentials by the identity that they name.
+const identityIndex = "identity"
+
+func indexIdentity(object client.Object) []string {
+	credential, ok := object.(Object)
+	if !ok {
+		return nil
+	}
+	ref := identityRef(credential)
+	return []string{identityKey(string(ref.Kind), ref.Name)}
+}
+
+func identityKey(kind, name string) string { return kind + "/" + name }
+
+// fans find the credentials of a kind that something else concerns.
+type fans[T Object] struct {
+	reader client.Reader
+	kind   Kind[T]
+}
+
+func (f fans[T]) list(ctx context.Context, options ...client.ListOption) []reconcile.Request {
+	list := f.kind.NewList()
+	if err := f.reader.List(ctx, list, options...); err != nil {
+		// The reader is a cache that holds all of them.
+		log.FromContext(ctx).Error(err, "listing the credentials that a change concerns", "kind", f.kind.Name)
+		return nil
+	}
+	requests := make([]reconcile.Request, 0, meta.LenList(list))
+	_ = meta.EachListItem(list, func(item runtime.Object) error {
+		if object, ok := item.(client.Object); ok {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(object)})
+		}
+		return nil
+	})
+	return requests
+}
+
+func (f fans[T]) byIdentity(ctx context.Context, name types.NamespacedName) []reconcile.Request {
+	return f.list(ctx, client.MatchingFields{identityIndex: identityKey(string(v1alpha1.IdentityKindClusterIdentity), name.Name)})
+}
+
+func (f fans[T]) ofIdentity() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []reconcile.Request {
+		return f.byIdentity(ctx, client.ObjectKeyFromObject(object))
+	})
+}
+
+func (f fans[T]) ofNamespace() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []reconcile.Request {
+		return f.list(ctx, client.InNamespace(object.GetName()))
+	})
+}
+
+// ofOwner wakes the credential whose Secret changed.
+func ofOwner(mgr manager.Manager, owner client.Object) handler.EventHandler {
+	return handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), owner, handler.OnlyControllerOwner())
+}
+
+// itself wakes the waiter.
+func itself(_ context.Context, name types.NamespacedName) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: name}}
+}
+
+// woken wakes those whom a change of a single Secret concerns, by who waits for it.
+func woken(watcher *secret.Watcher, kind string, whom func(context.Context, types.NamespacedName) []reconcile.Request) source.Source {
+	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		watcher.OnChange(kind, func(waiter types.NamespacedName) {
+			for _, request := range whom(ctx, waiter) {
+				queue.Add(request)
+			}
+		})
+		return nil
+	})
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestKubernetesVersionIsReadFromGoMod(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mod, want string
+		wantErr   bool
+	}{
+		"an indirect requirement in a block": {mod: "require (\n\tk8s.io/api v0.37.2 // indirect\n\tk8s.io/kubernetes v1.37.2 // indirect\n)\n", want: "v1.37.2"},
+		"a requirement on a line of its own": {mod: "module m\n\nrequire k8s.io/kubernetes v1.38.0\n", want: "v1.38.0"},
+		"a tool is no requirement":           {mod: "tool k8s.io/kubernetes/cmd/kubectl\n", wantErr: true},
+		"the module itself":                  {mod: goMod, want: "v1.37.2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := kubernetesVersion(tc.mod)
+			if got != tc.want || (err != nil) != tc.wantErr {
+				t.Errorf("got %q, %v; want %q, error %t", got, err, tc.want, tc.wantErr)
+			}
+		})
+	}
+}
+
+func TestTheCacheKeyFollowsWhatDecidesTheBuild(t *testing.T) {
+	key := cacheKey("v1.37.2", "linux", "amd64")
+	if key != cacheKey("v1.37.2", "linux", "amd64") {
+		t.Error("the same build has two keys")
+	}
+	if !strings.HasPrefix(key, "v1.37.2-") {
+		t.Errorf("key %q does not begin with the version", key)
+	}
+	for name, other := range map[string]string{
+		"version":          cacheKey("v1.37.3", "linux", "amd64"),
+		"operating system": cacheKey("v1.37.2", "darwin", "amd64"),
+		"architecture":     cacheKey("v1.37.2", "linux", "arm64"),
+	} {
+		if other == key {
+			t.Errorf("another %s has the same key", name)
+		}
+	}
+}
+
+func TestTheVersionIsStampedAsAReleaseDoes(t *testing.T) {
+	flags := strings.Fields(ldflags("v1.37.2"))
+	for _, want := range []string{
+		"-X=k8s.io/component-base/version.gitVersion=v1.37.2",
+		"-X=k8s.io/component-base/version.gitMajor=1",
+		"-X=k8s.io/client-go/pkg/version.gitMinor=37",
+		"-X=k8s.io/client-go/pkg/version.gitCommit=0000000000000000000000000000000000000000",
+	} {
+		if !slices.Contains(flags, want) {
+			t.Errorf("%s is not among %q", want, flags)
+		}
+	}
+}
+
+func TestTheEstimateIsScaledByWhatThisMachineHasShown(t *testing.T) {
+	a, b, c := binary{usual: 30 * time.Second}, binary{usual: 100 * time.Second}, binary{usual: 20 * time.Second}
+	for name, tc := range map[string]struct {
+		did     []binary
+		took    time.Duration
+		todo    []binary
+		elapsed time.Duration
+		want    time.Duration
+	}{
+		"at the start it is the usual time":               {todo: []binary{a, b, c}, want: 150 * time.Second},
+		"it shrinks as time goes by":                      {todo: []binary{a, b, c}, elapsed: 20 * time.Second, want: 130 * time.Second},
+		"a machine half as fast takes twice as long":      {did: []binary{a}, took: time.Minute, todo: []binary{b, c}, elapsed: 40 * time.Second, want: 200 * time.Second},
+		"a machine twice as fast takes half as long":      {did: []binary{a}, took: 15 * time.Second, todo: []binary{b, c}, want: 60 * time.Second},
+		"a late build delays itself and those after it":   {todo: []binary{a, b, c}, elapsed: 54 * time.Second, want: 246 * time.Second},
+		"what an earlier run has built counts for naught": {todo: []binary{c}, want: 20 * time.Second},
+		"nothing is left when all is built":               {did: []binary{a, b, c}, took: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := left(tc.did, tc.took, tc.todo, tc.elapsed).Round(time.Millisecond); got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestTheEstimateIsNeverUsedUpWhileABuildRuns(t *testing.T) {
+	for elapsed := time.Second; elapsed < time.Hour; elapsed += 7 * time.Second {
+		if got := left(nil, 0, binaries, elapsed); got <= 0 {
+			t.Fatalf("after %s nothing is said to be left: %s", elapsed, got)
+		}
+	}
+}
+
+func TestAFolderIsCompleteOnlyWithEveryBinaryExecutable(t *testing.T) {
+	for name, tc := range map[string]struct {
+		files map[string]os.FileMode
+		want  []string
+	}{
+		"an empty folder":        {want: []string{"etcd", "kube-apiserver", "kubectl"}},
+		"all three":              {files: map[string]os.FileMode{"etcd": 0o755, "kube-apiserver": 0o755, "kubectl": 0o755}},
+		"one is not executable":  {files: map[string]os.FileMode{"etcd": 0o644, "kube-apiserver": 0o755, "kubectl": 0o755}, want: []string{"etcd"}},
+		"one bears a wrong name": {files: map[string]os.FileMode{"etcd": 0o755, "kube-apiserver": 0o755, "kubectl.unfinished": 0o755}, want: []string{"kubectl"}},
+		"a folder is no program": {files: map[string]os.FileMode{"etcd": 0o755, "kube-apiserver": os.ModeDir | 0o755, "kubectl": 0o755}, want: []string{"kube-apiserver"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for file, mode := range tc.files {
+				create := func(path string) error { return os.WriteFile(path, nil, mode) }
+				if mode.IsDir() {
+					create = func(path string) error { return os.Mkdir(path, mode.Perm()) }
+				}
+				if err := create(filepath.Join(dir, file)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := missing(dir); !slices.Equal(got, tc.want) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestACompleteKUBEBUILDER_ASSETSIsTakenAsItIs(t *testing.T) {
+	dir := t.TempDir()
+	for _, b := range binaries {
+		if err := os.WriteFile(filepath.Join(dir, b.name), nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("KUBEBUILDER_ASSETS", dir)
+	var log strings.Builder
+	got, err := ensure(t.Context(), &log)
+	if err != nil || got != dir || log.Len() != 0 {
+		t.Errorf("got %q, %v, saying %q; want %q in silence", got, err, log.String(), dir)
+	}
+}
+
+func TestABuildErrorIsCutToItsLastLines(t *testing.T) {
+	if got := lastLines("a\nb\nc\n", 2); got != "b\nc" {
+		t.Errorf("got %q", got)
+	}
+	if got := lastLines("a\n", 2); got != "a" {
+		t.Errorf("got %q", got)
+	}
+}

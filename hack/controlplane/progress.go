@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// progress tells how far the builds are: on a terminal in one line that is written anew each second,
+// elsewhere in a line every 15 seconds.
+type progress struct {
+	log      io.Writer
+	terminal bool
+
+	mu       sync.Mutex
+	all      []binary
+	done     int
+	start    time.Time
+	lastDone time.Time
+
+	quit    chan struct{}
+	stopped sync.WaitGroup
+}
+
+func startProgress(log io.Writer, version string, todo []binary) *progress {
+	now := time.Now()
+	p := &progress{log: log, terminal: isTerminal(log), all: todo, start: now, lastDone: now, quit: make(chan struct{})}
+	fmt.Fprintf(log, "controlplane: building Kubernetes %s for the demo and the tests: "+
+		"about %s on two cores, this once\n", version, brief(usual(todo)))
+	p.show("")
+
+	every := 15 * time.Second
+	if p.terminal {
+		every = time.Second
+	}
+	p.stopped.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-p.quit:
+				return
+			case <-tick.C:
+				p.show("")
+			}
+		}
+	})
+	return p
+}
+
+// finished marks the binary under way as built.
+func (p *progress) finished() {
+	p.mu.Lock()
+	b, took := p.all[p.done], time.Since(p.lastDone)
+	p.done++
+	p.lastDone = time.Now()
+	p.mu.Unlock()
+	p.show(fmt.Sprintf("%s built in %s", b.name, brief(took)))
+}
+
+// stop ends the reports, and on a terminal the line they stand in.
+func (p *progress) stop() {
+	close(p.quit)
+	p.stopped.Wait()
+	if p.terminal {
+		fmt.Fprintln(p.log)
+	}
+}
+
+// show writes where the build stands, after a line of news if there is any.
+func (p *progress) show(news string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	begin, end := "", "\n"
+	if p.terminal {
+		begin, end = "\r\x1b[K", ""
+	}
+	if news != "" {
+		fmt.Fprintf(p.log, "%scontrolplane: %s\n", begin, news)
+	}
+	if p.done == len(p.all) {
+		return
+	}
+	did, todo := p.all[:p.done], p.all[p.done:]
+	remaining := left(did, p.lastDone.Sub(p.start), todo, time.Since(p.lastDone))
+	fmt.Fprintf(p.log, "%scontrolplane: [%d/%d] %s: %s elapsed, about %s left%s", begin,
+		p.done+1, len(p.all), todo[0].name, brief(time.Since(p.start)), brief(max(remaining, time.Second)), end)
+}
+
+// brief rounds to what an estimate deserves: five seconds, and one below ten.
+func brief(d time.Duration) string {
+	if d < 10*time.Second {
+		return d.Round(time.Second).String()
+	}
+	return d.Round(5 * time.Second).String()
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+}

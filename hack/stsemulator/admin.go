@@ -1,0 +1,129 @@
+package stsemulator
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// AdminPath is where the admin endpoint is, beside STS on the same listener.
+// It speaks JSON, and an error is {"error": "..."}:
+//
+//	GET    /_admin/calls           the calls received
+//	DELETE /_admin/calls           forget them
+//	GET    /_admin/sessions        the sessions issued
+//	GET    /_admin/faults          the faults switched on
+//	POST   /_admin/faults          switch one on: a Fault; answers it with its id
+//	DELETE /_admin/faults          switch all off
+//	DELETE /_admin/faults/{id}     switch one off
+//	GET    /_admin/keys?user=ARN   a user's keys, without their secrets
+//	POST   /_admin/keys            {"userARN": ..., "replace": bool}; answers the new key with its secret
+//	PUT    /_admin/keys/{id}       {"inactive": bool}
+//	DELETE /_admin/keys/{id}       take a key away
+//	PUT    /_admin/roles           {"account": ..., "role": Role}: add or replace a role
+//	PUT    /_admin/trust           {"roleARN": ..., "trust": [Trust]}: replace a trust policy
+const AdminPath = "/_admin/"
+
+func (s *Server) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /_admin/calls", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Calls()) })
+	mux.HandleFunc("DELETE /_admin/calls", func(w http.ResponseWriter, _ *http.Request) { s.ClearCalls(); done(w, nil) })
+	mux.HandleFunc("GET /_admin/sessions", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Sessions()) })
+
+	mux.HandleFunc("GET /_admin/faults", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Faults()) })
+	mux.HandleFunc("POST /_admin/faults", with(s.adminSetFault))
+	mux.HandleFunc("DELETE /_admin/faults", func(w http.ResponseWriter, _ *http.Request) { s.ClearFaults(); done(w, nil) })
+	mux.HandleFunc("DELETE /_admin/faults/{id}", func(w http.ResponseWriter, r *http.Request) { s.ClearFault(r.PathValue("id")); done(w, nil) })
+
+	mux.HandleFunc("GET /_admin/keys", s.adminListKeys)
+	mux.HandleFunc("POST /_admin/keys", with(s.adminCreateKey))
+	mux.HandleFunc("PUT /_admin/keys/{id}", with(s.adminChangeKey))
+	mux.HandleFunc("DELETE /_admin/keys/{id}", func(w http.ResponseWriter, r *http.Request) { done(w, s.DeleteAccessKey(r.PathValue("id"))) })
+
+	mux.HandleFunc("PUT /_admin/roles", with(s.adminPutRole))
+	mux.HandleFunc("PUT /_admin/trust", with(s.adminSetTrust))
+	return mux
+}
+
+func (s *Server) adminSetFault(w http.ResponseWriter, _ *http.Request, f Fault) {
+	id, err := s.SetFault(f)
+	if err != nil {
+		done(w, err)
+		return
+	}
+	f.ID = id
+	writeJSON(w, http.StatusCreated, f)
+}
+
+func (s *Server) adminListKeys(w http.ResponseWriter, r *http.Request) {
+	keys := append([]AccessKey{}, s.AccessKeys(r.URL.Query().Get("user"))...)
+	for i := range keys {
+		keys[i].Secret = ""
+	}
+	writeJSON(w, http.StatusOK, keys)
+}
+
+func (s *Server) adminCreateKey(w http.ResponseWriter, _ *http.Request, in struct {
+	UserARN string `json:"userARN"`
+	Replace bool   `json:"replace"`
+}) {
+	key, err := s.iam.createKey(in.UserARN, in.Replace)
+	if err != nil {
+		done(w, err)
+		return
+	}
+	writeJSON(w, http.StatusCreated, key)
+}
+
+func (s *Server) adminChangeKey(w http.ResponseWriter, r *http.Request, in struct {
+	Inactive bool `json:"inactive"`
+}) {
+	done(w, s.SetAccessKeyActive(r.PathValue("id"), !in.Inactive))
+}
+
+func (s *Server) adminPutRole(w http.ResponseWriter, _ *http.Request, in struct {
+	Account string `json:"account"`
+	Role    Role   `json:"role"`
+}) {
+	done(w, s.PutRole(in.Account, in.Role))
+}
+
+func (s *Server) adminSetTrust(w http.ResponseWriter, _ *http.Request, in struct {
+	RoleARN string  `json:"roleARN"`
+	Trust   []Trust `json:"trust"`
+}) {
+	done(w, s.SetTrust(in.RoleARN, in.Trust...))
+}
+
+// with decodes a handler's body, and refuses fields that it does not know.
+func with[T any](handle func(http.ResponseWriter, *http.Request, T)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var in T
+		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&in); err != nil {
+			done(w, err)
+			return
+		}
+		handle(w, r, in)
+	}
+}
+
+// done answers a request that has nothing to tell but whether it worked.
+func done(w http.ResponseWriter, err error) {
+	if err != nil {
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the caller is gone if this fails
+}

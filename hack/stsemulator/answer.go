@@ -1,0 +1,55 @@
+package stsemulator
+
+import (
+	"encoding/xml"
+	"errors"
+	"net/http"
+	"strconv"
+)
+
+// answer tells the ledger first: who has the answer finds the call complete.
+func (s *Server) answer(w http.ResponseWriter, call *Call, status int, code string, body []byte) {
+	s.calls.update(call, func(c *Call) { c.Status, c.Code = status, code })
+	w.Header().Set("Content-Type", "text/xml")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the caller is gone if this fails
+}
+
+type errorResponse struct {
+	XMLName   xml.Name    `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
+	Error     errorDetail `xml:"Error"`
+	RequestID string      `xml:"RequestId"`
+}
+
+type errorDetail struct {
+	Type    string `xml:"Type"`
+	Code    string `xml:"Code"`
+	Message string `xml:"Message"`
+}
+
+// s3Error is an error as S3 has it, in which a client of STS finds no code.
+type s3Error struct {
+	XMLName   xml.Name `xml:"Error"`
+	Code      string   `xml:"Code"`
+	Message   string   `xml:"Message"`
+	Resource  string   `xml:"Resource"`
+	RequestID string   `xml:"RequestId"`
+}
+
+func (s *Server) answerError(w http.ResponseWriter, call *Call, err error, s3Style bool) {
+	var e *apiError
+	if !errors.As(err, &e) {
+		e = newError("InternalFailure", "%s", err)
+	}
+	var document any = errorResponse{Error: errorDetail{Type: e.kind(), Code: e.Code, Message: e.Message}, RequestID: call.RequestID}
+	if s3Style {
+		document = s3Error{Code: e.Code, Message: e.Message, Resource: "/", RequestID: call.RequestID}
+	}
+	body, err := xml.Marshal(document)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	s.answer(w, call, e.Status, e.Code, body)
+}

@@ -1,0 +1,12 @@
+package stsemulator
+
+// getCallerIdentity tells a caller who it is, which needs no permission.
+func (s *Server) getCallerIdentity(req request) (any, error) {
+	return callerIdentityResult{ARN: req.caller.ARN, UserID: req.caller.UserID, Account: req.caller.Account}, nil
+}
+
+type callerIdentityResult struct {
+	ARN     string `xml:"Arn"`
+	UserID  string `xml:"UserId"`
+	Account string `xml:"Account"`
+}

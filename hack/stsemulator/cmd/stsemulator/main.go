@@ -1,0 +1,100 @@
+// Command stsemulator serves an AWS Security Token Service for tests and demos.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s.io/utils/clock"
+
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "stsemulator:", err)
+		os.Exit(1)
+	}
+}
+
+type flags struct {
+	config, address, urlFile, caFile string
+	tls                              bool
+	options                          stsemulator.Options
+}
+
+func parse(args []string) (flags, error) {
+	f := flags{options: stsemulator.Options{Clock: clock.RealClock{}}}
+	set := flag.NewFlagSet("stsemulator", flag.ContinueOnError)
+	set.StringVar(&f.config, "config", "", "YAML `file` of accounts, users and roles (default: the built-in world of hack/stsemulator/default.yaml)")
+	set.StringVar(&f.address, "address", "127.0.0.1:8090", "host:port to listen on; port 0 for a free one")
+	set.StringVar(&f.urlFile, "url-file", "", "`file` to write the endpoint's URL to, once it is served")
+	set.BoolVar(&f.tls, "tls", false, "serve over TLS")
+	set.StringVar(&f.caFile, "ca-file", "", "`file` to write the CA bundle to, with --tls")
+	set.Float64Var(&f.options.LifetimeFraction, "lifetime-fraction", 1, "let sessions last this part of the duration asked for, so that 0.01 makes 9s of 15m")
+	set.IntVar(&f.options.SessionTokenSize, "session-token-size", 1024, "session token size in characters")
+	set.StringVar(&f.options.Region, "region", "", "the only region to accept signatures for (default: any)")
+	set.StringVar((*string)(&f.options.Flavour), "flavour", string(stsemulator.FlavourAWS), "whose server to take after: aws or minio")
+	if err := set.Parse(args); err != nil {
+		return flags{}, err
+	}
+	if set.NArg() > 0 {
+		return flags{}, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	return f, nil
+}
+
+// run serves until ctx is done.
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
+	f, err := parse(args)
+	if err != nil {
+		return err
+	}
+	cfg, err := stsemulator.DefaultConfig()
+	if f.config != "" {
+		cfg, err = stsemulator.LoadConfig(f.config)
+	}
+	if err != nil {
+		return err
+	}
+	server, err := stsemulator.New(cfg, f.options)
+	if err != nil {
+		return err
+	}
+	start := server.Start
+	if f.tls {
+		start = server.StartTLS
+	}
+	endpoint, err := start(f.address)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, endpoint.Close()) }()
+	if err := errors.Join(write(f.caFile, endpoint.CABundle), write(f.urlFile, []byte(endpoint.URL+"\n"))); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "STS (%s) on %s, admin on %s%s\n", cmp.Or(f.options.Flavour, stsemulator.FlavourAWS), endpoint.URL, endpoint.URL, stsemulator.AdminPath)
+	<-ctx.Done()
+	return nil
+}
+
+// write puts data into a file, all or nothing, so that who waits for the file
+// never reads half of it.
+func write(file string, data []byte) error {
+	if file == "" {
+		return nil
+	}
+	if err := os.WriteFile(file+".tmp", data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(file+".tmp", file)
+}

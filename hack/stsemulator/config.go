@@ -1,0 +1,228 @@
+package stsemulator
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"sigs.k8s.io/yaml"
+)
+
+// Config is the world that the emulator serves. It is what a YAML file says;
+// default.yaml shows every field.
+type Config struct {
+	Accounts []Account `json:"accounts"`
+}
+
+// Account is one AWS account.
+type Account struct {
+	// ID is the account's twelve digits.
+	ID string `json:"id"`
+	// Partition is the ARN partition, "aws" when empty.
+	Partition string `json:"partition,omitempty"`
+	// DisabledRegions are those in which STS is not activated for the account's roles.
+	DisabledRegions []string `json:"disabledRegions,omitempty"`
+	Users           []User   `json:"users,omitempty"`
+	Roles           []Role   `json:"roles,omitempty"`
+}
+
+// User is an IAM user.
+type User struct {
+	Name string `json:"name"`
+	// AccessKeys are the user's long-term keys. One without an id gets a random one.
+	AccessKeys []AccessKey `json:"accessKeys,omitempty"`
+	// MayAssume are the roles that the user's own policy lets it assume: role
+	// ARNs, in which '*' stands for any characters. None means no role.
+	MayAssume []string `json:"mayAssume,omitempty"`
+}
+
+// AccessKey is a long-term access key of a user.
+type AccessKey struct {
+	ID       string `json:"id,omitempty"`
+	Secret   string `json:"secret,omitempty"`
+	Inactive bool   `json:"inactive,omitempty"`
+}
+
+// Role is an IAM role.
+type Role struct {
+	// Name may begin with a path ("team/Reader"). A '*' in it stands for any
+	// characters, so that one entry can be many roles ("bench-*").
+	Name string `json:"name"`
+	// MaxSessionDuration is in seconds, 3600 to 43200, 3600 when zero.
+	MaxSessionDuration int `json:"maxSessionDuration,omitempty"`
+	// MayAssume are the roles that sessions of this role may assume, as for a user.
+	MayAssume []string `json:"mayAssume,omitempty"`
+	// Trust is the role's trust policy. A role that trusts nobody can be assumed by nobody.
+	Trust []Trust `json:"trust,omitempty"`
+}
+
+// Trust is an Allow statement of a trust policy.
+type Trust struct {
+	// Principal is a user's, role's or role session's ARN, an account by its id
+	// or its root ARN, or "*".
+	Principal string `json:"principal"`
+	// ExternalID, when set, must be what the caller sends.
+	ExternalID string `json:"externalID,omitempty"`
+	// Actions are the STS actions allowed; all of AssumeRole, TagSession and
+	// SetSourceIdentity when empty.
+	Actions []string `json:"actions,omitempty"`
+}
+
+// The STS actions that a trust policy speaks of.
+const (
+	actionAssumeRole        = "sts:AssumeRole"
+	actionTagSession        = "sts:TagSession"
+	actionSetSourceIdentity = "sts:SetSourceIdentity"
+)
+
+//go:embed default.yaml
+var defaultConfig []byte
+
+// DefaultConfig is the world of default.yaml, which the demo is played in.
+func DefaultConfig() (Config, error) { return ParseConfig(defaultConfig) }
+
+// LoadConfig reads a YAML file.
+func LoadConfig(file string) (Config, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg, err := ParseConfig(data)
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return cfg, nil
+}
+
+// ParseConfig reads YAML and refuses fields it does not know.
+func ParseConfig(data []byte) (Config, error) {
+	var cfg Config
+	if err := yaml.UnmarshalStrict(data, &cfg); err != nil {
+		return Config{}, err
+	}
+	return cfg, cfg.validate()
+}
+
+var (
+	accountIDs   = regexp.MustCompile(`^\d{12}$`)
+	partitions   = regexp.MustCompile(`^aws(-[a-z]+)*$`)
+	userNames    = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+	roleNames    = regexp.MustCompile(`^([\w+=,.@*-]+/)*[\w+=,.@*-]{1,64}$`)
+	accessKeyIDs = regexp.MustCompile(`^\w{16,128}$`)
+)
+
+func (c Config) validate() error {
+	accounts, keys := map[string]bool{}, map[string]bool{}
+	for _, a := range c.Accounts {
+		if accounts[a.ID] {
+			return fmt.Errorf("account %q is there twice", a.ID)
+		}
+		accounts[a.ID] = true
+		if err := a.validate(keys); err != nil {
+			return fmt.Errorf("account %q: %w", a.ID, err)
+		}
+	}
+	return nil
+}
+
+func (a Account) validate(keys map[string]bool) error {
+	if !accountIDs.MatchString(a.ID) {
+		return fmt.Errorf("id must be twelve digits")
+	}
+	if !partitions.MatchString(a.partition()) {
+		return fmt.Errorf("partition %q is none of AWS's", a.Partition)
+	}
+	users, roles := map[string]bool{}, map[string]bool{}
+	for _, u := range a.Users {
+		if users[u.Name] {
+			return fmt.Errorf("user %q is there twice", u.Name)
+		}
+		users[u.Name] = true
+		if err := u.validate(keys); err != nil {
+			return fmt.Errorf("user %q: %w", u.Name, err)
+		}
+	}
+	for _, r := range a.Roles {
+		if name := path.Base(r.Name); roles[name] {
+			return fmt.Errorf("role %q is there twice", name)
+		} else {
+			roles[name] = true
+		}
+		if err := r.validate(); err != nil {
+			return fmt.Errorf("role %q: %w", r.Name, err)
+		}
+	}
+	return nil
+}
+
+func (a Account) partition() string {
+	if a.Partition == "" {
+		return "aws"
+	}
+	return a.Partition
+}
+
+func (u User) validate(keys map[string]bool) error {
+	if !userNames.MatchString(u.Name) {
+		return fmt.Errorf("name must be 1 to 64 of [\\w+=,.@-]")
+	}
+	for _, k := range u.AccessKeys {
+		if k.ID == "" && k.Secret == "" {
+			continue
+		}
+		if !accessKeyIDs.MatchString(k.ID) || k.Secret == "" {
+			return fmt.Errorf("an access key needs an id of 16 to 128 of [\\w] and a secret, or neither")
+		}
+		if keys[k.ID] {
+			return fmt.Errorf("access key %q is there twice", k.ID)
+		}
+		keys[k.ID] = true
+	}
+	return nil
+}
+
+func (r Role) validate() error {
+	if !roleNames.MatchString(r.Name) {
+		return fmt.Errorf("name must be 1 to 64 of [\\w+=,.@-] or '*', after an optional path")
+	}
+	if d := r.maxSessionDuration(); d < 3600 || d > 43200 {
+		return fmt.Errorf("maxSessionDuration must be 3600 to 43200 seconds")
+	}
+	for _, t := range r.Trust {
+		if err := t.validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r Role) maxSessionDuration() int {
+	if r.MaxSessionDuration == 0 {
+		return 3600
+	}
+	return r.MaxSessionDuration
+}
+
+func (t Trust) validate() error {
+	for _, a := range t.Actions {
+		if !slices.Contains([]string{actionAssumeRole, actionTagSession, actionSetSourceIdentity}, a) {
+			return fmt.Errorf("trust: action %q is none of a trust policy", a)
+		}
+	}
+	if t.Principal == "*" || accountIDs.MatchString(t.Principal) {
+		return nil
+	}
+	p, err := arn.Parse(t.Principal)
+	if err == nil && accountIDs.MatchString(p.AccountID) {
+		kind, _, _ := strings.Cut(p.Resource, "/")
+		if slices.Contains([]string{"iam:root", "iam:user", "iam:role", "sts:assumed-role"}, p.Service+":"+kind) {
+			return nil
+		}
+	}
+	return fmt.Errorf("trust: principal %q is neither an account, nor the ARN of a user, role or session, nor \"*\"", t.Principal)
+}

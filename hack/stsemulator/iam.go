@@ -1,0 +1,185 @@
+package stsemulator
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+)
+
+// principal is who calls: a user or a role's session.
+type principal struct {
+	ARN       string
+	UserID    string
+	Account   string
+	mayAssume []string
+	// session is nil for a user.
+	session *Session
+}
+
+// iam is the accounts, users, keys and roles, which change at run time.
+type iam struct {
+	mu       sync.RWMutex
+	accounts map[string]Account // by id; the users in it are only the first ones
+	users    map[string]user    // by ARN
+	keys     map[string]userKey // by access key id
+	roleIDs  map[string]string  // by role ARN, made up when first asked for
+}
+
+type user struct {
+	principal
+	name string
+}
+
+type userKey struct {
+	AccessKey
+	userARN string
+}
+
+func newIAM(cfg Config) *iam {
+	i := &iam{
+		accounts: map[string]Account{},
+		users:    map[string]user{},
+		keys:     map[string]userKey{},
+		roleIDs:  map[string]string{},
+	}
+	for _, a := range cfg.Accounts {
+		a.Roles = slices.Clone(a.Roles)
+		i.accounts[a.ID] = a
+		for _, u := range a.Users {
+			userARN := iamARN(a, "user/"+u.Name)
+			i.users[userARN] = user{
+				principal: principal{ARN: userARN, UserID: newUniqueID("AIDA"), Account: a.ID, mayAssume: u.MayAssume},
+				name:      u.Name,
+			}
+			for _, k := range u.AccessKeys {
+				i.addKey(userARN, k)
+			}
+		}
+	}
+	return i
+}
+
+func iamARN(a Account, resource string) string {
+	return arn.ARN{Partition: a.partition(), Service: "iam", AccountID: a.ID, Resource: resource}.String()
+}
+
+// foundRole is a role as a request names it.
+type foundRole struct {
+	Role
+	arn     string
+	id      string
+	account Account
+}
+
+// sessionARN is of a session of the role; it names the role without its path.
+func (r foundRole) sessionARN(sessionName string) string {
+	return arn.ARN{
+		Partition: r.account.partition(), Service: "sts", AccountID: r.account.ID,
+		Resource: "assumed-role/" + path.Base(r.arn) + "/" + sessionName,
+	}.String()
+}
+
+// role finds a role by its own entry, or else by the first pattern that fits.
+func (i *iam) role(roleARN string) (foundRole, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	a, at, ok := i.locate(roleARN)
+	if !ok {
+		return foundRole{}, false
+	}
+	if i.roleIDs[roleARN] == "" {
+		i.roleIDs[roleARN] = newUniqueID("AROA")
+	}
+	return foundRole{Role: a.Roles[at], arn: roleARN, id: i.roleIDs[roleARN], account: a}, true
+}
+
+func (i *iam) locate(roleARN string) (Account, int, bool) {
+	parsed, err := arn.Parse(roleARN)
+	if err != nil {
+		return Account{}, 0, false
+	}
+	name, isRole := strings.CutPrefix(parsed.Resource, "role/")
+	a, ok := i.accounts[parsed.AccountID]
+	if !ok || !isRole || iamARN(a, parsed.Resource) != roleARN {
+		return Account{}, 0, false
+	}
+	at := slices.IndexFunc(a.Roles, func(r Role) bool { return r.Name == name })
+	if at < 0 {
+		at = slices.IndexFunc(a.Roles, func(r Role) bool { return glob(r.Name, name) })
+	}
+	return a, at, at >= 0
+}
+
+// allows reports whether a principal's own policy lets it assume a role.
+func (p principal) allows(roleARN string) bool {
+	return slices.ContainsFunc(p.mayAssume, func(pattern string) bool { return glob(pattern, roleARN) })
+}
+
+// trusts reports whether a role's trust policy admits a caller for an action.
+func (r foundRole) trusts(caller principal, action, externalID string) bool {
+	return slices.ContainsFunc(r.Trust, func(t Trust) bool {
+		return t.names(caller) &&
+			(t.ExternalID == "" || t.ExternalID == externalID) &&
+			(len(t.Actions) == 0 || slices.Contains(t.Actions, action))
+	})
+}
+
+func (t Trust) names(caller principal) bool {
+	if t.Principal == "*" || t.Principal == caller.Account || t.Principal == caller.ARN {
+		return true
+	}
+	if p, err := arn.Parse(t.Principal); err == nil && p.Service == "iam" && p.Resource == "root" {
+		return p.AccountID == caller.Account
+	}
+	return caller.session != nil && t.Principal == caller.session.RoleARN
+}
+
+// glob matches all of s; a '*' in the pattern stands for any characters.
+func glob(pattern, s string) bool {
+	first, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == s
+	}
+	s, ok := strings.CutPrefix(s, first)
+	if !ok {
+		return false
+	}
+	for i := range len(s) + 1 {
+		if glob(rest, s[i:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// putRole adds a role to an account, or replaces the one of that name.
+func (i *iam) putRole(accountID string, r Role) error {
+	if err := r.validate(); err != nil {
+		return fmt.Errorf("role %q: %w", r.Name, err)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	a, ok := i.accounts[accountID]
+	if !ok {
+		return fmt.Errorf("no account %q", accountID)
+	}
+	a.Roles = slices.DeleteFunc(slices.Clone(a.Roles), func(old Role) bool { return old.Name == r.Name })
+	a.Roles = append(a.Roles, r)
+	i.accounts[accountID] = a
+	return nil
+}
+
+// setTrust gives the role an entry of its own, if only a pattern named it.
+func (i *iam) setTrust(roleARN string, trust []Trust) error {
+	role, ok := i.role(roleARN)
+	if !ok {
+		return fmt.Errorf("no role %q", roleARN)
+	}
+	_, role.Name, _ = strings.Cut(roleARN, ":role/")
+	role.Trust = trust
+	return i.putRole(role.account.ID, role.Role)
+}

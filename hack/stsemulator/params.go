@@ -1,0 +1,158 @@
+package stsemulator
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// bound is what the STS API Reference says of one parameter.
+type bound struct {
+	name     string
+	required bool
+	// min and max count characters, or are the value's when integer is set, or
+	// count members when members is not empty.
+	min, max int
+	integer  bool
+	pattern  pattern
+	// members make the parameter a list: of structures, or of plain values by
+	// one member without a name.
+	members []bound
+}
+
+// pattern is a regular expression and how AWS spells it in its messages.
+type pattern struct {
+	expression *regexp.Regexp
+	spelling   string
+}
+
+func newPattern(spelling, expression string) pattern {
+	return pattern{regexp.MustCompile(`^(?:` + expression + `)$`), spelling}
+}
+
+var (
+	namePattern       = newPattern(`[\w+=,.@-]*`, `[\w+=,.@-]*`)
+	externalIDPattern = newPattern(`[\w+=,.@:\/-]*`, `[\w+=,.@:/-]*`)
+	policyPattern     = newPattern(`[\u0009\u000A\u000D\u0020-\u00FF]+`, `[\x09\x0A\x0D\x20-\x{FF}]+`)
+	tagKeyPattern     = newPattern(`[\p{L}\p{Z}\p{N}_.:/=+\-@]+`, `[\pL\pZ\pN_.:/=+\-@]+`)
+	tagValuePattern   = newPattern(`[\p{L}\p{Z}\p{N}_.:/=+\-@]*`, `[\pL\pZ\pN_.:/=+\-@]*`)
+	arnPattern        = newPattern(`[\u0009\u000A\u000D\u0020-\u007E\u0085\u00A0-\uD7FF\uE000-\uFFFD\u10000-\u10FFFF]+`,
+		`[\x09\x0A\x0D\x20-\x7E\x{85}\x{A0}-\x{D7FF}\x{E000}-\x{FFFD}\x{10000}-\x{10FFFF}]+`)
+)
+
+// validate checks a form against its bounds, and says of every violation what AWS says.
+func validate(form url.Values, bounds []bound) error {
+	var found []string
+	for _, b := range bounds {
+		found = append(found, b.violations(form, b.name, lowerFirst(b.name))...)
+	}
+	switch len(found) {
+	case 0:
+		return nil
+	case 1:
+		return newError("ValidationError", "1 validation error detected: %s", found[0])
+	default:
+		return newError("ValidationError", "%d validation errors detected: %s", len(found), strings.Join(found, "; "))
+	}
+}
+
+// violations are of the parameter called key in the form and field in messages.
+func (b bound) violations(form url.Values, key, field string) []string {
+	if len(b.members) > 0 {
+		return b.listViolations(form, key, field)
+	}
+	if !form.Has(key) {
+		if b.required {
+			return []string{violation("null", field, "Member must not be null")}
+		}
+		return nil
+	}
+	value, quoted := form.Get(key), "'"+form.Get(key)+"'"
+	size, unit := utf8.RuneCountInString(value), "length"
+	if b.integer {
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return []string{violation(quoted, field, "Member must be an integer")}
+		}
+		size, unit = n, "value"
+	}
+	var found []string
+	if p := b.pattern; p.expression != nil && !p.expression.MatchString(value) {
+		found = append(found, violation(quoted, field, "Member must satisfy regular expression pattern: "+p.spelling))
+	}
+	if size < b.min {
+		found = append(found, violation(quoted, field, fmt.Sprintf("Member must have %s greater than or equal to %d", unit, b.min)))
+	}
+	if b.max > 0 && size > b.max {
+		found = append(found, violation(quoted, field, fmt.Sprintf("Member must have %s less than or equal to %d", unit, b.max)))
+	}
+	return found
+}
+
+func (b bound) listViolations(form url.Values, key, field string) []string {
+	n := members(form, key)
+	if n > b.max {
+		return []string{violation("'[...]'", field, fmt.Sprintf("Member must have length less than or equal to %d", b.max))}
+	}
+	var found []string
+	for i := 1; i <= n; i++ {
+		for _, m := range b.members {
+			itemKey, itemField := memberKey(key, i, m.name), fmt.Sprintf("%s.%d.member", field, i)
+			if m.name != "" {
+				itemField += "." + lowerFirst(m.name)
+			}
+			found = append(found, m.violations(form, itemKey, itemField)...)
+		}
+	}
+	return found
+}
+
+func violation(value, field, constraint string) string {
+	return fmt.Sprintf("Value %s at '%s' failed to satisfy constraint: %s", value, field, constraint)
+}
+
+// members counts a list's items in the form, which are numbered from 1.
+func members(form url.Values, list string) int {
+	n := 0
+	for hasMember(form, memberKey(list, n+1, "")) {
+		n++
+	}
+	return n
+}
+
+func hasMember(form url.Values, item string) bool {
+	for key := range form {
+		if key == item || strings.HasPrefix(key, item+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// memberKey is how the query protocol names an item of a list, or a field of it.
+func memberKey(list string, i int, field string) string {
+	key := list + ".member." + strconv.Itoa(i)
+	if field != "" {
+		key += "." + field
+	}
+	return key
+}
+
+// memberValues are one field (or, by "", the plain value) of every item of a list.
+func memberValues(form url.Values, list, field string) []string {
+	var values []string
+	for i := range members(form, list) {
+		values = append(values, form.Get(memberKey(list, i+1, field)))
+	}
+	return values
+}
+
+func lowerFirst(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToLower(s[:1]) + s[1:]
+}

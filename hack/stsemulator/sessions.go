@@ -1,0 +1,101 @@
+package stsemulator
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Session is what a call of AssumeRole created. It holds neither its secret
+// key nor its session token.
+type Session struct {
+	AccessKeyID string `json:"accessKeyID"`
+	// ARN is the assumed-role ARN, UserID the role's id and the session's name.
+	ARN     string `json:"arn"`
+	UserID  string `json:"userID"`
+	RoleARN string `json:"roleARN"`
+	// CallerARN is who assumed the role.
+	CallerARN string    `json:"callerARN"`
+	Issued    time.Time `json:"issued"`
+	// Expiration is what the caller was told; from then on the session is refused.
+	Expiration     time.Time `json:"expiration"`
+	SourceIdentity string    `json:"sourceIdentity,omitempty"`
+	Policy         string    `json:"policy,omitempty"`
+	PolicyARNs     []string  `json:"policyARNs,omitempty"`
+	// Tags include those inherited over a chain.
+	Tags map[string]string `json:"tags,omitempty"`
+	// TransitiveTagKeys are the keys that sessions assumed from this one inherit.
+	TransitiveTagKeys []string `json:"transitiveTagKeys,omitempty"`
+	// PackedPolicySize is in percent of what STS takes, 0 when nothing was packed.
+	PackedPolicySize int `json:"packedPolicySize,omitempty"`
+}
+
+// heldSession is a session with what it takes to recognise it. Of the token
+// only a hash is kept: it comes along with every request.
+type heldSession struct {
+	Session
+	principal principal
+	secret    string
+	tokenHash [sha256.Size]byte
+}
+
+func (h *heldSession) hasToken(token string) bool {
+	hash := sha256.Sum256([]byte(token))
+	return subtle.ConstantTimeCompare(hash[:], h.tokenHash[:]) == 1
+}
+
+// sessions are those issued. Expired ones are remembered for an hour, so that
+// they are refused as expired, and not as unknown.
+type sessions struct {
+	mu      sync.RWMutex
+	byKey   map[string]*heldSession
+	sweepAt int
+}
+
+const (
+	rememberExpired = time.Hour
+	minSweep        = 1024
+)
+
+func (s *sessions) add(h *heldSession, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byKey == nil {
+		s.byKey = map[string]*heldSession{}
+	}
+	if len(s.byKey) >= max(s.sweepAt, minSweep) {
+		maps.DeleteFunc(s.byKey, func(_ string, h *heldSession) bool {
+			return now.Sub(h.Expiration) > rememberExpired
+		})
+		s.sweepAt = 2 * len(s.byKey) // so that a sweep costs each session but once
+	}
+	s.byKey[h.AccessKeyID] = h
+}
+
+func (s *sessions) find(accessKeyID string) (*heldSession, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h, ok := s.byKey[accessKeyID]
+	return h, ok
+}
+
+// list is in the order of issue.
+func (s *sessions) list() []Session {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	listed := make([]Session, 0, len(s.byKey))
+	for _, h := range s.byKey {
+		listed = append(listed, h.Session)
+	}
+	slices.SortFunc(listed, func(a, b Session) int {
+		if c := a.Issued.Compare(b.Issued); c != 0 {
+			return c
+		}
+		return strings.Compare(a.AccessKeyID, b.AccessKeyID)
+	})
+	return listed
+}

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Generates and formats everything anew, and runs the linters. Fails if a file changed by that, or if a check
+# finds something; goes through all of them first, so that one run shows it all.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/objects"
+
+# git_aside is git with an index and a store of its own, so that looking leaves no trace in the repository.
+git_aside() {
+  GIT_INDEX_FILE="$scratch/index" GIT_OBJECT_DIRECTORY="$scratch/objects" git "$@"
+}
+
+# snapshot prints the id of a git tree that holds every file which is not ignored, committed or not.
+snapshot() {
+  rm -f "$scratch/index"
+  git_aside add --all && git_aside write-tree
+}
+
+failed=()
+check() {
+  local name=$1
+  shift
+  echo "==> $name"
+  "$@" || failed+=("$name")
+}
+
+unchanged() {
+  local after
+  after=$(snapshot)
+  [[ $after == "$before" ]] && return
+  echo
+  echo "These files were not up to date. They are now: look at them and commit them."
+  git_aside --no-pager diff --stat --patch "$before" "$after" | head -n 200
+  return 1
+}
+
+before=$(snapshot)
+make=${MAKE:-make}
+check "generate" "$make" --no-print-directory generate manifests
+check "format" "$make" --no-print-directory fmt
+check "generated and formatted files are up to date" unchanged
+check "lint" "$make" --no-print-directory lint
+for module in . hack/controlplane; do
+  check "go vet in $module" go -C "$module" vet ./...
+done
+for module in . hack/controlplane hack/tools; do
+  check "go.mod and go.sum are tidy in $module" go -C "$module" mod tidy -diff
+done
+
+if ((${#failed[@]})); then
+  echo
+  printf 'FAILED: %s\n' "${failed[@]}"
+  exit 1
+fi
+echo "verified: all is up to date"
