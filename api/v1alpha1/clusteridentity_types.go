@@ -73,7 +73,7 @@ type ClusterIdentitySpec struct {
 	// nothing. A request is allowed when one rule allows all of it.
 	//
 	// +kubebuilder:validation:MinItems=0
-	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:MaxItems=64
 	// +listType=atomic
 	// +required
 	Allow *[]AllowRule `json:"allow,omitempty"`
@@ -140,7 +140,7 @@ type AllowRule struct {
 	// namespaces that the rule is for: names, where '*' stands for any run of characters.
 	//
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[a-z0-9*-]*$')",message="each of namespaces must be a namespace's name, in which * may stand for any run of characters"
@@ -158,9 +158,9 @@ type AllowRule struct {
 	// roleARNs that may be assumed, such as arn:aws:iam::123456789012:role/shop-*.
 	//
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=2048
+	// +kubebuilder:validation:items:MaxLength=640
 	// +kubebuilder:validation:items:XValidation:rule="self == '*' || self.matches('^arn:[^:]+:[^:]+:[^:]*:[^:]*:.+$')",message="each of roleARNs must be the whole ARN of a role, such as arn:aws:iam::123456789012:role/shop-*, or * for every role"
 	// +listType=set
 	// +required
@@ -180,7 +180,7 @@ type AllowRule struct {
 	// allowed, which tells credentials apart and which no tenant can forge.
 	//
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[A-Za-z0-9_+=,.@*-]*$')",message="each of sessionNames may hold letters, digits, any of _+=,.@- and * for any run of them"

@@ -2,6 +2,7 @@
 package telemetry
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,13 +48,20 @@ func (e Events) write(object client.Object, eventType, action, reason, note stri
 // Metrics counts. Its series are few: one for each kind, call and reason of the API.
 type Metrics struct{ calls *prometheus.CounterVec }
 
-// NewMetrics registers the metrics.
+// NewMetrics registers the metrics; a second manager in one process counts with the first.
 func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "rolecredential_sts_calls_total",
 		Help: "Calls of STS, each with the SDK's own retries, by kind of object, call and reason: Issued or Verified, or why not.",
 	}, []string{"kind", "call", "reason"})}
-	return m, registry.Register(m.calls)
+	err := registry.Register(m.calls)
+	var registered prometheus.AlreadyRegisteredError
+	if errors.As(err, &registered) {
+		if calls, ok := registered.ExistingCollector.(*prometheus.CounterVec); ok {
+			return &Metrics{calls: calls}, nil
+		}
+	}
+	return m, err
 }
 
 // Called counts a call of STS.

@@ -86,7 +86,7 @@ func (p *progress) show(news string) {
 	did, todo := p.all[:p.done], p.all[p.done:]
 	remaining := left(did, p.lastDone.Sub(p.start), todo, time.Since(p.lastDone))
 	fmt.Fprintf(p.log, "%scontrolplane: [%d/%d] %s: %s elapsed, about %s left%s", begin,
-		p.done+1, len(p.all), todo[0].name, brief(time.Since(p.start)), brief(max(remaining, time.Second)), end)
+		p.done+1, len(p.all), todo[0].name, time.Since(p.start).Truncate(time.Second), brief(max(remaining, time.Second)), end)
 }
 
 // brief rounds to what an estimate deserves: five seconds, and one below ten.

@@ -66,7 +66,11 @@ func (s *Server) adminCreateKey(w http.ResponseWriter, _ *http.Request, in struc
 	UserARN string `json:"userARN"`
 	Replace bool   `json:"replace"`
 }) {
-	key, err := s.iam.createKey(in.UserARN, in.Replace)
+	create := s.CreateAccessKey
+	if in.Replace {
+		create = s.RotateAccessKeys
+	}
+	key, err := create(in.UserARN)
 	if err != nil {
 		done(w, err)
 		return

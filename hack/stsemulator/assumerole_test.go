@@ -467,6 +467,20 @@ func TestTransitiveTagsAndTheSourceIdentityGoOverAChain(t *testing.T) {
 	g.Expect(failureOf(t, err)).To(Equal(failure{Status: 400, Code: "ValidationError", Message: "The source identity is already set for this assume role session"}))
 }
 
+func TestARoleTrustsTheSessionsOfNoOtherRole(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{})
+	g.Expect(e.PutRole("210987654321", stsemulator.Role{
+		Name: "Other", MayAssume: []string{"*"}, Trust: []stsemulator.Trust{{Principal: operatorARN}},
+	})).To(Succeed())
+	other, out := e.assume(t, operatorKey, input("arn:aws:iam::210987654321:role/Other"))
+	_, err := e.client(other).AssumeRole(t.Context(), input(spokeARN))
+	g.Expect(failureOf(t, err).Code).To(Equal("AccessDenied"))
+
+	g.Expect(e.SetTrust(spokeARN, stsemulator.Trust{Principal: *out.AssumedRoleUser.Arn})).To(Succeed())
+	e.assume(t, other, input(spokeARN))
+}
+
 func TestASessionPolicyIsAPolicyDocument(t *testing.T) {
 	for name, tc := range map[string]struct{ policy, want string }{
 		"it is JSON": {

@@ -148,11 +148,11 @@ func (a Account) validate(keys map[string]bool) error {
 		}
 	}
 	for _, r := range a.Roles {
-		if name := path.Base(r.Name); roles[name] {
+		name := path.Base(r.Name)
+		if roles[name] {
 			return fmt.Errorf("role %q is there twice", name)
-		} else {
-			roles[name] = true
 		}
+		roles[name] = true
 		if err := r.validate(); err != nil {
 			return fmt.Errorf("role %q: %w", r.Name, err)
 		}

@@ -2,7 +2,6 @@ package stsemulator
 
 import (
 	"cmp"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -23,7 +22,6 @@ type Endpoint struct {
 	CABundle []byte
 
 	server *http.Server
-	cancel context.CancelFunc
 	served chan error
 }
 
@@ -56,26 +54,22 @@ func (s *Server) start(address, scheme string, wrap func(net.Listener) (net.List
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	e := &Endpoint{
 		URL: scheme + "://" + l.Addr().String(), Address: l.Addr().String(), CABundle: ca,
 		server: &http.Server{
 			Handler:           s,
 			ReadHeaderTimeout: time.Minute,
 			ErrorLog:          log.New(io.Discard, "", 0), // of callers that mistrust the certificate, or are cut
-			// Hanging requests end with it.
-			BaseContext: func(net.Listener) context.Context { return ctx },
 		},
-		cancel: cancel,
 		served: make(chan error, 1),
 	}
 	go func() { e.served <- e.server.Serve(wrapped) }()
 	return e, nil
 }
 
-// Close stops listening and ends every request, hanging ones too.
+// Close stops listening and ends every request, hanging ones too: their
+// connections are closed, and with them their contexts.
 func (e *Endpoint) Close() error {
-	e.cancel()
 	err := e.server.Close()
 	if served := <-e.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)

@@ -40,7 +40,8 @@ type Fault struct {
 	// ID is given by SetFault.
 	ID   string    `json:"id,omitempty"`
 	Kind FaultKind `json:"kind"`
-	// Action and RoleARN narrow the calls that it applies to; empty is all.
+	// Action and RoleARN, in which '*' stands for any characters, narrow the
+	// calls that it applies to; empty is all.
 	Action  string `json:"action,omitempty"`
 	RoleARN string `json:"roleARN,omitempty"`
 	// Times is for how many calls it lasts; 0 is until it is cleared.
@@ -82,7 +83,7 @@ func (f Fault) apiError() *apiError {
 }
 
 func (f Fault) isFor(action, roleARN string) bool {
-	return f.Kind == FaultOutage || (f.Action == "" || f.Action == action) && (f.RoleARN == "" || f.RoleARN == roleARN)
+	return f.Kind == FaultOutage || (f.Action == "" || f.Action == action) && (f.RoleARN == "" || glob(f.RoleARN, roleARN))
 }
 
 // inPlaceOfAnswer reports whether nothing comes after the fault.
@@ -188,12 +189,12 @@ func cut(w http.ResponseWriter, reset bool) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	defer conn.Close()
+	tcp := conn
 	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = wrapped.NetConn() // beneath TLS
+		tcp = wrapped.NetConn() // beneath TLS
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok && reset {
+	if tcp, ok := tcp.(*net.TCPConn); ok && reset {
 		_ = tcp.SetLinger(0) // what is left of a connection that will not reset is closed all the same
 	}
-	_ = conn.Close()
+	_ = tcp.Close() // without TLS's own goodbye
 }

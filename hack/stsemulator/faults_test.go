@@ -89,7 +89,7 @@ func TestAFaultLastsUntilItIsCleared(t *testing.T) {
 func TestAFaultIsForTheCallsItNames(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
-	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: "Throttling", RoleARN: longARN})
+	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: "Throttling", RoleARN: "*:role/Long*"})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: "InternalFailure", Action: "GetCallerIdentity"})
 	client := e.client(operatorKey)
 	_, err := client.AssumeRole(t.Context(), input(readerARN))

@@ -15,6 +15,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -74,7 +75,7 @@ func (o *Options) complete() error {
 		o.Flavour = FlavourAWS
 	}
 	switch {
-	case !(o.LifetimeFraction > 0 && o.LifetimeFraction <= 1):
+	case o.LifetimeFraction < 0, o.LifetimeFraction > 1, math.IsNaN(o.LifetimeFraction):
 		return fmt.Errorf("lifetime fraction must be more than 0 and at most 1")
 	case o.SessionTokenSize < 16 || o.SessionTokenSize > 2048:
 		return fmt.Errorf("session token size must be 16 to 2048 characters")

@@ -151,7 +151,7 @@ func (a authorization) checkSignature(r *http.Request, body []byte, secret strin
 		return newError("InternalFailure", "%s", defaultMessages["InternalFailure"])
 	}
 	want, err := parseAuthorization(again.Header)
-	if err == nil && want.signedHeaders == a.signedHeaders && subtle.ConstantTimeCompare([]byte(want.signature), []byte(a.signature)) == 1 {
+	if err == nil && subtle.ConstantTimeCompare([]byte(want.signature), []byte(a.signature)) == 1 {
 		return nil
 	}
 	return newError("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. "+

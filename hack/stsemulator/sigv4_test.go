@@ -242,8 +242,8 @@ func TestASignatureIsOfItsTime(t *testing.T) {
 		server time.Time
 		want   string
 	}{
-		"14 minutes old":   {server: now.Add(14 * time.Minute)},
-		"14 minutes ahead": {server: now.Add(-14 * time.Minute)},
+		"10 minutes old":   {server: now.Add(10 * time.Minute)},
+		"10 minutes ahead": {server: now.Add(-10 * time.Minute)},
 		"20 minutes old":   {server: now.Add(20 * time.Minute), want: `^Signature expired: \d{8}T\d{6}Z is now earlier than \d{8}T\d{6}Z \(\d{8}T\d{6}Z - 15 min\.\)$`},
 		"20 minutes ahead": {server: now.Add(-20 * time.Minute), want: `^Signature not yet current: \d{8}T\d{6}Z is still later than \d{8}T\d{6}Z \(\d{8}T\d{6}Z \+ 15 min\.\)$`},
 	} {
@@ -283,4 +283,30 @@ func TestAServerWithoutARegionTakesAnyThatLooksLikeOne(t *testing.T) {
 	}
 	_, body, _ := send(t, e.signedRequest(t, operatorKey, whoAmI, "sts", "moon"))
 	g.Expect(body).To(ContainSubstring("Credential should be scoped to a valid region."))
+}
+
+func TestRequestsThatAreNoCalls(t *testing.T) {
+	cases := map[string]struct {
+		body        string
+		wantStatus  int
+		wantMessage string
+	}{
+		"nothing at all":   {wantStatus: 400, wantMessage: "<Code>InvalidAction</Code><Message>Could not find operation null for version NO_VERSION_SPECIFIED</Message>"},
+		"no version":       {body: "Action=AssumeRole", wantStatus: 400, wantMessage: "Could not find operation AssumeRole for version NO_VERSION_SPECIFIED"},
+		"no such action":   {body: "Action=Sing&Version=2011-06-15", wantStatus: 400, wantMessage: "Could not find operation Sing for version 2011-06-15"},
+		"no form":          {body: "%zz", wantStatus: 400, wantMessage: "<Code>MalformedInput</Code>"},
+		"no signature":     {body: whoAmI.Encode(), wantStatus: 403, wantMessage: "<Code>MissingAuthenticationToken</Code>"},
+		"more than anyone": {body: strings.Repeat("a", 1<<20+1), wantStatus: 413, wantMessage: "too large"},
+	}
+	e := serve(t, stsemulator.Options{})
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.endpoint.URL, strings.NewReader(tc.body))
+			g.Expect(err).NotTo(HaveOccurred())
+			status, body, _ := send(t, r)
+			g.Expect(status).To(Equal(tc.wantStatus))
+			g.Expect(body).To(ContainSubstring(tc.wantMessage))
+		})
+	}
 }

@@ -1,0 +1,128 @@
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/failure"
+)
+
+func (f *fixture) verify() (*v1alpha1.ClusterIdentity, reconcile.Result) {
+	f.t.Helper()
+	result, err := f.identities.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(defaultIdentity())})
+	f.Expect(err).NotTo(HaveOccurred())
+	return f.identity(), result
+}
+
+func TestAnIdentityReports(t *testing.T) {
+	ambient := changed(defaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
+	})
+	for name, tc := range map[string]struct {
+		objects    []client.Object
+		err        error
+		want       string
+		wantCalls  int
+		wantEvent  string
+		wantCaller string
+	}{
+		"a caller that STS knows": {
+			objects: world(), want: "True Verified", wantCalls: 1, wantEvent: "Normal Verified", wantCaller: "arn:aws:iam::210987654321:user/operator",
+		},
+		"a server that cannot tell": {
+			objects: world(), err: fmt.Errorf("%w: InvalidAction", awssts.ErrNoCallerIdentity), want: "True NotVerifiable", wantCalls: 1, wantEvent: "Normal NotVerifiable",
+		},
+		"no Secret": {
+			objects: without(bootstrap(), world()), want: "False SecretNotFound", wantEvent: "Warning SecretNotFound",
+		},
+		"a Secret without a key": {
+			objects: world(changed(bootstrap(), func(s *corev1.Secret) { delete(s.Data, "AWS_SECRET_ACCESS_KEY") })), want: "False InvalidSecret", wantEvent: "Warning InvalidSecret",
+		},
+		"a CA bundle that holds no certificate": {
+			objects: world(changed(defaultIdentity(), func(i *v1alpha1.ClusterIdentity) { i.Spec.CABundle = "-----BEGIN CERTIFICATE-----\nx" })), want: "False InvalidCABundle", wantEvent: "Warning InvalidCABundle",
+		},
+		"an endpoint that is no URL of a server": {
+			objects: world(changed(defaultIdentity(), func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = "sts.example" })), want: "False InvalidEndpoint", wantEvent: "Warning InvalidEndpoint",
+		},
+		"a wrong key": {
+			objects: world(), err: answers("InvalidClientTokenId"), want: "False InvalidSourceCredentials", wantCalls: 1, wantEvent: "Warning InvalidSourceCredentials",
+		},
+		"an ambient source that has nothing": {
+			objects: world(ambient), err: &failure.SourceError{Err: errors.New("no role")}, want: "False InvalidSourceCredentials", wantCalls: 1, wantEvent: "Warning InvalidSourceCredentials",
+		},
+		"a caller that may not": {objects: world(), err: answers("AccessDenied"), want: "False AccessDenied", wantCalls: 1, wantEvent: "Warning AccessDenied"},
+		"a disabled region":     {objects: world(), err: answers("RegionDisabledException"), want: "False RegionDisabled", wantCalls: 1, wantEvent: "Warning RegionDisabled"},
+		"a wrong clock":         {objects: world(), err: answers("RequestExpired"), want: "False ClockSkew", wantCalls: 1, wantEvent: "Warning ClockSkew"},
+		"a busy STS":            {objects: world(), err: answers("Throttling"), want: "False Throttled", wantCalls: 1, wantEvent: "Warning Throttled"},
+		"no STS at all":         {objects: world(), err: errors.New("connection refused"), want: "False STSUnreachable", wantCalls: 1, wantEvent: "Warning STSUnreachable"},
+		"an STS that fails":     {objects: world(), err: answers("InternalFailure"), want: "False STSError", wantCalls: 1, wantEvent: "Warning STSError"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, tc.objects...)
+			f.sts.callerErr = tc.err
+			got, _ := f.verify()
+			f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Ready": tc.want}))
+			f.Expect(f.sts.callers).To(Equal(tc.wantCalls))
+			f.Expect(f.told()).To(Equal([]string{tc.wantEvent}))
+			f.Expect(got.Status.ARN).To(Equal(tc.wantCaller))
+			f.Expect(got.Status.ObservedGeneration).To(BeEquivalentTo(1))
+		})
+	}
+}
+
+func TestAnIdentityIsAskedAgainOnlyInItsTime(t *testing.T) {
+	f := newFixture(t, world()...)
+	_, result := f.verify()
+	f.Expect(result.RequeueAfter).To(BeNumerically(">=", verifyEvery))
+	f.requests.writes = nil
+
+	f.verify()
+	f.identities.attempts = attempts{} // as after a restart
+	_, result = f.verify()
+	f.Expect(f.sts.callers).To(Equal(1))
+	f.Expect(f.requests.writes).To(BeEmpty())
+
+	f.clock.SetTime(start.Add(result.RequeueAfter))
+	f.verify()
+	f.Expect(f.sts.callers).To(Equal(2))
+	f.Expect(f.requests.writes).To(BeEmpty())
+
+	f.update(changed(f.source(), func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("AKIANEW") }))
+	got, _ := f.verify()
+	f.Expect(f.sts.callers).To(Equal(3))
+	f.Expect(got.Status.ObservedSecretVersion).To(Equal(f.source().ResourceVersion))
+}
+
+func TestAFailingIdentityKeepsItsStatusAndIsAskedMoreAndMoreSlowly(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.sts.callerErr = answers("Throttling")
+	var last time.Duration
+	for i := range 5 {
+		_, result := f.verify()
+		f.Expect(result.RequeueAfter).To(BeNumerically(">", last))
+		last = result.RequeueAfter
+		f.Expect(f.sts.callers).To(Equal(i + 1))
+		f.verify()
+		f.Expect(f.sts.callers).To(Equal(i + 1))
+		f.clock.SetTime(f.clock.Now().Add(last))
+	}
+	f.Expect(f.requests.writes).To(Equal([]string{"patch status ClusterIdentity"}))
+	f.Expect(f.told()).To(HaveLen(1))
+}
+
+func TestAnIdentityThatCannotBeVerifiedStillIssues(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.sts.callerErr = answers("AccessDenied")
+	f.verify()
+	got, _ := f.reconcile()
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+}

@@ -1,0 +1,274 @@
+package integration_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+const (
+	operatorNamespace = "rolecredential-system"
+	operatorARN       = "arn:aws:iam::210987654321:user/operator"
+	readerRole        = "arn:aws:iam::123456789012:role/S3Reader"
+	settle            = 30 * time.Second // bounds what comes at once; nothing is measured by it
+)
+
+// harness is one operator with an STS of its own, and the objects that one test makes.
+type harness struct {
+	*WithT
+	t        *testing.T
+	ctx      context.Context
+	sts      *stsemulator.Server
+	endpoint *stsemulator.Endpoint
+	logs     *logs
+	stop     func()
+}
+
+// logs are all that the manager logged.
+type logs struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// newHarness starts an STS, but no operator yet.
+func newHarness(t *testing.T, options stsemulator.Options) *harness {
+	t.Helper()
+	h := &harness{WithT: NewWithT(t), t: t, ctx: t.Context(), logs: &logs{}}
+	world, err := stsemulator.DefaultConfig()
+	h.Expect(err).NotTo(HaveOccurred())
+	h.sts, err = stsemulator.New(world, options)
+	h.Expect(err).NotTo(HaveOccurred())
+	h.endpoint, err = h.sts.Start("")
+	h.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = h.endpoint.Close() })
+	return h
+}
+
+// start starts an operator, as the ServiceAccount that the manifests give it. It ends with the test, or when h.stop is called.
+func (h *harness) start() {
+	h.t.Helper()
+	scheme, err := controllers.Scheme()
+	h.Expect(err).NotTo(HaveOccurred())
+	mgr, err := ctrl.NewManager(h.asOperator(), ctrl.Options{
+		Scheme:                 scheme,
+		Cache:                  controllers.Cache(),
+		Metrics:                metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress: "0",
+		Logger:                 zap.New(zap.WriteTo(h.logs), zap.Level(zapAll), zap.JSONEncoder()),
+		Controller:             config.Controller{SkipNameValidation: ptr.To(true)},
+	})
+	h.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(context.Background())
+	h.Expect(controllers.Setup(ctx, mgr, controllers.Options{})).To(Succeed())
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			h.t.Errorf("the manager ended with %v", err)
+		}
+	})
+	h.t.Cleanup(h.stop)
+}
+
+// asOperator returns a config with a token of the operator's ServiceAccount, and no other rights.
+func (h *harness) asOperator() *rest.Config {
+	h.t.Helper()
+	var accounts corev1.ServiceAccountList
+	h.Expect(admin.List(h.ctx, &accounts, client.InNamespace(operatorNamespace))).To(Succeed())
+	h.Expect(accounts.Items).To(HaveLen(1))
+	token := &authenticationv1.TokenRequest{}
+	h.Expect(admin.SubResource("token").Create(h.ctx, &accounts.Items[0], token)).To(Succeed())
+	config := rest.AnonymousClientConfig(adminConfig)
+	config.BearerToken = token.Status.Token
+	config.QPS, config.Burst = 1000, 1000
+	return config
+}
+
+// namespace makes a namespace. No controller is there to delete what is in one, so that the test's credentials and their
+// Secrets are deleted at its end.
+func (h *harness) namespace(labels map[string]string) string {
+	h.t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
+	h.Expect(admin.Create(h.ctx, namespace)).To(Succeed())
+	h.t.Cleanup(func() {
+		ctx := context.Background()
+		h.Expect(admin.DeleteAllOf(ctx, &v1alpha1.RoleCredential{}, client.InNamespace(namespace.Name))).To(Succeed())
+		h.stop()
+		h.Expect(admin.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace.Name))).To(Succeed())
+	})
+	return namespace.Name
+}
+
+// key puts a user's key into a Secret of the operator's namespace.
+func (h *harness) key(name string, key stsemulator.AccessKey) {
+	h.t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: name}}
+	_, err := ctrl.CreateOrUpdate(h.ctx, admin, secret, func() error {
+		secret.Data = map[string][]byte{"AWS_ACCESS_KEY_ID": []byte(key.ID), "AWS_SECRET_ACCESS_KEY": []byte(key.Secret)}
+		return nil
+	})
+	h.Expect(err).NotTo(HaveOccurred())
+	h.t.Cleanup(func() { _ = admin.Delete(context.Background(), secret) })
+}
+
+// identity makes an identity that calls the test's STS with the operator's key and allows everything, unless it is changed.
+func (h *harness) identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
+	h.t.Helper()
+	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(h.t.Name()))
+	name = name[:min(len(name), 200)]
+	h.key(name, h.sts.AccessKeys(operatorARN)[0])
+	made := &v1alpha1.ClusterIdentity{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: v1alpha1.ClusterIdentitySpec{
+			Region:   "eu-west-1",
+			Endpoint: h.endpoint.URL,
+			Source:   v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: operatorNamespace, Name: name}}},
+			Allow:    &[]v1alpha1.AllowRule{{Namespaces: []string{"*"}, RoleARNs: []string{"*"}, SessionNames: []string{"*"}}},
+		},
+	}
+	for _, f := range change {
+		f(made)
+	}
+	h.Expect(admin.Create(h.ctx, made)).To(Succeed())
+	h.t.Cleanup(func() { h.Expect(client.IgnoreNotFound(admin.Delete(context.Background(), made))).To(Succeed()) })
+	return made
+}
+
+// credential makes a RoleCredential for the reader's role.
+func (h *harness) credential(namespace, name string, by *v1alpha1.ClusterIdentity, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
+	h.t.Helper()
+	made := roleCredential(namespace, name, by.Name)
+	for _, f := range change {
+		f(made)
+	}
+	h.Expect(admin.Create(h.ctx, made)).To(Succeed())
+	return made
+}
+
+func roleCredential(namespace, name, identity string) *v1alpha1.RoleCredential {
+	made := &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	made.Spec.RoleARN = readerRole
+	made.Spec.IdentityRef.Name = identity
+	return made
+}
+
+// update changes an object as it is now.
+func update[T client.Object](h *harness, object T, change func(T)) {
+	h.t.Helper()
+	h.Eventually(func() error {
+		if err := admin.Get(h.ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		change(object)
+		return admin.Update(h.ctx, object)
+	}).WithTimeout(settle).Should(Succeed())
+}
+
+// state returns a function that reads a condition as "status reason".
+func (h *harness) state(object client.Object, conditionType string) func() string {
+	return func() string {
+		var conditions []metav1.Condition
+		if err := admin.Get(h.ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return err.Error()
+		}
+		switch o := object.(type) {
+		case *v1alpha1.RoleCredential:
+			conditions = o.Status.Conditions
+		case *v1alpha1.ClusterIdentity:
+			conditions = o.Status.Conditions
+		}
+		if c := meta.FindStatusCondition(conditions, conditionType); c != nil {
+			return fmt.Sprintf("%s %s", c.Status, c.Reason)
+		}
+		return "none"
+	}
+}
+
+// eventually waits for a condition to read "status reason".
+func (h *harness) eventually(object client.Object, conditionType, want string) {
+	h.t.Helper()
+	h.Eventually(h.state(object, conditionType)).WithTimeout(settle).WithPolling(20*time.Millisecond).Should(Equal(want), func() string { return describe(object) })
+}
+
+func describe(object client.Object) string {
+	text, err := kubectl("get", "-o", "yaml", kindOf(object), object.GetName(), "--namespace", object.GetNamespace())
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
+
+func kindOf(object client.Object) string {
+	if _, ok := object.(*v1alpha1.ClusterIdentity); ok {
+		return "clusteridentity"
+	}
+	return "rolecredential"
+}
+
+// secret reads a Secret, nil if there is none.
+func (h *harness) secret(namespace, name string) *corev1.Secret {
+	h.t.Helper()
+	secret := &corev1.Secret{}
+	err := admin.Get(h.ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret)
+	if client.IgnoreNotFound(err) != nil {
+		h.t.Fatal(err)
+	}
+	if err != nil {
+		return nil
+	}
+	return secret
+}
+
+// issues returns how many AssumeRole calls STS answered or refused.
+func (h *harness) issues() int {
+	n := 0
+	for _, call := range h.sts.Calls() {
+		if call.Action == "AssumeRole" {
+			n++
+		}
+	}
+	return n
+}
+
+func readAll(r io.Reader) string {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}

@@ -1,0 +1,79 @@
+// Package integration_test runs the operator on a real API server, as its own ServiceAccount with the RBAC that is shipped,
+// against the STS emulator.
+package integration_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"rolecredential.dev/operator/controllers"
+)
+
+// The control plane, and the administrator's way to it.
+var (
+	adminConfig *rest.Config
+	admin       client.WithWatch
+	kubectl     func(args ...string) (string, error)
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) (code int) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS must name a folder with etcd, kube-apiserver and kubectl: run make test, which builds them")
+		return 1
+	}
+	environment := &envtest.Environment{}
+	config, err := environment.Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "starting the control plane:", err)
+		return 1
+	}
+	defer func() {
+		if err := environment.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stopping the control plane:", err)
+			code = 1
+		}
+	}()
+	if err := install(environment, config); err != nil {
+		fmt.Fprintln(os.Stderr, "installing the operator:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// install applies what a user applies.
+func install(environment *envtest.Environment, config *rest.Config) error {
+	user, err := environment.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, config)
+	if err != nil {
+		return err
+	}
+	ctl, err := user.Kubectl()
+	if err != nil {
+		return err
+	}
+	kubectl = func(args ...string) (string, error) {
+		stdout, stderr, err := ctl.Run(args...)
+		return readAll(stdout) + readAll(stderr), err
+	}
+	if text, err := kubectl("apply", "--server-side", "-k", filepath.Join("..", "..", "config", "default")); err != nil {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	if text, err := kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"); err != nil {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	adminConfig = user.Config()
+	adminConfig.QPS, adminConfig.Burst = 1000, 1000
+	scheme, err := controllers.Scheme()
+	if err != nil {
+		return err
+	}
+	admin, err = client.NewWithWatch(adminConfig, client.Options{Scheme: scheme})
+	return err
+}
