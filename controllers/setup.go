@@ -4,6 +4,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/metadata"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -43,7 +45,11 @@ type Options struct {
 	Clock clock.PassiveClock
 }
 
-const defaultConcurrency = 10
+const (
+	defaultConcurrency = 10
+	// reconcileTimeout frees a worker that the API server leaves waiting; a call of STS has a shorter one of its own.
+	reconcileTimeout = 2 * time.Minute
+)
 
 // Scheme returns a scheme with all kinds that the operator reads and writes.
 func Scheme() (*runtime.Scheme, error) {
@@ -54,19 +60,25 @@ func Scheme() (*runtime.Scheme, error) {
 	return scheme, v1alpha1.AddToScheme(scheme)
 }
 
-// Cache returns what the manager's cache is to hold: of Secrets only those that the operator keeps, and of everything no
-// more than is watched on purpose.
-func Cache() cache.Options {
-	return cache.Options{
-		ReaderFailOnMissingInformer: true,
-		DefaultTransform:            cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})},
+// ManagerOptions returns what a manager must be made with to be given to [Setup]: a cache that holds of Secrets only those
+// that the operator keeps, and of everything no more than is watched on purpose; and a client whose reads see its own writes,
+// so that a status which the cache does not show yet is not written twice.
+func ManagerOptions() (manager.Options, error) {
+	scheme, err := Scheme()
+	return manager.Options{
+		Scheme: scheme,
+		Cache: cache.Options{
+			ReaderFailOnMissingInformer: true,
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})},
+			},
 		},
-	}
+		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: ptr.To(true)}},
+	}, err
 }
 
-// Setup adds the operator to a manager whose scheme and cache are [Scheme] and [Cache].
+// Setup adds the operator to a manager that was made with [ManagerOptions].
 func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.Concurrency == 0 {
 		options.Concurrency = defaultConcurrency
@@ -154,7 +166,7 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 	if err := mgr.GetFieldIndexer().IndexField(ctx, kind.New(), identityIndex, indexIdentity); err != nil {
 		return fmt.Errorf("indexing by identity: %w", err)
 	}
-	fans := fans[T]{reader: p.client, kind: kind}
+	fans := fans[T]{reader: mgr.GetCache(), kind: kind}
 	return builder.ControllerManagedBy(mgr).
 		For(kind.New(), builder.WithPredicates(specChanged)).
 		Watches(&v1alpha1.ClusterIdentity{}, fans.ofIdentity(), builder.WithPredicates(specChanged)).
@@ -162,7 +174,7 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 		WatchesMetadata(secret.Metadata(), ofOwner(mgr, kind.New())).
 		WatchesRawSource(woken(p.watcher, kind.Name, itself)).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: reconcileTimeout}).
 		Complete(&Reconciler[T]{
 			Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Strangers: p.watcher,
 			Events: p.events, Metrics: p.metrics, Clock: p.clock,

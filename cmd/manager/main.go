@@ -76,7 +76,7 @@ func run(ctx context.Context, f flags) error {
 }
 
 func manager(config *rest.Config, f flags) (ctrl.Manager, error) {
-	scheme, err := controllers.Scheme()
+	options, err := controllers.ManagerOptions()
 	if err != nil {
 		return nil, err
 	}
@@ -86,16 +86,13 @@ func manager(config *rest.Config, f flags) (ctrl.Manager, error) {
 		// HTTP/2 stays off: a request to reset costs its server more than its client (CVE-2023-44487).
 		metrics.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
 	}
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         controllers.Cache(),
-		Metrics:                       metrics,
-		HealthProbeBindAddress:        f.probeAddress,
-		LeaderElection:                f.leaderElect,
-		LeaderElectionID:              "rolecredential.dev",
-		LeaderElectionNamespace:       f.leaderElectNS,
-		LeaderElectionReleaseOnCancel: true,
-	})
+	options.Metrics = metrics
+	options.HealthProbeBindAddress = f.probeAddress
+	options.LeaderElection = f.leaderElect
+	options.LeaderElectionID = "rolecredential.dev"
+	options.LeaderElectionNamespace = f.leaderElectNS
+	options.LeaderElectionReleaseOnCancel = true
+	mgr, err := ctrl.NewManager(config, options)
 	if err != nil {
 		return nil, err
 	}

@@ -86,11 +86,11 @@ const (
 )
 
 // SessionName is the default name of an object's role sessions: <namespace>.<name>, which no object of another namespace can
-// have, since a namespace's name holds no dot. One longer than the 64 characters that STS allows is cut, and ends in '-' and
-// a hash of the whole.
+// have, since a namespace's name holds no dot. One that would not be shorter than the 64 characters that STS allows is cut to
+// just these, and ends in '-' and a hash of the whole, so that it is no shorter one's either.
 func SessionName(namespace, name string) string {
 	full := namespace + "." + name
-	if len(full) <= maxSessionName {
+	if len(full) < maxSessionName {
 		return full
 	}
 	sum := sha256.Sum256([]byte(full))

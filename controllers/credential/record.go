@@ -87,7 +87,7 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 		PrincipalARN:   annotations[annotationPrincipalARN],
 		RefreshRequest: annotations[annotationRefreshRequest],
 	}
-	if size, err := strconv.ParseInt(annotations[annotationPackedPolicy], 10, 32); err == nil {
+	if size, err := strconv.ParseUint(annotations[annotationPackedPolicy], 10, 31); err == nil {
 		percent := int32(size)
 		r.PackedPolicySize = &percent
 	}

@@ -9,17 +9,21 @@ import (
 // RefreshAt is when a credential is due. It depends on nothing but its arguments, so that a restart or another replica finds
 // the same: its expiry, less refreshBefore (a third of the lifetime if not given), less up to a tenth of what then remains,
 // by the key, so that credentials which were issued together are not refreshed together. It is never before a tenth of the
-// lifetime has passed, nor after the expiry, and a whole second where the lifetime is more than a few.
+// lifetime has passed, always before the expiry, and a whole second where the lifetime is longer than one.
 func (w Wanted) RefreshAt(r Record) time.Time {
 	life := r.Expiration.Sub(r.IssuedAt)
 	before := life / 3
 	if w.RefreshBefore != nil {
-		before = *w.RefreshBefore
+		before = max(*w.RefreshBefore, time.Second)
 	}
 	least := life / 10
 	until := max(life-before, least)
 	until -= time.Duration(Spread(w.Key) * float64(min(until/10, until-least)))
-	if whole := until.Truncate(time.Second); whole >= least && whole > 0 {
+	whole := until.Truncate(time.Second)
+	if whole < least {
+		whole += time.Second
+	}
+	if whole < life {
 		until = whole
 	}
 	return r.IssuedAt.Add(until)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"go.uber.org/zap/zapcore"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -34,6 +35,9 @@ const (
 	readerRole        = "arn:aws:iam::123456789012:role/S3Reader"
 	settle            = 30 * time.Second // bounds what comes at once; nothing is measured by it
 )
+
+// zapAll is the highest verbosity.
+const zapAll = zapcore.Level(-10)
 
 // harness is one operator with an STS of its own, and the objects that one test makes.
 type harness struct {
@@ -81,17 +85,15 @@ func newHarness(t *testing.T, options stsemulator.Options) *harness {
 // start starts an operator, as the ServiceAccount that the manifests give it. It ends with the test, or when h.stop is called.
 func (h *harness) start() {
 	h.t.Helper()
-	scheme, err := controllers.Scheme()
+	options, err := controllers.ManagerOptions()
 	h.Expect(err).NotTo(HaveOccurred())
-	mgr, err := ctrl.NewManager(h.asOperator(), ctrl.Options{
-		Scheme:                 scheme,
-		Cache:                  controllers.Cache(),
-		Metrics:                metricsserver.Options{BindAddress: "0"},
-		HealthProbeBindAddress: "0",
-		Logger:                 zap.New(zap.WriteTo(h.logs), zap.Level(zapAll), zap.JSONEncoder()),
-		Controller:             config.Controller{SkipNameValidation: ptr.To(true)},
-	})
+	options.Metrics = metricsserver.Options{BindAddress: "0"}
+	options.HealthProbeBindAddress = "0"
+	options.Logger = zap.New(zap.WriteTo(h.logs), zap.Level(zapAll), zap.JSONEncoder())
+	options.Controller = config.Controller{SkipNameValidation: ptr.To(true)}
+	mgr, err := ctrl.NewManager(h.asOperator(), options)
 	h.Expect(err).NotTo(HaveOccurred())
+	ctrl.SetLogger(zap.New(zap.WriteTo(h.logs), zap.Level(zapAll), zap.JSONEncoder()))
 	ctx, cancel := context.WithCancel(context.Background())
 	h.Expect(controllers.Setup(ctx, mgr, controllers.Options{})).To(Succeed())
 	done := make(chan error, 1)
@@ -149,7 +151,7 @@ func (h *harness) key(name string, key stsemulator.AccessKey) {
 // identity makes an identity that calls the test's STS with the operator's key and allows everything, unless it is changed.
 func (h *harness) identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 	h.t.Helper()
-	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(h.t.Name()))
+	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", "'", "").Replace(h.t.Name()))
 	name = name[:min(len(name), 200)]
 	h.key(name, h.sts.AccessKeys(operatorARN)[0])
 	made := &v1alpha1.ClusterIdentity{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"k8s.io/client-go/rest"
@@ -60,13 +61,17 @@ func install(environment *envtest.Environment, config *rest.Config) error {
 	}
 	kubectl = func(args ...string) (string, error) {
 		stdout, stderr, err := ctl.Run(args...)
-		return readAll(stdout) + readAll(stderr), err
+		text := readAll(stdout) + readAll(stderr)
+		if err != nil {
+			return text, fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, text)
+		}
+		return text, nil
 	}
-	if text, err := kubectl("apply", "--server-side", "-k", filepath.Join("..", "..", "config", "default")); err != nil {
-		return fmt.Errorf("%w: %s", err, text)
+	if _, err := kubectl("apply", "--server-side", "-k", filepath.Join("..", "..", "config", "default")); err != nil {
+		return err
 	}
-	if text, err := kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"); err != nil {
-		return fmt.Errorf("%w: %s", err, text)
+	if _, err := kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"); err != nil {
+		return err
 	}
 	adminConfig = user.Config()
 	adminConfig.QPS, adminConfig.Burst = 1000, 1000

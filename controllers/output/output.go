@@ -4,6 +4,7 @@ package output
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -31,6 +32,9 @@ func Render(c credential.Credential) map[string][]byte {
 	}
 }
 
+// quotedLength is how much of a value is quoted, so that a message fits into a condition.
+const quotedLength = 256
+
 // Check returns a failure of ConditionReady if the API server would refuse a Secret with the template's labels and
 // annotations, which the CRD's schema cannot tell.
 func Check(t v1alpha1.SecretTemplate) *failure.Failure {
@@ -42,6 +46,9 @@ func Check(t v1alpha1.SecretTemplate) *failure.Failure {
 	}
 	texts := make([]string, len(problems))
 	for i, problem := range problems {
+		if value, ok := problem.BadValue.(string); ok && len(value) > quotedLength {
+			problem.BadValue = strings.ToValidUTF8(value[:quotedLength], "") + "…"
+		}
 		texts[i] = problem.Error()
 	}
 	return &failure.Failure{

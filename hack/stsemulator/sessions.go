@@ -1,11 +1,11 @@
 package stsemulator
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -38,6 +38,7 @@ type Session struct {
 // only a hash is kept: it comes along with every request.
 type heldSession struct {
 	Session
+	number    int // in the order of issue, which the time of issue, in whole seconds, does not tell
 	principal principal
 	secret    string
 	tokenHash [sha256.Size]byte
@@ -54,6 +55,7 @@ type sessions struct {
 	mu      sync.RWMutex
 	byKey   map[string]*heldSession
 	sweepAt int
+	issued  int
 }
 
 const (
@@ -73,6 +75,8 @@ func (s *sessions) add(h *heldSession, now time.Time) {
 		})
 		s.sweepAt = 2 * len(s.byKey) // so that a sweep costs each session but once
 	}
+	s.issued++
+	h.number = s.issued
 	s.byKey[h.AccessKeyID] = h
 }
 
@@ -87,15 +91,10 @@ func (s *sessions) find(accessKeyID string) (*heldSession, bool) {
 func (s *sessions) list() []Session {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	listed := make([]Session, 0, len(s.byKey))
-	for _, h := range s.byKey {
-		listed = append(listed, h.Session)
+	held := slices.SortedFunc(maps.Values(s.byKey), func(a, b *heldSession) int { return cmp.Compare(a.number, b.number) })
+	listed := make([]Session, len(held))
+	for i, h := range held {
+		listed[i] = h.Session
 	}
-	slices.SortFunc(listed, func(a, b Session) int {
-		if c := a.Issued.Compare(b.Issued); c != 0 {
-			return c
-		}
-		return strings.Compare(a.AccessKeyID, b.AccessKeyID)
-	})
 	return listed
 }

@@ -1,0 +1,204 @@
+package integration_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+func TestOurSecretIsMendedByOneIssue(t *testing.T) {
+	for name, undo := range map[string]func(h *harness, secret *corev1.Secret){
+		"deleted": func(h *harness, s *corev1.Secret) { h.Expect(admin.Delete(h.ctx, s)).To(Succeed()) },
+		"with a key edited by hand": func(h *harness, s *corev1.Secret) {
+			s.Data["AWS_SECRET_ACCESS_KEY"] = []byte("edited")
+			h.Expect(admin.Update(h.ctx, s)).To(Succeed())
+		},
+		"with a key removed": func(h *harness, s *corev1.Secret) {
+			delete(s.Data, "AWS_SESSION_TOKEN")
+			h.Expect(admin.Update(h.ctx, s)).To(Succeed())
+		},
+		"with a key added": func(h *harness, s *corev1.Secret) {
+			s.Data["AWS_ENDPOINT_URL"] = []byte("https://elsewhere.example")
+			h.Expect(admin.Update(h.ctx, s)).To(Succeed())
+		},
+		"without its label": func(h *harness, s *corev1.Secret) {
+			delete(s.Labels, v1alpha1.ManagedByLabel)
+			h.Expect(admin.Update(h.ctx, s)).To(Succeed())
+		},
+		"with a later expiry written on it": func(h *harness, s *corev1.Secret) {
+			s.Annotations["sts.rolecredential.dev/expiration"] = "tomorrow"
+			h.Expect(admin.Update(h.ctx, s)).To(Succeed())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, stsemulator.Options{})
+			h.start()
+			namespace := h.namespace(nil)
+			made := h.credential(namespace, "ours", h.identity())
+			h.eventually(made, "Ready", "True Issued")
+			undo(h, h.secret(namespace, "ours"))
+			h.Eventually(func() string {
+				if secret := h.secret(namespace, "ours"); secret != nil && len(secret.Data) == 3 && secret.Labels[v1alpha1.ManagedByLabel] != "" {
+					return string(secret.Data["AWS_ACCESS_KEY_ID"])
+				}
+				return ""
+			}).WithTimeout(settle).Should(Equal(h.lastIssued(2)))
+			h.eventually(made, "Ready", "True Issued")
+			h.Expect(h.issues()).To(Equal(2))
+		})
+	}
+}
+
+// lastIssued waits for the nth issue and returns the access key id that it gave.
+func (h *harness) lastIssued(n int) string {
+	h.t.Helper()
+	h.Eventually(h.issues).WithTimeout(settle).Should(BeNumerically(">=", n))
+	sessions := h.sts.Sessions()
+	return sessions[n-1].AccessKeyID
+}
+
+func TestAStrangersSecretIsLeftAloneUntilItGoes(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	stranger := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "taken"}, Data: map[string][]byte{"password": []byte("theirs")}}
+	h.Expect(admin.Create(h.ctx, stranger)).To(Succeed())
+	made := h.credential(namespace, "taken", h.identity())
+	h.eventually(made, "Ready", "False SecretConflict")
+	h.Expect(h.secret(namespace, "taken")).To(Equal(stranger))
+	h.Expect(h.issues()).To(BeZero())
+
+	h.Expect(admin.Delete(h.ctx, stranger)).To(Succeed())
+	h.eventually(made, "Ready", "True Issued")
+}
+
+func TestASecretThatIsHandedOverIsTakenOver(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "moved"}, Data: map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("AKIAOLD"), "old": []byte("x")}}
+	h.Expect(admin.Create(h.ctx, theirs)).To(Succeed())
+	made := h.credential(namespace, "moved", h.identity())
+	h.eventually(made, "Ready", "False SecretConflict")
+	metav1.SetMetaDataAnnotation(&theirs.ObjectMeta, v1alpha1.AdoptAnnotation, "RoleCredential/moved")
+	h.Expect(admin.Update(h.ctx, theirs)).To(Succeed())
+	h.eventually(made, "Ready", "True Issued")
+	taken := h.secret(namespace, "moved")
+	h.Expect(taken.UID).To(Equal(theirs.UID))
+	h.Expect(taken.Data).To(HaveLen(3))
+}
+
+func TestWhatACredentialHangsOnWakesIt(t *testing.T) {
+	for name, tc := range map[string]struct {
+		identity func(*v1alpha1.ClusterIdentity)
+		undo     func(h *harness, by *v1alpha1.ClusterIdentity)
+		want     string
+		mend     func(h *harness, namespace string, by *v1alpha1.ClusterIdentity)
+	}{
+		"a rule that is added": {
+			identity: func(i *v1alpha1.ClusterIdentity) { i.Spec.Allow = &[]v1alpha1.AllowRule{} },
+			want:     "False NotAllowed",
+			mend: func(h *harness, namespace string, by *v1alpha1.ClusterIdentity) {
+				update(h, by, func(i *v1alpha1.ClusterIdentity) {
+					i.Spec.Allow = &[]v1alpha1.AllowRule{{Namespaces: []string{namespace}, RoleARNs: []string{readerRole}}}
+				})
+			},
+		},
+		"a label on the namespace": {
+			identity: func(i *v1alpha1.ClusterIdentity) {
+				i.Spec.Allow = &[]v1alpha1.AllowRule{{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"aws": "yes"}}, RoleARNs: []string{"*"}}}
+			},
+			want: "False NotAllowed",
+			mend: func(h *harness, namespace string, _ *v1alpha1.ClusterIdentity) {
+				update(h, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, func(n *corev1.Namespace) { n.Labels["aws"] = "yes" })
+			},
+		},
+		"the identity itself": {
+			undo: func(h *harness, by *v1alpha1.ClusterIdentity) { h.Expect(admin.Delete(h.ctx, by)).To(Succeed()) },
+			want: "False IdentityNotFound",
+			mend: func(h *harness, _ string, by *v1alpha1.ClusterIdentity) {
+				by.ResourceVersion, by.UID = "", ""
+				h.Expect(admin.Create(h.ctx, by)).To(Succeed())
+			},
+		},
+		"the identity's Secret": {
+			undo: func(h *harness, by *v1alpha1.ClusterIdentity) {
+				h.Expect(admin.Delete(h.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: by.Name}})).To(Succeed())
+			},
+			want: "False IdentityNotReady",
+			mend: func(h *harness, _ string, by *v1alpha1.ClusterIdentity) {
+				h.key(by.Name, h.sts.AccessKeys(operatorARN)[0])
+			},
+		},
+		"a key in the identity's Secret": {
+			undo: func(h *harness, by *v1alpha1.ClusterIdentity) {
+				h.key(by.Name, stsemulator.AccessKey{ID: "AKIAIOSFODNN7EXAMPLE"})
+			},
+			want: "False IdentityNotReady",
+			mend: func(h *harness, _ string, by *v1alpha1.ClusterIdentity) {
+				h.key(by.Name, h.sts.AccessKeys(operatorARN)[0])
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, stsemulator.Options{})
+			h.start()
+			namespace := h.namespace(nil)
+			by := h.identity(func(i *v1alpha1.ClusterIdentity) {
+				if tc.identity != nil {
+					tc.identity(i)
+				}
+			})
+			if tc.undo != nil {
+				tc.undo(h, by)
+			}
+			made := h.credential(namespace, "waits", by)
+			h.eventually(made, "Authorized", tc.want)
+			h.Expect(h.secret(namespace, "waits")).To(BeNil())
+			tc.mend(h, namespace, by)
+			h.eventually(made, "Ready", "True Issued")
+		})
+	}
+}
+
+func TestARotatedSourceKeyIsTakenUpWithoutAFailedCall(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.identity()
+	h.eventually(by, "Ready", "True Verified")
+	made := h.credential(namespace, "rotated", by)
+	h.eventually(made, "Ready", "True Issued")
+
+	old := h.sts.AccessKeys(operatorARN)[0]
+	fresh, err := h.sts.CreateAccessKey(operatorARN)
+	h.Expect(err).NotTo(HaveOccurred())
+	h.key(by.Name, fresh)
+	h.Eventually(func() string { return h.sts.Calls()[len(h.sts.Calls())-1].AccessKeyID }).WithTimeout(settle).Should(Equal(fresh.ID)) // GetCallerIdentity
+	h.Expect(h.sts.DeleteAccessKey(old.ID)).To(Succeed())
+	update(h, made, func(c *v1alpha1.RoleCredential) {
+		metav1.SetMetaDataAnnotation(&c.ObjectMeta, v1alpha1.RefreshAnnotation, "now")
+	})
+	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("now"))
+	for _, call := range h.sts.Calls() {
+		h.Expect(call.Code).To(BeEmpty())
+	}
+}
+
+func TestAWrongSourceKeyHealsWhenItsSecretIsMended(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	by := h.identity()
+	h.key(by.Name, stsemulator.AccessKey{ID: h.sts.AccessKeys(operatorARN)[0].ID, Secret: "wrong"})
+	made := h.credential(h.namespace(nil), "heals", by)
+	h.eventually(made, "Issued", "False InvalidSourceCredentials")
+	h.eventually(by, "Ready", "False InvalidSourceCredentials")
+	h.key(by.Name, h.sts.AccessKeys(operatorARN)[0])
+	h.eventually(made, "Ready", "True Issued")
+	h.eventually(by, "Ready", "True Verified")
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// patience bounds one command.
+const patience = 90 * time.Second
+
+func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+
+// kubectl prints a command, runs exactly that, and prints and returns its output.
+func (d *demo) kubectl(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	d.say("$ kubectl %s", quote(args))
+	return d.finish(ctx, d.kubectlCommand(ctx, args))
+}
+
+// kubectlUntil prints a command that goes on and on, runs it and prints its output until stop is true of a line of it.
+func (d *demo) kubectlUntil(ctx context.Context, stop func(line string) bool, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	d.say("$ kubectl %s", quote(args))
+	cmd := d.kubectlCommand(ctx, args)
+	cmd.Stderr = d.out
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	stopped := false
+	for lines := bufio.NewScanner(output); !stopped && lines.Scan(); {
+		d.say("%s", lines.Text())
+		stopped = stop(lines.Text())
+	}
+	gaveUp := context.Cause(ctx)
+	cancel()
+	err = cmd.Wait()
+	switch {
+	case stopped:
+		d.say("^C")
+		return nil
+	case gaveUp != nil:
+		return gaveUp
+	default:
+		return fmt.Errorf("it ended too soon: %w", err)
+	}
+}
+
+func (d *demo) kubectlCommand(ctx context.Context, args []string) *exec.Cmd {
+	cmd := child(ctx, filepath.Join(d.assets, "kubectl"), args...)
+	cmd.Env = []string{"KUBECONFIG=" + d.kubeconfig, "HOME=" + d.dir, "KUBECACHEDIR=" + filepath.Join(d.dir, "kubectl-cache")}
+	return cmd
+}
+
+// child is a command that ends with its context, and whatever it started with it.
+func child(ctx context.Context, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	ownGroup(cmd)
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// ownGroup makes the process one that a terminal's Ctrl-C does not reach: it is ended in its turn.
+func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// finish runs a command to its end, and prints and returns its output.
+func (d *demo) finish(ctx context.Context, cmd *exec.Cmd) (string, error) {
+	var printed bytes.Buffer
+	cmd.Stdout = io.MultiWriter(d.out, &printed)
+	cmd.Stderr = cmd.Stdout
+	err := cmd.Run()
+	if gaveUp := context.Cause(ctx); gaveUp != nil {
+		err = gaveUp
+	}
+	return printed.String(), err
+}
+
+// failed tells whether a command ran and said no.
+func failed(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit)
+}
+
+var plain = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
+
+// quote writes arguments as a shell reads them.
+func quote(args []string) string {
+	quoted := make([]string, len(args))
+	for i, arg := range args {
+		quoted[i] = arg
+		if !plain.MatchString(arg) {
+			quoted[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
+const logTail = 20
+
+// showManagerLog prints the end of the manager's log, if there is one: it goes with the demo.
+func (d *demo) showManagerLog() {
+	log, err := os.ReadFile(d.managerLog)
+	if err != nil {
+		return
+	}
+	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+	d.say("\nThe end of the manager's log:\n%s", strings.Join(lines[max(0, len(lines)-logTail):], "\n"))
+}
