@@ -44,6 +44,7 @@ var reasons = map[string]string{
 	"PackedPolicyTooLarge":        v1alpha1.ReasonPolicyTooLarge,
 	"RegionDisabledException":     v1alpha1.ReasonRegionDisabled,
 	"RequestExpired":              v1alpha1.ReasonClockSkew,
+	"RequestInTheFuture":          v1alpha1.ReasonClockSkew,
 	"RequestTimeTooSkewed":        v1alpha1.ReasonClockSkew,
 	"TooManyRequests":             v1alpha1.ReasonThrottled,
 }
@@ -123,16 +124,16 @@ var ErrNoCallerIdentity = errors.New("the server has no GetCallerIdentity")
 // valid caller, and takes no parameter that could be invalid (API reference, 'GetCallerIdentity').
 func callerError(err error) error {
 	var answer smithy.APIError
-	if !errors.As(err, &answer) {
+	switch code := status(err); {
+	case code == http.StatusMethodNotAllowed, code == http.StatusNotImplemented: // whatever the body is
+	case !errors.As(err, &answer):
+		return err
+	case answer.ErrorCode() == "InvalidAction", answer.ErrorCode() == "NotImplemented", answer.ErrorCode() == "MethodNotAllowed",
+		code == http.StatusNotFound, reasonOf(answer, code) == v1alpha1.ReasonInvalidRequest:
+	default:
 		return err
 	}
-	switch code := status(err); {
-	case answer.ErrorCode() == "InvalidAction", answer.ErrorCode() == "NotImplemented", answer.ErrorCode() == "MethodNotAllowed",
-		code == http.StatusNotFound, code == http.StatusMethodNotAllowed, code == http.StatusNotImplemented,
-		reasonOf(answer, code) == v1alpha1.ReasonInvalidRequest:
-		return fmt.Errorf("%w: %w", ErrNoCallerIdentity, err)
-	}
-	return err
+	return fmt.Errorf("%w: %w", ErrNoCallerIdentity, err)
 }
 
 const quotedLength = 512
@@ -144,7 +145,7 @@ type quoted struct{ error }
 func (q quoted) Error() string {
 	line, _, _ := strings.Cut(q.error.Error(), "\n")
 	if len(line) > quotedLength {
-		line = line[:quotedLength] + "…"
+		line = strings.ToValidUTF8(line[:quotedLength], "") + "…"
 	}
 	return line
 }

@@ -14,8 +14,10 @@ import (
 	"go.uber.org/zap/zapcore"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -89,11 +91,11 @@ func (h *harness) start() {
 	h.Expect(err).NotTo(HaveOccurred())
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	options.HealthProbeBindAddress = "0"
-	options.Logger = zap.New(zap.WriteTo(h.logs), zap.Level(zapAll), zap.JSONEncoder())
+	options.Logger = zap.New(zap.WriteTo(h.logs), zap.Level(controllers.LogLevel(zapAll)), zap.JSONEncoder())
+	ctrl.SetLogger(options.Logger)
 	options.Controller = config.Controller{SkipNameValidation: ptr.To(true)}
 	mgr, err := ctrl.NewManager(h.asOperator(), options)
 	h.Expect(err).NotTo(HaveOccurred())
-	ctrl.SetLogger(zap.New(zap.WriteTo(h.logs), zap.Level(zapAll), zap.JSONEncoder()))
 	ctx, cancel := context.WithCancel(context.Background())
 	h.Expect(controllers.Setup(ctx, mgr, controllers.Options{})).To(Succeed())
 	done := make(chan error, 1)
@@ -201,6 +203,13 @@ func update[T client.Object](h *harness, object T, change func(T)) {
 	}).WithTimeout(settle).Should(Succeed())
 }
 
+// refresh asks for a refresh, as kubectl annotate does.
+func (h *harness) refresh(made *v1alpha1.RoleCredential, value string) {
+	h.t.Helper()
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.RefreshAnnotation, value)
+	h.Expect(admin.Patch(h.ctx, made, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
+}
+
 // state returns a function that reads a condition as "status reason".
 func (h *harness) state(object client.Object, conditionType string) func() string {
 	return func() string {
@@ -273,4 +282,33 @@ func readAll(r io.Reader) string {
 		return err.Error()
 	}
 	return string(text)
+}
+
+// events returns a function that reads the events on an object as "type reason", oldest first.
+func (h *harness) events(object client.Object) func() []string {
+	return func() []string {
+		var list eventsv1.EventList
+		h.Expect(admin.List(h.ctx, &list)).To(Succeed())
+		var told []string
+		for _, e := range list.Items {
+			if e.Regarding.UID == object.GetUID() {
+				told = append(told, e.Type+" "+e.Reason)
+			}
+		}
+		return told
+	}
+}
+
+// ready returns how many credentials of a namespace are Ready.
+func (h *harness) ready(namespace string) int {
+	h.t.Helper()
+	var list v1alpha1.RoleCredentialList
+	h.Expect(admin.List(h.ctx, &list, client.InNamespace(namespace))).To(Succeed())
+	n := 0
+	for _, c := range list.Items {
+		if meta.IsStatusConditionTrue(c.Status.Conditions, v1alpha1.ConditionReady) {
+			n++
+		}
+	}
+	return n
 }

@@ -181,9 +181,7 @@ func TestARotatedSourceKeyIsTakenUpWithoutAFailedCall(t *testing.T) {
 	h.key(by.Name, fresh)
 	h.Eventually(func() string { return h.sts.Calls()[len(h.sts.Calls())-1].AccessKeyID }).WithTimeout(settle).Should(Equal(fresh.ID)) // GetCallerIdentity
 	h.Expect(h.sts.DeleteAccessKey(old.ID)).To(Succeed())
-	update(h, made, func(c *v1alpha1.RoleCredential) {
-		metav1.SetMetaDataAnnotation(&c.ObjectMeta, v1alpha1.RefreshAnnotation, "now")
-	})
+	h.refresh(made, "now")
 	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("now"))
 	for _, call := range h.sts.Calls() {
 		h.Expect(call.Code).To(BeEmpty())

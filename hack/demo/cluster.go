@@ -16,7 +16,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
@@ -86,7 +85,7 @@ func (d *demo) close() error {
 // startCluster starts etcd and kube-apiserver, and writes a kubeconfig for their admin.
 func (d *demo) startCluster() error {
 	environment := &envtest.Environment{
-		UseExistingCluster:       ptr.To(false),
+		UseExistingCluster:       new(false),
 		BinaryAssetsDirectory:    d.assets,
 		ControlPlaneStartTimeout: time.Minute,
 		ControlPlaneStopTimeout:  20 * time.Second,
@@ -137,7 +136,7 @@ const (
 func (d *demo) managerKubeconfig(ctx context.Context) (string, error) {
 	account := &corev1.ServiceAccount{}
 	account.Namespace, account.Name = operatorNamespace, operatorAccount
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](tokenSeconds)}}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(tokenSeconds))}}
 	if err := d.cluster.SubResource("token").Create(ctx, account, request); err != nil {
 		return "", err
 	}
@@ -170,18 +169,18 @@ func (d *demo) startManager(kubeconfig string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
-		err := cmd.Wait()
+		_ = cmd.Wait() // what there is to say is in the process's state
 		d.abort(fmt.Errorf("the manager ended: %s", cmd.ProcessState))
-		ended <- err
+		close(ended)
 	}()
 	d.finally(func() error { return endGroup(cmd, ended) })
 	return nil
 }
 
 // endGroup ends a process, and if it does not heed that, kills it and all that it started.
-func endGroup(cmd *exec.Cmd, ended <-chan error) error {
+func endGroup(cmd *exec.Cmd, ended <-chan struct{}) error {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
 	select {
 	case <-ended:

@@ -100,14 +100,20 @@ func failed(err error) bool {
 
 var plain = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
 
-// quote writes arguments as a shell reads them.
+// quote writes arguments as a shell reads them, and as people type them: of --flag=value it quotes the value.
 func quote(args []string) string {
 	quoted := make([]string, len(args))
 	for i, arg := range args {
-		quoted[i] = arg
-		if !plain.MatchString(arg) {
-			quoted[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		flag, value, ok := strings.Cut(arg, "=")
+		if !ok || !plain.MatchString(flag) {
+			flag, value = "", arg
+		} else {
+			flag += "="
 		}
+		if value != "" && !plain.MatchString(value) {
+			value = "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
+		}
+		quoted[i] = flag + value
 	}
 	return strings.Join(quoted, " ")
 }
@@ -117,7 +123,7 @@ const logTail = 20
 // showManagerLog prints the end of the manager's log, if there is one: it goes with the demo.
 func (d *demo) showManagerLog() {
 	log, err := os.ReadFile(d.managerLog)
-	if err != nil {
+	if err != nil || len(log) == 0 {
 		return
 	}
 	lines := strings.Split(strings.TrimSpace(string(log)), "\n")

@@ -1,0 +1,251 @@
+package awssts_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	. "github.com/onsi/gomega"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+func TestAnIssuedCredentialIsWhatSTSSaid(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{})
+	e.clock.SetTime(start.Add(700 * time.Millisecond))
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.Tags = []credential.Tag{{Key: "team", Value: "shop"}} }))
+	g.Expect(err).NotTo(HaveOccurred())
+	session := e.Sessions()[0]
+	g.Expect(issued.AccessKeyID).To(Equal(session.AccessKeyID))
+	g.Expect(issued.IssuedAt).To(Equal(start), "in whole seconds, by our clock")
+	g.Expect(issued.Expiration).To(Equal(start.Add(time.Hour)))
+	g.Expect(issued.PrincipalARN).To(Equal("arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader"))
+	g.Expect(*issued.PackedPolicySize).To(BeEquivalentTo(session.PackedPolicySize))
+
+	caller, err := e.client(keysOf(issued)).Caller(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(caller.ARN).To(Equal("arn:aws:sts::123456789012:assumed-role/S3Reader"))
+}
+
+func TestTheExpirationIsThatOfTheAnswer(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{LifetimeFraction: 0.01})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(issued.Expiration.Sub(issued.IssuedAt)).To(Equal(36 * time.Second))
+}
+
+func TestACredentialOfAServerThatIsNotAWS(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{Flavour: stsemulator.FlavourMinIO})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(issued.AccessKeyID).NotTo(HavePrefix("ASIA"))
+	g.Expect(issued.PrincipalARN).To(BeEmpty())
+}
+
+const (
+	keyXML        = `<AccessKeyId>EXAMPLE</AccessKeyId>`
+	secretXML     = `<SecretAccessKey>secret</SecretAccessKey>`
+	tokenXML      = `<SessionToken>token</SessionToken>`
+	expirationXML = `<Expiration>2026-01-02T04:04:05.9Z</Expiration>`
+)
+
+func TestGoodAnswersOfManySorts(t *testing.T) {
+	want := credential.Credential{AccessKeyID: "EXAMPLE", SecretAccessKey: "secret", SessionToken: "token", IssuedAt: start, Expiration: start.Add(time.Hour)}
+	inside := `<Credentials>` + keyXML + secretXML + tokenXML + expirationXML + `</Credentials>`
+	for name, tc := range map[string]struct {
+		answer answer
+		want   func(*credential.Credential)
+	}{
+		"no AssumedRoleUser":               {answer: assumed(inside)},
+		"an empty AssumedRoleUser":         {answer: assumed(inside + `<AssumedRoleUser><Arn></Arn><AssumedRoleId></AssumedRoleId></AssumedRoleUser>`)},
+		"an AssumedRoleUser without names": {answer: assumed(inside + `<AssumedRoleUser></AssumedRoleUser>`)},
+		"a packed size of nothing": {
+			answer: assumed(inside + `<PackedPolicySize>0</PackedPolicySize>`),
+			want:   func(c *credential.Credential) { c.PackedPolicySize = ptr.To[int32](0) },
+		},
+		"no session token": {
+			answer: assumed(`<Credentials>` + keyXML + secretXML + expirationXML + `</Credentials>`),
+			want:   func(c *credential.Credential) { c.SessionToken = "" },
+		},
+		"an expiration in another zone": {
+			answer: assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>2026-01-02T07:04:05+03:00</Expiration></Credentials>`),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			want := want
+			if tc.want != nil {
+				tc.want(&want)
+			}
+			issued, err := tc.answer.serve(t).Issue(t.Context(), reads())
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(issued).To(Equal(want))
+		})
+	}
+}
+
+func TestACallThatIsNotKnownIsNotMade(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{})
+	_, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.Call = "GetCoffee" }))
+	g.Expect(err).To(MatchError(ContainSubstring("GetCoffee")))
+	g.Expect(e.Calls()).To(BeEmpty())
+}
+
+// The SDK measures how far its clock is from the server's, signs anew, and keeps that: the client is to be kept too.
+func TestAClockThatIsAnHourOffCostsOneCallMoreAndOnlyOnce(t *testing.T) {
+	g := NewWithT(t)
+	ahead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(time.Hour))
+	e := serve(t, stsemulator.Options{SignatureClock: ahead})
+	c := e.client(operatorKey, func(config *aws.Config) {
+		config.Retryer = func() aws.Retryer {
+			return retry.NewStandard(func(o *retry.StandardOptions) {
+				o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
+			})
+		}
+	})
+	_, err := c.Issue(t.Context(), reads())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(e.Calls()).To(HaveLen(2))
+	_, err = c.Issue(t.Context(), reads())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(e.Calls()).To(HaveLen(3))
+}
+
+func TestACallEndsWithItsContext(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{})
+	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultHang})
+	ctx, cancel := context.WithCancel(t.Context())
+	answered := make(chan error, 1)
+	go func() {
+		_, err := e.client(operatorKey).Issue(ctx, reads())
+		answered <- err
+	}()
+	g.Eventually(e.Calls).WithTimeout(time.Minute).Should(HaveLen(1))
+	cancel()
+	g.Eventually(answered).WithTimeout(time.Minute).Should(Receive(MatchError(context.Canceled)))
+}
+
+func TestWhoTheCallerIs(t *testing.T) {
+	e := serve(t, stsemulator.Options{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads())
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	china := "arn:aws-cn:iam::111122223333:user/operator"
+	chinese := e.AccessKeys(china)[0]
+	for name, tc := range map[string]struct {
+		keys       aws.Credentials
+		want       awssts.Caller
+		wantUserID string
+	}{
+		"a user": {operatorKey, awssts.Caller{AccountID: "210987654321", ARN: operatorARN}, "^AIDA[A-Z0-9]+$"},
+		"a role's session, without its name": {
+			keysOf(issued), awssts.Caller{AccountID: "123456789012", ARN: "arn:aws:sts::123456789012:assumed-role/S3Reader"}, "^AROA[A-Z0-9]+$",
+		},
+		"a user of another partition": {
+			aws.Credentials{AccessKeyID: chinese.ID, SecretAccessKey: chinese.Secret}, awssts.Caller{AccountID: "111122223333", ARN: china}, "^AIDA[A-Z0-9]+$",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			caller, err := e.client(tc.keys).Caller(t.Context())
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(caller.UserID).To(MatchRegexp(tc.wantUserID))
+			caller.UserID = ""
+			g.Expect(caller).To(Equal(tc.want))
+		})
+	}
+}
+
+func TestAServerMayKnowLittleOfItsCaller(t *testing.T) {
+	for name, tc := range map[string]struct {
+		result string
+		want   awssts.Caller
+	}{
+		"nothing":                       {"", awssts.Caller{}},
+		"an assumed role without names": {"<Arn>arn:aws:sts::1:assumed-role/</Arn><UserId>AROA</UserId>", awssts.Caller{ARN: "arn:aws:sts::1:assumed-role", UserID: "AROA"}},
+		"a federated user":              {"<Arn>arn:aws:sts::1:federated-user/bob</Arn><UserId>1:bob</UserId><Account>1</Account>", awssts.Caller{AccountID: "1", ARN: "arn:aws:sts::1:federated-user/bob", UserID: "1:bob"}},
+		"the root user":                 {"<Arn>arn:aws:iam::1:root</Arn><UserId>1</UserId><Account>1</Account>", awssts.Caller{AccountID: "1", ARN: "arn:aws:iam::1:root", UserID: "1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			a := answer{http.StatusOK, "<GetCallerIdentityResponse><GetCallerIdentityResult>" + tc.result + "</GetCallerIdentityResult></GetCallerIdentityResponse>"}
+			caller, err := a.serve(t).Caller(t.Context())
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(caller).To(Equal(tc.want))
+		})
+	}
+}
+
+func TestServersThatCannotTellWhoTheCallerIs(t *testing.T) {
+	const page = "<html><head><title>405 Not Allowed</title></head><body><hr><center>nginx</center></body></html>"
+	for name, a := range map[string]answer{
+		"it does not know the action":              sts(http.StatusBadRequest, "InvalidAction", "Could not find operation GetCallerIdentity for version 2011-06-15"),
+		"it finds the action an invalid parameter": sts(http.StatusBadRequest, "InvalidParameterValue", "Unsupported action GetCallerIdentity"),
+		"it has not implemented it":                sts(http.StatusNotImplemented, "NotImplemented", "no"),
+		"it does not allow it, as S3":              s3(http.StatusMethodNotAllowed, "MethodNotAllowed"),
+		"it has not implemented it, as S3":         s3(http.StatusNotImplemented, "NotImplemented"),
+		"it finds nothing there, as S3":            s3(http.StatusNotFound, "NoSuchBucket"),
+		"it finds the request bad, as S3":          s3(http.StatusBadRequest, "InvalidRequest"),
+		"it finds nothing there, with no word":     {http.StatusNotFound, ""},
+		"it does not allow it, on a page":          {http.StatusMethodNotAllowed, page},
+		"it does not allow it, in JSON":            {http.StatusMethodNotAllowed, `{"message":"method not allowed"}`},
+		"it has not implemented it, in plain text": {http.StatusNotImplemented, "not implemented\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			caller, err := a.serve(t).Caller(t.Context())
+			g.Expect(err).To(MatchError(awssts.ErrNoCallerIdentity))
+			g.Expect(caller).To(BeZero())
+		})
+	}
+	t.Run("MinIO", func(t *testing.T) {
+		e := serve(t, stsemulator.Options{Flavour: stsemulator.FlavourMinIO})
+		_, err := e.client(operatorKey).Caller(t.Context())
+		NewWithT(t).Expect(err).To(MatchError(awssts.ErrNoCallerIdentity))
+	})
+}
+
+func TestWhatIsWrongWithACallerIsNotTakenForALackOfTheCall(t *testing.T) {
+	wrong := operatorKey
+	wrong.SecretAccessKey = "wrong"
+	for name, tc := range map[string]struct {
+		keys  aws.Credentials
+		fault *stsemulator.Fault
+		want  string
+	}{
+		"a wrong secret key": {keys: wrong, want: v1alpha1.ReasonInvalidSourceCredentials},
+		"an unknown key":     {keys: aws.Credentials{AccessKeyID: "AKIAUNKNOWNEXAMPLE", SecretAccessKey: "x"}, want: v1alpha1.ReasonInvalidSourceCredentials},
+		"a policy that denies it all the same": {
+			fault: &stsemulator.Fault{Kind: stsemulator.FaultError, Code: "AccessDenied"}, want: v1alpha1.ReasonAccessDenied,
+		},
+		"throttling": {fault: &stsemulator.Fault{Kind: stsemulator.FaultError, Code: "Throttling"}, want: v1alpha1.ReasonThrottled},
+		"an outage":  {fault: &stsemulator.Fault{Kind: stsemulator.FaultOutage}, want: v1alpha1.ReasonSTSUnreachable},
+		"garbage":    {fault: &stsemulator.Fault{Kind: stsemulator.FaultGarbage}, want: v1alpha1.ReasonSTSError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			e := serve(t, stsemulator.Options{})
+			if tc.fault != nil {
+				tc.keys = operatorKey
+				e.setFault(t, *tc.fault)
+			}
+			_, err := e.client(tc.keys).Caller(t.Context())
+			g.Expect(err).To(HaveOccurred())
+			g.Expect(err).NotTo(MatchError(awssts.ErrNoCallerIdentity))
+			g.Expect(awssts.Classify(err, subject).Reason).To(Equal(tc.want))
+		})
+	}
+}

@@ -1,0 +1,137 @@
+package awssts_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	. "github.com/onsi/gomega"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+const (
+	readerARN   = "arn:aws:iam::123456789012:role/S3Reader"
+	operatorARN = "arn:aws:iam::210987654321:user/operator"
+)
+
+// operatorKey is the user operator's in the emulator's world.
+var operatorKey = aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+var subject = failure.Subject{Identity: "ClusterIdentity default", Caller: operatorARN, Call: v1alpha1.CallAssumeRole, RoleARN: readerARN}
+
+// reads is what the credential s3-reader in the namespace shop asks for.
+func reads(change ...func(*credential.Request)) credential.Request {
+	r := credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: readerARN, SessionName: "shop.s3-reader", Duration: time.Hour}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+// emulator is a served default world whose sessions live by a fake clock. Signatures are compared with real time, in which
+// the SDK signs.
+type emulator struct {
+	*stsemulator.Server
+	endpoint *stsemulator.Endpoint
+	clock    *clocktesting.FakeClock
+}
+
+func serve(t *testing.T, options stsemulator.Options) emulator {
+	t.Helper()
+	g := NewWithT(t)
+	e := emulator{clock: clocktesting.NewFakeClock(start)}
+	options.Clock = e.clock
+	if options.SignatureClock == nil {
+		options.SignatureClock = clock.RealClock{}
+	}
+	world, err := stsemulator.DefaultConfig()
+	g.Expect(err).NotTo(HaveOccurred())
+	e.Server, err = stsemulator.New(world, options)
+	g.Expect(err).NotTo(HaveOccurred())
+	e.endpoint, err = e.Start("")
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { g.Expect(e.endpoint.Close()).To(Succeed()) })
+	return e
+}
+
+func (e emulator) client(keys aws.Credentials, change ...func(*aws.Config)) *awssts.Client {
+	return client(e.endpoint.URL, e.clock, keys, change...)
+}
+
+func (e emulator) setFault(t *testing.T, f stsemulator.Fault) {
+	t.Helper()
+	_, err := e.SetFault(f)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+}
+
+// client tries each call once.
+func client(url string, clock clock.PassiveClock, keys aws.Credentials, change ...func(*aws.Config)) *awssts.Client {
+	config := aws.Config{
+		Region: "eu-west-1", BaseEndpoint: &url,
+		Credentials: credentials.StaticCredentialsProvider{Value: keys},
+		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	return awssts.New(config, clock)
+}
+
+func keysOf(c credential.Credential) aws.Credentials {
+	return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: string(c.SecretAccessKey), SessionToken: string(c.SessionToken)}
+}
+
+// answer is one of a server that knows no other.
+type answer struct {
+	status int
+	body   string
+}
+
+func (a answer) serve(t *testing.T) *awssts.Client {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/xml")
+		w.WriteHeader(a.status)
+		_, _ = w.Write([]byte(a.body))
+	}))
+	t.Cleanup(server.Close)
+	return client(server.URL, clocktesting.NewFakePassiveClock(start), operatorKey)
+}
+
+// sts is an error as AWS writes it.
+func sts(status int, code, message string) answer {
+	return answer{status, fmt.Sprintf(`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error>`+
+		`<RequestId>7c1a2b3c-0000-4000-8000-000000000000</RequestId></ErrorResponse>`, code, message)}
+}
+
+// s3 is an error as S3 writes it, in which the SDK's client of STS finds no code.
+func s3(status int, code string) answer {
+	return answer{status, fmt.Sprintf(`<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>no</Message><Resource>/</Resource>`+
+		`<RequestId>1879F6B2C7B6B2C7</RequestId><HostId>dd9025bab4ad464b049177c95eb6ebf374d3b3fd1af9251148b658df7ac2e3e8</HostId></Error>`, code)}
+}
+
+// assumed is a good answer around what a test puts into its result.
+func assumed(result string) answer {
+	return answer{http.StatusOK, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>` + result + `</AssumeRoleResult></AssumeRoleResponse>`}
+}
+
+// issue fails with what the client makes of an answer.
+func issue(t *testing.T, a answer) error {
+	t.Helper()
+	_, err := a.serve(t).Issue(t.Context(), reads())
+	NewWithT(t).Expect(err).To(HaveOccurred())
+	return err
+}

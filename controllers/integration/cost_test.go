@@ -1,0 +1,163 @@
+package integration_test
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// writes are how many writes the API server has taken so far, by verb and resource, as its own metrics tell. Leases and
+// tokens are not the operator's story.
+func (h *harness) writes() map[string]int {
+	h.t.Helper()
+	client, err := discovery.NewDiscoveryClientForConfig(adminConfig)
+	h.Expect(err).NotTo(HaveOccurred())
+	text, err := client.RESTClient().Get().AbsPath("/metrics").DoRaw(h.ctx)
+	h.Expect(err).NotTo(HaveOccurred())
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	h.Expect(err).NotTo(HaveOccurred())
+	writes := map[string]int{}
+	for _, metric := range families["apiserver_request_total"].GetMetric() {
+		label := labelsOf(metric)
+		switch label["verb"] {
+		case "GET", "LIST", "WATCH", "CONNECT":
+			continue
+		}
+		switch label["resource"] {
+		case "secrets", "rolecredentials", "clusteridentities", "events":
+			resource := label["resource"]
+			if label["subresource"] != "" {
+				resource += "/" + label["subresource"]
+			}
+			writes[label["verb"]+" "+resource] += int(metric.GetCounter().GetValue())
+		}
+	}
+	return writes
+}
+
+func labelsOf(metric *dto.Metric) map[string]string {
+	labels := map[string]string{}
+	for _, pair := range metric.GetLabel() {
+		labels[pair.GetName()] = pair.GetValue()
+	}
+	return labels
+}
+
+// since is what was written after an earlier count.
+func (h *harness) since(before map[string]int) map[string]int {
+	h.t.Helper()
+	after := h.writes()
+	for what, n := range before {
+		after[what] -= n
+	}
+	maps.DeleteFunc(after, func(_ string, n int) bool { return n == 0 })
+	return after
+}
+
+// reconciles are how many credentials were dealt with so far, by this process.
+func (h *harness) reconciles() float64 {
+	h.t.Helper()
+	families, err := metrics.Registry.Gather()
+	h.Expect(err).NotTo(HaveOccurred())
+	var sum float64
+	for _, family := range families {
+		if family.GetName() != "controller_runtime_reconcile_total" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			if labelsOf(metric)["controller"] == "rolecredential" {
+				sum += metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+func TestACredentialCostsOneCallAndTwoWrites(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.identity()
+	h.eventually(by, "Ready", "True Verified")
+	h.Eventually(h.events(by)).WithTimeout(settle).Should(HaveLen(1))
+
+	before, calls := h.writes(), len(h.sts.Calls())
+	made := h.credential(namespace, "costs", by)
+	h.eventually(made, "Ready", "True Issued")
+	h.Eventually(h.events(made)).WithTimeout(settle).Should(Equal([]string{"Normal Issued"}))
+	h.Expect(h.since(before)).To(Equal(map[string]int{
+		"POST rolecredentials": 1, // ours
+		"POST secrets":         1, "PATCH rolecredentials/status": 1, "POST events": 1,
+	}))
+	h.Expect(h.sts.Calls()).To(HaveLen(calls + 1))
+
+	before = h.writes()
+	h.refresh(made, "1")
+	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	h.Expect(h.since(before)).To(Equal(map[string]int{
+		"PATCH rolecredentials": 1, // ours
+		"APPLY secrets":         1, "PATCH rolecredentials/status": 1,
+	}))
+	h.Expect(h.sts.Calls()).To(HaveLen(calls + 2))
+	h.Expect(h.events(made)()).To(HaveLen(1)) // a routine refresh is not an event
+}
+
+func TestARestartWithAHundredHealthyCredentialsCostsNothing(t *testing.T) {
+	const credentials = 100
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.identity()
+	for i := range credentials {
+		h.credential(namespace, fmt.Sprintf("healthy-%d", i), by)
+	}
+	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
+	h.eventually(by, "Ready", "True Verified")
+	h.Eventually(func() int { return h.since(nil)["POST events"] }).WithTimeout(settle).Should(BeNumerically(">=", credentials+1))
+	h.stop()
+
+	before, calls, reconciles := h.writes(), len(h.sts.Calls()), h.reconciles()
+	h.start()
+	h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">=", reconciles+credentials))
+	h.stop() // ends what is going on, so that what it wrote is counted
+	h.Expect(h.since(before)).To(BeEmpty())
+	h.Expect(h.sts.Calls()).To(HaveLen(calls))
+}
+
+func TestFiveFailuresInARowLeaveTheObjectAsItIs(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.identity()
+	h.eventually(by, "Ready", "True Verified")
+	made := h.credential(namespace, "refused", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
+	h.eventually(made, "Issued", "False AccessDenied")
+	h.Eventually(h.events(made)).WithTimeout(settle).Should(Equal([]string{"Warning AccessDenied"}))
+	first := made.Status.DeepCopy()
+	before := h.writes()
+	for i := range 4 { // each request for a refresh is a reason to ask again at once
+		h.refresh(made, fmt.Sprint(i))
+		h.Eventually(h.issues).WithTimeout(settle).Should(Equal(i + 2))
+	}
+	h.stop()
+	h.Expect(h.state(made, "Issued")()).To(Equal("False AccessDenied"))
+	h.Expect(&made.Status).To(Equal(first))
+	h.Expect(h.since(before)).To(Equal(map[string]int{"PATCH rolecredentials": 4})) // ours
+	ids := map[string]bool{}
+	for _, call := range h.sts.Calls() {
+		ids[call.RequestID] = true
+	}
+	h.Expect(ids).To(HaveLen(6)) // GetCallerIdentity and five refusals, no two alike
+}

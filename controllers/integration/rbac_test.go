@@ -1,0 +1,56 @@
+package integration_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// That the operator may do what it must, all other tests show: they run it as its ServiceAccount. This one shows what it may
+// not.
+func TestTheOperatorMayDoNoMoreThanItMust(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	operator, err := client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()})
+	h.Expect(err).NotTo(HaveOccurred())
+	for what, want := range map[string]bool{
+		"create v1/secrets":                                     true,
+		"create authentication.k8s.io/tokenreviews":             true, // of those who ask for metrics
+		"patch sts.rolecredential.dev/rolecredentials/status":   true,
+		"deletecollection v1/secrets":                           false,
+		"get v1/configmaps":                                     false,
+		"get v1/pods":                                           false,
+		"create v1/pods":                                        false,
+		"update v1/namespaces":                                  false,
+		"create v1/serviceaccounts/token":                       false,
+		"impersonate v1/users":                                  false,
+		"update sts.rolecredential.dev/rolecredentials":         false,
+		"delete sts.rolecredential.dev/rolecredentials":         false,
+		"update sts.rolecredential.dev/clusteridentities":       false,
+		"create rbac.authorization.k8s.io/clusterrolebindings":  false,
+		"escalate rbac.authorization.k8s.io/clusterroles":       false,
+		"update apiextensions.k8s.io/customresourcedefinitions": false,
+		"get coordination.k8s.io/leases":                        false, // of other namespaces than its own
+		"*":                                                     false,
+	} {
+		verb, resource, _ := strings.Cut(what, " ")
+		group, resource, _ := strings.Cut(resource, "/")
+		resource, subresource, _ := strings.Cut(resource, "/")
+		if group == corev1.SchemeGroupVersion.Version {
+			group = ""
+		}
+		if what == "*" {
+			group, resource = "*", "*"
+		}
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: "default", Verb: verb, Group: group, Resource: resource, Subresource: subresource},
+		}}
+		h.Expect(operator.Create(h.ctx, review)).To(Succeed())
+		h.Expect(review.Status.Allowed).To(Equal(want), what)
+	}
+}

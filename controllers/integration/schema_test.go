@@ -1,0 +1,293 @@
+package integration_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+)
+
+const (
+	goodCredential = `
+apiVersion: sts.rolecredential.dev/v1alpha1
+kind: RoleCredential
+metadata: {name: schema, namespace: default}
+spec: {roleARN: "arn:aws:iam::123456789012:role/S3Reader"}
+`
+	goodIdentity = `
+apiVersion: sts.rolecredential.dev/v1alpha1
+kind: ClusterIdentity
+metadata: {name: schema}
+spec:
+  region: eu-west-1
+  source: {ambient: {}}
+  allow: [{namespaces: [shop], roleARNs: ["*"]}]
+`
+)
+
+// a case of the schema: what is put where in a good manifest, and what the API server says to it; nothing if it is taken.
+type schemaCase struct {
+	path  string // dots and indexes under spec
+	value any
+	says  string
+}
+
+var credentialCases = map[string]schemaCase{
+	"a role in a path":                           {"roleARN", "arn:aws:iam::123456789012:role/team/app/S3Reader", ""},
+	"a role in China":                            {"roleARN", "arn:aws-cn:iam::123456789012:role/S3Reader", ""},
+	"a role of GovCloud":                         {"roleARN", "arn:aws-us-gov:iam::123456789012:role/S3Reader", ""},
+	"a role of MinIO":                            {"roleARN", "arn:minio:iam:::role/idmp-external", ""},
+	"a role of Ceph":                             {"roleARN", "arn:aws:iam::RGW11111111111111111:role/S3Reader", ""},
+	"the longest role":                           {"roleARN", "arn:aws:iam::123456789012:role/" + strings.Repeat("a", 2017), ""},
+	"a role that is too long":                    {"roleARN", "arn:aws:iam::123456789012:role/" + strings.Repeat("a", 2018), "may not be more than 2048"},
+	"no role":                                    {"roleARN", nil, "spec.roleARN: Required value"},
+	"a role that is no ARN":                      {"roleARN", "S3Reader-of-the-account", "roleARN must be the ARN of an IAM role"},
+	"a user's ARN":                               {"roleARN", "arn:aws:iam::123456789012:user/alice", "roleARN must be the ARN of an IAM role"},
+	"an account with 11 digits":                  {"roleARN", "arn:aws:iam::12345678901:role/S3Reader", "12 digits of account"},
+	"an assumed role":                            {"roleARN", "arn:aws:sts::123456789012:assumed-role/S3Reader/x", "roleARN must be the ARN of an IAM role"},
+	"a role without a name":                      {"roleARN", "arn:aws:iam::123456789012:role/", "roleARN must be the ARN of an IAM role"},
+	"the shortest duration":                      {"duration", "15m", ""},
+	"the longest duration":                       {"duration", "12h", ""},
+	"a duration in seconds":                      {"duration", "3600s", ""},
+	"a duration of hours, minutes and seconds":   {"duration", "1h30m30s", ""},
+	"a duration under 15m":                       {"duration", "14m59s", "duration must be from 15m to 12h"},
+	"a duration over 12h":                        {"duration", "12h1s", "duration must be from 15m to 12h"},
+	"a duration of half a second":                {"duration", "3600.5s", "duration is whole hours, minutes and seconds"},
+	"a duration without a unit":                  {"duration", "3600", "duration is whole hours, minutes and seconds"},
+	"a duration in days":                         {"duration", "1 day", "duration is whole hours, minutes and seconds"},
+	"a negative duration":                        {"duration", "-1h", "duration is whole hours, minutes and seconds"},
+	"a duration no integer holds":                {"duration", "99999999999999999h", "duration is whole hours, minutes and seconds"},
+	"a duration that is a number":                {"duration", int64(3600), "must be of type string"},
+	"the shortest session name":                  {"sessionName", "ab", ""},
+	"the longest session name":                   {"sessionName", strings.Repeat("a", 64), ""},
+	"a session name with all that it may hold":   {"sessionName", "aZ0_+=,.@-", ""},
+	"a session name of one character":            {"sessionName", "a", "should be at least 2 chars long"},
+	"a session name that is too long":            {"sessionName", strings.Repeat("a", 65), "may not be more than 64"},
+	"a session name with a slash":                {"sessionName", "a/b", "sessionName may hold letters"},
+	"the longest external id":                    {"externalID", strings.Repeat("a", 1224), ""},
+	"an external id with all that it may hold":   {"externalID", "aZ0_+=,.@:/-", ""},
+	"an external id that is too short":           {"externalID", "a", "should be at least 2 chars long"},
+	"an external id that is too long":            {"externalID", strings.Repeat("a", 1225), "may not be more than 1224"},
+	"an external id with a space":                {"externalID", "a b", "externalID may hold letters"},
+	"the longest source identity":                {"sourceIdentity", strings.Repeat("a", 64), ""},
+	"a source identity that is too short":        {"sourceIdentity", "a", "should be at least 2 chars long"},
+	"a source identity that is too long":         {"sourceIdentity", strings.Repeat("a", 65), "may not be more than 64"},
+	"a source identity of AWS's own":             {"sourceIdentity", "aws:alice", "must not begin with aws:"},
+	"a source identity with a slash":             {"sourceIdentity", "a/b", "sourceIdentity may hold letters"},
+	"a policy over several lines":                {"policy", "\t{\r\n \"Version\": \"2012-10-17\", \"Id\": \"ÿ\"}", ""},
+	"the longest policy":                         {"policy", "{" + strings.Repeat(" ", 2046) + "}", ""},
+	"a policy that is too long":                  {"policy", "{" + strings.Repeat(" ", 2047) + "}", "may not be more than 2048"},
+	"a policy that is no object":                 {"policy", "allow everything", "policy must be a JSON object"},
+	"a policy with a character that STS refuses": {"policy", "{\"Id\": \"\u20ac\"}", "write others as \\uXXXX"},
+	"an empty policy":                            {"policy", "", "should be at least 1 chars long"},
+	"a managed policy of AWS":                    {"policyARNs", []any{"arn:aws:iam::aws:policy/ReadOnlyAccess"}, ""},
+	"a managed policy of one's own":              {"policyARNs", []any{"arn:aws:iam::123456789012:policy/team/Narrow"}, ""},
+	"ten managed policies":                       {"policyARNs", policies(10), ""},
+	"eleven managed policies":                    {"policyARNs", policies(11), "must have at most 10 items"},
+	"no managed policies":                        {"policyARNs", []any{}, "should have at least 1 items"},
+	"a managed policy twice":                     {"policyARNs", []any{"arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::aws:policy/ReadOnlyAccess"}, "Duplicate value"},
+	"a managed policy that is a role":            {"policyARNs", []any{"arn:aws:iam::123456789012:role/S3Reader"}, "each of policyARNs must be the ARN of an IAM managed policy"},
+	"a managed policy that is too short":         {"policyARNs", []any{"arn:aws:iam"}, "should be at least 20 chars long"},
+	"fifty tags":                                 {"tags", tags(50), ""},
+	"fifty-one tags":                             {"tags", tags(51), "must have at most 50 items"},
+	"no tags":                                    {"tags", []any{}, "should have at least 1 items"},
+	"a tag with all that it may hold":            {"tags", []any{tag("Ünit 1_.:/=+-@", "Ä b_.:/=+-@")}, ""},
+	"a tag with an empty value":                  {"tags", []any{tag("key", "")}, ""},
+	"a tag without a value":                      {"tags", []any{map[string]any{"key": "key"}}, "Required value"},
+	"the longest tag":                            {"tags", []any{tag(strings.Repeat("k", 128), strings.Repeat("v", 256))}, ""},
+	"a tag with a long key":                      {"tags", []any{tag(strings.Repeat("k", 129), "v")}, "may not be more than 128"},
+	"a tag with a long value":                    {"tags", []any{tag("k", strings.Repeat("v", 257))}, "may not be more than 256"},
+	"a tag without a key":                        {"tags", []any{tag("", "v")}, "should be at least 1 chars long"},
+	"a tag with a strange key":                   {"tags", []any{tag("a*", "v")}, "a tag's key may hold letters"},
+	"a tag with a strange value":                 {"tags", []any{tag("a", "v*")}, "a tag's value may hold letters"},
+	"a tag of AWS's own":                         {"tags", []any{tag("AWS:team", "v")}, "a tag's key must not begin with aws:"},
+	"a tag twice":                                {"tags", []any{tag("team", "a"), tag("team", "b")}, "Duplicate value"},
+	"a tag twice but for its case":               {"tags", []any{tag("team", "a"), tag("Team", "b")}, "must differ by more than upper and lower case"},
+	"a transitive key without its tag":           {"transitiveTagKeys", []any{"team"}, "each of transitiveTagKeys must be the key of one of tags"},
+	"no transitive keys":                         {"transitiveTagKeys", []any{}, "should have at least 1 items"},
+	"a transitive key that is empty":             {"transitiveTagKeys", []any{""}, "should be at least 1 chars long"},
+	"the shortest refreshBefore":                 {"refreshBefore", "1m", ""},
+	"a refreshBefore just under the duration":    {"refreshBefore", "59m59s", ""},
+	"a refreshBefore under a minute":             {"refreshBefore", "59s", "refreshBefore must be at least 1m"},
+	"a refreshBefore of the whole duration":      {"refreshBefore", "1h", "refreshBefore must be less than duration"},
+	"a refreshBefore in words":                   {"refreshBefore", "soon", "refreshBefore is whole hours, minutes and seconds"},
+	"another identity":                           {"identityRef", map[string]any{"name": "other"}, ""},
+	"an identity of a kind that there is not":    {"identityRef", map[string]any{"kind": "Role"}, "Unsupported value"},
+	"an identity with an empty name":             {"identityRef", map[string]any{"name": ""}, "should be at least 1 chars long"},
+	"another name for the Secret":                {"secret", map[string]any{"name": "aws.s3-reader"}, ""},
+	"a name that no Secret can have":             {"secret", map[string]any{"name": "S3_Reader"}, "secret.name must be a name that a Secret can have"},
+	"labels and annotations":                     {"secret", map[string]any{"labels": map[string]any{"a": "b"}, "annotations": map[string]any{"a": "b"}}, ""},
+	"a label of ours":                            {"secret", map[string]any{"labels": map[string]any{"app.kubernetes.io/managed-by": "me"}}, "are the operator's own: choose another key"},
+	"an annotation of ours":                      {"secret", map[string]any{"annotations": map[string]any{"sts.rolecredential.dev/expiration": "never"}}, "annotations under sts.rolecredential.dev/ are the operator's own"},
+	"too many labels":                            {"secret", map[string]any{"labels": many(33)}, "must have at most 32 items"},
+	"a suspension":                               {"suspend", true, ""},
+	"a field that there is not":                  {"rolearn", "x", `unknown field "spec.rolearn"`},
+}
+
+var identityCases = map[string]schemaCase{
+	"no region":                            {"region", nil, "spec.region: Required value"},
+	"a region in words":                    {"region", "Ireland", "region must be the code of a region"},
+	"a region that is too long":            {"region", strings.Repeat("a", 64), "may not be more than 63"},
+	"an endpoint":                          {"endpoint", "https://sts.example.internal", ""},
+	"an endpoint with a port and a path":   {"endpoint", "http://127.0.0.1:9000/sts", ""},
+	"an endpoint without a scheme":         {"endpoint", "sts.example.internal", "endpoint must be the URL of a server"},
+	"an endpoint of another scheme":        {"endpoint", "ftp://sts.example.internal", "endpoint must be the URL of a server"},
+	"an endpoint without a host":           {"endpoint", "https://", "endpoint must be the URL of a server"},
+	"an endpoint with a user":              {"endpoint", "https://a:b@sts.example.internal", "must not hold a user, a query or a fragment"},
+	"an endpoint with a query":             {"endpoint", "https://sts.example.internal?a=b", "must not hold a user, a query or a fragment"},
+	"a CA bundle":                          {"caBundle", "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----", ""},
+	"a CA bundle that is no PEM":           {"caBundle", "MIIB", "caBundle must hold certificates in PEM"},
+	"an access key":                        {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, ""},
+	"an access key without a namespace":    {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"name": "b"}}}, "Required value"},
+	"no source":                            {"source", nil, "spec.source: Required value"},
+	"a source of nothing":                  {"source", map[string]any{}, "source must have exactly one of ambient and accessKey"},
+	"two sources":                          {"source", map[string]any{"ambient": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, "source must have exactly one of ambient and accessKey"},
+	"no rules at all":                      {"allow", nil, "spec.allow: Required value"},
+	"an empty list of rules":               {"allow", []any{}, ""},
+	"too many rules":                       {"allow", rules(65), "must have at most 64 items"},
+	"a rule for everything":                {"allow", []any{rule("namespaces", []any{"*"})}, ""},
+	"a rule for no namespaces":             {"allow", []any{map[string]any{"roleARNs": []any{"*"}}}, "a rule must have exactly one of namespaces and namespaceSelector"},
+	"a rule for an empty list of them":     {"allow", []any{rule("namespaces", []any{})}, "should have at least 1 items"},
+	"a rule for names and a selector":      {"allow", []any{map[string]any{"roleARNs": []any{"*"}, "namespaces": []any{"a"}, "namespaceSelector": map[string]any{"matchLabels": map[string]any{"a": "b"}}}}, "a rule must have exactly one of namespaces and namespaceSelector"},
+	"a rule for a name that none can have": {"allow", []any{rule("namespaces", []any{"Shop"})}, "each of namespaces must be a namespace's name"},
+	"a rule by labels":                     {"allow", []any{rule("namespaceSelector", map[string]any{"matchLabels": map[string]any{"a": "b"}})}, ""},
+	"a rule by an expression":              {"allow", []any{rule("namespaceSelector", map[string]any{"matchExpressions": []any{map[string]any{"key": "a", "operator": "Exists"}}})}, ""},
+	"a rule by an empty selector":          {"allow", []any{rule("namespaceSelector", map[string]any{})}, "namespaceSelector must select by something"},
+	"a rule by empty labels":               {"allow", []any{rule("namespaceSelector", map[string]any{"matchLabels": map[string]any{}})}, "namespaceSelector must select by something"},
+	"a rule without roles":                 {"allow", []any{map[string]any{"namespaces": []any{"a"}}}, "Required value"},
+	"a rule with an empty list of roles":   {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{})}, "should have at least 1 items"},
+	"a rule with a pattern":                {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"arn:aws:iam::123456789012:role/shop-*"})}, ""},
+	"a rule with a role's name alone":      {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"shop-*"})}, "each of roleARNs must be the whole ARN of a role"},
+	"a rule with a longest duration":       {"allow", []any{rule("namespaces", []any{"a"}, "maxDuration", "1h")}, ""},
+	"a rule with a duration in words":      {"allow", []any{rule("namespaces", []any{"a"}, "maxDuration", "long")}, "maxDuration is whole hours, minutes and seconds"},
+	"a rule with a duration under 15m":     {"allow", []any{rule("namespaces", []any{"a"}, "maxDuration", "14m")}, "maxDuration must be at least 15m"},
+	"a rule with session names":            {"allow", []any{rule("namespaces", []any{"a"}, "sessionNames", []any{"ci-*"})}, ""},
+	"a rule with strange session names":    {"allow", []any{rule("namespaces", []any{"a"}, "sessionNames", []any{"a b"})}, "each of sessionNames may hold letters"},
+	"a rule with a call":                   {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRole"})}, ""},
+	"a rule with a call that there is not": {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRoot"})}, "Unsupported value"},
+}
+
+func policies(n int) (all []any) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("arn:aws:iam::123456789012:policy/P%d", i))
+	}
+	return all
+}
+
+func tag(key, value string) any { return map[string]any{"key": key, "value": value} }
+
+func tags(n int) (all []any) {
+	for i := range n {
+		all = append(all, tag(fmt.Sprintf("key-%d", i), "v"))
+	}
+	return all
+}
+
+func many(n int) map[string]any {
+	all := map[string]any{}
+	for i := range n {
+		all[fmt.Sprintf("key-%d", i)] = "v"
+	}
+	return all
+}
+
+// rule is for all roles, and has the fields given as pairs of name and value.
+func rule(pairs ...any) map[string]any {
+	made := map[string]any{"roleARNs": []any{"*"}}
+	for i := 0; i < len(pairs); i += 2 {
+		made[pairs[i].(string)] = pairs[i+1]
+	}
+	return made
+}
+
+func rules(n int) (all []any) {
+	for range n {
+		all = append(all, rule("namespaces", []any{"a"}))
+	}
+	return all
+}
+
+func TestTheSchemaOfRoleCredential(t *testing.T) {
+	runSchema(t, goodCredential, credentialCases, func() client.Object { return &v1alpha1.RoleCredential{} })
+}
+
+func TestTheSchemaOfClusterIdentity(t *testing.T) {
+	runSchema(t, goodIdentity, identityCases, func() client.Object { return &v1alpha1.ClusterIdentity{} })
+}
+
+func runSchema(t *testing.T, good string, cases map[string]schemaCase, typed func() client.Object) {
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			manifest := &unstructured.Unstructured{}
+			g.Expect(yaml.Unmarshal([]byte(good), &manifest.Object)).To(Succeed())
+			if tc.value == nil {
+				unstructured.RemoveNestedField(manifest.Object, "spec", tc.path)
+			} else {
+				g.Expect(unstructured.SetNestedField(manifest.Object, tc.value, "spec", tc.path)).To(Succeed())
+			}
+			err := admin.Create(t.Context(), manifest, client.DryRunAll, client.FieldValidation("Strict"))
+			if tc.says != "" {
+				g.Expect(err).To(MatchError(ContainSubstring(tc.says)))
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			// What the API server takes, the operator can read: one object that it cannot would stop its watch for all.
+			g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(manifest.Object, typed())).To(Succeed())
+		})
+	}
+}
+
+// A rule whose message no case expects is a rule that nobody has seen refuse anything.
+func TestEveryRuleOfTheSchemaHasACase(t *testing.T) {
+	g := NewWithT(t)
+	files, err := filepath.Glob(filepath.Join("..", "..", "config", "crd", "bases", "*.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(files).To(HaveLen(2))
+	cases := slices.Concat(slices.Collect(maps.Values(credentialCases)), slices.Collect(maps.Values(identityCases)))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		g.Expect(err).NotTo(HaveOccurred())
+		var crd apiextensionsv1.CustomResourceDefinition
+		g.Expect(yaml.Unmarshal(text, &crd)).To(Succeed())
+		messages := messagesOf(*crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
+		g.Expect(messages).NotTo(BeEmpty())
+		for _, message := range messages {
+			g.Expect(slices.ContainsFunc(cases, func(c schemaCase) bool { return c.says != "" && strings.Contains(message, c.says) })).To(BeTrue(), message)
+		}
+	}
+}
+
+func messagesOf(schema apiextensionsv1.JSONSchemaProps) (messages []string) {
+	for _, validation := range schema.XValidations {
+		messages = append(messages, validation.Message)
+	}
+	for _, property := range schema.Properties {
+		messages = append(messages, messagesOf(property)...)
+	}
+	if schema.Items != nil && schema.Items.Schema != nil {
+		messages = append(messages, messagesOf(*schema.Items.Schema)...)
+	}
+	return messages
+}
+
+func TestTransitiveKeysOfTagsAreTaken(t *testing.T) {
+	g := NewWithT(t)
+	manifest := &unstructured.Unstructured{}
+	g.Expect(yaml.Unmarshal([]byte(goodCredential), &manifest.Object)).To(Succeed())
+	g.Expect(unstructured.SetNestedField(manifest.Object, tags(2), "spec", "tags")).To(Succeed())
+	g.Expect(unstructured.SetNestedField(manifest.Object, []any{"key-1"}, "spec", "transitiveTagKeys")).To(Succeed())
+	g.Expect(admin.Create(t.Context(), manifest, client.DryRunAll)).To(Succeed())
+}

@@ -1,0 +1,93 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// What the operator was given and what it was issued stands in the Secrets and nowhere else, whatever goes wrong.
+func TestSecretsAreNowhereButInTheirSecrets(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.identity()
+	h.eventually(by, "Ready", "True Verified")
+	made := h.credential(namespace, "quiet", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::210987654321:role/Hub" })
+	h.eventually(made, "Ready", "True Issued")
+	secrets := secretsOf(h, namespace, "quiet")
+
+	// An edit, which is read back with what stands there; a refresh; and refusals that quote the request, with the session
+	// token of a source that has one.
+	update(h, h.secret(namespace, "quiet"), func(s *corev1.Secret) { s.Data["AWS_SESSION_TOKEN"] = []byte("edited-by-hand") })
+	h.lastIssued(2)
+	h.eventually(made, "Ready", "True Issued")
+	secrets = append(secrets, "edited-by-hand")
+	secrets = append(secrets, secretsOf(h, namespace, "quiet")...)
+	wrong := stsemulator.AccessKey{ID: string(h.secret(namespace, "quiet").Data["AWS_ACCESS_KEY_ID"]), Secret: "a-wrong-secret-access-key"}
+	source := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: by.Name}}
+	update(h, source, func(s *corev1.Secret) {
+		s.Data = map[string][]byte{
+			"AWS_ACCESS_KEY_ID": []byte(wrong.ID), "AWS_SECRET_ACCESS_KEY": []byte(wrong.Secret),
+			"AWS_SESSION_TOKEN": h.secret(namespace, "quiet").Data["AWS_SESSION_TOKEN"],
+		}
+	})
+	secrets = append(secrets, wrong.Secret, h.sts.AccessKeys(operatorARN)[0].Secret)
+	h.eventually(by, "Ready", "False InvalidSourceCredentials")
+	h.refresh(made, "1")
+	h.eventually(made, "Issued", "False InvalidSourceCredentials")
+	h.Eventually(h.events(made)).WithTimeout(settle).Should(ContainElement("Warning InvalidSourceCredentials"))
+	quoted := false
+	for _, call := range h.sts.Calls() {
+		quoted = quoted || call.Code == "SignatureDoesNotMatch"
+	}
+	h.Expect(quoted).To(BeTrue(), "STS quoted no request")
+	h.stop()
+
+	for place, text := range h.everything(namespace, made, by) {
+		h.Expect(text).NotTo(BeEmpty(), place)
+		for _, secret := range secrets {
+			h.Expect(len(secret)).To(BeNumerically(">", 10))
+			if i := strings.Index(text, secret); i >= 0 {
+				t.Errorf("%s holds a secret: …%s…", place, text[max(0, i-200):i])
+			}
+		}
+	}
+}
+
+func secretsOf(h *harness, namespace, name string) []string {
+	data := h.secret(namespace, name).Data
+	return []string{string(data["AWS_SECRET_ACCESS_KEY"]), string(data["AWS_SESSION_TOKEN"])}
+}
+
+// everything is all that the operator tells: its logs at the highest verbosity, its events, statuses and metrics, and the
+// metadata of its Secrets.
+func (h *harness) everything(namespace string, made, by client.Object) map[string]string {
+	h.t.Helper()
+	h.state(made, "Ready")()
+	h.state(by, "Ready")()
+	var events eventsv1.EventList
+	h.Expect(admin.List(h.ctx, &events)).To(Succeed())
+	var metadata metav1.PartialObjectMetadataList
+	metadata.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	h.Expect(admin.List(h.ctx, &metadata, client.InNamespace(namespace))).To(Succeed())
+	families, err := metrics.Registry.Gather()
+	h.Expect(err).NotTo(HaveOccurred())
+	all := map[string]string{"the log": h.logs.String()}
+	for place, object := range map[string]any{"an event": events, "the credential": made, "the identity": by, "a Secret's metadata": metadata, "a metric": families} {
+		text, err := json.Marshal(object)
+		h.Expect(err).NotTo(HaveOccurred())
+		all[place] = string(text)
+	}
+	return all
+}

@@ -1,0 +1,36 @@
+package controllers
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+)
+
+func TestAChangeWakesJustTheCredentialsConcerned(t *testing.T) {
+	g := NewWithT(t)
+	named := func(namespace, name, identity string) client.Object {
+		return changed(reader(), func(c *v1alpha1.RoleCredential) {
+			c.Namespace, c.Name, c.Spec.IdentityRef.Name = namespace, name, identity
+		})
+	}
+	scheme, err := Scheme()
+	g.Expect(err).NotTo(HaveOccurred())
+	reads := fake.NewClientBuilder().WithScheme(scheme).WithIndex(&v1alpha1.RoleCredential{}, identityIndex, indexIdentity).WithObjects(
+		named("shop", "by-default", ""), named("shop", "by-name", "default"), named("shop", "by-another", "other"), named("team", "of-a-team", "default"),
+	).Build()
+	fans := fans[*v1alpha1.RoleCredential]{reader: reads, kind: roleCredential}
+	request := func(namespace, name string) reconcile.Request {
+		return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
+	}
+	g.Expect(fans.byIdentity(t.Context(), types.NamespacedName{Name: "default"})).To(ConsistOf(
+		request("shop", "by-default"), request("shop", "by-name"), request("team", "of-a-team")))
+	g.Expect(fans.byIdentity(t.Context(), types.NamespacedName{Name: "other"})).To(ConsistOf(request("shop", "by-another")))
+	g.Expect(fans.byIdentity(t.Context(), types.NamespacedName{Name: "unused"})).To(BeEmpty())
+	g.Expect(fans.list(t.Context(), client.InNamespace("team"))).To(ConsistOf(request("team", "of-a-team")))
+}
