@@ -3,6 +3,7 @@ package controllers
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -13,8 +14,15 @@ import (
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
+// maxMessage is as long as a message gets that quotes what a user wrote, in bytes; the API server bears 32768 characters.
+const maxMessage = 2048
+
 func condition(conditionType string, status metav1.ConditionStatus, reason, format string, args ...any) metav1.Condition {
-	return metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: fmt.Sprintf(format, args...)}
+	message := fmt.Sprintf(format, args...)
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
+	}
+	return metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: message}
 }
 
 func isFalse(f *failure.Failure) metav1.Condition {

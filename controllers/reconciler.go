@@ -73,7 +73,8 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	}
 	namespace := namespaceMetadata()
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: req.Namespace}, namespace); err != nil {
-		return reconcile.Result{}, fmt.Errorf("reading namespace %s: %w", req.Namespace, err)
+		// One that the cache does not know yet wakes its credentials when it comes.
+		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	// What is on its way out gets no new credential; the API server would refuse the Secret.
 	if !object.GetDeletionTimestamp().IsZero() || !namespace.GetDeletionTimestamp().IsZero() {
@@ -156,6 +157,7 @@ func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credent
 func (r *Reconciler[T]) decide(t *turn, object T) {
 	if t.observed.Ownership == credential.Foreign {
 		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())
+		t.retryAt = t.now.Add(conflictRecheck)
 		r.Strangers.Await(r.waiter(t.key), types.NamespacedName{Namespace: t.key.Namespace, Name: t.secret}, t.observed.Secret.ResourceVersion)
 		return
 	}

@@ -4,6 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -426,4 +432,26 @@ func TestWhatIsOnItsWayOutGetsNothing(t *testing.T) {
 			f.Expect(f.requests.writes).To(BeEmpty())
 		})
 	}
+}
+
+// A reason that no test here expects is one that nobody has seen.
+func TestEveryReasonOfTheAPIIsExpectedByATest(t *testing.T) {
+	g := NewWithT(t)
+	var tests strings.Builder
+	for _, file := range []string{"reconciler_test.go", "clusteridentity_test.go"} {
+		text, err := os.ReadFile(file)
+		g.Expect(err).NotTo(HaveOccurred())
+		tests.Write(text)
+	}
+	api, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "api", "v1alpha1", "conditions.go"), nil, 0)
+	g.Expect(err).NotTo(HaveOccurred())
+	reasons := 0
+	for name, object := range api.Scope.Objects {
+		if strings.HasPrefix(name, "Reason") {
+			reasons++
+			value := object.Decl.(*ast.ValueSpec).Values[0].(*ast.BasicLit).Value
+			g.Expect(tests.String()).To(MatchRegexp(`"[^"\n]*(True|False|Unknown) `+strings.Trim(value, `"`)+`"|: "`+strings.Trim(value, `"`)+`"`), name)
+		}
+	}
+	g.Expect(reasons).To(BeNumerically(">", 25))
 }

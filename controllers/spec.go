@@ -3,6 +3,7 @@ package controllers
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,7 +41,7 @@ func wanted(object Object, request credential.Request, found *identity.Identity[
 	w := credential.Wanted{
 		RequestHash:    request.Hash(),
 		TemplateHash:   output.Hash(spec.Secret),
-		RefreshRequest: object.GetAnnotations()[v1alpha1.RefreshAnnotation],
+		RefreshRequest: refreshRequest(object),
 		RefreshBefore:  duration(spec.RefreshBefore),
 		Key:            object.GetNamespace() + "/" + object.GetName(),
 	}
@@ -48,6 +49,14 @@ func wanted(object Object, request credential.Request, found *identity.Identity[
 		w.IssuerHash = found.IssuerHash
 	}
 	return w
+}
+
+// maxRefreshRequest is as much of a request to refresh as the status has room for, in bytes.
+const maxRefreshRequest = 256
+
+func refreshRequest(object Object) string {
+	request := object.GetAnnotations()[v1alpha1.RefreshAnnotation]
+	return strings.ToValidUTF8(request[:min(len(request), maxRefreshRequest)], "")
 }
 
 func duration(d *metav1.Duration) *time.Duration {

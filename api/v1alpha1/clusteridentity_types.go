@@ -81,6 +81,7 @@ type ClusterIdentitySpec struct {
 
 // ClusterIdentitySource is exactly one source of credentials.
 //
+// +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="[has(self.ambient), has(self.accessKey)].exists_one(x, x)",message="source must have exactly one of ambient and accessKey"
 type ClusterIdentitySource struct {
 	// ambient is the AWS SDK's default chain in the operator's own pod: environment, profile, web identity (IRSA), EKS Pod

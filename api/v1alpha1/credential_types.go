@@ -161,10 +161,10 @@ type CredentialStatus struct {
 	NextRefreshTime *metav1.Time `json:"nextRefreshTime,omitempty"`
 
 	// lastHandledRefreshRequest is the value of the annotation sts.rolecredential.dev/refresh-requested-at that was last
-	// answered with a new credential.
+	// answered with a new credential, of a longer value its first 256 bytes.
 	//
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	LastHandledRefreshRequest string `json:"lastHandledRefreshRequest,omitempty"`
 }

@@ -34,7 +34,7 @@ func New(config aws.Config, clock clock.PassiveClock) *Client {
 
 // Errors of an answer that the SDK takes for a good one.
 var (
-	errNoCredentials = errors.New("the answer holds no credentials")
+	errNoCredentials = errors.New("the answer holds no credentials that can be used")
 	errExpired       = errors.New("the credentials in the answer have expired already")
 )
 
@@ -57,7 +57,7 @@ func (c *Client) Issue(ctx context.Context, r credential.Request) (credential.Cr
 		return credential.Credential{}, err
 	}
 	issued.IssuedAt = issuedAt
-	if issued.AccessKeyID == "" || issued.SecretAccessKey == "" || issued.Expiration.IsZero() {
+	if issued.AccessKeyID == "" || len(issued.AccessKeyID) > maxAccessKeyID || issued.SecretAccessKey == "" || issued.Expiration.IsZero() {
 		return credential.Credential{}, errNoCredentials
 	}
 	if !issued.Expiration.After(c.clock.Now()) {
@@ -88,9 +88,11 @@ func assumeRole(ctx context.Context, api *sts.Client, r credential.Request) (cre
 		return credential.Credential{}, err
 	}
 	issued := issuedCredential(output.Credentials)
-	issued.PackedPolicySize = output.PackedPolicySize
+	if size := aws.ToInt32(output.PackedPolicySize); size >= 0 {
+		issued.PackedPolicySize = output.PackedPolicySize
+	}
 	if output.AssumedRoleUser != nil { // servers that are not AWS may leave it out
-		issued.PrincipalARN = aws.ToString(output.AssumedRoleUser.Arn)
+		issued.PrincipalARN = bounded(output.AssumedRoleUser.Arn, maxARN)
 	}
 	return issued, nil
 }
@@ -105,6 +107,22 @@ func issuedCredential(c *types.Credentials) credential.Credential {
 		SessionToken:    credential.Secret(aws.ToString(c.SessionToken)),
 		Expiration:      aws.ToTime(c.Expiration).UTC().Truncate(time.Second),
 	}
+}
+
+// As long as what STS answers may be to be told in a status. AWS keeps to it.
+const (
+	maxAccessKeyID = 128
+	maxARN         = 2048
+	maxAccountID   = 64
+	maxUserID      = 128
+)
+
+// bounded leaves out what a strange server answers at a length that no status has room for.
+func bounded(s *string, length int) string {
+	if len(aws.ToString(s)) > length {
+		return ""
+	}
+	return aws.ToString(s)
 }
 
 // optional leaves an empty parameter out of the request.
@@ -127,7 +145,7 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	if err != nil {
 		return Caller{}, callerError(err)
 	}
-	caller := Caller{AccountID: aws.ToString(output.Account), ARN: aws.ToString(output.Arn), UserID: aws.ToString(output.UserId)}
+	caller := Caller{AccountID: bounded(output.Account, maxAccountID), ARN: bounded(output.Arn, maxARN), UserID: bounded(output.UserId, maxUserID)}
 	if strings.Contains(caller.ARN, ":assumed-role/") {
 		caller.ARN = caller.ARN[:strings.LastIndex(caller.ARN, "/")]
 		caller.UserID, _, _ = strings.Cut(caller.UserID, ":")

@@ -64,8 +64,7 @@ func Classify(err error, subject failure.Subject) *failure.Failure {
 }
 
 func classify(err error) (reason, code string) {
-	var source *failure.SourceError
-	if errors.As(err, &source) {
+	if _, ok := errors.AsType[*failure.SourceError](err); ok {
 		return v1alpha1.ReasonInvalidSourceCredentials, ""
 	}
 	if errors.Is(err, errExpired) {
@@ -74,12 +73,10 @@ func classify(err error) (reason, code string) {
 	if errors.Is(err, errNoCredentials) {
 		return v1alpha1.ReasonSTSError, ""
 	}
-	var answer smithy.APIError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[smithy.APIError](err); ok {
 		return reasonOf(answer, status(err)), cleanCode(answer.ErrorCode())
 	}
-	var garbled *smithy.DeserializationError
-	if errors.As(err, &garbled) || status(err) != 0 {
+	if _, garbled := errors.AsType[*smithy.DeserializationError](err); garbled || status(err) != 0 {
 		return v1alpha1.ReasonSTSError, ""
 	}
 	return v1alpha1.ReasonSTSUnreachable, ""
@@ -100,8 +97,7 @@ func reasonOf(answer smithy.APIError, status int) string {
 
 // status returns the HTTP status of the answer that an error is about, 0 if there was none.
 func status(err error) int {
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &response) {
+	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		return response.HTTPStatusCode()
 	}
 	return 0
@@ -123,10 +119,10 @@ var ErrNoCallerIdentity = errors.New("the server has no GetCallerIdentity")
 // callerError tells a server that does not know the call from one that knows it and refuses the caller. AWS refuses no
 // valid caller, and takes no parameter that could be invalid (API reference, 'GetCallerIdentity').
 func callerError(err error) error {
-	var answer smithy.APIError
+	answer, answered := errors.AsType[smithy.APIError](err)
 	switch code := status(err); {
 	case code == http.StatusMethodNotAllowed, code == http.StatusNotImplemented: // whatever the body is
-	case !errors.As(err, &answer):
+	case !answered:
 		return err
 	case answer.ErrorCode() == "InvalidAction", answer.ErrorCode() == "NotImplemented", answer.ErrorCode() == "MethodNotAllowed",
 		code == http.StatusNotFound, reasonOf(answer, code) == v1alpha1.ReasonInvalidRequest:

@@ -293,9 +293,6 @@ func TestTheSameFailureTwiceIsByteForByteTheSame(t *testing.T) {
 		"a code that is no code": func(t *testing.T, n int) error {
 			return issue(t, sts(500, fmt.Sprintf("failed at 12:00:%02d", n), "no"))
 		},
-		"the time of an expiration": func(t *testing.T, n int) error {
-			return issue(t, assumed(fmt.Sprintf(`<Credentials>%s%s<Expiration>2026-01-01T00:00:%02dZ</Expiration></Credentials>`, keyXML, secretXML, n)))
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -19,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -93,7 +92,7 @@ func (h *harness) start() {
 	options.HealthProbeBindAddress = "0"
 	options.Logger = zap.New(zap.WriteTo(h.logs), zap.Level(controllers.LogLevel(zapAll)), zap.JSONEncoder())
 	ctrl.SetLogger(options.Logger)
-	options.Controller = config.Controller{SkipNameValidation: ptr.To(true)}
+	options.Controller = config.Controller{SkipNameValidation: new(true)}
 	mgr, err := ctrl.NewManager(h.asOperator(), options)
 	h.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(context.Background())

@@ -55,8 +55,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		Help: "Calls of STS, each with the SDK's own retries, by kind of object, call and reason: Issued or Verified, or why not.",
 	}, []string{"kind", "call", "reason"})}
 	err := registry.Register(m.calls)
-	var registered prometheus.AlreadyRegisteredError
-	if errors.As(err, &registered) {
+	if registered, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if calls, ok := registered.ExistingCollector.(*prometheus.CounterVec); ok {
 			return &Metrics{calls: calls}, nil
 		}

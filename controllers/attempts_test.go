@@ -1,0 +1,192 @@
+package controllers
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
+	"pgregory.net/rapid"
+
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
+)
+
+var (
+	readerKey = types.NamespacedName{Namespace: "shop", Name: "s3-reader"}
+	writerKey = types.NamespacedName{Namespace: "shop", Name: "s3-writer"}
+
+	throttled = &failure.Failure{Reason: "Throttled", Retry: failure.Backoff}
+	malformed = &failure.Failure{Reason: "MalformedPolicy", Retry: failure.Never}
+	contested = &failure.Failure{Reason: "SecretConflict", Retry: failure.After(time.Hour)}
+)
+
+func TestFailuresInARowAreWaitedOutLongerAndLonger(t *testing.T) {
+	g := NewWithT(t)
+	var a attempts
+	now, spread := start, credential.Spread(readerKey.String())
+	for n := 1; n <= 10; n++ {
+		made := a.failed(readerKey, "inputs", throttled, now, 0)
+		g.Expect(made.failures).To(Equal(n))
+		g.Expect(made.next).To(Equal(now.Add(failure.Wait(n, 0, spread))))
+		g.Expect(a.get(readerKey)).To(Equal(made))
+		now = made.next
+	}
+}
+
+func TestAFailureIsNotWaitedOutPastTheEndOfTheOldCredential(t *testing.T) {
+	g := NewWithT(t)
+	var a attempts
+	for range 10 {
+		a.failed(readerKey, "inputs", throttled, start, time.Minute)
+	}
+	g.Expect(a.get(readerKey).next).To(Equal(start.Add(30 * time.Second)))
+}
+
+func TestASuccessEndsTheRow(t *testing.T) {
+	g := NewWithT(t)
+	var a attempts
+	for range 5 {
+		a.failed(readerKey, "inputs", throttled, start, 0)
+	}
+	a.succeeded(readerKey, "inputs", credential.Due, start)
+	g.Expect(a.get(readerKey)).To(Equal(attempt{inputs: "inputs", at: start}))
+	g.Expect(a.failed(readerKey, "inputs", throttled, start, 0).failures).To(Equal(1))
+}
+
+func TestObjectsHaveAttemptsOfTheirOwn(t *testing.T) {
+	g := NewWithT(t)
+	var a attempts
+	a.failed(readerKey, "inputs", throttled, start, 0)
+	g.Expect(a.get(writerKey)).To(BeZero())
+	a.succeeded(writerKey, "inputs", credential.Missing, start)
+	g.Expect(a.get(readerKey).failures).To(Equal(1))
+	a.forget(readerKey)
+	g.Expect(a.get(readerKey)).To(BeZero())
+	g.Expect(a.last).To(HaveLen(1), "what is forgotten takes no memory")
+	a.forget(readerKey)
+}
+
+func TestWhenAFailureIsToBeWaitedOut(t *testing.T) {
+	for name, tc := range map[string]struct {
+		failure *failure.Failure // nil for a success
+		inputs  string
+		after   time.Duration
+		want    bool
+	}{
+		"just after it":                              {throttled, "inputs", 0, true},
+		"just before the next try":                   {throttled, "inputs", 5*time.Second - 1, true},
+		"once its time has come":                     {throttled, "inputs", 7 * time.Second, false},
+		"something that it depends on changed":       {throttled, "other inputs", 0, false},
+		"it is never tried again":                    {malformed, "inputs", 1000 * time.Hour, true},
+		"what can never be changed":                  {malformed, "other inputs", 0, false},
+		"a while is to pass":                         {contested, "inputs", time.Hour - 1, true},
+		"a while has passed":                         {contested, "inputs", time.Hour, false},
+		"the last try went well":                     {nil, "inputs", 0, false},
+		"the clock went back":                        {throttled, "inputs", -time.Hour, true},
+		"the clock went back, and something changed": {throttled, "other inputs", -time.Hour, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			var a attempts
+			if tc.failure != nil {
+				a.failed(readerKey, "inputs", tc.failure, start, 0)
+			} else {
+				a.succeeded(readerKey, "inputs", credential.Due, start)
+			}
+			g.Expect(a.get(readerKey).waits(tc.inputs, start.Add(tc.after))).To(Equal(tc.want))
+		})
+	}
+	t.Run("nothing was tried", func(t *testing.T) {
+		NewWithT(t).Expect(attempt{}.waits("", start)).To(BeFalse())
+	})
+}
+
+func TestMendingTheSameAgainAndAgainSlowsDown(t *testing.T) {
+	g := NewWithT(t)
+	var a attempts
+	now := start
+	mend := func(want time.Duration) {
+		t.Helper()
+		soonest := a.get(readerKey).mayMend()
+		g.Expect(max(0, soonest.Sub(now))).To(Equal(want))
+		now = now.Add(want)
+		a.succeeded(readerKey, "inputs", credential.Tampered, now)
+	}
+	a.succeeded(readerKey, "inputs", credential.Missing, now) // the first issue
+	mend(0)
+	mend(5 * time.Second)
+	mend(10 * time.Second)
+	mend(20 * time.Second)
+	mend(40 * time.Second)
+	mend(80 * time.Second)
+	mend(160 * time.Second)
+	mend(5 * time.Minute)
+	mend(5 * time.Minute)
+}
+
+func TestMendingIsQuickAgain(t *testing.T) {
+	fought := func() *attempts {
+		var a attempts
+		for range 5 {
+			a.succeeded(readerKey, "inputs", credential.Tampered, start)
+		}
+		return &a
+	}
+	for name, tc := range map[string]struct {
+		then func(*attempts)
+		want bool
+	}{
+		"not while it goes on":                        {func(*attempts) {}, false},
+		"not after a failure":                         {func(a *attempts) { a.failed(readerKey, "inputs", throttled, start, 0) }, false},
+		"after a refresh in its time":                 {func(a *attempts) { a.succeeded(readerKey, "inputs", credential.Due, start) }, true},
+		"after a change of the spec":                  {func(a *attempts) { a.succeeded(readerKey, "other", credential.OtherRequest, start) }, true},
+		"after a mend that was long after the others": {func(a *attempts) { a.succeeded(readerKey, "inputs", credential.Missing, start.Add(failure.MaxWait+1)) }, true},
+		"not after a mend soon after the others":      {func(a *attempts) { a.succeeded(readerKey, "inputs", credential.Missing, start.Add(failure.MaxWait)) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := fought()
+			tc.then(a)
+			soonest := a.get(readerKey).mayMend()
+			NewWithT(t).Expect(soonest.IsZero()).To(Equal(tc.want))
+		})
+	}
+}
+
+func TestAttemptsMayBeMadeByMany(t *testing.T) {
+	g := NewWithT(t)
+	var a attempts
+	var workers sync.WaitGroup
+	keys := []types.NamespacedName{readerKey, writerKey}
+	for _, key := range keys {
+		workers.Go(func() {
+			for range 100 {
+				a.failed(key, "inputs", throttled, start, 0)
+			}
+		})
+	}
+	workers.Wait()
+	for _, key := range keys {
+		g.Expect(a.get(key).failures).To(Equal(100))
+	}
+}
+
+func TestTheNextAttemptIsAlwaysLater(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var a attempts
+		key := types.NamespacedName{Namespace: "shop", Name: rapid.StringN(1, 20, -1).Draw(t, "name")}
+		now := start
+		for range rapid.IntRange(1, 30).Draw(t, "failures") {
+			left := time.Duration(rapid.Int64Range(0, int64(12*time.Hour)).Draw(t, "left"))
+			made := a.failed(key, "inputs", throttled, now, left)
+			if !made.next.After(now) {
+				t.Fatalf("%s after a failure at %s", made.next, now)
+			}
+			if left >= time.Second && made.next.After(now.Add(left)) {
+				t.Fatalf("%s after a failure at %s, past the %s that were left", made.next, now, left)
+			}
+			now = made.next
+		}
+	})
+}

@@ -1,0 +1,610 @@
+package identity_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+var (
+	defaultKey = identity.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "default"}}
+	defaultRef = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: "default"}
+)
+
+// connection stands for a client of STS.
+type connection struct{ config aws.Config }
+
+// fixture is a Resolver on a fake client, whose watch is always up to date.
+type fixture struct {
+	*WithT
+	t        *testing.T
+	client   client.Client
+	watch    *watch
+	resolver *identity.Resolver[*connection]
+
+	mu        sync.Mutex
+	connected int
+}
+
+// watch knows what is in the client.
+type watch struct {
+	reader client.Reader
+
+	mu      sync.Mutex
+	awaited map[identity.Key]awaited
+	done    []identity.Key
+}
+
+type awaited struct {
+	secret types.NamespacedName
+	seen   string
+}
+
+func (w *watch) Await(key identity.Key, secret types.NamespacedName, seen string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.awaited[key] = awaited{secret, seen}
+}
+
+func (w *watch) Current(key identity.Key, name types.NamespacedName, seen string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	secret := &corev1.Secret{}
+	return w.awaited[key].secret == name && w.reader.Get(context.Background(), name, secret) == nil && secret.ResourceVersion == seen
+}
+
+func (w *watch) Done(key identity.Key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.awaited, key)
+	w.done = append(w.done, key)
+}
+
+func newFixture(t *testing.T, objects ...client.Object) *fixture {
+	return failing(t, interceptor.Funcs{}, objects...)
+}
+
+// failing is a fixture whose client fails as the functions say.
+func failing(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) *fixture {
+	t.Helper()
+	f := &fixture{WithT: NewWithT(t), t: t}
+	scheme := runtime.NewScheme()
+	f.Expect(corev1.AddToScheme(scheme)).To(Succeed())
+	f.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	f.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(funcs).Build()
+	f.watch = &watch{reader: f.client, awaited: map[identity.Key]awaited{}}
+	f.resolver = &identity.Resolver[*connection]{Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(config aws.Config) *connection {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.connected++
+		return &connection{config}
+	}}
+	return f
+}
+
+// withKey is an identity whose source is the access key in the Secret bootstrap.
+func withKey(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
+	found := &v1alpha1.ClusterIdentity{
+		ObjectMeta: metav1.ObjectMeta{Name: "default", UID: "identity-uid", Generation: 1},
+		Spec: v1alpha1.ClusterIdentitySpec{
+			Region: "eu-west-1",
+			Source: v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: "system", Name: "bootstrap"}}},
+			Allow:  &[]v1alpha1.AllowRule{{Namespaces: []string{"shop"}}},
+		},
+	}
+	for _, c := range change {
+		c(found)
+	}
+	return found
+}
+
+// ambient gives an identity the source of the operator's own pod.
+func ambient(found *v1alpha1.ClusterIdentity) {
+	found.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
+}
+
+func endpoint(url string) func(*v1alpha1.ClusterIdentity) {
+	return func(found *v1alpha1.ClusterIdentity) { found.Spec.Endpoint = url }
+}
+
+func caBundle(pem string) func(*v1alpha1.ClusterIdentity) {
+	return func(found *v1alpha1.ClusterIdentity) { found.Spec.CABundle = pem }
+}
+
+func key(id, secret, token string) *corev1.Secret {
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "bootstrap"}, Data: map[string][]byte{}}
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token} {
+		if value != "" {
+			s.Data[name] = []byte(value)
+		}
+	}
+	return s
+}
+
+var operatorKey = func() *corev1.Secret { return key("AKIAOPERATOR", "operator-secret", "") }
+
+func (f *fixture) configure(found *v1alpha1.ClusterIdentity) *identity.Identity[*connection] {
+	f.t.Helper()
+	configured, problem, err := f.resolver.Configure(f.t.Context(), found)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(problem).To(BeNil())
+	return configured
+}
+
+func (f *fixture) credentials(found *v1alpha1.ClusterIdentity) (aws.Credentials, error) {
+	f.t.Helper()
+	return f.configure(found).Client.config.Credentials.Retrieve(f.t.Context())
+}
+
+// noAWS is an environment in which the SDK finds nothing.
+func noAWS(t *testing.T) {
+	t.Helper()
+	nowhere := filepath.Join(t.TempDir(), "nowhere")
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_DEFAULT_PROFILE": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "",
+		"AWS_ROLE_ARN": "", "AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "",
+		"AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_STS": "", "AWS_CA_BUNDLE": "",
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+func TestConfigurationsThatCannotWork(t *testing.T) {
+	const secretNotFound = "There is no Secret system/bootstrap. Create it with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+	invalidSecret := func(key string) string {
+		return "Secret system/bootstrap has nothing under the key " + key + ". Put an IAM user's access key into its keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+	}
+	const invalidCA = "spec.caBundle holds no certificate that can be read. Give one or more certificates in PEM."
+	const invalidEndpoint = "spec.endpoint is not the URL of a server. Give one such as https://sts.example.internal."
+	for name, tc := range map[string]struct {
+		identity *v1alpha1.ClusterIdentity
+		secret   *corev1.Secret
+		reason   string
+		message  string
+	}{
+		"there is no Secret":                  {withKey(), nil, v1alpha1.ReasonSecretNotFound, secretNotFound},
+		"the Secret has no keys":              {withKey(), key("", "", ""), v1alpha1.ReasonInvalidSecret, invalidSecret("AWS_ACCESS_KEY_ID")},
+		"the Secret has no access key id":     {withKey(), key("", "secret", ""), v1alpha1.ReasonInvalidSecret, invalidSecret("AWS_ACCESS_KEY_ID")},
+		"the Secret has no secret access key": {withKey(), key("AKIA", "", "token"), v1alpha1.ReasonInvalidSecret, invalidSecret("AWS_SECRET_ACCESS_KEY")},
+		"the Secret's secret access key is empty": {
+			withKey(), &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "bootstrap"},
+				Data:       map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("AKIA"), "AWS_SECRET_ACCESS_KEY": {}},
+			}, v1alpha1.ReasonInvalidSecret, invalidSecret("AWS_SECRET_ACCESS_KEY"),
+		},
+		"the bundle is no PEM":                {withKey(caBundle("certificate")), operatorKey(), v1alpha1.ReasonInvalidCABundle, invalidCA},
+		"the bundle's PEM is no certificate":  {withKey(caBundle("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")), operatorKey(), v1alpha1.ReasonInvalidCABundle, invalidCA},
+		"the endpoint is a name":              {withKey(endpoint("sts.example.internal")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
+		"the endpoint has another scheme":     {withKey(endpoint("ftp://sts.example.internal")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
+		"the endpoint names no server":        {withKey(endpoint("https:///sts")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
+		"the endpoint is no URL at all":       {withKey(endpoint("https://sts\x7f")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
+		"the bundle of an ambient identity":   {withKey(ambient, caBundle("certificate")), nil, v1alpha1.ReasonInvalidCABundle, invalidCA},
+		"the endpoint of an ambient identity": {withKey(ambient, endpoint("sts")), nil, v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noAWS(t)
+			objects := []client.Object{tc.identity}
+			if tc.secret != nil {
+				objects = append(objects, tc.secret)
+			}
+			f := newFixture(t, objects...)
+			configured, problem, err := f.resolver.Configure(t.Context(), tc.identity)
+			f.Expect(err).NotTo(HaveOccurred())
+			f.Expect(configured).To(BeNil())
+			f.Expect(problem).To(And(
+				HaveField("Condition", v1alpha1.ConditionReady), HaveField("Reason", tc.reason), HaveField("Message", tc.message), HaveField("Retry", failure.Never),
+			))
+			resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef)
+			f.Expect(err).NotTo(HaveOccurred())
+			f.Expect(resolved).To(BeNil())
+			f.Expect(denied).To(Equal(&failure.Failure{
+				Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonIdentityNotReady,
+				Message: "ClusterIdentity default cannot be used: " + tc.message, Retry: failure.Never,
+			}))
+			f.Expect(f.connected).To(BeZero())
+		})
+	}
+}
+
+func TestAnIdentityThatIsNotThere(t *testing.T) {
+	f := newFixture(t)
+	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(resolved).To(BeNil())
+	f.Expect(denied).To(Equal(&failure.Failure{
+		Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonIdentityNotFound,
+		Message: "There is no ClusterIdentity default. Create it, or have spec.identityRef name another.", Retry: failure.Never,
+	}))
+}
+
+func TestAnErrorOfTheAPIServerIsNotTakenForAnAnswer(t *testing.T) {
+	for name, unread := range map[string]client.Object{"the identity": &v1alpha1.ClusterIdentity{}, "the Secret": &corev1.Secret{}} {
+		t.Run(name+" cannot be read", func(t *testing.T) {
+			down := errors.New("connection refused")
+			f := failing(t, interceptor.Funcs{
+				Get: func(ctx context.Context, c client.WithWatch, name client.ObjectKey, o client.Object, options ...client.GetOption) error {
+					switch o.(type) {
+					case *v1alpha1.ClusterIdentity:
+						if _, ok := unread.(*v1alpha1.ClusterIdentity); ok {
+							return down
+						}
+					case *corev1.Secret:
+						return down
+					}
+					return c.Get(ctx, name, o, options...)
+				},
+			}, withKey(), operatorKey())
+			resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef)
+			f.Expect(err).To(MatchError(down))
+			f.Expect(denied).To(BeNil())
+			f.Expect(resolved).To(BeNil())
+		})
+	}
+}
+
+func TestWhatAnIdentityIs(t *testing.T) {
+	found := withKey(func(i *v1alpha1.ClusterIdentity) {
+		i.Generation, i.Status.ARN = 7, "arn:aws:iam::210987654321:user/operator"
+	})
+	f := newFixture(t, found, operatorKey())
+	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(denied).To(BeNil())
+	f.Expect(resolved.Key).To(Equal(defaultKey))
+	f.Expect(resolved.Name).To(Equal("ClusterIdentity default"))
+	f.Expect(resolved.Generation).To(BeEquivalentTo(7))
+	f.Expect(resolved.CallerARN).To(Equal("arn:aws:iam::210987654321:user/operator"))
+	f.Expect(resolved.Allow).To(Equal(*found.Spec.Allow))
+	f.Expect(resolved.SecretVersion).NotTo(BeEmpty())
+	f.Expect(f.watch.awaited).To(Equal(map[identity.Key]awaited{
+		defaultKey: {types.NamespacedName{Namespace: "system", Name: "bootstrap"}, resolved.SecretVersion},
+	}))
+}
+
+func TestNoRulesAreNoRules(t *testing.T) {
+	f := newFixture(t, operatorKey())
+	f.Expect(f.configure(withKey(func(i *v1alpha1.ClusterIdentity) { i.Spec.Allow = nil })).Allow).To(BeEmpty())
+}
+
+func TestRulesAreThoseOfNowThoughTheClientIsKept(t *testing.T) {
+	f := newFixture(t, operatorKey())
+	f.configure(withKey())
+	rules := []v1alpha1.AllowRule{{Namespaces: []string{"bank"}}}
+	changed := f.configure(withKey(func(i *v1alpha1.ClusterIdentity) { i.Spec.Allow = &rules }))
+	f.Expect(changed.Allow).To(Equal(rules))
+}
+
+func TestWhatIsPassedOnToTheSDK(t *testing.T) {
+	for name, tc := range map[string]struct {
+		identity    *v1alpha1.ClusterIdentity
+		secret      *corev1.Secret
+		environment map[string]string
+		region      string
+		endpoint    *string
+		credentials aws.Credentials
+	}{
+		"an access key": {
+			identity: withKey(), secret: operatorKey(), region: "eu-west-1",
+			credentials: aws.Credentials{AccessKeyID: "AKIAOPERATOR", SecretAccessKey: "operator-secret"},
+		},
+		"temporary credentials that something else keeps fresh": {
+			identity: withKey(), secret: key("ASIAOPERATOR", "operator-secret", "operator-token"), region: "eu-west-1",
+			credentials: aws.Credentials{AccessKeyID: "ASIAOPERATOR", SecretAccessKey: "operator-secret", SessionToken: "operator-token"},
+		},
+		"an access key, whatever the operator's own environment holds": {
+			identity: withKey(), secret: operatorKey(), region: "eu-west-1",
+			environment: map[string]string{"AWS_ACCESS_KEY_ID": "AKIAAMBIENT", "AWS_SECRET_ACCESS_KEY": "ambient-secret", "AWS_SESSION_TOKEN": "ambient-token", "AWS_REGION": "us-east-1"},
+			credentials: aws.Credentials{AccessKeyID: "AKIAOPERATOR", SecretAccessKey: "operator-secret"},
+		},
+		"an endpoint": {
+			identity: withKey(endpoint("http://127.0.0.1:9000/sts")), secret: operatorKey(), region: "eu-west-1", endpoint: aws.String("http://127.0.0.1:9000/sts"),
+			credentials: aws.Credentials{AccessKeyID: "AKIAOPERATOR", SecretAccessKey: "operator-secret"},
+		},
+		"the operator's own environment": {
+			identity: withKey(ambient), region: "eu-west-1",
+			environment: map[string]string{"AWS_ACCESS_KEY_ID": "AKIAAMBIENT", "AWS_SECRET_ACCESS_KEY": "ambient-secret", "AWS_SESSION_TOKEN": "ambient-token", "AWS_REGION": "us-east-1"},
+			credentials: aws.Credentials{AccessKeyID: "AKIAAMBIENT", SecretAccessKey: "ambient-secret", SessionToken: "ambient-token"},
+		},
+		"the operator's own environment, and an endpoint": {
+			identity: withKey(ambient, endpoint("https://sts.example.internal")), region: "eu-west-1", endpoint: aws.String("https://sts.example.internal"),
+			environment: map[string]string{"AWS_ACCESS_KEY_ID": "AKIAAMBIENT", "AWS_SECRET_ACCESS_KEY": "ambient-secret", "AWS_ENDPOINT_URL": "https://other.example.internal"},
+			credentials: aws.Credentials{AccessKeyID: "AKIAAMBIENT", SecretAccessKey: "ambient-secret"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noAWS(t)
+			for variable, value := range tc.environment {
+				t.Setenv(variable, value)
+			}
+			objects := []client.Object{}
+			if tc.secret != nil {
+				objects = append(objects, tc.secret)
+			}
+			f := newFixture(t, objects...)
+			config := f.configure(tc.identity).Client.config
+			f.Expect(config.Region).To(Equal(tc.region))
+			f.Expect(config.BaseEndpoint).To(Equal(tc.endpoint))
+			keys, err := config.Credentials.Retrieve(t.Context())
+			f.Expect(err).NotTo(HaveOccurred())
+			f.Expect(aws.Credentials{AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey, SessionToken: keys.SessionToken}).To(Equal(tc.credentials))
+		})
+	}
+}
+
+func TestWhichServersAreTrusted(t *testing.T) {
+	server, stranger := serveTLS(t), serveTLS(t)
+	own, another := string(server.CABundle), string(stranger.CABundle)
+	for name, tc := range map[string]struct {
+		bundle string
+		want   bool
+	}{
+		"its authority is in the bundle":                {own, true},
+		"its authority is one of several in the bundle": {another + own, true},
+		"its authority is not in the bundle":            {another, false},
+		"there is no bundle":                            {"", false},
+	} {
+		for source, change := range map[string]func(*v1alpha1.ClusterIdentity){"an access key": func(*v1alpha1.ClusterIdentity) {}, "the environment": ambient} {
+			t.Run(name+", with the source "+source, func(t *testing.T) {
+				noAWS(t)
+				f := newFixture(t, operatorKey())
+				http := f.configure(withKey(caBundle(tc.bundle), change)).Client.config.HTTPClient
+				response, err := http.Do(request(t, server.URL))
+				if !tc.want {
+					f.Expect(err).To(MatchError(ContainSubstring("certificate signed by unknown authority")))
+					return
+				}
+				f.Expect(err).NotTo(HaveOccurred())
+				f.Expect(response.Body.Close()).To(Succeed())
+			})
+		}
+	}
+}
+
+// serveTLS serves something whose certificate is of an authority of its own.
+func serveTLS(t *testing.T) *stsemulator.Endpoint {
+	t.Helper()
+	g := NewWithT(t)
+	server, err := stsemulator.New(stsemulator.Config{}, stsemulator.Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	endpoint, err := server.StartTLS("")
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { g.Expect(endpoint.Close()).To(Succeed()) })
+	return endpoint
+}
+
+func request(t *testing.T, url string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return r
+}
+
+func TestASourceThatFailsIsNamedAndNothingTakesItsPlace(t *testing.T) {
+	t.Run("there is nothing in the operator's environment", func(t *testing.T) {
+		noAWS(t)
+		f := newFixture(t, operatorKey())
+		_, err := f.credentials(withKey(ambient))
+		var source *failure.SourceError
+		f.Expect(errors.As(err, &source)).To(BeTrue(), "%v", err)
+	})
+	t.Run("the operator's own configuration cannot be read", func(t *testing.T) {
+		noAWS(t)
+		t.Setenv("AWS_PROFILE", "nobody")
+		f := newFixture(t, operatorKey())
+		_, problem, err := f.resolver.Configure(t.Context(), withKey(ambient))
+		f.Expect(err).NotTo(HaveOccurred())
+		f.Expect(problem).To(And(HaveField("Condition", v1alpha1.ConditionReady), HaveField("Reason", v1alpha1.ReasonInvalidSourceCredentials)))
+		f.Expect(problem.Cause).To(MatchError(ContainSubstring("nobody")))
+		f.Expect(problem.Message).NotTo(ContainSubstring("nobody"))
+	})
+	t.Run("there is no Secret, though the environment holds a key", func(t *testing.T) {
+		noAWS(t)
+		t.Setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "ambient-secret")
+		f := newFixture(t)
+		_, problem, err := f.resolver.Configure(t.Context(), withKey())
+		f.Expect(err).NotTo(HaveOccurred())
+		f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonSecretNotFound))
+	})
+}
+
+func TestWhenAClientIsKept(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(f *fixture, found *v1alpha1.ClusterIdentity)
+		kept   bool
+	}{
+		"nothing changes":        {func(*fixture, *v1alpha1.ClusterIdentity) {}, true},
+		"the status changes":     {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Status.ARN = "arn:aws:iam::1:root" }, true},
+		"the spec changes":       {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation++ }, false},
+		"another takes its name": {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.UID = "another" }, false},
+		"STS refused its keys":   {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Rebuild(defaultKey) }, false},
+		"STS refused another's": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
+			f.resolver.Rebuild(identity.Key{Kind: "ClusterIdentity"})
+		}, true},
+		"it was deleted":          {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Forget(defaultKey) }, false},
+		"the watch knows nothing": {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Done(defaultKey) }, false},
+		"the key is rotated": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
+			rotated := key("AKIAROTATED", "rotated-secret", "")
+			f.Expect(f.client.Update(f.t.Context(), rotated)).To(Succeed())
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, operatorKey())
+			found := withKey()
+			first := f.configure(found)
+			tc.change(f, found)
+			again := f.configure(found)
+			f.Expect(again.Client == first.Client).To(Equal(tc.kept))
+			f.Expect(f.connected == 1).To(Equal(tc.kept))
+			f.Expect(f.configure(found).Client).To(BeIdenticalTo(again.Client), "it is kept from then on")
+		})
+	}
+}
+
+func TestARotatedKeyIsTheOneThatIsUsed(t *testing.T) {
+	f := newFixture(t, operatorKey())
+	_, err := f.credentials(withKey())
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(f.client.Update(t.Context(), key("AKIAROTATED", "rotated-secret", ""))).To(Succeed())
+	keys, err := f.credentials(withKey())
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(keys.AccessKeyID).To(Equal("AKIAROTATED"))
+}
+
+func TestASecretThatGoesIsNoticedAndOneThatComesBackToo(t *testing.T) {
+	f := newFixture(t, operatorKey())
+	f.configure(withKey())
+	f.Expect(f.client.Delete(t.Context(), operatorKey())).To(Succeed())
+	_, problem, err := f.resolver.Configure(t.Context(), withKey())
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonSecretNotFound))
+	f.Expect(f.watch.awaited[defaultKey]).To(Equal(awaited{types.NamespacedName{Namespace: "system", Name: "bootstrap"}, ""}), "its creation is awaited")
+	f.Expect(f.client.Create(t.Context(), operatorKey())).To(Succeed())
+	f.configure(withKey())
+}
+
+func TestASecretThatLacksAKeyIsAwaited(t *testing.T) {
+	f := newFixture(t, key("AKIA", "", ""))
+	_, problem, err := f.resolver.Configure(t.Context(), withKey())
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonInvalidSecret))
+	f.Expect(f.watch.awaited[defaultKey].seen).NotTo(BeEmpty())
+}
+
+func TestAnAmbientIdentityWaitsForNoSecret(t *testing.T) {
+	noAWS(t)
+	f := newFixture(t, operatorKey())
+	f.configure(withKey())
+	f.configure(withKey(ambient, func(i *v1alpha1.ClusterIdentity) { i.Generation++ }))
+	f.Expect(f.watch.awaited).To(BeEmpty())
+	f.Expect(f.watch.done).To(Equal([]identity.Key{defaultKey}))
+}
+
+func TestAForgottenIdentityWaitsForNothing(t *testing.T) {
+	f := newFixture(t, operatorKey())
+	f.configure(withKey())
+	f.resolver.Forget(defaultKey)
+	f.Expect(f.watch.awaited).To(BeEmpty())
+	f.resolver.Forget(defaultKey)
+}
+
+func TestIdentitiesHaveClientsOfTheirOwn(t *testing.T) {
+	f := newFixture(t, operatorKey())
+	one := f.configure(withKey())
+	two := f.configure(withKey(func(i *v1alpha1.ClusterIdentity) { i.Name, i.UID = "other", "other-uid" }))
+	f.Expect(one.Client).NotTo(BeIdenticalTo(two.Client))
+	f.resolver.Forget(two.Key)
+	f.Expect(f.configure(withKey()).Client).To(BeIdenticalTo(one.Client))
+}
+
+func TestWhatMayAnswerOtherwiseHasAnotherIssuerHash(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(f *fixture, found *v1alpha1.ClusterIdentity)
+		same   bool
+	}{
+		"nothing changes": {func(*fixture, *v1alpha1.ClusterIdentity) {}, true},
+		"the rules change": {func(_ *fixture, i *v1alpha1.ClusterIdentity) {
+			i.Generation++
+			i.Spec.Allow = &[]v1alpha1.AllowRule{}
+		}, true},
+		"the key is rotated": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
+			f.Expect(f.client.Update(f.t.Context(), key("AKIAROTATED", "rotated-secret", ""))).To(Succeed())
+		}, true},
+		"the caller becomes known":    {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Status.ARN = "arn:aws:iam::1:root" }, true},
+		"the endpoint changes":        {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = "https://sts.example.internal" }, false},
+		"the source is another kind":  {func(_ *fixture, i *v1alpha1.ClusterIdentity) { ambient(i) }, false},
+		"the source's Secret changes": {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Spec.Source.AccessKey.SecretRef.Name = "other" }, false},
+		"its namespace changes":       {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Spec.Source.AccessKey.SecretRef.Namespace = "other" }, false},
+		"a name moves from one to the other": {func(_ *fixture, i *v1alpha1.ClusterIdentity) {
+			i.Spec.Source.AccessKey.SecretRef = v1alpha1.SecretReference{Namespace: "system", Name: "other"}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noAWS(t)
+			named := func(namespace, name string) *corev1.Secret {
+				s := operatorKey()
+				s.Namespace, s.Name = namespace, name
+				return s
+			}
+			f := newFixture(t, operatorKey(), named("system", "other"), named("other", "bootstrap"))
+			found := withKey()
+			before := f.configure(found)
+			tc.change(f, found)
+			found.Generation++
+			f.Expect(f.configure(found).IssuerHash == before.IssuerHash).To(Equal(tc.same))
+		})
+	}
+}
+
+// A release that hashes it otherwise refreshes every credential of a cluster at once.
+func TestAnIdentityHasTheIssuerHashOfEarlierReleases(t *testing.T) {
+	f := newFixture(t, operatorKey())
+	f.Expect(f.configure(withKey(endpoint("https://sts.example.internal"))).IssuerHash).To(Equal("880defc1a509102b69fe42b3974f9c5f8a98d2e3753bded4e23ad2aa07d6621b"))
+}
+
+func TestTheVersionChangesWithWhateverMayTurnARefusalIntoSuccess(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(f *fixture, found *v1alpha1.ClusterIdentity)
+		same   bool
+	}{
+		"nothing changes":        {func(*fixture, *v1alpha1.ClusterIdentity) {}, true},
+		"the status changes":     {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Status.ARN = "arn:aws:iam::1:root" }, true},
+		"the client is rebuilt":  {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Rebuild(defaultKey) }, true},
+		"the spec changes":       {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation++ }, false},
+		"another takes its name": {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.UID = "another" }, false},
+		"the key is rotated": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
+			f.Expect(f.client.Update(f.t.Context(), key("AKIAROTATED", "rotated-secret", ""))).To(Succeed())
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, operatorKey())
+			found := withKey()
+			before := f.configure(found).Version
+			tc.change(f, found)
+			f.Expect(f.configure(found).Version == before).To(Equal(tc.same))
+		})
+	}
+}
+
+func TestAnIdentityMayBeUsedByMany(t *testing.T) {
+	f := newFixture(t, withKey(), operatorKey())
+	var users sync.WaitGroup
+	for range 8 {
+		users.Go(func() {
+			for range 20 {
+				if _, denied, err := f.resolver.Resolve(context.Background(), defaultRef); denied != nil || err != nil {
+					t.Errorf("%v, %v", denied, err)
+				}
+				f.resolver.Rebuild(defaultKey)
+			}
+		})
+	}
+	users.Wait()
+}
+
+func TestOneAttemptOfACallIsBounded(t *testing.T) {
+	f := newFixture(t, operatorKey())
+	bounded, ok := f.configure(withKey()).Client.config.HTTPClient.(interface{ GetTimeout() time.Duration })
+	f.Expect(ok).To(BeTrue())
+	f.Expect(bounded.GetTimeout()).To(And(BeNumerically(">", 0), BeNumerically("<=", 10*time.Second)))
+}

@@ -1,0 +1,261 @@
+package controllers
+
+import (
+	"net/url"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// recordingSTS is an emulator and a client of it.
+type recordingSTS struct {
+	*WithT
+	t        *testing.T
+	emulator *stsemulator.Server
+	client   *awssts.Client
+}
+
+func newRecordingSTS(t *testing.T) *recordingSTS {
+	t.Helper()
+	s := &recordingSTS{WithT: NewWithT(t), t: t}
+	world, err := stsemulator.DefaultConfig()
+	s.Expect(err).NotTo(HaveOccurred())
+	now := clocktesting.NewFakePassiveClock(start)
+	s.emulator, err = stsemulator.New(world, stsemulator.Options{Clock: now, SignatureClock: clock.RealClock{}})
+	s.Expect(err).NotTo(HaveOccurred())
+	endpoint, err := s.emulator.Start("")
+	s.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { s.Expect(endpoint.Close()).To(Succeed()) })
+	s.client = awssts.New(aws.Config{
+		Region: "eu-west-1", BaseEndpoint: &endpoint.URL,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""),
+		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
+	}, now)
+	return s
+}
+
+// sent issues what a spec asks for, and returns the parameters that arrived.
+func (s *recordingSTS) sent(c *v1alpha1.RoleCredential) url.Values {
+	s.t.Helper()
+	request, invalid := roleCredential.Request(c)
+	s.Expect(invalid).To(BeNil())
+	s.emulator.ClearCalls()
+	_, err := s.client.Issue(s.t.Context(), request)
+	s.Expect(err).NotTo(HaveOccurred())
+	s.Expect(s.emulator.Calls()).To(HaveLen(1))
+	return s.emulator.Calls()[0].Parameters
+}
+
+// difference are the parameters of b that a has not, or otherwise; those that a alone has are nil.
+func difference(a, b url.Values) url.Values {
+	differ := url.Values{}
+	for key, values := range b {
+		if !slices.Equal(a[key], values) {
+			differ[key] = values
+		}
+	}
+	for key := range a {
+		if !b.Has(key) {
+			differ[key] = nil
+		}
+	}
+	return differ
+}
+
+// longRunning asks for nothing but a role, of up to 12 hours.
+func longRunning() *v1alpha1.RoleCredential {
+	c := reader()
+	c.Spec.RoleARN = "arn:aws:iam::123456789012:role/LongRunning"
+	return c
+}
+
+// specFields are the fields of a RoleCredential's spec, those that all kinds share among them.
+func specFields() []string {
+	var names []string
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[v1alpha1.RoleCredentialSpec]()) {
+		if !field.Anonymous {
+			names = append(names, field.Name)
+		}
+	}
+	return names
+}
+
+func TestAFieldOfTheSpecIsSentAndNothingElseChanges(t *testing.T) {
+	type change = func(*v1alpha1.RoleCredentialSpec)
+	teamTag := []v1alpha1.Tag{{Key: "team", Value: ptr.To("shop")}, {Key: "empty", Value: ptr.To("")}}
+	table := map[string]struct {
+		base change // what the field needs beside it
+		set  change
+		want url.Values
+		hash bool // whether it makes another request, that a new credential is issued for
+	}{
+		"RoleARN": {
+			set:  func(s *v1alpha1.RoleCredentialSpec) { s.RoleARN = readerARN },
+			want: url.Values{"RoleArn": {readerARN}}, hash: true,
+		},
+		"Duration": {
+			set:  func(s *v1alpha1.RoleCredentialSpec) { s.Duration = &metav1.Duration{Duration: 90 * time.Minute} },
+			want: url.Values{"DurationSeconds": {"5400"}}, hash: true,
+		},
+		"SessionName": {
+			set:  func(s *v1alpha1.RoleCredentialSpec) { s.SessionName = "night-job" },
+			want: url.Values{"RoleSessionName": {"night-job"}}, hash: true,
+		},
+		"ExternalID": {
+			set:  func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "k8s" },
+			want: url.Values{"ExternalId": {"k8s"}}, hash: true,
+		},
+		"SourceIdentity": {
+			set:  func(s *v1alpha1.RoleCredentialSpec) { s.SourceIdentity = "shop" },
+			want: url.Values{"SourceIdentity": {"shop"}}, hash: true,
+		},
+		"Policy": {
+			set: func(s *v1alpha1.RoleCredentialSpec) {
+				s.Policy = "{\n  \"Statement\": [{\"Effect\": \"Allow\", \"Action\": \"s3:Get*\", \"Resource\": \"arn:aws:s3:::a b+c/*\"}]\n}\n"
+			},
+			want: url.Values{"Policy": {`{"Statement":[{"Effect":"Allow","Action":"s3:Get*","Resource":"arn:aws:s3:::a b+c/*"}]}`}}, hash: true,
+		},
+		"PolicyARNs": {
+			set: func(s *v1alpha1.RoleCredentialSpec) {
+				s.PolicyARNs = []string{"arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::123456789012:policy/shop"}
+			},
+			want: url.Values{
+				"PolicyArns.member.1.arn": {"arn:aws:iam::aws:policy/ReadOnlyAccess"}, "PolicyArns.member.2.arn": {"arn:aws:iam::123456789012:policy/shop"},
+			},
+			hash: true,
+		},
+		"Tags": {
+			set: func(s *v1alpha1.RoleCredentialSpec) { s.Tags = teamTag },
+			want: url.Values{
+				"Tags.member.1.Key": {"team"}, "Tags.member.1.Value": {"shop"}, "Tags.member.2.Key": {"empty"}, "Tags.member.2.Value": {""},
+			},
+			hash: true,
+		},
+		"TransitiveTagKeys": {
+			base: func(s *v1alpha1.RoleCredentialSpec) { s.Tags = teamTag },
+			set:  func(s *v1alpha1.RoleCredentialSpec) { s.TransitiveTagKeys = []string{"team", "empty"} },
+			want: url.Values{"TransitiveTagKeys.member.1": {"team"}, "TransitiveTagKeys.member.2": {"empty"}}, hash: true,
+		},
+
+		// STS knows nothing of these. Another identity may be answered otherwise.
+		"IdentityRef":   {set: func(s *v1alpha1.RoleCredentialSpec) { s.IdentityRef.Name = "other" }, hash: true},
+		"RefreshBefore": {set: func(s *v1alpha1.RoleCredentialSpec) { s.RefreshBefore = &metav1.Duration{Duration: time.Minute} }},
+		"Secret": {set: func(s *v1alpha1.RoleCredentialSpec) {
+			s.Secret = v1alpha1.SecretTemplate{Name: "other", Labels: map[string]string{"a": "b"}}
+		}},
+		"Suspend": {set: func(s *v1alpha1.RoleCredentialSpec) { s.Suspend = true }},
+	}
+	for _, field := range specFields() {
+		t.Run(field, func(t *testing.T) {
+			tc, ok := table[field]
+			if !ok {
+				t.Fatalf("nothing says which parameter of STS the field %s is", field)
+			}
+			s := newRecordingSTS(t)
+			without := longRunning()
+			if tc.base != nil {
+				tc.base(&without.Spec)
+			}
+			with := without.DeepCopy()
+			tc.set(&with.Spec)
+			if tc.want == nil {
+				tc.want = url.Values{}
+			}
+			s.Expect(difference(s.sent(without), s.sent(with))).To(Equal(tc.want))
+			s.Expect(requestOf(with).Hash() != requestOf(without).Hash()).To(Equal(tc.hash))
+		})
+	}
+}
+
+const readerARN = "arn:aws:iam::123456789012:role/S3Reader"
+
+func requestOf(c *v1alpha1.RoleCredential) credential.Request {
+	request, _ := roleCredential.Request(c)
+	return request
+}
+
+func TestTheLeastThatIsSent(t *testing.T) {
+	s := newRecordingSTS(t)
+	s.Expect(s.sent(reader())).To(Equal(url.Values{
+		"Action": {"AssumeRole"}, "Version": {"2011-06-15"},
+		"RoleArn": {readerARN}, "RoleSessionName": {"shop.s3-reader"}, "DurationSeconds": {"3600"},
+	}))
+}
+
+func TestWhatASpecAsksOfSTS(t *testing.T) {
+	base := credential.Request{
+		Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: readerARN, SessionName: "shop.s3-reader", Duration: time.Hour,
+	}
+	for name, tc := range map[string]struct {
+		change func(*v1alpha1.RoleCredential)
+		want   func(*credential.Request)
+	}{
+		"defaults are the schema's, also for an object that the API server did not see": {
+			func(*v1alpha1.RoleCredential) {}, func(*credential.Request) {},
+		},
+		"an identity of another name": {
+			func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = "other" }, func(r *credential.Request) { r.Identity = "ClusterIdentity other" },
+		},
+		"an identity of another kind": {
+			func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Kind = "Identity" }, func(r *credential.Request) { r.Identity = "Identity default" },
+		},
+		"the default session name is of the object": {
+			func(c *v1alpha1.RoleCredential) { c.Namespace, c.Name = "bank", "vault" }, func(r *credential.Request) { r.SessionName = "bank.vault" },
+		},
+		"a tag that has no value": {
+			func(c *v1alpha1.RoleCredential) { c.Spec.Tags = []v1alpha1.Tag{{Key: "team"}} },
+			func(r *credential.Request) { r.Tags = []credential.Tag{{Key: "team"}} },
+		},
+		"white space within a policy's strings stays": {
+			func(c *v1alpha1.RoleCredential) { c.Spec.Policy = ` { "Sid" : "a  b" } ` }, func(r *credential.Request) { r.Policy = `{"Sid":"a  b"}` },
+		},
+		"a policy's special characters stay": {
+			func(c *v1alpha1.RoleCredential) { c.Spec.Policy = `{"a":"<&>+%\u00e9é"}` }, func(r *credential.Request) { r.Policy = `{"a":"<&>+%\u00e9é"}` },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			c, want := reader(), base
+			tc.change(c)
+			tc.want(&want)
+			got, invalid := roleCredential.Request(c)
+			g.Expect(invalid).To(BeNil())
+			g.Expect(got).To(Equal(want))
+		})
+	}
+}
+
+func TestAPolicyThatIsNoJSONIsNotSent(t *testing.T) {
+	for name, tc := range map[string]struct{ policy, want string }{
+		"it breaks off":       {`{"Statement":`, "spec.policy is not JSON: unexpected end of JSON input. STS was not asked."},
+		"it is another text":  {`{not json}`, "spec.policy is not JSON: invalid character 'n' looking for beginning of object key string. STS was not asked."},
+		"it is two documents": {`{} {}`, "spec.policy is not JSON: invalid character '{' after top-level value. STS was not asked."},
+		"it is YAML":          {"Statement:\n- Effect: Allow", "spec.policy is not JSON: invalid character 'S' looking for beginning of value. STS was not asked."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := reader()
+			c.Spec.Policy = tc.policy
+			request, invalid := roleCredential.Request(c)
+			g := NewWithT(t)
+			g.Expect(invalid).To(Equal(&failure.Failure{
+				Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonMalformedPolicy, Message: tc.want, Retry: failure.Never,
+			}))
+			g.Expect(request.Hash()).NotTo(Equal(requestOf(reader()).Hash()), "the credential in the Secret is not of this spec")
+		})
+	}
+}
