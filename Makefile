@@ -77,7 +77,8 @@ verify: ## Fail if a generated file is out of date or a check finds something.
 
 .PHONY: demo
 demo: build ## Watch a RoleCredential at work on a real API server; DEMO_ONCE=1 ends after the tour.
-	$(WITH_CONTROLPLANE) exec go run ./hack/demo
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo
+	$(WITH_CONTROLPLANE) exec bin/demo
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver and kubectl once and print their folder.

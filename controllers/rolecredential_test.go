@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
-	"k8s.io/utils/ptr"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
@@ -97,7 +96,7 @@ func specFields() []string {
 
 func TestAFieldOfTheSpecIsSentAndNothingElseChanges(t *testing.T) {
 	type change = func(*v1alpha1.RoleCredentialSpec)
-	teamTag := []v1alpha1.Tag{{Key: "team", Value: ptr.To("shop")}, {Key: "empty", Value: ptr.To("")}}
+	teamTag := []v1alpha1.Tag{{Key: "team", Value: new("shop")}, {Key: "empty", Value: new("")}}
 	table := map[string]struct {
 		base change // what the field needs beside it
 		set  change

@@ -92,10 +92,11 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, secret.Metadata(), secret.OwnerIndex, secret.IndexOwner); err != nil {
 		return fmt.Errorf("indexing Secrets: %w", err)
 	}
-	if err := setupIdentities(mgr, p); err != nil {
+	workers := controller.Options{MaxConcurrentReconciles: options.Concurrency, ReconciliationTimeout: reconcileTimeout}
+	if err := setupIdentities(mgr, p, workers); err != nil {
 		return fmt.Errorf("setting up the controller of ClusterIdentities: %w", err)
 	}
-	if err := setupKind(ctx, mgr, p, roleCredential, options.Concurrency); err != nil {
+	if err := setupKind(ctx, mgr, p, roleCredential, workers); err != nil {
 		return fmt.Errorf("setting up the controller of RoleCredentials: %w", err)
 	}
 	return nil
@@ -154,14 +155,15 @@ func (w sourceWatch) Current(key identity.Key, name types.NamespacedName, seen s
 
 func (w sourceWatch) Done(key identity.Key) { w.Watcher.Done(secret.Waiter(key)) }
 
-func setupIdentities(mgr manager.Manager, p *parts) error {
+func setupIdentities(mgr manager.Manager, p *parts, workers controller.Options) error {
 	return builder.ControllerManagedBy(mgr).
 		For(&v1alpha1.ClusterIdentity{}, builder.WithPredicates(specChanged)).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), itself)).
+		WithOptions(workers).
 		Complete(&IdentityReconciler{Client: p.client, Identities: p.identities, Events: p.events, Metrics: p.metrics, Clock: p.clock})
 }
 
-func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kind Kind[T], concurrency int) error {
+func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kind Kind[T], workers controller.Options) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, kind.New(), identityIndex, indexIdentity); err != nil {
 		return fmt.Errorf("indexing by identity: %w", err)
 	}
@@ -173,7 +175,7 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 		WatchesMetadata(secret.Metadata(), ofOwner(mgr, kind.New())).
 		WatchesRawSource(woken(p.watcher, kind.Name, itself)).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency, ReconciliationTimeout: reconcileTimeout}).
+		WithOptions(workers).
 		Complete(&Reconciler[T]{
 			Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Strangers: p.watcher,
 			Events: p.events, Metrics: p.metrics, Clock: p.clock,

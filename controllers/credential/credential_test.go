@@ -217,7 +217,7 @@ const hunter = "hunter2"
 
 func TestASecretIsNotPrinted(t *testing.T) {
 	c := credential.Credential{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: hunter, SessionToken: hunter}
-	print := map[string]func(*bytes.Buffer) error{
+	encodings := map[string]func(*bytes.Buffer) error{
 		"as JSON": func(b *bytes.Buffer) error { return json.NewEncoder(b).Encode(c) },
 		"by slog": func(b *bytes.Buffer) error {
 			slog.New(slog.NewTextHandler(b, nil)).Info("issued", "credential", c, "secret", c.SessionToken)
@@ -240,14 +240,14 @@ func TestASecretIsNotPrinted(t *testing.T) {
 		for what, value := range map[string]any{
 			"a Secret": c.SecretAccessKey, "a Credential": c, "a pointer to one": &c, "a list": []credential.Secret{hunter}, "a map": map[string]any{"key": c.SessionToken},
 		} {
-			print[what+" by "+verb] = func(b *bytes.Buffer) error { _, err := fmt.Fprintf(b, verb, value); return err }
+			encodings[what+" by "+verb] = func(b *bytes.Buffer) error { _, err := fmt.Fprintf(b, verb, value); return err }
 		}
 	}
-	for name, print := range print {
+	for name, encode := range encodings {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			var printed bytes.Buffer
-			g.Expect(print(&printed)).To(Succeed())
+			g.Expect(encode(&printed)).To(Succeed())
 			g.Expect(printed.String()).NotTo(BeEmpty())
 			g.Expect(printed.String()).NotTo(ContainSubstring(hunter))
 			g.Expect(strings.ToLower(printed.String())).NotTo(ContainSubstring(fmt.Sprintf("%x", hunter)))

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
-	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 
 	"rolecredential.dev/operator/controllers/credential"
@@ -24,7 +23,7 @@ func drawRecord(t *rapid.T) credential.Record {
 		AccessKeyID: text.Draw(t, "access key"), PrincipalARN: text.Draw(t, "principal"), RefreshRequest: text.Draw(t, "refresh"),
 	}
 	if rapid.Bool().Draw(t, "has a packed size") {
-		r.PackedPolicySize = ptr.To(rapid.Int32Range(0, math.MaxInt32).Draw(t, "packed size"))
+		r.PackedPolicySize = new(rapid.Int32Range(0, math.MaxInt32).Draw(t, "packed size"))
 	}
 	return r
 }
@@ -56,7 +55,7 @@ func TestAnnotationsAreThoseOfEarlierReleases(t *testing.T) {
 		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", DataHash: "d",
 		IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour),
 		AccessKeyID: "ASIAEXAMPLE", PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader",
-		PackedPolicySize: ptr.To[int32](7), RefreshRequest: "monday",
+		PackedPolicySize: new(int32(7)), RefreshRequest: "monday",
 	}
 	NewWithT(t).Expect(r.Annotations()).To(Equal(map[string]string{
 		"sts.rolecredential.dev/request-hash":       "r",

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 
 	"rolecredential.dev/operator/controllers/credential"
@@ -28,7 +27,7 @@ func drawLife(t *rapid.T) time.Duration { return time.Duration(lives.Draw(t, "li
 func drawWanted(t *rapid.T) credential.Wanted {
 	w := credential.Wanted{Key: rapid.String().Draw(t, "key")}
 	if rapid.Bool().Draw(t, "has refreshBefore") {
-		w.RefreshBefore = ptr.To(rapid.OneOf(
+		w.RefreshBefore = new(rapid.OneOf(
 			rapid.Map(rapid.Int64Range(60, 50000), func(s int64) time.Duration { return time.Duration(s) * time.Second }),
 			rapid.Map(rapid.Int64(), func(ns int64) time.Duration { return time.Duration(ns) }),
 			rapid.SampledFrom([]time.Duration{math.MinInt64, -time.Hour, -1, 0, 1, math.MaxInt64}),
@@ -101,13 +100,13 @@ func TestWhenACredentialIsDue(t *testing.T) {
 	}{
 		"without refreshBefore a third of the lifetime is kept":        {time.Hour, nil, late, 2399 * time.Second},
 		"the earliest of the credentials comes a tenth before that":    {time.Hour, nil, early, 2160 * time.Second},
-		"refreshBefore is kept":                                        {time.Hour, ptr.To(10 * time.Minute), late, 2999 * time.Second},
-		"STS gave less than was asked for":                             {15 * time.Minute, ptr.To(20 * time.Minute), late, 90 * time.Second},
-		"a tenth of the lifetime passes, and is no whole second":       {905 * time.Second, ptr.To(time.Hour), late, 91 * time.Second},
+		"refreshBefore is kept":                                        {time.Hour, new(10 * time.Minute), late, 2999 * time.Second},
+		"STS gave less than was asked for":                             {15 * time.Minute, new(20 * time.Minute), late, 90 * time.Second},
+		"a tenth of the lifetime passes, and is no whole second":       {905 * time.Second, new(time.Hour), late, 91 * time.Second},
 		"a lifetime of seconds, as an emulator that runs fast gives":   {12 * time.Second, nil, late, 7 * time.Second},
-		"such a lifetime with a refreshBefore that is meant for hours": {12 * time.Second, ptr.To(time.Minute), early, 2 * time.Second},
-		"a lifetime of one second":                                     {time.Second, ptr.To(time.Minute), early, time.Second / 10},
-		"a negative refreshBefore":                                     {time.Hour, ptr.To(-time.Hour), late, 3598 * time.Second},
+		"such a lifetime with a refreshBefore that is meant for hours": {12 * time.Second, new(time.Minute), early, 2 * time.Second},
+		"a lifetime of one second":                                     {time.Second, new(time.Minute), early, time.Second / 10},
+		"a negative refreshBefore":                                     {time.Hour, new(-time.Hour), late, 3598 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -100,7 +100,7 @@ func (s *Store) Write(ctx context.Context, owner client.Object, name string, obs
 			return ErrForeign
 		}
 		err := s.write(ctx, owner, name, observed, content)
-		raced := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
+		raced := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 		if !raced || attempt == writeAttempts {
 			return err
 		}

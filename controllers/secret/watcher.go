@@ -36,6 +36,9 @@ type watch struct {
 	stop     chan struct{}
 	// seen is the version of the Secret that each waiter knows; empty for absent.
 	seen map[Waiter]string
+	// told is the version that a waiter was woken for on waiting: a watch that lags behind what the waiter has seen is no
+	// reason to wake it again and again.
+	told map[Waiter]string
 }
 
 // NewWatcher returns a Watcher that watches nothing yet.
@@ -85,7 +88,16 @@ func (w *Watcher) Await(waiter Waiter, secret types.NamespacedName, seen string)
 		w.watches[secret] = watched
 	}
 	watched.seen[waiter] = seen
-	if watched.informer.HasSynced() && version(watched.informer, secret) != seen {
+	if !watched.informer.HasSynced() {
+		return
+	}
+	now := version(watched.informer, secret)
+	told, again := watched.told[waiter]
+	switch {
+	case now == seen:
+		delete(watched.told, waiter)
+	case !again || told != now:
+		watched.told[waiter] = now
 		w.notify(waiter)
 	}
 }
@@ -113,6 +125,7 @@ func (w *Watcher) release(waiter Waiter) {
 	delete(w.waiters, waiter)
 	watched := w.watches[secret]
 	delete(watched.seen, waiter)
+	delete(watched.told, waiter)
 	if len(watched.seen) == 0 {
 		close(watched.stop)
 		delete(w.watches, secret)
@@ -130,7 +143,7 @@ func (w *Watcher) watch(secret types.NamespacedName) *watch {
 		cache.Indexers{}, func(options *metav1.ListOptions) {
 			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, secret.Name).String()
 		}).Informer()
-	watched := &watch{informer: informer, stop: make(chan struct{}), seen: map[Waiter]string{}}
+	watched := &watch{informer: informer, stop: make(chan struct{}), seen: map[Waiter]string{}, told: map[Waiter]string{}}
 	changed := func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
