@@ -126,7 +126,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	f.Expect(err).NotTo(HaveOccurred())
 	f.client = fake.NewClientBuilder().WithScheme(scheme).
 		WithObjects(objects...).
-		WithStatusSubresource(&v1alpha1.RoleCredential{}, &v1alpha1.ClusterIdentity{}).
+		WithStatusSubresource(&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}, &v1alpha1.ClusterIdentity{}).
 		WithIndex(secret.Metadata(), secret.OwnerIndex, secret.IndexOwner).
 		WithInterceptorFuncs(f.requests.interceptor()).
 		Build()

@@ -37,8 +37,20 @@ type Kind[T Object] struct {
 	Name    string
 	New     func() T
 	NewList func() client.ObjectList
+	// NameField is the field of the spec that a session's name stands in, and NameLength how long the name may be; zero for a
+	// call that takes no name.
+	NameField  string
+	NameLength int
 	// Request returns what the spec asks of STS, or a failure of ConditionIssued if STS could only refuse it.
 	Request func(T) (credential.Request, *failure.Failure)
+}
+
+// defaultName is the name of a session that the spec does not name.
+func (k Kind[T]) defaultName(object client.Object) string {
+	if k.NameLength == 0 {
+		return ""
+	}
+	return credential.SessionName(object.GetNamespace(), object.GetName(), k.NameLength)
 }
 
 // STS is what a credential and an identity ask of STS.
@@ -148,7 +160,8 @@ func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credent
 		Call:               request.Call,
 		RoleARN:            request.RoleARN,
 		SessionName:        request.SessionName,
-		DefaultSessionName: credential.SessionName(object.GetNamespace(), object.GetName()),
+		NameField:          r.Kind.NameField,
+		DefaultSessionName: r.Kind.defaultName(object),
 		Duration:           request.Duration,
 	}), nil
 }
@@ -218,20 +231,41 @@ func (t *turn) left() time.Duration {
 }
 
 func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential, *failure.Failure, error) {
-	issued, err := t.identity.Client.Issue(ctx, t.request)
-	if err == nil {
-		r.Metrics.Called(r.Kind.Name, string(t.request.Call), v1alpha1.ReasonIssued)
-		return issued, nil, nil
-	}
-	if ctx.Err() != nil { // the manager stops: that says nothing of STS
+	subject := failure.Subject{Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN}
+	issued, err := call(ctx, t.identity, t.request)
+	if err != nil && ctx.Err() != nil { // the manager stops: that says nothing of STS
 		return credential.Credential{}, nil, ctx.Err()
 	}
-	failed := awssts.Classify(err, failure.Subject{Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN})
-	r.Metrics.Called(r.Kind.Name, string(t.request.Call), failed.Reason)
-	if failed.Reason == v1alpha1.ReasonInvalidSourceCredentials {
+	if errors.Is(err, errTemporary) {
+		return credential.Credential{}, failure.WrongSource(subject, t.identity.Source), nil
+	}
+	reason := v1alpha1.ReasonIssued
+	var failed *failure.Failure
+	if err != nil {
+		failed = awssts.Classify(err, subject)
+		reason = failed.Reason
+	}
+	r.Metrics.Called(r.Kind.Name, string(t.request.Call), reason)
+	if reason == v1alpha1.ReasonInvalidSourceCredentials {
 		r.Identities.Rebuild(t.identity.Key)
 	}
-	return credential.Credential{}, failed, nil
+	return issued, failed, nil
+}
+
+var errTemporary = errors.New("the identity's credentials are temporary")
+
+// call asks STS, unless it is known to take the call from no session and the identity is one.
+func call(ctx context.Context, as *identity.Identity[STS], request credential.Request) (credential.Credential, error) {
+	if request.LongTermOnly() {
+		temporary, err := as.Temporary(ctx)
+		if err != nil {
+			return credential.Credential{}, err
+		}
+		if temporary {
+			return credential.Credential{}, errTemporary
+		}
+	}
+	return as.Client.Issue(ctx, request)
 }
 
 // write is the point at which a credential counts as issued.

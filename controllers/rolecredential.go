@@ -1,9 +1,7 @@
 package controllers
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
+	"cmp"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,58 +16,33 @@ import (
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=rolecredentials/status,verbs=patch
 
 var roleCredential = Kind[*v1alpha1.RoleCredential]{
-	Name:    "RoleCredential",
-	New:     func() *v1alpha1.RoleCredential { return &v1alpha1.RoleCredential{} },
-	NewList: func() client.ObjectList { return &v1alpha1.RoleCredentialList{} },
-	Request: assumeRole,
+	Name:       "RoleCredential",
+	New:        func() *v1alpha1.RoleCredential { return &v1alpha1.RoleCredential{} },
+	NewList:    func() client.ObjectList { return &v1alpha1.RoleCredentialList{} },
+	NameField:  "spec.sessionName",
+	NameLength: credential.MaxSessionName,
+	Request:    assumeRole,
 }
 
-// defaultRoleDuration is the schema's default, for an object that the API server did not see.
-const defaultRoleDuration = time.Hour
+// The schema's defaults, for an object that the API server did not see.
+const (
+	defaultRoleDuration = time.Hour
+	defaultUserDuration = 12 * time.Hour
+)
 
 func assumeRole(c *v1alpha1.RoleCredential) (credential.Request, *failure.Failure) {
-	request := credential.Request{
+	policy, invalid := compact(c.Spec.Policy)
+	return credential.Request{
 		Identity:          identity.Name(identityRef(c)),
 		Call:              v1alpha1.CallAssumeRole,
 		RoleARN:           c.Spec.RoleARN,
-		SessionName:       c.Spec.SessionName,
-		Duration:          defaultRoleDuration,
+		SessionName:       cmp.Or(c.Spec.SessionName, credential.SessionName(c.Namespace, c.Name, credential.MaxSessionName)),
+		Duration:          durationOr(c.Spec.Duration, defaultRoleDuration),
 		ExternalID:        c.Spec.ExternalID,
 		SourceIdentity:    c.Spec.SourceIdentity,
+		Policy:            policy,
 		PolicyARNs:        c.Spec.PolicyARNs,
+		Tags:              tagsOf(c.Spec.Tags),
 		TransitiveTagKeys: c.Spec.TransitiveTagKeys,
-	}
-	if c.Spec.Duration != nil {
-		request.Duration = c.Spec.Duration.Duration
-	}
-	if request.SessionName == "" {
-		request.SessionName = credential.SessionName(c.Namespace, c.Name)
-	}
-	for _, tag := range c.Spec.Tags {
-		var value string
-		if tag.Value != nil {
-			value = *tag.Value
-		}
-		request.Tags = append(request.Tags, credential.Tag{Key: tag.Key, Value: value})
-	}
-	policy, invalid := compact(c.Spec.Policy)
-	request.Policy = policy
-	return request, invalid
-}
-
-// compact returns a policy without white space: less of what STS counts, and free of what some servers read wrongly in a form.
-func compact(policy string) (string, *failure.Failure) {
-	if policy == "" {
-		return "", nil
-	}
-	var compacted bytes.Buffer
-	if err := json.Compact(&compacted, []byte(policy)); err != nil {
-		return policy, &failure.Failure{
-			Condition: v1alpha1.ConditionIssued,
-			Reason:    v1alpha1.ReasonMalformedPolicy,
-			Message:   fmt.Sprintf("spec.policy is not JSON: %s. STS was not asked.", err),
-			Retry:     failure.Never,
-		}
-	}
-	return compacted.String(), nil
+	}, invalid
 }

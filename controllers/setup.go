@@ -3,6 +3,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -96,10 +97,11 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if err := setupIdentities(mgr, p, workers); err != nil {
 		return fmt.Errorf("setting up the controller of ClusterIdentities: %w", err)
 	}
-	if err := setupKind(ctx, mgr, p, roleCredential, workers); err != nil {
-		return fmt.Errorf("setting up the controller of RoleCredentials: %w", err)
-	}
-	return nil
+	return errors.Join(
+		setupKind(ctx, mgr, p, roleCredential, workers),
+		setupKind(ctx, mgr, p, sessionCredential, workers),
+		setupKind(ctx, mgr, p, federatedCredential, workers),
+	)
 }
 
 // parts are what all reconcilers share.

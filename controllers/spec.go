@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/credential"
@@ -57,6 +60,37 @@ const maxRefreshRequest = 256
 func refreshRequest(object Object) string {
 	request := object.GetAnnotations()[v1alpha1.RefreshAnnotation]
 	return strings.ToValidUTF8(request[:min(len(request), maxRefreshRequest)], "")
+}
+
+func durationOr(d *metav1.Duration, otherwise time.Duration) time.Duration {
+	if d == nil {
+		return otherwise
+	}
+	return d.Duration
+}
+
+func tagsOf(asked []v1alpha1.Tag) (tags []credential.Tag) {
+	for _, tag := range asked {
+		tags = append(tags, credential.Tag{Key: tag.Key, Value: ptr.Deref(tag.Value, "")})
+	}
+	return tags
+}
+
+// compact returns a policy without white space: less of what STS counts, and free of what some servers read wrongly in a form.
+func compact(policy string) (string, *failure.Failure) {
+	if policy == "" {
+		return "", nil
+	}
+	var compacted bytes.Buffer
+	if err := json.Compact(&compacted, []byte(policy)); err != nil {
+		return policy, &failure.Failure{
+			Condition: v1alpha1.ConditionIssued,
+			Reason:    v1alpha1.ReasonMalformedPolicy,
+			Message:   fmt.Sprintf("spec.policy is not JSON: %s. STS was not asked.", err),
+			Retry:     failure.Never,
+		}
+	}
+	return compacted.String(), nil
 }
 
 func duration(d *metav1.Duration) *time.Duration {

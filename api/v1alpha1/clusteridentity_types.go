@@ -127,16 +127,24 @@ type SecretReference struct {
 
 // Call is a call of STS that a rule may allow.
 //
-// +kubebuilder:validation:Enum=AssumeRole
+// +kubebuilder:validation:Enum=AssumeRole;GetSessionToken;GetFederationToken
 type Call string
 
-// CallAssumeRole is AssumeRole, which RoleCredentials are issued by.
-const CallAssumeRole Call = "AssumeRole"
+// The calls that credentials are issued by.
+const (
+	// CallAssumeRole is AssumeRole, which RoleCredentials are issued by.
+	CallAssumeRole Call = "AssumeRole"
+	// CallGetSessionToken is GetSessionToken, which SessionCredentials are issued by.
+	CallGetSessionToken Call = "GetSessionToken"
+	// CallGetFederationToken is GetFederationToken, which FederatedCredentials are issued by.
+	CallGetFederationToken Call = "GetFederationToken"
+)
 
 // AllowRule allows some namespaces some requests. Names and ARNs may hold '*', which stands for any run of characters
 // within one field of an ARN; a pattern always matches from beginning to end, and nothing else in it is special.
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.namespaces), has(self.namespaceSelector)].exists_one(x, x)",message="a rule must have exactly one of namespaces and namespaceSelector"
+// +kubebuilder:validation:XValidation:rule="has(self.roleARNs) == self.calls.exists(c, c == 'AssumeRole')",message="roleARNs goes with the call AssumeRole: a rule that allows it must say which roles, and a rule that does not must not"
 type AllowRule struct {
 	// namespaces that the rule is for: names, where '*' stands for any run of characters.
 	//
@@ -156,7 +164,8 @@ type AllowRule struct {
 	// +optional
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 
-	// roleARNs that may be assumed, such as arn:aws:iam::123456789012:role/shop-*.
+	// roleARNs that may be assumed, such as arn:aws:iam::123456789012:role/shop-*. They are needed for the call AssumeRole, and
+	// only for that.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
@@ -164,7 +173,7 @@ type AllowRule struct {
 	// +kubebuilder:validation:items:MaxLength=640
 	// +kubebuilder:validation:items:XValidation:rule="self == '*' || self.matches('^arn:[^:]+:[^:]+:[^:]*:[^:]*:.+$')",message="each of roleARNs must be the whole ARN of a role, such as arn:aws:iam::123456789012:role/shop-*, or * for every role"
 	// +listType=set
-	// +required
+	// +optional
 	RoleARNs []string `json:"roleARNs,omitempty"`
 
 	// maxDuration is the longest duration that may be asked for. The default is no bound but that of STS.
@@ -177,7 +186,7 @@ type AllowRule struct {
 	// +optional
 	MaxDuration *metav1.Duration `json:"maxDuration,omitempty"`
 
-	// sessionNames that may be asked for, where '*' stands for any run of characters. Without it only the default name is
+	// sessionNames that may be asked for, as names of role sessions and of federated users, where '*' stands for any run of characters. Without it only the default name is
 	// allowed, which tells credentials apart and which no tenant can forge.
 	//
 	// +kubebuilder:validation:MinItems=1
@@ -189,11 +198,12 @@ type AllowRule struct {
 	// +optional
 	SessionNames []string `json:"sessionNames,omitempty"`
 
-	// calls of STS that the rule allows.
+	// calls of STS that the rule allows. GetSessionToken and GetFederationToken hand out the rights of the identity's own user
+	// and must be said.
 	//
 	// +kubebuilder:default={AssumeRole}
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=1
+	// +kubebuilder:validation:MaxItems=3
 	// +listType=set
 	// +optional
 	Calls []Call `json:"calls,omitempty"`

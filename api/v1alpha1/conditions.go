@@ -34,6 +34,9 @@ const (
 	ReasonIssued = "Issued"
 	// ReasonNotAttempted: STS was not asked for this spec; another condition says why.
 	ReasonNotAttempted = "NotAttempted"
+	// ReasonWrongSourceType: the identity's credentials are temporary, and STS takes the call from an IAM user's own access key
+	// only. It was not asked.
+	ReasonWrongSourceType = "WrongSourceType"
 	// ReasonAccessDenied: STS knows the caller and refuses it the role.
 	ReasonAccessDenied = "AccessDenied"
 	// ReasonInvalidSourceCredentials: STS does not accept the identity's own credentials, or they cannot be had.

@@ -17,6 +17,8 @@ var GroupVersion = schema.GroupVersion{Group: "sts.rolecredential.dev", Version:
 var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
 		&RoleCredential{}, &RoleCredentialList{},
+		&SessionCredential{}, &SessionCredentialList{},
+		&FederatedCredential{}, &FederatedCredentialList{},
 		&ClusterIdentity{}, &ClusterIdentityList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)

@@ -22,11 +22,21 @@ type Request struct {
 	Namespace       string
 	NamespaceLabels map[string]string
 	Call            v1alpha1.Call
-	RoleARN         string
-	SessionName     string
+	// RoleARN is empty for a call that asks for no role.
+	RoleARN string
+	// SessionName is of a role session or a federated user, and NameField the field of the spec that it stands in.
+	SessionName, NameField string
 	// DefaultSessionName is allowed by every rule.
 	DefaultSessionName string
 	Duration           time.Duration
+}
+
+// what is the role asked for, or else the call.
+func (r Request) what() string {
+	if r.RoleARN == "" {
+		return "the call " + string(r.Call)
+	}
+	return "the role " + r.RoleARN
 }
 
 // Decide returns nil when one rule allows all of the request, and otherwise a failure of ConditionAuthorized that says how
@@ -35,7 +45,7 @@ func Decide(rules []v1alpha1.AllowRule, r Request) *failure.Failure {
 	var roleAllowed, sessionAllowed bool
 	var longest time.Duration
 	for _, rule := range rules {
-		if !allowsNamespace(rule, r) || !slices.Contains(calls(rule), r.Call) || !slices.ContainsFunc(rule.RoleARNs, matchesARN(r.RoleARN)) {
+		if !allowsNamespace(rule, r) || !slices.Contains(calls(rule), r.Call) || !allowsRole(rule, r) {
 			continue
 		}
 		roleAllowed = true
@@ -50,11 +60,14 @@ func Decide(rules []v1alpha1.AllowRule, r Request) *failure.Failure {
 	}
 	switch {
 	case sessionAllowed:
-		return denied(v1alpha1.ReasonDurationNotAllowed, "%s allows namespace %q the role %s for at most %s. Set spec.duration to no more than that, or have a rule's maxDuration raised.",
-			r.Identity, r.Namespace, r.RoleARN, metav1.Duration{Duration: longest}.Duration)
+		return denied(v1alpha1.ReasonDurationNotAllowed, "%s allows namespace %q %s for at most %s. Set spec.duration to no more than that, or have a rule's maxDuration raised.",
+			r.Identity, r.Namespace, r.what(), metav1.Duration{Duration: longest}.Duration)
 	case roleAllowed:
-		return denied(v1alpha1.ReasonNotAllowed, "%s allows namespace %q the role %s, but not the session name %q. Leave spec.sessionName out for the default %q, or have the name added to a rule's sessionNames.",
-			r.Identity, r.Namespace, r.RoleARN, r.SessionName, r.DefaultSessionName)
+		return denied(v1alpha1.ReasonNotAllowed, "%s allows namespace %q %s, but not the session name %q. Leave %s out for the default %q, or have the name added to a rule's sessionNames.",
+			r.Identity, r.Namespace, r.what(), r.SessionName, r.NameField, r.DefaultSessionName)
+	case r.RoleARN == "":
+		return denied(v1alpha1.ReasonNotAllowed, "No rule of %s allows namespace %q the call %s. Have a rule added to its spec.allow that names the namespace, and the call in calls, or use another identity.",
+			r.Identity, r.Namespace, r.Call)
 	default:
 		return denied(v1alpha1.ReasonNotAllowed, "No rule of %s allows namespace %q the call %s for the role %s. Have a rule added to its spec.allow that names both, or use another identity.",
 			r.Identity, r.Namespace, r.Call, r.RoleARN)
@@ -64,6 +77,11 @@ func Decide(rules []v1alpha1.AllowRule, r Request) *failure.Failure {
 // denied waits for a change of the rules, the namespace or the spec, all of which are watched.
 func denied(reason, format string, args ...any) *failure.Failure {
 	return &failure.Failure{Condition: v1alpha1.ConditionAuthorized, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: failure.Never}
+}
+
+// allowsRole tells whether the rule allows the role asked for, if one is.
+func allowsRole(rule v1alpha1.AllowRule, r Request) bool {
+	return r.Call != v1alpha1.CallAssumeRole || slices.ContainsFunc(rule.RoleARNs, matchesARN(r.RoleARN))
 }
 
 func allowsNamespace(rule v1alpha1.AllowRule, r Request) bool {

@@ -20,7 +20,7 @@ const reader = "arn:aws:iam::123456789012:role/S3Reader"
 func asked(change ...func(*access.Request)) access.Request {
 	r := access.Request{
 		Identity: "ClusterIdentity default", Namespace: "shop", NamespaceLabels: map[string]string{"team": "retail", "stage": "prod"},
-		Call: v1alpha1.CallAssumeRole, RoleARN: reader, SessionName: "shop.s3-reader", DefaultSessionName: "shop.s3-reader", Duration: time.Hour,
+		Call: v1alpha1.CallAssumeRole, RoleARN: reader, SessionName: "shop.s3-reader", NameField: "spec.sessionName", DefaultSessionName: "shop.s3-reader", Duration: time.Hour,
 	}
 	for _, c := range change {
 		c(&r)

@@ -40,7 +40,9 @@ var (
 
 // issuers has a function for each call that issues a credential.
 var issuers = map[v1alpha1.Call]func(context.Context, *sts.Client, credential.Request) (credential.Credential, error){
-	v1alpha1.CallAssumeRole: assumeRole,
+	v1alpha1.CallAssumeRole:         assumeRole,
+	v1alpha1.CallGetSessionToken:    getSessionToken,
+	v1alpha1.CallGetFederationToken: getFederationToken,
 }
 
 // Issue asks STS for a credential. See [Classify] for its errors.
@@ -71,30 +73,79 @@ func assumeRole(ctx context.Context, api *sts.Client, r credential.Request) (cre
 	input := &sts.AssumeRoleInput{
 		RoleArn:           &r.RoleARN,
 		RoleSessionName:   &r.SessionName,
-		DurationSeconds:   aws.Int32(int32(r.Duration / time.Second)), //nolint:gosec // the API's bound is 43200
+		DurationSeconds:   seconds(r.Duration),
 		ExternalId:        optional(r.ExternalID),
 		SourceIdentity:    optional(r.SourceIdentity),
 		Policy:            optional(r.Policy),
+		PolicyArns:        policies(r.PolicyARNs),
+		Tags:              tags(r.Tags),
 		TransitiveTagKeys: r.TransitiveTagKeys,
-	}
-	for _, arn := range r.PolicyARNs {
-		input.PolicyArns = append(input.PolicyArns, types.PolicyDescriptorType{Arn: &arn})
-	}
-	for _, tag := range r.Tags {
-		input.Tags = append(input.Tags, types.Tag{Key: &tag.Key, Value: &tag.Value})
 	}
 	output, err := api.AssumeRole(ctx, input)
 	if err != nil {
 		return credential.Credential{}, err
 	}
 	issued := issuedCredential(output.Credentials)
-	if size := aws.ToInt32(output.PackedPolicySize); size >= 0 {
-		issued.PackedPolicySize = output.PackedPolicySize
-	}
+	issued.PackedPolicySize = percent(output.PackedPolicySize)
 	if output.AssumedRoleUser != nil { // servers that are not AWS may leave it out
 		issued.PrincipalARN = bounded(output.AssumedRoleUser.Arn, maxARN)
 	}
 	return issued, nil
+}
+
+// getSessionToken is 'GetSessionToken' of the API Reference.
+func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request) (credential.Credential, error) {
+	output, err := api.GetSessionToken(ctx, &sts.GetSessionTokenInput{DurationSeconds: seconds(r.Duration)})
+	if err != nil {
+		return credential.Credential{}, err
+	}
+	return issuedCredential(output.Credentials), nil
+}
+
+// getFederationToken is 'GetFederationToken' of the API Reference.
+func getFederationToken(ctx context.Context, api *sts.Client, r credential.Request) (credential.Credential, error) {
+	output, err := api.GetFederationToken(ctx, &sts.GetFederationTokenInput{
+		Name:            &r.SessionName,
+		DurationSeconds: seconds(r.Duration),
+		Policy:          optional(r.Policy),
+		PolicyArns:      policies(r.PolicyARNs),
+		Tags:            tags(r.Tags),
+	})
+	if err != nil {
+		return credential.Credential{}, err
+	}
+	issued := issuedCredential(output.Credentials)
+	issued.PackedPolicySize = percent(output.PackedPolicySize)
+	if output.FederatedUser != nil {
+		issued.PrincipalARN = bounded(output.FederatedUser.Arn, maxARN)
+	}
+	return issued, nil
+}
+
+func seconds(d time.Duration) *int32 {
+	return aws.Int32(int32(d / time.Second)) //nolint:gosec // the API's bounds are within 36h
+}
+
+func policies(arns []string) (described []types.PolicyDescriptorType) {
+	for _, arn := range arns {
+		described = append(described, types.PolicyDescriptorType{Arn: &arn})
+	}
+	return described
+}
+
+func tags(asked []credential.Tag) (tags []types.Tag) {
+	for _, tag := range asked {
+		tags = append(tags, types.Tag{Key: &tag.Key, Value: &tag.Value})
+	}
+	return tags
+}
+
+// percent leaves out what cannot be a size.
+func percent(size *int32) *int32 {
+	if aws.ToInt32(size) < 0 {
+		return nil
+	}
+	return size
 }
 
 func issuedCredential(c *types.Credentials) credential.Credential {

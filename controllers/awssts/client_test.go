@@ -3,6 +3,7 @@ package awssts_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,6 +95,43 @@ func TestGoodAnswersOfManySorts(t *testing.T) {
 			g.Expect(issued).To(Equal(want))
 		})
 	}
+}
+
+// The API server refuses a whole status for one value that is longer than its field.
+func TestAnAnswerThatAStatusHasNoRoomFor(t *testing.T) {
+	inside := `<Credentials>` + keyXML + secretXML + tokenXML + expirationXML + `</Credentials>`
+	arnOf := func(length int) string { return "arn:aws:sts::1:assumed-role/" + strings.Repeat("x", length-28) }
+	t.Run("a principal of the greatest length is told", func(t *testing.T) {
+		g := NewWithT(t)
+		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2048)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads())
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(issued.PrincipalARN).To(HaveLen(2048))
+	})
+	t.Run("a longer one is left out", func(t *testing.T) {
+		g := NewWithT(t)
+		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2049)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads())
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(issued.PrincipalARN).To(BeEmpty())
+	})
+	t.Run("a negative packed size is left out", func(t *testing.T) {
+		g := NewWithT(t)
+		issued, err := assumed(inside+"<PackedPolicySize>-1</PackedPolicySize>").serve(t).Issue(t.Context(), reads())
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(issued.PackedPolicySize).To(BeNil())
+	})
+	t.Run("an access key that is too long is none", func(t *testing.T) {
+		longKey := `<AccessKeyId>` + strings.Repeat("A", 129) + `</AccessKeyId>`
+		err := issue(t, assumed(`<Credentials>`+longKey+secretXML+tokenXML+expirationXML+`</Credentials>`))
+		NewWithT(t).Expect(awssts.Classify(err, subject).Reason).To(Equal(v1alpha1.ReasonSTSError))
+	})
+	t.Run("a caller that is too long is not known", func(t *testing.T) {
+		g := NewWithT(t)
+		long := strings.Repeat("1", 4096)
+		caller, err := answer{http.StatusOK, "<GetCallerIdentityResponse><GetCallerIdentityResult><Account>" + long + "</Account><Arn>arn:" + long + "</Arn><UserId>" + long +
+			"</UserId></GetCallerIdentityResult></GetCallerIdentityResponse>"}.serve(t).Caller(t.Context())
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(caller).To(BeZero())
+	})
 }
 
 func TestACallThatIsNotKnownIsNotMade(t *testing.T) {

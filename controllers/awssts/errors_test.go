@@ -206,7 +206,7 @@ func reasonsOfSTS(t *testing.T) []string {
 	group, _, _ = strings.Cut(group, "\n)")
 	var reasons []string
 	for _, match := range regexp.MustCompile(`= "(\w+)"`).FindAllStringSubmatch(group, -1) {
-		if !slices.Contains([]string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonSecretNotWritten}, match[1]) {
+		if !slices.Contains([]string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonSecretNotWritten}, match[1]) {
 			reasons = append(reasons, match[1])
 		}
 	}
@@ -340,6 +340,15 @@ func TestASessionTokenIsNotInACause(t *testing.T) {
 		g.Expect(printed).NotTo(ContainSubstring("x-amz-security-token"))
 	}
 	g.Expect(f.Cause.Error()).To(ContainSubstring("SignatureDoesNotMatch: The request signature we calculated does not match"))
+}
+
+func TestACauseIsOneLine(t *testing.T) {
+	for name, text := range map[string]string{"a line": "one\ntwo", "an empty line": "one\n\ntwo", "a line of Windows": "one\r\ntwo", "a line as a reference": "one&#10;two"} {
+		t.Run("the text goes on after "+name, func(t *testing.T) {
+			cause := awssts.Classify(issue(t, sts(403, "SignatureDoesNotMatch", text)), subject).Cause.Error()
+			NewWithT(t).Expect(cause).To(HaveSuffix("api error SignatureDoesNotMatch: one"))
+		})
+	}
 }
 
 func TestACauseIsShort(t *testing.T) {

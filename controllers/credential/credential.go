@@ -57,6 +57,10 @@ type Request struct {
 	TransitiveTagKeys []string
 }
 
+// LongTermOnly tells whether STS takes the call from an IAM user's own access key only, and not from a session (AWS Security
+// Token Service API Reference, 'GetSessionToken' and 'GetFederationToken').
+func (r Request) LongTermOnly() bool { return r.Call != v1alpha1.CallAssumeRole }
+
 // Tag is a session tag.
 type Tag struct{ Key, Value string }
 
@@ -80,19 +84,20 @@ func Hash(v any) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// How long the names of sessions may be, by the bounds of STS.
 const (
-	maxSessionName  = 64
+	MaxSessionName  = 64 // of a role session
+	MaxUserName     = 32 // of a federated user
 	sessionNameHash = 16 // hex digits: as long as no tenant can search for a collision
 )
 
-// SessionName is the default name of an object's role sessions: <namespace>.<name>, which no object of another namespace can
-// have, since a namespace's name holds no dot. One that would not be shorter than the 64 characters that STS allows is cut to
-// just these, and ends in '-' and a hash of the whole, so that it is no shorter one's either.
-func SessionName(namespace, name string) string {
+// SessionName is the default name of an object's sessions: <namespace>.<name>, which no object of another namespace can have,
+// since a namespace's name holds no dot. One that would not be shorter than the length that STS allows is cut to just that, and ends in '-' and a hash of the whole, so that it is no shorter one's either.
+func SessionName(namespace, name string, length int) string {
 	full := namespace + "." + name
-	if len(full) < maxSessionName {
+	if len(full) < length {
 		return full
 	}
 	sum := sha256.Sum256([]byte(full))
-	return full[:maxSessionName-1-sessionNameHash] + "-" + hex.EncodeToString(sum[:])[:sessionNameHash]
+	return full[:length-1-sessionNameHash] + "-" + hex.EncodeToString(sum[:])[:sessionNameHash]
 }

@@ -159,16 +159,19 @@ func drawName(t *rapid.T, longest int, dots bool, label string) string {
 	return "a" + name[1:] // as all names do, it begins with a letter
 }
 
-var sessionNames = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,64}$`)
+var sessionNames = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,}$`)
+
+// lengths are those that names of sessions may have.
+var lengths = rapid.SampledFrom([]int{credential.MaxSessionName, credential.MaxUserName})
 
 func TestASessionNameIsOneThatSTSTakes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		namespace, name := drawName(t, 63, false, "namespace"), drawName(t, 253, true, "name")
-		got := credential.SessionName(namespace, name)
-		if !sessionNames.MatchString(got) {
+		namespace, name, length := drawName(t, 63, false, "namespace"), drawName(t, 253, true, "name"), lengths.Draw(t, "length")
+		got := credential.SessionName(namespace, name, length)
+		if !sessionNames.MatchString(got) || len(got) > length {
 			t.Fatalf("%q", got)
 		}
-		if got != credential.SessionName(namespace, name) {
+		if got != credential.SessionName(namespace, name, length) {
 			t.Fatal("another each time")
 		}
 	})
@@ -177,7 +180,8 @@ func TestASessionNameIsOneThatSTSTakes(t *testing.T) {
 func TestNoTwoObjectsHaveTheSameSessionName(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		victim := [2]string{drawName(t, 63, false, "namespace"), drawName(t, 253, true, "name")}
-		taken := credential.SessionName(victim[0], victim[1])
+		length := lengths.Draw(t, "length")
+		taken := credential.SessionName(victim[0], victim[1], length)
 		namespace := drawName(t, 63, false, "other namespace")
 		if rapid.Bool().Draw(t, "in the same namespace") {
 			namespace = victim[0]
@@ -188,7 +192,7 @@ func TestNoTwoObjectsHaveTheSameSessionName(t *testing.T) {
 			taken[min(len(namespace)+1, len(taken)-1):], victim[0] + "." + victim[1], strings.Repeat("a", len(victim[1])),
 		}
 		for _, name := range names {
-			if [2]string{namespace, name} != victim && credential.SessionName(namespace, name) == taken {
+			if [2]string{namespace, name} != victim && credential.SessionName(namespace, name, length) == taken {
 				t.Fatalf("%s/%s has the session name of %s/%s: %s", namespace, name, victim[0], victim[1], taken)
 			}
 		}
@@ -206,7 +210,7 @@ func TestSessionNames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			got := credential.SessionName(tc.namespace, tc.name)
+			got := credential.SessionName(tc.namespace, tc.name, credential.MaxSessionName)
 			g.Expect(len(got)).To(BeNumerically("<=", 64))
 			g.Expect(got).To(Equal(tc.want))
 		})

@@ -103,6 +103,7 @@ func TestAnnotationsThatAnyoneMayHaveEdited(t *testing.T) {
 		"the packed size is garbage":                {edit: map[string]string{packedKey: "much"}, want: true},
 		"the packed size is negative":               {edit: map[string]string{packedKey: "-1"}, want: true},
 		"the packed size is huge":                   {edit: map[string]string{packedKey: "99999999999999999999"}, want: true},
+		"the packed size is more than can be kept":  {edit: map[string]string{packedKey: "3000000000"}, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

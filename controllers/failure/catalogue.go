@@ -28,8 +28,20 @@ func (s Subject) caller() string {
 // STS returns the failure of a call of STS for a reason of ConditionIssued. The code is that of STS, and appears where the
 // reason alone says too little.
 func STS(reason, code string, s Subject, cause error) *Failure {
-	f := &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: message(reason, code, s), Retry: Backoff, Cause: cause}
-	return f
+	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: message(reason, code, s), Retry: Backoff, Cause: cause}
+}
+
+// WrongSource returns the failure of a call that STS takes from no session, for an identity whose credentials are one. It waits
+// for another source, of which a changed Secret is tried at once.
+func WrongSource(s Subject, source string) *Failure {
+	return &Failure{
+		Condition: v1alpha1.ConditionIssued,
+		Reason:    v1alpha1.ReasonWrongSourceType,
+		Message: fmt.Sprintf("STS takes the call %s only with an IAM user's own access key, and the source of %s (%s) has temporary credentials. "+
+			"Use an identity whose source.accessKey is an IAM user's key, without AWS_SESSION_TOKEN, or a RoleCredential: AssumeRole takes temporary credentials too. "+
+			"STS was not asked.", s.Call, s.Identity, source),
+		Retry: After(MaxWait),
+	}
 }
 
 // message is the catalogue: one sentence on what is wrong, one on what to do.
@@ -37,7 +49,7 @@ func message(reason, code string, s Subject) string {
 	switch reason {
 	case v1alpha1.ReasonAccessDenied:
 		if s.RoleARN == "" {
-			return fmt.Sprintf("STS refuses %s the call %s. Look for a policy that denies it.", s.caller(), s.Call)
+			return fmt.Sprintf("STS refuses %s the call %s. Check that the caller's own policies allow sts:%s, and that none denies it.", s.caller(), s.Call, s.Call)
 		}
 		return fmt.Sprintf("STS refuses %s the call %s on %s. Check that the role exists, that its trust policy allows this caller "+
 			"(sts:AssumeRole, and sts:TagSession or sts:SetSourceIdentity where tags or a sourceIdentity are asked for), that an sts:ExternalId "+
@@ -46,6 +58,9 @@ func message(reason, code string, s Subject) string {
 		return fmt.Sprintf("STS cannot be called as %s: its source credentials are missing, wrong, expired or switched off. "+
 			"Mend the identity's source; a changed Secret is tried at once.", s.Identity)
 	case v1alpha1.ReasonInvalidRequest:
+		if s.RoleARN == "" {
+			return fmt.Sprintf("STS refuses the request%s. Check the values of duration, userName, policyARNs and tags; the event holds what STS said.", coded(code))
+		}
 		return fmt.Sprintf("STS refuses the request%s for %s. Check that duration is no longer than the role's MaxSessionDuration "+
 			"(and at most 1h if the identity is itself a role session), and the values of sessionName, externalID, policyARNs and tags; "+
 			"the event holds what STS said.", coded(code), s.RoleARN)

@@ -41,8 +41,18 @@ type Identity[C any] struct {
 	Version string
 	// SecretVersion is the resource version of the source's Secret; empty without one.
 	SecretVersion string
+	// Source is where its credentials come from, as messages give it.
+	Source string
 	// Client asks STS as this identity.
 	Client C
+
+	credentials aws.CredentialsProvider
+}
+
+// Temporary tells whether the identity's own credentials are those of a session. Its error is a [failure.SourceError].
+func (i *Identity[C]) Temporary(ctx context.Context) (bool, error) {
+	keys, err := i.credentials.Retrieve(ctx)
+	return keys.SessionToken != "", err
 }
 
 // Resolver resolves identities, and keeps what it made of each for as long as its spec and its source's Secret stay as they
@@ -68,11 +78,13 @@ type Watch interface {
 	Done(identity Key)
 }
 
+// kept is what was made of an identity.
 type kept[C any] struct {
 	uid           types.UID
 	generation    int64
 	secretVersion string
 	client        C
+	credentials   aws.CredentialsProvider
 }
 
 // Resolve returns the identity that a reference names, or a failure of ConditionAuthorized if there is none or its
@@ -106,21 +118,22 @@ func (r *Resolver[C]) Configure(ctx context.Context, found *v1alpha1.ClusterIden
 		Name:       Name(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: found.Name}),
 		Generation: found.Generation,
 		CallerARN:  found.Status.ARN,
+		Source:     source.String(),
 		IssuerHash: credential.Hash([]string{source.String(), found.Spec.Endpoint}),
 	}
 	if found.Spec.Allow != nil {
 		identity.Allow = *found.Spec.Allow
 	}
-	if client, secretVersion, ok := r.keptClient(found, source); ok {
-		identity.Client, identity.SecretVersion = client, secretVersion
-	} else {
+	made, ok := r.keptFor(found, source)
+	if !ok {
 		config, secretVersion, problem, err := r.config(ctx, found, source)
 		if problem != nil || err != nil {
 			return nil, problem, err
 		}
-		identity.Client, identity.SecretVersion = r.Connect(config), secretVersion
-		r.keep(found, identity)
+		made = kept[C]{uid: found.UID, generation: found.Generation, secretVersion: secretVersion, client: r.Connect(config), credentials: config.Credentials}
+		r.keep(identity.Key, made)
 	}
+	identity.Client, identity.SecretVersion, identity.credentials = made.client, made.secretVersion, made.credentials
 	identity.Version = fmt.Sprintf("%s/%d/%s", found.UID, found.Generation, identity.SecretVersion)
 	return identity, nil, nil
 }
@@ -138,26 +151,23 @@ func (r *Resolver[C]) Rebuild(key Key) {
 	delete(r.kept, key)
 }
 
-func (r *Resolver[C]) keptClient(found *v1alpha1.ClusterIdentity, source source) (client C, secretVersion string, ok bool) {
+func (r *Resolver[C]) keptFor(found *v1alpha1.ClusterIdentity, source source) (kept[C], bool) {
 	r.mu.Lock()
-	kept, ok := r.kept[KeyOf(found)]
+	made, ok := r.kept[KeyOf(found)]
 	r.mu.Unlock()
-	if !ok || kept.uid != found.UID || kept.generation != found.Generation {
-		return client, "", false
+	if !ok || made.uid != found.UID || made.generation != found.Generation {
+		return kept[C]{}, false
 	}
-	if source.secret != nil && !r.Watch.Current(KeyOf(found), *source.secret, kept.secretVersion) {
-		return client, "", false
-	}
-	return kept.client, kept.secretVersion, true
+	return made, source.secret == nil || r.Watch.Current(KeyOf(found), *source.secret, made.secretVersion)
 }
 
-func (r *Resolver[C]) keep(found *v1alpha1.ClusterIdentity, identity *Identity[C]) {
+func (r *Resolver[C]) keep(key Key, made kept[C]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.kept == nil {
 		r.kept = map[Key]kept[C]{}
 	}
-	r.kept[identity.Key] = kept[C]{uid: found.UID, generation: found.Generation, secretVersion: identity.SecretVersion, client: identity.Client}
+	r.kept[key] = made
 }
 
 // KeyOf returns an identity's key.

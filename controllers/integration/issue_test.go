@@ -165,8 +165,8 @@ func TestTheSmallestManifestIsEnough(t *testing.T) {
 
 	text, err := kubectl("get", "sts-credentials", "--namespace", namespace, "--cache-dir", t.TempDir())
 	h.Expect(err).NotTo(HaveOccurred())
-	h.Expect(text).To(MatchRegexp(`NAME +READY +STATUS +ROLE +EXPIRES +AGE\ns3-reader +True +Issued +%s +\S+Z +\S+\n`, readerRole))
-	for _, name := range []string{"rolecred", "clusterid"} {
+	h.Expect(text).To(MatchRegexp(`NAME +READY +STATUS +ROLE +EXPIRES +AGE\nrolecredential.sts.rolecredential.dev/s3-reader +True +Issued +%s +\S+Z +\S+\n`, readerRole))
+	for _, name := range []string{"rolecred", "sessioncred", "fedcred", "clusterid"} {
 		_, err = kubectl("get", name, "--namespace", namespace, "--cache-dir", t.TempDir())
 		h.Expect(err).NotTo(HaveOccurred())
 	}

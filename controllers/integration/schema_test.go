@@ -26,6 +26,18 @@ kind: RoleCredential
 metadata: {name: schema, namespace: default}
 spec: {roleARN: "arn:aws:iam::123456789012:role/S3Reader"}
 `
+	goodSession = `
+apiVersion: sts.rolecredential.dev/v1alpha1
+kind: SessionCredential
+metadata: {name: schema, namespace: default}
+spec: {identityRef: {name: user}}
+`
+	goodFederated = `
+apiVersion: sts.rolecredential.dev/v1alpha1
+kind: FederatedCredential
+metadata: {name: schema, namespace: default}
+spec: {policy: "{}"}
+`
 	goodIdentity = `
 apiVersion: sts.rolecredential.dev/v1alpha1
 kind: ClusterIdentity
@@ -136,6 +148,33 @@ var credentialCases = map[string]schemaCase{
 	"a field that there is not":                  {"rolearn", "x", `unknown field "spec.rolearn"`},
 }
 
+var sessionCases = map[string]schemaCase{
+	"the longest duration":             {"duration", "36h", ""},
+	"a duration over 36h":              {"duration", "36h1s", "duration must be from 15m to 36h"},
+	"a duration under 15m":             {"duration", "14m59s", "duration must be from 15m to 36h"},
+	"a duration in words":              {"duration", "a day", "duration is whole hours, minutes and seconds"},
+	"a refreshBefore of the duration":  {"refreshBefore", "12h", "refreshBefore must be less than duration"},
+	"a refreshBefore of half of it":    {"refreshBefore", "6h", ""},
+	"no spec but what has a default":   {"identityRef", nil, ""},
+	"a role, which is of another kind": {"roleARN", "arn:aws:iam::123456789012:role/S3Reader", `unknown field "spec.roleARN"`},
+}
+
+var federatedCases = map[string]schemaCase{
+	"the longest duration":               {"duration", "36h", ""},
+	"a duration over 36h":                {"duration", "37h", "duration must be from 15m to 36h"},
+	"no policy":                          {"policy", nil, "a federated user without a session policy has no rights at all"},
+	"the shortest user name":             {"userName", "ab", ""},
+	"the longest user name":              {"userName", strings.Repeat("a", 32), ""},
+	"a user name of one character":       {"userName", "a", "should be at least 2 chars long"},
+	"a user name that is too long":       {"userName", strings.Repeat("a", 33), "may not be more than 32"},
+	"a user name with a slash":           {"userName", "a/b", "userName may hold letters"},
+	"a policy that is no object":         {"policy", "[]", "policy must be a JSON object"},
+	"managed policies too":               {"policyARNs", []any{"arn:aws:iam::aws:policy/ReadOnlyAccess"}, ""},
+	"tags":                               {"tags", []any{tag("team", "shop")}, ""},
+	"a tag twice but for its case":       {"tags", []any{tag("team", "a"), tag("Team", "b")}, "must differ by more than upper and lower case"},
+	"an external id, which is of a role": {"externalID", "k8s", `unknown field "spec.externalID"`},
+}
+
 var identityCases = map[string]schemaCase{
 	"no region":                            {"region", nil, "spec.region: Required value"},
 	"a region in words":                    {"region", "Ireland", "region must be the code of a region"},
@@ -166,7 +205,7 @@ var identityCases = map[string]schemaCase{
 	"a rule by an expression":              {"allow", []any{rule("namespaceSelector", map[string]any{"matchExpressions": []any{map[string]any{"key": "a", "operator": "Exists"}}})}, ""},
 	"a rule by an empty selector":          {"allow", []any{rule("namespaceSelector", map[string]any{})}, "namespaceSelector must select by something"},
 	"a rule by empty labels":               {"allow", []any{rule("namespaceSelector", map[string]any{"matchLabels": map[string]any{}})}, "namespaceSelector must select by something"},
-	"a rule without roles":                 {"allow", []any{map[string]any{"namespaces": []any{"a"}}}, "Required value"},
+	"a rule without roles":                 {"allow", []any{map[string]any{"namespaces": []any{"a"}}}, "roleARNs goes with the call AssumeRole"},
 	"a rule with an empty list of roles":   {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{})}, "should have at least 1 items"},
 	"a rule with a pattern":                {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"arn:aws:iam::123456789012:role/shop-*"})}, ""},
 	"a rule with a role's name alone":      {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"shop-*"})}, "each of roleARNs must be the whole ARN of a role"},
@@ -176,6 +215,9 @@ var identityCases = map[string]schemaCase{
 	"a rule with session names":            {"allow", []any{rule("namespaces", []any{"a"}, "sessionNames", []any{"ci-*"})}, ""},
 	"a rule with strange session names":    {"allow", []any{rule("namespaces", []any{"a"}, "sessionNames", []any{"a b"})}, "each of sessionNames may hold letters"},
 	"a rule with a call":                   {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRole"})}, ""},
+	"a rule with a call without roles":     {"allow", []any{map[string]any{"namespaces": []any{"a"}, "calls": []any{"GetSessionToken", "GetFederationToken"}}}, ""},
+	"a rule with all calls":                {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRole", "GetSessionToken", "GetFederationToken"})}, ""},
+	"a rule with roles and no call for it": {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"GetSessionToken"})}, "roleARNs goes with the call AssumeRole"},
 	"a rule with a call that there is not": {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRoot"})}, "Unsupported value"},
 }
 
@@ -227,6 +269,14 @@ func TestTheSchemaOfClusterIdentity(t *testing.T) {
 	runSchema(t, goodIdentity, identityCases, func() client.Object { return &v1alpha1.ClusterIdentity{} })
 }
 
+func TestTheSchemaOfSessionCredential(t *testing.T) {
+	runSchema(t, goodSession, sessionCases, func() client.Object { return &v1alpha1.SessionCredential{} })
+}
+
+func TestTheSchemaOfFederatedCredential(t *testing.T) {
+	runSchema(t, goodFederated, federatedCases, func() client.Object { return &v1alpha1.FederatedCredential{} })
+}
+
 func runSchema(t *testing.T, good string, cases map[string]schemaCase, typed func() client.Object) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -255,17 +305,21 @@ func TestEveryRuleOfTheSchemaHasACase(t *testing.T) {
 	g := NewWithT(t)
 	files, err := filepath.Glob(filepath.Join("..", "..", "config", "crd", "bases", "*.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(files).To(HaveLen(2))
-	cases := slices.Concat(slices.Collect(maps.Values(credentialCases)), slices.Collect(maps.Values(identityCases)))
+	g.Expect(files).To(HaveLen(4))
+	cases := map[string]map[string]schemaCase{
+		"RoleCredential": credentialCases, "SessionCredential": sessionCases, "FederatedCredential": federatedCases, "ClusterIdentity": identityCases,
+	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		g.Expect(err).NotTo(HaveOccurred())
 		var crd apiextensionsv1.CustomResourceDefinition
 		g.Expect(yaml.Unmarshal(text, &crd)).To(Succeed())
+		// What the kinds share is tried on the first of them.
+		said := slices.Concat(slices.Collect(maps.Values(cases[crd.Spec.Names.Kind])), slices.Collect(maps.Values(credentialCases)))
 		messages := messagesOf(*crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
 		g.Expect(messages).NotTo(BeEmpty())
 		for _, message := range messages {
-			g.Expect(slices.ContainsFunc(cases, func(c schemaCase) bool { return c.says != "" && strings.Contains(message, c.says) })).To(BeTrue(), message)
+			g.Expect(slices.ContainsFunc(said, func(c schemaCase) bool { return c.says != "" && strings.Contains(message, c.says) })).To(BeTrue(), message)
 		}
 	}
 }

@@ -109,6 +109,7 @@ func TestAMessageFitsACondition(t *testing.T) {
 			g.Expect(f).NotTo(BeNil())
 			g.Expect(utf8.RuneCountInString(f.Message)).To(BeNumerically("<=", 32768))
 			g.Expect(utf8.ValidString(f.Message)).To(BeTrue())
+			g.Expect(f.Message).NotTo(ContainSubstring(`\xc3`), "half a character")
 			g.Expect(f.Message).To(And(ContainSubstring("spec.secret.labels"), Or(ContainSubstring("must be no more than 63 bytes"), ContainSubstring("a valid label must be"))))
 		})
 	}

@@ -201,6 +201,19 @@ func TestAWaiterThatKnowsMoreThanTheWatchIsNotWokenAgainAndAgain(t *testing.T) {
 	})
 }
 
+func TestAWaiterThatSawWhatCameAndWentIsWoken(t *testing.T) {
+	watching(t, func(c *cluster) {
+		c.watcher.Await(identity, source, "")
+		c.settle()
+		c.watcher.Await(identity, source, "1") // which the watch does not know yet
+		c.Expect(c.wakes()).To(ConsistOf(identity))
+		c.watcher.Await(identity, source, "") // it went
+		c.Expect(c.wakes()).To(BeEmpty())
+		c.watcher.Await(identity, source, "2") // and came again, and went just after it was read
+		c.Expect(c.wakes()).To(ConsistOf(identity))
+	})
+}
+
 func TestSeveralMayWaitForOneSecret(t *testing.T) {
 	watching(t, func(c *cluster) {
 		second := secret.Waiter{Kind: identity.Kind, NamespacedName: types.NamespacedName{Name: "second"}}

@@ -1,0 +1,138 @@
+package controllers
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
+)
+
+const narrow = `{"Statement":[]}`
+
+func session() *v1alpha1.SessionCredential {
+	return &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own-rights", UID: "session-uid", Generation: 1}}
+}
+
+func federated() *v1alpha1.FederatedCredential {
+	c := &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "narrowed", UID: "federated-uid", Generation: 1}}
+	c.Spec.Policy = narrow
+	return c
+}
+
+// allowing is the default identity with one rule, for the shop, and the calls given.
+func allowing(calls ...v1alpha1.Call) *v1alpha1.ClusterIdentity {
+	return changed(defaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Allow = &[]v1alpha1.AllowRule{{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}, Calls: calls}}
+	})
+}
+
+// temporary is the source's Secret with a session token.
+func temporary() *corev1.Secret {
+	return changed(bootstrap(), func(s *corev1.Secret) { s.Data["AWS_SESSION_TOKEN"] = []byte("source-token") })
+}
+
+// reconcileKind lets one object of any kind go the way once.
+func reconcileKind[T Object](f *fixture, kind Kind[T], object T) T {
+	f.t.Helper()
+	all := f.credentials
+	r := &Reconciler[T]{
+		Kind: kind, Client: f.client, Identities: all.Identities, Secrets: all.Secrets, Strangers: all.Strangers, Events: all.Events, Metrics: all.Metrics, Clock: f.clock,
+	}
+	f.Expect(f.client.Create(f.t.Context(), object)).To(Succeed())
+	_, err := r.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(object)})
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(f.client.Get(f.t.Context(), client.ObjectKeyFromObject(object), object)).To(Succeed())
+	return object
+}
+
+func TestTheKindsOfAnIAMUser(t *testing.T) {
+	for kind, reconciled := range map[v1alpha1.Call]func(f *fixture) Object{
+		v1alpha1.CallGetSessionToken:    func(f *fixture) Object { return reconcileKind(f, sessionCredential, session()) },
+		v1alpha1.CallGetFederationToken: func(f *fixture) Object { return reconcileKind(f, federatedCredential, federated()) },
+	} {
+		for name, tc := range map[string]struct {
+			objects    []client.Object
+			want       string // of the condition that is not True, or of Ready
+			wantCalls  int
+			wantSaying string
+		}{
+			"whose rule says the call":        {objects: world(allowing(kind)), want: "Ready=True Issued", wantCalls: 1},
+			"whose rule says another call":    {objects: world(allowing(v1alpha1.CallAssumeRole)), want: "Authorized=False NotAllowed", wantSaying: "allows namespace \"shop\" the call " + string(kind)},
+			"whose rule says no call":         {objects: world(allowing()), want: "Authorized=False NotAllowed"},
+			"whose source is a session":       {objects: world(allowing(kind), temporary()), want: "Issued=False WrongSourceType", wantSaying: "(accessKey rolecredential-system/bootstrap) has temporary credentials"},
+			"whose source's Secret is absent": {objects: without(bootstrap(), world(allowing(kind))), want: "Authorized=False IdentityNotReady"},
+		} {
+			t.Run(string(kind)+" "+name, func(t *testing.T) {
+				f := newFixture(t, tc.objects...)
+				got := reconciled(f).Report()
+				f.Expect(firstBad(got.Conditions)).To(HavePrefix(tc.want))
+				f.Expect(firstBad(got.Conditions)).To(ContainSubstring(tc.wantSaying))
+				f.Expect(f.sts.issued).To(HaveLen(tc.wantCalls))
+			})
+		}
+	}
+}
+
+// firstBad is the first condition that is not True, or else the last, as "Type=Status Reason: Message".
+func firstBad(conditions []metav1.Condition) string {
+	var text string
+	for _, conditionType := range []string{v1alpha1.ConditionAuthorized, v1alpha1.ConditionIssued, v1alpha1.ConditionReady} {
+		c := meta.FindStatusCondition(conditions, conditionType)
+		text = c.Type + "=" + string(c.Status) + " " + c.Reason + ": " + c.Message
+		if c.Status != metav1.ConditionTrue {
+			break
+		}
+	}
+	return text
+}
+
+func TestARoleCredentialTakesATemporarySource(t *testing.T) {
+	f := newFixture(t, world(temporary())...)
+	got, _ := f.reconcile()
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+}
+
+func TestAnAmbientSourceIsTemporaryIfItHasASessionToken(t *testing.T) {
+	ambient := changed(allowing(v1alpha1.CallGetSessionToken), func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
+	})
+	for token, want := range map[string]string{"": "Ready=True Issued", "a-token": "Issued=False WrongSourceType"} {
+		t.Run("token "+token, func(t *testing.T) {
+			t.Setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
+			t.Setenv("AWS_SECRET_ACCESS_KEY", "ambient-secret")
+			t.Setenv("AWS_SESSION_TOKEN", token)
+			f := newFixture(t, world(ambient)...)
+			f.Expect(firstBad(reconcileKind(f, sessionCredential, session()).Status.Conditions)).To(HavePrefix(want))
+		})
+	}
+}
+
+func TestWhatTheKindsOfAnIAMUserAskOfSTS(t *testing.T) {
+	g := NewWithT(t)
+	got, invalid := getSessionToken(session())
+	g.Expect(invalid).To(BeNil())
+	g.Expect(got).To(Equal(credential.Request{Identity: "ClusterIdentity default", Call: v1alpha1.CallGetSessionToken, Duration: 12 * time.Hour}))
+
+	asked, invalid := getFederationToken(federated())
+	g.Expect(invalid).To(BeNil())
+	g.Expect(asked).To(Equal(credential.Request{
+		Identity: "ClusterIdentity default", Call: v1alpha1.CallGetFederationToken, SessionName: "shop.narrowed", Duration: 12 * time.Hour, Policy: narrow,
+	}))
+	_, invalid = getFederationToken(changed(federated(), func(c *v1alpha1.FederatedCredential) { c.Spec.Policy = "{" }))
+	g.Expect(invalid.Reason).To(Equal(v1alpha1.ReasonMalformedPolicy))
+}
+
+func TestAFederatedUsersNameMustBeAllowed(t *testing.T) {
+	asks := changed(federated(), func(c *v1alpha1.FederatedCredential) { c.Spec.UserName = "alice" })
+	f := newFixture(t, world(allowing(v1alpha1.CallGetFederationToken))...)
+	f.Expect(firstBad(reconcileKind(f, federatedCredential, asks).Status.Conditions)).To(And(
+		HavePrefix("Authorized=False NotAllowed"), ContainSubstring(`not the session name "alice". Leave spec.userName out for the default "shop.narrowed"`)))
+}
