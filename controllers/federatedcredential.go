@@ -32,6 +32,6 @@ func getFederationToken(c *v1alpha1.FederatedCredential) (credential.Request, *f
 		Duration:    durationOr(c.Spec.Duration, defaultUserDuration),
 		Policy:      policy,
 		PolicyARNs:  c.Spec.PolicyARNs,
-		Tags:        tagsOf(c.Spec.Tags),
+		Tags:        credential.Tags(c.Spec.Tags),
 	}, invalid
 }

@@ -118,7 +118,10 @@ func (o outcome) next() time.Time {
 }
 
 // refreshes tells whether the credential will be refreshed when it is due, as things stand.
-func (o outcome) refreshes() bool { return !o.suspended && o.unwritable == nil && o.denied == nil }
+func (o outcome) refreshes() bool {
+	hopeless := o.failed != nil && o.failed.Retry == failure.Never
+	return !o.suspended && o.unwritable == nil && o.denied == nil && !hopeless
+}
 
 // report writes the outcome to a status. A time or value that the outcome does not have is cleared.
 func (o outcome) report(status *v1alpha1.CredentialStatus, generation int64) {

@@ -123,6 +123,9 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 		return outcome{}, err
 	}
 	t.wanted = wanted(object, request, t.identity)
+	if t.identity != nil && t.failed == nil {
+		t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
+	}
 	r.decide(&t, object)
 	if t.due != credential.NotDue && t.refreshes() && t.failed == nil {
 		if err := r.issue(ctx, object, &t); err != nil {
@@ -163,7 +166,32 @@ func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credent
 		NameField:          r.Kind.NameField,
 		DefaultSessionName: r.Kind.defaultName(object),
 		Duration:           request.Duration,
+		Chain:              found.Chain,
 	}), nil
+}
+
+// stamped returns the request with the tags that the identity stamps on sessions. They are no part of what the spec wants: an
+// object's are always the same, and a change of what is stamped shows in the identity's hash.
+func (r *Reconciler[T]) stamped(object T, request credential.Request, stamp *v1alpha1.SessionTags) (credential.Request, *failure.Failure) {
+	if stamp == nil || request.Call == v1alpha1.CallGetSessionToken { // which takes no tags
+		return request, nil
+	}
+	stamped, err := request.Stamped([]credential.Tag{
+		{Key: "kubernetes-cluster", Value: stamp.ClusterName},
+		{Key: "kubernetes-namespace", Value: object.GetNamespace()},
+		{Key: "kubernetes-name", Value: object.GetName()},
+		{Key: "kubernetes-uid", Value: string(object.GetUID())},
+		{Key: "kubernetes-kind", Value: r.Kind.Name},
+	}, stamp.Transitive && request.Call == v1alpha1.CallAssumeRole)
+	if err != nil {
+		return request, &failure.Failure{
+			Condition: v1alpha1.ConditionIssued,
+			Reason:    v1alpha1.ReasonInvalidRequest,
+			Message:   fmt.Sprintf("spec.tags cannot be asked for: %s. STS was not asked.", err),
+			Retry:     failure.Never,
+		}
+	}
+	return stamped, nil
 }
 
 // decide finds out what the Secret holds and why it is due, and whether it can be written at all.
@@ -275,14 +303,13 @@ func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued cre
 		RequestHash:      t.wanted.RequestHash,
 		IssuerHash:       t.wanted.IssuerHash,
 		TemplateHash:     t.wanted.TemplateHash,
-		DataHash:         credential.Hash(data),
 		IssuedAt:         issued.IssuedAt,
 		Expiration:       issued.Expiration,
 		AccessKeyID:      issued.AccessKeyID,
 		PrincipalARN:     issued.PrincipalARN,
 		PackedPolicySize: issued.PackedPolicySize,
 		RefreshRequest:   t.wanted.RefreshRequest,
-	}
+	}.Sealed(data)
 	err := r.Secrets.Write(ctx, object, t.secret, t.observed, secret.Content{Template: object.Common().Secret, Record: record, Data: data})
 	switch {
 	case errors.Is(err, secret.ErrForeign):
@@ -314,7 +341,15 @@ func (r *Reconciler[T]) report(ctx context.Context, object T, result outcome) er
 		return fmt.Errorf("writing the status: %w", err)
 	}
 	announce(r.Events, object, telemetry.ActionIssue, before.Report().Conditions, object.Report().Conditions, result.failure)
+	if crowded(object.Report()) && !crowded(before.Report()) {
+		r.Events.Failed(object, telemetry.ActionIssue, "PackedPolicySize", "The session's policies and tags fill more than 80 percent of what STS packs. At 100 it refuses them: make policy shorter, or use fewer policyARNs or tags.", nil)
+	}
 	return nil
+}
+
+// crowded tells whether policies and tags are near to what STS refuses.
+func crowded(status *v1alpha1.CredentialStatus) bool {
+	return status.PackedPolicySize != nil && *status.PackedPolicySize >= 80
 }
 
 func (r *Reconciler[T]) waiter(key types.NamespacedName) secret.Waiter {

@@ -42,7 +42,7 @@ func assumeRole(c *v1alpha1.RoleCredential) (credential.Request, *failure.Failur
 		SourceIdentity:    c.Spec.SourceIdentity,
 		Policy:            policy,
 		PolicyARNs:        c.Spec.PolicyARNs,
-		Tags:              tagsOf(c.Spec.Tags),
+		Tags:              credential.Tags(c.Spec.Tags),
 		TransitiveTagKeys: c.Spec.TransitiveTagKeys,
 	}, invalid
 }

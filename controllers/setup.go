@@ -135,6 +135,7 @@ func newParts(mgr manager.Manager, clock clock.PassiveClock) (*parts, error) {
 			Secrets: mgr.GetAPIReader(),
 			Watch:   sourceWatch{watcher},
 			Connect: func(config aws.Config) STS { return awssts.New(config, clock) },
+			Assume:  awssts.Hop,
 		},
 		secrets: &secret.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
 		watcher: watcher,

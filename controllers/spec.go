@@ -10,7 +10,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/credential"
@@ -67,13 +66,6 @@ func durationOr(d *metav1.Duration, otherwise time.Duration) time.Duration {
 		return otherwise
 	}
 	return d.Duration
-}
-
-func tagsOf(asked []v1alpha1.Tag) (tags []credential.Tag) {
-	for _, tag := range asked {
-		tags = append(tags, credential.Tag{Key: tag.Key, Value: ptr.Deref(tag.Value, "")})
-	}
-	return tags
 }
 
 // compact returns a policy without white space: less of what STS counts, and free of what some servers read wrongly in a form.

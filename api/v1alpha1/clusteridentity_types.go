@@ -69,6 +69,21 @@ type ClusterIdentitySpec struct {
 	// +required
 	Source ClusterIdentitySource `json:"source,omitzero"`
 
+	// chain lists roles to assume, in order, before the one that a credential asks for. Every session after the first ends
+	// within 1h (IAM User Guide, 'Roles terms and concepts': role chaining).
+	//
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(other, other.roleARN == h.roleARN))",message="a chain must not come to the same role twice"
+	// +listType=atomic
+	// +optional
+	Chain []Hop `json:"chain,omitempty"`
+
+	// sessionTags stamps who asked on every session, for trust policies and permissions to rest on.
+	//
+	// +optional
+	SessionTags *SessionTags `json:"sessionTags,omitempty"`
+
 	// allow lists what may be done with this identity. Nothing is allowed that no rule allows, so that an empty list allows
 	// nothing. A request is allowed when one rule allows all of it.
 	//

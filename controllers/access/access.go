@@ -29,7 +29,13 @@ type Request struct {
 	// DefaultSessionName is allowed by every rule.
 	DefaultSessionName string
 	Duration           time.Duration
+	// Chain lists the roles that the identity assumes before the one asked for.
+	Chain []string
 }
+
+// maxChained is how long a session may be that another session asked for (IAM User Guide, 'Roles terms and concepts': role
+// chaining).
+const maxChained = time.Hour
 
 // what is the role asked for, or else the call.
 func (r Request) what() string {
@@ -54,7 +60,7 @@ func Decide(rules []v1alpha1.AllowRule, r Request) *failure.Failure {
 		}
 		sessionAllowed = true
 		if rule.MaxDuration == nil || r.Duration <= rule.MaxDuration.Duration {
-			return nil
+			return decideChain(r)
 		}
 		longest = max(longest, rule.MaxDuration.Duration)
 	}
@@ -71,6 +77,21 @@ func Decide(rules []v1alpha1.AllowRule, r Request) *failure.Failure {
 	default:
 		return denied(v1alpha1.ReasonNotAllowed, "No rule of %s allows namespace %q the call %s for the role %s. Have a rule added to its spec.allow that names both, or use another identity.",
 			r.Identity, r.Namespace, r.Call, r.RoleARN)
+	}
+}
+
+// decideChain returns nil when AWS lets the chain of the identity go on to the role.
+func decideChain(r Request) *failure.Failure {
+	switch {
+	case len(r.Chain) == 0 || r.Call != v1alpha1.CallAssumeRole:
+		return nil
+	case slices.Contains(r.Chain, r.RoleARN):
+		return denied(v1alpha1.ReasonNotAllowed, "The role %s is itself a hop in the chain of %s, which would come to it twice. Use an identity whose chain ends before it.", r.RoleARN, r.Identity)
+	case r.Duration > maxChained:
+		return denied(v1alpha1.ReasonDurationNotAllowed, "%s comes to the role %s by a chain of roles (%s), and AWS ends sessions so made after 1h. Set spec.duration to 1h or less, or use an identity without a chain.",
+			r.Identity, r.RoleARN, strings.Join(r.Chain, ", "))
+	default:
+		return nil
 	}
 }
 

@@ -126,8 +126,8 @@ func TestAnAnswerThatAStatusHasNoRoomFor(t *testing.T) {
 	})
 	t.Run("a caller that is too long is not known", func(t *testing.T) {
 		g := NewWithT(t)
-		long := strings.Repeat("1", 4096)
-		caller, err := answer{http.StatusOK, "<GetCallerIdentityResponse><GetCallerIdentityResult><Account>" + long + "</Account><Arn>arn:" + long + "</Arn><UserId>" + long +
+		long := func(length int) string { return strings.Repeat("1", length) }
+		caller, err := answer{http.StatusOK, "<GetCallerIdentityResponse><GetCallerIdentityResult><Account>" + long(65) + "</Account><Arn>" + long(2049) + "</Arn><UserId>" + long(129) +
 			"</UserId></GetCallerIdentityResult></GetCallerIdentityResponse>"}.serve(t).Caller(t.Context())
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(caller).To(BeZero())

@@ -59,6 +59,10 @@ var byStatus = map[int]string{
 
 // Classify turns an error of [Client.Issue] or [Client.Caller] into a failure, by its code and never by its text.
 func Classify(err error, subject failure.Subject) *failure.Failure {
+	// The hop nearest to the source is the one that failed; those after it could not even ask.
+	for hop, ok := errors.AsType[*failure.HopError](err); ok; hop, ok = errors.AsType[*failure.HopError](hop.Err) {
+		subject.Call, subject.RoleARN, subject.Hop = v1alpha1.CallAssumeRole, hop.RoleARN, true
+	}
 	reason, code := classify(err)
 	return failure.STS(reason, code, subject, quoted{err})
 }

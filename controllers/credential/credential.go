@@ -6,9 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/utils/ptr"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 )
@@ -61,8 +64,40 @@ type Request struct {
 // Token Service API Reference, 'GetSessionToken' and 'GetFederationToken').
 func (r Request) LongTermOnly() bool { return r.Call != v1alpha1.CallAssumeRole }
 
+// maxTags is how many tags STS takes.
+const maxTags = 50
+
+// Stamped returns the request with further tags, transitive if told so. It returns an error if the request asks for a tag of
+// one of their keys itself, which AWS compares without regard to case, or then has too many.
+func (r Request) Stamped(stamps []Tag, transitive bool) (Request, error) {
+	for _, stamp := range stamps {
+		if slices.ContainsFunc(r.Tags, func(t Tag) bool { return strings.EqualFold(t.Key, stamp.Key) }) {
+			return r, fmt.Errorf("the tag %s is stamped by the identity and cannot be asked for", stamp.Key)
+		}
+	}
+	if len(r.Tags)+len(stamps) > maxTags {
+		return r, fmt.Errorf("there are %d tags, and the identity stamps another %d: together they may be %d", len(r.Tags), len(stamps), maxTags)
+	}
+	r.Tags = slices.Concat(r.Tags, stamps)
+	if transitive {
+		r.TransitiveTagKeys = slices.Clone(r.TransitiveTagKeys)
+		for _, stamp := range stamps {
+			r.TransitiveTagKeys = append(r.TransitiveTagKeys, stamp.Key)
+		}
+	}
+	return r, nil
+}
+
 // Tag is a session tag.
 type Tag struct{ Key, Value string }
+
+// Tags returns the tags of a spec.
+func Tags(asked []v1alpha1.Tag) (tags []Tag) {
+	for _, tag := range asked {
+		tags = append(tags, Tag{Key: tag.Key, Value: ptr.Deref(tag.Value, "")})
+	}
+	return tags
+}
 
 // Hash tells requests apart: two that differ in any field have different hashes, and the order of what has none does not
 // count.

@@ -12,7 +12,7 @@ const (
 	annotationRequest        = annotationPrefix + "request-hash"
 	annotationIssuer         = annotationPrefix + "issuer-hash"
 	annotationTemplate       = annotationPrefix + "template-hash"
-	annotationData           = annotationPrefix + "data-hash"
+	annotationSeal           = annotationPrefix + "seal"
 	annotationIssuedAt       = annotationPrefix + "issued-at"
 	annotationExpiration     = annotationPrefix + "expiration"
 	annotationAccessKeyID    = annotationPrefix + "access-key-id"
@@ -29,8 +29,8 @@ type Record struct {
 	IssuerHash string
 	// TemplateHash is that of the Secret's template in the spec.
 	TemplateHash string
-	// DataHash is the [Hash] of the Secret's data.
-	DataHash string
+	// Seal is a hash of all else in the record and of the Secret's data, so that no edit of either goes unnoticed.
+	Seal string
 	// IssuedAt and Expiration are in whole seconds of UTC.
 	IssuedAt, Expiration time.Time
 	AccessKeyID          string
@@ -46,7 +46,7 @@ func (r Record) Annotations() map[string]string {
 		annotationRequest:    r.RequestHash,
 		annotationIssuer:     r.IssuerHash,
 		annotationTemplate:   r.TemplateHash,
-		annotationData:       r.DataHash,
+		annotationSeal:       r.Seal,
 		annotationIssuedAt:   r.IssuedAt.UTC().Format(time.RFC3339),
 		annotationExpiration: r.Expiration.UTC().Format(time.RFC3339),
 	}
@@ -80,7 +80,7 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 		RequestHash:    annotations[annotationRequest],
 		IssuerHash:     annotations[annotationIssuer],
 		TemplateHash:   annotations[annotationTemplate],
-		DataHash:       annotations[annotationData],
+		Seal:           annotations[annotationSeal],
 		IssuedAt:       issued.UTC(),
 		Expiration:     expiration.UTC(),
 		AccessKeyID:    annotations[annotationAccessKeyID],
@@ -93,3 +93,13 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 	}
 	return r, true
 }
+
+// Sealed returns the record with the seal of it and of the data of its Secret.
+func (r Record) Sealed(data map[string][]byte) Record {
+	r.Seal = ""
+	r.Seal = Hash([]any{r.Annotations(), data})
+	return r
+}
+
+// Intact tells whether the record and the data are still what was sealed.
+func (r Record) Intact(data map[string][]byte) bool { return r.Seal == r.Sealed(data).Seal }

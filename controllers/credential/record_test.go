@@ -18,7 +18,7 @@ func drawRecord(t *rapid.T) credential.Record {
 	issued := time.Unix(rapid.Int64Range(0, 1<<36).Draw(t, "issued"), 0).UTC()
 	text := rapid.String()
 	r := credential.Record{
-		RequestHash: text.Draw(t, "request"), IssuerHash: text.Draw(t, "issuer"), TemplateHash: text.Draw(t, "template"), DataHash: text.Draw(t, "data"),
+		RequestHash: text.Draw(t, "request"), IssuerHash: text.Draw(t, "issuer"), TemplateHash: text.Draw(t, "template"), Seal: text.Draw(t, "seal"),
 		IssuedAt: issued, Expiration: issued.Add(time.Duration(rapid.Int64Range(1, 1<<32).Draw(t, "life")) * time.Second),
 		AccessKeyID: text.Draw(t, "access key"), PrincipalARN: text.Draw(t, "principal"), RefreshRequest: text.Draw(t, "refresh"),
 	}
@@ -52,7 +52,7 @@ func TestTimesAreKeptInUTC(t *testing.T) {
 // A release that reads or writes them otherwise refreshes every credential of a cluster at once.
 func TestAnnotationsAreThoseOfEarlierReleases(t *testing.T) {
 	r := credential.Record{
-		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", DataHash: "d",
+		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Seal: "s",
 		IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour),
 		AccessKeyID: "ASIAEXAMPLE", PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader",
 		PackedPolicySize: new(int32(7)), RefreshRequest: "monday",
@@ -61,7 +61,7 @@ func TestAnnotationsAreThoseOfEarlierReleases(t *testing.T) {
 		"sts.rolecredential.dev/request-hash":       "r",
 		"sts.rolecredential.dev/issuer-hash":        "i",
 		"sts.rolecredential.dev/template-hash":      "t",
-		"sts.rolecredential.dev/data-hash":          "d",
+		"sts.rolecredential.dev/seal":               "s",
 		"sts.rolecredential.dev/issued-at":          "2026-11-23T15:00:00Z",
 		"sts.rolecredential.dev/expiration":         "2026-11-23T16:00:00Z",
 		"sts.rolecredential.dev/access-key-id":      "ASIAEXAMPLE",
@@ -128,5 +128,22 @@ func TestAnAnnotatedSecretOfSomebodyElseHasNoRecord(t *testing.T) {
 	for _, annotations := range []map[string]string{nil, {}, {"app": "shop"}} {
 		_, ok := credential.ParseRecord(annotations)
 		g.Expect(ok).To(BeFalse())
+	}
+}
+
+func TestASealBreaksWithAnyEdit(t *testing.T) {
+	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE")}
+	sealed := credential.Record{RequestHash: "r", IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour), AccessKeyID: "ASIAEXAMPLE"}.Sealed(data)
+	g := NewWithT(t)
+	g.Expect(sealed.Intact(data)).To(BeTrue())
+	g.Expect(sealed.Intact(map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAOTHER")})).To(BeFalse())
+	for key, value := range sealed.Annotations() {
+		edited := sealed.Annotations()
+		edited[key] = value + "0"
+		if key == "sts.rolecredential.dev/expiration" {
+			edited[key] = "2999-01-01T00:00:00Z"
+		}
+		r, ok := credential.ParseRecord(edited)
+		g.Expect(ok && r.Intact(data)).To(BeFalse(), key)
 	}
 }

@@ -16,6 +16,8 @@ type Subject struct {
 	Call v1alpha1.Call
 	// RoleARN is the role asked for, or empty for a call that asks for none.
 	RoleARN string
+	// Hop tells that the role is one of the identity's chain.
+	Hop bool
 }
 
 func (s Subject) caller() string {
@@ -51,6 +53,10 @@ func message(reason, code string, s Subject) string {
 		if s.RoleARN == "" {
 			return fmt.Sprintf("STS refuses %s the call %s. Check that the caller's own policies allow sts:%s, and that none denies it.", s.caller(), s.Call, s.Call)
 		}
+		if s.Hop {
+			return fmt.Sprintf("STS refuses the call AssumeRole on %s, a hop in the chain of %s. Check that the role exists, that its trust policy allows the hop before it, "+
+				"or for the first the source, and asks for no other external id than the hop's, and that the policies of the one before allow sts:AssumeRole on it.", s.RoleARN, s.Identity)
+		}
 		return fmt.Sprintf("STS refuses %s the call %s on %s. Check that the role exists, that its trust policy allows this caller "+
 			"(sts:AssumeRole, and sts:TagSession or sts:SetSourceIdentity where tags or a sourceIdentity are asked for), that an sts:ExternalId "+
 			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role.", s.caller(), s.Call, s.RoleARN)
@@ -58,6 +64,10 @@ func message(reason, code string, s Subject) string {
 		return fmt.Sprintf("STS cannot be called as %s: its source credentials are missing, wrong, expired or switched off. "+
 			"Mend the identity's source; a changed Secret is tried at once.", s.Identity)
 	case v1alpha1.ReasonInvalidRequest:
+		if s.Hop {
+			return fmt.Sprintf("STS refuses the request%s for %s, a hop in the chain of %s. Check its roleARN, sessionName, externalID and tags; the event holds what STS said.",
+				coded(code), s.RoleARN, s.Identity)
+		}
 		if s.RoleARN == "" {
 			return fmt.Sprintf("STS refuses the request%s. Check the values of duration, userName, policyARNs and tags; the event holds what STS said.", coded(code))
 		}

@@ -76,3 +76,14 @@ func (e *SourceError) Error() string { return "source credentials: " + e.Err.Err
 
 // Unwrap returns what the source said.
 func (e *SourceError) Unwrap() error { return e.Err }
+
+// HopError is the failure of a call for a role on the way to the one asked for.
+type HopError struct {
+	RoleARN string
+	Err     error
+}
+
+func (e *HopError) Error() string { return "hop " + e.RoleARN + ": " + e.Err.Error() }
+
+// Unwrap returns what STS said, or the error of the hop before.
+func (e *HopError) Unwrap() error { return e.Err }

@@ -4,6 +4,7 @@ package identity
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -43,6 +44,10 @@ type Identity[C any] struct {
 	SecretVersion string
 	// Source is where its credentials come from, as messages give it.
 	Source string
+	// Chain lists the ARNs of the roles between the source and the role that a credential asks for.
+	Chain []string
+	// SessionTags is nil unless sessions are to be stamped.
+	SessionTags *v1alpha1.SessionTags
 	// Client asks STS as this identity.
 	Client C
 
@@ -51,8 +56,19 @@ type Identity[C any] struct {
 
 // Temporary tells whether the identity's own credentials are those of a session. Its error is a [failure.SourceError].
 func (i *Identity[C]) Temporary(ctx context.Context) (bool, error) {
+	if len(i.Chain) > 0 {
+		return true, nil
+	}
 	keys, err := i.credentials.Retrieve(ctx)
 	return keys.SessionToken != "", err
+}
+
+// issuer is what another answer to the same request may come from. A field that is not used must leave no trace in the hash,
+// lest a new release refreshes every credential of a cluster at once.
+type issuer struct {
+	Source, Endpoint string
+	Chain            []v1alpha1.Hop        `json:",omitempty"`
+	SessionTags      *v1alpha1.SessionTags `json:",omitempty"`
 }
 
 // Resolver resolves identities, and keeps what it made of each for as long as its spec and its source's Secret stay as they
@@ -66,6 +82,8 @@ type Resolver[C any] struct {
 	Watch Watch
 	// Connect makes a client of STS.
 	Connect func(aws.Config) C
+	// Assume returns the credentials of a role that a config's credentials assume, which refresh themselves.
+	Assume func(aws.Config, credential.Request) aws.CredentialsProvider
 
 	mu   sync.Mutex
 	kept map[Key]kept[C]
@@ -114,12 +132,19 @@ func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReferenc
 func (r *Resolver[C]) Configure(ctx context.Context, found *v1alpha1.ClusterIdentity) (*Identity[C], *failure.Failure, error) {
 	source := sourceOf(found)
 	identity := &Identity[C]{
-		Key:        KeyOf(found),
-		Name:       Name(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: found.Name}),
-		Generation: found.Generation,
-		CallerARN:  found.Status.ARN,
-		Source:     source.String(),
-		IssuerHash: credential.Hash([]string{source.String(), found.Spec.Endpoint}),
+		Key:         KeyOf(found),
+		Name:        Name(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: found.Name}),
+		Generation:  found.Generation,
+		CallerARN:   found.Status.ARN,
+		Source:      source.String(),
+		SessionTags: found.Spec.SessionTags,
+		IssuerHash:  credential.Hash(issuer{source.String(), found.Spec.Endpoint, found.Spec.Chain, found.Spec.SessionTags}),
+	}
+	for _, hop := range found.Spec.Chain {
+		identity.Chain = append(identity.Chain, hop.RoleARN)
+	}
+	if len(identity.Chain) > 0 {
+		identity.Source = "a chain of roles: " + strings.Join(identity.Chain, ", ")
 	}
 	if found.Spec.Allow != nil {
 		identity.Allow = *found.Spec.Allow

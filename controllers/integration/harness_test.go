@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/yaml"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers"
@@ -130,7 +131,9 @@ func (h *harness) namespace(labels map[string]string) string {
 	h.Expect(admin.Create(h.ctx, namespace)).To(Succeed())
 	h.t.Cleanup(func() {
 		ctx := context.Background()
-		h.Expect(admin.DeleteAllOf(ctx, &v1alpha1.RoleCredential{}, client.InNamespace(namespace.Name))).To(Succeed())
+		for _, kind := range []client.Object{&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}} {
+			h.Expect(admin.DeleteAllOf(ctx, kind, client.InNamespace(namespace.Name))).To(Succeed())
+		}
 		h.stop()
 		h.Expect(admin.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace.Name))).To(Succeed())
 	})
@@ -217,8 +220,8 @@ func (h *harness) state(object client.Object, conditionType string) func() strin
 			return err.Error()
 		}
 		switch o := object.(type) {
-		case *v1alpha1.RoleCredential:
-			conditions = o.Status.Conditions
+		case controllers.Object:
+			conditions = o.Report().Conditions
 		case *v1alpha1.ClusterIdentity:
 			conditions = o.Status.Conditions
 		}
@@ -236,18 +239,11 @@ func (h *harness) eventually(object client.Object, conditionType, want string) {
 }
 
 func describe(object client.Object) string {
-	text, err := kubectl("get", "-o", "yaml", kindOf(object), object.GetName(), "--namespace", object.GetNamespace())
+	text, err := yaml.Marshal(object)
 	if err != nil {
 		return err.Error()
 	}
-	return text
-}
-
-func kindOf(object client.Object) string {
-	if _, ok := object.(*v1alpha1.ClusterIdentity); ok {
-		return "clusteridentity"
-	}
-	return "rolecredential"
+	return string(text)
 }
 
 // secret reads a Secret, nil if there is none.

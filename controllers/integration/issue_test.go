@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"testing"
@@ -98,7 +99,7 @@ func TestASourceWithASessionTokenOfItsOwnIsUsed(t *testing.T) {
 		Allow:  &[]v1alpha1.AllowRule{{Namespaces: []string{namespace}, RoleARNs: []string{"*"}}},
 	}}
 	h.Expect(admin.Create(h.ctx, chained)).To(Succeed())
-	t.Cleanup(func() { _ = admin.Delete(h.t.Context(), chained) })
+	t.Cleanup(func() { h.Expect(admin.Delete(context.Background(), chained)).To(Succeed()) })
 	h.eventually(chained, "Ready", "True Verified")
 	h.Expect(chained.Status.ARN).To(Equal("arn:aws:sts::210987654321:assumed-role/Hub")) // without the session's name
 	spoke := h.credential(namespace, "spoke", chained, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Spoke" })

@@ -176,23 +176,41 @@ var federatedCases = map[string]schemaCase{
 }
 
 var identityCases = map[string]schemaCase{
-	"no region":                            {"region", nil, "spec.region: Required value"},
-	"a region in words":                    {"region", "Ireland", "region must be the code of a region"},
-	"a region that is too long":            {"region", strings.Repeat("a", 64), "may not be more than 63"},
-	"an endpoint":                          {"endpoint", "https://sts.example.internal", ""},
-	"an endpoint with a port and a path":   {"endpoint", "http://127.0.0.1:9000/sts", ""},
-	"an endpoint without a scheme":         {"endpoint", "sts.example.internal", "endpoint must be the URL of a server"},
-	"an endpoint of another scheme":        {"endpoint", "ftp://sts.example.internal", "endpoint must be the URL of a server"},
-	"an endpoint without a host":           {"endpoint", "https://", "endpoint must be the URL of a server"},
-	"an endpoint with a user":              {"endpoint", "https://a:b@sts.example.internal", "must not hold a user, a query or a fragment"},
-	"an endpoint with a query":             {"endpoint", "https://sts.example.internal?a=b", "must not hold a user, a query or a fragment"},
-	"a CA bundle":                          {"caBundle", "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----", ""},
-	"a CA bundle that is no PEM":           {"caBundle", "MIIB", "caBundle must hold certificates in PEM"},
-	"an access key":                        {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, ""},
-	"an access key without a namespace":    {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"name": "b"}}}, "Required value"},
-	"no source":                            {"source", nil, "spec.source: Required value"},
-	"a source of nothing":                  {"source", map[string]any{}, "source must have exactly one of ambient and accessKey"},
-	"two sources":                          {"source", map[string]any{"ambient": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, "source must have exactly one of ambient and accessKey"},
+	"no region":                          {"region", nil, "spec.region: Required value"},
+	"a region in words":                  {"region", "Ireland", "region must be the code of a region"},
+	"a region that is too long":          {"region", strings.Repeat("a", 64), "may not be more than 63"},
+	"an endpoint":                        {"endpoint", "https://sts.example.internal", ""},
+	"an endpoint with a port and a path": {"endpoint", "http://127.0.0.1:9000/sts", ""},
+	"an endpoint without a scheme":       {"endpoint", "sts.example.internal", "endpoint must be the URL of a server"},
+	"an endpoint of another scheme":      {"endpoint", "ftp://sts.example.internal", "endpoint must be the URL of a server"},
+	"an endpoint without a host":         {"endpoint", "https://", "endpoint must be the URL of a server"},
+	"an endpoint with a user":            {"endpoint", "https://a:b@sts.example.internal", "must not hold a user, a query or a fragment"},
+	"an endpoint with a query":           {"endpoint", "https://sts.example.internal?a=b", "must not hold a user, a query or a fragment"},
+	"a CA bundle":                        {"caBundle", "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----", ""},
+	"a CA bundle that is no PEM":         {"caBundle", "MIIB", "caBundle must hold certificates in PEM"},
+	"an access key":                      {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, ""},
+	"an access key without a namespace":  {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"name": "b"}}}, "Required value"},
+	"no source":                          {"source", nil, "spec.source: Required value"},
+	"a source of nothing":                {"source", map[string]any{}, "source must have exactly one of ambient and accessKey"},
+	"two sources":                        {"source", map[string]any{"ambient": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, "source must have exactly one of ambient and accessKey"},
+	"a chain":                            {"chain", []any{hop("a"), hop("b")}, ""},
+	"a hop with all that it may have": {"chain", []any{map[string]any{
+		"roleARN": "arn:aws:iam::123456789012:role/Hub", "sessionName": "hub", "externalID": "k8s", "tags": []any{tag("team", "shop")}, "transitiveTagKeys": []any{"team"},
+	}}, ""},
+	"no hops in a chain":                   {"chain", []any{}, "should have at least 1 items"},
+	"a chain of nine":                      {"chain", hops(9), "must have at most 8 items"},
+	"a chain that comes to a role again":   {"chain", []any{hop("a"), hop("b"), hop("a")}, "a chain must not come to the same role twice"},
+	"a hop that is no role":                {"chain", []any{map[string]any{"roleARN": "arn:aws:iam::123456789012:user/alice"}}, "roleARN must be the ARN of an IAM role"},
+	"a hop with a strange session name":    {"chain", []any{changedHop("sessionName", "a b")}, "sessionName may hold letters"},
+	"a hop with a strange external id":     {"chain", []any{changedHop("externalID", "a b")}, "externalID may hold letters"},
+	"a hop with a tag of AWS's own":        {"chain", []any{changedHop("tags", []any{tag("aws:x", "y")})}, "a tag's key must not begin with aws:"},
+	"a hop with a strange tag":             {"chain", []any{changedHop("tags", []any{tag("*", "y")})}, "a tag's key may hold letters"},
+	"a hop with a tag of a strange value":  {"chain", []any{changedHop("tags", []any{tag("x", "*")})}, "a tag's value may hold letters"},
+	"a hop with a tag twice":               {"chain", []any{changedHop("tags", []any{tag("x", "y"), tag("X", "y")})}, "must differ by more than upper and lower case"},
+	"a hop with a transitive key too many": {"chain", []any{changedHop("transitiveTagKeys", []any{"team"})}, "each of transitiveTagKeys must be the key of one of tags"},
+	"session tags":                         {"sessionTags", map[string]any{"clusterName": "prod-eu", "transitive": true}, ""},
+	"session tags without a cluster":       {"sessionTags", map[string]any{"transitive": true}, "Required value"},
+	"session tags of a strange cluster":    {"sessionTags", map[string]any{"clusterName": "*"}, "clusterName is a tag's value"},
 	"no rules at all":                      {"allow", nil, "spec.allow: Required value"},
 	"an empty list of rules":               {"allow", []any{}, ""},
 	"too many rules":                       {"allow", rules(65), "must have at most 64 items"},
@@ -243,6 +261,19 @@ func many(n int) map[string]any {
 		all[fmt.Sprintf("key-%d", i)] = "v"
 	}
 	return all
+}
+
+func hop(name string) any { return map[string]any{"roleARN": "arn:aws:iam::123456789012:role/" + name} }
+
+func hops(n int) (all []any) {
+	for i := range n {
+		all = append(all, hop(fmt.Sprint(i)))
+	}
+	return all
+}
+
+func changedHop(field string, value any) any {
+	return map[string]any{"roleARN": "arn:aws:iam::123456789012:role/Hub", field: value}
 }
 
 // rule is for all roles, and has the fields given as pairs of name and value.

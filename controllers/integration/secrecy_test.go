@@ -29,10 +29,10 @@ func TestSecretsAreNowhereButInTheirSecrets(t *testing.T) {
 
 	// An edit, which is read back with what stands there; a refresh; and refusals that quote the request, with the session
 	// token of a source that has one.
-	update(h, h.secret(namespace, "quiet"), func(s *corev1.Secret) { s.Data["AWS_SESSION_TOKEN"] = []byte("edited-by-hand") })
+	update(h, h.secret(namespace, "quiet"), func(s *corev1.Secret) { s.Data["AWS_SESSION_TOKEN"] = []byte("a-token-put-in-by-hand") })
 	h.lastIssued(2)
 	h.eventually(made, "Ready", "True Issued")
-	secrets = append(secrets, "edited-by-hand")
+	secrets = append(secrets, "a-token-put-in-by-hand")
 	secrets = append(secrets, secretsOf(h, namespace, "quiet")...)
 	wrong := stsemulator.AccessKey{ID: string(h.secret(namespace, "quiet").Data["AWS_ACCESS_KEY_ID"]), Secret: "a-wrong-secret-access-key"}
 	source := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: by.Name}}

@@ -31,7 +31,7 @@ func TestOurSecretIsMendedByOneIssue(t *testing.T) {
 			h.Expect(admin.Update(h.ctx, s)).To(Succeed())
 		},
 		"with a later expiry written on it": func(h *harness, s *corev1.Secret) {
-			s.Annotations["sts.rolecredential.dev/expiration"] = "tomorrow"
+			s.Annotations["sts.rolecredential.dev/expiration"] = "2999-01-01T00:00:00Z"
 			h.Expect(admin.Update(h.ctx, s)).To(Succeed())
 		},
 	} {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -79,7 +78,8 @@ func (s *Store) ownership(owner client.Object, secret *corev1.Secret) (credentia
 	if err != nil {
 		return credential.Foreign, err
 	}
-	if secret.Annotations[v1alpha1.AdoptAnnotation] == gvk.Kind+"/"+owner.GetName() {
+	// What another controller owns is not its owner's alone to hand over.
+	if secret.Annotations[v1alpha1.AdoptAnnotation] == gvk.Kind+"/"+owner.GetName() && metav1.GetControllerOf(secret) == nil {
 		return credential.Adopted, nil
 	}
 	return credential.Foreign, nil
@@ -87,7 +87,7 @@ func (s *Store) ownership(owner client.Object, secret *corev1.Secret) (credentia
 
 // intact tells whether a Secret holds what was written to it, and whether our watch still selects it.
 func intact(secret *corev1.Secret, record credential.Record) bool {
-	return secret.Labels[v1alpha1.ManagedByLabel] == v1alpha1.ManagedByValue && credential.Hash(secret.Data) == record.DataHash
+	return secret.Labels[v1alpha1.ManagedByLabel] == v1alpha1.ManagedByValue && record.Intact(secret.Data)
 }
 
 const writeAttempts = 3
@@ -148,14 +148,11 @@ func (s *Store) write(ctx context.Context, owner client.Object, name string, obs
 // reclaim is the rare write before an apply which takes out what the apply itself would leave: keys that others put beside
 // ours, and labels and annotations no longer wanted, which the API server still counts as those of our Create.
 func (s *Store) reclaim(ctx context.Context, observed Observed, content Content) error {
-	stranger := func(key string) bool { _, ours := content.Data[key]; return !ours }
-	sameKeys := !slices.ContainsFunc(slices.Collect(maps.Keys(observed.Secret.Data)), stranger)
-	sameTemplate := observed.Record != nil && observed.Record.TemplateHash == content.Record.TemplateHash
-	if sameKeys && sameTemplate {
+	if observed.Record != nil && observed.Record.TemplateHash == content.Record.TemplateHash {
 		return nil
 	}
 	secret := observed.Secret
-	maps.DeleteFunc(secret.Data, func(key string, _ []byte) bool { return stranger(key) })
+	maps.DeleteFunc(secret.Data, func(key string, _ []byte) bool { _, ours := content.Data[key]; return !ours })
 	delete(secret.Annotations, v1alpha1.AdoptAnnotation)
 	if err := csaupgrade.UpgradeManagedFields(secret, sets.New(FieldManager), FieldManager); err != nil {
 		return err

@@ -192,10 +192,10 @@ func content(n int, change ...func(*secret.Content)) secret.Content {
 			IssuedAt: start.Add(time.Duration(n) * time.Hour), Expiration: start.Add(time.Duration(n+1) * time.Hour), AccessKeyID: fmt.Sprintf("ASIA%d", n),
 		},
 	}
-	c.Record.DataHash = credential.Hash(c.Data)
 	for _, f := range change {
 		f(&c)
 	}
+	c.Record = c.Record.Sealed(c.Data)
 	return c
 }
 
@@ -290,8 +290,9 @@ func TestWhetherWhatASecretSaysIsBelieved(t *testing.T) {
 		"our watch no longer selects it":   {func(s *corev1.Secret) { delete(s.Labels, v1alpha1.ManagedByLabel) }, false},
 		"another tool says that it is its": {func(s *corev1.Secret) { s.Labels[v1alpha1.ManagedByLabel] = "Helm" }, false},
 		"its annotations were taken out":   {func(s *corev1.Secret) { s.Annotations = nil }, false},
-		"the data's hash was edited":       {func(s *corev1.Secret) { s.Annotations[prefix+"data-hash"] = "x" }, false},
-		"the data's hash was taken out":    {func(s *corev1.Secret) { delete(s.Annotations, prefix+"data-hash") }, false},
+		"the seal was edited":              {func(s *corev1.Secret) { s.Annotations[prefix+"seal"] = "x" }, false},
+		"the seal was taken out":           {func(s *corev1.Secret) { delete(s.Annotations, prefix+"seal") }, false},
+		"the expiration was put off":       {func(s *corev1.Secret) { s.Annotations[prefix+"expiration"] = "2999-01-01T00:00:00Z" }, false},
 		"the expiration is no time":        {func(s *corev1.Secret) { s.Annotations[prefix+"expiration"] = "never" }, false},
 		"the time of issue was taken out":  {func(s *corev1.Secret) { delete(s.Annotations, prefix+"issued-at") }, false},
 	} {
@@ -360,7 +361,7 @@ func TestARefreshIsOneWrite(t *testing.T) {
 func TestOurOwnLabelsAndAnnotationsCannotBeAskedAway(t *testing.T) {
 	f := newFixture(t)
 	for n := 1; n <= 2; n++ {
-		f.put(content(n, template("t", map[string]string{v1alpha1.ManagedByLabel: "me"}, map[string]string{"sts.rolecredential.dev/data-hash": "x"})))
+		f.put(content(n, template("t", map[string]string{v1alpha1.ManagedByLabel: "me"}, map[string]string{"sts.rolecredential.dev/seal": "x"})))
 		f.Expect(f.stored().Labels).To(HaveKeyWithValue(v1alpha1.ManagedByLabel, v1alpha1.ManagedByValue))
 		f.Expect(f.observe().Record).NotTo(BeNil())
 	}
