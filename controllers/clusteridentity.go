@@ -165,11 +165,8 @@ func (r *IdentityReconciler) report(ctx context.Context, found *v1alpha1.Cluster
 	if apiequality.Semantic.DeepEqual(before.Status, found.Status) {
 		return nil
 	}
-	if err := r.Client.Status().Patch(ctx, found, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return fmt.Errorf("writing the status: %w", err)
+	if written, err := writeStatus(ctx, r.Client, found, before); !written {
+		return err
 	}
 	announce(r.Events, found, telemetry.ActionVerify, before.Status.Conditions, found.Status.Conditions, func(string) *failure.Failure { return v.failure })
 	return nil

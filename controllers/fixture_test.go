@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -55,6 +56,7 @@ type fakeSTS struct {
 	err       error
 	callerErr error
 	life      time.Duration
+	packed    int32  // percent; 7 if zero
 	before    func() // runs during an issue
 }
 
@@ -67,7 +69,7 @@ func (s *fakeSTS) Issue(_ context.Context, r credential.Request) (credential.Cre
 		return credential.Credential{}, s.err
 	}
 	id := string(rune('A' + len(s.issued) - 1))
-	size := int32(7)
+	size := cmp.Or(s.packed, 7)
 	life := s.life
 	if life == 0 {
 		life = r.Duration

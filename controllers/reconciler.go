@@ -2,16 +2,12 @@ package controllers
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -170,30 +166,6 @@ func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credent
 	}), nil
 }
 
-// stamped returns the request with the tags that the identity stamps on sessions. They are no part of what the spec wants: an
-// object's are always the same, and a change of what is stamped shows in the identity's hash.
-func (r *Reconciler[T]) stamped(object T, request credential.Request, stamp *v1alpha1.SessionTags) (credential.Request, *failure.Failure) {
-	if stamp == nil || request.Call == v1alpha1.CallGetSessionToken { // which takes no tags
-		return request, nil
-	}
-	stamped, err := request.Stamped([]credential.Tag{
-		{Key: "kubernetes-cluster", Value: stamp.ClusterName},
-		{Key: "kubernetes-namespace", Value: object.GetNamespace()},
-		{Key: "kubernetes-name", Value: object.GetName()},
-		{Key: "kubernetes-uid", Value: string(object.GetUID())},
-		{Key: "kubernetes-kind", Value: r.Kind.Name},
-	}, stamp.Transitive && request.Call == v1alpha1.CallAssumeRole)
-	if err != nil {
-		return request, &failure.Failure{
-			Condition: v1alpha1.ConditionIssued,
-			Reason:    v1alpha1.ReasonInvalidRequest,
-			Message:   fmt.Sprintf("spec.tags cannot be asked for: %s. STS was not asked.", err),
-			Retry:     failure.Never,
-		}
-	}
-	return stamped, nil
-}
-
 // decide finds out what the Secret holds and why it is due, and whether it can be written at all.
 func (r *Reconciler[T]) decide(t *turn, object T) {
 	if t.observed.Ownership == credential.Foreign {
@@ -216,115 +188,6 @@ func (t *turn) hold(record credential.Record, current bool) {
 	t.refreshAt = t.wanted.RefreshAt(record)
 }
 
-// issue asks STS and writes the Secret, unless it is too soon after an attempt that went wrong.
-func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
-	inputs := credential.Hash([]string{t.wanted.RequestHash, t.wanted.TemplateHash, t.wanted.RefreshRequest, t.identity.Version})
-	last := r.attempts.get(t.key)
-	if last.waits(inputs, t.now) {
-		t.failed, t.retryAt = last.failure, last.next
-		return nil
-	}
-	if soonest := last.mayMend(); t.due.Mends() && t.now.Before(soonest) {
-		t.unwritable, t.retryAt = contended(t.secret), soonest
-		return nil
-	}
-	issued, failed, err := r.ask(ctx, t)
-	if err != nil {
-		return err
-	}
-	if failed == nil {
-		failed, err = r.write(ctx, object, t, issued)
-	}
-	if err != nil {
-		return err
-	}
-	if failed != nil {
-		log.FromContext(ctx).Info("no new credential", "reason", failed.Reason, "why", t.due, "cause", fmt.Sprint(failed.Cause))
-		t.failed, t.retryAt = failed, r.attempts.failed(t.key, inputs, failed, t.now, t.left()).next
-		return nil
-	}
-	if t.unwritable == nil {
-		r.attempts.succeeded(t.key, inputs, t.due, t.now)
-		log.FromContext(ctx).Info("issued", "why", t.due, "accessKeyID", issued.AccessKeyID, "principalARN", issued.PrincipalARN, "expiration", issued.Expiration)
-	}
-	return nil
-}
-
-// left is how long the credential in the Secret has to live.
-func (t *turn) left() time.Duration {
-	if t.record == nil {
-		return 0
-	}
-	return max(0, t.record.Expiration.Sub(t.now))
-}
-
-func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential, *failure.Failure, error) {
-	subject := failure.Subject{Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN}
-	issued, err := call(ctx, t.identity, t.request)
-	if err != nil && ctx.Err() != nil { // the manager stops: that says nothing of STS
-		return credential.Credential{}, nil, ctx.Err()
-	}
-	if errors.Is(err, errTemporary) {
-		return credential.Credential{}, failure.WrongSource(subject, t.identity.Source), nil
-	}
-	reason := v1alpha1.ReasonIssued
-	var failed *failure.Failure
-	if err != nil {
-		failed = awssts.Classify(err, subject)
-		reason = failed.Reason
-	}
-	r.Metrics.Called(r.Kind.Name, string(t.request.Call), reason)
-	if reason == v1alpha1.ReasonInvalidSourceCredentials {
-		r.Identities.Rebuild(t.identity.Key)
-	}
-	return issued, failed, nil
-}
-
-var errTemporary = errors.New("the identity's credentials are temporary")
-
-// call asks STS, unless it is known to take the call from no session and the identity is one.
-func call(ctx context.Context, as *identity.Identity[STS], request credential.Request) (credential.Credential, error) {
-	if request.LongTermOnly() {
-		temporary, err := as.Temporary(ctx)
-		if err != nil {
-			return credential.Credential{}, err
-		}
-		if temporary {
-			return credential.Credential{}, errTemporary
-		}
-	}
-	return as.Client.Issue(ctx, request)
-}
-
-// write is the point at which a credential counts as issued.
-func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued credential.Credential) (*failure.Failure, error) {
-	data := output.Render(issued)
-	record := credential.Record{
-		RequestHash:      t.wanted.RequestHash,
-		IssuerHash:       t.wanted.IssuerHash,
-		TemplateHash:     t.wanted.TemplateHash,
-		IssuedAt:         issued.IssuedAt,
-		Expiration:       issued.Expiration,
-		AccessKeyID:      issued.AccessKeyID,
-		PrincipalARN:     issued.PrincipalARN,
-		PackedPolicySize: issued.PackedPolicySize,
-		RefreshRequest:   t.wanted.RefreshRequest,
-	}.Sealed(data)
-	err := r.Secrets.Write(ctx, object, t.secret, t.observed, secret.Content{Template: object.Common().Secret, Record: record, Data: data})
-	switch {
-	case errors.Is(err, secret.ErrForeign):
-		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())
-		t.retryAt = t.now.Add(failure.MinWait) // a look at the Secret, which then is watched
-		return nil, nil
-	case err != nil && ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil:
-		return notWritten(t.secret, err), nil
-	}
-	t.hold(record, true)
-	return nil, nil
-}
-
 // report writes the status if it changed, and then the event.
 func (r *Reconciler[T]) report(ctx context.Context, object T, result outcome) error {
 	before, _ := object.DeepCopyObject().(T)
@@ -332,13 +195,8 @@ func (r *Reconciler[T]) report(ctx context.Context, object T, result outcome) er
 	if apiequality.Semantic.DeepEqual(before.Report(), object.Report()) {
 		return nil
 	}
-	// The lock keeps a status that was read from a cache behind our own last write from undoing it.
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, object, patch); err != nil {
-		if apierrors.IsNotFound(err) { // deleted meanwhile
-			return nil
-		}
-		return fmt.Errorf("writing the status: %w", err)
+	if written, err := writeStatus(ctx, r.Client, object, before); !written {
+		return err
 	}
 	announce(r.Events, object, telemetry.ActionIssue, before.Report().Conditions, object.Report().Conditions, result.failure)
 	if crowded(object.Report()) && !crowded(before.Report()) {

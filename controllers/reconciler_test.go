@@ -455,3 +455,14 @@ func TestEveryReasonOfTheAPIIsExpectedByATest(t *testing.T) {
 	}
 	g.Expect(reasons).To(BeNumerically(">", 25))
 }
+
+func TestAWarningIsGivenOnceWhenPoliciesAndTagsFillWhatSTSPacks(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.sts.packed = 80
+	f.reconcile()
+	f.Expect(f.told()).To(Equal([]string{"Normal Issued", "Warning PackedPolicySize"}))
+	f.clock.SetTime(start.Add(50 * time.Minute))
+	f.reconcile()
+	f.Expect(f.sts.issued).To(HaveLen(2))
+	f.Expect(f.told()).To(BeEmpty())
+}

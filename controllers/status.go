@@ -1,11 +1,13 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,6 +39,19 @@ func withConditions(old, current []metav1.Condition, generation int64, now time.
 		meta.SetStatusCondition(&updated, c)
 	}
 	return updated
+}
+
+// writeStatus writes an object's status over what it was. It is false, with no error, if the object was deleted meanwhile.
+func writeStatus(ctx context.Context, writer client.Client, object, before client.Object) (bool, error) {
+	// The lock keeps a status that was read from a cache behind our own last write from undoing it.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := writer.Status().Patch(ctx, object, patch); err != nil {
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return false, fmt.Errorf("writing the status: %w", err)
+	}
+	return true, nil
 }
 
 // announce writes at most one event on what changed between two states of an object's conditions: the first step that went
