@@ -43,10 +43,8 @@ check "generate" "$make" --no-print-directory generate manifests
 check "format" "$make" --no-print-directory fmt
 check "generated and formatted files are up to date" unchanged
 check "lint" "$make" --no-print-directory lint
-for module in . hack/controlplane; do
-  check "go vet in $module" go -C "$module" vet ./...
-done
-for module in . hack/controlplane hack/tools; do
+check "go vet" go vet ./...
+for module in . hack/controlplane hack/minio hack/tools; do
   check "go.mod and go.sum are tidy in $module" go -C "$module" mod tidy -diff
 done
 

@@ -12,6 +12,7 @@ import (
 // elsewhere in a line every 15 seconds.
 type progress struct {
 	log      io.Writer
+	name     string
 	terminal bool
 
 	mu       sync.Mutex
@@ -24,11 +25,11 @@ type progress struct {
 	stopped sync.WaitGroup
 }
 
-func startProgress(log io.Writer, version string, todo []binary) *progress {
+func startProgress(log io.Writer, of pinned, todo []binary) *progress {
 	now := time.Now()
-	p := &progress{log: log, terminal: isTerminal(log), all: todo, start: now, lastDone: now, quit: make(chan struct{})}
-	fmt.Fprintf(log, "controlplane: building Kubernetes %s for the demo and the tests: "+
-		"about %s on two cores, this once\n", version, brief(usual(todo)))
+	p := &progress{log: log, name: of.name, terminal: isTerminal(log), all: todo, start: now, lastDone: now, quit: make(chan struct{})}
+	fmt.Fprintf(log, "%s: building %s %s for %s: "+
+		"about %s on two cores, this once\n", of.name, of.title, of.version, of.use, brief(usual(todo)))
 	p.show("")
 
 	every := 15 * time.Second
@@ -78,14 +79,14 @@ func (p *progress) show(news string) {
 		begin, end = "\r\x1b[K", ""
 	}
 	if news != "" {
-		fmt.Fprintf(p.log, "%scontrolplane: %s\n", begin, news)
+		fmt.Fprintf(p.log, "%s%s: %s\n", begin, p.name, news)
 	}
 	if p.done == len(p.all) {
 		return
 	}
 	did, todo := p.all[:p.done], p.all[p.done:]
 	remaining := left(did, p.lastDone.Sub(p.start), todo, time.Since(p.lastDone))
-	fmt.Fprintf(p.log, "%scontrolplane: [%d/%d] %s: %s elapsed, about %s left%s", begin,
+	fmt.Fprintf(p.log, "%s%s: [%d/%d] %s: %s elapsed, about %s left%s", begin, p.name,
 		p.done+1, len(p.all), todo[0].name, time.Since(p.start).Truncate(time.Second), brief(max(remaining, time.Second)), end)
 }
 

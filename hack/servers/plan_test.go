@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,7 +10,7 @@ import (
 	"time"
 )
 
-func TestKubernetesVersionIsReadFromGoMod(t *testing.T) {
+func TestTheVersionIsReadFromGoMod(t *testing.T) {
 	for name, tc := range map[string]struct {
 		mod, want string
 		wantErr   bool
@@ -17,10 +18,9 @@ func TestKubernetesVersionIsReadFromGoMod(t *testing.T) {
 		"an indirect requirement in a block": {mod: "require (\n\tk8s.io/api v0.37.2 // indirect\n\tk8s.io/kubernetes v1.37.2 // indirect\n)\n", want: "v1.37.2"},
 		"a requirement on a line of its own": {mod: "module m\n\nrequire k8s.io/kubernetes v1.38.0\n", want: "v1.38.0"},
 		"a tool is no requirement":           {mod: "tool k8s.io/kubernetes/cmd/kubectl\n", wantErr: true},
-		"the module itself":                  {mod: goMod, want: "v1.37.2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := kubernetesVersion(tc.mod)
+			got, err := requiredVersion(tc.mod, "k8s.io/kubernetes")
 			if got != tc.want || (err != nil) != tc.wantErr {
 				t.Errorf("got %q, %v; want %q, error %t", got, err, tc.want, tc.wantErr)
 			}
@@ -28,18 +28,45 @@ func TestKubernetesVersionIsReadFromGoMod(t *testing.T) {
 	}
 }
 
+func TestEverySetIsPinnedByItsModule(t *testing.T) {
+	t.Chdir(filepath.Join("..", ".."))
+	for _, s := range sets {
+		t.Run(s.name, func(t *testing.T) {
+			p, err := s.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, b := range s.binaries {
+				if _, tools, ok := strings.Cut(p.goMod, "\ntool "); !ok || !strings.Contains(tools, b.pkg) {
+					t.Errorf("go.mod has no tool %s", b.pkg)
+				}
+			}
+			if key := p.cacheKey("linux", "amd64"); !strings.HasPrefix(key, p.version+"-") {
+				t.Errorf("key %q does not begin with the version", key)
+			}
+		})
+	}
+}
+
+func TestOutsideOfTheRepositorysRootItSaysHowToRunIt(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if _, err := ensure(t.Context(), minio, io.Discard); err == nil || !strings.Contains(err.Error(), "run ./hack/servers minio") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestTheCacheKeyFollowsWhatDecidesTheBuild(t *testing.T) {
-	key := cacheKey("v1.37.2", "linux", "amd64")
-	if key != cacheKey("v1.37.2", "linux", "amd64") {
+	build := pinned{set: controlplane, goMod: "m", goSum: "s", version: "v1.37.2"}
+	key := build.cacheKey("linux", "amd64")
+	if key != build.cacheKey("linux", "amd64") {
 		t.Error("the same build has two keys")
 	}
-	if !strings.HasPrefix(key, "v1.37.2-") {
-		t.Errorf("key %q does not begin with the version", key)
-	}
 	for name, other := range map[string]string{
-		"version":          cacheKey("v1.37.3", "linux", "amd64"),
-		"operating system": cacheKey("v1.37.2", "darwin", "amd64"),
-		"architecture":     cacheKey("v1.37.2", "linux", "arm64"),
+		"version":          pinned{set: controlplane, goMod: "m", goSum: "s", version: "v1.37.3"}.cacheKey("linux", "amd64"),
+		"go.mod":           pinned{set: controlplane, goMod: "n", goSum: "s", version: "v1.37.2"}.cacheKey("linux", "amd64"),
+		"go.sum":           pinned{set: controlplane, goMod: "m", goSum: "t", version: "v1.37.2"}.cacheKey("linux", "amd64"),
+		"operating system": build.cacheKey("darwin", "amd64"),
+		"architecture":     build.cacheKey("linux", "arm64"),
 	} {
 		if other == key {
 			t.Errorf("another %s has the same key", name)
@@ -48,7 +75,7 @@ func TestTheCacheKeyFollowsWhatDecidesTheBuild(t *testing.T) {
 }
 
 func TestTheVersionIsStampedAsAReleaseDoes(t *testing.T) {
-	flags := strings.Fields(ldflags("v1.37.2"))
+	flags := strings.Fields(pinned{set: controlplane, version: "v1.37.2"}.ldflags())
 	for _, want := range []string{
 		"-X=k8s.io/component-base/version.gitVersion=v1.37.2",
 		"-X=k8s.io/component-base/version.gitMajor=1",
@@ -88,7 +115,7 @@ func TestTheEstimateIsScaledByWhatThisMachineHasShown(t *testing.T) {
 
 func TestTheEstimateIsNeverUsedUpWhileABuildRuns(t *testing.T) {
 	for elapsed := time.Second; elapsed < time.Hour; elapsed += 7 * time.Second {
-		if got := left(nil, 0, binaries, elapsed); got <= 0 {
+		if got := left(nil, 0, controlplane.binaries, elapsed); got <= 0 {
 			t.Fatalf("after %s nothing is said to be left: %s", elapsed, got)
 		}
 	}
@@ -116,7 +143,7 @@ func TestAFolderIsCompleteOnlyWithEveryBinaryExecutable(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := missing(dir); !slices.Equal(got, tc.want) {
+			if got := controlplane.missing(dir); !slices.Equal(got, tc.want) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
@@ -125,14 +152,14 @@ func TestAFolderIsCompleteOnlyWithEveryBinaryExecutable(t *testing.T) {
 
 func TestACompleteKUBEBUILDER_ASSETSIsTakenAsItIs(t *testing.T) {
 	dir := t.TempDir()
-	for _, b := range binaries {
+	for _, b := range controlplane.binaries {
 		if err := os.WriteFile(filepath.Join(dir, b.name), nil, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Setenv("KUBEBUILDER_ASSETS", dir)
 	var log strings.Builder
-	got, err := ensure(t.Context(), &log)
+	got, err := ensure(t.Context(), controlplane, &log)
 	if err != nil || got != dir || log.Len() != 0 {
 		t.Errorf("got %q, %v, saying %q; want %q in silence", got, err, log.String(), dir)
 	}

@@ -1,10 +1,11 @@
-// Command controlplane makes sure that etcd, kube-apiserver and kubectl are at hand and prints the
-// folder that holds them, which is what envtest takes as KUBEBUILDER_ASSETS:
+// Command servers makes sure that servers which others wrote, and that the tests and the demo run, are at hand, and prints
+// the folder that holds them:
 //
-//	export KUBEBUILDER_ASSETS="$(go -C hack/controlplane run .)"
+//	go run ./hack/servers controlplane   # etcd, kube-apiserver and kubectl
+//	go run ./hack/servers minio          # MinIO, an STS and an S3
 //
-// A KUBEBUILDER_ASSETS that is already set and complete is printed as it is. Otherwise the three are
-// built from the Go modules pinned in this module's go.mod, once, into the repository's .cache folder.
+// They are built from the Go modules that the go.mod in hack/controlplane or hack/minio pins, once, into the repository's
+// .cache folder. What a set's variable names (KUBEBUILDER_ASSETS, as envtest knows it) is taken in their place if it is complete.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,54 +26,64 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	dir, err := ensure(ctx, os.Stderr)
+	dir, err := run(ctx, os.Args[1:])
 	interrupted := ctx.Err() != nil
 	stop()
 	switch {
 	case err == nil:
 		fmt.Println(dir)
 	case interrupted:
-		fmt.Fprintln(os.Stderr, "controlplane: interrupted; the next run goes on from here")
+		fmt.Fprintln(os.Stderr, "interrupted; the next run goes on from here")
 		os.Exit(130)
 	default:
-		fmt.Fprintf(os.Stderr, "controlplane: %v\n", err)
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// ensure returns a folder that holds every binary, building what is missing. Only progress goes to log.
-func ensure(ctx context.Context, log io.Writer) (string, error) {
-	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
-		lacking := missing(dir)
+func run(ctx context.Context, args []string) (string, error) {
+	if len(args) == 1 {
+		for _, s := range sets {
+			if s.name == args[0] {
+				return ensure(ctx, s, os.Stderr)
+			}
+		}
+	}
+	return "", errors.New("usage: servers controlplane|minio")
+}
+
+// ensure returns a folder that holds every binary of a set, building what is missing. Only progress goes to log.
+func ensure(ctx context.Context, s set, log io.Writer) (string, error) {
+	if dir := os.Getenv(s.variable); dir != "" {
+		lacking := s.missing(dir)
 		if len(lacking) == 0 {
 			return filepath.Abs(dir)
 		}
-		fmt.Fprintf(log, "controlplane: KUBEBUILDER_ASSETS=%s has no %s; using our own build instead\n",
-			dir, strings.Join(lacking, ", "))
+		fmt.Fprintf(log, "%s: %s=%s has no %s; using our own build instead\n", s.name, s.variable, dir, strings.Join(lacking, ", "))
 	}
 
-	cache, err := cacheDir()
+	pinned, err := s.read()
 	if err != nil {
 		return "", err
 	}
-	version, err := kubernetesVersion(goMod)
+	cache, err := filepath.Abs(filepath.Join(".cache", s.name))
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, cacheKey(version, runtime.GOOS, runtime.GOARCH))
-	if len(missing(dir)) == 0 {
+	dir := filepath.Join(cache, pinned.cacheKey(runtime.GOOS, runtime.GOARCH))
+	if len(s.missing(dir)) == 0 {
 		return dir, nil
 	}
 
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lock(ctx, dir+".lock", log)
+	unlock, err := lock(ctx, dir+".lock", s.name, log)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	if len(missing(dir)) == 0 { // built by another run while this one waited
+	if len(s.missing(dir)) == 0 { // built by another run while this one waited
 		return dir, nil
 	}
 
@@ -81,8 +93,8 @@ func ensure(ctx context.Context, log io.Writer) (string, error) {
 	if err := os.MkdirAll(partial, 0o755); err != nil {
 		return "", err
 	}
-	if err := buildAll(ctx, partial, version, log); err != nil {
-		return "", err
+	if err := pinned.build(ctx, partial, log); err != nil {
+		return "", fmt.Errorf("%s: %w", s.name, err)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return "", err
@@ -90,23 +102,10 @@ func ensure(ctx context.Context, log io.Writer) (string, error) {
 	return dir, os.Rename(partial, dir)
 }
 
-// cacheDir is <repository>/.cache/controlplane. The module to build from is the working directory,
-// which must be the very one this program was compiled from.
-func cacheDir() (string, error) {
-	here, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	if found, err := os.ReadFile("go.mod"); err != nil || string(found) != goMod {
-		return "", fmt.Errorf("%s is not the controlplane module: run it as `go -C hack/controlplane run .`", here)
-	}
-	return filepath.Abs(filepath.Join(here, "..", "..", ".cache", "controlplane"))
-}
-
-// missing names the binaries that dir does not hold as executable files.
-func missing(dir string) []string {
+// missing names the binaries of the set that dir does not hold as executable files.
+func (s set) missing(dir string) []string {
 	var names []string
-	for _, b := range binaries {
+	for _, b := range s.binaries {
 		info, err := os.Stat(filepath.Join(dir, b.name))
 		if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
 			names = append(names, b.name)
@@ -116,7 +115,7 @@ func missing(dir string) []string {
 }
 
 // lock waits until this run is the only one that builds. The lock ends with the process at the latest.
-func lock(ctx context.Context, path string, log io.Writer) (unlock func(), err error) {
+func lock(ctx context.Context, path, name string, log io.Writer) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
@@ -133,7 +132,7 @@ func lock(ctx context.Context, path string, log io.Writer) (unlock func(), err e
 			return nil, fmt.Errorf("locking %s: %w", path, err)
 		}
 		if !waited {
-			fmt.Fprintln(log, "controlplane: another run is building it; waiting for that one")
+			fmt.Fprintf(log, "%s: another run is building it; waiting for that one\n", name)
 		}
 		select {
 		case <-ctx.Done():
@@ -144,17 +143,10 @@ func lock(ctx context.Context, path string, log io.Writer) (unlock func(), err e
 	}
 }
 
-// buildAll fills dir with the binaries that it lacks, in order, and reports on the way.
-func buildAll(ctx context.Context, dir, version string, log io.Writer) error {
-	lacking := missing(dir)
-	var todo []binary
-	for _, b := range binaries {
-		for _, name := range lacking {
-			if b.name == name {
-				todo = append(todo, b)
-			}
-		}
-	}
+// build fills dir with the binaries that it lacks, in order, and reports on the way.
+func (p pinned) build(ctx context.Context, dir string, log io.Writer) error {
+	lacking := p.missing(dir)
+	todo := slices.DeleteFunc(slices.Clone(p.binaries), func(b binary) bool { return !slices.Contains(lacking, b.name) })
 	// An interrupted go command leaves its work folder behind, so it gets one that is cleared here.
 	scratch := filepath.Join(dir, "tmp")
 	if err := os.MkdirAll(scratch, 0o755); err != nil {
@@ -162,22 +154,23 @@ func buildAll(ctx context.Context, dir, version string, log io.Writer) error {
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
 
-	p := startProgress(log, version, todo)
-	defer p.stop()
+	reports := startProgress(log, p, todo)
+	defer reports.stop()
 	for _, b := range todo {
-		if err := build(ctx, dir, scratch, version, b); err != nil {
+		if err := p.buildOne(ctx, dir, scratch, b); err != nil {
 			return err
 		}
-		p.finished()
+		reports.finished()
 	}
 	return nil
 }
 
-// build links b beside its place and moves it there, so that what bears its name is whole.
-func build(ctx context.Context, dir, scratch, version string, b binary) error {
+// buildOne links b beside its place and moves it there, so that what bears its name is whole.
+func (p pinned) buildOne(ctx context.Context, dir, scratch string, b binary) error {
 	unfinished := filepath.Join(dir, b.name+".unfinished")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", ldflags(version), "-o", unfinished, b.pkg)
+		"-ldflags", p.ldflags(), "-o", unfinished, b.pkg)
+	cmd.Dir = p.folder()
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOTMPDIR="+scratch)
 	// In a process group of its own, so that an interruption reaches the compilers too and not
 	// just the go command, which would wait for them.
