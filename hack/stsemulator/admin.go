@@ -21,6 +21,9 @@ import (
 //	DELETE /_admin/keys/{id}       take a key away
 //	PUT    /_admin/roles           {"account": ..., "role": Role}: add or replace a role
 //	PUT    /_admin/trust           {"roleARN": ..., "trust": [Trust]}: replace a trust policy
+//	PUT    /_admin/mfa             {"userARN": ..., "device": MFADevice}: add or replace one; answers {"serialNumber": ...}
+//	DELETE /_admin/mfa?serial=ARN  take a device away
+//	PUT    /_admin/oidc            {"account": ..., "provider": OIDCProvider}: add or replace one; answers {"arn": ...}
 const AdminPath = "/_admin/"
 
 func (s *Server) adminHandler() http.Handler {
@@ -41,6 +44,9 @@ func (s *Server) adminHandler() http.Handler {
 
 	mux.HandleFunc("PUT /_admin/roles", with(s.adminPutRole))
 	mux.HandleFunc("PUT /_admin/trust", with(s.adminSetTrust))
+	mux.HandleFunc("PUT /_admin/mfa", with(s.adminPutDevice))
+	mux.HandleFunc("DELETE /_admin/mfa", func(w http.ResponseWriter, r *http.Request) { done(w, s.DeleteMFADevice(r.URL.Query().Get("serial"))) })
+	mux.HandleFunc("PUT /_admin/oidc", with(s.adminPutProvider))
 	return mux
 }
 
@@ -96,6 +102,30 @@ func (s *Server) adminSetTrust(w http.ResponseWriter, _ *http.Request, in struct
 	Trust   []Trust `json:"trust"`
 }) {
 	done(w, s.SetTrust(in.RoleARN, in.Trust...))
+}
+
+func (s *Server) adminPutDevice(w http.ResponseWriter, _ *http.Request, in struct {
+	UserARN string    `json:"userARN"`
+	Device  MFADevice `json:"device"`
+}) {
+	serial, err := s.PutMFADevice(in.UserARN, in.Device)
+	if err != nil {
+		done(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"serialNumber": serial})
+}
+
+func (s *Server) adminPutProvider(w http.ResponseWriter, _ *http.Request, in struct {
+	Account  string       `json:"account"`
+	Provider OIDCProvider `json:"provider"`
+}) {
+	providerARN, err := s.PutOIDCProvider(in.Account, in.Provider)
+	if err != nil {
+		done(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"arn": providerARN})
 }
 
 // with decodes a handler's body, and refuses fields that it does not know.

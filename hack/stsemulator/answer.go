@@ -1,6 +1,7 @@
 package stsemulator
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"net/http"
@@ -52,4 +53,30 @@ func (s *Server) answerError(w http.ResponseWriter, call *Call, err error, s3Sty
 		return
 	}
 	s.answer(w, call, e.Status, e.Code, body)
+}
+
+// response wraps a result as the query protocol does.
+func response(action string, result any, requestID string) ([]byte, error) {
+	var b bytes.Buffer
+	enc := xml.NewEncoder(&b)
+	outer := xml.StartElement{
+		Name: xml.Name{Local: action + "Response"},
+		Attr: []xml.Attr{{Name: xml.Name{Local: "xmlns"}, Value: namespace}},
+	}
+	if err := enc.EncodeToken(outer); err != nil {
+		return nil, err
+	}
+	if err := enc.EncodeElement(result, xml.StartElement{Name: xml.Name{Local: action + "Result"}}); err != nil {
+		return nil, err
+	}
+	metadata := struct {
+		RequestID string `xml:"RequestId"`
+	}{requestID}
+	if err := enc.EncodeElement(metadata, xml.StartElement{Name: xml.Name{Local: "ResponseMetadata"}}); err != nil {
+		return nil, err
+	}
+	if err := enc.EncodeToken(outer.End()); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), enc.Flush()
 }

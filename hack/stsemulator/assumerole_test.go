@@ -427,7 +427,7 @@ func TestWhatWasAskedStandsOnTheSession(t *testing.T) {
 	session, ok := e.Session(creds.AccessKeyID)
 	g.Expect(ok).To(BeTrue())
 	g.Expect(session).To(Equal(stsemulator.Session{
-		AccessKeyID: creds.AccessKeyID, ARN: *out.AssumedRoleUser.Arn, UserID: *out.AssumedRoleUser.AssumedRoleId,
+		Action: "AssumeRole", AccessKeyID: creds.AccessKeyID, ARN: *out.AssumedRoleUser.Arn, UserID: *out.AssumedRoleUser.AssumedRoleId,
 		RoleARN: readerARN, CallerARN: operatorARN, Issued: start, Expiration: start.Add(time.Hour),
 		SourceIdentity: "alice", Policy: *in.Policy, PolicyARNs: []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"},
 		Tags: map[string]string{"Team": "shop", "env": "prod"}, TransitiveTagKeys: []string{"Team"}, PackedPolicySize: 11,
@@ -554,10 +554,10 @@ func TestCallsAreRecordedWithoutSecrets(t *testing.T) {
 	spoke, _ := e.assume(t, hub, input(spokeARN))
 	_, err := e.client(aws.Credentials{AccessKeyID: "AKIAXXXXXXXXXXXXXXXX", SecretAccessKey: "x"}).GetCallerIdentity(t.Context(), nil)
 	g.Expect(err).To(HaveOccurred())
-	form := map[string][]string{"Action": {"AssumeRoleWithWebIdentity"}, "Version": {"2011-06-15"}, "WebIdentityToken": {"eyJ.secret.token"}}
+	form := map[string][]string{"Action": {"AssumeRoleWithSAML"}, "Version": {"2011-06-15"}, "SAMLAssertion": {"eyJ.secret.token"}}
 	status, body, _ := send(t, e.signedRequest(t, operatorKey, form, "sts", region))
 	g.Expect(status).To(Equal(400))
-	g.Expect(body).To(ContainSubstring("<Code>InvalidAction</Code><Message>Could not find operation AssumeRoleWithWebIdentity for version 2011-06-15</Message>"))
+	g.Expect(body).To(ContainSubstring("<Code>InvalidAction</Code><Message>Could not find operation AssumeRoleWithSAML for version 2011-06-15</Message>"))
 
 	calls := e.Calls()
 	g.Expect(calls).To(HaveLen(4))

@@ -14,9 +14,11 @@ type Call struct {
 	Time   time.Time `json:"time"`
 	Action string    `json:"action"`
 	// Parameters are the form as received, Action and Version included. Web
-	// identity tokens and SAML assertions, which are secrets, are left out.
+	// identity tokens and SAML assertions, which are secrets, are left out; an MFA
+	// code, which is of no use twice, is not.
 	Parameters url.Values `json:"parameters"`
-	// AccessKeyID is the one that the request says it is signed with.
+	// AccessKeyID is the one that the request says it is signed with, empty for
+	// what nobody signs.
 	AccessKeyID string `json:"accessKeyID,omitempty"`
 	// CallerARN is whose key that is, once the signature is verified.
 	CallerARN string `json:"callerARN,omitempty"`

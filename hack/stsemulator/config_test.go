@@ -3,6 +3,7 @@ package stsemulator_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -23,13 +24,28 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 			`{accounts: [{id: "123456789012", users: [{name: a, accessKeys: [{id: AKIAXXXXXXXXXXXXXXXX, secret: s}]}, {name: b, accessKeys: [{id: AKIAXXXXXXXXXXXXXXXX, secret: s}]}]}]}`,
 			`access key "AKIAXXXXXXXXXXXXXXXX" is there twice`,
 		},
-		"a role without a name":                     {`{accounts: [{id: "123456789012", roles: [{name: ""}]}]}`, `role "": name must be 1 to 64`},
-		"a role twice, if by another path":          {`{accounts: [{id: "123456789012", roles: [{name: a}, {name: b/a}]}]}`, `role "a" is there twice`},
-		"a role's sessions too short":               {`{accounts: [{id: "123456789012", roles: [{name: a, maxSessionDuration: 3599}]}]}`, `maxSessionDuration must be 3600 to 43200 seconds`},
-		"a role's sessions too long":                {`{accounts: [{id: "123456789012", roles: [{name: a, maxSessionDuration: 43201}]}]}`, `maxSessionDuration must be 3600 to 43200 seconds`},
-		"a trust in nobody":                         {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{}]}]}]}`, `trust: principal "" is neither`},
-		"a trust in a group":                        {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "arn:aws:iam::123456789012:group/g"}]}]}]}`, `is neither an account`},
-		"a trust for an action of another service":  {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "*", actions: ["s3:GetObject"]}]}]}]}`, `trust: action "s3:GetObject"`},
+		"a role without a name":                    {`{accounts: [{id: "123456789012", roles: [{name: ""}]}]}`, `role "": name must be 1 to 64`},
+		"a role twice, if by another path":         {`{accounts: [{id: "123456789012", roles: [{name: a}, {name: b/a}]}]}`, `role "a" is there twice`},
+		"a role's sessions too short":              {`{accounts: [{id: "123456789012", roles: [{name: a, maxSessionDuration: 3599}]}]}`, `maxSessionDuration must be 3600 to 43200 seconds`},
+		"a role's sessions too long":               {`{accounts: [{id: "123456789012", roles: [{name: a, maxSessionDuration: 43201}]}]}`, `maxSessionDuration must be 3600 to 43200 seconds`},
+		"a trust in nobody":                        {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{}]}]}]}`, `trust: principal "" is neither`},
+		"a trust in a group":                       {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "arn:aws:iam::123456789012:group/g"}]}]}]}`, `is neither an account`},
+		"a trust for an action of another service": {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "*", actions: ["s3:GetObject"]}]}]}]}`, `trust: action "s3:GetObject"`},
+		"a device without a seed":                  {`{accounts: [{id: "123456789012", users: [{name: a, mfaDevices: [{name: d}]}]}]}`, `MFA device "d": seed must be at least 16 characters of base32`},
+		"a device without a name":                  {`{accounts: [{id: "123456789012", users: [{name: a, mfaDevices: [{seed: JBSWY3DPEHPK3PXP}]}]}]}`, `MFA device "": name must be`},
+		"a device that two users have": {
+			`{accounts: [{id: "123456789012", users: [{name: a, mfaDevices: [{name: d, seed: JBSWY3DPEHPK3PXP}]}, {name: b, mfaDevices: [{name: d, seed: JBSWY3DPEHPK3PXP}]}]}]}`,
+			`MFA device "d" is there twice`,
+		},
+		"an issuer without TLS":                     {`{accounts: [{id: "123456789012", oidcProviders: [{issuer: "http://a", clientIDs: [b]}]}]}`, `OIDC provider "http://a": issuer must be an https URL`},
+		"an issuer twice":                           {`{accounts: [{id: "123456789012", oidcProviders: [{issuer: "https://a", clientIDs: [b]}, {issuer: "https://a", clientIDs: [b]}]}]}`, `OIDC provider "https://a" is there twice`},
+		"a provider without an audience":            {`{accounts: [{id: "123456789012", oidcProviders: [{issuer: "https://a"}]}]}`, `clientIDs must not be empty`},
+		"a provider's keys from two sides":          {`{accounts: [{id: "123456789012", oidcProviders: [{issuer: "https://a", clientIDs: [b], jwks: {keys: []}, jwksURL: "https://c"}]}]}`, `jwks and jwksURL exclude each other`},
+		"a provider's keys that are none":           {`{accounts: [{id: "123456789012", oidcProviders: [{issuer: "https://a", clientIDs: [b], jwks: [1]}]}]}`, `jwks: json: cannot unmarshal`},
+		"a provider's CA that is none":              {`{accounts: [{id: "123456789012", oidcProviders: [{issuer: "https://a", clientIDs: [b], caBundle: x}]}]}`, `caBundle holds no certificate`},
+		"a trust in a provider and a user":          {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "*", federated: "arn:aws:iam::123456789012:oidc-provider/a"}]}]}]}`, `a federated principal has no principal`},
+		"a trust in a provider of nothing":          {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{federated: "arn:aws:iam::123456789012:saml-provider/a"}]}]}]}`, `is not the ARN of an OpenID Connect provider`},
+		"a condition on a user's subject":           {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "*", stringLike: {"a:sub": ["*"]}}]}]}]}`, `stringEquals and stringLike are of a federated principal`},
 		"text that is no YAML at all, but a number": {`42`, `cannot unmarshal number`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,4 +84,18 @@ func TestSessionTokensAreOfTheSizeAskedFor(t *testing.T) {
 		_, err := e.client(creds).GetCallerIdentity(t.Context(), nil)
 		g.Expect(err).NotTo(HaveOccurred())
 	}
+}
+
+func TestTheExamplesOfTheDefaultWorldAreValid(t *testing.T) {
+	g := NewWithT(t)
+	data, err := os.ReadFile("default.yaml")
+	g.Expect(err).NotTo(HaveOccurred())
+	_, examples, found := strings.Cut(string(data), "  # - name: ServiceAccount\n")
+	g.Expect(found).To(BeTrue())
+	examples, _, found = strings.Cut("  # - name: ServiceAccount\n"+examples, "  #   caBundle")
+	g.Expect(found).To(BeTrue())
+	cfg, err := stsemulator.ParseConfig([]byte("accounts:\n- id: \"123456789012\"\n  roles:\n" + strings.ReplaceAll(examples, "  # ", "  ")))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(cfg.Accounts[0].OIDCProviders).To(HaveLen(1))
+	g.Expect(cfg.Accounts[0].Roles[0].Trust[0].StringLike).To(HaveLen(1))
 }

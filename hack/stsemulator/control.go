@@ -29,8 +29,8 @@ func (s *Server) ClearFault(id string) { s.faults.clear(func(f Fault) bool { ret
 // ClearFaults switches every fault off.
 func (s *Server) ClearFaults() { s.faults.clear(func(Fault) bool { return true }) }
 
-// Reset forgets the calls and switches every fault off. Keys, roles and
-// sessions remain.
+// Reset forgets the calls and switches every fault off. Keys, devices, providers,
+// roles and sessions remain.
 func (s *Server) Reset() {
 	s.ClearCalls()
 	s.ClearFaults()
@@ -64,4 +64,20 @@ func (s *Server) PutRole(accountID string, r Role) error { return s.iam.putRole(
 // a pattern names, it makes one of its own.
 func (s *Server) SetTrust(roleARN string, trust ...Trust) error {
 	return s.iam.setTrust(roleARN, trust)
+}
+
+// PutMFADevice gives a user an MFA device, or the one of that name another seed,
+// and returns its serial number. Codes that the old one showed are forgotten.
+func (s *Server) PutMFADevice(userARN string, d MFADevice) (serial string, err error) {
+	return s.iam.putDevice(userARN, d)
+}
+
+// DeleteMFADevice takes a device away.
+func (s *Server) DeleteMFADevice(serial string) error { return s.iam.deleteDevice(serial) }
+
+// PutOIDCProvider adds an OpenID Connect provider to an account, or replaces the
+// one of that issuer, and returns its ARN. What a kube-apiserver answers at
+// /openid/v1/jwks may stand in its JWKS.
+func (s *Server) PutOIDCProvider(accountID string, p OIDCProvider) (providerARN string, err error) {
+	return s.iam.putProvider(accountID, p)
 }

@@ -26,6 +26,7 @@ func (e *apiError) kind() string {
 var statuses = map[string]int{
 	"AccessDenied":               http.StatusForbidden,
 	"ExpiredToken":               http.StatusForbidden,
+	"IDPRejectedClaim":           http.StatusForbidden,
 	"InvalidClientTokenId":       http.StatusForbidden,
 	"MissingAuthenticationToken": http.StatusForbidden,
 	"RegionDisabledException":    http.StatusForbidden,

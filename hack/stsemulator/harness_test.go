@@ -51,6 +51,14 @@ type emulator struct {
 
 func serve(t *testing.T, opts stsemulator.Options) emulator {
 	t.Helper()
+	cfg, err := stsemulator.DefaultConfig()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return serveConfig(t, cfg, opts)
+}
+
+// serveConfig serves another world.
+func serveConfig(t *testing.T, cfg stsemulator.Config, opts stsemulator.Options) emulator {
+	t.Helper()
 	g := NewWithT(t)
 	e := emulator{clock: clocktesting.NewFakeClock(start)}
 	if opts.Clock == nil {
@@ -59,8 +67,7 @@ func serve(t *testing.T, opts stsemulator.Options) emulator {
 	if opts.SignatureClock == nil {
 		opts.SignatureClock = clock.RealClock{}
 	}
-	cfg, err := stsemulator.DefaultConfig()
-	g.Expect(err).NotTo(HaveOccurred())
+	var err error
 	e.Server, err = stsemulator.New(cfg, opts)
 	g.Expect(err).NotTo(HaveOccurred())
 	e.endpoint, err = e.Start("")

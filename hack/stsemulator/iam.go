@@ -10,23 +10,31 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
-// principal is who calls: a user or a role's session.
+// principal is who calls: a user, or who holds a session.
 type principal struct {
-	ARN       string
-	UserID    string
-	Account   string
-	mayAssume []string
+	ARN     string
+	UserID  string
+	Account string
+	// userARN is, of a user and of its own sessions, whose MFA devices count.
+	userARN                string
+	mayAssume, mayFederate []string
 	// session is nil for a user.
 	session *Session
 }
 
-// iam is the accounts, users, keys and roles, which change at run time.
+func (p principal) isRole() bool { return p.session != nil && p.session.RoleARN != "" }
+
+// hasMFA reports whether the caller's session is one that says so: of a role's, AWS does not keep it.
+func (p principal) hasMFA() bool { return p.session != nil && p.userARN != "" && p.session.MFA }
+
+// iam is the accounts, users, keys, devices and roles, which change at run time.
 type iam struct {
 	mu       sync.RWMutex
-	accounts map[string]Account // by id; the users in it are only the first ones
-	users    map[string]user    // by ARN
-	keys     map[string]userKey // by access key id
-	roleIDs  map[string]string  // by role ARN, made up when first asked for
+	accounts map[string]Account   // by id; the users in it are only the first ones
+	users    map[string]user      // by ARN
+	keys     map[string]userKey   // by access key id
+	devices  map[string]mfaDevice // by serial number
+	roleIDs  map[string]string    // by role ARN, made up when first asked for
 }
 
 type user struct {
@@ -39,11 +47,13 @@ type userKey struct {
 	userARN string
 }
 
+// newIAM takes a valid configuration.
 func newIAM(cfg Config) *iam {
 	i := &iam{
 		accounts: map[string]Account{},
 		users:    map[string]user{},
 		keys:     map[string]userKey{},
+		devices:  map[string]mfaDevice{},
 		roleIDs:  map[string]string{},
 	}
 	for _, a := range cfg.Accounts {
@@ -52,8 +62,14 @@ func newIAM(cfg Config) *iam {
 		for _, u := range a.Users {
 			userARN := iamARN(a, "user/"+u.Name)
 			i.users[userARN] = user{
-				principal: principal{ARN: userARN, UserID: newUniqueID("AIDA"), Account: a.ID, mayAssume: u.MayAssume},
-				name:      u.Name,
+				principal: principal{
+					ARN: userARN, UserID: newUniqueID("AIDA"), Account: a.ID,
+					userARN: userARN, mayAssume: u.MayAssume, mayFederate: u.MayFederate,
+				},
+				name: u.Name,
+			}
+			for _, d := range u.MFADevices {
+				i.addDevice(userARN, iamARN(a, "mfa/"+d.Name), d)
 			}
 			for _, k := range u.AccessKeys {
 				i.addKey(userARN, k)
@@ -81,6 +97,18 @@ func (r foundRole) sessionARN(sessionName string) string {
 		Partition: r.account.partition(), Service: "sts", AccountID: r.account.ID,
 		Resource: "assumed-role/" + path.Base(r.arn) + "/" + sessionName,
 	}.String()
+}
+
+// holder is who a session of the role is.
+func (r foundRole) holder(sessionName string) principal {
+	return principal{ARN: r.sessionARN(sessionName), UserID: r.id + ":" + sessionName, Account: r.account.ID, mayAssume: r.MayAssume}
+}
+
+// account is empty for an id that none has.
+func (i *iam) account(id string) Account {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.accounts[id]
 }
 
 // role finds a role by its own entry, or else by the first pattern that fits.
@@ -117,25 +145,6 @@ func (i *iam) locate(roleARN string) (Account, int, bool) {
 // allows reports whether a principal's own policy lets it assume a role.
 func (p principal) allows(roleARN string) bool {
 	return slices.ContainsFunc(p.mayAssume, func(pattern string) bool { return glob(pattern, roleARN) })
-}
-
-// trusts reports whether a role's trust policy admits a caller for an action.
-func (r foundRole) trusts(caller principal, action, externalID string) bool {
-	return slices.ContainsFunc(r.Trust, func(t Trust) bool {
-		return t.names(caller) &&
-			(t.ExternalID == "" || t.ExternalID == externalID) &&
-			(len(t.Actions) == 0 || slices.Contains(t.Actions, action))
-	})
-}
-
-func (t Trust) names(caller principal) bool {
-	if t.Principal == "*" || t.Principal == caller.Account || t.Principal == caller.ARN {
-		return true
-	}
-	if p, err := arn.Parse(t.Principal); err == nil && p.Service == "iam" && p.Resource == "root" {
-		return p.AccountID == caller.Account
-	}
-	return caller.session != nil && t.Principal == caller.session.RoleARN
 }
 
 // glob matches all of s; a '*' in the pattern stands for any characters.

@@ -97,3 +97,16 @@ func TestPackedPolicySize(t *testing.T) {
 		})
 	}
 }
+
+// The times and the last six digits of the codes of RFC 6238's appendix B.
+func TestCodesAreThoseOfTheRFC(t *testing.T) {
+	for seconds, want := range map[int64]string{
+		59: "287082", 1111111109: "081804", 1111111111: "050471", 1234567890: "005924", 2000000000: "279037", 20000000000: "353130",
+	} {
+		got, err := MFACode("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", time.Unix(seconds, 0))
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		NewWithT(t).Expect(got).To(Equal(want), "at %d", seconds)
+	}
+	_, err := MFACode("no base32", noon)
+	NewWithT(t).Expect(err).To(HaveOccurred())
+}

@@ -18,6 +18,8 @@ type bound struct {
 	min, max int
 	integer  bool
 	pattern  pattern
+	// secret is what messages do not repeat.
+	secret bool
 	// members make the parameter a list: of structures, or of plain values by
 	// one member without a name.
 	members []bound
@@ -37,6 +39,8 @@ var (
 	namePattern       = newPattern(`[\w+=,.@-]*`, `[\w+=,.@-]*`)
 	externalIDPattern = newPattern(`[\w+=,.@:\/-]*`, `[\w+=,.@:/-]*`)
 	policyPattern     = newPattern(`[\u0009\u000A\u000D\u0020-\u00FF]+`, `[\x09\x0A\x0D\x20-\x{FF}]+`)
+	serialPattern     = newPattern(`[\w+=/:,.@-]*`, `[\w+=/:,.@-]*`)
+	digitsPattern     = newPattern(`[\d]*`, `[0-9]*`)
 	tagKeyPattern     = newPattern(`[\p{L}\p{Z}\p{N}_.:/=+\-@]+`, `[\pL\pZ\pN_.:/=+\-@]+`)
 	tagValuePattern   = newPattern(`[\p{L}\p{Z}\p{N}_.:/=+\-@]*`, `[\pL\pZ\pN_.:/=+\-@]*`)
 	arnPattern        = newPattern(`[\u0009\u000A\u000D\u0020-\u007E\u0085\u00A0-\uD7FF\uE000-\uFFFD\u10000-\u10FFFF]+`,
@@ -71,6 +75,9 @@ func (b bound) violations(form url.Values, key, field string) []string {
 		return nil
 	}
 	value, quoted := form.Get(key), "'"+form.Get(key)+"'"
+	if b.secret {
+		quoted = ""
+	}
 	size, unit := utf8.RuneCountInString(value), "length"
 	if b.integer {
 		n, err := strconv.Atoi(value)
@@ -110,8 +117,12 @@ func (b bound) listViolations(form url.Values, key, field string) []string {
 	return found
 }
 
+// violation repeats the value, quoted, unless that is empty.
 func violation(value, field, constraint string) string {
-	return fmt.Sprintf("Value %s at '%s' failed to satisfy constraint: %s", value, field, constraint)
+	if value != "" {
+		value += " "
+	}
+	return fmt.Sprintf("Value %sat '%s' failed to satisfy constraint: %s", value, field, constraint)
 }
 
 // members counts a list's items in the form, which are numbered from 1.

@@ -11,11 +11,8 @@
 package stsemulator
 
 import (
-	"bytes"
-	"encoding/xml"
-	"fmt"
+	"context"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,69 +20,6 @@ import (
 
 	"k8s.io/utils/clock"
 )
-
-// Flavour is whose server the emulator takes after.
-type Flavour string
-
-// The flavours.
-const (
-	FlavourAWS Flavour = "aws"
-	// FlavourMinIO has no GetCallerIdentity and no role chaining, leaves
-	// AssumedRoleUser empty, issues access keys without a known prefix, and
-	// refuses a signature with an error body in the style of S3.
-	FlavourMinIO Flavour = "minio"
-)
-
-// Options are how the emulator behaves.
-type Options struct {
-	// Clock is the time of sessions and calls; the real one when nil.
-	Clock clock.PassiveClock
-	// SignatureClock is the time that signatures are compared with and that Date
-	// headers tell; Clock when nil. A test that moves a fake Clock by hours sets
-	// it to the real one, because the SDK signs in real time.
-	SignatureClock clock.PassiveClock
-	// LifetimeFraction makes sessions last that part of what was asked, more
-	// than 0 and at most 1; 1 when zero. The bounds remain those of AWS.
-	LifetimeFraction float64
-	// SessionTokenSize is in characters, 16 to 2048; 1024 when zero. An answer
-	// remains smaller than the 4 KiB that an HTTP client reads at once: of a
-	// larger one that comes as fast as over loopback, the SDK may cut the rest
-	// off, because it closes its request's body as soon as it has the headers.
-	SessionTokenSize int
-	// Region is the only one that signatures may be scoped to; any when empty.
-	Region string
-	// Flavour is FlavourAWS when empty.
-	Flavour Flavour
-}
-
-func (o *Options) complete() error {
-	if o.Clock == nil {
-		o.Clock = clock.RealClock{}
-	}
-	if o.SignatureClock == nil {
-		o.SignatureClock = o.Clock
-	}
-	if o.LifetimeFraction == 0 {
-		o.LifetimeFraction = 1
-	}
-	if o.SessionTokenSize == 0 {
-		o.SessionTokenSize = 1024
-	}
-	if o.Flavour == "" {
-		o.Flavour = FlavourAWS
-	}
-	switch {
-	case o.LifetimeFraction < 0, o.LifetimeFraction > 1, math.IsNaN(o.LifetimeFraction):
-		return fmt.Errorf("lifetime fraction must be more than 0 and at most 1")
-	case o.SessionTokenSize < 16 || o.SessionTokenSize > 2048:
-		return fmt.Errorf("session token size must be 16 to 2048 characters")
-	case o.Region != "" && !regions.MatchString(o.Region):
-		return fmt.Errorf("region %q does not look like one of AWS's", o.Region)
-	case o.Flavour != FlavourAWS && o.Flavour != FlavourMinIO:
-		return fmt.Errorf("no flavour %q", o.Flavour)
-	}
-	return nil
-}
 
 // Server is the emulator. It is an http.Handler, for STS and for its admin
 // endpoint; its methods may be used at any time, by many at once.
@@ -121,19 +55,33 @@ const (
 	maxBody    = 1 << 20
 )
 
+// callers are who may make a call, whatever policies say.
+type callers int
+
+const (
+	anyone   callers = iota
+	users            // and no sessions
+	unsigned         // whoever it is, it does not sign
+)
+
 // operation is one action of the API.
 type operation struct {
-	bounds []bound
-	serve  func(*Server, request) (result any, err error)
+	callers callers
+	bounds  []bound
+	serve   func(*Server, request) (result any, err error)
 }
 
 var operations = map[string]operation{
-	"AssumeRole":        {assumeRoleBounds, (*Server).assumeRole},
-	"GetCallerIdentity": {nil, (*Server).getCallerIdentity},
+	"AssumeRole":                {anyone, assumeRoleBounds, (*Server).assumeRole},
+	"AssumeRoleWithWebIdentity": {unsigned, assumeRoleWithWebIdentityBounds, (*Server).assumeRoleWithWebIdentity},
+	"GetCallerIdentity":         {anyone, nil, (*Server).getCallerIdentity},
+	"GetFederationToken":        {users, getFederationTokenBounds, (*Server).getFederationToken},
+	"GetSessionToken":           {users, getSessionTokenBounds, (*Server).getSessionToken},
 }
 
 // request is a call whose signature and bounds are in order.
 type request struct {
+	ctx    context.Context
 	form   url.Values
 	caller principal
 	region string
@@ -184,7 +132,10 @@ func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	caller, err := principal{}, authErr
-	if err == nil {
+	switch {
+	case op.callers == unsigned:
+		err = nil
+	case err == nil:
 		caller, err = s.authenticate(r, auth, body)
 	}
 	if err != nil {
@@ -192,7 +143,7 @@ func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.calls.update(call, func(c *Call) { c.CallerARN = caller.ARN })
-	s.serveOperation(w, op, request{form: form, caller: caller, region: auth.region, call: call})
+	s.serveOperation(w, op, request{ctx: r.Context(), form: form, caller: caller, region: auth.region, call: call})
 }
 
 // offers reports whether the server's flavour has an action.
@@ -202,6 +153,9 @@ func (s *Server) offers(action string) bool {
 
 func (s *Server) serveOperation(w http.ResponseWriter, op operation, req request) {
 	err := validate(req.form, op.bounds)
+	if err == nil && op.callers == users && req.caller.session != nil {
+		err = newError("AccessDenied", "Cannot call %s with session credentials", req.call.Action)
+	}
 	var result any
 	if err == nil {
 		result, err = op.serve(s, req)
@@ -216,30 +170,4 @@ func (s *Server) serveOperation(w http.ResponseWriter, op operation, req request
 		return
 	}
 	s.answer(w, req.call, http.StatusOK, "", body)
-}
-
-// response wraps a result as the query protocol does.
-func response(action string, result any, requestID string) ([]byte, error) {
-	var b bytes.Buffer
-	enc := xml.NewEncoder(&b)
-	outer := xml.StartElement{
-		Name: xml.Name{Local: action + "Response"},
-		Attr: []xml.Attr{{Name: xml.Name{Local: "xmlns"}, Value: namespace}},
-	}
-	if err := enc.EncodeToken(outer); err != nil {
-		return nil, err
-	}
-	if err := enc.EncodeElement(result, xml.StartElement{Name: xml.Name{Local: action + "Result"}}); err != nil {
-		return nil, err
-	}
-	metadata := struct {
-		RequestID string `xml:"RequestId"`
-	}{requestID}
-	if err := enc.EncodeElement(metadata, xml.StartElement{Name: xml.Name{Local: "ResponseMetadata"}}); err != nil {
-		return nil, err
-	}
-	if err := enc.EncodeToken(outer.End()); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), enc.Flush()
 }

@@ -10,17 +10,28 @@ import (
 	"time"
 )
 
-// Session is what a call of AssumeRole created. It holds neither its secret
-// key nor its session token.
+// Session is what a call created that issues credentials. It holds neither its
+// secret key nor its session token.
 type Session struct {
+	// Action is the call: AssumeRole, AssumeRoleWithWebIdentity, GetSessionToken
+	// or GetFederationToken.
+	Action      string `json:"action"`
 	AccessKeyID string `json:"accessKeyID"`
-	// ARN is the assumed-role ARN, UserID the role's id and the session's name.
-	ARN     string `json:"arn"`
-	UserID  string `json:"userID"`
-	RoleARN string `json:"roleARN"`
-	// CallerARN is who assumed the role.
-	CallerARN string    `json:"callerARN"`
-	Issued    time.Time `json:"issued"`
+	// ARN and UserID are what GetCallerIdentity says of the session: the
+	// assumed-role ARN and the role's id with the session's name, the user's own,
+	// or the federated user's.
+	ARN    string `json:"arn"`
+	UserID string `json:"userID"`
+	// RoleARN is empty for the sessions of users.
+	RoleARN string `json:"roleARN,omitempty"`
+	// CallerARN is who made the call: with a web identity, its provider's ARN.
+	CallerARN string `json:"callerARN"`
+	// Subject and Audience are of a web identity's token.
+	Subject  string `json:"subject,omitempty"`
+	Audience string `json:"audience,omitempty"`
+	// MFA is whether a code of an MFA device came with the call.
+	MFA    bool      `json:"mfa,omitempty"`
+	Issued time.Time `json:"issued"`
 	// Expiration is what the caller was told; from then on the session is refused.
 	Expiration     time.Time `json:"expiration"`
 	SourceIdentity string    `json:"sourceIdentity,omitempty"`

@@ -1,0 +1,96 @@
+package stsemulator
+
+import (
+	"crypto/sha256"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// What the calls that issue a session have in common.
+var (
+	policyBounds = []bound{
+		{name: "Policy", min: 1, max: 2048, pattern: policyPattern},
+		{name: "PolicyArns", max: 10, members: []bound{
+			{name: "arn", required: true, min: 20, max: 2048, pattern: arnPattern},
+		}},
+	}
+	tagBounds = bound{name: "Tags", max: 50, members: []bound{
+		{name: "Key", required: true, min: 1, max: 128, pattern: tagKeyPattern},
+		{name: "Value", required: true, max: 256, pattern: tagValuePattern},
+	}}
+)
+
+// durationBound begins for every call with a quarter of an hour.
+func durationBound(most int) bound {
+	return bound{name: "DurationSeconds", integer: true, min: 900, max: most}
+}
+
+// durationOf is in seconds, what was asked for or the default.
+func durationOf(form url.Values, otherwise int) int {
+	if seconds, err := strconv.Atoi(form.Get("DurationSeconds")); err == nil {
+		return seconds
+	}
+	return otherwise
+}
+
+// setPolicies keeps the session policies asked for, of which the inline one must be a policy.
+func (session *Session) setPolicies(form url.Values) error {
+	session.Policy, session.PolicyARNs = form.Get("Policy"), memberValues(form, "PolicyArns", "arn")
+	if session.Policy == "" {
+		return nil
+	}
+	return checkPolicy(session.Policy)
+}
+
+// pack measures policies and tags, which must fit.
+func (session *Session) pack() error {
+	session.PackedPolicySize = packedPolicySize(session.Policy, session.PolicyARNs, session.Tags)
+	if session.PackedPolicySize > 100 {
+		return packedTooLarge(session.PackedPolicySize, session.Policy != "" || len(session.PolicyARNs) > 0)
+	}
+	return nil
+}
+
+// checkRegion refuses a region in which the account has not activated STS.
+func checkRegion(a Account, region string) error {
+	if slices.Contains(a.DisabledRegions, region) {
+		return newError("RegionDisabledException", "STS is not activated in this region for account:%s. "+
+			"Your account administrator can activate STS in this region using the IAM Console.", a.ID)
+	}
+	return nil
+}
+
+// issue makes up the credentials and remembers the session, whose holder they
+// make of who has them. The lifetime is cut to whole seconds, as AWS writes it,
+// and is at least one.
+func (s *Server) issue(req request, session Session, holder principal, seconds int) credentials {
+	now := s.options.Clock.Now().UTC().Truncate(time.Second)
+	lifetime := max(1, math.Floor(float64(seconds)*s.options.LifetimeFraction))
+	session.Action = req.form.Get("Action")
+	session.Issued, session.Expiration = now, now.Add(time.Duration(lifetime)*time.Second)
+	session.AccessKeyID = newAccessKeyID("ASIA")
+	session.ARN, session.UserID = holder.ARN, holder.UserID
+	if s.options.Flavour == FlavourMinIO {
+		session.AccessKeyID = newAccessKeyID("")
+	}
+	holder.session = &session
+	secret, token := newSecret(), newSessionToken(s.options.SessionTokenSize)
+	s.sessions.add(&heldSession{
+		Session: session, principal: holder, secret: secret, tokenHash: sha256.Sum256([]byte(token)),
+	}, now)
+	s.calls.update(req.call, func(c *Call) { c.IssuedAccessKeyID = session.AccessKeyID })
+	return credentials{
+		AccessKeyID: session.AccessKeyID, SecretAccessKey: secret, SessionToken: token,
+		Expiration: session.Expiration.Format(time.RFC3339),
+	}
+}
+
+type credentials struct {
+	AccessKeyID     string `xml:"AccessKeyId"`
+	SecretAccessKey string `xml:"SecretAccessKey"`
+	SessionToken    string `xml:"SessionToken"`
+	Expiration      string `xml:"Expiration"`
+}

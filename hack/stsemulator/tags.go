@@ -1,0 +1,67 @@
+package stsemulator
+
+import (
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// setTags checks the tags asked for among themselves and against those that the
+// calling session hands on, and keeps both.
+func (session *Session) setTags(form url.Values, caller *Session) error {
+	keys, values := memberValues(form, "Tags", "Key"), memberValues(form, "Tags", "Value")
+	transitive := memberValues(form, "TransitiveTagKeys", "")
+	var inherited []string
+	if caller != nil {
+		inherited = caller.TransitiveTagKeys
+	}
+	requested := map[string]bool{}
+	for _, key := range keys {
+		folded := strings.ToLower(key)
+		switch {
+		case requested[folded]:
+			return newError("InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+		case strings.HasPrefix(folded, "aws:"):
+			return newError("InvalidParameterValue", "aws: prefixed tag key names are not allowed for external use.")
+		case slices.ContainsFunc(inherited, func(k string) bool { return strings.EqualFold(k, key) }):
+			return newError("InvalidParameterValue", "One of the specified transitive tag keys can't be set because "+
+				"it conflicts with a transitive tag key from the calling session.")
+		}
+		requested[folded] = true
+	}
+	for _, key := range transitive {
+		if !requested[strings.ToLower(key)] {
+			return newError("InvalidParameterValue", "The specified transitive tag key must be included in the requested tags.")
+		}
+	}
+	tags := map[string]string{}
+	for i, key := range keys {
+		tags[key] = values[i]
+	}
+	for _, key := range inherited {
+		tags[key] = caller.Tags[key]
+	}
+	session.Tags, session.TransitiveTagKeys = tags, handedOn(slices.Collect(maps.Keys(tags)), transitive, inherited)
+	return nil
+}
+
+// handedOn are the tags' keys, in the tags' own case, that are transitive.
+func handedOn(keys, transitive, inherited []string) []string {
+	return slices.DeleteFunc(slices.Sorted(slices.Values(keys)), func(key string) bool {
+		same := func(k string) bool { return strings.EqualFold(k, key) }
+		return !slices.ContainsFunc(transitive, same) && !slices.ContainsFunc(inherited, same)
+	})
+}
+
+// inheritSourceIdentity keeps a source identity over a chain, in which it cannot change.
+func (session *Session) inheritSourceIdentity(caller *Session) error {
+	if caller == nil || caller.SourceIdentity == "" {
+		return nil
+	}
+	if session.SourceIdentity != "" && session.SourceIdentity != caller.SourceIdentity {
+		return newError("ValidationError", "The source identity is already set for this assume role session")
+	}
+	session.SourceIdentity = caller.SourceIdentity
+	return nil
+}
