@@ -45,6 +45,8 @@ type IdentityReconciler struct {
 // verdict is what is known of an identity.
 type verdict struct {
 	ready metav1.Condition
+	// clock is ConditionClockInSync, nil while it is not known.
+	clock *metav1.Condition
 	// caller is nil when it is not known.
 	caller        *awssts.Caller
 	secretVersion string
@@ -59,6 +61,7 @@ func (r *IdentityReconciler) Reconcile(ctx context.Context, req reconcile.Reques
 	if err := r.Client.Get(ctx, req.NamespacedName, found); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.attempts.forget(req.NamespacedName)
+			r.Metrics.ForgetIdentity(req.Name)
 			r.Identities.Forget(identity.Key{Kind: string(v1alpha1.IdentityKindClusterIdentity), NamespacedName: req.NamespacedName})
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
@@ -101,6 +104,25 @@ func (r *IdentityReconciler) verify(ctx context.Context, found *v1alpha1.Cluster
 		return verdict{ready: ready, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.next}, nil
 	}
 	return r.ask(ctx, found, configured, now)
+}
+
+// clockTolerance is how far the clocks of STS and of the operator may be apart before it is told. AWS bears 5 to 15 minutes.
+const clockTolerance = time.Minute
+
+// clockOf says whether the clocks agree. It does not say by how much they differ, which changes from answer to answer: that is
+// in a metric.
+func (r *IdentityReconciler) clockOf(found *v1alpha1.ClusterIdentity, asked STS) *metav1.Condition {
+	ahead, known := asked.Skew()
+	if !known {
+		return nil
+	}
+	r.Metrics.ClockSkew(found.Name, ahead)
+	c := condition(v1alpha1.ConditionClockInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync, "The clocks of STS and of the operator agree.")
+	if ahead.Abs() > clockTolerance {
+		c = condition(v1alpha1.ConditionClockInSync, metav1.ConditionFalse, v1alpha1.ReasonClockSkew,
+			"The clocks of STS and of the operator differ by more than a minute. Credentials are refreshed by that of STS; set the clock of the operator's node.")
+	}
+	return &c
 }
 
 func spreadVerify(name string) time.Duration {
@@ -146,6 +168,7 @@ func (r *IdentityReconciler) ask(ctx context.Context, found *v1alpha1.ClusterIde
 		v.next = r.attempts.failed(key, configured.Version, v.failure, now, 0).next
 	}
 	r.Metrics.Called(string(v1alpha1.IdentityKindClusterIdentity), callGetCallerIdentity, v.ready.Reason)
+	v.clock = r.clockOf(found, configured.Client)
 	if v.failure == nil {
 		v.next = now.Add(spreadVerify(found.Name))
 		r.attempts.set(key, attempt{inputs: configured.Version, at: now, next: v.next})
@@ -156,7 +179,12 @@ func (r *IdentityReconciler) ask(ctx context.Context, found *v1alpha1.ClusterIde
 func (r *IdentityReconciler) report(ctx context.Context, found *v1alpha1.ClusterIdentity, v verdict, now time.Time) error {
 	before := found.DeepCopy()
 	status := &found.Status
-	status.Conditions = withConditions(status.Conditions, []metav1.Condition{v.ready}, found.Generation, now)
+	var current []metav1.Condition
+	if v.clock != nil {
+		current = append(current, *v.clock)
+	}
+	current = append(current, v.ready) // last, so that it is what an event tells when all is well
+	status.Conditions = withConditions(status.Conditions, current, found.Generation, now)
 	status.ObservedGeneration, status.ObservedSecretVersion = found.Generation, v.secretVersion
 	status.AccountID, status.ARN, status.UserID = "", "", ""
 	if v.caller != nil {

@@ -70,7 +70,7 @@ func TestAnIdentityReports(t *testing.T) {
 			f := newFixture(t, tc.objects...)
 			f.sts.callerErr = tc.err
 			got, _ := f.verify()
-			f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Ready": tc.want}))
+			f.Expect(states(got.Status.Conditions)).To(HaveKeyWithValue("Ready", tc.want))
 			f.Expect(f.sts.callers).To(Equal(tc.wantCalls))
 			f.Expect(f.told()).To(Equal([]string{tc.wantEvent}))
 			f.Expect(got.Status.ARN).To(Equal(tc.wantCaller))
@@ -125,4 +125,41 @@ func TestAnIdentityThatCannotBeVerifiedStillIssues(t *testing.T) {
 	f.verify()
 	got, _ := f.reconcile()
 	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+}
+
+func TestTheClockOfSTSIsFollowed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ahead time.Duration
+		want  string
+	}{
+		"clocks that agree":                      {0, "True InSync"},
+		"clocks that differ a little":            {-time.Minute, "True InSync"},
+		"an operator whose clock is behind":      {10 * time.Minute, "False ClockSkew"},
+		"an operator whose clock is ahead":       {-10 * time.Minute, "False ClockSkew"},
+		"an operator whose clock is a day ahead": {-24 * time.Hour, "False ClockSkew"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, world()...)
+			f.sts.ahead = tc.ahead
+			got, _ := f.verify()
+			f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Ready": "True Verified", "ClockInSync": tc.want}))
+
+			credential, result := f.reconcile()
+			f.Expect(credential.Status.LastRefreshTime.Time).To(BeTemporally("==", start.Add(tc.ahead)))
+			f.Expect(result.RequeueAfter).To(Equal(credential.Status.NextRefreshTime.Sub(start.Add(tc.ahead))))
+			f.Expect(states(credential.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+			f.clock.SetTime(start.Add(result.RequeueAfter - time.Second))
+			f.reconcile()
+			f.Expect(f.sts.issued).To(HaveLen(1))
+			f.clock.SetTime(start.Add(result.RequeueAfter))
+			f.reconcile()
+			f.Expect(f.sts.issued).To(HaveLen(2))
+		})
+	}
+}
+
+func TestNothingIsSaidOfAClockThatIsNotKnown(t *testing.T) {
+	f := newFixture(t, without(bootstrap(), world())...)
+	got, _ := f.verify()
+	f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Ready": "False SecretNotFound"}))
 }

@@ -56,7 +56,8 @@ type fakeSTS struct {
 	err       error
 	callerErr error
 	life      time.Duration
-	packed    int32  // percent; 7 if zero
+	packed    int32 // percent; 7 if zero
+	ahead     time.Duration
 	before    func() // runs during an issue
 }
 
@@ -76,10 +77,12 @@ func (s *fakeSTS) Issue(_ context.Context, r credential.Request) (credential.Cre
 	}
 	return credential.Credential{
 		AccessKeyID: "ASIA" + id, SecretAccessKey: credential.Secret("secret-" + id), SessionToken: credential.Secret("token-" + id),
-		IssuedAt: s.clock.Now(), Expiration: s.clock.Now().Add(life), PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/" + r.SessionName,
+		IssuedAt: s.clock.Now().Add(s.ahead), Expiration: s.clock.Now().Add(s.ahead + life), PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/" + r.SessionName,
 		PackedPolicySize: &size,
 	}, nil
 }
+
+func (s *fakeSTS) Skew() (time.Duration, bool) { return s.ahead, s.callers+len(s.issued) > 0 }
 
 func (s *fakeSTS) Caller(context.Context) (awssts.Caller, error) {
 	s.callers++

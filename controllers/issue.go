@@ -60,7 +60,7 @@ func (t *turn) left() time.Duration {
 }
 
 func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential, *failure.Failure, error) {
-	subject := failure.Subject{Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN}
+	subject := failure.Subject{Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN, Endpoint: t.identity.Endpoint != ""}
 	issued, err := call(ctx, t.identity, t.request)
 	if err != nil && ctx.Err() != nil { // the manager stops: that says nothing of STS
 		return credential.Credential{}, nil, ctx.Err()

@@ -13,7 +13,7 @@ import (
 
 // outcome is what a reconcile found and did. The status follows from it and from nothing else.
 type outcome struct {
-	now       time.Time
+	now       time.Time // by the clock of STS
 	identity  string
 	secret    string
 	suspended bool
@@ -123,9 +123,10 @@ func (o outcome) refreshes() bool {
 	return !o.suspended && o.unwritable == nil && o.denied == nil && !hopeless
 }
 
-// report writes the outcome to a status. A time or value that the outcome does not have is cleared.
-func (o outcome) report(status *v1alpha1.CredentialStatus, generation int64) {
-	status.Conditions = withConditions(status.Conditions, o.conditions(), generation, o.now)
+// report writes the outcome to a status, at a time of the operator's own clock. A time or value that the outcome does not have
+// is cleared.
+func (o outcome) report(status *v1alpha1.CredentialStatus, generation int64, now time.Time) {
+	status.Conditions = withConditions(status.Conditions, o.conditions(), generation, now)
 	status.ObservedGeneration = generation
 	var held credential.Record
 	status.SecretName, status.Expiration, status.LastRefreshTime, status.NextRefreshTime = "", nil, nil, nil

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -53,6 +54,8 @@ func (k Kind[T]) defaultName(object client.Object) string {
 type STS interface {
 	Issue(ctx context.Context, r credential.Request) (credential.Credential, error)
 	Caller(ctx context.Context) (awssts.Caller, error)
+	// Skew returns how far the clock of STS is ahead of the operator's, false while that is not known.
+	Skew() (time.Duration, bool)
 }
 
 // Reconciler keeps the Secrets of one kind of credential.
@@ -96,7 +99,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 		return reconcile.Result{}, err
 	}
 	if next := result.next(); !next.IsZero() {
-		return reconcile.Result{RequeueAfter: credential.Requeue(r.Clock.Now(), next)}, nil
+		return reconcile.Result{RequeueAfter: credential.Requeue(result.now, next)}, nil
 	}
 	return reconcile.Result{}, nil
 }
@@ -119,6 +122,10 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 		return outcome{}, err
 	}
 	t.wanted = wanted(object, request, t.identity)
+	if t.identity != nil { // what STS issues lives and ends by its clock
+		ahead, _ := t.identity.Client.Skew()
+		t.now = t.now.Add(ahead)
+	}
 	if t.identity != nil && t.failed == nil {
 		t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
 	}
@@ -191,7 +198,7 @@ func (t *turn) hold(record credential.Record, current bool) {
 // report writes the status if it changed, and then the event.
 func (r *Reconciler[T]) report(ctx context.Context, object T, result outcome) error {
 	before, _ := object.DeepCopyObject().(T)
-	result.report(object.Report(), object.GetGeneration())
+	result.report(object.Report(), object.GetGeneration(), r.Clock.Now())
 	if apiequality.Semantic.DeepEqual(before.Report(), object.Report()) {
 		return nil
 	}

@@ -226,7 +226,7 @@ type AllowRule struct {
 
 // ClusterIdentityStatus reports who the caller is.
 type ClusterIdentityStatus struct {
-	// conditions are Ready.
+	// conditions are Ready and, once STS has answered, ClockInSync.
 	//
 	// +listType=map
 	// +listMapKey=type

@@ -13,6 +13,13 @@ const (
 	ConditionReady = "Ready"
 )
 
+// ConditionClockInSync of an identity is True when the clocks of STS and of the operator agree within a minute. Schedules follow
+// the clock of STS either way.
+const ConditionClockInSync = "ClockInSync"
+
+// ReasonInSync is the reason of ConditionClockInSync when it is True; [ReasonClockSkew] is it when not.
+const ReasonInSync = "InSync"
+
 // Reasons of ConditionAuthorized.
 const (
 	// ReasonAllowed: a rule of the identity allows the request.

@@ -25,11 +25,14 @@ const callTimeout = 30 * time.Second
 type Client struct {
 	api   *sts.Client
 	clock clock.PassiveClock
+	skew  skew
 }
 
 // New returns a client for a region, endpoint and credentials.
 func New(config aws.Config, clock clock.PassiveClock) *Client {
-	return &Client{api: sts.NewFromConfig(config), clock: clock}
+	c := &Client{clock: clock}
+	c.api = sts.NewFromConfig(config, c.skew.measure)
+	return c
 }
 
 // Errors of an answer that the SDK takes for a good one.
@@ -53,16 +56,17 @@ func (c *Client) Issue(ctx context.Context, r credential.Request) (credential.Cr
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	issuedAt := c.clock.Now().UTC().Truncate(time.Second)
+	asked := c.clock.Now()
 	issued, err := issue(ctx, c.api, r)
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	issued.IssuedAt = issuedAt
+	ahead, _ := c.Skew() // measured on this very answer
+	issued.IssuedAt = asked.Add(ahead).UTC().Truncate(time.Second)
 	if issued.AccessKeyID == "" || len(issued.AccessKeyID) > maxAccessKeyID || issued.SecretAccessKey == "" || issued.Expiration.IsZero() {
 		return credential.Credential{}, errNoCredentials
 	}
-	if !issued.Expiration.After(c.clock.Now()) {
+	if !issued.Expiration.After(c.now()) {
 		return credential.Credential{}, errExpired
 	}
 	return issued, nil

@@ -21,7 +21,7 @@ type Credential struct {
 	AccessKeyID     string
 	SecretAccessKey Secret
 	SessionToken    Secret
-	// IssuedAt is when STS was asked, by the operator's clock.
+	// IssuedAt is when STS was asked, by the clock of STS.
 	IssuedAt time.Time
 	// Expiration is what STS said, which may be another than what it was asked for.
 	Expiration time.Time

@@ -16,6 +16,8 @@ type Subject struct {
 	Call v1alpha1.Call
 	// RoleARN is the role asked for, or empty for a call that asks for none.
 	RoleARN string
+	// Endpoint tells that the identity asks another server than AWS's own.
+	Endpoint bool
 	// Hop tells that the role is one of the identity's chain.
 	Hop bool
 }
@@ -46,6 +48,14 @@ func WrongSource(s Subject, source string) *Failure {
 	}
 }
 
+// elsewhere says what an answer may mean on a server that is not AWS.
+func (s Subject) elsewhere() string {
+	if !s.Endpoint {
+		return ""
+	}
+	return " A server that is not AWS may also answer so to a wrong access key of the identity's source."
+}
+
 // message is the catalogue: one sentence on what is wrong, one on what to do.
 func message(reason, code string, s Subject) string {
 	switch reason {
@@ -59,7 +69,7 @@ func message(reason, code string, s Subject) string {
 		}
 		return fmt.Sprintf("STS refuses %s the call %s on %s. Check that the role exists, that its trust policy allows this caller "+
 			"(sts:AssumeRole, and sts:TagSession or sts:SetSourceIdentity where tags or a sourceIdentity are asked for), that an sts:ExternalId "+
-			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role.", s.caller(), s.Call, s.RoleARN)
+			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role.", s.caller(), s.Call, s.RoleARN) + s.elsewhere()
 	case v1alpha1.ReasonInvalidSourceCredentials:
 		return fmt.Sprintf("STS cannot be called as %s: its source credentials are missing, wrong, expired or switched off. "+
 			"Mend the identity's source; a changed Secret is tried at once.", s.Identity)

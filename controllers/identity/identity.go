@@ -42,6 +42,8 @@ type Identity[C any] struct {
 	Version string
 	// SecretVersion is the resource version of the source's Secret; empty without one.
 	SecretVersion string
+	// Endpoint is the URL of the STS, empty for AWS's own.
+	Endpoint string
 	// Source is where its credentials come from, as messages give it.
 	Source string
 	// Chain lists the ARNs of the roles between the source and the role that a credential asks for.
@@ -136,6 +138,7 @@ func (r *Resolver[C]) Configure(ctx context.Context, found *v1alpha1.ClusterIden
 		Name:        Name(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: found.Name}),
 		Generation:  found.Generation,
 		CallerARN:   found.Status.ARN,
+		Endpoint:    found.Spec.Endpoint,
 		Source:      source.String(),
 		SessionTags: found.Spec.SessionTags,
 		IssuerHash:  credential.Hash(issuer{source.String(), found.Spec.Endpoint, found.Spec.Chain, found.Spec.SessionTags}),

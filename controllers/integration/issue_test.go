@@ -10,6 +10,8 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -173,4 +175,17 @@ func TestTheSmallestManifestIsEnough(t *testing.T) {
 	}
 	h.Expect(admin.Delete(h.ctx, small)).To(Succeed())
 	h.Eventually(func() error { return admin.Get(h.ctx, client.ObjectKeyFromObject(small), small) }).WithTimeout(settle).ShouldNot(Succeed()) // no finalizer
+}
+
+func TestAnSTSWhoseClockIsAheadIsFollowed(t *testing.T) {
+	ahead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(10 * time.Minute))
+	h := newHarness(t, stsemulator.Options{Clock: ahead})
+	h.start()
+	by := h.identity()
+	h.eventually(by, "ClockInSync", "False ClockSkew")
+	h.eventually(by, "Ready", "True Verified")
+	made := h.credential(h.namespace(nil), "followed", by)
+	h.eventually(made, "Ready", "True Issued")
+	h.Expect(made.Status.LastRefreshTime.Time).To(BeTemporally("~", ahead.Now(), time.Minute))
+	h.Expect(made.Status.Expiration.Sub(made.Status.LastRefreshTime.Time)).To(BeNumerically("~", time.Hour, time.Minute))
 }

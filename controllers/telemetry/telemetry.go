@@ -4,6 +4,7 @@ package telemetry
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -45,25 +46,50 @@ func (e Events) write(object client.Object, eventType, action, reason, note stri
 	e.Recorder.Eventf(object, nil, eventType, reason, action, "%s", note)
 }
 
-// Metrics counts. Its series are few: one for each kind, call and reason of the API.
-type Metrics struct{ calls *prometheus.CounterVec }
+// Metrics counts and measures. Its series are few: one for each kind, call and reason of the API, and one for each identity.
+type Metrics struct {
+	calls *prometheus.CounterVec
+	skew  *prometheus.GaugeVec
+}
 
 // NewMetrics registers the metrics; a second manager in one process counts with the first.
 func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
-	m := &Metrics{calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+	calls, err := registered(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "rolecredential_sts_calls_total",
 		Help: "Calls of STS, each with the SDK's own retries, by kind of object, call and reason: Issued or Verified, or why not.",
-	}, []string{"kind", "call", "reason"})}
-	err := registry.Register(m.calls)
-	if registered, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if calls, ok := registered.ExistingCollector.(*prometheus.CounterVec); ok {
-			return &Metrics{calls: calls}, nil
+	}, []string{"kind", "call", "reason"}))
+	if err != nil {
+		return nil, err
+	}
+	skew, err := registered(registry, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "rolecredential_sts_clock_skew_seconds",
+		Help: "How far the clock of an identity's STS is ahead of the operator's, 0 within 5 s.",
+	}, []string{"identity"}))
+	return &Metrics{calls: calls, skew: skew}, err
+}
+
+// registered returns the collector, or the one that was registered before it.
+func registered[C prometheus.Collector](registry prometheus.Registerer, collector C) (C, error) {
+	err := registry.Register(collector)
+	if before, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		if existing, ok := before.ExistingCollector.(C); ok {
+			return existing, nil
 		}
 	}
-	return m, err
+	return collector, err
 }
 
 // Called counts a call of STS.
 func (m *Metrics) Called(kind, call, reason string) {
 	m.calls.WithLabelValues(kind, call, reason).Inc()
+}
+
+// ClockSkew tells how far the clock of a ClusterIdentity's STS is ahead.
+func (m *Metrics) ClockSkew(identity string, ahead time.Duration) {
+	m.skew.WithLabelValues(identity).Set(ahead.Seconds())
+}
+
+// ForgetIdentity ends the series of a ClusterIdentity that no longer exists.
+func (m *Metrics) ForgetIdentity(identity string) {
+	m.skew.DeleteLabelValues(identity)
 }
