@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"net/url"
 	"testing"
 	"time"
 
@@ -13,9 +14,10 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
 )
 
-const narrow = `{"Statement":[]}`
+const narrow = `{"Statement":[{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}]}`
 
 func session() *v1alpha1.SessionCredential {
 	return &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own-rights", UID: "session-uid", Generation: 1}}
@@ -136,3 +138,46 @@ func TestAFederatedUsersNameMustBeAllowed(t *testing.T) {
 	f.Expect(firstBad(reconcileKind(f, federatedCredential, asks).Status.Conditions)).To(And(
 		HavePrefix("Authorized=False NotAllowed"), ContainSubstring(`not the session name "alice". Leave spec.userName out for the default "shop.narrowed"`)))
 }
+
+// TestAFieldOfTheSpecIsSentAndNothingElseChanges, for the kinds of an IAM user.
+func TestAFieldOfAUsersKindIsSentAndNothingElseChanges(t *testing.T) {
+	for _, field := range fieldsOf[v1alpha1.SessionCredentialSpec](false) {
+		t.Run("SessionCredential "+field, func(t *testing.T) {
+			s := newRecordingSTS(t)
+			with := session()
+			want := url.Values{}
+			switch field {
+			case "Duration":
+				with.Spec.Duration, want = &metav1.Duration{Duration: time.Hour}, url.Values{"DurationSeconds": {"3600"}}
+			default:
+				t.Fatalf("nothing says which parameter of STS the field %s is", field)
+			}
+			s.Expect(difference(s.asked(asking(getSessionToken(session()))), s.asked(asking(getSessionToken(with))))).To(Equal(want))
+		})
+	}
+	for _, field := range fieldsOf[v1alpha1.FederatedCredentialSpec](false) {
+		t.Run("FederatedCredential "+field, func(t *testing.T) {
+			s := newRecordingSTS(t)
+			with := federated()
+			want := url.Values{}
+			switch field {
+			case "Duration":
+				with.Spec.Duration, want = &metav1.Duration{Duration: time.Hour}, url.Values{"DurationSeconds": {"3600"}}
+			case "UserName":
+				with.Spec.UserName, want = "alice", url.Values{"Name": {"alice"}}
+			case "Policy":
+				with.Spec.Policy, want = `{ "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}] }`, url.Values{"Policy": {`{"Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`}}
+			case "PolicyARNs":
+				with.Spec.PolicyARNs, want = []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"}, url.Values{"PolicyArns.member.1.arn": {"arn:aws:iam::aws:policy/ReadOnlyAccess"}}
+			case "Tags":
+				with.Spec.Tags, want = []v1alpha1.Tag{{Key: "team", Value: new("shop")}}, url.Values{"Tags.member.1.Key": {"team"}, "Tags.member.1.Value": {"shop"}}
+			default:
+				t.Fatalf("nothing says which parameter of STS the field %s is", field)
+			}
+			s.Expect(difference(s.asked(asking(getFederationToken(federated()))), s.asked(asking(getFederationToken(with))))).To(Equal(want))
+		})
+	}
+}
+
+// asking is a request that is known to be valid.
+func asking(request credential.Request, _ *failure.Failure) credential.Request { return request }

@@ -53,6 +53,12 @@ func (s *recordingSTS) sent(c *v1alpha1.RoleCredential) url.Values {
 	s.t.Helper()
 	request, invalid := roleCredential.Request(c)
 	s.Expect(invalid).To(BeNil())
+	return s.asked(request)
+}
+
+// asked issues what a request asks for, and returns the parameters that arrived.
+func (s *recordingSTS) asked(request credential.Request) url.Values {
+	s.t.Helper()
 	s.emulator.ClearCalls()
 	_, err := s.client.Issue(s.t.Context(), request)
 	s.Expect(err).NotTo(HaveOccurred())
@@ -84,10 +90,12 @@ func longRunning() *v1alpha1.RoleCredential {
 }
 
 // specFields are the fields of a RoleCredential's spec, those that all kinds share among them.
-func specFields() []string {
-	var names []string
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[v1alpha1.RoleCredentialSpec]()) {
-		if !field.Anonymous {
+func specFields() []string { return fieldsOf[v1alpha1.RoleCredentialSpec](true) }
+
+// fieldsOf are the names of a spec's fields, with those that all kinds share or without.
+func fieldsOf[T any](shared bool) (names []string) {
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		if !field.Anonymous && (shared || len(field.Index) == 1) {
 			names = append(names, field.Name)
 		}
 	}
