@@ -141,7 +141,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	done, stop := context.WithCancel(context.Background())
 	stop()
 	f.Expect(watcher.Start(done)).To(Succeed()) // watches are for the tests with a real API server
-	resolver := &identity.Resolver[STS]{Reader: f.client, Secrets: f.client, Watch: noWatch{}, Connect: func(aws.Config) STS { return f.sts }}
+	resolver := &identity.Resolver[STS]{Reader: f.client, Secrets: f.client, Watch: noWatch{}, Connect: func(aws.Config) STS { return f.sts }, Assume: awssts.Hop}
 	f.credentials = &Reconciler[*v1alpha1.RoleCredential]{
 		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Strangers: watcher,
 		Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock,

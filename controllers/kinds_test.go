@@ -96,25 +96,71 @@ func firstBad(conditions []metav1.Condition) string {
 	return text
 }
 
-func TestARoleCredentialTakesATemporarySource(t *testing.T) {
-	f := newFixture(t, world(temporary())...)
-	got, _ := f.reconcile()
-	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+// Each source with each kind: it works, or is refused with a named reason before STS is asked.
+func TestEachSourceWithEachKind(t *testing.T) {
+	const works, wrongSource = "Ready=True Issued", "Issued=False WrongSourceType"
+	ambient := func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
+	}
+	chain := func(hops ...string) func(i *v1alpha1.ClusterIdentity) {
+		return func(i *v1alpha1.ClusterIdentity) {
+			for _, hop := range hops {
+				i.Spec.Chain = append(i.Spec.Chain, v1alpha1.Hop{RoleARN: "arn:aws:iam::123456789012:role/" + hop})
+			}
+		}
+	}
+	for source, tc := range map[string]struct {
+		identity  func(*v1alpha1.ClusterIdentity)
+		ambient   string // session token of the environment
+		secret    *corev1.Secret
+		ofAUser   string // what comes of a SessionCredential and of a FederatedCredential
+		ofARole   string // of a RoleCredential for 1h
+		ofALonger string // and for 2h, which STS itself refuses to a session
+	}{
+		"an access key":                      {ofARole: works, ofAUser: works, ofALonger: works},
+		"an access key with a session token": {secret: temporary(), ofARole: works, ofAUser: wrongSource, ofALonger: works},
+		"an ambient access key":              {identity: ambient, ofARole: works, ofAUser: works, ofALonger: works},
+		"an ambient session":                 {identity: ambient, ambient: "a-token", ofARole: works, ofAUser: wrongSource, ofALonger: works},
+		"a chain of one":                     {identity: chain("Hub"), ofARole: works, ofAUser: wrongSource, ofALonger: "Authorized=False DurationNotAllowed"},
+		"a chain of three":                   {identity: chain("Hub", "Second", "Third"), ofARole: works, ofAUser: wrongSource, ofALonger: "Authorized=False DurationNotAllowed"},
+	} {
+		for kind, cell := range map[string]struct {
+			want      string
+			reconcile func(f *fixture) Object
+		}{
+			"RoleCredential":        {tc.ofARole, func(f *fixture) Object { return reconcileKind(f, roleCredential, anotherReader(time.Hour)) }},
+			"RoleCredential for 2h": {tc.ofALonger, func(f *fixture) Object { return reconcileKind(f, roleCredential, anotherReader(2*time.Hour)) }},
+			"SessionCredential":     {tc.ofAUser, func(f *fixture) Object { return reconcileKind(f, sessionCredential, session()) }},
+			"FederatedCredential":   {tc.ofAUser, func(f *fixture) Object { return reconcileKind(f, federatedCredential, federated()) }},
+		} {
+			t.Run(source+" and a "+kind, func(t *testing.T) {
+				t.Setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
+				t.Setenv("AWS_SECRET_ACCESS_KEY", "ambient-secret")
+				t.Setenv("AWS_SESSION_TOKEN", tc.ambient)
+				by := allowing(v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken)
+				if tc.identity != nil {
+					tc.identity(by)
+				}
+				objects := world(by)
+				if tc.secret != nil {
+					objects = world(by, tc.secret)
+				}
+				f := newFixture(t, objects...)
+				f.Expect(firstBad(cell.reconcile(f).Report().Conditions)).To(HavePrefix(cell.want))
+				asked := 0
+				if cell.want == works {
+					asked = 1
+				}
+				f.Expect(f.sts.issued).To(HaveLen(asked))
+			})
+		}
+	}
 }
 
-func TestAnAmbientSourceIsTemporaryIfItHasASessionToken(t *testing.T) {
-	ambient := changed(allowing(v1alpha1.CallGetSessionToken), func(i *v1alpha1.ClusterIdentity) {
-		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
+func anotherReader(duration time.Duration) *v1alpha1.RoleCredential {
+	return changed(reader(), func(c *v1alpha1.RoleCredential) {
+		c.Name, c.UID, c.Spec.Duration = "another", "another-uid", &metav1.Duration{Duration: duration}
 	})
-	for token, want := range map[string]string{"": "Ready=True Issued", "a-token": "Issued=False WrongSourceType"} {
-		t.Run("token "+token, func(t *testing.T) {
-			t.Setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
-			t.Setenv("AWS_SECRET_ACCESS_KEY", "ambient-secret")
-			t.Setenv("AWS_SESSION_TOKEN", token)
-			f := newFixture(t, world(ambient)...)
-			f.Expect(firstBad(reconcileKind(f, sessionCredential, session()).Status.Conditions)).To(HavePrefix(want))
-		})
-	}
 }
 
 func TestWhatTheKindsOfAnIAMUserAskOfSTS(t *testing.T) {

@@ -79,7 +79,8 @@ type ClusterIdentitySpec struct {
 	// +optional
 	Chain []Hop `json:"chain,omitempty"`
 
-	// sessionTags stamps who asked on every session, for trust policies and permissions to rest on.
+	// sessionTags stamps who asked on the sessions of roles and federated users that credentials ask for, for trust policies
+	// and permissions to rest on. A chain's own sessions and those of GetSessionToken, which takes no tags, bear none.
 	//
 	// +optional
 	SessionTags *SessionTags `json:"sessionTags,omitempty"`

@@ -60,6 +60,9 @@ func (s Subject) elsewhere() string {
 func message(reason, code string, s Subject) string {
 	switch reason {
 	case v1alpha1.ReasonAccessDenied:
+		if s.Call == v1alpha1.CallGetSessionToken { // which no policy can allow or deny
+			return fmt.Sprintf("STS refuses %s the call %s, which AWS does only to temporary credentials. Check that the access key is an IAM user's own.", s.caller(), s.Call)
+		}
 		if s.RoleARN == "" {
 			return fmt.Sprintf("STS refuses %s the call %s. Check that the caller's own policies allow sts:%s, and that none denies it.", s.caller(), s.Call, s.Call)
 		}

@@ -21,6 +21,7 @@ const (
 	operatorARN  = "arn:aws:iam::210987654321:user/operator"
 	principalARN = "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader"
 	region       = "eu-west-1"
+	keyFile      = "bootstrap.env" // the operator user's access key, in the demo's own folder
 )
 
 // step is one stop of the tour. It fails if what it shows is not as it should be.
@@ -37,6 +38,7 @@ var steps = []step{
 	{"Look at its Secret", (*demo).lookAtSecret},
 	{"Ask STS who the Secret is", (*demo).askWhoItIs},
 	{"See it refreshed before it expires", (*demo).seeRefresh},
+	{"Get the other two tokens of STS", (*demo).getOtherTokens},
 	{"Try a namespace that no rule allows", (*demo).tryOtherNamespace},
 	{"Try a bad ARN", (*demo).tryBadARN},
 	{"Read the events", (*demo).readEvents},
@@ -120,7 +122,7 @@ func (d *demo) applySamples(ctx context.Context) error {
 	}
 	d.say("\nSo give it the key of an IAM user, who may assume the role. Nothing has to be told to try again.")
 	key := d.sts.AccessKeys(operatorARN)[0]
-	file := filepath.Join(d.dir, "bootstrap.env")
+	file := filepath.Join(d.dir, keyFile)
 	if err := os.WriteFile(file, fmt.Appendf(nil, "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", key.ID, key.Secret), 0o600); err != nil {
 		return err
 	}
@@ -155,7 +157,7 @@ func (d *demo) lookAtSecret(ctx context.Context) error {
 	if _, err := d.kubectl(ctx, "describe", "secret", "s3-reader", "-n", "shop"); err != nil {
 		return err
 	}
-	secret, err := d.secret(ctx)
+	secret, err := d.secret(ctx, "s3-reader")
 	if err != nil {
 		return err
 	}
@@ -166,9 +168,9 @@ func (d *demo) lookAtSecret(ctx context.Context) error {
 	return err
 }
 
-func (d *demo) secret(ctx context.Context) (*corev1.Secret, error) {
+func (d *demo) secret(ctx context.Context, name string) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
-	return secret, d.cluster.Get(ctx, client.ObjectKey{Namespace: "shop", Name: "s3-reader"}, secret)
+	return secret, d.cluster.Get(ctx, client.ObjectKey{Namespace: "shop", Name: name}, secret)
 }
 
 // environmentOf is what envFrom makes of the Secret, beside which a container here needs to know where STS is.
@@ -188,7 +190,7 @@ func (d *demo) environmentOf(secret *corev1.Secret) (environment, error) {
 
 func (d *demo) askWhoItIs(ctx context.Context) error {
 	d.say("As a container would with `envFrom: [{secretRef: {name: s3-reader}}]`, its whole environment being:")
-	secret, err := d.secret(ctx)
+	secret, err := d.secret(ctx, "s3-reader")
 	if err != nil {
 		return err
 	}
@@ -196,23 +198,23 @@ func (d *demo) askWhoItIs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.expectPrincipal(ctx, e)
+	return d.expectPrincipal(ctx, e, principalARN)
 }
 
-// expectPrincipal asks STS who an environment is, which is to be the role's session.
-func (d *demo) expectPrincipal(ctx context.Context, e environment) error {
+// expectPrincipal asks STS who an environment is.
+func (d *demo) expectPrincipal(ctx context.Context, e environment, want string) error {
 	who, err := d.whoami(ctx, e)
 	if err != nil {
 		return err
 	}
-	if who.ARN != principalARN {
-		return fmt.Errorf("the caller is not %s", principalARN)
+	if who.ARN != want {
+		return fmt.Errorf("the caller is not %s", want)
 	}
 	return nil
 }
 
 func (d *demo) seeRefresh(ctx context.Context) error {
-	secret, err := d.secret(ctx)
+	secret, err := d.secret(ctx, "s3-reader")
 	if err != nil {
 		return err
 	}
@@ -238,7 +240,7 @@ func (d *demo) seeRefresh(ctx context.Context) error {
 	}
 	d.say("\nThe access key id went from %s to %s, %s before the old one expires.", old.accessKeyID, refreshed, left)
 	d.say("Whoever holds the old one is still served:")
-	return d.expectPrincipal(ctx, old)
+	return d.expectPrincipal(ctx, old, principalARN)
 }
 
 func (d *demo) tryOtherNamespace(ctx context.Context) error {

@@ -38,17 +38,21 @@ func whoami(ctx context.Context, out io.Writer) error {
 // environment is what a container with envFrom a credential's Secret has, and where STS is.
 type environment struct {
 	accessKeyID, secretAccessKey, sessionToken string
-	region, endpoint                           string
+	// credentialsFile is in place of the three variables if it is not empty.
+	credentialsFile  string
+	region, endpoint string
 }
 
 func (e environment) variables(secretAccessKey, sessionToken string) []string {
-	return []string{
+	where := []string{"AWS_REGION=" + e.region, "AWS_ENDPOINT_URL_STS=" + e.endpoint}
+	if e.credentialsFile != "" {
+		return append([]string{"AWS_SHARED_CREDENTIALS_FILE=" + e.credentialsFile}, where...)
+	}
+	return append([]string{
 		"AWS_ACCESS_KEY_ID=" + e.accessKeyID,
 		"AWS_SECRET_ACCESS_KEY=" + secretAccessKey,
 		"AWS_SESSION_TOKEN=" + sessionToken,
-		"AWS_REGION=" + e.region,
-		"AWS_ENDPOINT_URL_STS=" + e.endpoint,
-	}
+	}, where...)
 }
 
 const masked = "***"
