@@ -191,7 +191,7 @@ func TestAFieldOfAUsersKindIsSentAndNothingElseChanges(t *testing.T) {
 		t.Run("SessionCredential "+field, func(t *testing.T) {
 			s := newRecordingSTS(t)
 			with := session()
-			want := url.Values{}
+			var want url.Values
 			switch field {
 			case "Duration":
 				with.Spec.Duration, want = &metav1.Duration{Duration: time.Hour}, url.Values{"DurationSeconds": {"3600"}}
@@ -205,7 +205,7 @@ func TestAFieldOfAUsersKindIsSentAndNothingElseChanges(t *testing.T) {
 		t.Run("FederatedCredential "+field, func(t *testing.T) {
 			s := newRecordingSTS(t)
 			with := federated()
-			want := url.Values{}
+			var want url.Values
 			switch field {
 			case "Duration":
 				with.Spec.Duration, want = &metav1.Duration{Duration: time.Hour}, url.Values{"DurationSeconds": {"3600"}}
