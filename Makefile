@@ -57,7 +57,7 @@ fmt: $(GOLANGCI_LINT) ## Format all Go code and sort its imports.
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Check the code, its imports and the API with golangci-lint.
-	$(GOLANGCI_LINT) run
+	$(GOLANGCI_LINT) run --allow-parallel-runners
 
 .PHONY: tidy
 tidy: ## Bring go.mod and go.sum of every module up to date.

@@ -52,6 +52,7 @@ type fixture struct {
 type fakeSTS struct {
 	clock     *clocktesting.FakePassiveClock
 	issued    []credential.Request
+	codes     []string // of MFA devices, one for each call
 	callers   int
 	err       error
 	callerErr error
@@ -61,8 +62,9 @@ type fakeSTS struct {
 	before    func() // runs during an issue
 }
 
-func (s *fakeSTS) Issue(_ context.Context, r credential.Request) (credential.Credential, error) {
+func (s *fakeSTS) Issue(_ context.Context, r credential.Request, mfaCode credential.Secret) (credential.Credential, error) {
 	s.issued = append(s.issued, r)
+	s.codes = append(s.codes, string(mfaCode))
 	if s.before != nil {
 		s.before()
 	}
@@ -143,7 +145,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	f.Expect(watcher.Start(done)).To(Succeed()) // watches are for the tests with a real API server
 	resolver := &identity.Resolver[STS]{Reader: f.client, Secrets: f.client, Watch: noWatch{}, Connect: func(aws.Config) STS { return f.sts }, Assume: awssts.Hop}
 	f.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Strangers: watcher,
+		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Devices: &identity.Devices{}, Strangers: watcher,
 		Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock,
 	}
 	f.identities = &IdentityReconciler{Client: f.client, Identities: resolver, Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock}

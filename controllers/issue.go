@@ -19,7 +19,11 @@ import (
 
 // issue asks STS and writes the Secret, unless it is too soon after an attempt that went wrong.
 func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
-	inputs := credential.Hash([]string{t.wanted.RequestHash, t.wanted.TemplateHash, t.wanted.RefreshRequest, t.identity.Version})
+	seed, failed, err := r.seed(ctx, object)
+	if err != nil {
+		return err
+	}
+	inputs := credential.Hash([]string{t.wanted.RequestHash, t.wanted.TemplateHash, t.wanted.RefreshRequest, t.identity.Version, seed.version})
 	last := r.attempts.get(t.key)
 	if last.waits(inputs, t.now) {
 		t.failed, t.retryAt = last.failure, last.next
@@ -29,11 +33,17 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 		t.unwritable, t.retryAt = contended(t.secret), soonest
 		return nil
 	}
-	issued, failed, err := r.ask(ctx, t)
-	if err != nil {
-		return err
+	var issued credential.Credential
+	if failed == nil {
+		var ready bool
+		if ready, failed = r.withCode(t, seed); !ready && failed == nil {
+			return nil
+		}
 	}
 	if failed == nil {
+		issued, failed, err = r.ask(ctx, t)
+	}
+	if failed == nil && err == nil {
 		failed, err = r.write(ctx, object, t, issued)
 	}
 	if err != nil {
@@ -60,8 +70,8 @@ func (t *turn) left() time.Duration {
 }
 
 func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential, *failure.Failure, error) {
-	subject := failure.Subject{Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN, Endpoint: t.identity.Endpoint != ""}
-	issued, err := call(ctx, t.identity, t.request)
+	subject := failure.Subject{Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN, Endpoint: t.identity.Endpoint != "", MFA: t.request.MFASerialNumber != ""}
+	issued, err := call(ctx, t.identity, t.request, t.mfaCode)
 	if err != nil && ctx.Err() != nil { // the manager stops: that says nothing of STS
 		return credential.Credential{}, nil, ctx.Err()
 	}
@@ -84,7 +94,7 @@ func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential
 var errTemporary = errors.New("the identity's credentials are temporary")
 
 // call asks STS, unless it is known to take the call from no session and the identity is one.
-func call(ctx context.Context, as *identity.Identity[STS], request credential.Request) (credential.Credential, error) {
+func call(ctx context.Context, as *identity.Identity[STS], request credential.Request, mfaCode credential.Secret) (credential.Credential, error) {
 	if request.LongTermOnly() {
 		temporary, err := as.Temporary(ctx)
 		if err != nil {
@@ -94,7 +104,7 @@ func call(ctx context.Context, as *identity.Identity[STS], request credential.Re
 			return credential.Credential{}, errTemporary
 		}
 	}
-	return as.Client.Issue(ctx, request)
+	return as.Client.Issue(ctx, request, mfaCode)
 }
 
 // write is the point at which a credential counts as issued.

@@ -19,6 +19,8 @@ type outcome struct {
 	suspended bool
 	// denied is why ConditionAuthorized is False, failed why ConditionIssued is, and unwritable why the Secret cannot be ours.
 	denied, failed, unwritable *failure.Failure
+	// waiting is why STS is not asked yet though nothing is wrong.
+	waiting string
 	// record is of what the Secret holds, nil if it holds nothing of ours, and current tells whether that is of this spec.
 	record  *credential.Record
 	current bool
@@ -58,6 +60,8 @@ func (o outcome) hindrance() string {
 		return "see the condition Authorized."
 	case o.unwritable != nil:
 		return "see the condition Ready."
+	case o.waiting != "":
+		return o.waiting
 	default:
 		return "spec.suspend is set."
 	}

@@ -40,6 +40,8 @@ type Kind[T Object] struct {
 	NameLength int
 	// Request returns what the spec asks of STS, or a failure of ConditionIssued if STS could only refuse it.
 	Request func(T) (credential.Request, *failure.Failure)
+	// MFA returns the MFA device that the spec names, nil for none; it is nil itself for a call that takes none.
+	MFA func(T) *v1alpha1.MFA
 }
 
 // defaultName is the name of a session that the spec does not name.
@@ -52,7 +54,7 @@ func (k Kind[T]) defaultName(object client.Object) string {
 
 // STS is what a credential and an identity ask of STS.
 type STS interface {
-	Issue(ctx context.Context, r credential.Request) (credential.Credential, error)
+	Issue(ctx context.Context, r credential.Request, mfaCode credential.Secret) (credential.Credential, error)
 	Caller(ctx context.Context) (awssts.Caller, error)
 	// Skew returns how far the clock of STS is ahead of the operator's, false while that is not known.
 	Skew() (time.Duration, bool)
@@ -64,6 +66,7 @@ type Reconciler[T Object] struct {
 	Client     client.Client
 	Identities *identity.Resolver[STS]
 	Secrets    *secret.Store
+	Devices    *identity.Devices
 	Strangers  *secret.Watcher
 	Events     telemetry.Events
 	Metrics    *telemetry.Metrics
@@ -152,6 +155,8 @@ type turn struct {
 	identity *identity.Identity[STS]
 	observed secret.Observed
 	due      credential.Why
+	// mfaCode goes with the call if the request names an MFA device.
+	mfaCode credential.Secret
 }
 
 func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credential.Request, namespaceLabels map[string]string) (*identity.Identity[STS], *failure.Failure, error) {

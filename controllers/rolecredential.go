@@ -22,6 +22,7 @@ var roleCredential = Kind[*v1alpha1.RoleCredential]{
 	NameField:  "spec.sessionName",
 	NameLength: credential.MaxSessionName,
 	Request:    assumeRole,
+	MFA:        func(c *v1alpha1.RoleCredential) *v1alpha1.MFA { return c.Spec.MFA },
 }
 
 // The schema's defaults, for an object that the API server did not see.
@@ -44,5 +45,6 @@ func assumeRole(c *v1alpha1.RoleCredential) (credential.Request, *failure.Failur
 		PolicyARNs:        c.Spec.PolicyARNs,
 		Tags:              credential.Tags(c.Spec.Tags),
 		TransitiveTagKeys: c.Spec.TransitiveTagKeys,
+		MFASerialNumber:   serialNumber(c.Spec.MFA),
 	}, invalid
 }

@@ -60,7 +60,11 @@ func (s *recordingSTS) sent(c *v1alpha1.RoleCredential) url.Values {
 func (s *recordingSTS) asked(request credential.Request) url.Values {
 	s.t.Helper()
 	s.emulator.ClearCalls()
-	_, err := s.client.Issue(s.t.Context(), request)
+	var code string
+	if request.MFASerialNumber != "" {
+		code = deviceCode
+	}
+	_, err := s.client.Issue(s.t.Context(), request, credential.Secret(code))
 	s.Expect(err).NotTo(HaveOccurred())
 	s.Expect(s.emulator.Calls()).To(HaveLen(1))
 	return s.emulator.Calls()[0].Parameters
@@ -157,6 +161,11 @@ func TestAFieldOfTheSpecIsSentAndNothingElseChanges(t *testing.T) {
 			base: func(s *v1alpha1.RoleCredentialSpec) { s.Tags = teamTag },
 			set:  func(s *v1alpha1.RoleCredentialSpec) { s.TransitiveTagKeys = []string{"team", "empty"} },
 			want: url.Values{"TransitiveTagKeys.member.1": {"team"}, "TransitiveTagKeys.member.2": {"empty"}}, hash: true,
+		},
+
+		"MFA": {
+			set:  func(s *v1alpha1.RoleCredentialSpec) { s.MFA = device() },
+			want: url.Values{"SerialNumber": {deviceSerial}, "TokenCode": {deviceCode}}, hash: true,
 		},
 
 		// STS knows nothing of these. Another identity may be answered otherwise.

@@ -17,6 +17,7 @@ var sessionCredential = Kind[*v1alpha1.SessionCredential]{
 	New:     func() *v1alpha1.SessionCredential { return &v1alpha1.SessionCredential{} },
 	NewList: func() client.ObjectList { return &v1alpha1.SessionCredentialList{} },
 	Request: getSessionToken,
+	MFA:     func(c *v1alpha1.SessionCredential) *v1alpha1.MFA { return c.Spec.MFA },
 }
 
 func getSessionToken(c *v1alpha1.SessionCredential) (credential.Request, *failure.Failure) {
@@ -24,5 +25,7 @@ func getSessionToken(c *v1alpha1.SessionCredential) (credential.Request, *failur
 		Identity: identity.Name(identityRef(c)),
 		Call:     v1alpha1.CallGetSessionToken,
 		Duration: durationOr(c.Spec.Duration, defaultUserDuration),
+
+		MFASerialNumber: serialNumber(c.Spec.MFA),
 	}, nil
 }

@@ -109,6 +109,7 @@ type parts struct {
 	client     client.Client
 	identities *identity.Resolver[STS]
 	secrets    *secret.Store
+	devices    *identity.Devices
 	watcher    *secret.Watcher
 	events     telemetry.Events
 	metrics    *telemetry.Metrics
@@ -138,6 +139,7 @@ func newParts(mgr manager.Manager, clock clock.PassiveClock) (*parts, error) {
 			Assume:  awssts.Hop,
 		},
 		secrets: &secret.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
+		devices: &identity.Devices{},
 		watcher: watcher,
 		events:  telemetry.Events{Recorder: mgr.GetEventRecorder("rolecredential")},
 		metrics: counters,
@@ -180,7 +182,7 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity)).
 		WithOptions(workers).
 		Complete(&Reconciler[T]{
-			Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Strangers: p.watcher,
+			Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Strangers: p.watcher,
 			Events: p.events, Metrics: p.metrics, Clock: p.clock,
 		})
 }

@@ -44,6 +44,8 @@ const (
 	// ReasonWrongSourceType: the identity's credentials are temporary, and STS takes the call from an IAM user's own access key
 	// only. It was not asked.
 	ReasonWrongSourceType = "WrongSourceType"
+	// ReasonInvalidMFA: the Secret of the MFA device's seed, or its key, does not exist, or holds no seed.
+	ReasonInvalidMFA = "InvalidMFA"
 	// ReasonAccessDenied: STS knows the caller and refuses it the role.
 	ReasonAccessDenied = "AccessDenied"
 	// ReasonInvalidSourceCredentials: STS does not accept the identity's own credentials, or they cannot be had.

@@ -131,6 +131,11 @@ type RoleCredentialSpec struct {
 	// +listType=set
 	// +optional
 	TransitiveTagKeys []string `json:"transitiveTagKeys,omitempty"`
+
+	// mfa is the MFA device that the role's trust policy, or what the session is to do, asks for.
+	//
+	// +optional
+	MFA *MFA `json:"mfa,omitempty"`
 }
 
 // Tag is a session tag.

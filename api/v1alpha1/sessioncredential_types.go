@@ -57,6 +57,11 @@ type SessionCredentialSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || (duration(self) >= duration('15m') && duration(self) <= duration('36h'))",message="duration must be from 15m to 36h: STS issues no shorter and no longer session of a user"
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
+
+	// mfa is the user's MFA device. Only a session that was asked for with a code may call IAM, or what a policy demands MFA for.
+	//
+	// +optional
+	MFA *MFA `json:"mfa,omitempty"`
 }
 
 // SessionCredentialStatus reports what a SessionCredential's Secret holds, and how the last attempt went.

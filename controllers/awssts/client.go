@@ -42,14 +42,14 @@ var (
 )
 
 // issuers has a function for each call that issues a credential.
-var issuers = map[v1alpha1.Call]func(context.Context, *sts.Client, credential.Request) (credential.Credential, error){
+var issuers = map[v1alpha1.Call]func(ctx context.Context, api *sts.Client, r credential.Request, mfaCode credential.Secret) (credential.Credential, error){
 	v1alpha1.CallAssumeRole:         assumeRole,
 	v1alpha1.CallGetSessionToken:    getSessionToken,
 	v1alpha1.CallGetFederationToken: getFederationToken,
 }
 
-// Issue asks STS for a credential. See [Classify] for its errors.
-func (c *Client) Issue(ctx context.Context, r credential.Request) (credential.Credential, error) {
+// Issue asks STS for a credential, with the code of an MFA device if the request names one. See [Classify] for its errors.
+func (c *Client) Issue(ctx context.Context, r credential.Request, mfaCode credential.Secret) (credential.Credential, error) {
 	issue, ok := issuers[r.Call]
 	if !ok {
 		return credential.Credential{}, fmt.Errorf("no call of STS is named %q", r.Call)
@@ -57,7 +57,7 @@ func (c *Client) Issue(ctx context.Context, r credential.Request) (credential.Cr
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	asked := c.clock.Now()
-	issued, err := issue(ctx, c.api, r)
+	issued, err := issue(ctx, c.api, r, mfaCode)
 	if err != nil {
 		return credential.Credential{}, err
 	}
@@ -73,7 +73,7 @@ func (c *Client) Issue(ctx context.Context, r credential.Request) (credential.Cr
 }
 
 // assumeRole is 'AssumeRole' of the AWS Security Token Service API Reference.
-func assumeRole(ctx context.Context, api *sts.Client, r credential.Request) (credential.Credential, error) {
+func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, mfaCode credential.Secret) (credential.Credential, error) {
 	input := &sts.AssumeRoleInput{
 		RoleArn:           &r.RoleARN,
 		RoleSessionName:   &r.SessionName,
@@ -84,6 +84,8 @@ func assumeRole(ctx context.Context, api *sts.Client, r credential.Request) (cre
 		PolicyArns:        policies(r.PolicyARNs),
 		Tags:              tags(r.Tags),
 		TransitiveTagKeys: r.TransitiveTagKeys,
+		SerialNumber:      optional(r.MFASerialNumber),
+		TokenCode:         optional(string(mfaCode)),
 	}
 	output, err := api.AssumeRole(ctx, input)
 	if err != nil {
@@ -98,8 +100,12 @@ func assumeRole(ctx context.Context, api *sts.Client, r credential.Request) (cre
 }
 
 // getSessionToken is 'GetSessionToken' of the API Reference.
-func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request) (credential.Credential, error) {
-	output, err := api.GetSessionToken(ctx, &sts.GetSessionTokenInput{DurationSeconds: seconds(r.Duration)})
+func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request, mfaCode credential.Secret) (credential.Credential, error) {
+	output, err := api.GetSessionToken(ctx, &sts.GetSessionTokenInput{
+		DurationSeconds: seconds(r.Duration),
+		SerialNumber:    optional(r.MFASerialNumber),
+		TokenCode:       optional(string(mfaCode)),
+	})
 	if err != nil {
 		return credential.Credential{}, err
 	}
@@ -107,7 +113,7 @@ func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request)
 }
 
 // getFederationToken is 'GetFederationToken' of the API Reference.
-func getFederationToken(ctx context.Context, api *sts.Client, r credential.Request) (credential.Credential, error) {
+func getFederationToken(ctx context.Context, api *sts.Client, r credential.Request, _ credential.Secret) (credential.Credential, error) {
 	output, err := api.GetFederationToken(ctx, &sts.GetFederationTokenInput{
 		Name:            &r.SessionName,
 		DurationSeconds: seconds(r.Duration),

@@ -58,11 +58,15 @@ type Request struct {
 	PolicyARNs        []string
 	Tags              []Tag
 	TransitiveTagKeys []string
+	// MFASerialNumber of the device whose code goes with the call; empty for none.
+	MFASerialNumber string `json:",omitempty"`
 }
 
 // LongTermOnly tells whether STS takes the call from an IAM user's own access key only, and not from a session (AWS Security
-// Token Service API Reference, 'GetSessionToken' and 'GetFederationToken').
-func (r Request) LongTermOnly() bool { return r.Call != v1alpha1.CallAssumeRole }
+// Token Service API Reference, 'GetSessionToken' and 'GetFederationToken'). An MFA device is a user's too.
+func (r Request) LongTermOnly() bool {
+	return r.Call != v1alpha1.CallAssumeRole || r.MFASerialNumber != ""
+}
 
 // maxTags is how many tags STS takes.
 const maxTags = 50

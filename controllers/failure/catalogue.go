@@ -18,6 +18,8 @@ type Subject struct {
 	RoleARN string
 	// Endpoint tells that the identity asks another server than AWS's own.
 	Endpoint bool
+	// MFA tells that the call bore the code of an MFA device.
+	MFA bool
 	// Hop tells that the role is one of the identity's chain.
 	Hop bool
 }
@@ -38,14 +40,22 @@ func STS(reason, code string, s Subject, cause error) *Failure {
 // WrongSource returns the failure of a call that STS takes from no session, for an identity whose credentials are one. It waits
 // for another source, of which a changed Secret is tried at once.
 func WrongSource(s Subject, source string) *Failure {
-	return &Failure{
-		Condition: v1alpha1.ConditionIssued,
-		Reason:    v1alpha1.ReasonWrongSourceType,
-		Message: fmt.Sprintf("STS takes the call %s only with an IAM user's own access key, and the source of %s (%s) has temporary credentials. "+
+	message := fmt.Sprintf("An MFA device is an IAM user's, and the source of %s (%s) has temporary credentials. "+
+		"Use an identity whose source.accessKey is that user's key, without AWS_SESSION_TOKEN, or leave spec.mfa out. STS was not asked.", s.Identity, source)
+	if !s.MFA || s.RoleARN == "" {
+		message = fmt.Sprintf("STS takes the call %s only with an IAM user's own access key, and the source of %s (%s) has temporary credentials. "+
 			"Use an identity whose source.accessKey is an IAM user's key, without AWS_SESSION_TOKEN, or a RoleCredential: AssumeRole takes temporary credentials too. "+
-			"STS was not asked.", s.Call, s.Identity, source),
-		Retry: After(MaxWait),
+			"STS was not asked.", s.Call, s.Identity, source)
 	}
+	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonWrongSourceType, Message: message, Retry: After(MaxWait)}
+}
+
+// device says what an answer may mean when the call bore a code. AWS does not tell a wrong code from other refusals.
+func (s Subject) device() string {
+	if !s.MFA {
+		return ""
+	}
+	return " Check that spec.mfa.serialNumber is a device of the caller's own user, and that the seed is that device's."
 }
 
 // elsewhere says what an answer may mean on a server that is not AWS.
@@ -60,6 +70,9 @@ func (s Subject) elsewhere() string {
 func message(reason, code string, s Subject) string {
 	switch reason {
 	case v1alpha1.ReasonAccessDenied:
+		if s.Call == v1alpha1.CallGetSessionToken && s.MFA {
+			return fmt.Sprintf("STS refuses %s the call %s with this MFA device's code.%s", s.caller(), s.Call, s.device())
+		}
 		if s.Call == v1alpha1.CallGetSessionToken { // which no policy can allow or deny
 			return fmt.Sprintf("STS refuses %s the call %s, which AWS does only to temporary credentials. Check that the access key is an IAM user's own.", s.caller(), s.Call)
 		}
@@ -72,7 +85,7 @@ func message(reason, code string, s Subject) string {
 		}
 		return fmt.Sprintf("STS refuses %s the call %s on %s. Check that the role exists, that its trust policy allows this caller "+
 			"(sts:AssumeRole, and sts:TagSession or sts:SetSourceIdentity where tags or a sourceIdentity are asked for), that an sts:ExternalId "+
-			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role.", s.caller(), s.Call, s.RoleARN) + s.elsewhere()
+			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role.", s.caller(), s.Call, s.RoleARN) + s.device() + s.elsewhere()
 	case v1alpha1.ReasonInvalidSourceCredentials:
 		return fmt.Sprintf("STS cannot be called as %s: its source credentials are missing, wrong, expired or switched off. "+
 			"Mend the identity's source; a changed Secret is tried at once.", s.Identity)

@@ -145,6 +145,11 @@ var credentialCases = map[string]schemaCase{
 	"an annotation of ours":                      {"secret", map[string]any{"annotations": map[string]any{"sts.rolecredential.dev/expiration": "never"}}, "annotations under sts.rolecredential.dev/ are the operator's own"},
 	"too many labels":                            {"secret", map[string]any{"labels": many(33)}, "must have at most 32 items"},
 	"a suspension":                               {"suspend", true, ""},
+	"an MFA device":                              {"mfa", mfa("arn:aws:iam::123456789012:mfa/alice"), ""},
+	"a device whose serial number is too short":  {"mfa", mfa("GAHT1234"), "should be at least 9 chars long"},
+	"a device with a strange serial number":      {"mfa", mfa("arn:aws:iam::1:mfa/a b"), "serialNumber may hold letters"},
+	"a device without a seed":                    {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice"}, "Required value"},
+	"a code, which is of the moment":             {"mfa", map[string]any{"tokenCode": "123456"}, `unknown field "spec.mfa.tokenCode"`},
 	"a field that there is not":                  {"rolearn", "x", `unknown field "spec.rolearn"`},
 }
 
@@ -261,6 +266,10 @@ func many(n int) map[string]any {
 		all[fmt.Sprintf("key-%d", i)] = "v"
 	}
 	return all
+}
+
+func mfa(serial string) any {
+	return map[string]any{"serialNumber": serial, "totpSecretRef": map[string]any{"name": "device", "key": "seed"}}
 }
 
 func hop(name string) any { return map[string]any{"roleARN": "arn:aws:iam::123456789012:role/" + name} }

@@ -1,0 +1,36 @@
+package v1alpha1
+
+// MFA is the virtual MFA device of the IAM user whose access key the identity has. The operator computes the code of the moment
+// from its seed (RFC 6238).
+type MFA struct {
+	// serialNumber of the device: for a virtual one its ARN, such as arn:aws:iam::123456789012:mfa/alice.
+	//
+	// +kubebuilder:validation:MinLength=9
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_+=/:,.@-]*$')",message="serialNumber may hold letters, digits and any of _+=/:,.@-: for a virtual device it is an ARN such as arn:aws:iam::123456789012:mfa/alice"
+	// +required
+	SerialNumber string `json:"serialNumber,omitempty"`
+
+	// totpSecretRef names a key of a Secret in the credential's own namespace that holds the device's seed: the base32 text that
+	// AWS calls the secret configuration key.
+	//
+	// +required
+	TOTPSecretRef SecretKeyReference `json:"totpSecretRef,omitzero"`
+}
+
+// SecretKeyReference names a key of a Secret in the same namespace.
+type SecretKeyReference struct {
+	// name of the Secret.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// key in the Secret's data.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Key string `json:"key,omitempty"`
+}

@@ -1,0 +1,44 @@
+package identity
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pquerna/otp"
+	"github.com/pquerna/otp/totp"
+
+	"rolecredential.dev/operator/controllers/credential"
+)
+
+// mfaStep is how long a code of a virtual MFA device lasts: AWS's are those of RFC 6238 with SHA-1, 6 digits and 30 s.
+const mfaStep = 30 * time.Second
+
+// Devices computes the codes of MFA devices, and gives out each once: AWS takes none twice, whoever sends it.
+type Devices struct {
+	mu   sync.Mutex
+	used map[string]time.Time // the last step that was used, by serial number
+}
+
+// Code returns the code of a device at a time of STS's clock. If the step's code was given out already, there is none, and
+// the time is when the next step begins. The error is of the seed, which it does not repeat.
+func (d *Devices) Code(serialNumber, seed string, now time.Time) (code credential.Secret, next time.Time, err error) {
+	step := now.Truncate(mfaStep)
+	// People copy a seed in groups of four, and in lower case.
+	seed = strings.ToUpper(strings.Join(strings.Fields(seed), ""))
+	text, err := totp.GenerateCodeCustom(seed, now, totp.ValidateOpts{Period: uint(mfaStep / time.Second), Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
+	if err != nil || seed == "" {
+		return "", time.Time{}, fmt.Errorf("the seed is not base32")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !step.After(d.used[serialNumber]) {
+		return "", d.used[serialNumber].Add(mfaStep), nil
+	}
+	if d.used == nil {
+		d.used = map[string]time.Time{}
+	}
+	d.used[serialNumber] = step
+	return credential.Secret(text), time.Time{}, nil
+}

@@ -1,0 +1,51 @@
+package identity_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/identity"
+)
+
+func TestACodeIsGivenOutOnce(t *testing.T) {
+	const seed = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ" // of the examples of RFC 6238
+	g := NewWithT(t)
+	devices := &identity.Devices{}
+	code, _, err := devices.Code("a", seed, time.Unix(59, 0))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(code)).To(Equal("287082"))
+
+	again, next, err := devices.Code("a", seed, time.Unix(35, 0))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(again).To(BeEmpty())
+	g.Expect(next).To(BeTemporally("==", time.Unix(60, 0)))
+	_, next, _ = devices.Code("a", seed, time.Unix(10, 0)) // the clock was set back
+	g.Expect(next).To(BeTemporally("==", time.Unix(60, 0)))
+
+	other, _, _ := devices.Code("b", seed, time.Unix(59, 0)) // another device
+	g.Expect(other).To(Equal(code))
+	fresh, _, _ := devices.Code("a", seed, time.Unix(60, 0))
+	g.Expect(fresh).NotTo(BeElementOf(credential.Secret(""), code))
+}
+
+func TestOfManyWhoAskAtOnceOneGetsTheCode(t *testing.T) {
+	g := NewWithT(t)
+	devices := &identity.Devices{}
+	codes := make([]credential.Secret, 50)
+	var all sync.WaitGroup
+	for i := range codes {
+		all.Go(func() { codes[i], _, _ = devices.Code("a", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", time.Unix(59, 0)) })
+	}
+	all.Wait()
+	given := 0
+	for _, code := range codes {
+		if code != "" {
+			given++
+		}
+	}
+	g.Expect(given).To(Equal(1))
+}

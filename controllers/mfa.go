@@ -1,0 +1,77 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/failure"
+)
+
+func serialNumber(device *v1alpha1.MFA) string {
+	if device == nil {
+		return ""
+	}
+	return device.SerialNumber
+}
+
+// seed is what an MFA device's codes are computed from.
+type seed struct {
+	text string
+	// version changes with the Secret, so that a mended one is tried at once.
+	version string
+}
+
+// seed reads the seed of the MFA device that a spec names, if it names one, from a Secret in the credential's own namespace,
+// whose change then wakes the credential.
+func (r *Reconciler[T]) seed(ctx context.Context, object T) (seed, *failure.Failure, error) {
+	if r.Kind.MFA == nil || r.Kind.MFA(object) == nil {
+		return seed{}, nil, nil
+	}
+	ref := r.Kind.MFA(object).TOTPSecretRef
+	key := client.ObjectKey{Namespace: object.GetNamespace(), Name: ref.Name}
+	held := &corev1.Secret{}
+	err := r.Secrets.Reader.Get(ctx, key, held)
+	if client.IgnoreNotFound(err) != nil {
+		return seed{}, nil, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	r.Strangers.Await(r.waiter(client.ObjectKeyFromObject(object)), key, held.ResourceVersion)
+	if apierrors.IsNotFound(err) {
+		return seed{}, invalidMFA("There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key), nil
+	}
+	if len(held.Data[ref.Key]) == 0 {
+		return seed{}, invalidMFA("Secret %s has nothing under the key %s. Put the MFA device's seed there.", ref.Name, ref.Key), nil
+	}
+	return seed{text: string(held.Data[ref.Key]), version: held.ResourceVersion}, nil, nil
+}
+
+// withCode gets the code of the moment for the call. It is false, and says until when, if the code was used already.
+func (r *Reconciler[T]) withCode(t *turn, s seed) (bool, *failure.Failure) {
+	if t.request.MFASerialNumber == "" {
+		return true, nil
+	}
+	code, next, err := r.Devices.Code(t.request.MFASerialNumber, s.text, t.now)
+	if err != nil {
+		return false, invalidMFA("The seed of the MFA device cannot be used: %s. Give the base32 text that AWS calls the secret configuration key.", err)
+	}
+	if code == "" {
+		t.waiting, t.retryAt = "another call used the MFA device's code of the moment, and the next comes within 30 seconds.", next
+		return false, nil
+	}
+	t.mfaCode = code
+	return true, nil
+}
+
+// invalidMFA waits for a change of the spec or the seed's Secret, which is watched.
+func invalidMFA(format string, args ...any) *failure.Failure {
+	return &failure.Failure{
+		Condition: v1alpha1.ConditionIssued,
+		Reason:    v1alpha1.ReasonInvalidMFA,
+		Message:   fmt.Sprintf(format, args...) + " STS was not asked.",
+		Retry:     failure.Never,
+	}
+}
