@@ -66,7 +66,7 @@ func (a *attempts) failed(key types.NamespacedName, inputs string, f *failure.Fa
 // succeeded remembers a success.
 func (a *attempts) succeeded(key types.NamespacedName, inputs string, why credential.Why, now time.Time) {
 	made := a.get(key)
-	if !why.Mends() || now.Sub(made.at) > failure.MaxWait {
+	if !why.Mends() || now.Sub(made.at) > 2*failure.MaxWait {
 		made.mends = 0
 	}
 	if why.Mends() {

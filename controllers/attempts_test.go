@@ -138,12 +138,14 @@ func TestMendingIsQuickAgain(t *testing.T) {
 		then func(*attempts)
 		want bool
 	}{
-		"not while it goes on":                        {func(*attempts) {}, false},
-		"not after a failure":                         {func(a *attempts) { a.failed(readerKey, "inputs", throttled, start, 0) }, false},
-		"after a refresh in its time":                 {func(a *attempts) { a.succeeded(readerKey, "inputs", credential.Due, start) }, true},
-		"after a change of the spec":                  {func(a *attempts) { a.succeeded(readerKey, "other", credential.OtherRequest, start) }, true},
-		"after a mend that was long after the others": {func(a *attempts) { a.succeeded(readerKey, "inputs", credential.Missing, start.Add(failure.MaxWait+1)) }, true},
-		"not after a mend soon after the others":      {func(a *attempts) { a.succeeded(readerKey, "inputs", credential.Missing, start.Add(failure.MaxWait)) }, false},
+		"not while it goes on":        {func(*attempts) {}, false},
+		"not after a failure":         {func(a *attempts) { a.failed(readerKey, "inputs", throttled, start, 0) }, false},
+		"after a refresh in its time": {func(a *attempts) { a.succeeded(readerKey, "inputs", credential.Due, start) }, true},
+		"after a change of the spec":  {func(a *attempts) { a.succeeded(readerKey, "other", credential.OtherRequest, start) }, true},
+		"after a mend that was long after the others": {func(a *attempts) {
+			a.succeeded(readerKey, "inputs", credential.Missing, start.Add(2*failure.MaxWait+1))
+		}, true},
+		"not after a mend soon after the others": {func(a *attempts) { a.succeeded(readerKey, "inputs", credential.Missing, start.Add(2*failure.MaxWait)) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := fought()

@@ -87,11 +87,16 @@ func (r *IdentityReconciler) verify(ctx context.Context, found *v1alpha1.Cluster
 		return verdict{}, err
 	}
 	if problem != nil {
-		return verdict{ready: isFalse(problem), failure: problem}, nil
+		v := verdict{ready: isFalse(problem), failure: problem}
+		if wait := problem.Retry.In(1, 0, 0); wait > 0 {
+			v.next = now.Add(wait)
+		}
+		return v, nil
 	}
 	key := client.ObjectKeyFromObject(found)
 	last := r.attempts.get(key)
-	if last.inputs != configured.Version && reportsOn(found, configured) {
+	skewed := meta.IsStatusConditionFalse(found.Status.Conditions, v1alpha1.ConditionClockInSync) // by how much, only STS tells
+	if last.inputs != configured.Version && reportsOn(found, configured) && !skewed {
 		// After a restart the status tells as much as STS would; it is asked again in its time.
 		last = attempt{inputs: configured.Version, next: now.Add(spreadVerify(found.Name))}
 		r.attempts.set(key, last)

@@ -3,6 +3,7 @@ package controllers
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -162,4 +163,28 @@ func TestNothingIsSaidOfAClockThatIsNotKnown(t *testing.T) {
 	f := newFixture(t, without(bootstrap(), world())...)
 	got, _ := f.verify()
 	f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Ready": "False SecretNotFound"}))
+}
+
+func TestAnAmbientConfigurationThatCannotBeReadIsLookedAtAgain(t *testing.T) {
+	t.Setenv("AWS_PROFILE", "absent")
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "config"))
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "credentials"))
+	f := newFixture(t, world(changed(defaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
+	}))...)
+	got, result := f.verify()
+	f.Expect(states(got.Status.Conditions)).To(HaveKeyWithValue("Ready", "False InvalidSourceCredentials"))
+	f.Expect(result.RequeueAfter).To(Equal(failure.MaxWait))
+	credential, result := f.reconcile()
+	f.Expect(firstBad(credential.Status.Conditions)).To(HavePrefix("Authorized=False IdentityNotReady"))
+	f.Expect(result.RequeueAfter).To(Equal(failure.MaxWait))
+}
+
+func TestAfterARestartASkewIsMeasuredAnew(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.sts.ahead = 10 * time.Minute
+	f.verify()
+	f.identities.attempts = attempts{}
+	f.verify()
+	f.Expect(f.sts.callers).To(Equal(2))
 }

@@ -12,7 +12,6 @@ import (
 	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
-	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/output"
 	"rolecredential.dev/operator/controllers/secret"
 )
@@ -33,14 +32,20 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 		t.unwritable, t.retryAt = contended(t.secret), soonest
 		return nil
 	}
-	var issued credential.Credential
 	if failed == nil {
+		failed, err = r.suits(ctx, t)
+	}
+	if failed == nil && err == nil {
 		var ready bool
 		if ready, failed = r.withCode(t, seed); !ready && failed == nil {
+			if last.inputs == inputs {
+				t.failed = last.failure // what went wrong before has not gone right by waiting
+			}
 			return nil
 		}
 	}
-	if failed == nil {
+	var issued credential.Credential
+	if failed == nil && err == nil {
 		issued, failed, err = r.ask(ctx, t)
 	}
 	if failed == nil && err == nil {
@@ -69,42 +74,53 @@ func (t *turn) left() time.Duration {
 	return max(0, t.record.Expiration.Sub(t.now))
 }
 
-func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential, *failure.Failure, error) {
-	subject := failure.Subject{Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN, Endpoint: t.identity.Endpoint != "", MFA: t.request.MFASerialNumber != ""}
-	issued, err := call(ctx, t.identity, t.request, t.mfaCode)
-	if err != nil && ctx.Err() != nil { // the manager stops: that says nothing of STS
-		return credential.Credential{}, nil, ctx.Err()
+// suits tells whether the identity's credentials are such as STS takes for the call, which is known before it is asked.
+func (r *Reconciler[T]) suits(ctx context.Context, t *turn) (*failure.Failure, error) {
+	if !t.request.LongTermOnly() {
+		return nil, nil
 	}
-	if errors.Is(err, errTemporary) {
-		return credential.Credential{}, failure.WrongSource(subject, t.identity.Source), nil
+	temporary, err := t.identity.Temporary(ctx)
+	switch {
+	case err != nil:
+		return r.classify(ctx, t, err)
+	case temporary:
+		return failure.WrongSource(t.subject(), t.identity.Source), nil
+	default:
+		return nil, nil
 	}
-	reason := v1alpha1.ReasonIssued
-	var failed *failure.Failure
-	if err != nil {
-		failed = awssts.Classify(err, subject)
-		reason = failed.Reason
-	}
-	r.Metrics.Called(r.Kind.Name, string(t.request.Call), reason)
-	if reason == v1alpha1.ReasonInvalidSourceCredentials {
-		r.Identities.Rebuild(t.identity.Key)
-	}
-	return issued, failed, nil
 }
 
-var errTemporary = errors.New("the identity's credentials are temporary")
-
-// call asks STS, unless it is known to take the call from no session and the identity is one.
-func call(ctx context.Context, as *identity.Identity[STS], request credential.Request, mfaCode credential.Secret) (credential.Credential, error) {
-	if request.LongTermOnly() {
-		temporary, err := as.Temporary(ctx)
-		if err != nil {
-			return credential.Credential{}, err
-		}
-		if temporary {
-			return credential.Credential{}, errTemporary
-		}
+// ask asks STS.
+func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential, *failure.Failure, error) {
+	issued, err := t.identity.Client.Issue(ctx, t.request, t.mfaCode)
+	if err != nil {
+		failed, err := r.classify(ctx, t, err)
+		return credential.Credential{}, failed, err
 	}
-	return as.Client.Issue(ctx, request, mfaCode)
+	r.Metrics.Called(r.Kind.Name, string(t.request.Call), v1alpha1.ReasonIssued)
+	return issued, nil, nil
+}
+
+// classify turns an error of the source or of STS into a failure, unless it is that the manager stops, which says nothing of
+// either.
+func (r *Reconciler[T]) classify(ctx context.Context, t *turn, err error) (*failure.Failure, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	failed := awssts.Classify(err, t.subject())
+	r.Metrics.Called(r.Kind.Name, string(t.request.Call), failed.Reason)
+	if failed.Reason == v1alpha1.ReasonInvalidSourceCredentials {
+		r.Identities.Rebuild(t.identity.Key)
+	}
+	return failed, nil
+}
+
+// subject is what a message about the call names.
+func (t *turn) subject() failure.Subject {
+	return failure.Subject{
+		Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN,
+		Endpoint: t.identity.Endpoint != "", MFA: t.request.MFASerialNumber != "",
+	}
 }
 
 // write is the point at which a credential counts as issued.

@@ -11,10 +11,14 @@ func (b boundedLevel) Enabled(level zapcore.Level) bool {
 	return level >= mostVerbose && b.LevelEnabler.Enabled(level)
 }
 
-// LogLevel returns a level without what would print Secrets, however verbose the one that was asked for. Nil is info.
-func LogLevel(asked zapcore.LevelEnabler) zapcore.LevelEnabler {
+// LogLevel returns a level without what would print Secrets, however verbose the one that was asked for. Nil is info, or debug
+// in development.
+func LogLevel(asked zapcore.LevelEnabler, development bool) zapcore.LevelEnabler {
 	if asked == nil {
 		asked = zapcore.InfoLevel
+		if development {
+			asked = zapcore.DebugLevel
+		}
 	}
 	return boundedLevel{asked}
 }

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
 )
 
@@ -22,7 +23,7 @@ func serialNumber(device *v1alpha1.MFA) string {
 // seed is what an MFA device's codes are computed from.
 type seed struct {
 	text string
-	// version changes with the Secret, so that a mended one is tried at once.
+	// version changes with the Secret and with where in it the seed is, so that a mended one is tried at once.
 	version string
 }
 
@@ -40,13 +41,14 @@ func (r *Reconciler[T]) seed(ctx context.Context, object T) (seed, *failure.Fail
 		return seed{}, nil, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
 	r.Strangers.Await(r.waiter(client.ObjectKeyFromObject(object)), key, held.ResourceVersion)
+	found := seed{text: string(held.Data[ref.Key]), version: credential.Hash([]string{ref.Name, ref.Key, held.ResourceVersion})}
 	if apierrors.IsNotFound(err) {
-		return seed{}, invalidMFA("There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key), nil
+		return found, invalidMFA("There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key), nil
 	}
-	if len(held.Data[ref.Key]) == 0 {
-		return seed{}, invalidMFA("Secret %s has nothing under the key %s. Put the MFA device's seed there.", ref.Name, ref.Key), nil
+	if found.text == "" {
+		return found, invalidMFA("Secret %s has nothing under the key %s. Put the MFA device's seed there.", ref.Name, ref.Key), nil
 	}
-	return seed{text: string(held.Data[ref.Key]), version: held.ResourceVersion}, nil, nil
+	return found, nil, nil
 }
 
 // withCode gets the code of the moment for the call. It is false, and says until when, if the code was used already.

@@ -119,9 +119,30 @@ func TestACodeThatSTSRefusedIsNotSentAgain(t *testing.T) {
 	f.Expect(firstBad(got.Status.Conditions)).To(And(HavePrefix("Issued=False AccessDenied"), ContainSubstring("spec.mfa.serialNumber is a device of the caller's own user")))
 	f.clock.SetTime(start.Add(result.RequeueAfter)) // in the same 30 s
 	f.sts.err = nil
+	f.told()
+	f.requests.writes = nil
 	_, result = f.reconcile()
 	f.Expect(f.sts.issued).To(HaveLen(1))
+	f.Expect(f.requests.writes).To(BeEmpty()) // it failed, and waiting does not mend it
+	f.Expect(f.told()).To(BeEmpty())
 	f.clock.SetTime(f.clock.Now().Add(result.RequeueAfter))
 	got, _ = f.reconcile()
 	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+}
+
+func TestAnotherKeyOfTheSeedsSecretIsTriedAtOnce(t *testing.T) {
+	both := changed(seedSecret("not-a-seed!"), func(s *corev1.Secret) { s.Data["good"] = []byte(deviceSeed) })
+	f := newFixture(t, world(guarded(), both)...)
+	f.reconcile()
+	f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.MFA.TOTPSecretRef.Key = "good" }))
+	got, _ := f.reconcile()
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+}
+
+func TestASourceThatDoesNotSuitUsesUpNoCode(t *testing.T) {
+	f := newFixture(t, world(guarded(), seedSecret(deviceSeed), temporary())...)
+	f.reconcile()
+	_, next, err := f.credentials.Devices.Code(deviceSerial, deviceSeed, start)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(next).To(BeZero())
 }

@@ -8,7 +8,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -121,6 +123,9 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 	if t.identity, t.denied, err = r.authorize(ctx, object, request, namespaceLabels); err != nil {
 		return outcome{}, err
 	}
+	if t.denied != nil {
+		t.retryIn(t.denied)
+	}
 	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret); err != nil {
 		return outcome{}, err
 	}
@@ -140,7 +145,9 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 	}
 	if t.valid() && t.current { // the new Secret stands: one of a former name may go
 		if err := r.Secrets.Prune(ctx, object, t.secret); err != nil {
-			return outcome{}, err
+			// It is no reason to hold back the status, nor the next refresh.
+			log.FromContext(ctx).Error(err, "the former Secret stays for now")
+			t.retryAt = t.now.Add(pruneRetry)
 		}
 	}
 	return t.outcome, nil
@@ -182,15 +189,28 @@ func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credent
 func (r *Reconciler[T]) decide(t *turn, object T) {
 	if t.observed.Ownership == credential.Foreign {
 		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())
-		t.retryAt = t.now.Add(conflictRecheck)
+		t.retryIn(t.unwritable)
 		r.Strangers.Await(r.waiter(t.key), types.NamespacedName{Namespace: t.key.Namespace, Name: t.secret}, t.observed.Secret.ResourceVersion)
 		return
 	}
 	r.Strangers.Done(r.waiter(t.key))
 	t.unwritable = output.Check(object.Common().Secret)
+	if t.observed.Secret != nil && ptr.Deref(t.observed.Secret.Immutable, false) {
+		t.unwritable = immutable(t.secret)
+	}
 	t.due = credential.Decide(t.now, t.wanted, t.observed.Observed)
 	if t.observed.Record != nil {
 		t.hold(*t.observed.Record, t.due.Current())
+	}
+}
+
+// pruneRetry is how long a former Secret that could not be deleted is left alone.
+const pruneRetry = time.Minute
+
+// retryIn looks again when a failure that hangs on something unwatched may be over.
+func (t *turn) retryIn(f *failure.Failure) {
+	if wait := f.Retry.In(1, 0, 0); wait > 0 {
+		t.retryAt = t.now.Add(wait)
 	}
 }
 

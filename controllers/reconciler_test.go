@@ -466,3 +466,32 @@ func TestAWarningIsGivenOnceWhenPoliciesAndTagsFillWhatSTSPacks(t *testing.T) {
 	f.Expect(f.sts.issued).To(HaveLen(2))
 	f.Expect(f.told()).To(BeEmpty())
 }
+
+func TestAFormerSecretThatStaysHoldsNothingBack(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.reconcile()
+	f.requests.fail = func(verb string, _ client.Object) error {
+		if verb == "delete" {
+			return apierrors.NewForbidden(corev1.Resource("secrets"), "s3-reader", errors.New("an admission webhook"))
+		}
+		return nil
+	}
+	f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "elsewhere" }))
+	got, result := f.reconcile()
+	f.Expect(got.Status.SecretName).To(Equal("elsewhere"))
+	f.Expect(result.RequeueAfter).To(Equal(pruneRetry))
+	f.requests.fail = nil
+	_, result = f.reconcile()
+	f.Expect(f.secret()).To(BeNil())
+	f.Expect(result.RequeueAfter).To(BeNumerically(">", 30*time.Minute))
+}
+
+func TestAnImmutableSecretCostsNoCall(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.reconcile()
+	f.update(changed(f.secret(), func(s *corev1.Secret) { s.Immutable = new(true) }))
+	f.clock.SetTime(start.Add(50 * time.Minute))
+	got, _ := f.reconcile()
+	f.Expect(firstBad(got.Status.Conditions)).To(And(HavePrefix("Ready=False SecretConflict"), ContainSubstring("is immutable")))
+	f.Expect(f.sts.issued).To(HaveLen(1))
+}

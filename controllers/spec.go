@@ -106,6 +106,16 @@ func conflict(secretName, kind, name string) *failure.Failure {
 	}
 }
 
+// immutable waits for the Secret to go, which is watched.
+func immutable(secretName string) *failure.Failure {
+	return &failure.Failure{
+		Condition: v1alpha1.ConditionReady,
+		Reason:    v1alpha1.ReasonSecretConflict,
+		Message:   fmt.Sprintf("Secret %s is immutable, so that no new credential can be put there. Delete it; a new one is made in its place.", secretName),
+		Retry:     failure.Never,
+	}
+}
+
 // contended slows down a fight over a Secret's content, each round of which would cost a call of STS.
 func contended(secretName string) *failure.Failure {
 	return &failure.Failure{

@@ -51,7 +51,7 @@ func main() {
 		fmt.Println(version)
 		return
 	}
-	logging.Level = controllers.LogLevel(logging.Level)
+	logging.Level = controllers.LogLevel(logging.Level, logging.Development)
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
 	if err := run(ctrl.SetupSignalHandler(), f); err != nil {
 		ctrl.Log.Error(err, "the manager cannot go on")

@@ -124,7 +124,9 @@ func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReferenc
 		return nil, nil, err
 	}
 	if problem != nil {
-		return nil, unauthorized(v1alpha1.ReasonIdentityNotReady, "%s cannot be used: %s", name, problem.Message), nil
+		denied := unauthorized(v1alpha1.ReasonIdentityNotReady, "%s cannot be used: %s", name, problem.Message)
+		denied.Retry = problem.Retry
+		return nil, denied, nil
 	}
 	return resolved, nil, nil
 }

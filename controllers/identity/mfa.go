@@ -2,6 +2,7 @@ package identity
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -18,8 +19,11 @@ const mfaStep = 30 * time.Second
 // Devices computes the codes of MFA devices, and gives out each once: AWS takes none twice, whoever sends it.
 type Devices struct {
 	mu   sync.Mutex
-	used map[string]time.Time // the last step that was used, by serial number
+	used map[string]time.Time // the last step that was used, by a hash of serial number and seed
 }
+
+// maxSetBack is how far a clock may be set back before what was used by it before is forgotten.
+const maxSetBack = time.Minute
 
 // Code returns the code of a device at a time of STS's clock. If the step's code was given out already, there is none, and
 // the time is when the next step begins. The error is of the seed, which it does not repeat.
@@ -31,14 +35,17 @@ func (d *Devices) Code(serialNumber, seed string, now time.Time) (code credentia
 	if err != nil || seed == "" {
 		return "", time.Time{}, fmt.Errorf("the seed is not base32")
 	}
+	// With the seed, lest who knows but a serial number uses up another's codes.
+	device := credential.Hash([]string{serialNumber, seed})
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !step.After(d.used[serialNumber]) {
-		return "", d.used[serialNumber].Add(mfaStep), nil
+	maps.DeleteFunc(d.used, func(_ string, used time.Time) bool { return used.Before(step) || used.Sub(step) > maxSetBack })
+	if used, ok := d.used[device]; ok {
+		return "", used.Add(mfaStep), nil
 	}
 	if d.used == nil {
 		d.used = map[string]time.Time{}
 	}
-	d.used[serialNumber] = step
+	d.used[device] = step
 	return credential.Secret(text), time.Time{}, nil
 }

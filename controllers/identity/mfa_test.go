@@ -28,6 +28,8 @@ func TestACodeIsGivenOutOnce(t *testing.T) {
 
 	other, _, _ := devices.Code("b", seed, time.Unix(59, 0)) // another device
 	g.Expect(other).To(Equal(code))
+	forged, _, _ := devices.Code("a", "MFRGGZDFMZTWQ2LKNNWG23TPOBYXE43U", time.Unix(59, 0)) // who knows but the serial number
+	g.Expect(forged).NotTo(BeEmpty())
 	fresh, _, _ := devices.Code("a", seed, time.Unix(60, 0))
 	g.Expect(fresh).NotTo(BeElementOf(credential.Secret(""), code))
 }

@@ -63,8 +63,10 @@ func (r *Resolver[C]) config(ctx context.Context, found *v1alpha1.ClusterIdentit
 		r.Watch.Done(KeyOf(found))
 		ambient, err := config.LoadDefaultConfig(ctx, config.WithRegion(found.Spec.Region), config.WithHTTPClient(client))
 		if err != nil {
-			return aws.Config{}, "", unready(v1alpha1.ReasonInvalidSourceCredentials, err,
-				"The operator's own AWS configuration (environment, profile) cannot be read. The event holds the error."), nil
+			problem := unready(v1alpha1.ReasonInvalidSourceCredentials, err,
+				"The operator's own AWS configuration (environment, profile) cannot be read. The event holds the error.")
+			problem.Retry = failure.After(failure.MaxWait) // its files are not watched
+			return aws.Config{}, "", problem, nil
 		}
 		settings = ambient
 	} else {
@@ -84,7 +86,7 @@ func (r *Resolver[C]) config(ctx context.Context, found *v1alpha1.ClusterIdentit
 	return settings, secretVersion, nil, nil
 }
 
-// hopRequest is what a hop asks of STS. The name of its session is no tenant's, since no namespace is rolecredential's.
+// hopRequest is what a hop asks of STS. Its session has a name of its own.
 func hopRequest(identity string, hop v1alpha1.Hop) credential.Request {
 	return credential.Request{
 		Call:              v1alpha1.CallAssumeRole,

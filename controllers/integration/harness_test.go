@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -49,6 +50,7 @@ type harness struct {
 	sts      *stsemulator.Server
 	endpoint *stsemulator.Endpoint
 	logs     *logs
+	cache    cache.Cache // the operator's
 	stop     func()
 }
 
@@ -91,11 +93,12 @@ func (h *harness) start() {
 	h.Expect(err).NotTo(HaveOccurred())
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	options.HealthProbeBindAddress = "0"
-	options.Logger = zap.New(zap.WriteTo(h.logs), zap.Level(controllers.LogLevel(zapAll)), zap.JSONEncoder())
+	options.Logger = zap.New(zap.WriteTo(h.logs), zap.Level(controllers.LogLevel(zapAll, false)), zap.JSONEncoder())
 	ctrl.SetLogger(options.Logger)
 	options.Controller = config.Controller{SkipNameValidation: new(true)}
 	mgr, err := ctrl.NewManager(h.asOperator(), options)
 	h.Expect(err).NotTo(HaveOccurred())
+	h.cache = mgr.GetCache()
 	ctx, cancel := context.WithCancel(context.Background())
 	h.Expect(controllers.Setup(ctx, mgr, controllers.Options{})).To(Succeed())
 	done := make(chan error, 1)

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -90,4 +91,17 @@ func (h *harness) everything(namespace string, made, by client.Object) map[strin
 		all[place] = string(text)
 	}
 	return all
+}
+
+func TestNoDataOfASecretIsCached(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	made := h.credential(namespace, "uncached", h.identity())
+	h.eventually(made, "Ready", "True Issued")
+	h.refresh(made, "1")
+	h.lastIssued(2)
+	h.eventually(made, "Ready", "True Issued")
+	key := client.ObjectKeyFromObject(made)
+	h.Expect(h.cache.Get(h.ctx, key, &corev1.Secret{})).To(MatchError(new(cache.ErrResourceNotCached{GVK: corev1.SchemeGroupVersion.WithKind("Secret")})))
 }

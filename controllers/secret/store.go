@@ -24,6 +24,9 @@ import (
 // FieldManager is the name that the operator's writes stand under in managedFields.
 const FieldManager = "rolecredential"
 
+// uncached keeps a client whose reads wait for its own writes from watching what is written, data and all.
+const uncached = client.DisableReadYourWritesConsistency
+
 // ErrForeign is the error of a write to a Secret that is not the credential's.
 var ErrForeign = errors.New("the Secret is not this credential's")
 
@@ -130,7 +133,7 @@ func (s *Store) write(ctx context.Context, owner client.Object, name string, obs
 			},
 			Type: corev1.SecretTypeOpaque,
 			Data: content.Data,
-		}, client.FieldOwner(FieldManager))
+		}, client.FieldOwner(FieldManager), uncached)
 	}
 	if err := s.reclaim(ctx, observed, content); err != nil {
 		return err
@@ -142,7 +145,7 @@ func (s *Store) write(ctx context.Context, owner client.Object, name string, obs
 		WithOwnerReferences(applymetav1.OwnerReference().
 			WithAPIVersion(reference.APIVersion).WithKind(reference.Kind).WithName(reference.Name).WithUID(reference.UID).WithController(true)).
 		WithData(content.Data),
-		client.FieldOwner(FieldManager), client.ForceOwnership)
+		client.FieldOwner(FieldManager), client.ForceOwnership, uncached)
 }
 
 // reclaim is the rare write before an apply which takes out what the apply itself would leave: keys that others put beside
@@ -157,7 +160,7 @@ func (s *Store) reclaim(ctx context.Context, observed Observed, content Content)
 	if err := csaupgrade.UpgradeManagedFields(secret, sets.New(FieldManager), FieldManager); err != nil {
 		return err
 	}
-	return s.Client.Update(ctx, secret, client.FieldOwner(FieldManager))
+	return s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached)
 }
 
 // merged returns a map of both, ours over theirs.
