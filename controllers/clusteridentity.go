@@ -74,10 +74,7 @@ func (r *IdentityReconciler) Reconcile(ctx context.Context, req reconcile.Reques
 	if err := r.report(ctx, found, v, now); err != nil {
 		return reconcile.Result{}, err
 	}
-	if v.next.IsZero() {
-		return reconcile.Result{}, nil
-	}
-	return reconcile.Result{RequeueAfter: credential.Requeue(r.Clock.Now(), v.next)}, nil
+	return requeue(r.Clock.Now(), v.next), nil
 }
 
 // verify asks STS who the identity is, unless that is known or it is too soon to ask again.
@@ -87,11 +84,7 @@ func (r *IdentityReconciler) verify(ctx context.Context, found *v1alpha1.Cluster
 		return verdict{}, err
 	}
 	if problem != nil {
-		v := verdict{ready: isFalse(problem), failure: problem}
-		if wait := problem.Retry.In(1, 0, 0); wait > 0 {
-			v.next = now.Add(wait)
-		}
-		return v, nil
+		return verdict{ready: isFalse(problem), failure: problem, next: problem.Retry.From(now)}, nil
 	}
 	key := client.ObjectKeyFromObject(found)
 	last := r.attempts.get(key)

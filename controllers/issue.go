@@ -33,37 +33,39 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 		return nil
 	}
 	if failed == nil {
-		failed, err = r.suits(ctx, t)
+		failed, err = r.attempt(ctx, object, t, seed)
 	}
-	if failed == nil && err == nil {
-		var ready bool
-		if ready, failed = r.withCode(t, seed); !ready && failed == nil {
-			if last.inputs == inputs {
-				t.failed = last.failure // what went wrong before has not gone right by waiting
-			}
-			return nil
-		}
-	}
-	var issued credential.Credential
-	if failed == nil && err == nil {
-		issued, failed, err = r.ask(ctx, t)
-	}
-	if failed == nil && err == nil {
-		failed, err = r.write(ctx, object, t, issued)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if failed != nil {
+	case failed != nil:
 		log.FromContext(ctx).Info("no new credential", "reason", failed.Reason, "why", t.due, "cause", fmt.Sprint(failed.Cause))
 		t.failed, t.retryAt = failed, r.attempts.failed(t.key, inputs, failed, t.now, t.left()).next
-		return nil
-	}
-	if t.unwritable == nil {
+	case t.waiting != "":
+		if last.inputs == inputs {
+			t.failed = last.failure // what went wrong before has not gone right by waiting
+		}
+	case t.unwritable == nil:
 		r.attempts.succeeded(t.key, inputs, t.due, t.now)
-		log.FromContext(ctx).Info("issued", "why", t.due, "accessKeyID", issued.AccessKeyID, "principalARN", issued.PrincipalARN, "expiration", issued.Expiration)
+		log.FromContext(ctx).Info("issued", "why", t.due, "accessKeyID", t.record.AccessKeyID, "principalARN", t.record.PrincipalARN, "expiration", t.record.Expiration)
 	}
 	return nil
+}
+
+// attempt asks STS and writes the Secret. If there is no failure, the credential is in the Secret, unless the turn has to wait,
+// or the Secret turned out to be a stranger's.
+func (r *Reconciler[T]) attempt(ctx context.Context, object T, t *turn, s seed) (*failure.Failure, error) {
+	if failed, err := r.suits(ctx, t); failed != nil || err != nil {
+		return failed, err
+	}
+	if ready, failed := r.withCode(t, s); !ready {
+		return failed, nil
+	}
+	issued, failed, err := r.ask(ctx, t)
+	if failed != nil || err != nil {
+		return failed, err
+	}
+	return r.write(ctx, object, t, issued)
 }
 
 // left is how long the credential in the Secret has to live.
@@ -166,12 +168,7 @@ func (r *Reconciler[T]) stamped(object T, request credential.Request, stamp *v1a
 		{Key: "kubernetes-kind", Value: r.Kind.Name},
 	}, stamp.Transitive && request.Call == v1alpha1.CallAssumeRole)
 	if err != nil {
-		return request, &failure.Failure{
-			Condition: v1alpha1.ConditionIssued,
-			Reason:    v1alpha1.ReasonInvalidRequest,
-			Message:   fmt.Sprintf("spec.tags cannot be asked for: %s. STS was not asked.", err),
-			Retry:     failure.Never,
-		}
+		return request, failure.NotAsked(v1alpha1.ReasonInvalidRequest, "spec.tags cannot be asked for: %s.", err)
 	}
 	return stamped, nil
 }

@@ -43,10 +43,10 @@ func (r *Reconciler[T]) seed(ctx context.Context, object T) (seed, *failure.Fail
 	r.Strangers.Await(r.waiter(client.ObjectKeyFromObject(object)), key, held.ResourceVersion)
 	found := seed{text: string(held.Data[ref.Key]), version: credential.Hash([]string{ref.Name, ref.Key, held.ResourceVersion})}
 	if apierrors.IsNotFound(err) {
-		return found, invalidMFA("There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key), nil
+		return found, failure.NotAsked(v1alpha1.ReasonInvalidMFA, "There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key), nil
 	}
 	if found.text == "" {
-		return found, invalidMFA("Secret %s has nothing under the key %s. Put the MFA device's seed there.", ref.Name, ref.Key), nil
+		return found, failure.NotAsked(v1alpha1.ReasonInvalidMFA, "Secret %s has nothing under the key %s. Put the MFA device's seed there.", ref.Name, ref.Key), nil
 	}
 	return found, nil, nil
 }
@@ -58,7 +58,7 @@ func (r *Reconciler[T]) withCode(t *turn, s seed) (bool, *failure.Failure) {
 	}
 	code, next, err := r.Devices.Code(t.request.MFASerialNumber, s.text, t.now)
 	if err != nil {
-		return false, invalidMFA("The seed of the MFA device cannot be used: %s. Give the base32 text that AWS calls the secret configuration key.", err)
+		return false, failure.NotAsked(v1alpha1.ReasonInvalidMFA, "The seed of the MFA device cannot be used: %s. Give the base32 text that AWS calls the secret configuration key.", err)
 	}
 	if code == "" {
 		t.waiting, t.retryAt = "another call used the MFA device's code of the moment, and the next comes within 30 seconds.", next
@@ -66,14 +66,4 @@ func (r *Reconciler[T]) withCode(t *turn, s seed) (bool, *failure.Failure) {
 	}
 	t.mfaCode = code
 	return true, nil
-}
-
-// invalidMFA waits for a change of the spec or the seed's Secret, which is watched.
-func invalidMFA(format string, args ...any) *failure.Failure {
-	return &failure.Failure{
-		Condition: v1alpha1.ConditionIssued,
-		Reason:    v1alpha1.ReasonInvalidMFA,
-		Message:   fmt.Sprintf(format, args...) + " STS was not asked.",
-		Retry:     failure.Never,
-	}
 }

@@ -103,10 +103,15 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	if err := r.report(ctx, object, result); err != nil {
 		return reconcile.Result{}, err
 	}
-	if next := result.next(); !next.IsZero() {
-		return reconcile.Result{RequeueAfter: credential.Requeue(result.now, next)}, nil
+	return requeue(result.now, result.next()), nil
+}
+
+// requeue has an object looked at again at a time, or only when something changes if that is zero.
+func requeue(now, next time.Time) reconcile.Result {
+	if next.IsZero() {
+		return reconcile.Result{}
 	}
-	return reconcile.Result{}, nil
+	return reconcile.Result{RequeueAfter: credential.Requeue(now, next)}
 }
 
 // advance takes a credential as far as it can come: authorize, observe, decide, issue, write. Its error is of the API server,
@@ -124,7 +129,7 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 		return outcome{}, err
 	}
 	if t.denied != nil {
-		t.retryIn(t.denied)
+		t.retryAt = t.denied.Retry.From(t.now)
 	}
 	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret); err != nil {
 		return outcome{}, err
@@ -133,9 +138,9 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 	if t.identity != nil { // what STS issues lives and ends by its clock
 		ahead, _ := t.identity.Client.Skew()
 		t.now = t.now.Add(ahead)
-	}
-	if t.identity != nil && t.failed == nil {
-		t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
+		if t.failed == nil {
+			t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
+		}
 	}
 	r.decide(&t, object)
 	if t.due != credential.NotDue && t.refreshes() && t.failed == nil {
@@ -189,7 +194,7 @@ func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credent
 func (r *Reconciler[T]) decide(t *turn, object T) {
 	if t.observed.Ownership == credential.Foreign {
 		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())
-		t.retryIn(t.unwritable)
+		t.retryAt = t.unwritable.Retry.From(t.now)
 		r.Strangers.Await(r.waiter(t.key), types.NamespacedName{Namespace: t.key.Namespace, Name: t.secret}, t.observed.Secret.ResourceVersion)
 		return
 	}
@@ -206,13 +211,6 @@ func (r *Reconciler[T]) decide(t *turn, object T) {
 
 // pruneRetry is how long a former Secret that could not be deleted is left alone.
 const pruneRetry = time.Minute
-
-// retryIn looks again when a failure that hangs on something unwatched may be over.
-func (t *turn) retryIn(f *failure.Failure) {
-	if wait := f.Retry.In(1, 0, 0); wait > 0 {
-		t.retryAt = t.now.Add(wait)
-	}
-}
 
 // hold says what the Secret holds.
 func (t *turn) hold(record credential.Record, current bool) {

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,20 +22,14 @@ import (
 // identityRef returns the identity that an object names, with the schema's defaults.
 func identityRef(object Object) v1alpha1.IdentityReference {
 	ref := object.Common().IdentityRef
-	if ref.Kind == "" {
-		ref.Kind = v1alpha1.IdentityKindClusterIdentity
+	return v1alpha1.IdentityReference{
+		Kind: cmp.Or(ref.Kind, v1alpha1.IdentityKindClusterIdentity),
+		Name: cmp.Or(ref.Name, v1alpha1.DefaultIdentityName),
 	}
-	if ref.Name == "" {
-		ref.Name = v1alpha1.DefaultIdentityName
-	}
-	return ref
 }
 
 func secretName(object Object) string {
-	if name := object.Common().Secret.Name; name != "" {
-		return name
-	}
-	return object.GetName()
+	return cmp.Or(object.Common().Secret.Name, object.GetName())
 }
 
 // wanted is what the Secret is to be compared with.
@@ -75,12 +70,7 @@ func compact(policy string) (string, *failure.Failure) {
 	}
 	var compacted bytes.Buffer
 	if err := json.Compact(&compacted, []byte(policy)); err != nil {
-		return policy, &failure.Failure{
-			Condition: v1alpha1.ConditionIssued,
-			Reason:    v1alpha1.ReasonMalformedPolicy,
-			Message:   fmt.Sprintf("spec.policy is not JSON: %s. STS was not asked.", err),
-			Retry:     failure.Never,
-		}
+		return policy, failure.NotAsked(v1alpha1.ReasonMalformedPolicy, "spec.policy is not JSON: %s.", err)
 	}
 	return compacted.String(), nil
 }

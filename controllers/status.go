@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,11 +19,7 @@ import (
 const maxMessage = 2048
 
 func condition(conditionType string, status metav1.ConditionStatus, reason, format string, args ...any) metav1.Condition {
-	message := fmt.Sprintf(format, args...)
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
-	}
-	return metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: message}
+	return metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: failure.Cut(fmt.Sprintf(format, args...), maxMessage)}
 }
 
 func isFalse(f *failure.Failure) metav1.Condition {

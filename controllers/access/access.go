@@ -2,7 +2,6 @@
 package access
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -66,16 +65,16 @@ func Decide(rules []v1alpha1.AllowRule, r Request) *failure.Failure {
 	}
 	switch {
 	case sessionAllowed:
-		return denied(v1alpha1.ReasonDurationNotAllowed, "%s allows namespace %q %s for at most %s. Set spec.duration to no more than that, or have a rule's maxDuration raised.",
+		return failure.Denied(v1alpha1.ReasonDurationNotAllowed, "%s allows namespace %q %s for at most %s. Set spec.duration to no more than that, or have a rule's maxDuration raised.",
 			r.Identity, r.Namespace, r.what(), metav1.Duration{Duration: longest}.Duration)
 	case roleAllowed:
-		return denied(v1alpha1.ReasonNotAllowed, "%s allows namespace %q %s, but not the session name %q. Leave %s out for the default %q, or have the name added to a rule's sessionNames.",
+		return failure.Denied(v1alpha1.ReasonNotAllowed, "%s allows namespace %q %s, but not the session name %q. Leave %s out for the default %q, or have the name added to a rule's sessionNames.",
 			r.Identity, r.Namespace, r.what(), r.SessionName, r.NameField, r.DefaultSessionName)
 	case r.RoleARN == "":
-		return denied(v1alpha1.ReasonNotAllowed, "No rule of %s allows namespace %q the call %s. Have a rule added to its spec.allow that names the namespace, and the call in calls, or use another identity.",
+		return failure.Denied(v1alpha1.ReasonNotAllowed, "No rule of %s allows namespace %q the call %s. Have a rule added to its spec.allow that names the namespace, and the call in calls, or use another identity.",
 			r.Identity, r.Namespace, r.Call)
 	default:
-		return denied(v1alpha1.ReasonNotAllowed, "No rule of %s allows namespace %q the call %s for the role %s. Have a rule added to its spec.allow that names both, or use another identity.",
+		return failure.Denied(v1alpha1.ReasonNotAllowed, "No rule of %s allows namespace %q the call %s for the role %s. Have a rule added to its spec.allow that names both, or use another identity.",
 			r.Identity, r.Namespace, r.Call, r.RoleARN)
 	}
 }
@@ -86,18 +85,13 @@ func decideChain(r Request) *failure.Failure {
 	case len(r.Chain) == 0 || r.Call != v1alpha1.CallAssumeRole:
 		return nil
 	case slices.Contains(r.Chain, r.RoleARN):
-		return denied(v1alpha1.ReasonNotAllowed, "The role %s is itself a hop in the chain of %s, which would come to it twice. Use an identity whose chain ends before it.", r.RoleARN, r.Identity)
+		return failure.Denied(v1alpha1.ReasonNotAllowed, "The role %s is itself a hop in the chain of %s, which would come to it twice. Use an identity whose chain ends before it.", r.RoleARN, r.Identity)
 	case r.Duration > maxChained:
-		return denied(v1alpha1.ReasonDurationNotAllowed, "%s comes to the role %s by a chain of roles (%s), and AWS ends sessions so made after 1h. Set spec.duration to 1h or less, or use an identity without a chain.",
+		return failure.Denied(v1alpha1.ReasonDurationNotAllowed, "%s comes to the role %s by a chain of roles (%s), and AWS ends sessions so made after 1h. Set spec.duration to 1h or less, or use an identity without a chain.",
 			r.Identity, r.RoleARN, strings.Join(r.Chain, ", "))
 	default:
 		return nil
 	}
-}
-
-// denied waits for a change of the rules, the namespace or the spec, all of which are watched.
-func denied(reason, format string, args ...any) *failure.Failure {
-	return &failure.Failure{Condition: v1alpha1.ConditionAuthorized, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: failure.Never}
 }
 
 // allowsRole tells whether the rule allows the role asked for, if one is.

@@ -144,10 +144,7 @@ type quoted struct{ error }
 
 func (q quoted) Error() string {
 	line, _, _ := strings.Cut(q.error.Error(), "\n")
-	if len(line) > quotedLength {
-		line = strings.ToValidUTF8(line[:quotedLength], "") + "…"
-	}
-	return line
+	return failure.Cut(line, quotedLength)
 }
 
 func (q quoted) Unwrap() error { return q.error }

@@ -131,7 +131,8 @@ const (
 )
 
 // SessionName is the default name of an object's sessions: <namespace>.<name>, which no object of another namespace can have,
-// since a namespace's name holds no dot. One that would not be shorter than the length that STS allows is cut to just that, and ends in '-' and a hash of the whole, so that it is no shorter one's either.
+// since a namespace's name holds no dot. One that would not be shorter than the length that STS allows is cut to just that, and
+// ends in '-' and a hash of the whole, so that it is no shorter one's either.
 func SessionName(namespace, name string, length int) string {
 	full := namespace + "." + name
 	if len(full) < length {

@@ -1,7 +1,13 @@
 // Package failure says what went wrong in words that stay the same for as long as the cause does, and when to try again.
 package failure
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+)
 
 // Failure is a step of the way from a spec to a Secret that went wrong. The same cause is byte for byte the same Failure but
 // for its Cause, so that a status written from it changes only when something changed.
@@ -16,6 +22,26 @@ type Failure struct {
 	Retry Retry
 	// Cause is the error as it came, for the log and an event only. It may be nil.
 	Cause error
+}
+
+// Denied returns a failure of ConditionAuthorized. It waits for a change of the identity, its source's Secret, the namespace or
+// the spec, all of which are watched.
+func Denied(reason, format string, args ...any) *Failure {
+	return &Failure{Condition: v1alpha1.ConditionAuthorized, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: Never}
+}
+
+// NotAsked returns a failure of ConditionIssued for what STS could only refuse. It waits for a change of the spec, or of what
+// the spec names.
+func NotAsked(reason, format string, args ...any) *Failure {
+	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: fmt.Sprintf(format, args...) + " STS was not asked.", Retry: Never}
+}
+
+// Cut returns a text's first bytes, of a longer one with a sign that there was more.
+func Cut(text string, length int) string {
+	if len(text) <= length {
+		return text
+	}
+	return strings.ToValidUTF8(text[:length], "") + "…"
 }
 
 // Retry is when to try again: [Backoff], [Never] or [After] a while. Whatever it is, a change of something that the failure
@@ -42,6 +68,15 @@ func (r Retry) In(n int, left time.Duration, spread float64) time.Duration {
 		return Wait(n, left, spread)
 	}
 	return r.after
+}
+
+// From returns when to try again after a first failure now, zero for [Never].
+func (r Retry) From(now time.Time) time.Time {
+	wait := r.In(1, 0, 0)
+	if wait == 0 {
+		return time.Time{}
+	}
+	return now.Add(wait)
 }
 
 // Bounds of [Wait].

@@ -114,7 +114,7 @@ func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReferenc
 	name := Name(ref)
 	err := r.Reader.Get(ctx, client.ObjectKey{Name: ref.Name}, found)
 	if apierrors.IsNotFound(err) {
-		return nil, unauthorized(v1alpha1.ReasonIdentityNotFound, "There is no %s. Create it, or have spec.identityRef name another.", name), nil
+		return nil, failure.Denied(v1alpha1.ReasonIdentityNotFound, "There is no %s. Create it, or have spec.identityRef name another.", name), nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading %s: %w", name, err)
@@ -124,7 +124,7 @@ func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReferenc
 		return nil, nil, err
 	}
 	if problem != nil {
-		denied := unauthorized(v1alpha1.ReasonIdentityNotReady, "%s cannot be used: %s", name, problem.Message)
+		denied := failure.Denied(v1alpha1.ReasonIdentityNotReady, "%s cannot be used: %s", name, problem.Message)
 		denied.Retry = problem.Retry
 		return nil, denied, nil
 	}
@@ -207,8 +207,3 @@ func KeyOf(found *v1alpha1.ClusterIdentity) Key {
 
 // Name returns a reference as messages give it: kind and name.
 func Name(ref v1alpha1.IdentityReference) string { return string(ref.Kind) + " " + ref.Name }
-
-// unauthorized waits for a change of the identity or its source's Secret, which are watched.
-func unauthorized(reason, format string, args ...any) *failure.Failure {
-	return &failure.Failure{Condition: v1alpha1.ConditionAuthorized, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: failure.Never}
-}

@@ -4,7 +4,6 @@ package output
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -46,8 +45,8 @@ func Check(t v1alpha1.SecretTemplate) *failure.Failure {
 	}
 	texts := make([]string, len(problems))
 	for i, problem := range problems {
-		if value, ok := problem.BadValue.(string); ok && len(value) > quotedLength {
-			problem.BadValue = strings.ToValidUTF8(value[:quotedLength], "") + "…"
+		if value, ok := problem.BadValue.(string); ok {
+			problem.BadValue = failure.Cut(value, quotedLength)
 		}
 		texts[i] = problem.Error()
 	}

@@ -3,7 +3,6 @@ package telemetry
 
 import (
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,7 +40,7 @@ func (e Events) Failed(object client.Object, action, reason, message string, f *
 
 func (e Events) write(object client.Object, eventType, action, reason, note string) {
 	if len(note) > noteLength {
-		note = strings.ToValidUTF8(note[:noteLength-len("…")], "") + "…"
+		note = failure.Cut(note, noteLength-len("…"))
 	}
 	e.Recorder.Eventf(object, nil, eventType, reason, action, "%s", note)
 }
