@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,9 +45,35 @@ type fixture struct {
 	clock    *clocktesting.FakePassiveClock
 	events   *events.FakeRecorder
 	requests *requests
+	tokens   *fakeTokens
 
 	credentials *Reconciler[*v1alpha1.RoleCredential]
-	identities  *IdentityReconciler
+	identities  *IdentityReconciler[*v1alpha1.ClusterIdentity]
+}
+
+// fakeTokens is the API server's issuer of tokens, each of which names its subject and audience.
+type fakeTokens struct {
+	clock *clocktesting.FakePassiveClock
+	asked []string // subject and audience
+	err   error
+}
+
+// apiAudience is what the API server takes tokens for itself.
+const apiAudience = "https://api.example"
+
+func (i *fakeTokens) issue(_ context.Context, _ client.Client, _ string, object, body client.Object, _ ...client.SubResourceCreateOption) error {
+	request, ok := body.(*authenticationv1.TokenRequest)
+	if !ok {
+		return errors.New("no request for a token")
+	}
+	if len(request.Spec.Audiences) == 0 {
+		request.Spec.Audiences = []string{apiAudience}
+	}
+	asked := object.GetNamespace() + ":" + object.GetName() + " for " + strings.Join(request.Spec.Audiences, ",")
+	i.asked = append(i.asked, asked)
+	request.Status.Token = "token of " + asked
+	request.Status.ExpirationTimestamp = metav1.NewTime(i.clock.Now().Add(time.Duration(*request.Spec.ExpirationSeconds) * time.Second))
+	return i.err
 }
 
 // fakeSTS issues a new credential with each call, unless err is set.
@@ -53,6 +81,7 @@ type fakeSTS struct {
 	clock     *clocktesting.FakePassiveClock
 	issued    []credential.Request
 	codes     []string // of MFA devices, one for each call
+	tokens    []string // of service accounts, one for each call
 	callers   int
 	err       error
 	callerErr error
@@ -62,9 +91,10 @@ type fakeSTS struct {
 	before    func() // runs during an issue
 }
 
-func (s *fakeSTS) Issue(_ context.Context, r credential.Request, mfaCode credential.Secret) (credential.Credential, error) {
+func (s *fakeSTS) Issue(_ context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
 	s.issued = append(s.issued, r)
-	s.codes = append(s.codes, string(mfaCode))
+	s.codes = append(s.codes, string(proof.MFACode))
+	s.tokens = append(s.tokens, string(proof.WebIdentityToken))
 	if s.before != nil {
 		s.before()
 	}
@@ -113,6 +143,8 @@ func kindName(object client.Object) string {
 		return "RoleCredential"
 	case *v1alpha1.ClusterIdentity:
 		return "ClusterIdentity"
+	case *v1alpha1.Identity:
+		return "Identity"
 	default:
 		return object.GetObjectKind().GroupVersionKind().Kind
 	}
@@ -129,13 +161,16 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	t.Helper()
 	f := &fixture{WithT: NewWithT(t), t: t, clock: clocktesting.NewFakePassiveClock(start), events: events.NewFakeRecorder(100), requests: &requests{}}
 	f.sts = &fakeSTS{clock: f.clock}
+	f.tokens = &fakeTokens{clock: f.clock}
+	intercepted := f.requests.interceptor()
+	intercepted.SubResourceCreate = f.tokens.issue
 	scheme, err := Scheme()
 	f.Expect(err).NotTo(HaveOccurred())
 	f.client = fake.NewClientBuilder().WithScheme(scheme).
 		WithObjects(objects...).
-		WithStatusSubresource(&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}, &v1alpha1.ClusterIdentity{}).
+		WithStatusSubresource(&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}, &v1alpha1.ClusterIdentity{}, &v1alpha1.Identity{}).
 		WithIndex(secret.Metadata(), secret.OwnerIndex, secret.IndexOwner).
-		WithInterceptorFuncs(f.requests.interceptor()).
+		WithInterceptorFuncs(intercepted).
 		Build()
 	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry())
 	f.Expect(err).NotTo(HaveOccurred())
@@ -143,12 +178,12 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	done, stop := context.WithCancel(context.Background())
 	stop()
 	f.Expect(watcher.Start(done)).To(Succeed()) // watches are for the tests with a real API server
-	resolver := &identity.Resolver[STS]{Reader: f.client, Secrets: f.client, Watch: noWatch{}, Connect: func(aws.Config) STS { return f.sts }, Assume: awssts.Hop}
+	resolver := &identity.Resolver[STS]{Reader: f.client, Secrets: f.client, Watch: noWatch{}, Connect: func(aws.Config) STS { return f.sts }, Assume: awssts.Hop, Tokens: identity.NewTokens(f.client, f.clock)}
 	f.credentials = &Reconciler[*v1alpha1.RoleCredential]{
 		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Devices: &identity.Devices{}, Strangers: watcher,
 		Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock,
 	}
-	f.identities = &IdentityReconciler{Client: f.client, Identities: resolver, Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock}
+	f.identities = &IdentityReconciler[*v1alpha1.ClusterIdentity]{New: func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, Client: f.client, Identities: resolver, Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock}
 	return f
 }
 
@@ -211,7 +246,8 @@ func defaultIdentity() *v1alpha1.ClusterIdentity {
 	return &v1alpha1.ClusterIdentity{
 		ObjectMeta: metav1.ObjectMeta{Name: "default", UID: "identity-uid", Generation: 1},
 		Spec: v1alpha1.ClusterIdentitySpec{
-			Region: "eu-west-1",
+			IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1"},
+
 			Source: v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: "rolecredential-system", Name: "bootstrap"}}},
 			Allow: &[]v1alpha1.AllowRule{{
 				Namespaces: []string{"shop"}, RoleARNs: []string{"arn:aws:iam::123456789012:role/*"}, MaxDuration: &metav1.Duration{Duration: 2 * time.Hour},

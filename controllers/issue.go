@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -78,6 +79,12 @@ func (t *turn) left() time.Duration {
 
 // suits tells whether the identity's credentials are such as STS takes for the call, which is known before it is asked.
 func (r *Reconciler[T]) suits(ctx context.Context, t *turn) (*failure.Failure, error) {
+	if t.byWebIdentity() {
+		if fields := t.request.NotWithWebIdentity(); len(fields) > 0 {
+			return failure.NotAsked(v1alpha1.ReasonInvalidRequest, "%s asks for the role with a service account's token, and AssumeRoleWithWebIdentity takes no %s. "+
+				"Leave that out, or use an identity with another source or with a chain.", t.identity.Name, strings.Join(fields, ", ")), nil
+		}
+	}
 	if !t.request.LongTermOnly() {
 		return nil, nil
 	}
@@ -94,13 +101,33 @@ func (r *Reconciler[T]) suits(ctx context.Context, t *turn) (*failure.Failure, e
 
 // ask asks STS.
 func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential, *failure.Failure, error) {
-	issued, err := t.identity.Client.Issue(ctx, t.request, t.mfaCode)
+	var err error
+	if t.byWebIdentity() {
+		t.proof.WebIdentityToken, err = t.identity.WebIdentity()(ctx)
+	}
+	var issued credential.Credential
+	if err == nil {
+		issued, err = t.identity.Client.Issue(ctx, t.request, t.proof)
+	}
 	if err != nil {
 		failed, err := r.classify(ctx, t, err)
 		return credential.Credential{}, failed, err
 	}
-	r.Metrics.Called(r.Kind.Name, string(t.request.Call), v1alpha1.ReasonIssued)
+	r.Metrics.Called(r.Kind.Name, string(t.call()), v1alpha1.ReasonIssued)
 	return issued, nil, nil
+}
+
+// byWebIdentity tells whether a service account's token goes with the call.
+func (t *turn) byWebIdentity() bool {
+	return t.request.Call == v1alpha1.CallAssumeRole && t.identity.WebIdentity() != nil
+}
+
+// call is the call of STS as AWS names it.
+func (t *turn) call() v1alpha1.Call {
+	if t.byWebIdentity() {
+		return v1alpha1.CallAssumeRoleWithWebIdentity
+	}
+	return t.request.Call
 }
 
 // classify turns an error of the source or of STS into a failure, unless it is that the manager stops, which says nothing of
@@ -110,9 +137,9 @@ func (r *Reconciler[T]) classify(ctx context.Context, t *turn, err error) (*fail
 		return nil, ctx.Err()
 	}
 	failed := awssts.Classify(err, t.subject())
-	r.Metrics.Called(r.Kind.Name, string(t.request.Call), failed.Reason)
+	r.Metrics.Called(r.Kind.Name, string(t.call()), failed.Reason)
 	if failed.Reason == v1alpha1.ReasonInvalidSourceCredentials {
-		r.Identities.Rebuild(t.identity.Key)
+		t.identity.Refused()
 	}
 	return failed, nil
 }
@@ -120,7 +147,7 @@ func (r *Reconciler[T]) classify(ctx context.Context, t *turn, err error) (*fail
 // subject is what a message about the call names.
 func (t *turn) subject() failure.Subject {
 	return failure.Subject{
-		Identity: t.identity.Name, Caller: t.identity.CallerARN, Call: t.request.Call, RoleARN: t.request.RoleARN,
+		Identity: t.identity.Name, Caller: t.identity.CallerARN, ServiceAccount: t.identity.ServiceAccount, Call: t.call(), RoleARN: t.request.RoleARN,
 		Endpoint: t.identity.Endpoint != "", MFA: t.request.MFASerialNumber != "",
 	}
 }

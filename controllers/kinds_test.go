@@ -109,8 +109,10 @@ func TestEachSourceWithEachKind(t *testing.T) {
 			}
 		}
 	}
+	serviceAccount := func(i *v1alpha1.ClusterIdentity) { i.Spec.Source = byToken().Spec.Source }
 	for source, tc := range map[string]struct {
 		identity  func(*v1alpha1.ClusterIdentity)
+		mfa       *v1alpha1.MFA
 		ambient   string // session token of the environment
 		secret    *corev1.Secret
 		ofAUser   string // what comes of a SessionCredential and of a FederatedCredential
@@ -121,17 +123,24 @@ func TestEachSourceWithEachKind(t *testing.T) {
 		"an access key with a session token": {secret: temporary(), ofARole: works, ofAUser: wrongSource, ofALonger: works},
 		"an ambient access key":              {identity: ambient, ofARole: works, ofAUser: works, ofALonger: works},
 		"an ambient session":                 {identity: ambient, ambient: "a-token", ofARole: works, ofAUser: wrongSource, ofALonger: works},
+		"an access key and an MFA device":    {mfa: device(), ofARole: works, ofAUser: works, ofALonger: works},
+		"a service account":                  {identity: serviceAccount, ofARole: works, ofAUser: wrongSource, ofALonger: works},
 		"a chain of one":                     {identity: chain("Hub"), ofARole: works, ofAUser: wrongSource, ofALonger: "Authorized=False DurationNotAllowed"},
 		"a chain of three":                   {identity: chain("Hub", "Second", "Third"), ofARole: works, ofAUser: wrongSource, ofALonger: "Authorized=False DurationNotAllowed"},
+		"a service account and a chain": {
+			identity: func(i *v1alpha1.ClusterIdentity) { serviceAccount(i); chain("Hub")(i) }, ofARole: works, ofAUser: wrongSource, ofALonger: "Authorized=False DurationNotAllowed",
+		},
 	} {
 		for kind, cell := range map[string]struct {
 			want      string
 			reconcile func(f *fixture) Object
 		}{
-			"RoleCredential":        {tc.ofARole, func(f *fixture) Object { return reconcileKind(f, roleCredential, anotherReader(time.Hour)) }},
-			"RoleCredential for 2h": {tc.ofALonger, func(f *fixture) Object { return reconcileKind(f, roleCredential, anotherReader(2*time.Hour)) }},
-			"SessionCredential":     {tc.ofAUser, func(f *fixture) Object { return reconcileKind(f, sessionCredential, session()) }},
-			"FederatedCredential":   {tc.ofAUser, func(f *fixture) Object { return reconcileKind(f, federatedCredential, federated()) }},
+			"RoleCredential":        {tc.ofARole, func(f *fixture) Object { return reconcileKind(f, roleCredential, anotherReader(time.Hour, tc.mfa)) }},
+			"RoleCredential for 2h": {tc.ofALonger, func(f *fixture) Object { return reconcileKind(f, roleCredential, anotherReader(2*time.Hour, tc.mfa)) }},
+			"SessionCredential": {tc.ofAUser, func(f *fixture) Object {
+				return reconcileKind(f, sessionCredential, changed(session(), func(c *v1alpha1.SessionCredential) { c.Spec.MFA = tc.mfa }))
+			}},
+			"FederatedCredential": {tc.ofAUser, func(f *fixture) Object { return reconcileKind(f, federatedCredential, federated()) }},
 		} {
 			t.Run(source+" and a "+kind, func(t *testing.T) {
 				t.Setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
@@ -141,7 +150,7 @@ func TestEachSourceWithEachKind(t *testing.T) {
 				if tc.identity != nil {
 					tc.identity(by)
 				}
-				objects := world(by)
+				objects := world(by, seedSecret(deviceSeed))
 				if tc.secret != nil {
 					objects = world(by, tc.secret)
 				}
@@ -157,9 +166,9 @@ func TestEachSourceWithEachKind(t *testing.T) {
 	}
 }
 
-func anotherReader(duration time.Duration) *v1alpha1.RoleCredential {
+func anotherReader(duration time.Duration, device *v1alpha1.MFA) *v1alpha1.RoleCredential {
 	return changed(reader(), func(c *v1alpha1.RoleCredential) {
-		c.Name, c.UID, c.Spec.Duration = "another", "another-uid", &metav1.Duration{Duration: duration}
+		c.Name, c.UID, c.Spec.Duration, c.Spec.MFA = "another", "another-uid", &metav1.Duration{Duration: duration}, device
 	})
 }
 

@@ -64,6 +64,6 @@ func (r *Reconciler[T]) withCode(t *turn, s seed) (bool, *failure.Failure) {
 		t.waiting, t.retryAt = "another call used the MFA device's code of the moment, and the next comes within 30 seconds.", next
 		return false, nil
 	}
-	t.mfaCode = code
+	t.proof.MFACode = code
 	return true, nil
 }

@@ -39,7 +39,7 @@ func (o outcome) authorized() metav1.Condition {
 	if o.denied != nil {
 		return isFalse(o.denied)
 	}
-	return condition(v1alpha1.ConditionAuthorized, metav1.ConditionTrue, v1alpha1.ReasonAllowed, "A rule of %s allows the request.", o.identity)
+	return condition(v1alpha1.ConditionAuthorized, metav1.ConditionTrue, v1alpha1.ReasonAllowed, "%s allows the request.", o.identity)
 }
 
 func (o outcome) issued() metav1.Condition {

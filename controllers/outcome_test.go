@@ -182,7 +182,7 @@ func TestWhatTheConditionsSay(t *testing.T) {
 	}{
 		"all is well": {
 			outcome:    well(),
-			authorized: "A rule of ClusterIdentity default allows the request.",
+			authorized: "ClusterIdentity default allows the request.",
 			issued:     "STS issued the credential that this spec asks for.",
 			ready:      "Secret s3-reader holds valid credentials of this spec.",
 		},
@@ -194,38 +194,38 @@ func TestWhatTheConditionsSay(t *testing.T) {
 		},
 		"it expired, for STS fails": {
 			outcome:    well(expired, failed),
-			authorized: "A rule of ClusterIdentity default allows the request.",
+			authorized: "ClusterIdentity default allows the request.",
 			issued:     "Too often.",
 			ready:      "The credential in Secret s3-reader has expired: see the condition Issued.",
 		},
 		"it is of an earlier spec, for STS fails": {
 			outcome:    well(outdated, failed),
-			authorized: "A rule of ClusterIdentity default allows the request.",
+			authorized: "ClusterIdentity default allows the request.",
 			issued:     "Too often.",
 			ready:      "Secret s3-reader holds valid credentials, but of an earlier spec: see the condition Issued.",
 		},
 		"nothing was issued, for the Secret is a stranger's": {
 			outcome:    well(nothingHeld, unwritable),
-			authorized: "A rule of ClusterIdentity default allows the request.",
+			authorized: "ClusterIdentity default allows the request.",
 			issued:     "STS was not asked for this spec: see the condition Ready.",
 			ready: "Secret s3-reader exists and does not belong to this RoleCredential, so it is left alone. Delete it, choose another spec.secret.name, " +
 				"or hand it over with the annotation sts.rolecredential.dev/adopt: RoleCredential/s3-reader on the Secret.",
 		},
 		"it is suspended and still good": {
 			outcome:    well(suspended),
-			authorized: "A rule of ClusterIdentity default allows the request.",
+			authorized: "ClusterIdentity default allows the request.",
 			issued:     "STS issued the credential that this spec asks for.",
 			ready:      "Secret s3-reader holds valid credentials of this spec. They are not refreshed: spec.suspend is set.",
 		},
 		"it is suspended and expired": {
 			outcome:    well(expired, suspended),
-			authorized: "A rule of ClusterIdentity default allows the request.",
+			authorized: "ClusterIdentity default allows the request.",
 			issued:     "STS issued the credential that this spec asks for.",
 			ready:      "The credential in Secret s3-reader has expired: spec.suspend is set.",
 		},
 		"it is suspended before anything was issued": {
 			outcome:    well(nothingHeld, suspended),
-			authorized: "A rule of ClusterIdentity default allows the request.",
+			authorized: "ClusterIdentity default allows the request.",
 			issued:     "STS was not asked for this spec: spec.suspend is set.",
 			ready:      "Secret s3-reader holds no credential yet: spec.suspend is set.",
 		},

@@ -56,7 +56,7 @@ func (k Kind[T]) defaultName(object client.Object) string {
 
 // STS is what a credential and an identity ask of STS.
 type STS interface {
-	Issue(ctx context.Context, r credential.Request, mfaCode credential.Secret) (credential.Credential, error)
+	Issue(ctx context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error)
 	Caller(ctx context.Context) (awssts.Caller, error)
 	// Skew returns how far the clock of STS is ahead of the operator's, false while that is not known.
 	Skew() (time.Duration, bool)
@@ -167,12 +167,12 @@ type turn struct {
 	identity *identity.Identity[STS]
 	observed secret.Observed
 	due      credential.Why
-	// mfaCode goes with the call if the request names an MFA device.
-	mfaCode credential.Secret
+	// proof goes with the call.
+	proof credential.Proof
 }
 
 func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credential.Request, namespaceLabels map[string]string) (*identity.Identity[STS], *failure.Failure, error) {
-	found, denied, err := r.Identities.Resolve(ctx, identityRef(object))
+	found, denied, err := r.Identities.Resolve(ctx, identityRef(object), serviceAccount(object, request))
 	if denied != nil || err != nil {
 		return nil, denied, err
 	}

@@ -46,5 +46,7 @@ func assumeRole(c *v1alpha1.RoleCredential) (credential.Request, *failure.Failur
 		Tags:              credential.Tags(c.Spec.Tags),
 		TransitiveTagKeys: c.Spec.TransitiveTagKeys,
 		MFASerialNumber:   serialNumber(c.Spec.MFA),
+
+		ServiceAccountName: c.Spec.ServiceAccountName,
 	}, invalid
 }

@@ -64,7 +64,7 @@ func (s *recordingSTS) asked(request credential.Request) url.Values {
 	if request.MFASerialNumber != "" {
 		code = deviceCode
 	}
-	_, err := s.client.Issue(s.t.Context(), request, credential.Secret(code))
+	_, err := s.client.Issue(s.t.Context(), request, credential.Proof{MFACode: credential.Secret(code)})
 	s.Expect(err).NotTo(HaveOccurred())
 	s.Expect(s.emulator.Calls()).To(HaveLen(1))
 	return s.emulator.Calls()[0].Parameters
@@ -126,6 +126,9 @@ func TestAFieldOfTheSpecIsSentAndNothingElseChanges(t *testing.T) {
 		"SessionName": {
 			set:  func(s *v1alpha1.RoleCredentialSpec) { s.SessionName = "night-job" },
 			want: url.Values{"RoleSessionName": {"night-job"}}, hash: true,
+		},
+		"ServiceAccountName": { // shows in the token only, for another source
+			set: func(s *v1alpha1.RoleCredentialSpec) { s.ServiceAccountName = "reader" }, hash: true,
 		},
 		"ExternalID": {
 			set:  func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "k8s" },

@@ -43,6 +43,8 @@ type Options struct {
 	Concurrency int
 	// Clock is the time; the system's if nil.
 	Clock clock.PassiveClock
+	// AllowNamespacedEndpoints lets an Identity have an endpoint, and with that its author aim the operator's requests.
+	AllowNamespacedEndpoints bool
 }
 
 const (
@@ -86,7 +88,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
 	}
-	p, err := newParts(mgr, options.Clock)
+	p, err := newParts(mgr, options)
 	if err != nil {
 		return err
 	}
@@ -94,10 +96,9 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		return fmt.Errorf("indexing Secrets: %w", err)
 	}
 	workers := controller.Options{MaxConcurrentReconciles: options.Concurrency, ReconciliationTimeout: reconcileTimeout}
-	if err := setupIdentities(mgr, p, workers); err != nil {
-		return fmt.Errorf("setting up the controller of ClusterIdentities: %w", err)
-	}
 	return errors.Join(
+		setupIdentities(mgr, p, func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, workers),
+		setupIdentities(mgr, p, func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, workers),
 		setupKind(ctx, mgr, p, roleCredential, workers),
 		setupKind(ctx, mgr, p, sessionCredential, workers),
 		setupKind(ctx, mgr, p, federatedCredential, workers),
@@ -116,7 +117,7 @@ type parts struct {
 	clock      clock.PassiveClock
 }
 
-func newParts(mgr manager.Manager, clock clock.PassiveClock) (*parts, error) {
+func newParts(mgr manager.Manager, options Options) (*parts, error) {
 	metadataClient, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, err
@@ -135,15 +136,18 @@ func newParts(mgr manager.Manager, clock clock.PassiveClock) (*parts, error) {
 			Reader:  mgr.GetClient(),
 			Secrets: mgr.GetAPIReader(),
 			Watch:   sourceWatch{watcher},
-			Connect: func(config aws.Config) STS { return awssts.New(config, clock) },
+			Connect: func(config aws.Config) STS { return awssts.New(config, options.Clock) },
 			Assume:  awssts.Hop,
+			Tokens:  identity.NewTokens(mgr.GetClient(), options.Clock),
+
+			AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
 		},
 		secrets: &secret.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
 		devices: &identity.Devices{},
 		watcher: watcher,
 		events:  telemetry.Events{Recorder: mgr.GetEventRecorder("rolecredential")},
 		metrics: counters,
-		clock:   clock,
+		clock:   options.Clock,
 	}, nil
 }
 
@@ -160,12 +164,12 @@ func (w sourceWatch) Current(key identity.Key, name types.NamespacedName, seen s
 
 func (w sourceWatch) Done(key identity.Key) { w.Watcher.Done(secret.Waiter(key)) }
 
-func setupIdentities(mgr manager.Manager, p *parts, workers controller.Options) error {
+func setupIdentities[T identity.Object](mgr manager.Manager, p *parts, newOne func() T, workers controller.Options) error {
 	return builder.ControllerManagedBy(mgr).
-		For(&v1alpha1.ClusterIdentity{}, builder.WithPredicates(specChanged)).
-		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), itself)).
+		For(newOne(), builder.WithPredicates(specChanged)).
+		WatchesRawSource(woken(p.watcher, identity.KeyOf(newOne()).Kind, itself)).
 		WithOptions(workers).
-		Complete(&IdentityReconciler{Client: p.client, Identities: p.identities, Events: p.events, Metrics: p.metrics, Clock: p.clock})
+		Complete(&IdentityReconciler[T]{New: newOne, Client: p.client, Identities: p.identities, Events: p.events, Metrics: p.metrics, Clock: p.clock})
 }
 
 func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kind Kind[T], workers controller.Options) error {
@@ -175,11 +179,13 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 	fans := fans[T]{reader: mgr.GetCache(), kind: kind}
 	return builder.ControllerManagedBy(mgr).
 		For(kind.New(), builder.WithPredicates(specChanged)).
-		Watches(&v1alpha1.ClusterIdentity{}, fans.ofIdentity(), builder.WithPredicates(specChanged)).
+		Watches(&v1alpha1.ClusterIdentity{}, fans.ofIdentity(v1alpha1.IdentityKindClusterIdentity), builder.WithPredicates(specChanged)).
+		Watches(&v1alpha1.Identity{}, fans.ofIdentity(v1alpha1.IdentityKindIdentity), builder.WithPredicates(specChanged)).
 		WatchesMetadata(namespaceMetadata(), fans.ofNamespace(), builder.WithPredicates(labelsChanged)).
 		WatchesMetadata(secret.Metadata(), ofOwner(mgr, kind.New())).
 		WatchesRawSource(woken(p.watcher, kind.Name, itself)).
-		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity)).
+		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
+		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindIdentity), fans.byIdentity(v1alpha1.IdentityKindIdentity))).
 		WithOptions(workers).
 		Complete(&Reconciler[T]{
 			Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Strangers: p.watcher,

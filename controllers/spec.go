@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/credential"
@@ -26,6 +27,11 @@ func identityRef(object Object) v1alpha1.IdentityReference {
 		Kind: cmp.Or(ref.Kind, v1alpha1.IdentityKindClusterIdentity),
 		Name: cmp.Or(ref.Name, v1alpha1.DefaultIdentityName),
 	}
+}
+
+// serviceAccount returns the service account that an object names, by default the one that a pod has by default.
+func serviceAccount(object Object, request credential.Request) types.NamespacedName {
+	return types.NamespacedName{Namespace: object.GetNamespace(), Name: cmp.Or(request.ServiceAccountName, "default")}
 }
 
 func secretName(object Object) string {

@@ -39,10 +39,15 @@ func indexIdentity(object client.Object) []string {
 		return nil
 	}
 	ref := identityRef(credential)
-	return []string{identityKey(string(ref.Kind), ref.Name)}
+	if ref.Kind == v1alpha1.IdentityKindIdentity {
+		return []string{identityKey(ref.Kind, types.NamespacedName{Namespace: object.GetNamespace(), Name: ref.Name})}
+	}
+	return []string{identityKey(ref.Kind, types.NamespacedName{Name: ref.Name})}
 }
 
-func identityKey(kind, name string) string { return kind + "/" + name }
+func identityKey(kind v1alpha1.IdentityKind, name types.NamespacedName) string {
+	return string(kind) + "/" + name.String()
+}
 
 // fans find the credentials of a kind that something else concerns.
 type fans[T Object] struct {
@@ -67,13 +72,15 @@ func (f fans[T]) list(ctx context.Context, options ...client.ListOption) []recon
 	return requests
 }
 
-func (f fans[T]) byIdentity(ctx context.Context, name types.NamespacedName) []reconcile.Request {
-	return f.list(ctx, client.MatchingFields{identityIndex: identityKey(string(v1alpha1.IdentityKindClusterIdentity), name.Name)})
+func (f fans[T]) byIdentity(kind v1alpha1.IdentityKind) func(context.Context, types.NamespacedName) []reconcile.Request {
+	return func(ctx context.Context, name types.NamespacedName) []reconcile.Request {
+		return f.list(ctx, client.MatchingFields{identityIndex: identityKey(kind, name)})
+	}
 }
 
-func (f fans[T]) ofIdentity() handler.EventHandler {
+func (f fans[T]) ofIdentity(kind v1alpha1.IdentityKind) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []reconcile.Request {
-		return f.byIdentity(ctx, client.ObjectKeyFromObject(object))
+		return f.byIdentity(kind)(ctx, client.ObjectKeyFromObject(object))
 	})
 }
 

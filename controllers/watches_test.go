@@ -19,18 +19,27 @@ func TestAChangeWakesJustTheCredentialsConcerned(t *testing.T) {
 			c.Namespace, c.Name, c.Spec.IdentityRef.Name = namespace, name, identity
 		})
 	}
+	ofOwn := func(namespace, name string) client.Object {
+		return changed(reader(), func(c *v1alpha1.RoleCredential) {
+			c.Namespace, c.Name, c.Spec.IdentityRef.Kind = namespace, name, v1alpha1.IdentityKindIdentity
+		})
+	}
 	scheme, err := Scheme()
 	g.Expect(err).NotTo(HaveOccurred())
 	reads := fake.NewClientBuilder().WithScheme(scheme).WithIndex(&v1alpha1.RoleCredential{}, identityIndex, indexIdentity).WithObjects(
 		named("shop", "by-default", ""), named("shop", "by-name", "default"), named("shop", "by-another", "other"), named("team", "of-a-team", "default"),
+		ofOwn("shop", "by-its-own"), ofOwn("team", "by-its-own"),
 	).Build()
 	fans := fans[*v1alpha1.RoleCredential]{reader: reads, kind: roleCredential}
+	cluster, own := fans.byIdentity(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity(v1alpha1.IdentityKindIdentity)
 	request := func(namespace, name string) reconcile.Request {
 		return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
 	}
-	g.Expect(fans.byIdentity(t.Context(), types.NamespacedName{Name: "default"})).To(ConsistOf(
+	g.Expect(cluster(t.Context(), types.NamespacedName{Name: "default"})).To(ConsistOf(
 		request("shop", "by-default"), request("shop", "by-name"), request("team", "of-a-team")))
-	g.Expect(fans.byIdentity(t.Context(), types.NamespacedName{Name: "other"})).To(ConsistOf(request("shop", "by-another")))
-	g.Expect(fans.byIdentity(t.Context(), types.NamespacedName{Name: "unused"})).To(BeEmpty())
-	g.Expect(fans.list(t.Context(), client.InNamespace("team"))).To(ConsistOf(request("team", "of-a-team")))
+	g.Expect(cluster(t.Context(), types.NamespacedName{Name: "other"})).To(ConsistOf(request("shop", "by-another")))
+	g.Expect(cluster(t.Context(), types.NamespacedName{Name: "unused"})).To(BeEmpty())
+	g.Expect(own(t.Context(), types.NamespacedName{Namespace: "shop", Name: "default"})).To(ConsistOf(request("shop", "by-its-own")))
+	g.Expect(own(t.Context(), types.NamespacedName{Name: "default"})).To(BeEmpty())
+	g.Expect(fans.list(t.Context(), client.InNamespace("team"))).To(ConsistOf(request("team", "of-a-team"), request("team", "by-its-own")))
 }

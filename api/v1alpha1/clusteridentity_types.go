@@ -32,58 +32,20 @@ type ClusterIdentity struct {
 	// status reports who the caller is.
 	//
 	// +optional
-	Status ClusterIdentityStatus `json:"status,omitempty,omitzero"`
+	Status IdentityStatus `json:"status,omitempty,omitzero"`
 }
 
 // ClusterIdentitySpec says where STS is, whose credentials to call it with, and who may use them.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags cannot be stamped with source.serviceAccount and no chain: AssumeRoleWithWebIdentity takes no tags; a trust policy can name the namespace and the service account instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of a chain takes no externalID and no tags with source.serviceAccount: AssumeRoleWithWebIdentity knows neither"
 type ClusterIdentitySpec struct {
-	// region whose STS is asked, such as eu-west-1. With an STS-compatible server, the region it signs for; most take
-	// us-east-1.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9-]*$')",message="region must be the code of a region, such as eu-west-1"
-	// +required
-	Region string `json:"region,omitempty"`
-
-	// endpoint is the URL of the STS to ask in place of the region's own: a VPC endpoint, or an STS-compatible server. With
-	// http, credentials cross the network in the clear: for a server on the same host or in the same cluster only.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",message="endpoint must be the URL of a server, such as https://sts.example.internal"
-	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && !self.contains('?') && !self.contains('#')",message="endpoint must not hold a user, a query or a fragment"
-	// +optional
-	Endpoint string `json:"endpoint,omitempty"`
-
-	// caBundle is one or more PEM certificates of the authorities to trust for the endpoint, in place of the system's.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=262144
-	// +kubebuilder:validation:XValidation:rule="self.contains('-----BEGIN CERTIFICATE-----')",message="caBundle must hold certificates in PEM, beginning with -----BEGIN CERTIFICATE-----"
-	// +optional
-	CABundle string `json:"caBundle,omitempty"`
+	IdentitySettings `json:",inline"`
 
 	// source is where the credentials to call STS with come from. If it fails, nothing falls through to another.
 	//
 	// +required
 	Source ClusterIdentitySource `json:"source,omitzero"`
-
-	// chain lists roles to assume, in order, before the one that a credential asks for. Every session after the first ends
-	// within 1h (IAM User Guide, 'Roles terms and concepts': role chaining).
-	//
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(other, other.roleARN == h.roleARN))",message="a chain must not come to the same role twice"
-	// +listType=atomic
-	// +optional
-	Chain []Hop `json:"chain,omitempty"`
-
-	// sessionTags stamps who asked on the sessions of roles and federated users that credentials ask for, for trust policies
-	// and permissions to rest on. A chain's own sessions and those of GetSessionToken, which takes no tags, bear none.
-	//
-	// +optional
-	SessionTags *SessionTags `json:"sessionTags,omitempty"`
 
 	// allow lists what may be done with this identity. Nothing is allowed that no rule allows, so that an empty list allows
 	// nothing. A request is allowed when one rule allows all of it.
@@ -98,7 +60,7 @@ type ClusterIdentitySpec struct {
 // ClusterIdentitySource is exactly one source of credentials.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="[has(self.ambient), has(self.accessKey)].exists_one(x, x)",message="source must have exactly one of ambient and accessKey"
+// +kubebuilder:validation:XValidation:rule="[has(self.ambient), has(self.accessKey), has(self.serviceAccount)].exists_one(x, x)",message="source must have exactly one of ambient, accessKey and serviceAccount"
 type ClusterIdentitySource struct {
 	// ambient is the AWS SDK's default chain in the operator's own pod: environment, profile, web identity (IRSA), EKS Pod
 	// Identity, instance metadata.
@@ -110,6 +72,12 @@ type ClusterIdentitySource struct {
 	//
 	// +optional
 	AccessKey *AccessKeySource `json:"accessKey,omitempty"`
+
+	// serviceAccount is a token of the Kubernetes service account that the credential names, for which STS issues a session of
+	// the role, or of the first hop of the chain. The operator itself then needs no rights in AWS.
+	//
+	// +optional
+	ServiceAccount *ServiceAccountSource `json:"serviceAccount,omitempty"`
 }
 
 // AmbientSource is the AWS SDK's default chain.
@@ -155,6 +123,10 @@ const (
 	// CallGetFederationToken is GetFederationToken, which FederatedCredentials are issued by.
 	CallGetFederationToken Call = "GetFederationToken"
 )
+
+// CallAssumeRoleWithWebIdentity is what AssumeRole is when a service account's token takes the place of a signature. Rules
+// know it as AssumeRole.
+const CallAssumeRoleWithWebIdentity Call = "AssumeRoleWithWebIdentity"
 
 // AllowRule allows some namespaces some requests. Names and ARNs may hold '*', which stands for any run of characters
 // within one field of an ARN; a pattern always matches from beginning to end, and nothing else in it is special.
@@ -225,51 +197,6 @@ type AllowRule struct {
 	Calls []Call `json:"calls,omitempty"`
 }
 
-// ClusterIdentityStatus reports who the caller is.
-type ClusterIdentityStatus struct {
-	// conditions are Ready and, once STS has answered, ClockInSync.
-	//
-	// +listType=map
-	// +listMapKey=type
-	// +optional
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
-
-	// observedGeneration is the generation of the spec that this status reports on.
-	//
-	// +kubebuilder:validation:Minimum=1
-	// +optional
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-
-	// observedSecretVersion is the resource version of the source's Secret that this status reports on; empty without one.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
-	// +optional
-	ObservedSecretVersion string `json:"observedSecretVersion,omitempty"`
-
-	// accountID is the caller's account, as GetCallerIdentity tells it.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=64
-	// +optional
-	AccountID string `json:"accountID,omitempty"`
-
-	// arn is the caller's ARN, as GetCallerIdentity tells it, without the name of a role session, which changes from one
-	// start to the next.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=2048
-	// +optional
-	ARN string `json:"arn,omitempty"`
-
-	// userID is the caller's unique id, as GetCallerIdentity tells it, without the name of a role session.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
-	// +optional
-	UserID string `json:"userID,omitempty"`
-}
-
 // ClusterIdentityList is a list of ClusterIdentities.
 //
 // +kubebuilder:object:root=true
@@ -278,3 +205,9 @@ type ClusterIdentityList struct {
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []ClusterIdentity `json:"items"`
 }
+
+// Settings returns the part of the spec that both kinds of identity share.
+func (i *ClusterIdentity) Settings() *IdentitySettings { return &i.Spec.IdentitySettings }
+
+// Report returns the status.
+func (i *ClusterIdentity) Report() *IdentityStatus { return &i.Status }

@@ -46,6 +46,9 @@ const (
 	ReasonWrongSourceType = "WrongSourceType"
 	// ReasonInvalidMFA: the Secret of the MFA device's seed, or its key, does not exist, or holds no seed.
 	ReasonInvalidMFA = "InvalidMFA"
+	// ReasonTokenNotIssued: the API server issued no token for the service account that the credential names, or none that may be
+	// shown to STS. STS was not asked.
+	ReasonTokenNotIssued = "TokenNotIssued"
 	// ReasonAccessDenied: STS knows the caller and refuses it the role.
 	ReasonAccessDenied = "AccessDenied"
 	// ReasonInvalidSourceCredentials: STS does not accept the identity's own credentials, or they cannot be had.
@@ -91,7 +94,8 @@ const (
 const (
 	// ReasonVerified: GetCallerIdentity answered; the status says who the caller is.
 	ReasonVerified = "Verified"
-	// ReasonNotVerifiable: the configuration can work, and this STS-compatible server has no GetCallerIdentity to tell more.
+	// ReasonNotVerifiable: the configuration can work, and there is no more to tell: this STS-compatible server has no
+	// GetCallerIdentity, or each credential calls STS as a service account of its own.
 	ReasonNotVerifiable = "NotVerifiable"
 	// ReasonSecretNotFound: the source's Secret does not exist.
 	ReasonSecretNotFound = "SecretNotFound"

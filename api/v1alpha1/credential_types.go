@@ -18,11 +18,16 @@ const (
 
 // IdentityKind is the kind of an identity.
 //
-// +kubebuilder:validation:Enum=ClusterIdentity
+// +kubebuilder:validation:Enum=ClusterIdentity;Identity
 type IdentityKind string
 
-// IdentityKindClusterIdentity is the cluster-scoped identity, shared by the namespaces that its rules allow.
-const IdentityKindClusterIdentity IdentityKind = "ClusterIdentity"
+// The kinds of identities.
+const (
+	// IdentityKindClusterIdentity is the cluster-scoped identity, shared by the namespaces that its rules allow.
+	IdentityKindClusterIdentity IdentityKind = "ClusterIdentity"
+	// IdentityKindIdentity is a namespace's own identity.
+	IdentityKindIdentity IdentityKind = "Identity"
+)
 
 // DefaultIdentityName is the name of the identity that a credential uses when it names none.
 const DefaultIdentityName = "default"

@@ -20,6 +20,7 @@ var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 		&SessionCredential{}, &SessionCredentialList{},
 		&FederatedCredential{}, &FederatedCredentialList{},
 		&ClusterIdentity{}, &ClusterIdentityList{},
+		&Identity{}, &IdentityList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -132,6 +132,14 @@ type RoleCredentialSpec struct {
 	// +optional
 	TransitiveTagKeys []string `json:"transitiveTagKeys,omitempty"`
 
+	// serviceAccountName is the service account of this namespace whose token STS is called with, if that is the source of the
+	// identity. The default is default, as for a pod.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+
 	// mfa is the MFA device that the role's trust policy, or what the session is to do, asks for.
 	//
 	// +optional

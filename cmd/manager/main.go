@@ -30,6 +30,7 @@ type flags struct {
 	concurrency    int
 	qps            float64
 	burst          int
+	endpoints      bool
 	version        bool
 }
 
@@ -43,6 +44,7 @@ func main() {
 	flag.IntVar(&f.concurrency, "concurrency", 10, "how many credentials are dealt with at a time")
 	flag.Float64Var(&f.qps, "kube-api-qps", 100, "requests per second to the API server, on average")
 	flag.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once")
+	flag.BoolVar(&f.endpoints, "allow-namespaced-endpoints", false, "take spec.endpoint from namespaced Identities too; whoever may create one then aims the manager's requests")
 	flag.BoolVar(&f.version, "version", false, "print the version and exit")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
@@ -69,7 +71,7 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
-	if err := controllers.Setup(ctx, mgr, controllers.Options{Concurrency: f.concurrency}); err != nil {
+	if err := controllers.Setup(ctx, mgr, controllers.Options{Concurrency: f.concurrency, AllowNamespacedEndpoints: f.endpoints}); err != nil {
 		return err
 	}
 	ctrl.Log.Info("starting", "version", version)

@@ -42,22 +42,27 @@ var (
 )
 
 // issuers has a function for each call that issues a credential.
-var issuers = map[v1alpha1.Call]func(ctx context.Context, api *sts.Client, r credential.Request, mfaCode credential.Secret) (credential.Credential, error){
-	v1alpha1.CallAssumeRole:         assumeRole,
-	v1alpha1.CallGetSessionToken:    getSessionToken,
-	v1alpha1.CallGetFederationToken: getFederationToken,
+var issuers = map[v1alpha1.Call]func(ctx context.Context, api *sts.Client, r credential.Request, proof credential.Proof) (credential.Credential, error){
+	v1alpha1.CallAssumeRole:                assumeRole,
+	v1alpha1.CallAssumeRoleWithWebIdentity: assumeRoleWithWebIdentity,
+	v1alpha1.CallGetSessionToken:           getSessionToken,
+	v1alpha1.CallGetFederationToken:        getFederationToken,
 }
 
-// Issue asks STS for a credential, with the code of an MFA device if the request names one. See [Classify] for its errors.
-func (c *Client) Issue(ctx context.Context, r credential.Request, mfaCode credential.Secret) (credential.Credential, error) {
-	issue, ok := issuers[r.Call]
+// Issue asks STS for a credential, with proof of who asks. See [Classify] for its errors.
+func (c *Client) Issue(ctx context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+	call := r.Call
+	if proof.WebIdentityToken != "" {
+		call = v1alpha1.CallAssumeRoleWithWebIdentity
+	}
+	issue, ok := issuers[call]
 	if !ok {
-		return credential.Credential{}, fmt.Errorf("no call of STS is named %q", r.Call)
+		return credential.Credential{}, fmt.Errorf("no call of STS is named %q", call)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	asked := c.clock.Now()
-	issued, err := issue(ctx, c.api, r, mfaCode)
+	issued, err := issue(ctx, c.api, r, proof)
 	if err != nil {
 		return credential.Credential{}, err
 	}
@@ -73,7 +78,7 @@ func (c *Client) Issue(ctx context.Context, r credential.Request, mfaCode creden
 }
 
 // assumeRole is 'AssumeRole' of the AWS Security Token Service API Reference.
-func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, mfaCode credential.Secret) (credential.Credential, error) {
+func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, proof credential.Proof) (credential.Credential, error) {
 	input := &sts.AssumeRoleInput{
 		RoleArn:           &r.RoleARN,
 		RoleSessionName:   &r.SessionName,
@@ -85,26 +90,37 @@ func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, mfaC
 		Tags:              tags(r.Tags),
 		TransitiveTagKeys: r.TransitiveTagKeys,
 		SerialNumber:      optional(r.MFASerialNumber),
-		TokenCode:         optional(string(mfaCode)),
+		TokenCode:         optional(string(proof.MFACode)),
 	}
 	output, err := api.AssumeRole(ctx, input)
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	issued := issuedCredential(output.Credentials)
-	issued.PackedPolicySize = percent(output.PackedPolicySize)
-	if output.AssumedRoleUser != nil { // servers that are not AWS may leave it out
-		issued.PrincipalARN = bounded(output.AssumedRoleUser.Arn, maxARN)
+	return roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize), nil
+}
+
+// assumeRoleWithWebIdentity is 'AssumeRoleWithWebIdentity' of the API Reference.
+func assumeRoleWithWebIdentity(ctx context.Context, api *sts.Client, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+	output, err := api.AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
+		RoleArn:          &r.RoleARN,
+		RoleSessionName:  &r.SessionName,
+		WebIdentityToken: optional(string(proof.WebIdentityToken)),
+		DurationSeconds:  seconds(r.Duration),
+		Policy:           optional(r.Policy),
+		PolicyArns:       policies(r.PolicyARNs),
+	})
+	if err != nil {
+		return credential.Credential{}, err
 	}
-	return issued, nil
+	return roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize), nil
 }
 
 // getSessionToken is 'GetSessionToken' of the API Reference.
-func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request, mfaCode credential.Secret) (credential.Credential, error) {
+func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request, proof credential.Proof) (credential.Credential, error) {
 	output, err := api.GetSessionToken(ctx, &sts.GetSessionTokenInput{
 		DurationSeconds: seconds(r.Duration),
 		SerialNumber:    optional(r.MFASerialNumber),
-		TokenCode:       optional(string(mfaCode)),
+		TokenCode:       optional(string(proof.MFACode)),
 	})
 	if err != nil {
 		return credential.Credential{}, err
@@ -113,7 +129,7 @@ func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request,
 }
 
 // getFederationToken is 'GetFederationToken' of the API Reference.
-func getFederationToken(ctx context.Context, api *sts.Client, r credential.Request, _ credential.Secret) (credential.Credential, error) {
+func getFederationToken(ctx context.Context, api *sts.Client, r credential.Request, _ credential.Proof) (credential.Credential, error) {
 	output, err := api.GetFederationToken(ctx, &sts.GetFederationTokenInput{
 		Name:            &r.SessionName,
 		DurationSeconds: seconds(r.Duration),
@@ -156,6 +172,15 @@ func percent(size *int32) *int32 {
 		return nil
 	}
 	return size
+}
+
+func roleCredential(c *types.Credentials, user *types.AssumedRoleUser, packedPolicySize *int32) credential.Credential {
+	issued := issuedCredential(c)
+	issued.PackedPolicySize = percent(packedPolicySize)
+	if user != nil { // servers that are not AWS may leave it out
+		issued.PrincipalARN = bounded(user.Arn, maxARN)
+	}
+	return issued
 }
 
 func issuedCredential(c *types.Credentials) credential.Credential {

@@ -26,9 +26,12 @@ var reasons = map[string]string{
 	"AuthFailure":                 v1alpha1.ReasonInvalidSourceCredentials,
 	"ExpiredToken":                v1alpha1.ReasonInvalidSourceCredentials,
 	"ExpiredTokenException":       v1alpha1.ReasonInvalidSourceCredentials,
+	"IDPCommunicationError":       v1alpha1.ReasonInvalidSourceCredentials,
+	"IDPRejectedClaim":            v1alpha1.ReasonInvalidSourceCredentials,
 	"IncompleteSignature":         v1alpha1.ReasonInvalidSourceCredentials,
 	"InvalidAccessKeyId":          v1alpha1.ReasonInvalidSourceCredentials,
 	"InvalidClientTokenId":        v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidIdentityToken":        v1alpha1.ReasonInvalidSourceCredentials,
 	"InvalidSignatureException":   v1alpha1.ReasonInvalidSourceCredentials,
 	"InvalidToken":                v1alpha1.ReasonInvalidSourceCredentials,
 	"MissingAuthenticationToken":  v1alpha1.ReasonInvalidSourceCredentials,
@@ -62,6 +65,12 @@ func Classify(err error, subject failure.Subject) *failure.Failure {
 	// The hop nearest to the source is the one that failed; those after it could not even ask.
 	for hop, ok := errors.AsType[*failure.HopError](err); ok; hop, ok = errors.AsType[*failure.HopError](hop.Err) {
 		subject.Call, subject.RoleARN, subject.Hop = v1alpha1.CallAssumeRole, hop.RoleARN, true
+		if hop.WebIdentity {
+			subject.Call = v1alpha1.CallAssumeRoleWithWebIdentity
+		}
+	}
+	if token, ok := errors.AsType[*failure.TokenError](err); ok {
+		return failure.NoToken(token)
 	}
 	reason, code := classify(err)
 	return failure.STS(reason, code, subject, quoted{err})

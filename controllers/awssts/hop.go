@@ -20,28 +20,48 @@ const (
 	hopRefreshBefore = 5 * time.Minute
 )
 
-// Hop returns the credentials of a role that a config's own credentials assume. They are asked for when they are needed and
-// refresh themselves. Their error is a [failure.HopError].
-func Hop(config aws.Config, r credential.Request) aws.CredentialsProvider {
-	provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(config), r.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+// Hop returns the credentials of a role that a config's own credentials assume, or a token if its source is not nil. They are
+// asked for when they are needed and refresh themselves. Their error is a [failure.HopError].
+func Hop(config aws.Config, r credential.Request, token func(context.Context) (credential.Secret, error)) aws.CredentialsProvider {
+	var provider aws.CredentialsProvider = stscreds.NewAssumeRoleProvider(sts.NewFromConfig(config), r.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName = r.SessionName
 		o.ExternalID = optional(r.ExternalID)
 		o.Tags = tags(r.Tags)
 		o.TransitiveTagKeys = r.TransitiveTagKeys
 		o.Duration = hopLifetime
 	})
-	return hop{r.RoleARN, aws.NewCredentialsCache(provider, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = hopRefreshBefore })}
+	if token != nil {
+		provider = webIdentityHop(sts.NewFromConfig(config), r, token)
+	}
+	return hop{r.RoleARN, token != nil, aws.NewCredentialsCache(provider, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = hopRefreshBefore })}
+}
+
+// webIdentityHop is stscreds.WebIdentityRoleProvider for a token that takes a call to get, which is to end with the caller's.
+func webIdentityHop(api *sts.Client, r credential.Request, token func(context.Context) (credential.Secret, error)) aws.CredentialsProviderFunc {
+	r.Duration = hopLifetime
+	return func(ctx context.Context) (aws.Credentials, error) {
+		shown, err := token(ctx)
+		if err != nil {
+			return aws.Credentials{}, err
+		}
+		issued, err := assumeRoleWithWebIdentity(ctx, api, r, credential.Proof{WebIdentityToken: shown})
+		return aws.Credentials{
+			AccessKeyID: issued.AccessKeyID, SecretAccessKey: string(issued.SecretAccessKey), SessionToken: string(issued.SessionToken),
+			CanExpire: true, Expires: issued.Expiration,
+		}, err
+	}
 }
 
 type hop struct {
-	roleARN string
-	cache   *aws.CredentialsCache
+	roleARN     string
+	webIdentity bool
+	cache       *aws.CredentialsCache
 }
 
 func (h hop) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	keys, err := h.cache.Retrieve(ctx)
 	if err != nil {
-		return keys, &failure.HopError{RoleARN: h.roleARN, Err: err}
+		return keys, &failure.HopError{RoleARN: h.roleARN, WebIdentity: h.webIdentity, Err: err}
 	}
 	return keys, nil
 }

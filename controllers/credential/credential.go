@@ -60,6 +60,35 @@ type Request struct {
 	TransitiveTagKeys []string
 	// MFASerialNumber of the device whose code goes with the call; empty for none.
 	MFASerialNumber string `json:",omitempty"`
+	// ServiceAccountName that the spec names, whose token goes with the call if that is the identity's source.
+	ServiceAccountName string `json:",omitempty"`
+}
+
+// Proof goes with a call to show who asks. What it does not need is empty.
+type Proof struct {
+	// MFACode is the code of the moment of an MFA device.
+	MFACode Secret
+	// WebIdentityToken takes the place of a signature.
+	WebIdentityToken Secret
+}
+
+// NotWithWebIdentity lists the fields of the spec that ask for what AssumeRoleWithWebIdentity has no parameter for (API
+// Reference, 'AssumeRoleWithWebIdentity').
+func (r Request) NotWithWebIdentity() (fields []string) {
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{
+		{"externalID", r.ExternalID != ""},
+		{"sourceIdentity", r.SourceIdentity != ""},
+		{"tags", len(r.Tags) > 0},
+		{"mfa", r.MFASerialNumber != ""},
+	} {
+		if field.set {
+			fields = append(fields, "spec."+field.name)
+		}
+	}
+	return fields
 }
 
 // LongTermOnly tells whether STS takes the call from an IAM user's own access key only, and not from a session (AWS Security

@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"cmp"
 	"fmt"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -12,6 +13,8 @@ type Subject struct {
 	Identity string
 	// Caller is the ARN that STS knows the identity by, or empty where it is not known.
 	Caller string
+	// ServiceAccount is the subject of the token that goes with the call, or with that for the first hop; empty for none.
+	ServiceAccount string
 	// Call of STS.
 	Call v1alpha1.Call
 	// RoleARN is the role asked for, or empty for a call that asks for none.
@@ -25,10 +28,11 @@ type Subject struct {
 }
 
 func (s Subject) caller() string {
-	if s.Caller == "" {
+	caller := cmp.Or(s.Caller, s.ServiceAccount)
+	if caller == "" {
 		return s.Identity
 	}
-	return s.Caller + " (" + s.Identity + ")"
+	return caller + " (" + s.Identity + ")"
 }
 
 // STS returns the failure of a call of STS for a reason of ConditionIssued. The code is that of STS, and appears where the
@@ -79,6 +83,10 @@ func message(reason, code string, s Subject) string {
 		if s.RoleARN == "" {
 			return fmt.Sprintf("STS refuses %s the call %s. Check that the caller's own policies allow sts:%s, and that none denies it.", s.caller(), s.Call, s.Call)
 		}
+		if s.Call == v1alpha1.CallAssumeRoleWithWebIdentity {
+			return fmt.Sprintf("STS refuses %s the call %s on %s. Check that the role exists, and that its trust policy allows sts:%s to the OIDC provider of this cluster, "+
+				"under conditions on its aud and sub that the identity's audience and this service account meet.", s.caller(), s.Call, s.RoleARN, s.Call)
+		}
 		if s.Hop {
 			return fmt.Sprintf("STS refuses the call AssumeRole on %s, a hop in the chain of %s. Check that the role exists, that its trust policy allows the hop before it, "+
 				"or for the first the source, and asks for no other external id than the hop's, and that the policies of the one before allow sts:AssumeRole on it.", s.RoleARN, s.Identity)
@@ -87,6 +95,10 @@ func message(reason, code string, s Subject) string {
 			"(sts:AssumeRole, and sts:TagSession or sts:SetSourceIdentity where tags or a sourceIdentity are asked for), that an sts:ExternalId "+
 			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role.", s.caller(), s.Call, s.RoleARN) + s.device() + s.elsewhere()
 	case v1alpha1.ReasonInvalidSourceCredentials:
+		if s.Call == v1alpha1.CallAssumeRoleWithWebIdentity {
+			return fmt.Sprintf("STS does not take the token of %s. Check that IAM has an OIDC provider for this cluster's issuer in the account of %s, that its client ids hold the "+
+				"identity's audience, and that AWS can read the issuer's keys.", s.caller(), s.RoleARN)
+		}
 		return fmt.Sprintf("STS cannot be called as %s: its source credentials are missing, wrong, expired or switched off. "+
 			"Mend the identity's source; a changed Secret is tried at once.", s.Identity)
 	case v1alpha1.ReasonInvalidRequest:

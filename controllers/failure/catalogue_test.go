@@ -47,7 +47,7 @@ var catalogue = map[string]struct{ names, advice []string }{
 }
 
 // notOfSTS are the reasons that say something else than how STS failed.
-var notOfSTS = []string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonSecretNotWritten}
+var notOfSTS = []string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonTokenNotIssued, v1alpha1.ReasonSecretNotWritten}
 
 // reasonsOfIssued are those that the API declares as reasons of ConditionIssued.
 func reasonsOfIssued(t *testing.T) []string {

@@ -36,6 +36,11 @@ func NotAsked(reason, format string, args ...any) *Failure {
 	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: fmt.Sprintf(format, args...) + " STS was not asked.", Retry: Never}
 }
 
+// NoToken returns a failure of ConditionIssued for a token that could not be had. A service account may come unseen.
+func NoToken(err *TokenError) *Failure {
+	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonTokenNotIssued, Message: err.Message + " STS was not asked.", Retry: Backoff, Cause: err}
+}
+
 // Cut returns a text's first bytes, of a longer one with a sign that there was more.
 func Cut(text string, length int) string {
 	if len(text) <= length {
@@ -115,10 +120,24 @@ func (e *SourceError) Unwrap() error { return e.Err }
 // HopError is the failure of a call for a role on the way to the one asked for.
 type HopError struct {
 	RoleARN string
-	Err     error
+	// WebIdentity tells that a service account's token was shown for the role.
+	WebIdentity bool
+	Err         error
 }
 
 func (e *HopError) Error() string { return "hop " + e.RoleARN + ": " + e.Err.Error() }
 
 // Unwrap returns what STS said, or the error of the hop before.
 func (e *HopError) Unwrap() error { return e.Err }
+
+// TokenError is the failure of a service account's token to be had: STS was not asked.
+type TokenError struct {
+	// Message says what is wrong and what to do, and stays the same for as long as the cause does.
+	Message string
+	Err     error
+}
+
+func (e *TokenError) Error() string { return "token of a service account: " + e.Err.Error() }
+
+// Unwrap returns what the API server said.
+func (e *TokenError) Unwrap() error { return e.Err }

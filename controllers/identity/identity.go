@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -17,10 +19,25 @@ import (
 	"rolecredential.dev/operator/controllers/failure"
 )
 
+// Object is an identity of either kind.
+type Object interface {
+	client.Object
+	Settings() *v1alpha1.IdentitySettings
+	Report() *v1alpha1.IdentityStatus
+}
+
 // Key names an identity among all.
 type Key struct {
 	Kind string
 	types.NamespacedName
+}
+
+// Label is the key as metrics give it: an identity's name, with the namespace and a slash before it if it has one.
+func (k Key) Label() string {
+	if k.Namespace == "" {
+		return k.Name
+	}
+	return k.String()
 }
 
 // Identity is who STS is called as.
@@ -29,12 +46,12 @@ type Identity[C any] struct {
 	Key Key
 	// Name is the identity's kind and name, as messages give it.
 	Name string
-	// Generation of the identity's spec.
-	Generation int64
 	// Allow is the identity's rules as they are now.
 	Allow []v1alpha1.AllowRule
 	// CallerARN is who STS takes the identity for; empty while it is not known.
 	CallerARN string
+	// ServiceAccount is whose token STS is called with, as the token's subject names it; empty for another source.
+	ServiceAccount string
 	// IssuerHash tells apart what one identity was at different times, where that could answer the same request differently.
 	// It does not change with the rules or with a rotated key.
 	IssuerHash string
@@ -54,16 +71,33 @@ type Identity[C any] struct {
 	Client C
 
 	credentials aws.CredentialsProvider
+	token       TokenSource
+	renew       func()
+}
+
+// TokenSource returns a web identity token.
+type TokenSource = func(context.Context) (credential.Secret, error)
+
+// WebIdentity returns where the token comes from that goes with a call for a role, nil if the call is signed instead: a chain
+// shows a token to its first hop only.
+func (i *Identity[C]) WebIdentity() TokenSource {
+	if len(i.Chain) > 0 {
+		return nil
+	}
+	return i.token
 }
 
 // Temporary tells whether the identity's own credentials are those of a session. Its error is a [failure.SourceError].
 func (i *Identity[C]) Temporary(ctx context.Context) (bool, error) {
-	if len(i.Chain) > 0 {
+	if len(i.Chain) > 0 || i.token != nil {
 		return true, nil
 	}
 	keys, err := i.credentials.Retrieve(ctx)
 	return keys.SessionToken != "", err
 }
+
+// Refused drops what the identity calls STS with, which STS refused, so that the next call gets it anew.
+func (i *Identity[C]) Refused() { i.renew() }
 
 // issuer is what another answer to the same request may come from. A field that is not used must leave no trace in the hash,
 // lest a new release refreshes every credential of a cluster at once.
@@ -82,13 +116,19 @@ type Resolver[C any] struct {
 	Secrets client.Reader
 	// Watch wakes those who use a source's Secret when it changes.
 	Watch Watch
+	// Tokens gets the tokens of service accounts.
+	Tokens *Tokens
 	// Connect makes a client of STS.
 	Connect func(aws.Config) C
-	// Assume returns the credentials of a role that a config's credentials assume, which refresh themselves.
-	Assume func(aws.Config, credential.Request) aws.CredentialsProvider
+	// Assume returns the credentials of a role that a config's credentials assume, or a token if its source is not nil. They
+	// refresh themselves.
+	Assume func(aws.Config, credential.Request, TokenSource) aws.CredentialsProvider
+	// AllowNamespacedEndpoints lets an Identity have an endpoint. Who may create one in any namespace could aim the operator's
+	// requests at what only the operator reaches.
+	AllowNamespacedEndpoints bool
 
 	mu   sync.Mutex
-	kept map[Key]kept[C]
+	kept map[Key]*kept[C]
 }
 
 // Watch tells whether a Secret is still as it was seen, and wakes the identity's users when it is not.
@@ -103,23 +143,35 @@ type kept[C any] struct {
 	uid           types.UID
 	generation    int64
 	secretVersion string
-	client        C
-	credentials   aws.CredentialsProvider
+	// config has the credentials of the source.
+	config aws.Config
+	session[C]
+	// ofAccounts has the sessions of a chain that begins with a service account's token, by the account.
+	ofAccounts *cache.Expiring
 }
 
-// Resolve returns the identity that a reference names, or a failure of ConditionAuthorized if there is none or its
-// configuration cannot work. STS is not asked.
-func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReference) (*Identity[C], *failure.Failure, error) {
-	found := &v1alpha1.ClusterIdentity{}
+// session is a client of STS, and the credentials that it calls with.
+type session[C any] struct {
+	client      C
+	credentials aws.CredentialsProvider
+}
+
+// accountSessionFor is how long the session of a service account is kept. A hop's own lives no longer.
+const accountSessionFor = time.Hour
+
+// Resolve returns the identity that a reference names, for a credential with this service account, or a failure of
+// ConditionAuthorized if there is none or its configuration cannot work. STS is not asked.
+func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReference, account types.NamespacedName) (*Identity[C], *failure.Failure, error) {
+	found, key := named(ref, account.Namespace)
 	name := Name(ref)
-	err := r.Reader.Get(ctx, client.ObjectKey{Name: ref.Name}, found)
+	err := r.Reader.Get(ctx, key, found)
 	if apierrors.IsNotFound(err) {
 		return nil, failure.Denied(v1alpha1.ReasonIdentityNotFound, "There is no %s. Create it, or have spec.identityRef name another.", name), nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading %s: %w", name, err)
 	}
-	resolved, problem, err := r.Configure(ctx, found)
+	resolved, problem, err := r.Configure(ctx, found, account)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,28 +183,25 @@ func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReferenc
 	return resolved, nil, nil
 }
 
-// Configure makes an identity usable, or returns a failure of the identity's own ConditionReady that says what of its
-// configuration cannot work.
-func (r *Resolver[C]) Configure(ctx context.Context, found *v1alpha1.ClusterIdentity) (*Identity[C], *failure.Failure, error) {
-	source := sourceOf(found)
+// Configure makes an identity usable for a credential with this service account, or returns a failure of the identity's own
+// ConditionReady that says what of its configuration cannot work.
+func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types.NamespacedName) (*Identity[C], *failure.Failure, error) {
+	settings, source, key := found.Settings(), sourceOf(found), KeyOf(found)
 	identity := &Identity[C]{
-		Key:         KeyOf(found),
-		Name:        Name(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: found.Name}),
-		Generation:  found.Generation,
-		CallerARN:   found.Status.ARN,
-		Endpoint:    found.Spec.Endpoint,
+		Key:         key,
+		Name:        Name(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKind(key.Kind), Name: key.Name}),
+		Allow:       rules(found),
+		CallerARN:   found.Report().ARN,
+		Endpoint:    settings.Endpoint,
 		Source:      source.String(),
-		SessionTags: found.Spec.SessionTags,
-		IssuerHash:  credential.Hash(issuer{source.String(), found.Spec.Endpoint, found.Spec.Chain, found.Spec.SessionTags}),
+		SessionTags: settings.SessionTags,
+		IssuerHash:  credential.Hash(issuer{source.String(), settings.Endpoint, settings.Chain, settings.SessionTags}),
 	}
-	for _, hop := range found.Spec.Chain {
+	for _, hop := range settings.Chain {
 		identity.Chain = append(identity.Chain, hop.RoleARN)
 	}
 	if len(identity.Chain) > 0 {
 		identity.Source = "a chain of roles: " + strings.Join(identity.Chain, ", ")
-	}
-	if found.Spec.Allow != nil {
-		identity.Allow = *found.Spec.Allow
 	}
 	made, ok := r.keptFor(found, source)
 	if !ok {
@@ -160,50 +209,78 @@ func (r *Resolver[C]) Configure(ctx context.Context, found *v1alpha1.ClusterIden
 		if problem != nil || err != nil {
 			return nil, problem, err
 		}
-		made = kept[C]{uid: found.UID, generation: found.Generation, secretVersion: secretVersion, client: r.Connect(config), credentials: config.Credentials}
-		r.keep(identity.Key, made)
+		made = &kept[C]{uid: found.GetUID(), generation: found.GetGeneration(), secretVersion: secretVersion, config: config, ofAccounts: cache.NewExpiring()}
+		made.session = r.connect(config, key.Name, settings.Chain, nil)
+		r.keep(key, made)
 	}
-	identity.Client, identity.SecretVersion, identity.credentials = made.client, made.secretVersion, made.credentials
-	identity.Version = fmt.Sprintf("%s/%d/%s", found.UID, found.Generation, identity.SecretVersion)
+	identity.renew = func() { r.rebuild(key) }
+	of := made.session
+	if source.audience != "" {
+		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
+		identity.token = func(ctx context.Context) (credential.Secret, error) {
+			return r.Tokens.Token(ctx, account, source.audience)
+		}
+		identity.renew = func() {
+			r.Tokens.Forget(account, source.audience)
+			made.ofAccounts.Delete(account)
+		}
+		if len(identity.Chain) > 0 {
+			of = r.ofAccount(made, found, account, identity.token)
+		}
+	}
+	identity.Client, identity.credentials, identity.SecretVersion = of.client, of.credentials, made.secretVersion
+	identity.Version = fmt.Sprintf("%s/%d/%s", found.GetUID(), found.GetGeneration(), identity.SecretVersion)
 	return identity, nil, nil
+}
+
+// ofAccount returns the session of a chain whose first hop is reached with a service account's token.
+func (r *Resolver[C]) ofAccount(made *kept[C], found Object, account types.NamespacedName, token TokenSource) session[C] {
+	if held, ok := made.ofAccounts.Get(account); ok {
+		if of, ok := held.(session[C]); ok {
+			return of
+		}
+	}
+	of := r.connect(made.config, found.GetName(), found.Settings().Chain, token)
+	made.ofAccounts.Set(account, of, accountSessionFor)
+	return of
+}
+
+// connect makes the session at the end of a chain. Its first hop is reached with a token, if one is to be had.
+func (r *Resolver[C]) connect(config aws.Config, identity string, chain []v1alpha1.Hop, token TokenSource) session[C] {
+	for _, hop := range chain {
+		config.Credentials = r.Assume(config, hopRequest(identity, hop), token)
+		token = nil
+	}
+	return session[C]{r.Connect(config), config.Credentials}
 }
 
 // Forget drops all that was made of an identity that no longer exists.
 func (r *Resolver[C]) Forget(key Key) {
 	r.Watch.Done(key)
-	r.Rebuild(key)
+	r.rebuild(key)
 }
 
-// Rebuild drops the client of an identity whose source credentials STS refused, so that the next call reads them anew.
-func (r *Resolver[C]) Rebuild(key Key) {
+func (r *Resolver[C]) rebuild(key Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.kept, key)
 }
 
-func (r *Resolver[C]) keptFor(found *v1alpha1.ClusterIdentity, source source) (kept[C], bool) {
+func (r *Resolver[C]) keptFor(found Object, source source) (*kept[C], bool) {
 	r.mu.Lock()
 	made, ok := r.kept[KeyOf(found)]
 	r.mu.Unlock()
-	if !ok || made.uid != found.UID || made.generation != found.Generation {
-		return kept[C]{}, false
+	if !ok || made.uid != found.GetUID() || made.generation != found.GetGeneration() {
+		return nil, false
 	}
 	return made, source.secret == nil || r.Watch.Current(KeyOf(found), *source.secret, made.secretVersion)
 }
 
-func (r *Resolver[C]) keep(key Key, made kept[C]) {
+func (r *Resolver[C]) keep(key Key, made *kept[C]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.kept == nil {
-		r.kept = map[Key]kept[C]{}
+		r.kept = map[Key]*kept[C]{}
 	}
 	r.kept[key] = made
 }
-
-// KeyOf returns an identity's key.
-func KeyOf(found *v1alpha1.ClusterIdentity) Key {
-	return Key{Kind: string(v1alpha1.IdentityKindClusterIdentity), NamespacedName: client.ObjectKeyFromObject(found)}
-}
-
-// Name returns a reference as messages give it: kind and name.
-func Name(ref v1alpha1.IdentityReference) string { return string(ref.Kind) + " " + ref.Name }

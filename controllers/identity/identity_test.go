@@ -26,8 +26,9 @@ import (
 )
 
 var (
-	defaultKey = identity.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "default"}}
-	defaultRef = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: "default"}
+	defaultKey  = identity.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "default"}}
+	shopDefault = types.NamespacedName{Namespace: "shop", Name: "default"}
+	defaultRef  = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: "default"}
 )
 
 // connection stands for a client of STS.
@@ -106,7 +107,8 @@ func withKey(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentit
 	found := &v1alpha1.ClusterIdentity{
 		ObjectMeta: metav1.ObjectMeta{Name: "default", UID: "identity-uid", Generation: 1},
 		Spec: v1alpha1.ClusterIdentitySpec{
-			Region: "eu-west-1",
+			IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1"},
+
 			Source: v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: "system", Name: "bootstrap"}}},
 			Allow:  &[]v1alpha1.AllowRule{{Namespaces: []string{"shop"}}},
 		},
@@ -142,9 +144,9 @@ func key(id, secret, token string) *corev1.Secret {
 
 var operatorKey = func() *corev1.Secret { return key("AKIAOPERATOR", "operator-secret", "") }
 
-func (f *fixture) configure(found *v1alpha1.ClusterIdentity) *identity.Identity[*connection] {
+func (f *fixture) configure(found identity.Object) *identity.Identity[*connection] {
 	f.t.Helper()
-	configured, problem, err := f.resolver.Configure(f.t.Context(), found)
+	configured, problem, err := f.resolver.Configure(f.t.Context(), found, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
 	return configured
@@ -208,13 +210,13 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 				objects = append(objects, tc.secret)
 			}
 			f := newFixture(t, objects...)
-			configured, problem, err := f.resolver.Configure(t.Context(), tc.identity)
+			configured, problem, err := f.resolver.Configure(t.Context(), tc.identity, shopDefault)
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(configured).To(BeNil())
 			f.Expect(problem).To(And(
 				HaveField("Condition", v1alpha1.ConditionReady), HaveField("Reason", tc.reason), HaveField("Message", tc.message), HaveField("Retry", failure.Never),
 			))
-			resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef)
+			resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(resolved).To(BeNil())
 			f.Expect(denied).To(Equal(&failure.Failure{
@@ -228,7 +230,7 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 
 func TestAnIdentityThatIsNotThere(t *testing.T) {
 	f := newFixture(t)
-	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef)
+	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(resolved).To(BeNil())
 	f.Expect(denied).To(Equal(&failure.Failure{
@@ -254,7 +256,7 @@ func TestAnErrorOfTheAPIServerIsNotTakenForAnAnswer(t *testing.T) {
 					return c.Get(ctx, name, o, options...)
 				},
 			}, withKey(), operatorKey())
-			resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef)
+			resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 			f.Expect(err).To(MatchError(down))
 			f.Expect(denied).To(BeNil())
 			f.Expect(resolved).To(BeNil())
@@ -267,12 +269,11 @@ func TestWhatAnIdentityIs(t *testing.T) {
 		i.Generation, i.Status.ARN = 7, "arn:aws:iam::210987654321:user/operator"
 	})
 	f := newFixture(t, found, operatorKey())
-	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef)
+	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(denied).To(BeNil())
 	f.Expect(resolved.Key).To(Equal(defaultKey))
 	f.Expect(resolved.Name).To(Equal("ClusterIdentity default"))
-	f.Expect(resolved.Generation).To(BeEquivalentTo(7))
 	f.Expect(resolved.CallerARN).To(Equal("arn:aws:iam::210987654321:user/operator"))
 	f.Expect(resolved.Allow).To(Equal(*found.Spec.Allow))
 	f.Expect(resolved.SecretVersion).NotTo(BeEmpty())
@@ -411,7 +412,7 @@ func TestASourceThatFailsIsNamedAndNothingTakesItsPlace(t *testing.T) {
 		noAWS(t)
 		t.Setenv("AWS_PROFILE", "nobody")
 		f := newFixture(t, operatorKey())
-		_, problem, err := f.resolver.Configure(t.Context(), withKey(ambient))
+		_, problem, err := f.resolver.Configure(t.Context(), withKey(ambient), shopDefault)
 		f.Expect(err).NotTo(HaveOccurred())
 		f.Expect(problem).To(And(HaveField("Condition", v1alpha1.ConditionReady), HaveField("Reason", v1alpha1.ReasonInvalidSourceCredentials)))
 		f.Expect(problem.Cause).To(MatchError(ContainSubstring("nobody")))
@@ -422,7 +423,7 @@ func TestASourceThatFailsIsNamedAndNothingTakesItsPlace(t *testing.T) {
 		t.Setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "ambient-secret")
 		f := newFixture(t)
-		_, problem, err := f.resolver.Configure(t.Context(), withKey())
+		_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 		f.Expect(err).NotTo(HaveOccurred())
 		f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonSecretNotFound))
 	})
@@ -437,9 +438,10 @@ func TestWhenAClientIsKept(t *testing.T) {
 		"the status changes":     {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Status.ARN = "arn:aws:iam::1:root" }, true},
 		"the spec changes":       {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation++ }, false},
 		"another takes its name": {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.UID = "another" }, false},
-		"STS refused its keys":   {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Rebuild(defaultKey) }, false},
-		"STS refused another's": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
-			f.resolver.Rebuild(identity.Key{Kind: "ClusterIdentity"})
+		"STS refused its keys":   {func(f *fixture, i *v1alpha1.ClusterIdentity) { f.configure(i).Refused() }, false},
+		"another was deleted": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
+			f.resolver.Forget(identity.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}})
+			f.resolver.Forget(identity.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Name: "default"}})
 		}, true},
 		"it was deleted":          {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Forget(defaultKey) }, false},
 		"the watch knows nothing": {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Done(defaultKey) }, false},
@@ -475,7 +477,7 @@ func TestASecretThatGoesIsNoticedAndOneThatComesBackToo(t *testing.T) {
 	f := newFixture(t, operatorKey())
 	f.configure(withKey())
 	f.Expect(f.client.Delete(t.Context(), operatorKey())).To(Succeed())
-	_, problem, err := f.resolver.Configure(t.Context(), withKey())
+	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonSecretNotFound))
 	f.Expect(f.watch.awaited[defaultKey]).To(Equal(awaited{types.NamespacedName{Namespace: "system", Name: "bootstrap"}, ""}), "its creation is awaited")
@@ -485,7 +487,7 @@ func TestASecretThatGoesIsNoticedAndOneThatComesBackToo(t *testing.T) {
 
 func TestASecretThatLacksAKeyIsAwaited(t *testing.T) {
 	f := newFixture(t, key("AKIA", "", ""))
-	_, problem, err := f.resolver.Configure(t.Context(), withKey())
+	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonInvalidSecret))
 	f.Expect(f.watch.awaited[defaultKey].seen).NotTo(BeEmpty())
@@ -569,7 +571,7 @@ func TestTheVersionChangesWithWhateverMayTurnARefusalIntoSuccess(t *testing.T) {
 	}{
 		"nothing changes":        {func(*fixture, *v1alpha1.ClusterIdentity) {}, true},
 		"the status changes":     {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Status.ARN = "arn:aws:iam::1:root" }, true},
-		"the client is rebuilt":  {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Rebuild(defaultKey) }, true},
+		"the client is rebuilt":  {func(f *fixture, i *v1alpha1.ClusterIdentity) { f.configure(i).Refused() }, true},
 		"the spec changes":       {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation++ }, false},
 		"another takes its name": {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.UID = "another" }, false},
 		"the key is rotated": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
@@ -592,10 +594,12 @@ func TestAnIdentityMayBeUsedByMany(t *testing.T) {
 	for range 8 {
 		users.Go(func() {
 			for range 20 {
-				if _, denied, err := f.resolver.Resolve(context.Background(), defaultRef); denied != nil || err != nil {
+				found, denied, err := f.resolver.Resolve(context.Background(), defaultRef, shopDefault)
+				if denied != nil || err != nil {
 					t.Errorf("%v, %v", denied, err)
+					return
 				}
-				f.resolver.Rebuild(defaultKey)
+				found.Refused()
 			}
 		})
 	}

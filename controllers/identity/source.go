@@ -28,62 +28,45 @@ import (
 // attemptTimeout bounds one attempt of a call, so that the SDK's retryer gets to try another connection.
 const attemptTimeout = 10 * time.Second
 
-// source is where an identity's credentials come from.
-type source struct {
-	// secret is nil for the ambient source.
-	secret *types.NamespacedName
-}
-
-func (s source) String() string {
-	if s.secret == nil {
-		return "ambient"
-	}
-	return "accessKey " + s.secret.String()
-}
-
-func sourceOf(found *v1alpha1.ClusterIdentity) source {
-	if key := found.Spec.Source.AccessKey; key != nil {
-		return source{secret: &types.NamespacedName{Namespace: key.SecretRef.Namespace, Name: key.SecretRef.Name}}
-	}
-	return source{}
-}
-
-// config returns all that the SDK needs, and the version of the Secret that it was made from.
-func (r *Resolver[C]) config(ctx context.Context, found *v1alpha1.ClusterIdentity, from source) (aws.Config, string, *failure.Failure, error) {
-	var secretVersion string
-	client, problem := httpClient(found.Spec.CABundle)
+// config returns all that the SDK needs to call STS with the source's own credentials, and the version of the Secret that it
+// was made from.
+func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aws.Config, string, *failure.Failure, error) {
+	settings := found.Settings()
+	client, problem := httpClient(settings.CABundle)
 	if problem == nil {
-		problem = checkEndpoint(found.Spec.Endpoint)
+		problem = r.checkEndpoint(found)
 	}
 	if problem != nil {
 		return aws.Config{}, "", problem, nil
 	}
-	settings := aws.Config{Region: found.Spec.Region, HTTPClient: client}
-	if from.secret == nil {
+	var secretVersion string
+	made := aws.Config{Region: settings.Region, HTTPClient: client}
+	switch {
+	case from.secret != nil:
+		keys, version, problem, err := r.accessKey(ctx, KeyOf(found), *from.secret)
+		if problem != nil || err != nil {
+			return aws.Config{}, "", problem, err
+		}
+		made.Credentials, secretVersion = keys, version
+	case from.audience != "":
 		r.Watch.Done(KeyOf(found))
-		ambient, err := config.LoadDefaultConfig(ctx, config.WithRegion(found.Spec.Region), config.WithHTTPClient(client))
+		made.Credentials = aws.AnonymousCredentials{}
+	default:
+		r.Watch.Done(KeyOf(found))
+		ambient, err := config.LoadDefaultConfig(ctx, config.WithRegion(settings.Region), config.WithHTTPClient(client))
 		if err != nil {
 			problem := unready(v1alpha1.ReasonInvalidSourceCredentials, err,
 				"The operator's own AWS configuration (environment, profile) cannot be read. The event holds the error.")
 			problem.Retry = failure.After(failure.MaxWait) // its files are not watched
 			return aws.Config{}, "", problem, nil
 		}
-		settings = ambient
-	} else {
-		keys, version, problem, err := r.accessKey(ctx, KeyOf(found), *from.secret)
-		if problem != nil || err != nil {
-			return aws.Config{}, "", problem, err
-		}
-		settings.Credentials, secretVersion = keys, version
+		made = ambient
 	}
-	settings.Credentials = named{settings.Credentials}
-	if found.Spec.Endpoint != "" {
-		settings.BaseEndpoint = &found.Spec.Endpoint
+	made.Credentials = blamed{made.Credentials}
+	if settings.Endpoint != "" {
+		made.BaseEndpoint = &settings.Endpoint
 	}
-	for _, hop := range found.Spec.Chain {
-		settings.Credentials = r.Assume(settings, hopRequest(found.Name, hop))
-	}
-	return settings, secretVersion, nil, nil
+	return made, secretVersion, nil, nil
 }
 
 // hopRequest is what a hop asks of STS. Its session has a name of its own.
@@ -141,10 +124,18 @@ func httpClient(caBundle string) (*awshttp.BuildableClient, *failure.Failure) {
 	}), nil
 }
 
-// checkEndpoint holds what the schema's rules hold, for an object that was stored before them.
-func checkEndpoint(endpoint string) *failure.Failure {
+// checkEndpoint holds what the schema's rules hold, for an object that was stored before them, and whose endpoints are taken.
+func (r *Resolver[C]) checkEndpoint(found Object) *failure.Failure {
+	endpoint := found.Settings().Endpoint
+	if endpoint == "" {
+		return nil
+	}
+	if _, namespaced := found.(*v1alpha1.Identity); namespaced && !r.AllowNamespacedEndpoints {
+		return unready(v1alpha1.ReasonInvalidEndpoint, nil, "spec.endpoint is not taken from an Identity, since it would aim the operator's requests. "+
+			"Leave it out, use a ClusterIdentity, or have the operator run with --allow-namespaced-endpoints.")
+	}
 	parsed, err := url.Parse(endpoint)
-	if endpoint == "" || (err == nil && parsed.Host != "" && (parsed.Scheme == "http" || parsed.Scheme == "https")) {
+	if err == nil && parsed.Host != "" && (parsed.Scheme == "http" || parsed.Scheme == "https") {
 		return nil
 	}
 	return unready(v1alpha1.ReasonInvalidEndpoint, err, "spec.endpoint is not the URL of a server. Give one such as https://sts.example.internal.")
@@ -155,11 +146,11 @@ func unready(reason string, cause error, format string, args ...any) *failure.Fa
 	return &failure.Failure{Condition: v1alpha1.ConditionReady, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: failure.Never, Cause: cause}
 }
 
-// named names the source's errors as such, so that they are not taken for those of STS.
-type named struct{ source aws.CredentialsProvider }
+// blamed names the source's errors as such, so that they are not taken for those of STS.
+type blamed struct{ source aws.CredentialsProvider }
 
-func (n named) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	keys, err := n.source.Retrieve(ctx)
+func (b blamed) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	keys, err := b.source.Retrieve(ctx)
 	if err != nil {
 		return keys, &failure.SourceError{Err: err}
 	}

@@ -29,6 +29,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -50,6 +51,7 @@ type harness struct {
 	sts      *stsemulator.Server
 	endpoint *stsemulator.Endpoint
 	logs     *logs
+	options  controllers.Options
 	cache    cache.Cache // the operator's
 	stop     func()
 }
@@ -100,7 +102,7 @@ func (h *harness) start() {
 	h.Expect(err).NotTo(HaveOccurred())
 	h.cache = mgr.GetCache()
 	ctx, cancel := context.WithCancel(context.Background())
-	h.Expect(controllers.Setup(ctx, mgr, controllers.Options{})).To(Succeed())
+	h.Expect(controllers.Setup(ctx, mgr, h.options)).To(Succeed())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
 	h.stop = sync.OnceFunc(func() {
@@ -134,7 +136,7 @@ func (h *harness) namespace(labels map[string]string) string {
 	h.Expect(admin.Create(h.ctx, namespace)).To(Succeed())
 	h.t.Cleanup(func() {
 		ctx := context.Background()
-		for _, kind := range []client.Object{&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}} {
+		for _, kind := range []client.Object{&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}, &v1alpha1.Identity{}} {
 			h.Expect(admin.DeleteAllOf(ctx, kind, client.InNamespace(namespace.Name))).To(Succeed())
 		}
 		h.stop()
@@ -146,7 +148,12 @@ func (h *harness) namespace(labels map[string]string) string {
 // key puts a user's key into a Secret of the operator's namespace.
 func (h *harness) key(name string, key stsemulator.AccessKey) {
 	h.t.Helper()
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: name}}
+	h.keyIn(operatorNamespace, name, key)
+}
+
+func (h *harness) keyIn(namespace, name string, key stsemulator.AccessKey) {
+	h.t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	_, err := ctrl.CreateOrUpdate(h.ctx, admin, secret, func() error {
 		secret.Data = map[string][]byte{"AWS_ACCESS_KEY_ID": []byte(key.ID), "AWS_SECRET_ACCESS_KEY": []byte(key.Secret)}
 		return nil
@@ -164,10 +171,10 @@ func (h *harness) identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.
 	made := &v1alpha1.ClusterIdentity{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.ClusterIdentitySpec{
-			Region:   "eu-west-1",
-			Endpoint: h.endpoint.URL,
-			Source:   v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: operatorNamespace, Name: name}}},
-			Allow:    &[]v1alpha1.AllowRule{{Namespaces: []string{"*"}, RoleARNs: []string{"*"}, SessionNames: []string{"*"}}},
+			IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1", Endpoint: h.endpoint.URL},
+
+			Source: v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: operatorNamespace, Name: name}}},
+			Allow:  &[]v1alpha1.AllowRule{{Namespaces: []string{"*"}, RoleARNs: []string{"*"}, SessionNames: []string{"*"}}},
 		},
 	}
 	for _, f := range change {
@@ -225,8 +232,8 @@ func (h *harness) state(object client.Object, conditionType string) func() strin
 		switch o := object.(type) {
 		case controllers.Object:
 			conditions = o.Report().Conditions
-		case *v1alpha1.ClusterIdentity:
-			conditions = o.Status.Conditions
+		case identity.Object:
+			conditions = o.Report().Conditions
 		}
 		if c := meta.FindStatusCondition(conditions, conditionType); c != nil {
 			return fmt.Sprintf("%s %s", c.Status, c.Reason)

@@ -96,7 +96,8 @@ func TestASourceWithASessionTokenOfItsOwnIsUsed(t *testing.T) {
 	hub := h.credential(namespace, "hub", h.identity(), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::210987654321:role/Hub" })
 	h.eventually(hub, "Ready", "True Issued")
 	chained := &v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: "chained"}, Spec: v1alpha1.ClusterIdentitySpec{
-		Region: "eu-west-1", Endpoint: h.endpoint.URL,
+		IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1", Endpoint: h.endpoint.URL},
+
 		Source: v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: namespace, Name: "hub"}}},
 		Allow:  &[]v1alpha1.AllowRule{{Namespaces: []string{namespace}, RoleARNs: []string{"*"}}},
 	}}

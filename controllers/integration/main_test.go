@@ -31,6 +31,8 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	environment := &envtest.Environment{}
+	// Where the discovery of its issuer says that the keys are.
+	environment.ControlPlane.GetAPIServer().Configure().Set("external-hostname", "127.0.0.1")
 	config, err := environment.Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "starting the control plane:", err)

@@ -52,7 +52,7 @@ type minio struct {
 }
 
 // startMinIO starts a server with a user who owns a bucket. It ends with the test.
-func startMinIO(t *testing.T) *minio {
+func startMinIO(t *testing.T, environment ...string) *minio {
 	t.Helper()
 	binary := os.Getenv("MINIO")
 	if binary == "" {
@@ -71,6 +71,10 @@ func startMinIO(t *testing.T) *minio {
 	server.Dir = dir
 	// No part of the test's environment, no console, and no look for a newer version on the internet.
 	server.Env = []string{"HOME=" + dir, "MINIO_ROOT_USER=" + m.root.ID, "MINIO_ROOT_PASSWORD=" + m.root.Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off"}
+	server.Env = append(server.Env, environment...)
+	// Whom it trusts: the API server, for the keys of the tokens that it issues.
+	g.Expect(os.MkdirAll(filepath.Join(dir, "certs", "CAs"), 0o700)).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(dir, "certs", "CAs", "apiserver.crt"), adminConfig.CAData, 0o600)).To(Succeed())
 	server.Stdout, server.Stderr = &output, &output
 	g.Expect(server.Start()).To(Succeed())
 	ended := make(chan error, 1)
@@ -93,55 +97,73 @@ func randomKey() stsemulator.AccessKey {
 	return stsemulator.AccessKey{ID: rand.Text()[:20], Secret: rand.Text()}
 }
 
-// addUser gives the server its user, as `mc admin cluster iam import` does: MinIO's call to add a user takes it encrypted in a
-// way of MinIO's own, that for a whole archive does not.
+// addUser gives the server its user.
 func (m *minio) addUser(ctx context.Context) error {
-	var archive bytes.Buffer
-	files := zip.NewWriter(&archive)
-	for name, content := range map[string]any{
+	added, err := m.add(ctx, map[string]any{
 		"policies.json":      map[string]json.RawMessage{"owns-bucket": json.RawMessage(ownsBucket)},
 		"users.json":         map[string]any{m.user.ID: map[string]string{"secretKey": m.user.Secret, "status": "enabled"}},
 		"user_mappings.json": map[string]any{m.user.ID: map[string]any{"version": 1, "policy": "owns-bucket"}},
-	} {
+	})
+	if err == nil && len(added.UserPolicies) != 1 {
+		return fmt.Errorf("added %v", added)
+	}
+	return err
+}
+
+// addPolicy gives the server a policy. One of the name of a token's subject is that of the subject's sessions.
+func (m *minio) addPolicy(ctx context.Context, name, policy string) error {
+	added, err := m.add(ctx, map[string]any{"policies.json": map[string]json.RawMessage{name: json.RawMessage(policy)}})
+	if err == nil && len(added.Policies) != 1 {
+		return fmt.Errorf("added %v", added)
+	}
+	return err
+}
+
+type added struct{ Policies, UserPolicies []any }
+
+// add does as `mc admin cluster iam import` does: MinIO's call to add a user takes it encrypted in a way of MinIO's own, that
+// for a whole archive does not.
+func (m *minio) add(ctx context.Context, assets map[string]any) (added, error) {
+	var archive bytes.Buffer
+	files := zip.NewWriter(&archive)
+	for name, content := range assets {
 		file, err := files.Create("iam-assets/" + name)
 		if err != nil {
-			return err
+			return added{}, err
 		}
 		if err := json.NewEncoder(file).Encode(content); err != nil {
-			return err
+			return added{}, err
 		}
 	}
 	if err := files.Close(); err != nil {
-		return err
+		return added{}, err
 	}
 
 	request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.url+"/minio/admin/v3/import-iam-v2", &archive)
 	if err != nil {
-		return err
+		return added{}, err
 	}
 	sum := sha256.Sum256(archive.Bytes())
 	hash := hex.EncodeToString(sum[:])
 	request.Header.Set("X-Amz-Content-Sha256", hash)
 	root := aws.Credentials{AccessKeyID: m.root.ID, SecretAccessKey: m.root.Secret}
 	if err := v4.NewSigner().SignHTTP(ctx, root, request, hash, "s3", "us-east-1", clock.RealClock{}.Now()); err != nil {
-		return err
+		return added{}, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return added{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	told, err := io.ReadAll(response.Body)
 	if err != nil {
-		return err
+		return added{}, err
 	}
-	var result struct {
-		Added struct{ UserPolicies []any }
+	var result struct{ Added added }
+	if err := json.Unmarshal(told, &result); err != nil {
+		return added{}, fmt.Errorf("%s: %s", response.Status, told)
 	}
-	if err := json.Unmarshal(told, &result); err != nil || len(result.Added.UserPolicies) != 1 {
-		return fmt.Errorf("%s: %s", response.Status, told)
-	}
-	return nil
+	return result.Added, nil
 }
 
 // s3 returns a client of the server's S3.

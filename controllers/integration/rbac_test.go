@@ -27,7 +27,8 @@ func TestTheOperatorMayDoNoMoreThanItMust(t *testing.T) {
 		"get v1/pods":                                           false,
 		"create v1/pods":                                        false,
 		"update v1/namespaces":                                  false,
-		"create v1/serviceaccounts/token":                       false,
+		"create v1/serviceaccounts/token":                       true, // for AssumeRoleWithWebIdentity
+		"get v1/serviceaccounts":                                false,
 		"impersonate v1/users":                                  false,
 		"update sts.rolecredential.dev/rolecredentials":         false,
 		"delete sts.rolecredential.dev/rolecredentials":         false,

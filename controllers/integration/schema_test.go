@@ -38,6 +38,14 @@ kind: FederatedCredential
 metadata: {name: schema, namespace: default}
 spec: {policy: "{}"}
 `
+	goodOwnIdentity = `
+apiVersion: sts.rolecredential.dev/v1alpha1
+kind: Identity
+metadata: {name: schema, namespace: default}
+spec:
+  region: eu-west-1
+  source: {serviceAccount: {}}
+`
 	goodIdentity = `
 apiVersion: sts.rolecredential.dev/v1alpha1
 kind: ClusterIdentity
@@ -196,8 +204,8 @@ var identityCases = map[string]schemaCase{
 	"an access key":                      {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, ""},
 	"an access key without a namespace":  {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"name": "b"}}}, "Required value"},
 	"no source":                          {"source", nil, "spec.source: Required value"},
-	"a source of nothing":                {"source", map[string]any{}, "source must have exactly one of ambient and accessKey"},
-	"two sources":                        {"source", map[string]any{"ambient": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, "source must have exactly one of ambient and accessKey"},
+	"a source of nothing":                {"source", map[string]any{}, "source must have exactly one of ambient, accessKey and serviceAccount"},
+	"two sources":                        {"source", map[string]any{"ambient": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, "source must have exactly one of ambient, accessKey and serviceAccount"},
 	"a chain":                            {"chain", []any{hop("a"), hop("b")}, ""},
 	"a hop with all that it may have": {"chain", []any{map[string]any{
 		"roleARN": "arn:aws:iam::123456789012:role/Hub", "sessionName": "hub", "externalID": "k8s", "tags": []any{tag("team", "shop")}, "transitiveTagKeys": []any{"team"},
@@ -242,6 +250,31 @@ var identityCases = map[string]schemaCase{
 	"a rule with all calls":                {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRole", "GetSessionToken", "GetFederationToken"})}, ""},
 	"a rule with roles and no call for it": {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"GetSessionToken"})}, "roleARNs goes with the call AssumeRole"},
 	"a rule with a call that there is not": {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRoot"})}, "Unsupported value"},
+}
+
+// of identities whose source is a service account.
+var tokenCases = map[string]schemaCase{
+	"an audience":                          {"source", serviceAccount("sts.amazonaws.com.cn"), ""},
+	"the API server's audience":            {"source", serviceAccount("https://kubernetes.default.svc.cluster.local"), "audience must not be that of the Kubernetes API server"},
+	"session tags for whom STS takes none": {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "sessionTags cannot be stamped with source.serviceAccount and no chain"},
+	"a chain":                              {"chain", []any{hop("a"), changedHop("externalID", "k8s")}, ""},
+	"a first hop with an external id":      {"chain", []any{changedHop("externalID", "k8s"), hop("a")}, "the first hop of a chain takes no externalID and no tags"},
+	"a first hop with tags":                {"chain", []any{changedHop("tags", []any{tag("x", "y")})}, "the first hop of a chain takes no externalID and no tags"},
+}
+
+var ownIdentityCases = map[string]schemaCase{
+	"an access key":               {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"name": "b"}}}, ""},
+	"another namespace's Secret":  {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, "unknown field"},
+	"the operator's own identity": {"source", map[string]any{"ambient": map[string]any{}}, "unknown field"},
+	"rules":                       {"allow", []any{rule("namespaces", []any{"*"})}, "unknown field"},
+	"no source":                   {"source", map[string]any{}, "at least 1 properties"},
+	"two sources":                 {"source", map[string]any{"serviceAccount": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"name": "b"}}}, "source must have exactly one of accessKey and serviceAccount"},
+	"no region":                   {"region", nil, "spec.region: Required value"},
+	"an endpoint":                 {"endpoint", "https://sts.example", ""}, // which the operator refuses, by its flag
+}
+
+func serviceAccount(audience string) any {
+	return map[string]any{"serviceAccount": map[string]any{"audience": audience}}
 }
 
 func policies(n int) (all []any) {
@@ -309,6 +342,20 @@ func TestTheSchemaOfClusterIdentity(t *testing.T) {
 	runSchema(t, goodIdentity, identityCases, func() client.Object { return &v1alpha1.ClusterIdentity{} })
 }
 
+func TestTheSchemaOfIdentity(t *testing.T) {
+	runSchema(t, goodOwnIdentity, ownIdentityCases, func() client.Object { return &v1alpha1.Identity{} })
+}
+
+func TestTheSchemaOfIdentitiesWithAServiceAccount(t *testing.T) {
+	t.Run("Identity", func(t *testing.T) {
+		runSchema(t, goodOwnIdentity, tokenCases, func() client.Object { return &v1alpha1.Identity{} })
+	})
+	t.Run("ClusterIdentity", func(t *testing.T) {
+		byToken := strings.Replace(goodIdentity, "{ambient: {}}", "{serviceAccount: {}}", 1)
+		runSchema(t, byToken, tokenCases, func() client.Object { return &v1alpha1.ClusterIdentity{} })
+	})
+}
+
 func TestTheSchemaOfSessionCredential(t *testing.T) {
 	runSchema(t, goodSession, sessionCases, func() client.Object { return &v1alpha1.SessionCredential{} })
 }
@@ -345,9 +392,9 @@ func TestEveryRuleOfTheSchemaHasACase(t *testing.T) {
 	g := NewWithT(t)
 	files, err := filepath.Glob(filepath.Join("..", "..", "config", "crd", "bases", "*.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(files).To(HaveLen(4))
+	g.Expect(files).To(HaveLen(5))
 	cases := map[string]map[string]schemaCase{
-		"RoleCredential": credentialCases, "SessionCredential": sessionCases, "FederatedCredential": federatedCases, "ClusterIdentity": identityCases,
+		"RoleCredential": credentialCases, "SessionCredential": sessionCases, "FederatedCredential": federatedCases, "ClusterIdentity": identityCases, "Identity": ownIdentityCases,
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -355,7 +402,10 @@ func TestEveryRuleOfTheSchemaHasACase(t *testing.T) {
 		var crd apiextensionsv1.CustomResourceDefinition
 		g.Expect(yaml.Unmarshal(text, &crd)).To(Succeed())
 		// What the kinds share is tried on the first of them.
-		said := slices.Concat(slices.Collect(maps.Values(cases[crd.Spec.Names.Kind])), slices.Collect(maps.Values(credentialCases)))
+		var said []schemaCase
+		for _, tried := range []map[string]schemaCase{cases[crd.Spec.Names.Kind], credentialCases, identityCases, tokenCases} {
+			said = slices.AppendSeq(said, maps.Values(tried))
+		}
 		messages := messagesOf(*crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
 		g.Expect(messages).NotTo(BeEmpty())
 		for _, message := range messages {

@@ -83,12 +83,12 @@ func (m *Metrics) Called(kind, call, reason string) {
 	m.calls.WithLabelValues(kind, call, reason).Inc()
 }
 
-// ClockSkew tells how far the clock of a ClusterIdentity's STS is ahead.
+// ClockSkew tells how far the clock of an identity's STS is ahead.
 func (m *Metrics) ClockSkew(identity string, ahead time.Duration) {
 	m.skew.WithLabelValues(identity).Set(ahead.Seconds())
 }
 
-// ForgetIdentity ends the series of a ClusterIdentity that no longer exists.
+// ForgetIdentity ends the series of an identity that no longer exists.
 func (m *Metrics) ForgetIdentity(identity string) {
 	m.skew.DeleteLabelValues(identity)
 }

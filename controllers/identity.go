@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -23,16 +24,17 @@ import (
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
-// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities,verbs=get;list;watch
-// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities/status,verbs=patch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities;identities,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities/status;identities/status,verbs=patch
 
 // verifyEvery is how often an identity that is well is asked who it is. Nothing hangs on it: each credential tries for itself.
 const verifyEvery = time.Hour
 
 const callGetCallerIdentity = "GetCallerIdentity"
 
-// IdentityReconciler tells on a ClusterIdentity whether its configuration can work, and who STS takes it for.
-type IdentityReconciler struct {
+// IdentityReconciler tells on identities of one kind whether their configuration can work, and who STS takes them for.
+type IdentityReconciler[T identity.Object] struct {
+	New        func() T
 	Client     client.Client
 	Identities *identity.Resolver[STS]
 	Events     telemetry.Events
@@ -56,13 +58,14 @@ type verdict struct {
 }
 
 // Reconcile verifies one identity, then writes its status if that changed.
-func (r *IdentityReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	found := &v1alpha1.ClusterIdentity{}
+func (r *IdentityReconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	found := r.New()
 	if err := r.Client.Get(ctx, req.NamespacedName, found); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.attempts.forget(req.NamespacedName)
-			r.Metrics.ForgetIdentity(req.Name)
-			r.Identities.Forget(identity.Key{Kind: string(v1alpha1.IdentityKindClusterIdentity), NamespacedName: req.NamespacedName})
+			gone := identity.Key{Kind: identity.KeyOf(found).Kind, NamespacedName: req.NamespacedName}
+			r.Metrics.ForgetIdentity(gone.Label())
+			r.Identities.Forget(gone)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -78,27 +81,31 @@ func (r *IdentityReconciler) Reconcile(ctx context.Context, req reconcile.Reques
 }
 
 // verify asks STS who the identity is, unless that is known or it is too soon to ask again.
-func (r *IdentityReconciler) verify(ctx context.Context, found *v1alpha1.ClusterIdentity, now time.Time) (verdict, error) {
-	configured, problem, err := r.Identities.Configure(ctx, found)
+func (r *IdentityReconciler[T]) verify(ctx context.Context, found T, now time.Time) (verdict, error) {
+	configured, problem, err := r.Identities.Configure(ctx, found, types.NamespacedName{})
 	if err != nil {
 		return verdict{}, err
 	}
 	if problem != nil {
 		return verdict{ready: isFalse(problem), failure: problem, next: problem.Retry.From(now)}, nil
 	}
+	if configured.ServiceAccount != "" {
+		return verdict{ready: condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
+			"Each credential calls STS with a token of the service account that it names, so that there is no caller of this identity's own.")}, nil
+	}
 	key := client.ObjectKeyFromObject(found)
 	last := r.attempts.get(key)
-	skewed := meta.IsStatusConditionFalse(found.Status.Conditions, v1alpha1.ConditionClockInSync) // by how much, only STS tells
+	skewed := meta.IsStatusConditionFalse(found.Report().Conditions, v1alpha1.ConditionClockInSync) // by how much, only STS tells
 	if last.inputs != configured.Version && reportsOn(found, configured) && !skewed {
 		// After a restart the status tells as much as STS would; it is asked again in its time.
-		last = attempt{inputs: configured.Version, next: now.Add(spreadVerify(found.Name))}
+		last = attempt{inputs: configured.Version, next: now.Add(spreadVerify(identity.KeyOf(found).Label()))}
 		r.attempts.set(key, last)
 	}
 	switch {
 	case last.waits(configured.Version, now):
 		return verdict{ready: isFalse(last.failure), failure: last.failure, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.next}, nil
 	case last.inputs == configured.Version && now.Before(last.next) && reportsOn(found, configured):
-		ready := *meta.FindStatusCondition(found.Status.Conditions, v1alpha1.ConditionReady)
+		ready := *meta.FindStatusCondition(found.Report().Conditions, v1alpha1.ConditionReady)
 		return verdict{ready: ready, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.next}, nil
 	}
 	return r.ask(ctx, found, configured, now)
@@ -109,12 +116,12 @@ const clockTolerance = time.Minute
 
 // clockOf says whether the clocks agree. It does not say by how much they differ, which changes from answer to answer: that is
 // in a metric.
-func (r *IdentityReconciler) clockOf(found *v1alpha1.ClusterIdentity, asked STS) *metav1.Condition {
+func (r *IdentityReconciler[T]) clockOf(found T, asked STS) *metav1.Condition {
 	ahead, known := asked.Skew()
 	if !known {
 		return nil
 	}
-	r.Metrics.ClockSkew(found.Name, ahead)
+	r.Metrics.ClockSkew(identity.KeyOf(found).Label(), ahead)
 	c := condition(v1alpha1.ConditionClockInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync, "The clocks of STS and of the operator agree.")
 	if ahead.Abs() > clockTolerance {
 		c = condition(v1alpha1.ConditionClockInSync, metav1.ConditionFalse, v1alpha1.ReasonClockSkew,
@@ -128,20 +135,21 @@ func spreadVerify(name string) time.Duration {
 }
 
 // reportsOn tells whether a good status speaks of the identity as it is now.
-func reportsOn(found *v1alpha1.ClusterIdentity, configured *identity.Identity[STS]) bool {
-	return meta.IsStatusConditionTrue(found.Status.Conditions, v1alpha1.ConditionReady) &&
-		found.Status.ObservedGeneration == found.Generation && found.Status.ObservedSecretVersion == configured.SecretVersion
+func reportsOn(found identity.Object, configured *identity.Identity[STS]) bool {
+	return meta.IsStatusConditionTrue(found.Report().Conditions, v1alpha1.ConditionReady) &&
+		found.Report().ObservedGeneration == found.GetGeneration() && found.Report().ObservedSecretVersion == configured.SecretVersion
 }
 
 // callerOf returns who the status says that the identity is.
-func callerOf(found *v1alpha1.ClusterIdentity) *awssts.Caller {
-	if found.Status.ARN == "" && found.Status.AccountID == "" {
+func callerOf(found identity.Object) *awssts.Caller {
+	status := found.Report()
+	if status.ARN == "" && status.AccountID == "" {
 		return nil
 	}
-	return &awssts.Caller{AccountID: found.Status.AccountID, ARN: found.Status.ARN, UserID: found.Status.UserID}
+	return &awssts.Caller{AccountID: status.AccountID, ARN: status.ARN, UserID: status.UserID}
 }
 
-func (r *IdentityReconciler) ask(ctx context.Context, found *v1alpha1.ClusterIdentity, configured *identity.Identity[STS], now time.Time) (verdict, error) {
+func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *identity.Identity[STS], now time.Time) (verdict, error) {
 	key := client.ObjectKeyFromObject(found)
 	v := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion}
 	caller, err := configured.Client.Caller(ctx)
@@ -160,40 +168,40 @@ func (r *IdentityReconciler) ask(ctx context.Context, found *v1alpha1.ClusterIde
 		v.failure.Condition = v1alpha1.ConditionReady
 		v.ready = isFalse(v.failure)
 		if v.failure.Reason == v1alpha1.ReasonInvalidSourceCredentials {
-			r.Identities.Rebuild(configured.Key)
+			configured.Refused()
 		}
 		log.FromContext(ctx).Info("the caller is not known", "reason", v.failure.Reason, "cause", fmt.Sprint(v.failure.Cause))
 		v.next = r.attempts.failed(key, configured.Version, v.failure, now, 0).next
 	}
-	r.Metrics.Called(string(v1alpha1.IdentityKindClusterIdentity), callGetCallerIdentity, v.ready.Reason)
+	r.Metrics.Called(configured.Key.Kind, callGetCallerIdentity, v.ready.Reason)
 	v.clock = r.clockOf(found, configured.Client)
 	if v.failure == nil {
-		v.next = now.Add(spreadVerify(found.Name))
+		v.next = now.Add(spreadVerify(identity.KeyOf(found).Label()))
 		r.attempts.set(key, attempt{inputs: configured.Version, at: now, next: v.next})
 	}
 	return v, nil
 }
 
-func (r *IdentityReconciler) report(ctx context.Context, found *v1alpha1.ClusterIdentity, v verdict, now time.Time) error {
-	before := found.DeepCopy()
-	status := &found.Status
+func (r *IdentityReconciler[T]) report(ctx context.Context, found T, v verdict, now time.Time) error {
+	before, _ := found.DeepCopyObject().(T)
+	status := found.Report()
 	var current []metav1.Condition
 	if v.clock != nil {
 		current = append(current, *v.clock)
 	}
 	current = append(current, v.ready) // last, so that it is what an event tells when all is well
-	status.Conditions = withConditions(status.Conditions, current, found.Generation, now)
-	status.ObservedGeneration, status.ObservedSecretVersion = found.Generation, v.secretVersion
+	status.Conditions = withConditions(status.Conditions, current, found.GetGeneration(), now)
+	status.ObservedGeneration, status.ObservedSecretVersion = found.GetGeneration(), v.secretVersion
 	status.AccountID, status.ARN, status.UserID = "", "", ""
 	if v.caller != nil {
 		status.AccountID, status.ARN, status.UserID = v.caller.AccountID, v.caller.ARN, v.caller.UserID
 	}
-	if apiequality.Semantic.DeepEqual(before.Status, found.Status) {
+	if apiequality.Semantic.DeepEqual(before.Report(), status) {
 		return nil
 	}
 	if written, err := writeStatus(ctx, r.Client, found, before); !written {
 		return err
 	}
-	announce(r.Events, found, telemetry.ActionVerify, before.Status.Conditions, found.Status.Conditions, func(string) *failure.Failure { return v.failure })
+	announce(r.Events, found, telemetry.ActionVerify, before.Report().Conditions, status.Conditions, func(string) *failure.Failure { return v.failure })
 	return nil
 }

@@ -1,0 +1,90 @@
+package identity
+
+import (
+	"cmp"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+)
+
+// What the two kinds of identity have each of their own.
+
+// named returns an empty object of the kind that a reference names, and the key of the one that it means in a namespace.
+func named(ref v1alpha1.IdentityReference, namespace string) (Object, types.NamespacedName) {
+	if ref.Kind == v1alpha1.IdentityKindIdentity {
+		return &v1alpha1.Identity{}, types.NamespacedName{Namespace: namespace, Name: ref.Name}
+	}
+	return &v1alpha1.ClusterIdentity{}, types.NamespacedName{Name: ref.Name}
+}
+
+// KeyOf returns an identity's key.
+func KeyOf(found Object) Key {
+	kind := v1alpha1.IdentityKindClusterIdentity
+	if _, ok := found.(*v1alpha1.Identity); ok {
+		kind = v1alpha1.IdentityKindIdentity
+	}
+	return Key{Kind: string(kind), NamespacedName: client.ObjectKeyFromObject(found)}
+}
+
+// Name returns a reference as messages give it: kind and name.
+func Name(ref v1alpha1.IdentityReference) string { return string(ref.Kind) + " " + ref.Name }
+
+// rules returns who may use an identity for what. A namespace's own may be used by that namespace for all that it can do.
+func rules(found Object) []v1alpha1.AllowRule {
+	switch found := found.(type) {
+	case *v1alpha1.ClusterIdentity:
+		if found.Spec.Allow != nil {
+			return *found.Spec.Allow
+		}
+	case *v1alpha1.Identity:
+		return []v1alpha1.AllowRule{{
+			Namespaces: []string{found.Namespace}, RoleARNs: []string{"*"}, SessionNames: []string{"*"},
+			Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken},
+		}}
+	}
+	return nil
+}
+
+// source is where an identity's credentials come from.
+type source struct {
+	// secret holds an access key; nil for another source.
+	secret *types.NamespacedName
+	// audience is of the tokens of service accounts; empty for another source.
+	audience string
+}
+
+func (s source) String() string {
+	switch {
+	case s.secret != nil:
+		return "accessKey " + s.secret.String()
+	case s.audience != "":
+		return "serviceAccount for " + s.audience
+	default:
+		return "ambient"
+	}
+}
+
+// defaultAudience is the schema's default, for an object that the API server did not see.
+const defaultAudience = "sts.amazonaws.com"
+
+func sourceOf(found Object) source {
+	var account *v1alpha1.ServiceAccountSource
+	switch found := found.(type) {
+	case *v1alpha1.ClusterIdentity:
+		if key := found.Spec.Source.AccessKey; key != nil {
+			return source{secret: &types.NamespacedName{Namespace: key.SecretRef.Namespace, Name: key.SecretRef.Name}}
+		}
+		account = found.Spec.Source.ServiceAccount
+	case *v1alpha1.Identity:
+		if key := found.Spec.Source.AccessKey; key != nil {
+			return source{secret: &types.NamespacedName{Namespace: found.Namespace, Name: key.SecretRef.Name}}
+		}
+		account = found.Spec.Source.ServiceAccount
+	}
+	if account == nil {
+		return source{}
+	}
+	return source{audience: cmp.Or(account.Audience, defaultAudience)}
+}

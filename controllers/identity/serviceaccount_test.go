@@ -1,0 +1,117 @@
+package identity_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	. "github.com/onsi/gomega"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/identity"
+)
+
+// hop is the credentials of a hop, which say what they were asked for with.
+type hop struct {
+	roleARN string
+	token   identity.TokenSource
+}
+
+func (h hop) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	keys := aws.Credentials{AccessKeyID: "ASIA", SecretAccessKey: h.roleARN, SessionToken: "signed"}
+	if h.token != nil {
+		token, err := h.token(ctx)
+		keys.SessionToken = string(token)
+		return keys, err
+	}
+	return keys, nil
+}
+
+// withTokens is a fixture whose API server issues tokens, and counts them.
+func withTokens(t *testing.T) (f *fixture, issued *int) {
+	t.Helper()
+	now := clocktesting.NewFakePassiveClock(metav1.Now().Time)
+	issued = new(int)
+	f = failing(t, interceptor.Funcs{
+		SubResourceCreate: func(_ context.Context, _ client.Client, _ string, o, body client.Object, _ ...client.SubResourceCreateOption) error {
+			request := body.(*authenticationv1.TokenRequest)
+			*issued++
+			request.Status.Token = "token of " + o.GetNamespace() + "/" + o.GetName()
+			request.Status.ExpirationTimestamp = metav1.NewTime(now.Now().Add(identity.TokenLifetime))
+			return nil
+		},
+	})
+	f.resolver.Tokens = identity.NewTokens(f.client, now)
+	f.resolver.Assume = func(_ aws.Config, r credential.Request, token identity.TokenSource) aws.CredentialsProvider {
+		return hop{r.RoleARN, token}
+	}
+	return f, issued
+}
+
+func byToken(chain ...string) *v1alpha1.Identity {
+	found := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own", UID: "own-uid", Generation: 1}}
+	found.Spec.Region = "eu-west-1"
+	found.Spec.Source.ServiceAccount = &v1alpha1.ServiceAccountSource{}
+	for _, role := range chain {
+		found.Spec.Chain = append(found.Spec.Chain, v1alpha1.Hop{RoleARN: role})
+	}
+	return found
+}
+
+func (f *fixture) as(found identity.Object, account string) *identity.Identity[*connection] {
+	f.t.Helper()
+	configured, problem, err := f.resolver.Configure(f.t.Context(), found, types.NamespacedName{Namespace: "shop", Name: account})
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(problem).To(BeNil())
+	return configured
+}
+
+func TestServiceAccountsShareAClientWhereNoChainTellsThemApart(t *testing.T) {
+	f, _ := withTokens(t)
+	one, two := f.as(byToken(), "one"), f.as(byToken(), "two")
+	f.Expect(one.Client).To(BeIdenticalTo(two.Client))
+	f.Expect(one.WebIdentity()(t.Context())).To(BeEquivalentTo("token of shop/one"))
+	f.Expect(two.WebIdentity()(t.Context())).To(BeEquivalentTo("token of shop/two"))
+	f.Expect(one.Temporary(t.Context())).To(BeTrue())
+}
+
+func TestAChainShowsATokenToItsFirstHopAndHasASessionForEachServiceAccount(t *testing.T) {
+	f, _ := withTokens(t)
+	one, two := f.as(byToken("first"), "one"), f.as(byToken("first"), "two")
+	f.Expect(one.WebIdentity()).To(BeNil())
+	f.Expect(one.Client).NotTo(BeIdenticalTo(two.Client))
+	f.Expect(f.as(byToken("first"), "one").Client).To(BeIdenticalTo(one.Client))
+	f.Expect(one.Client.config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/one"))
+	f.Expect(two.Client.config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/two"))
+
+	longer := f.as(changed(byToken("first", "second"), func(i *v1alpha1.Identity) { i.Generation++ }), "one")
+	f.Expect(longer.Client.config.Credentials).To(Equal(hop{roleARN: "second"}))
+}
+
+func TestARefusalOfOneServiceAccountLeavesTheOthersSessions(t *testing.T) {
+	f, issued := withTokens(t)
+	one, two := f.as(byToken("first"), "one"), f.as(byToken("first"), "two")
+	for _, account := range []*identity.Identity[*connection]{one, two} {
+		_, err := account.Client.config.Credentials.Retrieve(t.Context())
+		f.Expect(err).NotTo(HaveOccurred())
+	}
+	before := *issued
+	one.Refused()
+	f.Expect(f.as(byToken("first"), "one").Client).NotTo(BeIdenticalTo(one.Client))
+	f.Expect(f.as(byToken("first"), "two").Client).To(BeIdenticalTo(two.Client))
+	_, err := f.as(byToken("first"), "one").Client.config.Credentials.Retrieve(t.Context())
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(*issued).To(Equal(before+1), "its token was dropped too")
+}
+
+func changed[T any](object T, change func(T)) T {
+	change(object)
+	return object
+}

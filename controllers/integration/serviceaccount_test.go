@@ -1,0 +1,164 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+const tenantAccount = "123456789012"
+
+// newTokenHarness is a harness whose STS knows the API server as an OIDC provider, and who it says that it is.
+func newTokenHarness(t *testing.T) (h *harness, provider, issuer string) {
+	t.Helper()
+	h = newHarness(t, stsemulator.Options{TokenClock: clock.RealClock{}})
+	discovery, err := kubectl("get", "--raw", "/.well-known/openid-configuration")
+	h.Expect(err).NotTo(HaveOccurred())
+	var told struct{ Issuer string }
+	h.Expect(json.Unmarshal([]byte(discovery), &told)).To(Succeed())
+	keys, err := kubectl("get", "--raw", "/openid/v1/jwks")
+	h.Expect(err).NotTo(HaveOccurred())
+	provider, err = h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: told.Issuer, ClientIDs: []string{"sts.amazonaws.com"}, JWKS: json.RawMessage(keys)})
+	h.Expect(err).NotTo(HaveOccurred())
+	return h, provider, told.Issuer
+}
+
+// trusting puts a role that trusts one service account.
+func (h *harness) trusting(name, provider, namespace, account string, mayAssume ...string) string {
+	h.t.Helper()
+	issuer := provider[len("arn:aws:iam::"+tenantAccount+":oidc-provider/"):]
+	h.Expect(h.sts.PutRole(tenantAccount, stsemulator.Role{Name: name, MaxSessionDuration: 43200, MayAssume: mayAssume, Trust: []stsemulator.Trust{{
+		Federated:    provider,
+		StringEquals: map[string][]string{issuer + ":aud": {"sts.amazonaws.com"}, issuer + ":sub": {"system:serviceaccount:" + namespace + ":" + account}},
+	}}})).To(Succeed())
+	return "arn:aws:iam::" + tenantAccount + ":role/" + name
+}
+
+func (h *harness) serviceAccount(namespace, name string) {
+	h.t.Helper()
+	h.Expect(admin.Create(h.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})).To(Succeed())
+}
+
+func byToken(i *v1alpha1.ClusterIdentity) {
+	i.Spec.Source = v1alpha1.ClusterIdentitySource{ServiceAccount: &v1alpha1.ServiceAccountSource{}}
+}
+
+// by names the service account that a credential calls STS as.
+func by(account, roleARN string) func(*v1alpha1.RoleCredential) {
+	return func(c *v1alpha1.RoleCredential) { c.Spec.ServiceAccountName, c.Spec.RoleARN = account, roleARN }
+}
+
+func TestARoleTrustsAServiceAccountOfTheCluster(t *testing.T) {
+	h, provider, _ := newTokenHarness(t)
+	h.start()
+	shop, bank := h.namespace(nil), h.namespace(nil)
+	role := h.trusting("Trusting", provider, shop, "reader")
+	for _, namespace := range []string{shop, bank} {
+		h.serviceAccount(namespace, "reader")
+	}
+	h.serviceAccount(shop, "writer")
+	identity := h.identity(byToken)
+	h.eventually(identity, "Ready", "True NotVerifiable")
+
+	made := h.credential(shop, "trusted", identity, by("reader", role))
+	h.eventually(made, "Ready", "True Issued")
+	session, ok := h.sts.Session(made.Status.AccessKeyID)
+	h.Expect(ok).To(BeTrue())
+	h.Expect(session).To(And(
+		HaveField("Action", "AssumeRoleWithWebIdentity"), HaveField("Subject", "system:serviceaccount:"+shop+":reader"),
+		HaveField("Audience", "sts.amazonaws.com"), HaveField("ARN", made.Status.PrincipalARN)))
+
+	h.eventually(h.credential(shop, "of-another", identity, by("writer", role)), "Issued", "False AccessDenied")
+	h.eventually(h.credential(bank, "of-another-namespace", identity, by("reader", role)), "Issued", "False AccessDenied")
+	h.eventually(h.credential(shop, "of-nobody", identity, by("nobody", role)), "Issued", "False TokenNotIssued")
+	for _, call := range h.sts.Calls() {
+		h.Expect(call.AccessKeyID).To(BeEmpty(), "nobody signs a call")
+	}
+}
+
+func TestAChainBeginsWithAServiceAccount(t *testing.T) {
+	h, provider, _ := newTokenHarness(t)
+	h.start()
+	namespace := h.namespace(nil)
+	h.serviceAccount(namespace, "reader")
+	first := h.trusting("First", provider, namespace, "reader", "*")
+	h.Expect(h.sts.PutRole(tenantAccount, stsemulator.Role{Name: "Last", MayAssume: []string{"*"}, Trust: []stsemulator.Trust{{Principal: first}}})).To(Succeed())
+	identity := h.identity(byToken, func(i *v1alpha1.ClusterIdentity) { i.Spec.Chain = []v1alpha1.Hop{{RoleARN: first}} })
+	last := "arn:aws:iam::" + tenantAccount + ":role/Last"
+	for _, name := range []string{"one", "two"} {
+		h.eventually(h.credential(namespace, name, identity, by("reader", last)), "Ready", "True Issued")
+	}
+	var actions []string
+	for _, session := range h.sts.Sessions() {
+		actions = append(actions, session.Action)
+	}
+	h.Expect(actions).To(Equal([]string{"AssumeRoleWithWebIdentity", "AssumeRole", "AssumeRole"}), "both share the hop's session")
+}
+
+func TestANamespacesOwnIdentity(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.options.AllowNamespacedEndpoints = true
+	h.start()
+	shop, bank := h.namespace(nil), h.namespace(nil)
+	own := &v1alpha1.Identity{
+		ObjectMeta: metav1.ObjectMeta{Namespace: shop, Name: "own"},
+		Spec: v1alpha1.IdentitySpec{
+			IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1", Endpoint: h.endpoint.URL},
+
+			Source: v1alpha1.IdentitySource{AccessKey: &v1alpha1.LocalAccessKeySource{SecretRef: v1alpha1.LocalSecretReference{Name: "own-key"}}},
+		},
+	}
+	asks := func(namespace string) *v1alpha1.RoleCredential {
+		made := roleCredential(namespace, "reader", "own")
+		made.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
+		h.Expect(admin.Create(h.ctx, made)).To(Succeed())
+		return made
+	}
+	made := asks(shop)
+	h.eventually(made, "Authorized", "False IdentityNotFound")
+	h.Expect(admin.Create(h.ctx, own)).To(Succeed()) // wakes the credential
+	h.eventually(made, "Authorized", "False IdentityNotReady")
+	h.keyIn(shop, "own-key", h.sts.AccessKeys(operatorARN)[0]) // so does its Secret
+	h.eventually(made, "Ready", "True Issued")
+	h.eventually(own, "Ready", "True Verified")
+	h.Expect(own.Status.ARN).To(Equal(operatorARN))
+	h.eventually(asks(bank), "Authorized", "False IdentityNotFound")
+}
+
+func TestAnSTSThatIsNotAWSTakesTheClustersOwnTokens(t *testing.T) {
+	h, _, issuer := newTokenHarness(t)
+	// MinIO reads the issuer's keys as anybody may then.
+	anonymous := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "issuer-discovery-for-all"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:service-account-issuer-discovery"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:unauthenticated"}},
+	}
+	h.Expect(admin.Create(h.ctx, anonymous)).To(Succeed())
+	t.Cleanup(func() { h.Expect(admin.Delete(context.Background(), anonymous)).To(Succeed()) })
+	server := startMinIO(t,
+		"MINIO_IDENTITY_OPENID_CONFIG_URL="+issuer+".well-known/openid-configuration", "MINIO_IDENTITY_OPENID_CLIENT_ID=sts.amazonaws.com",
+		"MINIO_IDENTITY_OPENID_CLAIM_NAME=sub")
+	h.start()
+	namespace := h.namespace(nil)
+	h.serviceAccount(namespace, "reader")
+	h.serviceAccount(namespace, "nobody")
+	h.Expect(server.addPolicy(h.ctx, "system:serviceaccount:"+namespace+":reader", readsBucket)).To(Succeed())
+	h.Expect(server.put(t, server.s3(server.user, ""), "note")).To(Succeed())
+	identity := h.identity(byToken, func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = server.url })
+	made := h.credential(namespace, "by-token", identity, by("reader", readerRole))
+	h.eventually(made, "Ready", "True Issued")
+	api := server.s3As(h, namespace, "by-token")
+	h.Expect(server.get(t, api, "note")).To(Equal("content of note"))
+	h.Expect(codeOf(server.put(t, api, "other"))).To(Equal("AccessDenied"))
+	h.eventually(h.credential(namespace, "of-nobody", identity, by("nobody", readerRole)), "Issued", "False InvalidRequest")
+	h.Expect(h.sts.Calls()).To(BeEmpty())
+}
