@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -9,7 +10,9 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -24,6 +27,19 @@ func (f *fixture) verify() (*v1alpha1.ClusterIdentity, reconcile.Result) {
 	return f.identity(), result
 }
 
+// forbidSecrets keeps Secrets from being read.
+func (f *fixture) forbidSecrets() {
+	f.t.Helper()
+	inner, ok := f.client.(client.WithWatch)
+	f.Expect(ok).To(BeTrue())
+	reads := interceptor.NewClient(inner, interceptor.Funcs{
+		Get: func(_ context.Context, _ client.WithWatch, name client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+			return apierrors.NewForbidden(corev1.Resource("secrets"), name.Name, errors.New("RBAC"))
+		},
+	})
+	f.identities.Identities.Secrets, f.credentials.Secrets.Reader = reads, reads
+}
+
 func TestAnIdentityReports(t *testing.T) {
 	ambient := changed(defaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
@@ -31,6 +47,7 @@ func TestAnIdentityReports(t *testing.T) {
 	for name, tc := range map[string]struct {
 		objects    []client.Object
 		err        error
+		forbidden  bool // to read Secrets
 		want       string
 		wantCalls  int
 		wantEvent  string
@@ -44,6 +61,9 @@ func TestAnIdentityReports(t *testing.T) {
 		},
 		"no Secret": {
 			objects: without(bootstrap(), world()), want: "False SecretNotFound", wantEvent: "Warning SecretNotFound",
+		},
+		"a Secret that RBAC keeps from the operator": {
+			objects: world(), forbidden: true, want: "False SecretForbidden", wantEvent: "Warning SecretForbidden",
 		},
 		"a Secret without a key": {
 			objects: world(changed(bootstrap(), func(s *corev1.Secret) { delete(s.Data, "AWS_SECRET_ACCESS_KEY") })), want: "False InvalidSecret", wantEvent: "Warning InvalidSecret",
@@ -70,6 +90,9 @@ func TestAnIdentityReports(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, tc.objects...)
 			f.sts.callerErr = tc.err
+			if tc.forbidden {
+				f.forbidSecrets()
+			}
 			got, _ := f.verify()
 			f.Expect(states(got.Status.Conditions)).To(HaveKeyWithValue("Ready", tc.want))
 			f.Expect(f.sts.callers).To(Equal(tc.wantCalls))

@@ -37,6 +37,9 @@ func (r *Reconciler[T]) seed(ctx context.Context, object T) (seed, *failure.Fail
 	key := client.ObjectKey{Namespace: object.GetNamespace(), Name: ref.Name}
 	held := &corev1.Secret{}
 	err := r.Secrets.Reader.Get(ctx, key, held)
+	if apierrors.IsForbidden(err) {
+		return seed{}, failure.NotAsked(v1alpha1.ReasonInvalidMFA, "The operator may not read Secret %s. Have its RBAC allow get, list and watch of Secrets in this namespace.", ref.Name), nil
+	}
 	if client.IgnoreNotFound(err) != nil {
 		return seed{}, nil, fmt.Errorf("reading Secret %s: %w", key, err)
 	}

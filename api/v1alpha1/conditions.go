@@ -99,6 +99,8 @@ const (
 	ReasonNotVerifiable = "NotVerifiable"
 	// ReasonSecretNotFound: the source's Secret does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonSecretForbidden: the operator's RBAC does not let it read the source's Secret.
+	ReasonSecretForbidden = "SecretForbidden"
 	// ReasonInvalidSecret: the source's Secret lacks a key, or a key of it is empty.
 	ReasonInvalidSecret = "InvalidSecret"
 	// ReasonInvalidCABundle: caBundle holds no certificate that can be read.

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -226,6 +227,18 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 			f.Expect(f.connected).To(BeZero())
 		})
 	}
+}
+
+func TestASecretThatRBACKeepsFromTheOperator(t *testing.T) {
+	f := failing(t, interceptor.Funcs{
+		Get: func(_ context.Context, _ client.WithWatch, name client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+			return apierrors.NewForbidden(corev1.Resource("secrets"), name.Name, errors.New("RBAC"))
+		},
+	})
+	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(problem).To(And(HaveField("Reason", v1alpha1.ReasonSecretForbidden), HaveField("Retry", failure.After(failure.MaxWait))))
+	f.Expect(problem.Message).To(Equal("The operator may not read Secret system/bootstrap. Have its RBAC allow get, list and watch of Secrets in namespace system."))
 }
 
 func TestAnIdentityThatIsNotThere(t *testing.T) {

@@ -90,6 +90,11 @@ func (r *Resolver[C]) accessKey(ctx context.Context, identity Key, ref types.Nam
 		return nil, "", unready(v1alpha1.ReasonSecretNotFound, nil, "There is no Secret %s. Create it with the keys %s and %s.",
 			ref, output.AccessKeyID, output.SecretAccessKey), nil
 	}
+	if apierrors.IsForbidden(err) {
+		problem := unready(v1alpha1.ReasonSecretForbidden, err, "The operator may not read Secret %s. Have its RBAC allow get, list and watch of Secrets in namespace %s.", ref, ref.Namespace)
+		problem.Retry = failure.After(failure.MaxWait) // RBAC is not watched
+		return nil, "", problem, nil
+	}
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("reading Secret %s: %w", ref, err)
 	}
