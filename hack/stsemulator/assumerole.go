@@ -81,10 +81,11 @@ func parseRoleARN(roleARN string) (arn.ARN, error) {
 }
 
 // authorizedRole finds the role, if the caller's own policy and the role's
-// trust policy both allow what is asked. A role that does not exist is denied
-// in the same words.
+// trust policy both allow what is asked. A role that does not exist, or is of
+// another partition than the caller, is denied in the same words.
 func (s *Server) authorizedRole(req request, session Session) (foundRole, error) {
 	role, ok := s.iam.role(session.RoleARN)
+	ok = ok && role.account.partition() == req.caller.partition()
 	actions := []string{actionAssumeRole}
 	if len(session.Tags) > 0 {
 		actions = append(actions, actionTagSession)

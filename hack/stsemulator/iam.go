@@ -22,6 +22,12 @@ type principal struct {
 	session *Session
 }
 
+// partition is the caller's, beyond which it is nobody.
+func (p principal) partition() string {
+	parsed, _ := arn.Parse(p.ARN) // of our own making
+	return parsed.Partition
+}
+
 func (p principal) isRole() bool { return p.session != nil && p.session.RoleARN != "" }
 
 // hasMFA reports whether the caller's session is one that says so: of a role's, AWS does not keep it.
