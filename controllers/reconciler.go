@@ -141,6 +141,9 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 		if t.failed == nil {
 			t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
 		}
+		if t.failed == nil {
+			t.failed = otherPartition(request, t.identity)
+		}
 	}
 	r.decide(&t, object)
 	if t.due != credential.NotDue && t.refreshes() && t.failed == nil {

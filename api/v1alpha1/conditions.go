@@ -53,7 +53,8 @@ const (
 	ReasonAccessDenied = "AccessDenied"
 	// ReasonInvalidSourceCredentials: STS does not accept the identity's own credentials, or they cannot be had.
 	ReasonInvalidSourceCredentials = "InvalidSourceCredentials"
-	// ReasonInvalidRequest: STS refuses a value of the request.
+	// ReasonInvalidRequest: STS refuses a value of the request, or could only refuse it and was not asked. Of an identity: its
+	// chain leads where its region's STS knows no role, or a hop of it was refused so.
 	ReasonInvalidRequest = "InvalidRequest"
 	// ReasonPolicyTooLarge: session policies and tags together exceed the packed size that STS allows.
 	ReasonPolicyTooLarge = "PolicyTooLarge"
@@ -89,7 +90,7 @@ const (
 	ReasonSuspended = "Suspended"
 )
 
-// Reasons of an identity's ConditionReady, beside [ReasonInvalidSourceCredentials], [ReasonAccessDenied],
+// Reasons of an identity's ConditionReady, beside [ReasonInvalidSourceCredentials], [ReasonAccessDenied], [ReasonInvalidRequest],
 // [ReasonRegionDisabled], [ReasonClockSkew], [ReasonThrottled], [ReasonSTSUnreachable] and [ReasonSTSError].
 const (
 	// ReasonVerified: GetCallerIdentity answered; the status says who the caller is.

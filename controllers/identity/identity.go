@@ -59,6 +59,8 @@ type Identity[C any] struct {
 	Version string
 	// SecretVersion is the resource version of the source's Secret; empty without one.
 	SecretVersion string
+	// Region whose STS is asked.
+	Region string
 	// Endpoint is the URL of the STS, empty for AWS's own.
 	Endpoint string
 	// Source is where its credentials come from, as messages give it.
@@ -192,6 +194,7 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 		Name:        Name(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKind(key.Kind), Name: key.Name}),
 		Allow:       rules(found),
 		CallerARN:   found.Report().ARN,
+		Region:      settings.Region,
 		Endpoint:    settings.Endpoint,
 		Source:      source.String(),
 		SessionTags: settings.SessionTags,

@@ -287,6 +287,7 @@ func TestWhatAnIdentityIs(t *testing.T) {
 	f.Expect(denied).To(BeNil())
 	f.Expect(resolved.Key).To(Equal(defaultKey))
 	f.Expect(resolved.Name).To(Equal("ClusterIdentity default"))
+	f.Expect(resolved.Region).To(Equal("eu-west-1"))
 	f.Expect(resolved.CallerARN).To(Equal("arn:aws:iam::210987654321:user/operator"))
 	f.Expect(resolved.Allow).To(Equal(*found.Spec.Allow))
 	f.Expect(resolved.SecretVersion).NotTo(BeEmpty())

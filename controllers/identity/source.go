@@ -36,6 +36,9 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 	if problem == nil {
 		problem = r.checkEndpoint(found)
 	}
+	if problem == nil {
+		problem = checkChain(settings)
+	}
 	if problem != nil {
 		return aws.Config{}, "", problem, nil
 	}
