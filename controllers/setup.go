@@ -41,6 +41,8 @@ import (
 type Options struct {
 	// Concurrency is how many credentials are dealt with at a time; 10 if zero.
 	Concurrency int
+	// FIPS and DualStack choose among AWS's own endpoints of STS, as [identity.Endpoints] says.
+	FIPS, DualStack bool
 	// Clock is the time; the system's if nil.
 	Clock clock.PassiveClock
 	// AllowNamespacedEndpoints lets an Identity have an endpoint, and with that its author aim the operator's requests.
@@ -133,12 +135,13 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 	return &parts{
 		client: mgr.GetClient(),
 		identities: &identity.Resolver[STS]{
-			Reader:  mgr.GetClient(),
-			Secrets: mgr.GetAPIReader(),
-			Watch:   sourceWatch{watcher},
-			Connect: func(config aws.Config) STS { return awssts.New(config, options.Clock) },
-			Assume:  awssts.Hop,
-			Tokens:  identity.NewTokens(mgr.GetClient(), options.Clock),
+			Reader:    mgr.GetClient(),
+			Secrets:   mgr.GetAPIReader(),
+			Watch:     sourceWatch{watcher},
+			Endpoints: identity.Endpoints{FIPS: options.FIPS, DualStack: options.DualStack},
+			Connect:   func(config aws.Config) STS { return awssts.New(config, options.Clock) },
+			Assume:    awssts.Hop,
+			Tokens:    identity.NewTokens(mgr.GetClient(), options.Clock),
 
 			AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
 		},

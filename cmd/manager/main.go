@@ -31,6 +31,8 @@ type flags struct {
 	qps            float64
 	burst          int
 	endpoints      bool
+	stsFIPS        bool
+	stsDualStack   bool
 	version        bool
 }
 
@@ -45,6 +47,8 @@ func main() {
 	flag.Float64Var(&f.qps, "kube-api-qps", 100, "requests per second to the API server, on average")
 	flag.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once")
 	flag.BoolVar(&f.endpoints, "allow-namespaced-endpoints", false, "take spec.endpoint from namespaced Identities too; whoever may create one then aims the manager's requests")
+	flag.BoolVar(&f.stsFIPS, "sts-fips", false, "ask AWS's FIPS endpoints of STS for identities without an endpoint of their own; where a region has none, as most outside the United States, STS is then unreachable")
+	flag.BoolVar(&f.stsDualStack, "sts-dual-stack", false, "ask AWS's dual-stack endpoints of STS, which have IPv6 addresses too, for identities without an endpoint of their own")
 	flag.BoolVar(&f.version, "version", false, "print the version and exit")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
@@ -71,7 +75,10 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
-	if err := controllers.Setup(ctx, mgr, controllers.Options{Concurrency: f.concurrency, AllowNamespacedEndpoints: f.endpoints}); err != nil {
+	err = controllers.Setup(ctx, mgr, controllers.Options{
+		Concurrency: f.concurrency, FIPS: f.stsFIPS, DualStack: f.stsDualStack, AllowNamespacedEndpoints: f.endpoints,
+	})
+	if err != nil {
 		return err
 	}
 	ctrl.Log.Info("starting", "version", version)

@@ -120,6 +120,8 @@ type Resolver[C any] struct {
 	Watch Watch
 	// Tokens gets the tokens of service accounts.
 	Tokens *Tokens
+	// Endpoints of AWS to ask where an identity has none of its own.
+	Endpoints Endpoints
 	// Connect makes a client of STS.
 	Connect func(aws.Config) C
 	// Assume returns the credentials of a role that a config's credentials assume, or a token if its source is not nil. They

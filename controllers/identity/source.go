@@ -43,7 +43,7 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 		return aws.Config{}, "", problem, nil
 	}
 	var secretVersion string
-	made := aws.Config{Region: settings.Region, HTTPClient: client}
+	made := aws.Config{Region: settings.Region, HTTPClient: client, ConfigSources: []any{r.Endpoints.of(settings.Endpoint)}}
 	switch {
 	case from.secret != nil:
 		keys, version, problem, err := r.accessKey(ctx, KeyOf(found), *from.secret)
@@ -56,20 +56,36 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 		made.Credentials = aws.AnonymousCredentials{}
 	default:
 		r.Watch.Done(KeyOf(found))
-		ambient, err := config.LoadDefaultConfig(ctx, config.WithRegion(settings.Region), config.WithHTTPClient(client))
-		if err != nil {
-			problem := unready(v1alpha1.ReasonInvalidSourceCredentials, err,
-				"The operator's own AWS configuration (environment, profile) cannot be read. The event holds the error.")
-			problem.Retry = failure.After(failure.MaxWait) // its files are not watched
+		if made.Credentials, problem = r.ambient(ctx, settings); problem != nil {
 			return aws.Config{}, "", problem, nil
 		}
-		made = ambient
 	}
 	made.Credentials = blamed{made.Credentials}
 	if settings.Endpoint != "" {
 		made.BaseEndpoint = &settings.Endpoint
 	}
 	return made, secretVersion, nil, nil
+}
+
+// ambient returns the credentials that the SDK finds in the operator's own pod. The environment says how to come by them, also at
+// which STS if they are a role's, and nothing of where the identity's own calls go.
+func (r *Resolver[C]) ambient(ctx context.Context, settings *v1alpha1.IdentitySettings) (aws.CredentialsProvider, *failure.Failure) {
+	bundle := settings.CABundle
+	if settings.Endpoint != "" {
+		bundle = "" // it is for that server
+	}
+	client, problem := httpClient(bundle) // of its own: the SDK adds to what it trusts
+	if problem != nil {
+		return nil, problem
+	}
+	found, err := config.LoadDefaultConfig(ctx, config.WithRegion(settings.Region), config.WithHTTPClient(client), r.Endpoints.options)
+	if err != nil {
+		problem := unready(v1alpha1.ReasonInvalidSourceCredentials, err,
+			"The operator's own AWS configuration (environment, profile) cannot be read. The event holds the error.")
+		problem.Retry = failure.After(failure.MaxWait) // its files are not watched
+		return nil, problem
+	}
+	return found.Credentials, nil
 }
 
 // hopRequest is what a hop asks of STS. Its session has a name of its own.

@@ -3,7 +3,10 @@
 package integration_test
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +33,10 @@ func run(m *testing.M) (code int) {
 		fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS must name a folder with etcd, kube-apiserver and kubectl: run make test, which builds them")
 		return 1
 	}
+	if err := stayHere(); err != nil {
+		fmt.Fprintln(os.Stderr, "keeping the tests on this machine:", err)
+		return 1
+	}
 	environment := &envtest.Environment{}
 	// Where the discovery of its issuer says that the keys are.
 	environment.ControlPlane.GetAPIServer().Configure().Set("external-hostname", "127.0.0.1")
@@ -49,6 +56,12 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	return m.Run()
+}
+
+// stayHere has all that is not on loopback asked of a proxy that refuses it.
+func stayHere() error {
+	proxy := httptest.NewServer(http.NotFoundHandler()) // for as long as the process
+	return errors.Join(os.Setenv("HTTPS_PROXY", proxy.URL), os.Setenv("HTTP_PROXY", proxy.URL), os.Unsetenv("NO_PROXY"), os.Unsetenv("no_proxy"))
 }
 
 // install applies what a user applies.
