@@ -87,6 +87,9 @@ func classify(err error) (reason, code string) {
 		return v1alpha1.ReasonSTSError, ""
 	}
 	if answer, ok := errors.AsType[smithy.APIError](err); ok {
+		if answer.ErrorCode() == unknownCode && status(err) == http.StatusForbidden && signedOutOfTime(err) {
+			return v1alpha1.ReasonClockSkew, ""
+		}
 		return reasonOf(answer, status(err)), cleanCode(answer.ErrorCode())
 	}
 	if _, garbled := errors.AsType[*smithy.DeserializationError](err); garbled || status(err) != 0 {
@@ -116,11 +119,14 @@ func status(err error) int {
 	return 0
 }
 
+// unknownCode is the SDK's word for a body in which it finds no code.
+const unknownCode = "UnknownError"
+
 var plainCode = regexp.MustCompile(`^[A-Za-z0-9.:_-]{1,64}$`)
 
-// cleanCode keeps a strange server's text, and the SDK's word for a body that it could not read, out of a condition.
+// cleanCode keeps a strange server's text, and the SDK's word for none, out of a condition.
 func cleanCode(code string) string {
-	if code == "UnknownError" || !plainCode.MatchString(code) {
+	if code == unknownCode || !plainCode.MatchString(code) {
 		return ""
 	}
 	return code

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,15 +80,19 @@ func (e emulator) setFault(t *testing.T, f stsemulator.Fault) {
 
 // client tries each call once.
 func client(url string, clock clock.PassiveClock, keys aws.Credentials, change ...func(*aws.Config)) *awssts.Client {
-	config := aws.Config{
-		Region: "eu-west-1", BaseEndpoint: &url,
-		Credentials: credentials.StaticCredentialsProvider{Value: keys},
-		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
-	}
+	config := configFor(url, keys)
 	for _, c := range change {
 		c(&config)
 	}
 	return awssts.New(config, clock)
+}
+
+func configFor(url string, keys aws.Credentials) aws.Config {
+	return aws.Config{
+		Region: "eu-west-1", BaseEndpoint: &url,
+		Credentials: credentials.StaticCredentialsProvider{Value: keys},
+		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
+	}
 }
 
 func keysOf(c credential.Credential) aws.Credentials {
@@ -102,13 +107,28 @@ type answer struct {
 
 func (a answer) serve(t *testing.T) *awssts.Client {
 	t.Helper()
+	return client(a.dated(t, now), clocktesting.NewFakePassiveClock(start), operatorKey)
+}
+
+// now is the time by which the SDK signs, as a Date header tells it.
+func now() string { return inTime(0)() }
+
+// inTime is a time as far from that.
+func inTime(ahead time.Duration) func() string {
+	return func() string { return clock.RealClock{}.Now().Add(ahead).UTC().Format(http.TimeFormat) }
+}
+
+// dated serves the answer with a Date header of its own, with none if that is empty, and returns the server's URL.
+func (a answer) dated(t *testing.T, date func() string) string {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Date"] = slices.DeleteFunc([]string{date()}, func(s string) bool { return s == "" })
 		w.Header().Set("Content-Type", "text/xml")
 		w.WriteHeader(a.status)
 		_, _ = w.Write([]byte(a.body))
 	}))
 	t.Cleanup(server.Close)
-	return client(server.URL, clocktesting.NewFakePassiveClock(start), operatorKey)
+	return server.URL
 }
 
 // sts is an error as AWS writes it.

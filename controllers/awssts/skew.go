@@ -2,16 +2,38 @@ package awssts
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"sync/atomic"
 	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // dateResolution is how far two clocks may seem apart that agree: a Date header tells whole seconds, and takes its time.
 const dateResolution = 5 * time.Second
+
+// tolerance is how far from its own time AWS bears that of a signature (IAM User Guide, 'AWS Signature Version 4 for API
+// requests'). Other servers bear more.
+const tolerance = 5 * time.Minute
+
+// signedOutOfTime tells whether an answer is to a request whose signature was for another time than the server's. The SDK corrects
+// its time after an answer, so that this is no longer so of the next.
+func signedOutOfTime(err error) bool {
+	answer, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if !ok || answer.Response == nil || answer.Response.Request == nil {
+		return false
+	}
+	answered, err := http.ParseTime(answer.Response.Header.Get("Date"))
+	if err != nil {
+		return false
+	}
+	signed, err := time.Parse("20060102T150405Z", answer.Response.Request.Header.Get("X-Amz-Date"))
+	return err == nil && answered.Sub(signed).Abs() > tolerance
+}
 
 // skew is how far the clock of STS is ahead of ours, as the SDK measured it on the last answer.
 type skew struct{ last atomic.Pointer[time.Duration] }

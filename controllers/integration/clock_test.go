@@ -1,0 +1,92 @@
+package integration_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	. "github.com/onsi/gomega"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// ahead stands before the server as if its clock were ahead of this machine's: it signs each request anew for as much earlier,
+// and dates each answer as much later. It returns its URL, and what was answered so far.
+func (m *minio) ahead(t *testing.T, by time.Duration) (url string, answers func() string) {
+	t.Helper()
+	var mu sync.Mutex
+	var answered bytes.Buffer
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		response, err := m.forward(r, -by)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer func() { _ = response.Body.Close() }()
+		maps.Copy(w.Header(), response.Header)
+		if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+			w.Header().Set("Date", date.Add(by).Format(http.TimeFormat))
+		}
+		w.WriteHeader(response.StatusCode)
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = io.Copy(io.MultiWriter(w, &answered), response.Body)
+	}))
+	t.Cleanup(front.Close)
+	return front.URL, func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return answered.String()
+	}
+}
+
+// forward asks the server what a request of the user asks, signed for another time.
+func (m *minio) forward(r *http.Request, later time.Duration) (*http.Response, error) {
+	signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	forwarded, err := http.NewRequestWithContext(r.Context(), r.Method, m.url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	forwarded.Header.Set("Content-Type", r.Header.Get("Content-Type"))
+	sum := sha256.Sum256(body)
+	user := aws.Credentials{AccessKeyID: m.user.ID, SecretAccessKey: m.user.Secret}
+	if err := v4.NewSigner().SignHTTP(r.Context(), user, forwarded, hex.EncodeToString(sum[:]), "sts", "eu-west-1", signed.Add(later)); err != nil {
+		return nil, err
+	}
+	return http.DefaultClient.Do(forwarded)
+}
+
+func TestTheClockOfAnSTSThatIsNotAWSIsToldAndThenFollowed(t *testing.T) {
+	server := startMinIO(t)
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	url, answers := server.ahead(t, 20*time.Minute) // MinIO bears 15
+	by := h.identity(func(i *v1alpha1.ClusterIdentity) {
+		h.key(i.Name, server.user)
+		i.Spec.Endpoint = url
+	})
+	h.eventually(by, "Ready", "False ClockSkew")
+	h.eventually(by, "ClockInSync", "False ClockSkew")
+	h.Expect(answers()).To(ContainSubstring("<Code>RequestTimeTooSkewed</Code>"))
+
+	made := h.credential(h.namespace(nil), "skewed", by)
+	h.eventually(made, "Ready", "True Issued")
+	h.Expect(server.put(t, server.s3As(h, made.Namespace, "skewed"), "skewed")).To(Succeed())
+}
