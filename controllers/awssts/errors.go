@@ -1,6 +1,7 @@
 package awssts
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -73,6 +74,7 @@ func Classify(err error, subject failure.Subject) *failure.Failure {
 		return failure.NoToken(token)
 	}
 	reason, code := classify(err)
+	_, subject.Untrusted = errors.AsType[*tls.CertificateVerificationError](err)
 	return failure.STS(reason, code, subject, quoted{err})
 }
 

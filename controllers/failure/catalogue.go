@@ -25,6 +25,8 @@ type Subject struct {
 	MFA bool
 	// Hop tells that the role is one of the identity's chain.
 	Hop bool
+	// Untrusted tells that the server that was reached could not show whose it is.
+	Untrusted bool
 }
 
 func (s Subject) caller() string {
@@ -124,6 +126,10 @@ func message(reason, code string, s Subject) string {
 	case v1alpha1.ReasonThrottled:
 		return fmt.Sprintf("STS is asked too often for the account of %s and refuses for now. It is asked again, more slowly.", s.caller())
 	case v1alpha1.ReasonSTSUnreachable:
+		if s.Untrusted {
+			return fmt.Sprintf("The server reached as the STS of %s shows a certificate that is not trusted. Check that the identity's caBundle holds the authority that issued it, "+
+				"that it is for the endpoint's name and has not expired, and that no proxy is in between; the event holds the error.", s.Identity)
+		}
 		return fmt.Sprintf("STS did not answer %s. Check the identity's region and endpoint, DNS, NetworkPolicies and proxies between the operator and STS; "+
 			"the event holds the error.", s.Identity)
 	default:

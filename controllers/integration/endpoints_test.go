@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers"
@@ -30,4 +31,29 @@ func TestAWSsOwnEndpointsAreChosenForTheWholeOperator(t *testing.T) {
 			h.Expect(h.logs.String()).To(ContainSubstring(tc.want))
 		})
 	}
+}
+
+func TestAServerOfAnotherAuthorityIsNotTrusted(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	secure, err := h.sts.StartTLS("")
+	h.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = secure.Close() })
+	stranger, err := h.sts.StartTLS("")
+	h.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = stranger.Close() })
+	h.start()
+	by := h.identity(func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Endpoint = secure.URL
+		i.Spec.CABundle = string(stranger.CABundle)
+	})
+	h.eventually(by, "Ready", "False STSUnreachable")
+	made := h.credential(h.namespace(nil), "tls", by)
+	h.eventually(made, "Issued", "False STSUnreachable")
+	h.Expect(meta.FindStatusCondition(made.Status.Conditions, "Issued").Message).To(HavePrefix(
+		"The server reached as the STS of ClusterIdentity " + by.Name + " shows a certificate that is not trusted. Check that the identity's caBundle holds the authority that issued it,"))
+	h.Expect(h.sts.Calls()).To(BeEmpty())
+
+	update(h, by, func(i *v1alpha1.ClusterIdentity) { i.Spec.CABundle += string(secure.CABundle) })
+	h.eventually(by, "Ready", "True Verified")
+	h.eventually(made, "Ready", "True Issued")
 }
