@@ -29,6 +29,7 @@ import (
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/hack/stsemulator"
@@ -282,4 +283,39 @@ func TestAnSTSThatIsNotAWSRefusesAWrongKeyUntilItIsMended(t *testing.T) {
 			h.Expect(server.put(t, server.s3As(h, namespace, "heals"), "healed")).To(Succeed())
 		})
 	}
+}
+
+func TestWhatAnSTSThatIsNotAWSLeavesUndone(t *testing.T) {
+	server := startMinIO(t)
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	by := server.identity(h, server.user)
+	update(h, by, func(i *v1alpha1.ClusterIdentity) {
+		*i.Spec.Allow = append(*i.Spec.Allow, v1alpha1.AllowRule{Namespaces: []string{"*"}, Calls: []v1alpha1.Call{v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken}})
+	})
+
+	// It looks at no role, and at nothing that a role's trust policy would.
+	unheard := h.credential(namespace, "unheard", by, func(c *v1alpha1.RoleCredential) {
+		c.Spec.RoleARN, c.Spec.ExternalID, c.Spec.SourceIdentity = "arn:aws-cn:iam::123456789012:role/Unheard", "nobody-knows", "nobody"
+		c.Spec.Tags = []v1alpha1.Tag{{Key: "team", Value: new("shop")}}
+		c.Spec.PolicyARNs = []string{"arn:aws:iam::aws:policy/AWSDenyAll"}
+	})
+	h.eventually(unheard, "Ready", "True Issued")
+	h.Expect(server.put(t, server.s3As(h, namespace, "unheard"), "unheard")).To(Succeed())
+
+	own := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "own"}}
+	own.Spec.IdentityRef.Name = by.Name
+	narrowed := &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "narrowed"}}
+	narrowed.Spec.IdentityRef.Name, narrowed.Spec.Policy = by.Name, readsBucket
+	for _, made := range []client.Object{own, narrowed} { // it has no such calls
+		h.Expect(admin.Create(h.ctx, made)).To(Succeed())
+		h.eventually(made, "Issued", "False InvalidRequest")
+	}
+
+	update(h, by, func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Chain = []v1alpha1.Hop{{RoleARN: "arn:aws:iam::123456789012:role/Hub"}}
+	})
+	chained := h.credential(namespace, "chained", by) // nor is a session asked for with a session
+	h.eventually(chained, "Issued", "False AccessDenied")
 }
