@@ -17,6 +17,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -281,6 +282,33 @@ func TestWhatIsWrongWithACallerIsNotTakenForALackOfTheCall(t *testing.T) {
 				e.setFault(t, *tc.fault)
 			}
 			_, err := e.client(tc.keys).Caller(t.Context())
+			g.Expect(err).To(HaveOccurred())
+			g.Expect(err).NotTo(MatchError(awssts.ErrNoCallerIdentity))
+			g.Expect(awssts.Classify(err, subject).Reason).To(Equal(tc.want))
+		})
+	}
+}
+
+func TestWhatIsAnsweredOnTheWayToACallersCredentialsIsNotTakenForALackOfTheCall(t *testing.T) {
+	hop := func(config *aws.Config) {
+		config.Credentials = awssts.Hop(*config, reads(func(r *credential.Request) { r.SessionName = "no name" }))
+	}
+	source := func(config *aws.Config) {
+		cause := issue(t, sts(http.StatusBadRequest, "InvalidIdentityToken", "No OpenIDConnect provider found in your account"))
+		config.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{}, &failure.SourceError{Err: cause}
+		})
+	}
+	for name, tc := range map[string]struct {
+		change func(*aws.Config)
+		want   string
+	}{
+		"a hop whose session name cannot be":        {hop, v1alpha1.ReasonInvalidRequest},
+		"a source whose token STS does not know of": {source, v1alpha1.ReasonInvalidSourceCredentials},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, err := serve(t, stsemulator.Options{}).client(operatorKey, tc.change).Caller(t.Context())
 			g.Expect(err).To(HaveOccurred())
 			g.Expect(err).NotTo(MatchError(awssts.ErrNoCallerIdentity))
 			g.Expect(awssts.Classify(err, subject).Reason).To(Equal(tc.want))

@@ -138,8 +138,14 @@ func cleanCode(code string) string {
 var ErrNoCallerIdentity = errors.New("the server has no GetCallerIdentity")
 
 // callerError tells a server that does not know the call from one that knows it and refuses the caller. AWS refuses no
-// valid caller, and takes no parameter that could be invalid (API reference, 'GetCallerIdentity').
+// valid caller, and takes no parameter that could be invalid (API reference, 'GetCallerIdentity'). What was answered on the way to
+// the credentials that it is called with says nothing of it.
 func callerError(err error) error {
+	_, ofSource := errors.AsType[*failure.SourceError](err)
+	_, ofHop := errors.AsType[*failure.HopError](err)
+	if ofSource || ofHop {
+		return err
+	}
 	answer, answered := errors.AsType[smithy.APIError](err)
 	switch code := status(err); {
 	case code == http.StatusMethodNotAllowed, code == http.StatusNotImplemented: // whatever the body is
