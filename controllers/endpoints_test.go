@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
@@ -49,15 +50,15 @@ func (w *wire) ask(t *testing.T, endpoints identity.Endpoints, by *v1alpha1.Clus
 		config.HTTPClient = w
 		return awssts.New(config, f.clock)
 	}
-	f.credentials.Identities.Assume = func(config aws.Config, r credential.Request) aws.CredentialsProvider {
+	f.credentials.Identities.Assume = func(config aws.Config, r credential.Request, token identity.TokenSource) aws.CredentialsProvider {
 		config.HTTPClient = w
-		return awssts.Hop(config, r)
+		return awssts.Hop(config, r, token)
 	}
-	configured, problem, err := f.credentials.Identities.Configure(t.Context(), by)
+	configured, problem, err := f.credentials.Identities.Configure(t.Context(), by, types.NamespacedName{})
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
 	for _, call := range []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken} {
-		_, err := configured.Client.Issue(t.Context(), credential.Request{Call: call, RoleARN: "the role", SessionName: "shop.s3-reader"}, "")
+		_, err := configured.Client.Issue(t.Context(), credential.Request{Call: call, RoleARN: "the role", SessionName: "shop.s3-reader"}, credential.Proof{})
 		f.Expect(err).NotTo(HaveOccurred())
 	}
 	_, err = configured.Client.Caller(t.Context())

@@ -12,6 +12,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -25,7 +26,7 @@ func everything(f func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 func TestWhatIsOfAnotherPartitionThanTheIdentityIsNotAskedFor(t *testing.T) {
 	asks := func(change func(*v1alpha1.RoleCredential)) func(f *fixture) Object {
 		return func(f *fixture) Object {
-			return reconcileKind(f, roleCredential, changed(anotherReader(defaultRoleDuration), change))
+			return reconcileKind(f, roleCredential, changed(anotherReader(defaultRoleDuration, nil), change))
 		}
 	}
 	role := func(arn string) func(f *fixture) Object {
@@ -207,9 +208,9 @@ func (f *fixture) emulate(world stsemulator.Config) *stsemulator.Server {
 		config.BaseEndpoint = &endpoint.URL
 		return awssts.New(config, f.clock)
 	}
-	resolver.Assume = func(config aws.Config, r credential.Request) aws.CredentialsProvider {
+	resolver.Assume = func(config aws.Config, r credential.Request, token identity.TokenSource) aws.CredentialsProvider {
 		config.BaseEndpoint = &endpoint.URL
-		return awssts.Hop(config, r)
+		return awssts.Hop(config, r, token)
 	}
 	return server
 }

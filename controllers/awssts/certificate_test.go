@@ -13,6 +13,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/credential"
 )
 
 func TestAServerThatIsNotTrustedIsToldFromOneThatDoesNotAnswer(t *testing.T) {
@@ -39,7 +40,7 @@ func TestAServerThatIsNotTrustedIsToldFromOneThatDoesNotAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c := client(tc.url, clocktesting.NewFakePassiveClock(start), operatorKey, func(config *aws.Config) { config.HTTPClient = tc.http })
-			_, err := c.Issue(t.Context(), reads(), "")
+			_, err := c.Issue(t.Context(), reads(), credential.Proof{})
 			if tc.want == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 				return

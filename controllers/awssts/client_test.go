@@ -291,7 +291,7 @@ func TestWhatIsWrongWithACallerIsNotTakenForALackOfTheCall(t *testing.T) {
 
 func TestWhatIsAnsweredOnTheWayToACallersCredentialsIsNotTakenForALackOfTheCall(t *testing.T) {
 	hop := func(config *aws.Config) {
-		config.Credentials = awssts.Hop(*config, reads(func(r *credential.Request) { r.SessionName = "no name" }))
+		config.Credentials = awssts.Hop(*config, reads(func(r *credential.Request) { r.SessionName = "no name" }), nil)
 	}
 	source := func(config *aws.Config) {
 		cause := issue(t, sts(http.StatusBadRequest, "InvalidIdentityToken", "No OpenIDConnect provider found in your account"))

@@ -86,7 +86,7 @@ func TestMinIOsRefusalOfASignatureOutOfTimeIsToldByItsDate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c := client(byMinIO(t, tc.status, tc.recorded).dated(t, tc.date), clocktesting.NewFakePassiveClock(start), operatorKey)
-			_, err := c.Issue(t.Context(), reads(), "")
+			_, err := c.Issue(t.Context(), reads(), credential.Proof{})
 			g.Expect(awssts.Classify(err, subject).Reason).To(Equal(tc.want), "%v", err)
 		})
 	}
@@ -96,13 +96,13 @@ func TestARefusalOfASignatureInTheServersTimeIsNoMatterOfClocks(t *testing.T) {
 	g := NewWithT(t)
 	c := client(byMinIO(t, http.StatusForbidden, "clock-skew").dated(t, inTime(time.Hour)), clocktesting.NewFakePassiveClock(start), operatorKey)
 	for _, want := range []string{v1alpha1.ReasonClockSkew, v1alpha1.ReasonAccessDenied} { // the SDK signs the second for the time of the first answer
-		_, err := c.Issue(t.Context(), reads(), "")
+		_, err := c.Issue(t.Context(), reads(), credential.Proof{})
 		g.Expect(awssts.Classify(err, subject).Reason).To(Equal(want))
 	}
 }
 
 func TestAHopsSignatureOutOfTimeIsToldToo(t *testing.T) {
 	url := byMinIO(t, http.StatusForbidden, "clock-skew").dated(t, inTime(time.Hour))
-	_, err := awssts.Hop(configFor(url, operatorKey), reads()).Retrieve(t.Context())
+	_, err := awssts.Hop(configFor(url, operatorKey), reads(), nil).Retrieve(t.Context())
 	NewWithT(t).Expect(awssts.Classify(err, subject).Reason).To(Equal(v1alpha1.ReasonClockSkew))
 }
