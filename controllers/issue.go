@@ -154,7 +154,10 @@ func (t *turn) subject() failure.Subject {
 
 // write is the point at which a credential counts as issued.
 func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued credential.Credential) (*failure.Failure, error) {
-	data := output.Render(issued)
+	data, err := output.Render(object.Common().Secret, issued, t.identity.Region)
+	if err != nil {
+		return unfit(t.secret, err), nil
+	}
 	record := credential.Record{
 		RequestHash:      t.wanted.RequestHash,
 		IssuerHash:       t.wanted.IssuerHash,
@@ -166,7 +169,7 @@ func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued cre
 		PackedPolicySize: issued.PackedPolicySize,
 		RefreshRequest:   t.wanted.RefreshRequest,
 	}.Sealed(data)
-	err := r.Secrets.Write(ctx, object, t.secret, t.observed, secret.Content{Template: object.Common().Secret, Record: record, Data: data})
+	err = r.Secrets.Write(ctx, object, t.secret, t.observed, secret.Content{Template: object.Common().Secret, Record: record, Data: data})
 	switch {
 	case errors.Is(err, secret.ErrForeign):
 		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())

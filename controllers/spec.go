@@ -50,6 +50,9 @@ func wanted(object Object, request credential.Request, found *identity.Identity[
 	}
 	if found != nil {
 		w.IssuerHash = found.IssuerHash
+		if output.HoldsRegion(spec.Secret) { // which is known, like the issuer, only as long as the identity is
+			w.IssuerHash = credential.Hash([]string{found.IssuerHash, found.Region})
+		}
 	}
 	return w
 }
@@ -137,5 +140,16 @@ func notWritten(secretName string, err error) *failure.Failure {
 			"the event holds the error.", secretName, reason),
 		Retry: failure.Backoff,
 		Cause: err,
+	}
+}
+
+// unfit drops the credential too: it is such as AWS issues none, or the spec's data are rendered otherwise with it than with what
+// they were tried with. Nothing but another spec helps.
+func unfit(secretName string, err error) *failure.Failure {
+	return &failure.Failure{
+		Condition: v1alpha1.ConditionIssued,
+		Reason:    v1alpha1.ReasonSecretNotWritten,
+		Message:   fmt.Sprintf("STS issued a credential, but Secret %s cannot be written as spec.secret describes it: %s. Change formats or data.", secretName, err),
+		Retry:     failure.Never,
 	}
 }

@@ -70,7 +70,8 @@ const (
 	ReasonSTSUnreachable = "STSUnreachable"
 	// ReasonSTSError: STS answered with an error of its own, or with one that has no reason of its own here.
 	ReasonSTSError = "STSError"
-	// ReasonSecretNotWritten: STS issued a credential, which was dropped because the API server refused the Secret.
+	// ReasonSecretNotWritten: STS issued a credential, which was dropped because the API server refused the Secret, or the
+	// formats or data of the spec cannot hold it.
 	ReasonSecretNotWritten = "SecretNotWritten"
 )
 

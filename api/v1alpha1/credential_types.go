@@ -81,6 +81,9 @@ type IdentityReference struct {
 }
 
 // SecretTemplate describes the Secret that a credential keeps.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.data) || ![['Env', 'AWS_ACCESS_KEY_ID'], ['Env', 'AWS_SECRET_ACCESS_KEY'], ['Env', 'AWS_SESSION_TOKEN'], ['Region', 'AWS_REGION'], ['Region', 'AWS_DEFAULT_REGION'], ['SharedCredentials', 'credentials'], ['CredentialProcess', 'config'], ['CredentialProcess', 'credential_process.json'], ['KEDA', 'awsAccessKeyID'], ['KEDA', 'awsSecretAccessKey'], ['KEDA', 'awsSessionToken'], ['CloudNativePG', 'ACCESS_KEY_ID'], ['CloudNativePG', 'ACCESS_SECRET_KEY'], ['CloudNativePG', 'ACCESS_SESSION_TOKEN'], ['Velero', 'cloud'], ['Crossplane', 'creds']].exists(p, p[0] in (has(self.formats) ? self.formats : ['Env']) && p[1] in self.data)",fieldPath=".data",message="a key of data is one that a format of this Secret writes already: choose another key, or leave the format out"
+// +kubebuilder:validation:XValidation:rule="!has(self.mountPath) || (has(self.formats) && 'CredentialProcess' in self.formats)",fieldPath=".mountPath",message="mountPath goes with the format CredentialProcess: add that to formats, or leave mountPath out"
 type SecretTemplate struct {
 	// name of the Secret. The default is the credential's own name. When it changes, the old Secret is removed once the new
 	// one stands.
@@ -104,6 +107,33 @@ type SecretTemplate struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('sts.rolecredential.dev/'))",message="annotations under sts.rolecredential.dev/ are the operator's own: choose another key"
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// formats of the credential, each a set of keys in the Secret: Env, Region, SharedCredentials, CredentialProcess, KEDA,
+	// CloudNativePG, Velero and Crossplane. The default is Env alone, and a list that is given replaces it.
+	//
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=set
+	// +optional
+	Formats []Format `json:"formats,omitempty"`
+
+	// mountPath is where the pods that use the format CredentialProcess mount the Secret. The default is /var/run/secrets/aws.
+	//
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[A-Za-z0-9._-]+)+$')",message="mountPath must be an absolute path without a '/' at its end, of letters, digits, '.', '_' and '-': some SDKs run it through a shell and some do not, and no quoting suits both"
+	// +optional
+	MountPath string `json:"mountPath,omitempty"`
+
+	// data are further keys of the Secret, each with a Go template of its value, such as "{{.AccessKeyID}}:{{.SecretAccessKey}}".
+	// There are the fields AccessKeyID, SecretAccessKey, SessionToken, Expiration, Region, AccountID and PrincipalARN, and the
+	// functions base64, json, lower, print, upper and urlquery, with if, and, or, not, eq and ne.
+	//
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))",message="each key of data must be a key that a Secret can have: at most 253 letters, digits, '-', '_' and '.', and neither '.' nor beginning with '..'"
+	// +optional
+	Data map[string]DataTemplate `json:"data,omitempty"`
 }
 
 // CredentialStatus is what the statuses of all credential kinds share. It is a report: the operator never reads it back to

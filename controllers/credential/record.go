@@ -25,7 +25,8 @@ const (
 type Record struct {
 	// RequestHash is that of the [Request] that was answered.
 	RequestHash string
-	// IssuerHash is that of where the identity's credentials came from and which STS answered.
+	// IssuerHash is that of where the identity's credentials came from and which STS answered, and of its region if that stands in
+	// the Secret.
 	IssuerHash string
 	// TemplateHash is that of the Secret's template in the spec.
 	TemplateHash string

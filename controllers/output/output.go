@@ -2,8 +2,10 @@
 package output
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -14,41 +16,48 @@ import (
 	"rolecredential.dev/operator/controllers/failure"
 )
 
-// The environment variables that AWS SDKs and tools read, and that a Secret's keys are named after (AWS SDKs and Tools
-// Reference Guide, 'AWS access keys').
-const (
-	AccessKeyID     = "AWS_ACCESS_KEY_ID"
-	SecretAccessKey = "AWS_SECRET_ACCESS_KEY"
-	SessionToken    = "AWS_SESSION_TOKEN"
-)
-
-// Render returns the data of a credential's Secret.
-func Render(c credential.Credential) map[string][]byte {
-	return map[string][]byte{
-		AccessKeyID:     []byte(c.AccessKeyID),
-		SecretAccessKey: []byte(c.SecretAccessKey),
-		SessionToken:    []byte(c.SessionToken),
+// Render returns the data of a credential's Secret. Region is the identity's. Its error is for what a credential of AWS never is
+// and a template cannot be tried for beforehand; it holds no value of the credential.
+func Render(t v1alpha1.SecretTemplate, c credential.Credential, region string) (map[string][]byte, error) {
+	data := map[string][]byte{}
+	in := input{Credential: c, region: region, mountPath: cmp.Or(t.MountPath, v1alpha1.DefaultMountPath), formats: formatsOf(t)}
+	for _, name := range in.formats {
+		keys, err := formats[name](in)
+		if err != nil {
+			return nil, fmt.Errorf("the format %s cannot hold it, since %w", name, err)
+		}
+		for key, value := range keys {
+			data[key] = []byte(value)
+		}
 	}
+	for key, text := range t.Data {
+		value, err := rendered(key, text, in)
+		if err != nil {
+			return nil, fmt.Errorf("spec.secret.data[%s] cannot be rendered with it, or becomes too long", key) // err may quote it
+		}
+		data[key] = []byte(value)
+	}
+	return data, nil
 }
 
 // quotedLength is how much of a value is quoted, so that a message fits into a condition.
 const quotedLength = 256
 
-// Check returns a failure of ConditionReady if the API server would refuse a Secret with the template's labels and
-// annotations, which the CRD's schema cannot tell.
+// Check returns a failure of ConditionReady if the Secret that a template describes could not be written: the API server would
+// refuse its labels or annotations, which the CRD's schema cannot tell, or a key of its data cannot be rendered.
 func Check(t v1alpha1.SecretTemplate) *failure.Failure {
 	path := field.NewPath("spec", "secret")
 	problems := metav1validation.ValidateLabels(t.Labels, path.Child("labels"))
 	problems = append(problems, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
-	if len(problems) == 0 {
-		return nil
-	}
-	texts := make([]string, len(problems))
-	for i, problem := range problems {
+	texts := checkData(t.Data)
+	for _, problem := range problems {
 		if value, ok := problem.BadValue.(string); ok {
 			problem.BadValue = failure.Cut(value, quotedLength)
 		}
-		texts[i] = problem.Error()
+		texts = append(texts, problem.Error())
+	}
+	if len(texts) == 0 {
+		return nil
 	}
 	return &failure.Failure{
 		Condition: v1alpha1.ConditionReady,
@@ -58,9 +67,25 @@ func Check(t v1alpha1.SecretTemplate) *failure.Failure {
 	}
 }
 
-// Hash tells templates apart whose Secrets would differ. The Secret's name is not part of it: another name is another
-// Secret.
+// Hash tells templates apart whose Secrets would differ. The Secret's name is not part of it: another name is another Secret. Nor
+// is what a default says in other words.
 func Hash(t v1alpha1.SecretTemplate) string {
 	t.Name = ""
+	if t.Formats = formatsOf(t); slices.Equal(t.Formats, defaultFormats) {
+		t.Formats = nil
+	}
+	if t.MountPath == v1alpha1.DefaultMountPath {
+		t.MountPath = ""
+	}
 	return credential.Hash(t)
+}
+
+// HoldsRegion tells whether the Secret that a template describes may differ with the identity's region.
+func HoldsRegion(t v1alpha1.SecretTemplate) bool {
+	for _, text := range t.Data {
+		if strings.Contains(string(text), ".Region") {
+			return true
+		}
+	}
+	return slices.Contains(t.Formats, v1alpha1.FormatRegion)
 }

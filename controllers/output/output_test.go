@@ -29,7 +29,7 @@ func TestASecretHasJustTheThreeVariables(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(output.Render(tc.credential)).To(Equal(tc.want))
+			NewWithT(t).Expect(output.Render(v1alpha1.SecretTemplate{}, tc.credential, "eu-west-1")).To(Equal(tc.want))
 		})
 	}
 }
@@ -133,6 +133,12 @@ func TestWhichTemplatesMakeTheSameSecret(t *testing.T) {
 		"no annotations":                    {func(t *v1alpha1.SecretTemplate) { t.Annotations = nil }, false},
 		"labels for annotations":            {func(t *v1alpha1.SecretTemplate) { t.Labels, t.Annotations = t.Annotations, t.Labels }, false},
 		"the same labels, put in otherwise": {func(t *v1alpha1.SecretTemplate) { t.Labels = map[string]string{"b": "2", "a": "1"} }, true},
+		"the default formats, said":         {func(t *v1alpha1.SecretTemplate) { t.Formats = []v1alpha1.Format{"Env"} }, true},
+		"another format":                    {func(t *v1alpha1.SecretTemplate) { t.Formats = []v1alpha1.Format{"Velero"} }, false},
+		"one format more":                   {func(t *v1alpha1.SecretTemplate) { t.Formats = []v1alpha1.Format{"Env", "Region"} }, false},
+		"the default mount path, said":      {func(t *v1alpha1.SecretTemplate) { t.MountPath = "/var/run/secrets/aws" }, true},
+		"another mount path":                {func(t *v1alpha1.SecretTemplate) { t.MountPath = "/root/.aws" }, false},
+		"a key of data":                     {func(t *v1alpha1.SecretTemplate) { t.Data = map[string]v1alpha1.DataTemplate{"a": ""} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := base()
@@ -140,6 +146,18 @@ func TestWhichTemplatesMakeTheSameSecret(t *testing.T) {
 			NewWithT(t).Expect(output.Hash(changed) == output.Hash(base())).To(Equal(tc.same))
 		})
 	}
+}
+
+func TestTheOrderOfFormatsDoesNotCount(t *testing.T) {
+	hash := func(formats ...v1alpha1.Format) string { return output.Hash(v1alpha1.SecretTemplate{Formats: formats}) }
+	NewWithT(t).Expect(hash("Region", "Env")).To(Equal(hash("Env", "Region")))
+}
+
+func TestATemplatesValueCountsForItsHash(t *testing.T) {
+	hash := func(text v1alpha1.DataTemplate) string {
+		return output.Hash(v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{"a": text}})
+	}
+	NewWithT(t).Expect(hash("{{.AccessKeyID}}")).NotTo(Equal(hash("{{.Region}}")))
 }
 
 func TestNoLabelsAndEmptyOnesAreTheSame(t *testing.T) {
@@ -158,6 +176,10 @@ func TestEveryFieldOfATemplateButTheNameChangesTheSecret(t *testing.T) {
 				field.SetString("x")
 			case map[string]string:
 				field.Set(reflect.ValueOf(map[string]string{"x": "y"}))
+			case []v1alpha1.Format:
+				field.Set(reflect.ValueOf([]v1alpha1.Format{"x"}))
+			case map[string]v1alpha1.DataTemplate:
+				field.Set(reflect.ValueOf(map[string]v1alpha1.DataTemplate{"x": "y"}))
 			default:
 				t.Fatalf("add a value for the field %s", fields.Field(i).Name)
 			}

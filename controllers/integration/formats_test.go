@@ -1,0 +1,104 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/output"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// formatsOfTheSchema are the formats that the API server takes.
+func formatsOfTheSchema(t *testing.T) (formats []v1alpha1.Format) {
+	t.Helper()
+	g := NewWithT(t)
+	text, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", "sts.rolecredential.dev_rolecredentials.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	var crd apiextensionsv1.CustomResourceDefinition
+	g.Expect(yaml.Unmarshal(text, &crd)).To(Succeed())
+	property := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties["secret"].Properties["formats"]
+	for _, value := range property.Items.Schema.Enum {
+		var format v1alpha1.Format
+		g.Expect(json.Unmarshal(value.Raw, &format)).To(Succeed())
+		formats = append(formats, format)
+	}
+	return formats
+}
+
+// The schema names the keys of the formats once more.
+func TestNoKeyOfAFormatCanBeInDataToo(t *testing.T) {
+	formats := formatsOfTheSchema(t)
+	NewWithT(t).Expect(formats).To(HaveLen(8))
+	for _, format := range formats {
+		written, err := output.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}}, credential.Credential{}, "")
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		for _, key := range slices.Sorted(maps.Keys(written)) {
+			t.Run(string(format)+" "+key, func(t *testing.T) {
+				g := NewWithT(t)
+				twice := roleCredential("default", "twice", "default")
+				twice.Spec.Secret = v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}, Data: map[string]v1alpha1.DataTemplate{"another": "", key: ""}}
+				g.Expect(admin.Create(t.Context(), twice, client.DryRunAll)).To(MatchError(ContainSubstring("spec.secret.data: Invalid value: ")))
+				delete(twice.Spec.Secret.Data, key)
+				g.Expect(admin.Create(t.Context(), twice, client.DryRunAll)).To(Succeed())
+			})
+		}
+	}
+}
+
+func TestOtherFormatsAreOtherKeys(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.identity()
+	made := h.credential(namespace, "formats", by, func(c *v1alpha1.RoleCredential) {
+		c.Spec.Secret = v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCredentialProcess, v1alpha1.FormatRegion}, Data: map[string]v1alpha1.DataTemplate{"account": "{{.AccountID}}"}}
+	})
+	h.eventually(made, "Ready", "True Issued")
+	h.Expect(h.keys(namespace, "formats")()).To(Equal([]string{"AWS_DEFAULT_REGION", "AWS_REGION", "account", "config", "credential_process.json"}))
+	h.Expect(h.secret(namespace, "formats").Data["account"]).To(BeEquivalentTo("123456789012"))
+
+	update(h, made, func(c *v1alpha1.RoleCredential) { c.Spec.Secret = v1alpha1.SecretTemplate{} })
+	h.Eventually(h.keys(namespace, "formats")).WithTimeout(settle).Should(Equal([]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}))
+
+	// Another region of the identity reaches only those that hold it.
+	h.eventually(made, "Ready", "True Issued")
+	holds := h.credential(namespace, "region", by, func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Formats = []v1alpha1.Format{v1alpha1.FormatRegion} })
+	h.eventually(holds, "Ready", "True Issued")
+	before := h.secret(namespace, "formats")
+	update(h, by, func(i *v1alpha1.ClusterIdentity) { i.Spec.Region = "us-east-1" })
+	h.Eventually(func() string { return string(h.secret(namespace, "region").Data["AWS_REGION"]) }).WithTimeout(settle).Should(Equal("us-east-1"))
+	h.Expect(h.secret(namespace, "formats")).To(Equal(before))
+}
+
+// keys returns a function that reads the keys of a Secret, sorted.
+func (h *harness) keys(namespace, name string) func() []string {
+	return func() []string {
+		secret := &corev1.Secret{}
+		h.Expect(admin.Get(h.ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret)).To(Succeed())
+		return slices.Sorted(maps.Keys(secret.Data))
+	}
+}
+
+func TestATemplateThatCannotBeIsSaidInTheStatus(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	made := h.credential(namespace, "broken", h.identity(), func(c *v1alpha1.RoleCredential) {
+		c.Spec.Secret.Data = map[string]v1alpha1.DataTemplate{"auth.conf": "a\n{{range 1000000000}}a{{end}}"}
+	})
+	h.eventually(made, "Ready", "False InvalidTemplate")
+	h.Expect(made.Status.Conditions[2].Message).To(ContainSubstring("spec.secret.data[auth.conf]: line 2:"))
+	h.Expect(h.issues()).To(BeZero())
+}

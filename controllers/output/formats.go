@@ -1,0 +1,106 @@
+package output
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
+)
+
+// The environment variables that AWS SDKs and tools read, and that a Secret's keys are named after (AWS SDKs and Tools
+// Reference Guide, 'AWS access keys').
+const (
+	AccessKeyID     = "AWS_ACCESS_KEY_ID"
+	SecretAccessKey = "AWS_SECRET_ACCESS_KEY"
+	SessionToken    = "AWS_SESSION_TOKEN"
+)
+
+// processFile is the key that the process of FormatCredentialProcess prints.
+const processFile = "credential_process.json"
+
+// input is all that a Secret is rendered from.
+type input struct {
+	credential.Credential
+	region, mountPath string
+	formats           []v1alpha1.Format
+}
+
+// formats are what each format writes. No key is in two of them. The schema of SecretTemplate names the keys too.
+var formats = map[v1alpha1.Format]func(input) (map[string]string, error){
+	v1alpha1.FormatEnv:           triple(AccessKeyID, SecretAccessKey, SessionToken),
+	v1alpha1.FormatKEDA:          triple("awsAccessKeyID", "awsSecretAccessKey", "awsSessionToken"),
+	v1alpha1.FormatCloudNativePG: triple("ACCESS_KEY_ID", "ACCESS_SECRET_KEY", "ACCESS_SESSION_TOKEN"),
+	v1alpha1.FormatRegion: func(in input) (map[string]string, error) {
+		return map[string]string{"AWS_REGION": in.region, "AWS_DEFAULT_REGION": in.region}, nil
+	},
+	v1alpha1.FormatSharedCredentials: profile("credentials"),
+	v1alpha1.FormatVelero:            profile("cloud"),
+	v1alpha1.FormatCrossplane:        profile("creds"),
+	v1alpha1.FormatCredentialProcess: process,
+}
+
+var defaultFormats = []v1alpha1.Format{v1alpha1.FormatEnv}
+
+// formatsOf returns the formats of a template, sorted.
+func formatsOf(t v1alpha1.SecretTemplate) []v1alpha1.Format {
+	if len(t.Formats) == 0 {
+		return defaultFormats
+	}
+	return slices.Compact(slices.Sorted(slices.Values(t.Formats)))
+}
+
+// triple is a key for each of the three values.
+func triple(accessKeyID, secretAccessKey, sessionToken string) func(input) (map[string]string, error) {
+	return func(in input) (map[string]string, error) {
+		return map[string]string{accessKeyID: in.AccessKeyID, secretAccessKey: string(in.SecretAccessKey), sessionToken: string(in.SessionToken)}, nil
+	}
+}
+
+// profile is a key with a file of the profile default (AWS SDKs and Tools Reference Guide, 'Shared config and credentials files').
+func profile(key string) func(input) (map[string]string, error) {
+	return func(in input) (map[string]string, error) {
+		lines := []string{"[default]"}
+		for _, line := range []struct{ name, value string }{
+			{"aws_access_key_id", in.AccessKeyID}, {"aws_secret_access_key", string(in.SecretAccessKey)}, {"aws_session_token", string(in.SessionToken)},
+		} {
+			if !plain(line.value) {
+				return nil, errors.New(line.name + " has a character that a file of profiles cannot hold")
+			}
+			if line.value != "" { // servers that are not AWS may give no session token
+				lines = append(lines, line.name+" = "+line.value)
+			}
+		}
+		return map[string]string{key: strings.Join(lines, "\n") + "\n"}, nil
+	}
+}
+
+// plain tells whether a value is the same to all who read files of profiles, each in a way of its own: a line end would begin
+// another setting, such as a process to run, and quotes, backslashes and signs of comments are not left alone by all.
+func plain(value string) bool {
+	return !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"'`\\#;", r) })
+}
+
+// process is a profile that has SDKs print a file whenever the credential in it has expired, and that file (AWS SDKs and Tools
+// Reference Guide, 'Process credential provider').
+func process(in input) (map[string]string, error) {
+	printed, err := json.Marshal(struct { //nolint:gosec // its one reader is to have it
+		Version         int
+		AccessKeyID     string `json:"AccessKeyId"`
+		SecretAccessKey string
+		SessionToken    string `json:",omitempty"`
+		Expiration      string
+	}{1, in.AccessKeyID, string(in.SecretAccessKey), string(in.SessionToken), in.Expiration.UTC().Format(time.RFC3339)})
+	if err != nil {
+		return nil, errors.New("it cannot be encoded as JSON")
+	}
+	config := fmt.Sprintf("[default]\ncredential_process = cat %s/%s\n", in.mountPath, processFile)
+	if slices.Contains(in.formats, v1alpha1.FormatRegion) {
+		config += "region = " + in.region + "\n"
+	}
+	return map[string]string{"config": config, processFile: string(printed) + "\n"}, nil
+}
