@@ -6,14 +6,19 @@ COPY go.mod go.sum ./
 RUN go mod download
 
 COPY api/ api/
+COPY cmd/credential-process/ cmd/credential-process/
 COPY cmd/manager/ cmd/manager/
 COPY controllers/ controllers/
 ARG TARGETOS TARGETARCH
 ARG VERSION=dev
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /manager ./cmd/manager
+    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /manager ./cmd/manager \
+ && CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -buildvcs=false -ldflags "-s -w" -o /credential-process ./cmd/credential-process
 
 FROM gcr.io/distroless/static:nonroot
 COPY --from=build /manager /manager
+# For init containers of others: see docs/formats.md.
+COPY --from=build /credential-process /credential-process
 USER 65532:65532
 ENTRYPOINT ["/manager"]
