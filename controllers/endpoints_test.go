@@ -21,7 +21,7 @@ import (
 // wire is an HTTP client that reaches nothing. It records where each call goes and answers it as STS would.
 type wire struct{ sent []sent }
 
-// sent is where a call went: the URL, and the region that its signature is for.
+// sent is where a call went: the URL, and the region that its signature is for, if it has one.
 type sent struct{ call, url, region string }
 
 var (
@@ -34,8 +34,11 @@ func (w *wire) Do(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	call := actionOf.FindStringSubmatch(string(form))[1]
-	w.sent = append(w.sent, sent{call, r.URL.Scheme + "://" + r.URL.Host, signedFor.FindStringSubmatch(r.Header.Get("Authorization"))[1]})
+	call, region := actionOf.FindStringSubmatch(string(form))[1], ""
+	if signed := signedFor.FindStringSubmatch(r.Header.Get("Authorization")); signed != nil {
+		region = signed[1]
+	}
+	w.sent = append(w.sent, sent{call, r.URL.Scheme + "://" + r.URL.Host, region})
 	const credentials = `<Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>9999-01-01T00:00:00Z</Expiration></Credentials>`
 	body := "<" + call + "Response><" + call + "Result>" + credentials + "</" + call + "Result></" + call + "Response>"
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
@@ -57,8 +60,12 @@ func (w *wire) ask(t *testing.T, endpoints identity.Endpoints, by *v1alpha1.Clus
 	configured, problem, err := f.credentials.Identities.Configure(t.Context(), by, types.NamespacedName{})
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
+	request := credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: "the role", SessionName: "shop.s3-reader"}
+	_, err = configured.Client.Issue(t.Context(), request, credential.Proof{WebIdentityToken: "a token"})
+	f.Expect(err).NotTo(HaveOccurred())
 	for _, call := range []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken} {
-		_, err := configured.Client.Issue(t.Context(), credential.Request{Call: call, RoleARN: "the role", SessionName: "shop.s3-reader"}, credential.Proof{})
+		request.Call = call
+		_, err := configured.Client.Issue(t.Context(), request, credential.Proof{})
 		f.Expect(err).NotTo(HaveOccurred())
 	}
 	_, err = configured.Client.Caller(t.Context())
@@ -69,7 +76,8 @@ func (w *wire) ask(t *testing.T, endpoints identity.Endpoints, by *v1alpha1.Clus
 // toEach is where a chain's hop and the calls after it all go.
 func toEach(url, region string) []sent {
 	return []sent{
-		{"AssumeRole", url, region}, // the hop's
+		{"AssumeRoleWithWebIdentity", url, ""}, // which nobody signs
+		{"AssumeRole", url, region},            // the hop's
 		{"AssumeRole", url, region}, {"GetSessionToken", url, region}, {"GetFederationToken", url, region}, {"GetCallerIdentity", url, region},
 	}
 }

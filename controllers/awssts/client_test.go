@@ -294,7 +294,7 @@ func TestWhatIsAnsweredOnTheWayToACallersCredentialsIsNotTakenForALackOfTheCall(
 		config.Credentials = awssts.Hop(*config, reads(func(r *credential.Request) { r.SessionName = "no name" }), nil)
 	}
 	source := func(config *aws.Config) {
-		cause := issue(t, sts(http.StatusBadRequest, "InvalidIdentityToken", "No OpenIDConnect provider found in your account"))
+		cause := issue(t, sts(http.StatusBadRequest, "ValidationError", "Request ARN is invalid")) // of the role of IRSA
 		config.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{}, &failure.SourceError{Err: cause}
 		})
@@ -303,8 +303,8 @@ func TestWhatIsAnsweredOnTheWayToACallersCredentialsIsNotTakenForALackOfTheCall(
 		change func(*aws.Config)
 		want   string
 	}{
-		"a hop whose session name cannot be":        {hop, v1alpha1.ReasonInvalidRequest},
-		"a source whose token STS does not know of": {source, v1alpha1.ReasonInvalidSourceCredentials},
+		"a hop whose session name cannot be": {hop, v1alpha1.ReasonInvalidRequest},
+		"a source whose role cannot be":      {source, v1alpha1.ReasonInvalidSourceCredentials},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
