@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -185,20 +186,25 @@ func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued cre
 }
 
 // stamped returns the request with the tags that the identity stamps on sessions. They are no part of what the spec wants: an
-// object's are always the same, and a change of what is stamped shows in the identity's hash.
+// object's are always the same, and a change of what is stamped shows in the identity's hash. Where nothing is stamped, nothing
+// may be forged either: another identity may have the same caller, and a policy that rests on the tags sees the caller only.
 func (r *Reconciler[T]) stamped(object T, request credential.Request, stamp *v1alpha1.SessionTags) (credential.Request, *failure.Failure) {
-	if stamp == nil || request.Call == v1alpha1.CallGetSessionToken { // which takes no tags
+	if request.Call == v1alpha1.CallGetSessionToken { // which takes no tags
 		return request, nil
 	}
-	stamped, err := request.Stamped([]credential.Tag{
-		{Key: "kubernetes-cluster", Value: stamp.ClusterName},
+	stamps := []credential.Tag{
+		{Key: "kubernetes-cluster", Value: ptr.Deref(stamp, v1alpha1.SessionTags{}).ClusterName},
 		{Key: "kubernetes-namespace", Value: object.GetNamespace()},
 		{Key: "kubernetes-name", Value: object.GetName()},
 		{Key: "kubernetes-uid", Value: string(object.GetUID())},
 		{Key: "kubernetes-kind", Value: r.Kind.Name},
-	}, stamp.Transitive && request.Call == v1alpha1.CallAssumeRole)
+	}
+	err := request.Forges(stamps)
+	if stamp != nil {
+		request, err = request.Stamped(stamps, stamp.Transitive && request.Call == v1alpha1.CallAssumeRole)
+	}
 	if err != nil {
 		return request, failure.NotAsked(v1alpha1.ReasonInvalidRequest, "spec.tags cannot be asked for: %s.", err)
 	}
-	return stamped, nil
+	return request, nil
 }

@@ -495,3 +495,24 @@ func TestAnImmutableSecretCostsNoCall(t *testing.T) {
 	f.Expect(firstBad(got.Status.Conditions)).To(And(HavePrefix("Ready=False SecretConflict"), ContainSubstring("is immutable")))
 	f.Expect(f.sts.issued).To(HaveLen(1))
 }
+
+// Two identities may have one caller. A policy that rests on the tags which one of them stamps cannot tell that the other does
+// not.
+func TestWhoAskedCannotBeForgedWithAnIdentityThatStampsNothing(t *testing.T) {
+	for _, key := range []string{"kubernetes-namespace", "Kubernetes-Namespace", "kubernetes-cluster", "kubernetes-name", "kubernetes-uid", "KUBERNETES-KIND", "\u212aubernetes-namespace"} {
+		t.Run(key, func(t *testing.T) {
+			f := newFixture(t, world(ownIdentity(), ownKey())...)
+			forged := []v1alpha1.Tag{{Key: key, Value: new("bank")}}
+			for _, object := range []Object{
+				reconcileKind(f, roleCredential, changed(reader(), func(c *v1alpha1.RoleCredential) { c.Name, c.Spec.Tags = "forged", forged })),
+				reconcileKind(f, roleCredential, changed(ofOwn(), func(c *v1alpha1.RoleCredential) { c.Name, c.Spec.Tags = "own", forged })),
+				reconcileKind(f, federatedCredential, changed(federated(), func(c *v1alpha1.FederatedCredential) {
+					c.Spec.IdentityRef, c.Spec.Tags = ofOwn().Spec.IdentityRef, forged
+				})),
+			} {
+				f.Expect(firstBad(object.Report().Conditions)).To(And(HavePrefix("Issued=False InvalidRequest"), ContainSubstring("says who asked, and is the identity's to stamp")))
+			}
+			f.Expect(f.sts.issued).To(BeEmpty())
+		})
+	}
+}

@@ -51,7 +51,7 @@ type Hop struct {
 
 // SessionTags stamps tags on the sessions of roles and federated users, which trust policies and permissions may rest on:
 // kubernetes-cluster, kubernetes-namespace, kubernetes-name, kubernetes-uid and kubernetes-kind. No credential may ask for a
-// tag of these keys itself.
+// tag of these keys itself, also of an identity that stamps none.
 type SessionTags struct {
 	// clusterName is the value of the tag kubernetes-cluster.
 	//

@@ -100,13 +100,22 @@ func (r Request) LongTermOnly() bool {
 // maxTags is how many tags STS takes.
 const maxTags = 50
 
-// Stamped returns the request with further tags, transitive if told so. It returns an error if the request asks for a tag of
-// one of their keys itself, which AWS compares without regard to case, or then has too many.
-func (r Request) Stamped(stamps []Tag, transitive bool) (Request, error) {
+// Forges returns an error if the request asks for a tag of one of the stamps' keys itself, which AWS compares without regard to
+// case.
+func (r Request) Forges(stamps []Tag) error {
 	for _, stamp := range stamps {
 		if slices.ContainsFunc(r.Tags, func(t Tag) bool { return strings.EqualFold(t.Key, stamp.Key) }) {
-			return r, fmt.Errorf("the tag %s is stamped by the identity and cannot be asked for", stamp.Key)
+			return fmt.Errorf("the tag %s says who asked, and is the identity's to stamp", stamp.Key)
 		}
+	}
+	return nil
+}
+
+// Stamped returns the request with further tags, transitive if told so. It returns an error if the request forges one, or then
+// has too many.
+func (r Request) Stamped(stamps []Tag, transitive bool) (Request, error) {
+	if err := r.Forges(stamps); err != nil {
+		return r, err
 	}
 	if len(r.Tags)+len(stamps) > maxTags {
 		return r, fmt.Errorf("there are %d tags, and the identity stamps another %d: together they may be %d", len(r.Tags), len(stamps), maxTags)

@@ -30,8 +30,8 @@ func TestWhatAnIdentityStamps(t *testing.T) {
 		"transitive stamps":                      {asked: own(1), keys: []string{"key-0"}, transitive: true, wantTags: 3, wantKeys: []string{"key-0", "kubernetes-namespace", "kubernetes-name"}},
 		"as many tags as there may be":           {asked: own(48), wantTags: 50},
 		"one tag too many":                       {asked: own(49), wantErr: "together they may be 50"},
-		"a tag that is stamped":                  {asked: []credential.Tag{{Key: "kubernetes-namespace", Value: "kube-system"}}, wantErr: "kubernetes-namespace is stamped"},
-		"a tag that is stamped, in another case": {asked: []credential.Tag{{Key: "KUBERNETES-Namespace", Value: "kube-system"}}, wantErr: "kubernetes-namespace is stamped"},
+		"a tag that is stamped":                  {asked: []credential.Tag{{Key: "kubernetes-namespace", Value: "kube-system"}}, wantErr: "the tag kubernetes-namespace says who asked"},
+		"a tag that is stamped, in another case": {asked: []credential.Tag{{Key: "KUBERNETES-Namespace", Value: "kube-system"}}, wantErr: "the tag kubernetes-namespace says who asked"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

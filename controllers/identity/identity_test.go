@@ -120,6 +120,11 @@ func withKey(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentit
 	return found
 }
 
+// sourceless takes an identity's source away, as the API server does with one that its schema does not know.
+func sourceless(found *v1alpha1.ClusterIdentity) {
+	found.Spec.Source = v1alpha1.ClusterIdentitySource{}
+}
+
 // ambient gives an identity the source of the operator's own pod.
 func ambient(found *v1alpha1.ClusterIdentity) {
 	found.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
@@ -201,6 +206,7 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 		"the endpoint has another scheme":     {withKey(endpoint("ftp://sts.example.internal")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 		"the endpoint names no server":        {withKey(endpoint("https:///sts")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 		"the endpoint is no URL at all":       {withKey(endpoint("https://sts\x7f")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
+		"there is no source":                  {withKey(sourceless), operatorKey(), v1alpha1.ReasonInvalidSourceCredentials, "spec.source names no source that ClusterIdentity has. Give it just one."},
 		"the bundle of an ambient identity":   {withKey(ambient, caBundle("certificate")), nil, v1alpha1.ReasonInvalidCABundle, invalidCA},
 		"the endpoint of an ambient identity": {withKey(ambient, endpoint("sts")), nil, v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 	} {

@@ -47,8 +47,10 @@ func rules(found Object) []v1alpha1.AllowRule {
 	return nil
 }
 
-// source is where an identity's credentials come from.
+// source is where an identity's credentials come from. It is none for an object that names none of the sources there are.
 type source struct {
+	// ambient is the operator's own, which only a ClusterIdentity that says so may have.
+	ambient bool
 	// secret holds an access key; nil for another source.
 	secret *types.NamespacedName
 	// audience is of the tokens of service accounts; empty for another source.
@@ -61,8 +63,10 @@ func (s source) String() string {
 		return "accessKey " + s.secret.String()
 	case s.audience != "":
 		return "serviceAccount for " + s.audience
-	default:
+	case s.ambient:
 		return "ambient"
+	default:
+		return "none"
 	}
 }
 
@@ -75,6 +79,9 @@ func sourceOf(found Object) source {
 	case *v1alpha1.ClusterIdentity:
 		if key := found.Spec.Source.AccessKey; key != nil {
 			return source{secret: &types.NamespacedName{Namespace: key.SecretRef.Namespace, Name: key.SecretRef.Name}}
+		}
+		if found.Spec.Source.Ambient != nil {
+			return source{ambient: true}
 		}
 		account = found.Spec.Source.ServiceAccount
 	case *v1alpha1.Identity:

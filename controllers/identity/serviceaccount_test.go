@@ -111,6 +111,20 @@ func TestARefusalOfOneServiceAccountLeavesTheOthersSessions(t *testing.T) {
 	f.Expect(*issued).To(Equal(before+1), "its token was dropped too")
 }
 
+// What a tenant writes never comes to be the operator's own credentials, whatever the schema let through.
+func TestANamespacesIdentityWithoutASourceIsNotTheOperatorsOwn(t *testing.T) {
+	noAWS(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "ambient-secret")
+	f := newFixture(t)
+	found := changed(byToken(), func(i *v1alpha1.Identity) { i.Spec.Source = v1alpha1.IdentitySource{} })
+	configured, problem, err := f.resolver.Configure(t.Context(), found, shopDefault)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(configured).To(BeNil())
+	f.Expect(problem).To(HaveField("Message", "spec.source names no source that Identity has. Give it just one."))
+	f.Expect(f.connected).To(BeZero())
+}
+
 func changed[T any](object T, change func(T)) T {
 	change(object)
 	return object

@@ -54,11 +54,15 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 	case from.audience != "":
 		r.Watch.Done(KeyOf(found))
 		made.Credentials = aws.AnonymousCredentials{}
-	default:
+	case from.ambient:
 		r.Watch.Done(KeyOf(found))
 		if made.Credentials, problem = r.ambient(ctx, settings); problem != nil {
 			return aws.Config{}, "", problem, nil
 		}
+	default:
+		// The schema demands one, but one that a later version stored is not there for this version.
+		r.Watch.Done(KeyOf(found))
+		return aws.Config{}, "", unready(v1alpha1.ReasonInvalidSourceCredentials, nil, "spec.source names no source that %s has. Give it just one.", KeyOf(found).Kind), nil
 	}
 	made.Credentials = blamed{made.Credentials}
 	if settings.Endpoint != "" {
