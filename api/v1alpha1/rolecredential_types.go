@@ -137,6 +137,7 @@ type RoleCredentialSpec struct {
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="serviceAccountName must be a name that a service account of this namespace can have: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
