@@ -137,6 +137,8 @@ func (c cell) says() (verdict, asks string) {
 		return "Authorized=False NotAllowed", ""
 	case cluster && c.ref.Name == "chained" && c.call == v1alpha1.CallAssumeRole && c.duration > time.Hour:
 		return "Authorized=False DurationNotAllowed", ""
+	case strings.HasPrefix(c.role, "arn:aws-cn:"): // all identities are of a region of the partition aws
+		return "Issued=False InvalidRequest", ""
 	case c.call != v1alpha1.CallAssumeRole && (cluster && slices.Contains([]string{"chained", "by-token", "of-a-session"}, c.ref.Name) || strings.HasPrefix(own, "token")):
 		return "Issued=False WrongSourceType", ""
 	case cluster:
@@ -347,5 +349,5 @@ func TestANamespaceReachesWhatItIsGivenAndNothingElse(t *testing.T) {
 	for verdict, n := range verdicts {
 		f.Expect(n).To(BeNumerically(">=", 30), verdict)
 	}
-	f.Expect(verdicts).To(HaveLen(6))
+	f.Expect(verdicts).To(HaveLen(7))
 }
