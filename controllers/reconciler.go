@@ -8,7 +8,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -84,6 +83,9 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 		if apierrors.IsNotFound(err) {
 			r.attempts.forget(req.NamespacedName)
 			r.Strangers.Done(r.waiter(req.NamespacedName))
+			object.SetNamespace(req.Namespace)
+			object.SetName(req.Name)
+			r.Secrets.Forget(object)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -131,7 +133,7 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 	if t.denied != nil {
 		t.retryAt = t.denied.Retry.From(t.now)
 	}
-	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret); err != nil {
+	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret, spec.Secret, output.Keys(spec.Secret)); err != nil {
 		return outcome{}, err
 	}
 	t.wanted = wanted(object, request, t.identity)
@@ -198,12 +200,12 @@ func (r *Reconciler[T]) decide(t *turn, object T) {
 	if t.observed.Ownership == credential.Foreign {
 		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())
 		t.retryAt = t.unwritable.Retry.From(t.now)
-		r.Strangers.Await(r.waiter(t.key), types.NamespacedName{Namespace: t.key.Namespace, Name: t.secret}, t.observed.Secret.ResourceVersion)
+		r.Strangers.Await(r.waiter(t.key), types.NamespacedName{Namespace: t.key.Namespace, Name: t.secret}, t.observed.Version)
 		return
 	}
 	r.Strangers.Done(r.waiter(t.key))
 	t.unwritable = output.Check(object.Common().Secret)
-	if t.observed.Secret != nil && ptr.Deref(t.observed.Secret.Immutable, false) {
+	if t.observed.Immutable {
 		t.unwritable = immutable(t.secret)
 	}
 	t.due = credential.Decide(t.now, t.wanted, t.observed.Observed)

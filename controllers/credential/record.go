@@ -12,6 +12,7 @@ const (
 	annotationRequest        = annotationPrefix + "request-hash"
 	annotationIssuer         = annotationPrefix + "issuer-hash"
 	annotationTemplate       = annotationPrefix + "template-hash"
+	annotationDataHash       = annotationPrefix + "data-hash"
 	annotationSeal           = annotationPrefix + "seal"
 	annotationIssuedAt       = annotationPrefix + "issued-at"
 	annotationExpiration     = annotationPrefix + "expiration"
@@ -30,8 +31,9 @@ type Record struct {
 	IssuerHash string
 	// TemplateHash is that of the Secret's template in the spec.
 	TemplateHash string
-	// Seal is a hash of all else in the record and of the Secret's data, so that no edit of either goes unnoticed.
-	Seal string
+	// DataHash is that of the Secret's data, and Seal that of all else in the record, so that no edit of either goes unnoticed,
+	// and one of the record not even where the data is not read.
+	DataHash, Seal string
 	// IssuedAt and Expiration are in whole seconds of UTC.
 	IssuedAt, Expiration time.Time
 	AccessKeyID          string
@@ -47,6 +49,7 @@ func (r Record) Annotations() map[string]string {
 		annotationRequest:    r.RequestHash,
 		annotationIssuer:     r.IssuerHash,
 		annotationTemplate:   r.TemplateHash,
+		annotationDataHash:   r.DataHash,
 		annotationSeal:       r.Seal,
 		annotationIssuedAt:   r.IssuedAt.UTC().Format(time.RFC3339),
 		annotationExpiration: r.Expiration.UTC().Format(time.RFC3339),
@@ -81,6 +84,7 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 		RequestHash:    annotations[annotationRequest],
 		IssuerHash:     annotations[annotationIssuer],
 		TemplateHash:   annotations[annotationTemplate],
+		DataHash:       annotations[annotationDataHash],
 		Seal:           annotations[annotationSeal],
 		IssuedAt:       issued.UTC(),
 		Expiration:     expiration.UTC(),
@@ -95,12 +99,20 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 	return r, true
 }
 
-// Sealed returns the record with the seal of it and of the data of its Secret.
+// Sealed returns the record with the hash of its Secret's data and its seal.
 func (r Record) Sealed(data map[string][]byte) Record {
-	r.Seal = ""
-	r.Seal = Hash([]any{r.Annotations(), data})
+	r.DataHash = Hash(data)
+	r.Seal = r.seal()
 	return r
 }
 
+func (r Record) seal() string {
+	r.Seal = ""
+	return Hash(r.Annotations())
+}
+
+// Genuine tells whether the record is still what was sealed.
+func (r Record) Genuine() bool { return r.Seal == r.seal() }
+
 // Intact tells whether the record and the data are still what was sealed.
-func (r Record) Intact(data map[string][]byte) bool { return r.Seal == r.Sealed(data).Seal }
+func (r Record) Intact(data map[string][]byte) bool { return r.Genuine() && r.DataHash == Hash(data) }

@@ -18,7 +18,7 @@ func drawRecord(t *rapid.T) credential.Record {
 	issued := time.Unix(rapid.Int64Range(0, 1<<36).Draw(t, "issued"), 0).UTC()
 	text := rapid.String()
 	r := credential.Record{
-		RequestHash: text.Draw(t, "request"), IssuerHash: text.Draw(t, "issuer"), TemplateHash: text.Draw(t, "template"), Seal: text.Draw(t, "seal"),
+		RequestHash: text.Draw(t, "request"), IssuerHash: text.Draw(t, "issuer"), TemplateHash: text.Draw(t, "template"), DataHash: text.Draw(t, "data"), Seal: text.Draw(t, "seal"),
 		IssuedAt: issued, Expiration: issued.Add(time.Duration(rapid.Int64Range(1, 1<<32).Draw(t, "life")) * time.Second),
 		AccessKeyID: text.Draw(t, "access key"), PrincipalARN: text.Draw(t, "principal"), RefreshRequest: text.Draw(t, "refresh"),
 	}
@@ -52,7 +52,7 @@ func TestTimesAreKeptInUTC(t *testing.T) {
 // A release that reads or writes them otherwise refreshes every credential of a cluster at once.
 func TestAnnotationsAreThoseOfEarlierReleases(t *testing.T) {
 	r := credential.Record{
-		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Seal: "s",
+		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", DataHash: "d", Seal: "s",
 		IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour),
 		AccessKeyID: "ASIAEXAMPLE", PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader",
 		PackedPolicySize: new(int32(7)), RefreshRequest: "monday",
@@ -61,6 +61,7 @@ func TestAnnotationsAreThoseOfEarlierReleases(t *testing.T) {
 		"sts.rolecredential.dev/request-hash":       "r",
 		"sts.rolecredential.dev/issuer-hash":        "i",
 		"sts.rolecredential.dev/template-hash":      "t",
+		"sts.rolecredential.dev/data-hash":          "d",
 		"sts.rolecredential.dev/seal":               "s",
 		"sts.rolecredential.dev/issued-at":          "2026-11-23T15:00:00Z",
 		"sts.rolecredential.dev/expiration":         "2026-11-23T16:00:00Z",
@@ -74,7 +75,7 @@ func TestAnnotationsAreThoseOfEarlierReleases(t *testing.T) {
 func TestWhatIsNotKnownHasNoAnnotation(t *testing.T) {
 	g := NewWithT(t)
 	annotations := credential.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.Annotations()
-	g.Expect(annotations).To(HaveLen(6))
+	g.Expect(annotations).To(HaveLen(7))
 	g.Expect(annotations).NotTo(Or(
 		HaveKey("sts.rolecredential.dev/access-key-id"), HaveKey("sts.rolecredential.dev/principal-arn"),
 		HaveKey("sts.rolecredential.dev/packed-policy-size"), HaveKey("sts.rolecredential.dev/refresh-request"),

@@ -17,9 +17,9 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// writes are how many writes the API server has taken so far, by verb and resource, as its own metrics tell. Leases and
-// tokens are not the operator's story.
-func (h *harness) writes() map[string]int {
+// requests are how many writes the API server has taken so far, and how many reads of a Secret, by verb and resource, as its own
+// metrics tell. Leases and tokens are not the operator's story.
+func (h *harness) requests() map[string]int {
 	h.t.Helper()
 	client, err := discovery.NewDiscoveryClientForConfig(adminConfig)
 	h.Expect(err).NotTo(HaveOccurred())
@@ -28,12 +28,16 @@ func (h *harness) writes() map[string]int {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 	h.Expect(err).NotTo(HaveOccurred())
-	writes := map[string]int{}
+	requests := map[string]int{}
 	for _, metric := range families["apiserver_request_total"].GetMetric() {
 		label := labelsOf(metric)
 		switch label["verb"] {
-		case "GET", "LIST", "WATCH", "CONNECT":
+		case "LIST", "WATCH", "CONNECT":
 			continue
+		case "GET":
+			if label["resource"] != "secrets" {
+				continue
+			}
 		}
 		switch label["resource"] {
 		case "secrets", "rolecredentials", "clusteridentities", "events":
@@ -41,10 +45,10 @@ func (h *harness) writes() map[string]int {
 			if label["subresource"] != "" {
 				resource += "/" + label["subresource"]
 			}
-			writes[label["verb"]+" "+resource] += int(metric.GetCounter().GetValue())
+			requests[label["verb"]+" "+resource] += int(metric.GetCounter().GetValue())
 		}
 	}
-	return writes
+	return requests
 }
 
 func labelsOf(metric *dto.Metric) map[string]string {
@@ -55,10 +59,10 @@ func labelsOf(metric *dto.Metric) map[string]string {
 	return labels
 }
 
-// since is what was written after an earlier count.
+// since is what was asked after an earlier count.
 func (h *harness) since(before map[string]int) map[string]int {
 	h.t.Helper()
-	after := h.writes()
+	after := h.requests()
 	for what, n := range before {
 		after[what] -= n
 	}
@@ -93,17 +97,18 @@ func TestACredentialCostsOneCallAndTwoWrites(t *testing.T) {
 	h.eventually(by, "Ready", "True Verified")
 	h.Eventually(h.events(by)).WithTimeout(settle).Should(HaveLen(1))
 
-	before, calls := h.writes(), len(h.sts.Calls())
+	before, calls := h.requests(), len(h.sts.Calls())
 	made := h.credential(namespace, "costs", by)
 	h.eventually(made, "Ready", "True Issued")
 	h.Eventually(h.events(made)).WithTimeout(settle).Should(Equal([]string{"Normal Issued"}))
 	h.Expect(h.since(before)).To(Equal(map[string]int{
 		"POST rolecredentials": 1, // ours
+		"GET secrets":          1, // is one there already?
 		"POST secrets":         1, "PATCH rolecredentials/status": 1, "POST events": 1,
 	}))
 	h.Expect(h.sts.Calls()).To(HaveLen(calls + 1))
 
-	before = h.writes()
+	before = h.requests()
 	h.refresh(made, "1")
 	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
 	h.Expect(h.since(before)).To(Equal(map[string]int{
@@ -128,11 +133,14 @@ func TestARestartWithAHundredHealthyCredentialsCostsNothing(t *testing.T) {
 	h.Eventually(func() int { return h.since(nil)["POST events"] }).WithTimeout(settle).Should(BeNumerically(">=", credentials+1))
 	h.stop()
 
-	before, calls, reconciles := h.writes(), len(h.sts.Calls()), h.reconciles()
+	before, calls, reconciles := h.requests(), len(h.sts.Calls()), h.reconciles()
 	h.start()
 	h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">=", reconciles+credentials))
 	h.stop() // ends what is going on, so that what it wrote is counted
-	h.Expect(h.since(before)).To(BeEmpty())
+	asked := h.since(before)
+	h.Expect(asked["GET secrets"]).To(BeNumerically("<", credentials)) // the identity's, until it is watched, and none of the credentials'
+	delete(asked, "GET secrets")
+	h.Expect(asked).To(BeEmpty())
 	h.Expect(h.sts.Calls()).To(HaveLen(calls))
 }
 
@@ -146,7 +154,7 @@ func TestFiveFailuresInARowLeaveTheObjectAsItIs(t *testing.T) {
 	h.eventually(made, "Issued", "False AccessDenied")
 	h.Eventually(h.events(made)).WithTimeout(settle).Should(Equal([]string{"Warning AccessDenied"}))
 	first := made.Status.DeepCopy()
-	before := h.writes()
+	before := h.requests()
 	for i := range 4 { // each request for a refresh is a reason to ask again at once
 		h.refresh(made, fmt.Sprint(i))
 		h.Eventually(h.issues).WithTimeout(settle).Should(Equal(i + 2))
@@ -154,7 +162,10 @@ func TestFiveFailuresInARowLeaveTheObjectAsItIs(t *testing.T) {
 	h.stop()
 	h.Expect(h.state(made, "Issued")()).To(Equal("False AccessDenied"))
 	h.Expect(&made.Status).To(Equal(first))
-	h.Expect(h.since(before)).To(Equal(map[string]int{"PATCH rolecredentials": 4})) // ours
+	h.Expect(h.since(before)).To(Equal(map[string]int{
+		"PATCH rolecredentials": 4, // ours
+		"GET secrets":           4, // none is there to be watched
+	}))
 	ids := map[string]bool{}
 	for _, call := range h.sts.Calls() {
 		ids[call.RequestID] = true

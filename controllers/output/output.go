@@ -4,6 +4,7 @@ package output
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -38,6 +39,19 @@ func Render(t v1alpha1.SecretTemplate, c credential.Credential, region string) (
 		data[key] = []byte(value)
 	}
 	return data, nil
+}
+
+// Keys returns the keys of the Secret's data that a template describes.
+func Keys(t v1alpha1.SecretTemplate) []string {
+	keys := slices.Collect(maps.Keys(t.Data))
+	for _, name := range formatsOf(t) {
+		written, err := formats[name](trials[0])
+		if err != nil {
+			panic(err) // a trial can be held by all
+		}
+		keys = slices.AppendSeq(keys, maps.Keys(written))
+	}
+	return keys
 }
 
 // quotedLength is how much of a value is quoted, so that a message fits into a condition.

@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 	"k8s.io/client-go/util/csaupgrade"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
@@ -32,17 +36,48 @@ var ErrForeign = errors.New("the Secret is not this credential's")
 
 // Store keeps Secrets for their owners. No data of a Secret is ever cached.
 type Store struct {
-	// Client writes, and lists the metadata of the Secrets that are kept, which it may do from a cache.
+	// Client writes, and reads the metadata of the Secrets that are kept, which it may do from a cache that [Untouched] went
+	// through.
 	Client client.Client
 	// Reader reads a Secret as it is now.
 	Reader client.Reader
+
+	mu sync.Mutex
+	// known are the Secrets that hold what was written to them, by their owners.
+	known map[ownerKey]edition
+}
+
+// ownerKey names an owner among those of all kinds.
+type ownerKey struct {
+	kind reflect.Type
+	types.NamespacedName
+}
+
+func keyOf(owner client.Object) ownerKey {
+	return ownerKey{reflect.TypeOf(owner), client.ObjectKeyFromObject(owner)}
+}
+
+// edition names a Secret at a time.
+type edition struct {
+	name    string
+	uid     types.UID
+	version string
+}
+
+func editionOf(object metav1.Object) edition {
+	return edition{object.GetName(), object.GetUID(), object.GetResourceVersion()}
 }
 
 // Observed is what was found where a credential's Secret should be.
 type Observed struct {
 	credential.Observed
-	// Secret is nil if there is none.
-	Secret *corev1.Secret
+	// Version is the Secret's resource version, and Immutable whether it says so. They are of no Secret if that is Absent.
+	Version   string
+	Immutable bool
+
+	uid types.UID
+	// secret is nil where the metadata said enough.
+	secret *corev1.Secret
 }
 
 // Content is what to write to a Secret.
@@ -52,8 +87,52 @@ type Content struct {
 	Data     map[string][]byte
 }
 
-// Observe reads the Secret of a name in the owner's namespace.
-func (s *Store) Observe(ctx context.Context, owner client.Object, name string) (Observed, error) {
+// Observe finds out what the Secret of a name in the owner's namespace holds, which should have these keys. It is read only if
+// its metadata, which is watched, does not tell that it is as it was written.
+func (s *Store) Observe(ctx context.Context, owner client.Object, name string, template v1alpha1.SecretTemplate, keys []string) (Observed, error) {
+	seen := Metadata()
+	err := s.Client.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}, seen)
+	if client.IgnoreNotFound(err) != nil {
+		return Observed{}, fmt.Errorf("reading the metadata of Secret %s/%s: %w", owner.GetNamespace(), name, err)
+	}
+	if err == nil && metav1.IsControlledBy(seen, owner) && s.trusts(owner, seen, keys) {
+		if record, ok := credential.ParseRecord(seen.Annotations); ok && record.Genuine() && wears(seen, template) {
+			s.knows(owner, seen)
+			return Observed{Observed: credential.Observed{Ownership: credential.Ours, Record: &record}, Version: seen.ResourceVersion, uid: seen.UID}, nil
+		}
+	}
+	return s.read(ctx, owner, name, template)
+}
+
+// trusts tells whether a Secret is as it was written: at the version that is known, or else by nobody's hand but ours.
+func (s *Store) trusts(owner client.Object, seen *metav1.PartialObjectMetadata, keys []string) bool {
+	s.mu.Lock()
+	known, ok := s.known[keyOf(owner)]
+	s.mu.Unlock()
+	if ok {
+		return known == editionOf(seen)
+	}
+	return untouched(seen, keys)
+}
+
+func (s *Store) knows(owner client.Object, object metav1.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.known = map[ownerKey]edition{}
+	}
+	s.known[keyOf(owner)] = editionOf(object)
+}
+
+// Forget drops what is known of the Secret of an owner that is gone.
+func (s *Store) Forget(owner client.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known, keyOf(owner))
+}
+
+// read reads a Secret as it is now.
+func (s *Store) read(ctx context.Context, owner client.Object, name string, template v1alpha1.SecretTemplate) (Observed, error) {
 	secret := &corev1.Secret{}
 	err := s.Reader.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}, secret)
 	if apierrors.IsNotFound(err) {
@@ -62,13 +141,16 @@ func (s *Store) Observe(ctx context.Context, owner client.Object, name string) (
 	if err != nil {
 		return Observed{}, fmt.Errorf("reading Secret %s/%s: %w", owner.GetNamespace(), name, err)
 	}
-	observed := Observed{Secret: secret}
+	observed := Observed{Version: secret.ResourceVersion, Immutable: ptr.Deref(secret.Immutable, false), uid: secret.UID, secret: secret}
 	observed.Ownership, err = s.ownership(owner, secret)
 	if err != nil {
 		return Observed{}, err
 	}
-	if record, ok := credential.ParseRecord(secret.Annotations); ok && observed.Ownership == credential.Ours && intact(secret, record) {
+	if record, ok := credential.ParseRecord(secret.Annotations); ok && observed.Ownership == credential.Ours && record.Intact(secret.Data) && wears(secret, template) {
 		observed.Record = &record
+		if !observed.Immutable {
+			s.knows(owner, secret)
+		}
 	}
 	return observed, nil
 }
@@ -88,9 +170,19 @@ func (s *Store) ownership(owner client.Object, secret *corev1.Secret) (credentia
 	return credential.Foreign, nil
 }
 
-// intact tells whether a Secret holds what was written to it, and whether our watch still selects it.
-func intact(secret *corev1.Secret, record credential.Record) bool {
-	return secret.Labels[v1alpha1.ManagedByLabel] == v1alpha1.ManagedByValue && record.Intact(secret.Data)
+// wears tells whether a Secret has the labels and annotations of a template, and may have others, and whether our watch still
+// selects it.
+func wears(object metav1.Object, t v1alpha1.SecretTemplate) bool {
+	return object.GetLabels()[v1alpha1.ManagedByLabel] == v1alpha1.ManagedByValue && holds(object.GetLabels(), t.Labels) && holds(object.GetAnnotations(), t.Annotations)
+}
+
+func holds(all, some map[string]string) bool {
+	for key, value := range some {
+		if held, ok := all[key]; !ok || held != value {
+			return false
+		}
+	}
+	return true
 }
 
 const writeAttempts = 3
@@ -107,7 +199,7 @@ func (s *Store) Write(ctx context.Context, owner client.Object, name string, obs
 		if !raced || attempt == writeAttempts {
 			return err
 		}
-		if observed, err = s.Observe(ctx, owner, name); err != nil {
+		if observed, err = s.read(ctx, owner, name, content.Template); err != nil {
 			return err
 		}
 	}
@@ -125,36 +217,54 @@ func (s *Store) write(ctx context.Context, owner client.Object, name string, obs
 	labels := merged(content.Template.Labels, map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})
 	annotations := merged(content.Template.Annotations, content.Record.Annotations())
 
-	if observed.Secret == nil {
-		return s.Client.Create(ctx, &corev1.Secret{
+	if observed.Ownership == credential.Absent {
+		created := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: owner.GetNamespace(), Name: name, Labels: labels, Annotations: annotations,
 				OwnerReferences: []metav1.OwnerReference{reference},
 			},
 			Type: corev1.SecretTypeOpaque,
 			Data: content.Data,
-		}, client.FieldOwner(FieldManager), uncached)
+		}
+		if err := s.Client.Create(ctx, created, client.FieldOwner(FieldManager), uncached); err != nil {
+			return err
+		}
+		s.knows(owner, created)
+		return nil
 	}
-	if err := s.reclaim(ctx, observed, content); err != nil {
+	if err := s.reclaim(ctx, owner, name, observed, content); err != nil {
 		return err
 	}
-	return s.Client.Apply(ctx, applycorev1.Secret(name, owner.GetNamespace()).
-		WithUID(observed.Secret.UID).
+	applied := applycorev1.Secret(name, owner.GetNamespace()).
+		WithUID(observed.uid).
 		WithLabels(labels).
 		WithAnnotations(annotations).
 		WithOwnerReferences(applymetav1.OwnerReference().
 			WithAPIVersion(reference.APIVersion).WithKind(reference.Kind).WithName(reference.Name).WithUID(reference.UID).WithController(true)).
-		WithData(content.Data),
-		client.FieldOwner(FieldManager), client.ForceOwnership, uncached)
+		WithData(content.Data)
+	if err := s.Client.Apply(ctx, applied, client.FieldOwner(FieldManager), client.ForceOwnership, uncached); err != nil {
+		return err
+	}
+	s.knows(owner, &metav1.ObjectMeta{Name: name, UID: observed.uid, ResourceVersion: ptr.Deref(applied.ResourceVersion, "")})
+	return nil
 }
 
 // reclaim is the rare write before an apply which takes out what the apply itself would leave: keys that others put beside
 // ours, and labels and annotations no longer wanted, which the API server still counts as those of our Create.
-func (s *Store) reclaim(ctx context.Context, observed Observed, content Content) error {
+func (s *Store) reclaim(ctx context.Context, owner client.Object, name string, observed Observed, content Content) error {
 	if observed.Record != nil && observed.Record.TemplateHash == content.Record.TemplateHash {
 		return nil
 	}
-	secret := observed.Secret
+	if observed.secret == nil {
+		var err error
+		if observed, err = s.read(ctx, owner, name, content.Template); err != nil {
+			return err
+		}
+		if observed.Ownership != credential.Ours {
+			return apierrors.NewConflict(corev1.Resource("secrets"), name, errors.New("it changed hands meanwhile"))
+		}
+	}
+	secret := observed.secret
 	maps.DeleteFunc(secret.Data, func(key string, _ []byte) bool { _, ours := content.Data[key]; return !ours })
 	delete(secret.Annotations, v1alpha1.AdoptAnnotation)
 	if err := csaupgrade.UpgradeManagedFields(secret, sets.New(FieldManager), FieldManager); err != nil {

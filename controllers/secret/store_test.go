@@ -29,6 +29,7 @@ var (
 	start    = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	secrets  = schema.GroupResource{Resource: "secrets"}
 	readerID = types.NamespacedName{Namespace: "shop", Name: "s3-reader"}
+	keys     = []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 )
 
 // fixture is a Store on a fake client that keeps to UIDs as an API server does.
@@ -42,6 +43,7 @@ type fixture struct {
 	// before runs before a write is done, and may refuse it.
 	before func(verb string) error
 	uids   int
+	reads  int // of Secrets
 	paused bool
 }
 
@@ -55,8 +57,31 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		WithReturnManagedFields().WithGlobalResourceVersionCounter().
 		WithIndex(secret.Metadata(), secret.OwnerIndex, secret.IndexOwner).
 		WithInterceptorFuncs(f.apiServer()).Build()
-	f.store = &secret.Store{Client: f.client, Reader: f.client}
+	f.restart()
 	return f
+}
+
+// restart makes a Store that knows of nothing. What it reads of metadata is as from the cache.
+func (f *fixture) restart() {
+	f.t.Helper()
+	stored, ok := f.client.(client.WithWatch)
+	f.Expect(ok).To(BeTrue())
+	cached := interceptor.NewClient(stored, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, name client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			if err := c.Get(ctx, name, o, options...); err != nil {
+				return err
+			}
+			_, err := secret.Untouched(o)
+			return err
+		},
+	})
+	reader := interceptor.NewClient(stored, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, name client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			f.reads++
+			return c.Get(ctx, name, o, options...)
+		},
+	})
+	f.store = &secret.Store{Client: cached, Reader: reader}
 }
 
 // apiServer does what the fake client leaves out: UIDs are given, and writes for another are refused.
@@ -160,7 +185,7 @@ func (f *fixture) stored() *corev1.Secret {
 
 func (f *fixture) observe() secret.Observed {
 	f.t.Helper()
-	observed, err := f.store.Observe(f.t.Context(), owner(), readerID.Name)
+	observed, err := f.store.Observe(f.t.Context(), owner(), readerID.Name, v1alpha1.SecretTemplate{}, keys)
 	f.Expect(err).NotTo(HaveOccurred())
 	return observed
 }
@@ -268,7 +293,9 @@ func TestWhoseASecretIs(t *testing.T) {
 			observed := f.observe()
 			f.Expect(observed.Ownership).To(Equal(tc.want))
 			f.Expect(observed.Record).To(BeNil(), "what is not ours is not believed")
-			f.Expect(observed.Secret).To(Equal(f.stored()))
+			if tc.stored != nil {
+				f.Expect(observed.Version).To(Equal(f.stored().ResourceVersion))
+			}
 		})
 	}
 }
@@ -296,17 +323,58 @@ func TestWhetherWhatASecretSaysIsBelieved(t *testing.T) {
 		"the expiration is no time":        {func(s *corev1.Secret) { s.Annotations[prefix+"expiration"] = "never" }, false},
 		"the time of issue was taken out":  {func(s *corev1.Secret) { delete(s.Annotations, prefix+"issued-at") }, false},
 	} {
+		for when, restarts := range map[string]bool{"": false, ", and then the operator was started anew": true} {
+			t.Run(name+when, func(t *testing.T) {
+				f := newFixture(t)
+				f.put(content(1))
+				f.edit(tc.edit)
+				if restarts {
+					f.restart()
+				}
+				observed := f.observe()
+				f.Expect(observed.Ownership).To(Equal(credential.Ours))
+				if !tc.want {
+					f.Expect(observed.Record).To(BeNil())
+					return
+				}
+				f.Expect(*observed.Record).To(Equal(content(1).Record))
+			})
+		}
+	}
+}
+
+func TestASecretThatNobodyTouchedIsNotRead(t *testing.T) {
+	f := newFixture(t)
+	f.put(content(1))
+	f.reads = 0
+	f.Expect(f.observe().Record).NotTo(BeNil())
+	f.restart()
+	f.Expect(f.observe().Record).NotTo(BeNil())
+	f.put(content(2))
+	f.Expect(f.observe().Record).NotTo(BeNil())
+	f.Expect(f.reads).To(BeZero())
+
+	f.edit(func(s *corev1.Secret) { s.Annotations["note"] = "x" })
+	f.observe()
+	f.observe()
+	f.Expect(f.reads).To(Equal(1), "it is as it was written, at a version that is known from then on")
+}
+
+func TestALabelOfTheSpecThatWasTakenOffIsMissed(t *testing.T) {
+	c := content(1, template("t", map[string]string{"app": "shop"}, map[string]string{"note": "x"}))
+	for name, edit := range map[string]func(*corev1.Secret){
+		"a label":               func(s *corev1.Secret) { delete(s.Labels, "app") },
+		"a label's value":       func(s *corev1.Secret) { s.Labels["app"] = "bank" },
+		"an annotation":         func(s *corev1.Secret) { delete(s.Annotations, "note") },
+		"an annotation's value": func(s *corev1.Secret) { s.Annotations["note"] = "" },
+	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.put(content(1))
-			f.edit(tc.edit)
-			observed := f.observe()
-			f.Expect(observed.Ownership).To(Equal(credential.Ours))
-			if !tc.want {
-				f.Expect(observed.Record).To(BeNil())
-				return
-			}
-			f.Expect(*observed.Record).To(Equal(content(1).Record))
+			f.put(c)
+			f.edit(edit)
+			observed, err := f.store.Observe(t.Context(), owner(), readerID.Name, c.Template, keys)
+			f.Expect(err).NotTo(HaveOccurred())
+			f.Expect(observed.Record).To(BeNil())
 		})
 	}
 }
@@ -319,7 +387,7 @@ func TestASecretThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 			return down
 		},
 	})
-	_, err := f.store.Observe(t.Context(), owner(), readerID.Name)
+	_, err := f.store.Observe(t.Context(), owner(), readerID.Name, v1alpha1.SecretTemplate{}, keys)
 	f.Expect(err).To(MatchError(down))
 	f.Expect(f.store.Write(t.Context(), owner(), readerID.Name, secret.Observed{}, content(1))).To(Succeed(), "no race, no look")
 }

@@ -1,0 +1,64 @@
+package secret
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// keysAnnotation is on metadata in the cache only. It lists the keys of the Secret's data, if nobody but the operator wrote to it.
+const keysAnnotation = "sts.rolecredential.dev/cache-keys"
+
+// Untouched is for a cache of Secrets' metadata. In place of its managed fields, which take more memory than all the rest, an
+// object keeps what follows from them: whose hand its data is by. So after a restart no Secret needs to be read to know that it is
+// as it was written.
+func Untouched(object any) (any, error) {
+	found, err := meta.Accessor(object)
+	if err != nil {
+		return object, nil //nolint:nilerr // a tombstone has none
+	}
+	if len(found.GetManagedFields()) == 0 {
+		return object, nil // it went through here already
+	}
+	annotations := maps.Clone(found.GetAnnotations())
+	delete(annotations, keysAnnotation)
+	if keys, ok := ourKeys(found.GetManagedFields()); ok {
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[keysAnnotation] = strings.Join(keys, ",")
+	}
+	found.SetAnnotations(annotations)
+	found.SetManagedFields(nil)
+	return object, nil
+}
+
+// ourKeys returns the keys of a Secret's data. It is false if others than the operator had their hands in the Secret.
+func ourKeys(fields []metav1.ManagedFieldsEntry) (keys []string, ok bool) {
+	for _, entry := range fields {
+		if entry.Manager != FieldManager || entry.FieldsV1 == nil {
+			return nil, false
+		}
+		var set fieldpath.Set
+		if err := set.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
+			return nil, false
+		}
+		set.WithPrefix(fieldpath.PathElement{FieldName: new("data")}).Members.Iterate(func(key fieldpath.PathElement) {
+			if key.FieldName != nil {
+				keys = append(keys, *key.FieldName)
+			}
+		})
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys), true
+}
+
+// untouched tells whether nobody but the operator wrote to a Secret, whose keys should be these.
+func untouched(seen *metav1.PartialObjectMetadata, keys []string) bool {
+	held, ok := seen.Annotations[keysAnnotation]
+	return ok && held == strings.Join(slices.Sorted(slices.Values(keys)), ",")
+}
