@@ -1,0 +1,229 @@
+package integration_test
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// Roles that a rule gives to one of the two namespaces.
+const (
+	shopRole = "arn:aws:iam::123456789012:role/bench-shop"
+	bankRole = "arn:aws:iam::123456789012:role/bench-bank"
+)
+
+// attack is what a case of tenancy has: an operator, two namespaces that it serves, and a tenant who may edit one of them.
+type attack struct {
+	*harness
+	tenant     client.Client
+	shop, bank string // the tenant's namespace, and another's
+	// by gives each of the namespaces a role, for an hour at most and with the default name.
+	by    *v1alpha1.ClusterIdentity
+	calls int // of STS, before the case
+}
+
+func newAttack(t *testing.T) *attack {
+	t.Helper()
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	a := &attack{harness: h, shop: h.namespace(nil), bank: h.namespace(nil)}
+	a.tenant = h.editorOf(a.shop)
+	hour := &metav1.Duration{Duration: defaultDuration}
+	a.by = h.identity(func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Allow = &[]v1alpha1.AllowRule{
+			{Namespaces: []string{a.shop}, RoleARNs: []string{shopRole}, MaxDuration: hour},
+			{Namespaces: []string{a.bank}, RoleARNs: []string{bankRole}, MaxDuration: hour},
+		}
+	})
+	h.eventually(a.by, "Ready", "True Verified")
+	return a
+}
+
+// editorOf returns a client of one who has in a namespace what the cluster's own role edit comes to. No controller puts that
+// role together here, so that its parts are bound one by one, with those that we ship.
+func (h *harness) editorOf(namespace string) client.Client {
+	h.t.Helper()
+	const user = "mallory"
+	var parts rbacv1.ClusterRoleList
+	for _, role := range []string{"edit", "view"} {
+		var labelled rbacv1.ClusterRoleList
+		h.Expect(admin.List(h.ctx, &labelled, client.MatchingLabels{"rbac.authorization.k8s.io/aggregate-to-" + role: "true"})).To(Succeed())
+		parts.Items = append(parts.Items, labelled.Items...)
+	}
+	for _, part := range parts.Items {
+		binding := &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "mallory-"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: part.Name},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
+		}
+		h.Expect(admin.Create(h.ctx, binding)).To(Succeed())
+	}
+	config := rest.CopyConfig(adminConfig)
+	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
+	tenant, err := client.New(config, client.Options{Scheme: admin.Scheme()})
+	h.Expect(err).NotTo(HaveOccurred())
+	return tenant
+}
+
+// in is the attack as one case has it.
+func (a *attack) in(t *testing.T) *attack {
+	h := *a.harness
+	h.WithT, h.t, h.ctx = NewWithT(t), t, t.Context()
+	c := *a
+	c.harness, c.calls = &h, len(a.sts.Calls())
+	t.Cleanup(func() {
+		for _, namespace := range []string{c.shop, c.bank} {
+			for _, kind := range []client.Object{&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}, &v1alpha1.Identity{}} {
+				h.Expect(admin.DeleteAllOf(context.Background(), kind, client.InNamespace(namespace))).To(Succeed())
+			}
+		}
+	})
+	return &c
+}
+
+// asked are the calls since the case began that a credential comes from.
+func (a *attack) asked() (calls []stsemulator.Call) {
+	for _, call := range a.sts.Calls()[a.calls:] {
+		if call.Action != "GetCallerIdentity" {
+			calls = append(calls, call)
+		}
+	}
+	return calls
+}
+
+func (a *attack) nothingWasAsked() {
+	a.t.Helper()
+	a.Expect(a.asked()).To(BeEmpty())
+}
+
+// wants makes a RoleCredential for the shop's role, as the tenant.
+func (a *attack) wants(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
+	a.t.Helper()
+	made := roleCredential(a.shop, name, a.by.Name)
+	made.Spec.RoleARN = shopRole
+	for _, f := range change {
+		f(made)
+	}
+	a.Expect(a.tenant.Create(a.ctx, made)).To(Succeed())
+	return made
+}
+
+// has makes a credential that is given, and waits for it.
+func (a *attack) has(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
+	a.t.Helper()
+	made := a.wants(name, change...)
+	a.eventually(made, "Ready", "True Issued")
+	a.calls = len(a.sts.Calls())
+	return made
+}
+
+// victim makes the bank's credential, as the bank.
+func (a *attack) victim(name string) *v1alpha1.RoleCredential {
+	a.t.Helper()
+	made := a.credential(a.bank, name, a.by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
+	a.eventually(made, "Ready", "True Issued")
+	a.calls = len(a.sts.Calls())
+	return made
+}
+
+// isDenied makes credentials as the tenant, each of which comes to a condition that is not True before STS is asked.
+func (a *attack) isDenied(conditionType, want string, objects ...client.Object) {
+	a.t.Helper()
+	for _, object := range objects {
+		a.Expect(a.tenant.Create(a.ctx, object)).To(Succeed())
+	}
+	for _, object := range objects {
+		a.eventually(object, conditionType, want)
+		if _, ok := object.(controllers.Object); ok {
+			a.Expect(a.secret(object.GetNamespace(), object.GetName())).To(BeNil())
+		}
+	}
+	a.nothingWasAsked()
+}
+
+// manifest is an object of ours in the shop as the tenant writes it.
+func (a *attack) manifest(kind, name, spec string) *unstructured.Unstructured {
+	a.t.Helper()
+	object := &unstructured.Unstructured{Object: map[string]any{}}
+	var fields map[string]any
+	a.Expect(yaml.Unmarshal([]byte(spec), &fields)).To(Succeed())
+	object.SetAPIVersion(v1alpha1.GroupVersion.String())
+	object.SetKind(kind)
+	object.SetNamespace(a.shop)
+	object.SetName(name)
+	object.Object["spec"] = fields
+	return object
+}
+
+// refuses says that the API server does not take what the tenant writes.
+func (a *attack) refuses(object *unstructured.Unstructured, says string) {
+	a.t.Helper()
+	err := a.tenant.Create(a.ctx, object, client.FieldValidation("Strict"))
+	a.Expect(err).To(MatchError(ContainSubstring(says)))
+	a.Expect(apierrors.IsForbidden(err)).To(BeFalse(), "it is refused for what it says, not for who says it")
+}
+
+func (a *attack) forbids(err error) {
+	a.t.Helper()
+	a.Expect(err).To(MatchError(ContainSubstring(`User "mallory" cannot`)))
+	a.Expect(apierrors.IsForbidden(err)).To(BeTrue())
+}
+
+// What a tenant tries who may do in one namespace all that the cluster's role edit allows. The names of the cases are the rows
+// of docs/tenancy.md.
+func TestWhatATenantTries(t *testing.T) {
+	a := newAttack(t)
+	a.in(t).has("what-is-given") // lest all that follows is refused for another cause
+	for _, cases := range []map[string]func(*attack){atApply, byRules, inSecrets} {
+		for name, try := range cases {
+			t.Run(name, func(t *testing.T) { try(a.in(t)) })
+		}
+	}
+}
+
+func TestEveryEscalationIsARowOfTheDocumentation(t *testing.T) {
+	g := NewWithT(t)
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "tenancy.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	rows := map[string]bool{}
+	for line := range strings.Lines(string(page)) {
+		if cells := strings.Split(line, " | "); strings.HasPrefix(line, "| ") && len(cells) == 3 {
+			rows[strings.TrimPrefix(cells[0], "| ")] = true
+		}
+	}
+	tried := map[string]bool{}
+	for _, cases := range []map[string]func(*attack){atApply, byRules, inSecrets} {
+		for name := range cases {
+			g.Expect(rows).To(HaveKey(name))
+			tried[name] = true
+		}
+	}
+	g.Expect(len(tried)).To(BeNumerically(">=", 30))
+	maps.DeleteFunc(rows, func(name string, _ bool) bool { return tried[name] || strings.HasPrefix(name, "Tried") || strings.HasPrefix(name, "---") })
+	g.Expect(rows).To(BeEmpty(), "rows that nothing tries")
+}
+
+// lookAlike makes a Secret that looks as if the operator kept it.
+func lookAlike(namespace, name string, like *corev1.Secret) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: maps.Clone(like.Labels), Annotations: maps.Clone(like.Annotations)},
+		Data:       maps.Clone(like.Data),
+	}
+}
