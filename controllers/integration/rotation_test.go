@@ -1,0 +1,140 @@
+package integration_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// fleet is the credentials that live while their identity's key is rotated.
+type fleet struct {
+	*harness
+	namespace string
+	by        *v1alpha1.ClusterIdentity
+	all       []*v1alpha1.RoleCredential
+	old       stsemulator.AccessKey
+}
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	const credentials = 50
+	f := &fleet{harness: newHarness(t, stsemulator.Options{})}
+	f.start()
+	f.namespace, f.by, f.old = f.harness.namespace(nil), f.identity(), f.sts.AccessKeys(operatorARN)[0]
+	f.eventually(f.by, "Ready", "True Verified")
+	for i := range credentials {
+		f.all = append(f.all, f.credential(f.namespace, fmt.Sprintf("of-the-fleet-%d", i), f.by))
+	}
+	f.Eventually(func() int { return f.ready(f.namespace) }).WithTimeout(settle).Should(Equal(credentials))
+	return f
+}
+
+// takesUp waits until the identity has the key that is in the Secret now.
+func (f *fleet) takesUp() {
+	f.t.Helper()
+	now := f.secret(operatorNamespace, f.by.Name).ResourceVersion
+	f.Eventually(func() string { f.state(f.by, "Ready")(); return f.by.Status.ObservedSecretVersion }).WithTimeout(settle).Should(Equal(now))
+	f.Expect(f.state(f.by, "Ready")()).To(Equal("True Verified"))
+}
+
+// asks has credentials refreshed, and does not wait for it.
+func (f *fleet) asks(of []*v1alpha1.RoleCredential, value string) {
+	f.t.Helper()
+	for _, c := range of {
+		f.refresh(c, value)
+	}
+}
+
+// answered waits until all of the credentials were refreshed for a request.
+func (f *fleet) answered(of []*v1alpha1.RoleCredential, value string) {
+	f.t.Helper()
+	for _, c := range of {
+		f.Eventually(func() string { f.state(c, "Ready")(); return c.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal(value))
+		f.Expect(f.state(c, "Issued")()).To(Equal("True Issued"))
+		f.Expect(f.state(c, "Ready")()).To(Equal("True Issued"))
+	}
+}
+
+// versions are those of the credentials' Secrets.
+func (f *fleet) versions(of []*v1alpha1.RoleCredential) (versions []string) {
+	for _, c := range of {
+		versions = append(versions, f.secret(f.namespace, c.Name).ResourceVersion)
+	}
+	return versions
+}
+
+func TestAKeyThatIsReplacedBeforeItIsSwitchedOffCostsNoFailure(t *testing.T) {
+	f := newFleet(t)
+	fresh, err := f.sts.CreateAccessKey(operatorARN)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.asks(f.all, "before")
+	f.key(f.by.Name, fresh)
+	f.asks(f.all, "after")
+	f.takesUp()
+	f.answered(f.all, "after")
+	f.Expect(f.sts.DeleteAccessKey(f.old.ID)).To(Succeed())
+	deleted := len(f.sts.Calls())
+	f.asks(f.all, "at last")
+	f.answered(f.all, "at last")
+	f.stop()
+
+	calls := f.sts.Calls()
+	for _, call := range calls {
+		f.Expect(call.Code).To(BeEmpty())
+	}
+	for _, call := range calls[deleted:] {
+		f.Expect(call.AccessKeyID).To(Equal(fresh.ID))
+	}
+}
+
+func TestAKeyThatIsSwitchedOffBeforeItIsReplacedHealsByItself(t *testing.T) {
+	f := newFleet(t)
+	failing, calm := f.all[:10], f.all[10:]
+	f.Expect(f.sts.SetAccessKeyActive(f.old.ID, false)).To(Succeed())
+	for i := range 4 { // so often that the next attempt is further away than this test waits
+		before := f.issues()
+		f.asks(failing, fmt.Sprintf("during %d", i))
+		f.Eventually(f.issues).WithTimeout(settle).Should(BeNumerically(">=", before+len(failing)))
+	}
+	for _, c := range failing {
+		f.eventually(c, "Issued", "False InvalidSourceCredentials")
+		f.Expect(f.state(c, "Ready")()).To(Equal("True Issued")) // what it has lives on
+	}
+	// An identity that is well is asked once an hour; a change of it, at once.
+	update(f.harness, f.by, func(i *v1alpha1.ClusterIdentity) { (*i.Spec.Allow)[0].MaxDuration = &metav1.Duration{Duration: time.Hour} })
+	f.eventually(f.by, "Ready", "False InvalidSourceCredentials")
+
+	before := f.versions(calm)
+	fresh, err := f.sts.CreateAccessKey(operatorARN)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.key(f.by.Name, fresh) // the one thing that anyone does
+	written := len(f.sts.Calls())
+	f.takesUp()
+	delivered := len(f.sts.Calls())
+	f.answered(failing, "during 3")
+	f.Expect(f.versions(calm)).To(Equal(before))
+
+	healed := len(f.sts.Calls())
+	f.asks(f.all, "afterwards")
+	f.answered(f.all, "afterwards")
+	f.stop()
+	calls := f.sts.Calls()
+	for _, call := range calls[delivered:] {
+		f.Expect(call.AccessKeyID).To(Equal(fresh.ID))
+		f.Expect(call.Code).To(BeEmpty())
+	}
+	f.Expect(calls[healed:]).To(HaveLen(len(f.all)))
+	late := 0
+	for _, call := range calls[written:delivered] {
+		if call.AccessKeyID == f.old.ID {
+			late++
+		}
+	}
+	t.Logf("%d calls from the Secret's change to the identity's status, %d of them with the old key; %d credentials healed with %d calls", delivered-written, late, len(failing), healed-written)
+}
