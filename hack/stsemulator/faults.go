@@ -1,6 +1,7 @@
 package stsemulator
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -16,10 +18,14 @@ import (
 type FaultKind string
 
 // What can go wrong. All but Latency and SkewedDate come in place of the
-// answer, before the signature is looked at: no session is issued.
+// answer, before the signature is looked at: no session is issued. Throttle
+// does so for calls that come too fast, and lets the others pass.
 const (
 	// FaultError answers Code, Message and Status.
 	FaultError FaultKind = "Error"
+	// FaultThrottle answers Code, or Throttling, to the calls beyond Rate a second,
+	// by the injected clock. As many may come at once.
+	FaultThrottle FaultKind = "Throttle"
 	// FaultLatency answers after Duration, by the injected clock if it is a clock.Clock.
 	FaultLatency FaultKind = "Latency"
 	// FaultHang does not answer until the caller or the endpoint gives up.
@@ -46,6 +52,8 @@ type Fault struct {
 	RoleARN string `json:"roleARN,omitempty"`
 	// Times is for how many calls it lasts; 0 is until it is cleared.
 	Times int `json:"times,omitempty"`
+	// Rate is how many calls a second are not throttled.
+	Rate int `json:"rate,omitempty"`
 	// Code is the error's. Message and Status default to AWS's for the code.
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
@@ -56,10 +64,12 @@ type Fault struct {
 
 func (f Fault) validate() error {
 	switch {
-	case !slices.Contains([]FaultKind{FaultError, FaultLatency, FaultHang, FaultReset, FaultOutage, FaultGarbage, FaultSkewedDate}, f.Kind):
+	case !slices.Contains([]FaultKind{FaultError, FaultThrottle, FaultLatency, FaultHang, FaultReset, FaultOutage, FaultGarbage, FaultSkewedDate}, f.Kind):
 		return fmt.Errorf("fault: no kind %q", f.Kind)
 	case f.Kind == FaultError && f.Code == "":
 		return fmt.Errorf("fault: kind %s needs a code", f.Kind)
+	case f.Kind == FaultThrottle && f.Rate <= 0:
+		return fmt.Errorf("fault: kind %s needs a positive rate", f.Kind)
 	case f.Kind == FaultLatency && f.Duration.Duration <= 0:
 		return fmt.Errorf("fault: kind %s needs a positive duration", f.Kind)
 	case f.Times < 0:
@@ -91,9 +101,10 @@ func (f Fault) inPlaceOfAnswer() bool { return f.Kind != FaultLatency && f.Kind 
 
 // faults are those switched on, in the order in which they were.
 type faults struct {
-	mu   sync.Mutex
-	last int
-	on   []Fault
+	mu       sync.Mutex
+	last     int
+	on       []Fault
+	limiters map[string]*rate.Limiter // of those that throttle, by ID
 }
 
 func (f *faults) set(fault Fault) (string, error) {
@@ -104,20 +115,32 @@ func (f *faults) set(fault Fault) (string, error) {
 	defer f.mu.Unlock()
 	f.last++
 	fault.ID = strconv.Itoa(f.last)
+	if fault.Kind == FaultThrottle {
+		fault.Code = cmp.Or(fault.Code, "Throttling")
+		if f.limiters == nil {
+			f.limiters = map[string]*rate.Limiter{}
+		}
+		f.limiters[fault.ID] = rate.NewLimiter(rate.Limit(fault.Rate), fault.Rate)
+	}
 	f.on = append(f.on, fault)
 	return fault.ID, nil
 }
 
+// passes reports whether a fault lets a call pass that is for it.
+func (f *faults) passes(fault Fault, now time.Time) bool {
+	return fault.Kind == FaultThrottle && f.limiters[fault.ID].AllowN(now, 1)
+}
+
 // take uses the faults that are for a call: any latency and skew, and then the
 // first that comes in place of the answer.
-func (f *faults) take(action, roleARN string) []Fault {
+func (f *faults) take(action, roleARN string, now time.Time) []Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var taken []Fault
 	kept := f.on[:0:0]
 	done := false
 	for _, fault := range f.on {
-		if done || !fault.isFor(action, roleARN) {
+		if done || !fault.isFor(action, roleARN) || f.passes(fault, now) {
 			kept = append(kept, fault)
 			continue
 		}
@@ -155,7 +178,7 @@ func (s *Server) suffer(w http.ResponseWriter, r *http.Request, call *Call, take
 			}
 		case FaultSkewedDate:
 			w.Header().Set("Date", s.options.SignatureClock.Now().Add(f.Duration.Duration).UTC().Format(http.TimeFormat))
-		case FaultError:
+		case FaultError, FaultThrottle:
 			s.answerError(w, call, f.apiError(), false)
 		case FaultGarbage:
 			s.answer(w, call, max(f.Status, http.StatusOK), "", []byte("<AssumeRoleResponse xmlns=\""+namespace+"\"><AssumeRoleResult><Credentials><AccessKeyId>"))

@@ -86,6 +86,30 @@ func TestAFaultLastsUntilItIsCleared(t *testing.T) {
 	g.Expect(e.Calls()).To(HaveLen(1))
 }
 
+func TestTooManyCallsASecondAreThrottled(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{})
+	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultThrottle, Rate: 2, Action: "GetCallerIdentity"})
+	good := func(calls int) (answered int) {
+		for range calls {
+			_, err := e.client(operatorKey).GetCallerIdentity(t.Context(), nil)
+			if err == nil {
+				answered++
+				continue
+			}
+			g.Expect(failureOf(t, err)).To(Equal(failure{400, "Throttling", "Rate exceeded"}))
+		}
+		return answered
+	}
+	g.Expect(good(5)).To(Equal(2), "as many as that may come at once")
+	e.clock.Step(500 * time.Millisecond)
+	g.Expect(good(5)).To(Equal(1))
+	e.clock.Step(time.Hour)
+	g.Expect(good(5)).To(Equal(2))
+	_, err := e.client(operatorKey).AssumeRole(t.Context(), input(readerARN))
+	g.Expect(err).NotTo(HaveOccurred())
+}
+
 func TestAFaultIsForTheCallsItNames(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
@@ -224,12 +248,13 @@ func TestASlowFailureIsTwoFaults(t *testing.T) {
 func TestFaultsThatMakeNoSense(t *testing.T) {
 	e := serve(t, stsemulator.Options{})
 	for name, f := range map[string]stsemulator.Fault{
-		"of no kind":             {},
-		"of an unknown kind":     {Kind: "Flood"},
-		"an error without code":  {Kind: stsemulator.FaultError},
-		"a latency without time": {Kind: stsemulator.FaultLatency},
-		"less than never":        {Kind: stsemulator.FaultHang, Times: -1},
-		"no HTTP status":         {Kind: stsemulator.FaultError, Code: "X", Status: 99},
+		"of no kind":                {},
+		"of an unknown kind":        {Kind: "Flood"},
+		"an error without code":     {Kind: stsemulator.FaultError},
+		"a throttle without a rate": {Kind: stsemulator.FaultThrottle},
+		"a latency without time":    {Kind: stsemulator.FaultLatency},
+		"less than never":           {Kind: stsemulator.FaultHang, Times: -1},
+		"no HTTP status":            {Kind: stsemulator.FaultError, Code: "X", Status: 99},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := e.SetFault(f)

@@ -113,7 +113,7 @@ func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Date", s.options.SignatureClock.Now().UTC().Format(http.TimeFormat))
 	w.Header().Set("X-Amzn-Requestid", call.RequestID)
 
-	taken := s.faults.take(form.Get("Action"), form.Get("RoleArn"))
+	taken := s.faults.take(form.Get("Action"), form.Get("RoleArn"), s.options.Clock.Now())
 	s.calls.update(call, func(c *Call) {
 		for _, f := range taken {
 			c.Faults = append(c.Faults, f.Kind)
