@@ -49,13 +49,13 @@ func (w *wire) ask(t *testing.T, endpoints identity.Endpoints, by *v1alpha1.Clus
 	t.Helper()
 	f := newFixture(t, world()...)
 	f.credentials.Identities.Endpoints = endpoints
-	f.credentials.Identities.Connect = func(config aws.Config) STS {
+	f.credentials.Identities.Connect = func(key identity.Key, config aws.Config, _ STS) STS {
 		config.HTTPClient = w
-		return awssts.New(config, f.clock)
+		return awssts.New(config, f.clock, f.account(key), nil)
 	}
-	f.credentials.Identities.Assume = func(config aws.Config, r credential.Request, token identity.TokenSource) aws.CredentialsProvider {
+	f.credentials.Identities.Assume = func(key identity.Key, config aws.Config, r credential.Request, token identity.TokenSource) aws.CredentialsProvider {
 		config.HTTPClient = w
-		return awssts.Hop(config, r, token)
+		return awssts.Hop(config, r, token, f.account(key))
 	}
 	configured, problem, err := f.credentials.Identities.Configure(t.Context(), by, types.NamespacedName{})
 	f.Expect(err).NotTo(HaveOccurred())

@@ -18,6 +18,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
@@ -37,6 +38,7 @@ type IdentityReconciler[T identity.Object] struct {
 	New        func() T
 	Client     client.Client
 	Identities *identity.Resolver[STS]
+	Budget     *budget.Budget
 	Events     telemetry.Events
 	Metrics    *telemetry.Metrics
 	Clock      clock.PassiveClock
@@ -66,6 +68,7 @@ func (r *IdentityReconciler[T]) Reconcile(ctx context.Context, req reconcile.Req
 			gone := identity.Key{Kind: identity.KeyOf(found).Kind, NamespacedName: req.NamespacedName}
 			r.Metrics.ForgetIdentity(gone.Label())
 			r.Identities.Forget(gone)
+			r.Budget.ForgetIdentity(budget.Key(gone))
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -89,6 +92,7 @@ func (r *IdentityReconciler[T]) verify(ctx context.Context, found T, now time.Ti
 	if problem != nil {
 		return verdict{ready: isFalse(problem), failure: problem, next: problem.Retry.From(now)}, nil
 	}
+	r.Budget.Limit(now, budget.Key(configured.Key), configured.QPS)
 	if configured.ServiceAccount != "" {
 		return verdict{ready: condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
 			"Each credential calls STS with a token of the service account that it names, so that there is no caller of this identity's own.")}, nil
@@ -152,10 +156,12 @@ func callerOf(found identity.Object) *awssts.Caller {
 func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *identity.Identity[STS], now time.Time) (verdict, error) {
 	key := client.ObjectKeyFromObject(found)
 	v := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion}
+	r.Budget.Spend(now, budget.Key(configured.Key)) // one call an hour waits for no turn
 	caller, err := configured.Client.Caller(ctx)
 	switch {
 	case err == nil:
 		v.caller = &caller
+		r.Budget.Succeeded(r.Clock.Now(), budget.Key(configured.Key))
 		v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonVerified, "STS knows the caller as %s.", caller.ARN)
 	case errors.Is(err, awssts.ErrNoCallerIdentity):
 		v.caller = nil
@@ -167,13 +173,18 @@ func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *id
 		v.failure = awssts.Classify(err, failure.Subject{Identity: configured.Name, Call: callGetCallerIdentity})
 		v.failure.Condition = v1alpha1.ConditionReady
 		v.ready = isFalse(v.failure)
-		if v.failure.Reason == v1alpha1.ReasonInvalidSourceCredentials {
+		switch v.failure.Reason {
+		case v1alpha1.ReasonInvalidSourceCredentials:
 			configured.Refused()
+		case v1alpha1.ReasonThrottled:
+			r.Budget.Throttled(r.Clock.Now(), now, budget.Key(configured.Key))
 		}
 		log.FromContext(ctx).Info("the caller is not known", "reason", v.failure.Reason, "cause", fmt.Sprint(v.failure.Cause))
 		v.next = r.attempts.failed(key, configured.Version, v.failure, now, 0).next
 	}
-	r.Metrics.Called(configured.Key.Kind, callGetCallerIdentity, v.ready.Reason)
+	if _, hop := errors.AsType[*failure.HopError](err); !hop { // which is counted where it is made
+		r.Metrics.Called(configured.Key.Kind, callGetCallerIdentity, v.ready.Reason)
+	}
 	v.clock = r.clockOf(found, configured.Client)
 	if v.failure == nil {
 		v.next = now.Add(spreadVerify(identity.KeyOf(found).Label()))

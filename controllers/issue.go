@@ -12,6 +12,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/output"
@@ -60,7 +61,7 @@ func (r *Reconciler[T]) attempt(ctx context.Context, object T, t *turn, s seed) 
 	if failed, err := r.suits(ctx, t); failed != nil || err != nil {
 		return failed, err
 	}
-	if ready, failed := r.withCode(t, s); !ready {
+	if ready, failed := r.prepare(t, s); !ready {
 		return failed, nil
 	}
 	issued, failed, err := r.ask(ctx, t)
@@ -115,6 +116,7 @@ func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential
 		return credential.Credential{}, failed, err
 	}
 	r.Metrics.Called(r.Kind.Name, string(t.call()), v1alpha1.ReasonIssued)
+	r.Budget.Succeeded(r.Clock.Now(), budget.Key(t.identity.Key))
 	return issued, nil, nil
 }
 
@@ -138,9 +140,14 @@ func (r *Reconciler[T]) classify(ctx context.Context, t *turn, err error) (*fail
 		return nil, ctx.Err()
 	}
 	failed := awssts.Classify(err, t.subject())
-	r.Metrics.Called(r.Kind.Name, string(t.call()), failed.Reason)
-	if failed.Reason == v1alpha1.ReasonInvalidSourceCredentials {
+	if _, hop := errors.AsType[*failure.HopError](err); !hop { // which is counted where it is made
+		r.Metrics.Called(r.Kind.Name, string(t.call()), failed.Reason)
+	}
+	switch failed.Reason {
+	case v1alpha1.ReasonInvalidSourceCredentials:
 		t.identity.Refused()
+	case v1alpha1.ReasonThrottled:
+		r.Budget.Throttled(r.Clock.Now(), t.asked, budget.Key(t.identity.Key))
 	}
 	return failed, nil
 }

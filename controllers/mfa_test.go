@@ -142,7 +142,7 @@ func TestAnotherKeyOfTheSeedsSecretIsTriedAtOnce(t *testing.T) {
 func TestASourceThatDoesNotSuitUsesUpNoCode(t *testing.T) {
 	f := newFixture(t, world(guarded(), seedSecret(deviceSeed), temporary())...)
 	f.reconcile()
-	_, next, err := f.credentials.Devices.Code(deviceSerial, deviceSeed, start)
+	_, next, err := f.credentials.Devices.Code(deviceSerial, deviceSeed, start, func() bool { return true })
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(next).To(BeZero())
 }

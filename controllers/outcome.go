@@ -21,6 +21,8 @@ type outcome struct {
 	denied, failed, unwritable *failure.Failure
 	// waiting is why STS is not asked yet though nothing is wrong.
 	waiting string
+	// turnIn is how long it is until the credential's turn to ask STS may come; zero if it does not wait for that.
+	turnIn time.Duration
 	// record is of what the Secret holds, nil if it holds nothing of ours, and current tells whether that is of this spec.
 	record  *credential.Record
 	current bool

@@ -204,13 +204,13 @@ func (f *fixture) emulate(world stsemulator.Config) *stsemulator.Server {
 	f.Expect(err).NotTo(HaveOccurred())
 	f.t.Cleanup(func() { f.Expect(endpoint.Close()).To(Succeed()) })
 	resolver := f.credentials.Identities
-	resolver.Connect = func(config aws.Config) STS {
+	resolver.Connect = func(key identity.Key, config aws.Config, _ STS) STS {
 		config.BaseEndpoint = &endpoint.URL
-		return awssts.New(config, f.clock)
+		return awssts.New(config, f.clock, f.account(key), nil)
 	}
-	resolver.Assume = func(config aws.Config, r credential.Request, token identity.TokenSource) aws.CredentialsProvider {
+	resolver.Assume = func(key identity.Key, config aws.Config, r credential.Request, token identity.TokenSource) aws.CredentialsProvider {
 		config.BaseEndpoint = &endpoint.URL
-		return awssts.Hop(config, r, token)
+		return awssts.Hop(config, r, token, f.account(key))
 	}
 	return server
 }

@@ -15,6 +15,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/access"
 	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
@@ -68,6 +69,7 @@ type Reconciler[T Object] struct {
 	Identities *identity.Resolver[STS]
 	Secrets    *secret.Store
 	Devices    *identity.Devices
+	Budget     *budget.Budget
 	Strangers  *secret.Watcher
 	Events     telemetry.Events
 	Metrics    *telemetry.Metrics
@@ -82,6 +84,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	if err := r.Client.Get(ctx, req.NamespacedName, object); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.attempts.forget(req.NamespacedName)
+			r.Budget.Forget(r.caller(req.NamespacedName))
 			r.Strangers.Done(r.waiter(req.NamespacedName))
 			object.SetNamespace(req.Namespace)
 			object.SetName(req.Name)
@@ -102,10 +105,16 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if result.turnIn == 0 {
+		r.Budget.Forget(r.caller(req.NamespacedName))
+	}
+	if result.turnIn > 0 && result.turnIn < shortWait {
+		return result.again(), nil
+	}
 	if err := r.report(ctx, object, result); err != nil {
 		return reconcile.Result{}, err
 	}
-	return requeue(result.now, result.next()), nil
+	return result.again(), nil
 }
 
 // requeue has an object looked at again at a time, or only when something changes if that is zero.
@@ -113,7 +122,7 @@ func requeue(now, next time.Time) reconcile.Result {
 	if next.IsZero() {
 		return reconcile.Result{}
 	}
-	return reconcile.Result{RequeueAfter: credential.Requeue(now, next)}
+	return reconcile.Result{RequeueAfter: credential.Requeue(now, next), Priority: new(ordinaryPriority)}
 }
 
 // advance takes a credential as far as it can come: authorize, observe, decide, issue, write. Its error is of the API server,
@@ -174,6 +183,8 @@ type turn struct {
 	due      credential.Why
 	// proof goes with the call.
 	proof credential.Proof
+	// asked is when the token for the call was taken.
+	asked time.Time
 }
 
 func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credential.Request, namespaceLabels map[string]string) (*identity.Identity[STS], *failure.Failure, error) {

@@ -16,8 +16,10 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -44,7 +46,7 @@ func newRecordingSTS(t *testing.T) *recordingSTS {
 		Region: "eu-west-1", BaseEndpoint: &endpoint.URL,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""),
 		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
-	}, now)
+	}, now, account{identity.Key{}, &budget.Budget{Default: 1}, nil, now}, nil)
 	return s
 }
 

@@ -172,7 +172,7 @@ func (f *fixture) verifyOwn() *v1alpha1.Identity {
 	f.t.Helper()
 	of := f.identities
 	r := &IdentityReconciler[*v1alpha1.Identity]{
-		New: func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, Client: of.Client, Identities: of.Identities, Events: of.Events, Metrics: of.Metrics, Clock: of.Clock,
+		New: func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, Client: of.Client, Identities: of.Identities, Budget: of.Budget, Events: of.Events, Metrics: of.Metrics, Clock: of.Clock,
 	}
 	key := client.ObjectKeyFromObject(ownIdentity())
 	_, err := r.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: key})

@@ -25,6 +25,8 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/budget"
+	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/secret"
 	"rolecredential.dev/operator/controllers/telemetry"
@@ -43,6 +45,8 @@ type Options struct {
 	Concurrency int
 	// FIPS and DualStack choose among AWS's own endpoints of STS, as [identity.Endpoints] says.
 	FIPS, DualStack bool
+	// STSQPS is how many calls of STS a second may be made as one identity, unless it says itself; 50 if zero, and at most 1000.
+	STSQPS int
 	// Clock is the time; the system's if nil.
 	Clock clock.PassiveClock
 	// AllowNamespacedEndpoints lets an Identity have an endpoint, and with that its author aim the operator's requests.
@@ -51,6 +55,9 @@ type Options struct {
 
 const (
 	defaultConcurrency = 10
+	// DefaultSTSQPS is a twelfth of what AWS takes a second from all callers of an account in a region, which others need too
+	// (IAM User Guide, 'IAM and AWS STS quotas').
+	DefaultSTSQPS = 50
 	// reconcileTimeout frees a worker that the API server leaves waiting; a call of STS has a shorter one of its own.
 	reconcileTimeout = 2 * time.Minute
 )
@@ -87,6 +94,12 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.Concurrency == 0 {
 		options.Concurrency = defaultConcurrency
 	}
+	if options.STSQPS == 0 {
+		options.STSQPS = DefaultSTSQPS
+	}
+	if options.STSQPS < budget.MinQPS || options.STSQPS > budget.MaxQPS {
+		return fmt.Errorf("%d calls of STS a second: give %d to %d", options.STSQPS, budget.MinQPS, budget.MaxQPS)
+	}
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
 	}
@@ -113,6 +126,7 @@ type parts struct {
 	identities *identity.Resolver[STS]
 	secrets    *secret.Store
 	devices    *identity.Devices
+	budget     *budget.Budget
 	watcher    *secret.Watcher
 	events     telemetry.Events
 	metrics    *telemetry.Metrics
@@ -132,27 +146,40 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &parts{
-		client: mgr.GetClient(),
-		identities: &identity.Resolver[STS]{
-			Reader:    mgr.GetClient(),
-			Secrets:   mgr.GetAPIReader(),
-			Watch:     sourceWatch{watcher},
-			Endpoints: identity.Endpoints{FIPS: options.FIPS, DualStack: options.DualStack},
-			Connect:   func(config aws.Config) STS { return awssts.New(config, options.Clock) },
-			Assume:    awssts.Hop,
-			Tokens:    identity.NewTokens(mgr.GetClient(), options.Clock),
-
-			AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
-		},
+	p := &parts{
+		client:  mgr.GetClient(),
 		secrets: &secret.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
 		devices: &identity.Devices{},
+		budget:  &budget.Budget{Default: options.STSQPS},
 		watcher: watcher,
 		events:  telemetry.Events{Recorder: mgr.GetEventRecorder("rolecredential")},
 		metrics: counters,
 		clock:   options.Clock,
-	}, nil
+	}
+	p.identities = &identity.Resolver[STS]{
+		Reader:    mgr.GetClient(),
+		Secrets:   mgr.GetAPIReader(),
+		Watch:     sourceWatch{watcher},
+		Endpoints: identity.Endpoints{FIPS: options.FIPS, DualStack: options.DualStack},
+		Connect:   p.connect,
+		Assume:    p.assume,
+		Tokens:    identity.NewTokens(mgr.GetClient(), options.Clock),
+
+		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
+	}
+	return p, telemetry.ShowBudget(metrics.Registry, func() []budget.Level { return p.budget.Levels(p.clock.Now()) })
 }
+
+func (p *parts) connect(key identity.Key, config aws.Config, before STS) STS {
+	replaced, _ := before.(*awssts.Client)
+	return awssts.New(config, p.clock, p.account(key), replaced)
+}
+
+func (p *parts) assume(key identity.Key, config aws.Config, request credential.Request, token identity.TokenSource) aws.CredentialsProvider {
+	return awssts.Hop(config, request, token, p.account(key))
+}
+
+func (p *parts) account(key identity.Key) account { return account{key, p.budget, p.metrics, p.clock} }
 
 // sourceWatch is the Watcher as identities use it.
 type sourceWatch struct{ *secret.Watcher }
@@ -172,7 +199,9 @@ func setupIdentities[T identity.Object](mgr manager.Manager, p *parts, newOne fu
 		For(newOne(), builder.WithPredicates(specChanged)).
 		WatchesRawSource(woken(p.watcher, identity.KeyOf(newOne()).Kind, itself)).
 		WithOptions(workers).
-		Complete(&IdentityReconciler[T]{New: newOne, Client: p.client, Identities: p.identities, Events: p.events, Metrics: p.metrics, Clock: p.clock})
+		Complete(&IdentityReconciler[T]{
+			New: newOne, Client: p.client, Identities: p.identities, Budget: p.budget, Events: p.events, Metrics: p.metrics, Clock: p.clock,
+		})
 }
 
 func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kind Kind[T], workers controller.Options) error {
@@ -191,7 +220,7 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindIdentity), fans.byIdentity(v1alpha1.IdentityKindIdentity))).
 		WithOptions(workers).
 		Complete(&Reconciler[T]{
-			Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Strangers: p.watcher,
+			Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Budget: p.budget, Strangers: p.watcher,
 			Events: p.events, Metrics: p.metrics, Clock: p.clock,
 		})
 }

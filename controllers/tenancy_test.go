@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/secret"
@@ -259,7 +260,7 @@ func (s noting) Issue(ctx context.Context, r credential.Request, proof credentia
 	return s.fakeSTS.Issue(ctx, r, proof)
 }
 
-func assumed(config aws.Config, r credential.Request, _ identity.TokenSource) aws.CredentialsProvider {
+func assumed(_ identity.Key, config aws.Config, r credential.Request, _ identity.TokenSource) aws.CredentialsProvider {
 	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		keys, err := config.Credentials.Retrieve(ctx)
 		keys.AccessKeyID, keys.SessionToken = "session of "+r.RoleARN+" by "+keys.AccessKeyID, "token"
@@ -296,7 +297,7 @@ func newMatrix(t *testing.T, asked *[]string) *fixture {
 	f.credentials.Client, f.credentials.Secrets = f.client, &secret.Store{Client: f.client, Reader: f.client}
 	resolver := f.credentials.Identities
 	resolver.Reader, resolver.Secrets, resolver.Tokens = f.client, f.client, identity.NewTokens(f.client, f.clock)
-	resolver.Connect = func(config aws.Config) STS { return noting{f.sts, config.Credentials, asked} }
+	resolver.Connect = func(_ identity.Key, config aws.Config, _ STS) STS { return noting{f.sts, config.Credentials, asked} }
 	resolver.Assume = assumed
 	return f
 }
@@ -330,6 +331,7 @@ func TestANamespaceReachesWhatItIsGivenAndNothingElse(t *testing.T) {
 		wantVerdict, wantAsks := c.says()
 		verdicts[wantVerdict]++
 		asked, f.sts.issued = nil, nil
+		f.credentials.Budget = &budget.Budget{Default: DefaultSTSQPS} // no cell waits for those before it
 		tokens := len(f.tokens.asked)
 		verdict, written := c.reconciled(f)
 		var want []string

@@ -49,6 +49,15 @@ type IdentitySettings struct {
 	//
 	// +optional
 	SessionTags *SessionTags `json:"sessionTags,omitempty"`
+
+	// stsQPS is how many calls of STS a second may be made as this identity, for all credentials that name it. The default is
+	// what the operator was started with, --sts-qps. AWS takes 600 a second from all callers of an account in a region (IAM
+	// User Guide, 'IAM and AWS STS quotas').
+	//
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	STSQPS int32 `json:"stsQPS,omitempty"`
 }
 
 // ServiceAccountSource is a token of the service account that a credential names, in the credential's own namespace. It lives

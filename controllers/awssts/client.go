@@ -25,13 +25,17 @@ const callTimeout = 30 * time.Second
 type Client struct {
 	api   *sts.Client
 	clock clock.PassiveClock
-	skew  skew
+	skew  *skew
 }
 
-// New returns a client for a region, endpoint and credentials.
-func New(config aws.Config, clock clock.PassiveClock) *Client {
-	c := &Client{clock: clock}
-	c.api = sts.NewFromConfig(config, c.skew.measure)
+// New returns a client for a region, endpoint and credentials. It takes over the clock skew that a client of the same STS
+// measured before it, nil if there was none.
+func New(config aws.Config, clock clock.PassiveClock, account Account, before *Client) *Client {
+	c := &Client{clock: clock, skew: &skew{}}
+	if before != nil {
+		c.skew = before.skew
+	}
+	c.api = sts.NewFromConfig(config, c.skew.measure, spare(account))
 	return c
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	. "github.com/onsi/gomega"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -148,13 +147,7 @@ func TestAClockThatIsAnHourOffCostsOneCallMoreAndOnlyOnce(t *testing.T) {
 	g := NewWithT(t)
 	ahead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(time.Hour))
 	e := serve(t, stsemulator.Options{SignatureClock: ahead})
-	c := e.client(operatorKey, func(config *aws.Config) {
-		config.Retryer = func() aws.Retryer {
-			return retry.NewStandard(func(o *retry.StandardOptions) {
-				o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
-			})
-		}
-	})
+	c := e.client(operatorKey, retrying)
 	_, err := c.Issue(t.Context(), reads(), credential.Proof{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(e.Calls()).To(HaveLen(2))
@@ -291,7 +284,7 @@ func TestWhatIsWrongWithACallerIsNotTakenForALackOfTheCall(t *testing.T) {
 
 func TestWhatIsAnsweredOnTheWayToACallersCredentialsIsNotTakenForALackOfTheCall(t *testing.T) {
 	hop := func(config *aws.Config) {
-		config.Credentials = awssts.Hop(*config, reads(func(r *credential.Request) { r.SessionName = "no name" }), nil)
+		config.Credentials = awssts.Hop(*config, reads(func(r *credential.Request) { r.SessionName = "no name" }), nil, &ledger{})
 	}
 	source := func(config *aws.Config) {
 		cause := issue(t, sts(http.StatusBadRequest, "ValidationError", "Request ARN is invalid")) // of the role of IRSA

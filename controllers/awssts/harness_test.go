@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,7 +85,26 @@ func client(url string, clock clock.PassiveClock, keys aws.Credentials, change .
 	for _, c := range change {
 		c(&config)
 	}
-	return awssts.New(config, clock)
+	return awssts.New(config, clock, &ledger{}, nil)
+}
+
+// ledger is the account of a client and its hops.
+type ledger struct {
+	mu    sync.Mutex
+	spent int
+	hops  []string
+}
+
+func (l *ledger) Spend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spent++
+}
+
+func (l *ledger) HopCalled(_ v1alpha1.Call, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hops = append(l.hops, reason)
 }
 
 func configFor(url string, keys aws.Credentials) aws.Config {

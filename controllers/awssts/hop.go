@@ -22,8 +22,9 @@ const (
 
 // Hop returns the credentials of a role that a config's own credentials assume, or a token if its source is not nil. They are
 // asked for when they are needed and refresh themselves. Their error is a [failure.HopError].
-func Hop(config aws.Config, r credential.Request, token func(context.Context) (credential.Secret, error)) aws.CredentialsProvider {
-	var provider aws.CredentialsProvider = stscreds.NewAssumeRoleProvider(sts.NewFromConfig(config), r.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+func Hop(config aws.Config, r credential.Request, token func(context.Context) (credential.Secret, error), account Account) aws.CredentialsProvider {
+	api := sts.NewFromConfig(config, spare(account))
+	var provider aws.CredentialsProvider = stscreds.NewAssumeRoleProvider(api, r.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName = r.SessionName
 		o.ExternalID = optional(r.ExternalID)
 		o.Tags = tags(r.Tags)
@@ -31,9 +32,10 @@ func Hop(config aws.Config, r credential.Request, token func(context.Context) (c
 		o.Duration = hopLifetime
 	})
 	if token != nil {
-		provider = webIdentityHop(sts.NewFromConfig(config), r, token)
+		provider = webIdentityHop(api, r, token)
 	}
-	return hop{r.RoleARN, token != nil, aws.NewCredentialsCache(provider, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = hopRefreshBefore })}
+	cached := aws.NewCredentialsCache(accounted{provider, account, token != nil}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = hopRefreshBefore })
+	return hop{r.RoleARN, token != nil, cached}
 }
 
 // webIdentityHop is stscreds.WebIdentityRoleProvider for a token that takes a call to get, which is to end with the caller's.

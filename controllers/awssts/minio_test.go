@@ -103,6 +103,6 @@ func TestARefusalOfASignatureInTheServersTimeIsNoMatterOfClocks(t *testing.T) {
 
 func TestAHopsSignatureOutOfTimeIsToldToo(t *testing.T) {
 	url := byMinIO(t, http.StatusForbidden, "clock-skew").dated(t, inTime(time.Hour))
-	_, err := awssts.Hop(configFor(url, operatorKey), reads(), nil).Retrieve(t.Context())
+	_, err := awssts.Hop(configFor(url, operatorKey), reads(), nil, &ledger{}).Retrieve(t.Context())
 	NewWithT(t).Expect(awssts.Classify(err, subject).Reason).To(Equal(v1alpha1.ReasonClockSkew))
 }

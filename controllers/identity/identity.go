@@ -69,6 +69,8 @@ type Identity[C any] struct {
 	Chain []string
 	// SessionTags is nil unless sessions are to be stamped.
 	SessionTags *v1alpha1.SessionTags
+	// QPS is how many calls of STS a second it may make, zero if it does not say.
+	QPS int
 	// Client asks STS as this identity.
 	Client C
 
@@ -122,11 +124,11 @@ type Resolver[C any] struct {
 	Tokens *Tokens
 	// Endpoints of AWS to ask where an identity has none of its own.
 	Endpoints Endpoints
-	// Connect makes a client of STS.
-	Connect func(aws.Config) C
-	// Assume returns the credentials of a role that a config's credentials assume, or a token if its source is not nil. They
+	// Connect makes an identity's client of STS, in place of the one before, zero if there was none of the same spec.
+	Connect func(identity Key, config aws.Config, before C) C
+	// Assume returns the credentials of a role that an identity's config assumes, or a token if its source is not nil. They
 	// refresh themselves.
-	Assume func(aws.Config, credential.Request, TokenSource) aws.CredentialsProvider
+	Assume func(Key, aws.Config, credential.Request, TokenSource) aws.CredentialsProvider
 	// AllowNamespacedEndpoints lets an Identity have an endpoint. Who may create one in any namespace could aim the operator's
 	// requests at what only the operator reaches.
 	AllowNamespacedEndpoints bool
@@ -147,6 +149,8 @@ type kept[C any] struct {
 	uid           types.UID
 	generation    int64
 	secretVersion string
+	// refused tells that STS did not take the credentials, so that they are to be read anew.
+	refused bool
 	// config has the credentials of the source.
 	config aws.Config
 	session[C]
@@ -200,6 +204,7 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 		Endpoint:    settings.Endpoint,
 		Source:      source.String(),
 		SessionTags: settings.SessionTags,
+		QPS:         int(settings.STSQPS),
 		IssuerHash:  credential.Hash(issuer{source.String(), settings.Endpoint, settings.Chain, settings.SessionTags}),
 	}
 	for _, hop := range settings.Chain {
@@ -214,11 +219,15 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 		if problem != nil || err != nil {
 			return nil, problem, err
 		}
+		var before C
+		if made != nil {
+			before = made.client
+		}
 		made = &kept[C]{uid: found.GetUID(), generation: found.GetGeneration(), secretVersion: secretVersion, config: config, ofAccounts: cache.NewExpiring()}
-		made.session = r.connect(config, key.Name, settings.Chain, nil)
+		made.session = r.connect(key, config, settings.Chain, nil, before)
 		r.keep(key, made)
 	}
-	identity.renew = func() { r.rebuild(key) }
+	identity.renew = func() { r.refuse(made) }
 	of := made.session
 	if source.audience != "" {
 		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
@@ -245,40 +254,47 @@ func (r *Resolver[C]) ofAccount(made *kept[C], found Object, account types.Names
 			return of
 		}
 	}
-	of := r.connect(made.config, found.GetName(), found.Settings().Chain, token)
+	var none C
+	of := r.connect(KeyOf(found), made.config, found.Settings().Chain, token, none)
 	made.ofAccounts.Set(account, of, accountSessionFor)
 	return of
 }
 
-// connect makes the session at the end of a chain. Its first hop is reached with a token, if one is to be had.
-func (r *Resolver[C]) connect(config aws.Config, identity string, chain []v1alpha1.Hop, token TokenSource) session[C] {
+// connect makes the session at the end of a chain, with a client in place of one before. Its first hop is reached with a token,
+// if one is to be had.
+func (r *Resolver[C]) connect(identity Key, config aws.Config, chain []v1alpha1.Hop, token TokenSource, before C) session[C] {
 	for _, hop := range chain {
-		config.Credentials = r.Assume(config, hopRequest(identity, hop), token)
+		config.Credentials = r.Assume(identity, config, hopRequest(identity.Name, hop), token)
 		token = nil
 	}
-	return session[C]{r.Connect(config), config.Credentials}
+	return session[C]{r.Connect(identity, config, before), config.Credentials}
 }
 
 // Forget drops all that was made of an identity that no longer exists.
 func (r *Resolver[C]) Forget(key Key) {
 	r.Watch.Done(key)
-	r.rebuild(key)
-}
-
-func (r *Resolver[C]) rebuild(key Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.kept, key)
 }
 
+// refuse has what was made replaced, so that the next call reads the source's credentials anew.
+func (r *Resolver[C]) refuse(made *kept[C]) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	made.refused = true
+}
+
+// keptFor returns what was made of an identity's present spec, and whether it can still be used.
 func (r *Resolver[C]) keptFor(found Object, source source) (*kept[C], bool) {
 	r.mu.Lock()
 	made, ok := r.kept[KeyOf(found)]
+	refused := ok && made.refused
 	r.mu.Unlock()
 	if !ok || made.uid != found.GetUID() || made.generation != found.GetGeneration() {
 		return nil, false
 	}
-	return made, source.secret == nil || r.Watch.Current(KeyOf(found), *source.secret, made.secretVersion)
+	return made, !refused && (source.secret == nil || r.Watch.Current(KeyOf(found), *source.secret, made.secretVersion))
 }
 
 func (r *Resolver[C]) keep(key Key, made *kept[C]) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -33,7 +34,10 @@ var (
 )
 
 // connection stands for a client of STS.
-type connection struct{ config aws.Config }
+type connection struct {
+	config aws.Config
+	before *connection
+}
 
 // fixture is a Resolver on a fake client, whose watch is always up to date.
 type fixture struct {
@@ -94,11 +98,11 @@ func failing(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) *f
 	f.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	f.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(funcs).Build()
 	f.watch = &watch{reader: f.client, awaited: map[identity.Key]awaited{}}
-	f.resolver = &identity.Resolver[*connection]{Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(config aws.Config) *connection {
+	f.resolver = &identity.Resolver[*connection]{Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ identity.Key, config aws.Config, before *connection) *connection {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.connected++
-		return &connection{config}
+		return &connection{config, before}
 	}}
 	return f
 }
@@ -285,7 +289,7 @@ func TestAnErrorOfTheAPIServerIsNotTakenForAnAnswer(t *testing.T) {
 
 func TestWhatAnIdentityIs(t *testing.T) {
 	found := withKey(func(i *v1alpha1.ClusterIdentity) {
-		i.Generation, i.Status.ARN = 7, "arn:aws:iam::210987654321:user/operator"
+		i.Generation, i.Spec.STSQPS, i.Status.ARN = 7, 20, "arn:aws:iam::210987654321:user/operator"
 	})
 	f := newFixture(t, found, operatorKey())
 	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
@@ -294,6 +298,7 @@ func TestWhatAnIdentityIs(t *testing.T) {
 	f.Expect(resolved.Key).To(Equal(defaultKey))
 	f.Expect(resolved.Name).To(Equal("ClusterIdentity default"))
 	f.Expect(resolved.Region).To(Equal("eu-west-1"))
+	f.Expect(resolved.QPS).To(Equal(20))
 	f.Expect(resolved.CallerARN).To(Equal("arn:aws:iam::210987654321:user/operator"))
 	f.Expect(resolved.Allow).To(Equal(*found.Spec.Allow))
 	f.Expect(resolved.SecretVersion).NotTo(BeEmpty())
@@ -450,25 +455,26 @@ func TestASourceThatFailsIsNamedAndNothingTakesItsPlace(t *testing.T) {
 }
 
 func TestWhenAClientIsKept(t *testing.T) {
+	const kept, replaced, renewed = "kept", "replaced", "made without the one before"
 	for name, tc := range map[string]struct {
 		change func(f *fixture, found *v1alpha1.ClusterIdentity)
-		kept   bool
+		want   string
 	}{
-		"nothing changes":        {func(*fixture, *v1alpha1.ClusterIdentity) {}, true},
-		"the status changes":     {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Status.ARN = "arn:aws:iam::1:root" }, true},
-		"the spec changes":       {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation++ }, false},
-		"another takes its name": {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.UID = "another" }, false},
-		"STS refused its keys":   {func(f *fixture, i *v1alpha1.ClusterIdentity) { f.configure(i).Refused() }, false},
+		"nothing changes":        {func(*fixture, *v1alpha1.ClusterIdentity) {}, kept},
+		"the status changes":     {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Status.ARN = "arn:aws:iam::1:root" }, kept},
+		"the spec changes":       {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation++ }, renewed},
+		"another takes its name": {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.UID = "another" }, renewed},
+		"STS refused its keys":   {func(f *fixture, i *v1alpha1.ClusterIdentity) { f.configure(i).Refused() }, replaced},
 		"another was deleted": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
 			f.resolver.Forget(identity.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}})
 			f.resolver.Forget(identity.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Name: "default"}})
-		}, true},
-		"it was deleted":          {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Forget(defaultKey) }, false},
-		"the watch knows nothing": {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Done(defaultKey) }, false},
+		}, kept},
+		"it was deleted":          {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Forget(defaultKey) }, renewed},
+		"the watch knows nothing": {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Done(defaultKey) }, replaced},
 		"the key is rotated": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
 			rotated := key("AKIAROTATED", "rotated-secret", "")
 			f.Expect(f.client.Update(f.t.Context(), rotated)).To(Succeed())
-		}, false},
+		}, replaced},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, operatorKey())
@@ -476,8 +482,9 @@ func TestWhenAClientIsKept(t *testing.T) {
 			first := f.configure(found)
 			tc.change(f, found)
 			again := f.configure(found)
-			f.Expect(again.Client == first.Client).To(Equal(tc.kept))
-			f.Expect(f.connected == 1).To(Equal(tc.kept))
+			f.Expect(again.Client == first.Client).To(Equal(tc.want == kept))
+			f.Expect(f.connected == 1).To(Equal(tc.want == kept))
+			f.Expect(again.Client.before == first.Client).To(Equal(tc.want == replaced), "it may take over what that one measured")
 			f.Expect(f.configure(found).Client).To(BeIdenticalTo(again.Client), "it is kept from then on")
 		})
 	}
@@ -624,6 +631,38 @@ func TestAnIdentityMayBeUsedByMany(t *testing.T) {
 		})
 	}
 	users.Wait()
+}
+
+func TestOfManyWhoNeedTheAmbientSourceAtOnceOneAsksIt(t *testing.T) {
+	noAWS(t)
+	asked, answer := make(chan struct{}, 50), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		<-answer
+		_, _ = w.Write([]byte(`{"AccessKeyId": "ASIAPOD", "SecretAccessKey": "secret", "Token": "token", "Expiration": "2100-01-01T00:00:00Z"}`))
+	}))
+	defer server.Close()
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.URL) // as EKS Pod Identity does
+	f := newFixture(t)
+	source := f.configure(withKey(ambient)).Client.config.Credentials
+	var all, begun sync.WaitGroup
+	keys := make([]string, cap(asked))
+	begun.Add(len(keys))
+	for i := range keys {
+		all.Go(func() {
+			begun.Done()
+			found, err := source.Retrieve(t.Context())
+			if err == nil {
+				keys[i] = found.AccessKeyID
+			}
+		})
+	}
+	begun.Wait()
+	<-asked
+	close(answer)
+	all.Wait()
+	f.Expect(keys).To(HaveEach("ASIAPOD"))
+	f.Expect(asked).To(BeEmpty())
 }
 
 func TestOneAttemptOfACallIsBounded(t *testing.T) {

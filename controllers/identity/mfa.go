@@ -26,8 +26,9 @@ type Devices struct {
 const maxSetBack = time.Minute
 
 // Code returns the code of a device at a time of STS's clock. If the step's code was given out already, there is none, and
-// the time is when the next step begins. The error is of the seed, which it does not repeat.
-func (d *Devices) Code(serialNumber, seed string, now time.Time) (code credential.Secret, next time.Time, err error) {
+// the time is when the next step begins. Nor is there one if may, which is asked last and waits for nothing, says that the
+// call may not be made now: then the code is still to be had. The error is of the seed, which it does not repeat.
+func (d *Devices) Code(serialNumber, seed string, now time.Time, may func() bool) (code credential.Secret, next time.Time, err error) {
 	step := now.Truncate(mfaStep)
 	// People copy a seed in groups of four, and in lower case.
 	seed = strings.ToUpper(strings.Join(strings.Fields(seed), ""))
@@ -42,6 +43,9 @@ func (d *Devices) Code(serialNumber, seed string, now time.Time) (code credentia
 	maps.DeleteFunc(d.used, func(_ string, used time.Time) bool { return used.Before(step) || used.Sub(step) > maxSetBack })
 	if used, ok := d.used[device]; ok {
 		return "", used.Add(mfaStep), nil
+	}
+	if !may() {
+		return "", time.Time{}, nil
 	}
 	if d.used == nil {
 		d.used = map[string]time.Time{}

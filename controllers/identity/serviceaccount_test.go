@@ -49,7 +49,7 @@ func withTokens(t *testing.T) (f *fixture, issued *int) {
 		},
 	})
 	f.resolver.Tokens = identity.NewTokens(f.client, now)
-	f.resolver.Assume = func(_ aws.Config, r credential.Request, token identity.TokenSource) aws.CredentialsProvider {
+	f.resolver.Assume = func(_ identity.Key, _ aws.Config, r credential.Request, token identity.TokenSource) aws.CredentialsProvider {
 		return hop{r.RoleARN, token}
 	}
 	return f, issued

@@ -107,7 +107,9 @@ func TestAKeyThatIsSwitchedOffBeforeItIsReplacedHealsByItself(t *testing.T) {
 		f.Expect(f.state(c, "Ready")()).To(Equal("True Issued")) // what it has lives on
 	}
 	// An identity that is well is asked once an hour; a change of it, at once.
-	update(f.harness, f.by, func(i *v1alpha1.ClusterIdentity) { (*i.Spec.Allow)[0].MaxDuration = &metav1.Duration{Duration: time.Hour} })
+	update(f.harness, f.by, func(i *v1alpha1.ClusterIdentity) {
+		(*i.Spec.Allow)[0].MaxDuration = &metav1.Duration{Duration: time.Hour}
+	})
 	f.eventually(f.by, "Ready", "False InvalidSourceCredentials")
 
 	before := f.versions(calm)

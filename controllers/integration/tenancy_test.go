@@ -216,7 +216,9 @@ func TestEveryEscalationIsARowOfTheDocumentation(t *testing.T) {
 		}
 	}
 	g.Expect(len(tried)).To(BeNumerically(">=", 30))
-	maps.DeleteFunc(rows, func(name string, _ bool) bool { return tried[name] || strings.HasPrefix(name, "Tried") || strings.HasPrefix(name, "---") })
+	maps.DeleteFunc(rows, func(name string, _ bool) bool {
+		return tried[name] || strings.HasPrefix(name, "Tried") || strings.HasPrefix(name, "---")
+	})
 	g.Expect(rows).To(BeEmpty(), "rows that nothing tries")
 }
 

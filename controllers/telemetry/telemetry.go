@@ -55,7 +55,7 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	calls, err := registered(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "rolecredential_sts_calls_total",
-		Help: "Calls of STS, each with the SDK's own retries, by kind of object, call and reason: Issued or Verified, or why not.",
+		Help: "Calls of STS, each with the SDK's own retries, by kind of object (of a chain's hops, the identity's), call and reason: Issued or Verified, or why not.",
 	}, []string{"kind", "call", "reason"}))
 	if err != nil {
 		return nil, err

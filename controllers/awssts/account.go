@@ -1,0 +1,80 @@
+package awssts
+
+import (
+	"context"
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/failure"
+)
+
+// Account is told of the calls of STS that nobody asked for by themselves.
+type Account interface {
+	// Spend is called for each: a call that the SDK repeats, and one of a hop.
+	Spend()
+	// HopCalled is called with what came of a hop's call, a reason of ConditionIssued.
+	HopCalled(call v1alpha1.Call, reason string)
+}
+
+// sparing is a retryer that repeats no call which would only fail again.
+type sparing struct {
+	aws.Retryer
+	account Account
+}
+
+// spare has the SDK repeat calls sparingly.
+func spare(account Account) func(*sts.Options) {
+	return func(o *sts.Options) { o.Retryer = sparing{o.Retryer, account} }
+}
+
+// IsErrorRetryable leaves to the operator what STS throttled: it comes again more slowly. What the source or a hop failed
+// with, that has tried again by itself.
+func (s sparing) IsErrorRetryable(err error) bool {
+	reason, _ := classify(err)
+	return reason != v1alpha1.ReasonThrottled && !notAsked(err) && s.Retryer.IsErrorRetryable(err)
+}
+
+// GetRetryToken is asked before a call is repeated.
+func (s sparing) GetRetryToken(ctx context.Context, err error) (func(error) error, error) {
+	release, refused := s.Retryer.GetRetryToken(ctx, err)
+	if refused == nil {
+		s.account.Spend()
+	}
+	return release, refused
+}
+
+// notAsked tells whether a call was not even made, for want of credentials.
+func notAsked(err error) bool {
+	_, source := errors.AsType[*failure.SourceError](err)
+	_, hop := errors.AsType[*failure.HopError](err)
+	_, token := errors.AsType[*failure.TokenError](err)
+	return source || hop || token
+}
+
+// accounted tells what came of a hop's calls.
+type accounted struct {
+	hop         aws.CredentialsProvider
+	account     Account
+	webIdentity bool
+}
+
+func (a accounted) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	keys, err := a.hop.Retrieve(ctx)
+	if notAsked(err) {
+		return keys, err
+	}
+	reason := v1alpha1.ReasonIssued
+	if err != nil {
+		reason, _ = classify(err)
+	}
+	a.account.Spend()
+	call := v1alpha1.CallAssumeRole
+	if a.webIdentity {
+		call = v1alpha1.CallAssumeRoleWithWebIdentity
+	}
+	a.account.HopCalled(call, reason)
+	return keys, err
+}

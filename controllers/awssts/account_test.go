@@ -1,0 +1,200 @@
+package awssts_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	. "github.com/onsi/gomega"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+const (
+	hubARN   = "arn:aws:iam::210987654321:role/Hub"
+	spokeARN = "arn:aws:iam::123456789012:role/Spoke"
+)
+
+// retrying is the SDK's own retryer, which waits for nothing.
+func retrying(config *aws.Config) {
+	config.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) {
+			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
+		})
+	}
+}
+
+// chained is a client whose credentials are those of the role Hub.
+func chained(config aws.Config, account awssts.Account) *awssts.Client {
+	config.Credentials = awssts.Hop(config, credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hubARN, SessionName: "hub"}, nil, account)
+	return awssts.New(config, clock.RealClock{}, account, nil)
+}
+
+func asksForSpoke() credential.Request {
+	return reads(func(r *credential.Request) { r.RoleARN = spokeARN })
+}
+
+func TestWhatTheSDKRepeats(t *testing.T) {
+	answers := func(code string, times int) stsemulator.Fault {
+		return stsemulator.Fault{Kind: stsemulator.FaultError, Code: code, Times: times}
+	}
+	of := func(f stsemulator.Fault, role string) stsemulator.Fault { f.RoleARN = role; return f }
+	for name, tc := range map[string]struct {
+		fault stsemulator.Fault
+		chain bool
+		// of the role and, with a chain, of the hop before it
+		wantCalls, wantHops int
+		wantSpent           int
+		wantTold            []string
+		wantReason          string
+	}{
+		"a failure that may pass, until it has": {
+			fault: answers("InternalFailure", 2), wantCalls: 3, wantSpent: 2,
+		},
+		"a failure that does not pass, twice": {
+			fault: answers("InternalFailure", 0), wantCalls: 3, wantSpent: 2, wantReason: v1alpha1.ReasonSTSError,
+		},
+		"no call that STS throttled": {
+			fault: answers("Throttling", 0), wantCalls: 1, wantReason: v1alpha1.ReasonThrottled,
+		},
+		"none that a server throttled in words of its own": {
+			fault: stsemulator.Fault{Kind: stsemulator.FaultError, Code: "Busy", Status: http.StatusTooManyRequests}, wantCalls: 1, wantReason: v1alpha1.ReasonThrottled,
+		},
+		"no call that STS refused": {
+			fault: answers("AccessDenied", 0), wantCalls: 1, wantReason: v1alpha1.ReasonAccessDenied,
+		},
+		"no hop's call that STS throttled, nor the call that came to it": {
+			fault: of(answers("Throttling", 0), hubARN), chain: true, wantHops: 1, wantSpent: 1, wantTold: []string{v1alpha1.ReasonThrottled}, wantReason: v1alpha1.ReasonThrottled,
+		},
+		"a hop's call as often as any other, and not nine times": {
+			fault: of(answers("InternalFailure", 0), hubARN), chain: true, wantHops: 3, wantSpent: 3, wantTold: []string{v1alpha1.ReasonSTSError}, wantReason: v1alpha1.ReasonSTSError,
+		},
+		"not the hop when what comes after it fails": {
+			fault: of(answers("InternalFailure", 2), spokeARN), chain: true, wantCalls: 3, wantHops: 1, wantSpent: 3, wantTold: []string{v1alpha1.ReasonIssued},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			e := serveNow(t)
+			e.setFault(t, tc.fault)
+			account := &ledger{}
+			config := aws.Config{Region: "eu-west-1", BaseEndpoint: &e.endpoint.URL, Credentials: credentials.StaticCredentialsProvider{Value: operatorKey}}
+			retrying(&config)
+			c, asked := awssts.New(config, clock.RealClock{}, account, nil), reads()
+			if tc.chain {
+				c, asked = chained(config, account), asksForSpoke()
+			}
+			_, err := c.Issue(t.Context(), asked, credential.Proof{})
+			if tc.wantReason == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+			} else {
+				g.Expect(awssts.Classify(err, subject).Reason).To(Equal(tc.wantReason))
+			}
+			calls := map[string]int{}
+			for _, call := range e.Calls() {
+				calls[call.Parameters.Get("RoleArn")]++
+			}
+			g.Expect(calls[asked.RoleARN]).To(Equal(tc.wantCalls))
+			g.Expect(calls[hubARN]).To(Equal(tc.wantHops))
+			g.Expect(account.spent).To(Equal(tc.wantSpent), "all calls but the one that was asked for")
+			g.Expect(account.hops).To(Equal(tc.wantTold))
+		})
+	}
+}
+
+// serveNow serves a default world by the real clock, in which the SDK keeps credentials.
+func serveNow(t *testing.T) emulator {
+	t.Helper()
+	g := NewWithT(t)
+	world, err := stsemulator.DefaultConfig()
+	g.Expect(err).NotTo(HaveOccurred())
+	var e emulator
+	e.Server, err = stsemulator.New(world, stsemulator.Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	e.endpoint, err = e.Start("")
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { g.Expect(e.endpoint.Close()).To(Succeed()) })
+	return e
+}
+
+// gate lets no call pass before it is open.
+type gate struct {
+	server http.Handler
+	open   chan struct{}
+	mu     sync.Mutex
+	before int // how many came before it was open
+}
+
+func (d *gate) Do(r *http.Request) (*http.Response, error) {
+	d.mu.Lock()
+	d.before++
+	d.mu.Unlock()
+	<-d.open
+	w := httptest.NewRecorder()
+	r.Host = r.URL.Host // as it would arrive
+	d.server.ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
+func TestOfManyWhoNeedAHopsSessionAtOnceOneAsksForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		world, err := stsemulator.DefaultConfig()
+		g.Expect(err).NotTo(HaveOccurred())
+		server, err := stsemulator.New(world, stsemulator.Options{})
+		g.Expect(err).NotTo(HaveOccurred())
+		sts := &gate{server: server, open: make(chan struct{})}
+		url, account := "http://sts.example", &ledger{}
+		c := chained(aws.Config{
+			Region: "eu-west-1", BaseEndpoint: &url, HTTPClient: sts, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+			Credentials: credentials.StaticCredentialsProvider{Value: operatorKey},
+		}, account)
+		errs := make([]error, 50)
+		var all sync.WaitGroup
+		for i := range errs {
+			all.Go(func() { _, errs[i] = c.Issue(t.Context(), asksForSpoke(), credential.Proof{}) })
+		}
+		synctest.Wait() // all have come as far as they come
+		g.Expect(sts.before).To(Equal(1))
+		close(sts.open)
+		all.Wait()
+		g.Expect(errors.Join(errs...)).NotTo(HaveOccurred())
+		calls := map[string]int{}
+		for _, call := range server.Calls() {
+			calls[call.Parameters.Get("RoleArn")]++
+		}
+		g.Expect(calls).To(Equal(map[string]int{hubARN: 1, spokeARN: 50}))
+		g.Expect(account.spent).To(Equal(1))
+		g.Expect(account.hops).To(Equal([]string{v1alpha1.ReasonIssued}))
+	})
+}
+
+func TestAClientTakesOverTheClockThatTheOneBeforeItMeasured(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{SignatureClock: clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(time.Minute))})
+	first := e.client(operatorKey)
+	_, known := first.Skew()
+	g.Expect(known).To(BeFalse())
+	_, err := first.Caller(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	measured, known := first.Skew()
+	g.Expect(known).To(BeTrue())
+	g.Expect(measured).To(BeNumerically("~", time.Minute, 10*time.Second))
+
+	config := aws.Config{Region: "eu-west-1", BaseEndpoint: &e.endpoint.URL, Credentials: credentials.StaticCredentialsProvider{Value: operatorKey}}
+	taken, known := awssts.New(config, e.clock, &ledger{}, first).Skew()
+	g.Expect(known).To(BeTrue())
+	g.Expect(taken).To(Equal(measured))
+}

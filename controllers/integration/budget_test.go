@@ -1,0 +1,31 @@
+package integration_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+func TestCredentialsWaitForTheirTurnAndNobodyElseNotices(t *testing.T) {
+	const credentials, qps = 12, 3
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.identity(func(i *v1alpha1.ClusterIdentity) { i.Spec.STSQPS = qps })
+	h.eventually(by, v1alpha1.ConditionReady, "True Verified")
+	before := h.requests()
+	for i := range credentials {
+		h.credential(namespace, fmt.Sprint("reader-", i), by)
+	}
+	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
+	calls := h.sts.Calls()
+	h.Expect(calls).To(HaveLen(1+credentials), "the first to know who the identity is")
+	took := calls[credentials].Time.Sub(calls[1].Time)
+	h.Expect(took).To(BeNumerically(">", (credentials-qps)*time.Second/qps-time.Second), "a second's worth may call at once")
+	h.Expect(h.since(before)).To(And(HaveKeyWithValue("POST secrets", credentials), HaveKeyWithValue("PATCH rolecredentials/status", credentials)))
+}
