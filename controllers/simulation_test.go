@@ -1,0 +1,311 @@
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/budget"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/secret"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// simulation lets many credentials live through hours at an emulated STS in seconds: the reconciler, the SDK and the STS are the
+// real ones, and the clock stands still but between two reconciles. A queue of its own brings each object back when it was
+// told to, in the order of time and priority.
+type simulation struct {
+	*fixture
+	sts   *stsemulator.Server
+	queue []visit // in order
+	added int
+	// ends is when the credential of each object ends, and waiting who was told to come back for a token.
+	ends    map[types.NamespacedName]time.Time
+	waiting map[types.NamespacedName]bool
+	asked   []stsCall
+}
+
+// stsCall is one call of STS.
+type stsCall struct {
+	object types.NamespacedName
+	at     time.Time
+	// ends is when the credential ends that is to be refreshed, zero if there is none.
+	ends time.Time
+	// overtaken counts whose credential ends sooner, and who waits for a token all the same.
+	overtaken int
+}
+
+func simulate(t *testing.T, qps int) *simulation {
+	t.Helper()
+	g := NewWithT(t)
+	world, err := stsemulator.DefaultConfig()
+	g.Expect(err).NotTo(HaveOccurred())
+	s := &simulation{ends: map[types.NamespacedName]time.Time{}, waiting: map[types.NamespacedName]bool{}}
+	s.fixture = newFixture(t)
+	s.client = smallClient(g)
+	s.sts, err = stsemulator.New(world, stsemulator.Options{Clock: s.clock, SignatureClock: clock.RealClock{}})
+	g.Expect(err).NotTo(HaveOccurred())
+	endpoint, err := s.sts.Start("")
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { g.Expect(endpoint.Close()).To(Succeed()) })
+
+	by, key := defaultIdentity(), bootstrap()
+	by.Spec.Endpoint = endpoint.URL
+	key.Data["AWS_ACCESS_KEY_ID"], key.Data["AWS_SECRET_ACCESS_KEY"] = []byte("AKIAIOSFODNN7EXAMPLE"), []byte("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+	g.Expect(s.client.Create(t.Context(), by)).To(Succeed())
+	g.Expect(s.client.Create(t.Context(), key)).To(Succeed())
+	s.restart(qps)
+	return s
+}
+
+// smallClient is a fake client that knows no more kinds than it takes, which makes each write several times as fast.
+func smallClient(g *WithT) client.Client {
+	scheme := runtime.NewScheme()
+	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Secret{}, &corev1.SecretList{}, &corev1.Namespace{})
+	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(namespaceShop()).WithStatusSubresource(&v1alpha1.RoleCredential{}).Build()
+}
+
+// restart is a new operator, which knows nothing but what is in the cluster.
+func (s *simulation) restart(qps int) {
+	p := &parts{budget: &budget.Budget{Default: qps}, metrics: s.credentials.Metrics, clock: s.clock}
+	resolver := &identity.Resolver[STS]{Reader: s.client, Secrets: s.client, Watch: steadyWatch{}, Assume: p.assume}
+	resolver.Connect = func(key identity.Key, config aws.Config, _ STS) STS {
+		return watched{p.connect(key, config, nil), s}
+	}
+	before := s.credentials
+	s.budget = p.budget
+	s.credentials = &Reconciler[*v1alpha1.RoleCredential]{
+		Kind: roleCredential, Client: s.client, Identities: resolver, Secrets: &secret.Store{Client: noFormer{s.client}, Reader: s.client}, Devices: before.Devices, Budget: p.budget, Strangers: before.Strangers,
+		Events: before.Events, Metrics: before.Metrics, Clock: s.clock,
+	}
+	clear(s.waiting)
+	listed := slices.SortedFunc(slices.Values(s.queue), func(a, b visit) int { return strings.Compare(a.object.Name, b.object.Name) })
+	s.queue = nil
+	for _, v := range listed {
+		s.add(v.object, s.clock.Now(), ordinaryPriority)
+	}
+}
+
+// steadyWatch knows that no Secret of a source changes.
+type steadyWatch struct{ noWatch }
+
+func (steadyWatch) Current(identity.Key, types.NamespacedName, string) bool { return true }
+
+// noFormer spares the fake client, which looks at every Secret for each list, the search for Secrets of a former name.
+type noFormer struct{ client.Client }
+
+func (noFormer) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
+
+// watched sees each call.
+type watched struct {
+	STS
+	s *simulation
+}
+
+func (w watched) Issue(ctx context.Context, r credential.Request, code credential.Secret) (credential.Credential, error) {
+	namespace, name, _ := strings.Cut(r.SessionName, ".")
+	object := types.NamespacedName{Namespace: namespace, Name: name}
+	a := stsCall{object: object, at: w.s.clock.Now(), ends: w.s.ends[object]}
+	for other := range w.s.waiting {
+		if other != object && !a.ends.IsZero() && w.s.ends[other].After(a.at) && w.s.ends[other].Before(a.ends) {
+			a.overtaken++
+		}
+	}
+	w.s.asked = append(w.s.asked, a)
+	issued, err := w.STS.Issue(ctx, r, code)
+	if err == nil {
+		w.s.ends[object] = issued.Expiration
+	}
+	return issued, err
+}
+
+// create makes a number of credentials of 15 minutes, which the operator sees at once.
+func (s *simulation) create(prefix string, number int) (made []types.NamespacedName) {
+	s.t.Helper()
+	for i := range number {
+		c := reader()
+		c.Name, c.UID = fmt.Sprintf("%s-%d", prefix, i), types.UID(fmt.Sprintf("%s-%d-uid", prefix, i))
+		c.Spec.Duration = &metav1.Duration{Duration: 15 * time.Minute}
+		s.Expect(s.client.Create(s.t.Context(), c)).To(Succeed())
+		made = append(made, client.ObjectKeyFromObject(c))
+		s.add(made[i], s.clock.Now(), ordinaryPriority)
+	}
+	return made
+}
+
+// run lets time pass until a time after the start.
+func (s *simulation) run(until time.Duration) {
+	s.t.Helper()
+	for len(s.queue) > 0 && s.queue[0].at.Before(start.Add(until)) {
+		v := s.queue[0]
+		s.queue = s.queue[1:]
+		if v.at.After(s.clock.Now()) {
+			s.clock.SetTime(v.at)
+		}
+		result, err := s.credentials.Reconcile(s.t.Context(), reconcile.Request{NamespacedName: v.object})
+		s.told()
+		s.Expect(err).NotTo(HaveOccurred())
+		s.Expect(result.RequeueAfter).To(BeNumerically(">=", 100*time.Millisecond))
+		delete(s.waiting, v.object)
+		if *result.Priority == turnPriority {
+			s.waiting[v.object] = true
+		}
+		s.add(v.object, s.clock.Now().Add(result.RequeueAfter), *result.Priority)
+	}
+	s.clock.SetTime(start.Add(until))
+}
+
+func (s *simulation) add(object types.NamespacedName, at time.Time, priority int) {
+	s.added++
+	v := visit{object, at, priority, s.added}
+	i, _ := slices.BinarySearchFunc(s.queue, v, visit.compare)
+	s.queue = slices.Insert(s.queue, i, v)
+}
+
+// throttle has STS answer so many calls a second from now on, 0 for as many as there are.
+func (s *simulation) throttle(rate int) {
+	s.t.Helper()
+	s.sts.ClearFaults()
+	if rate > 0 {
+		_, err := s.sts.SetFault(stsemulator.Fault{Kind: stsemulator.FaultThrottle, Rate: rate})
+		s.Expect(err).NotTo(HaveOccurred())
+	}
+}
+
+// lost are those that were without a valid credential for a while, after their first one, until now.
+func (s *simulation) lost() (lost []string) {
+	ended := map[string]time.Time{}
+	for _, session := range s.sts.Sessions() {
+		name := session.ARN[strings.LastIndex(session.ARN, "/")+1:]
+		if before, ok := ended[name]; ok && before.Before(session.Issued) {
+			lost = append(lost, fmt.Sprintf("%s from %s to %s", name, before.Sub(start), session.Issued.Sub(start)))
+		}
+		ended[name] = session.Expiration
+	}
+	for name, end := range ended {
+		if end.Before(s.clock.Now()) {
+			lost = append(lost, fmt.Sprintf("%s from %s", name, end.Sub(start)))
+		}
+	}
+	return lost
+}
+
+// calls are the times of all calls that STS received from one time after the start to another.
+func (s *simulation) calls(from, to time.Duration) (times []time.Time) {
+	for _, call := range s.sts.Calls() {
+		if !call.Time.Before(start.Add(from)) && call.Time.Before(start.Add(to)) {
+			times = append(times, call.Time)
+		}
+	}
+	return times
+}
+
+// throttled counts the calls that STS throttled.
+func (s *simulation) throttled() (throttled int) {
+	for _, call := range s.sts.Calls() {
+		if call.Code == "Throttling" {
+			throttled++
+		}
+	}
+	return throttled
+}
+
+// most is how many of some times, which are in order, are within any window of a length.
+func most(times []time.Time, window time.Duration) (most int) {
+	first := 0
+	for last := range times {
+		for times[last].Sub(times[first]) > window {
+			first++
+		}
+		most = max(most, last-first+1)
+	}
+	return most
+}
+
+type visit struct {
+	object   types.NamespacedName
+	at       time.Time
+	priority int
+	added    int
+}
+
+func (v visit) compare(other visit) int {
+	return cmp.Or(v.at.Compare(other.at), cmp.Compare(other.priority, v.priority), cmp.Compare(v.added, other.added))
+}
+
+func TestTwoHundredCredentialsLiveThroughAThrottledSTS(t *testing.T) {
+	const throttledFrom, throttledUntil = 9 * time.Minute, 14 * time.Minute // all are due within a minute of the former
+	for name, qps := range map[string]int{
+		"an operator that would ask faster by far": 50,
+		"one that asks as fast as STS bears":       2,
+		"one that asks more slowly":                1,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := simulate(t, qps)
+			s.create("reader", 200)
+			s.run(throttledFrom)
+			s.throttle(2)
+			s.run(throttledUntil)
+			s.throttle(0)
+			s.run(16 * time.Minute)
+			s.Expect(s.ends).To(HaveLen(200))
+			s.Expect(s.lost()).To(BeEmpty())
+			s.neverFasterThan(qps)
+			calls := len(s.calls(throttledFrom, throttledUntil))
+			s.Expect(calls).To(BeNumerically(">=", 180))
+			s.Expect(s.throttled()).To(BeNumerically("<=", calls/10))
+			if qps <= 2 {
+				s.Expect(s.throttled()).To(BeZero())
+			}
+			for _, call := range s.asked {
+				s.Expect(call.overtaken).To(BeZero(), "%v", call)
+			}
+		})
+	}
+}
+
+func TestAThousandNewCredentialsDoNotPushOutTwoHundredThatAreAboutToEnd(t *testing.T) {
+	const left = 3 * time.Minute
+	s := simulate(t, 50)
+	s.create("reader", 200)
+	s.run(time.Minute)
+	s.clock.SetTime(start.Add(15*time.Minute - left)) // there was no operator in between
+	s.create("new", 1000)
+	s.throttle(2)
+	s.restart(50)
+	s.run(20*time.Minute - left)
+	s.Expect(s.lost()).To(BeEmpty())
+	s.neverFasterThan(50)
+	s.Expect(s.throttled()).To(BeNumerically("<=", len(s.asked)/10))
+	s.Expect(len(s.ends)).To(BeNumerically(">=", 450), "the new ones have the calls that the others do not need")
+	for _, call := range s.asked {
+		s.Expect(call.ends.IsZero() || call.ends.Sub(call.at) > 30*time.Second).To(BeTrue(), "%v", call)
+	}
+}
+
+// neverFasterThan holds that STS received no more calls in any time than come in it and a second more.
+func (s *simulation) neverFasterThan(qps int) {
+	s.t.Helper()
+	for _, window := range []time.Duration{0, time.Second, 10 * time.Second, time.Minute} {
+		s.Expect(most(s.calls(0, time.Hour), window)).To(BeNumerically("<=", float64(qps)*(window.Seconds()+1)), "within %s", window)
+	}
+}
