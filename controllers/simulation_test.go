@@ -121,7 +121,7 @@ type watched struct {
 	s *simulation
 }
 
-func (w watched) Issue(ctx context.Context, r credential.Request, code credential.Secret) (credential.Credential, error) {
+func (w watched) Issue(ctx context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
 	namespace, name, _ := strings.Cut(r.SessionName, ".")
 	object := types.NamespacedName{Namespace: namespace, Name: name}
 	a := stsCall{object: object, at: w.s.clock.Now(), ends: w.s.ends[object]}
@@ -131,7 +131,7 @@ func (w watched) Issue(ctx context.Context, r credential.Request, code credentia
 		}
 	}
 	w.s.asked = append(w.s.asked, a)
-	issued, err := w.STS.Issue(ctx, r, code)
+	issued, err := w.STS.Issue(ctx, r, proof)
 	if err == nil {
 		w.s.ends[object] = issued.Expiration
 	}
