@@ -176,7 +176,7 @@ func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued cre
 		PrincipalARN:     issued.PrincipalARN,
 		PackedPolicySize: issued.PackedPolicySize,
 		RefreshRequest:   t.wanted.RefreshRequest,
-	}.Sealed(data)
+	}.After(t.observed.Record).Sealed(data)
 	err = r.Secrets.Write(ctx, object, t.secret, t.observed, secret.Content{Template: object.Common().Secret, Record: record, Data: data})
 	switch {
 	case errors.Is(err, secret.ErrForeign):

@@ -8,18 +8,20 @@ import (
 // The annotations of a Secret that say what is in it. They are written in one request with the data, and are all that the
 // operator knows of a credential after a restart.
 const (
-	annotationPrefix         = "sts.rolecredential.dev/"
-	annotationRequest        = annotationPrefix + "request-hash"
-	annotationIssuer         = annotationPrefix + "issuer-hash"
-	annotationTemplate       = annotationPrefix + "template-hash"
-	annotationDataHash       = annotationPrefix + "data-hash"
-	annotationSeal           = annotationPrefix + "seal"
-	annotationIssuedAt       = annotationPrefix + "issued-at"
-	annotationExpiration     = annotationPrefix + "expiration"
-	annotationAccessKeyID    = annotationPrefix + "access-key-id"
-	annotationPrincipalARN   = annotationPrefix + "principal-arn"
-	annotationPackedPolicy   = annotationPrefix + "packed-policy-size"
-	annotationRefreshRequest = annotationPrefix + "refresh-request"
+	annotationPrefix             = "sts.rolecredential.dev/"
+	annotationRequest            = annotationPrefix + "request-hash"
+	annotationIssuer             = annotationPrefix + "issuer-hash"
+	annotationTemplate           = annotationPrefix + "template-hash"
+	annotationDataHash           = annotationPrefix + "data-hash"
+	annotationSeal               = annotationPrefix + "seal"
+	annotationIssuedAt           = annotationPrefix + "issued-at"
+	annotationExpiration         = annotationPrefix + "expiration"
+	annotationPreviousIssuedAt   = annotationPrefix + "previous-issued-at"
+	annotationPreviousExpiration = annotationPrefix + "previous-expiration"
+	annotationAccessKeyID        = annotationPrefix + "access-key-id"
+	annotationPrincipalARN       = annotationPrefix + "principal-arn"
+	annotationPackedPolicy       = annotationPrefix + "packed-policy-size"
+	annotationRefreshRequest     = annotationPrefix + "refresh-request"
 )
 
 // Record is what a Secret's annotations say of the credential in it.
@@ -36,11 +38,31 @@ type Record struct {
 	DataHash, Seal string
 	// IssuedAt and Expiration are in whole seconds of UTC.
 	IssuedAt, Expiration time.Time
-	AccessKeyID          string
-	PrincipalARN         string
-	PackedPolicySize     *int32
+	// PreviousIssuedAt and PreviousExpiration are of the credential that this one took the place of: until when those may go on
+	// who hold it still. Both are zero if the Secret held none, or none that is known.
+	PreviousIssuedAt, PreviousExpiration time.Time
+	AccessKeyID                          string
+	PrincipalARN                         string
+	PackedPolicySize                     *int32
 	// RefreshRequest is the value of the refresh annotation that this credential answers.
 	RefreshRequest string
+}
+
+// After returns the record with what is to be kept of the one in whose place it comes, nil if that is not known. If the one before
+// that lives still, the two count as one which expires with the first of them, so that nobody is thought to have longer than
+// they do.
+func (r Record) After(before *Record) Record {
+	if before == nil {
+		return r
+	}
+	r.PreviousIssuedAt, r.PreviousExpiration = before.IssuedAt, before.Expiration
+	if before.PreviousExpiration.After(r.IssuedAt) {
+		r.PreviousIssuedAt = before.PreviousIssuedAt
+		if before.PreviousExpiration.Before(r.PreviousExpiration) {
+			r.PreviousExpiration = before.PreviousExpiration
+		}
+	}
+	return r
 }
 
 // Annotations returns the record as annotations.
@@ -51,13 +73,15 @@ func (r Record) Annotations() map[string]string {
 		annotationTemplate:   r.TemplateHash,
 		annotationDataHash:   r.DataHash,
 		annotationSeal:       r.Seal,
-		annotationIssuedAt:   r.IssuedAt.UTC().Format(time.RFC3339),
-		annotationExpiration: r.Expiration.UTC().Format(time.RFC3339),
+		annotationIssuedAt:   at(r.IssuedAt),
+		annotationExpiration: at(r.Expiration),
 	}
 	for key, value := range map[string]string{
-		annotationAccessKeyID:    r.AccessKeyID,
-		annotationPrincipalARN:   r.PrincipalARN,
-		annotationRefreshRequest: r.RefreshRequest,
+		annotationPreviousIssuedAt:   at(r.PreviousIssuedAt),
+		annotationPreviousExpiration: at(r.PreviousExpiration),
+		annotationAccessKeyID:        r.AccessKeyID,
+		annotationPrincipalARN:       r.PrincipalARN,
+		annotationRefreshRequest:     r.RefreshRequest,
 	} {
 		if value != "" {
 			annotations[key] = value
@@ -67,6 +91,14 @@ func (r Record) Annotations() map[string]string {
 		annotations[annotationPackedPolicy] = strconv.FormatInt(int64(*r.PackedPolicySize), 10)
 	}
 	return annotations
+}
+
+// at is a time as an annotation gives it, empty for none.
+func at(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 // ParseRecord reads a record from annotations that anyone may have edited. It is false unless all of it that decisions rest
@@ -91,6 +123,11 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 		AccessKeyID:    annotations[annotationAccessKeyID],
 		PrincipalARN:   annotations[annotationPrincipalARN],
 		RefreshRequest: annotations[annotationRefreshRequest],
+	}
+	previousIssued, issuedErr := time.Parse(time.RFC3339, annotations[annotationPreviousIssuedAt])
+	previousExpiration, expirationErr := time.Parse(time.RFC3339, annotations[annotationPreviousExpiration])
+	if issuedErr == nil && expirationErr == nil {
+		r.PreviousIssuedAt, r.PreviousExpiration = previousIssued.UTC(), previousExpiration.UTC()
 	}
 	if size, err := strconv.ParseUint(annotations[annotationPackedPolicy], 10, 31); err == nil {
 		percent := int32(size)

@@ -22,6 +22,10 @@ func drawRecord(t *rapid.T) credential.Record {
 		IssuedAt: issued, Expiration: issued.Add(time.Duration(rapid.Int64Range(1, 1<<32).Draw(t, "life")) * time.Second),
 		AccessKeyID: text.Draw(t, "access key"), PrincipalARN: text.Draw(t, "principal"), RefreshRequest: text.Draw(t, "refresh"),
 	}
+	if rapid.Bool().Draw(t, "has one before it") {
+		r.PreviousIssuedAt = issued.Add(-time.Duration(rapid.Int64Range(1, 1<<32).Draw(t, "ago")) * time.Second)
+		r.PreviousExpiration = r.PreviousIssuedAt.Add(time.Duration(rapid.Int64Range(1, 1<<32).Draw(t, "previous life")) * time.Second)
+	}
 	if rapid.Bool().Draw(t, "has a packed size") {
 		r.PackedPolicySize = new(rapid.Int32Range(0, math.MaxInt32).Draw(t, "packed size"))
 	}
@@ -54,22 +58,88 @@ func TestAnnotationsAreThoseOfEarlierReleases(t *testing.T) {
 	r := credential.Record{
 		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", DataHash: "d", Seal: "s",
 		IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour),
+		PreviousIssuedAt: issuedAt.Add(-40 * time.Minute), PreviousExpiration: issuedAt.Add(20 * time.Minute),
 		AccessKeyID: "ASIAEXAMPLE", PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader",
 		PackedPolicySize: new(int32(7)), RefreshRequest: "monday",
 	}
 	NewWithT(t).Expect(r.Annotations()).To(Equal(map[string]string{
+		"sts.rolecredential.dev/request-hash":        "r",
+		"sts.rolecredential.dev/issuer-hash":         "i",
+		"sts.rolecredential.dev/template-hash":       "t",
+		"sts.rolecredential.dev/data-hash":           "d",
+		"sts.rolecredential.dev/seal":                "s",
+		"sts.rolecredential.dev/issued-at":           "2026-11-23T15:00:00Z",
+		"sts.rolecredential.dev/expiration":          "2026-11-23T16:00:00Z",
+		"sts.rolecredential.dev/previous-issued-at":  "2026-11-23T14:20:00Z",
+		"sts.rolecredential.dev/previous-expiration": "2026-11-23T15:20:00Z",
+		"sts.rolecredential.dev/access-key-id":       "ASIAEXAMPLE",
+		"sts.rolecredential.dev/principal-arn":       "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader",
+		"sts.rolecredential.dev/packed-policy-size":  "7",
+		"sts.rolecredential.dev/refresh-request":     "monday",
+	}))
+}
+
+// What a release that knew nothing of previous credentials wrote, is read as it was meant: its seal is intact, so that no
+// credential is refreshed for it.
+func TestTheSealOfAnEarlierReleaseIsIntact(t *testing.T) {
+	g := NewWithT(t)
+	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE")}
+	r, ok := credential.ParseRecord(map[string]string{
 		"sts.rolecredential.dev/request-hash":       "r",
 		"sts.rolecredential.dev/issuer-hash":        "i",
 		"sts.rolecredential.dev/template-hash":      "t",
-		"sts.rolecredential.dev/data-hash":          "d",
-		"sts.rolecredential.dev/seal":               "s",
+		"sts.rolecredential.dev/data-hash":          "fecb0cca548d6bbbecdffedfc9d401c48a3204895e394c3ee10f8ba2d43db0e1",
+		"sts.rolecredential.dev/seal":               "ecef9997d1e3d49b46ebfeb8874884c42433bf794a5994e9f2b39fc5c46ddd38",
 		"sts.rolecredential.dev/issued-at":          "2026-11-23T15:00:00Z",
 		"sts.rolecredential.dev/expiration":         "2026-11-23T16:00:00Z",
 		"sts.rolecredential.dev/access-key-id":      "ASIAEXAMPLE",
 		"sts.rolecredential.dev/principal-arn":      "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader",
 		"sts.rolecredential.dev/packed-policy-size": "7",
 		"sts.rolecredential.dev/refresh-request":    "monday",
-	}))
+	})
+	g.Expect(ok).To(BeTrue())
+	g.Expect(r.Intact(data)).To(BeTrue())
+	g.Expect(r.PreviousIssuedAt).To(BeZero())
+	g.Expect(r.PreviousExpiration).To(BeZero())
+}
+
+func TestWhatIsKeptOfTheCredentialBefore(t *testing.T) {
+	after := issuedAt.Add
+	record := func(issued, expires time.Duration) credential.Record {
+		return credential.Record{IssuedAt: after(issued), Expiration: after(expires)}
+	}
+	for name, tc := range map[string]struct {
+		before            *credential.Record
+		previous, expires time.Time
+	}{
+		"none": {},
+		"one alone": {
+			before: new(record(-40*time.Minute, 20*time.Minute)), previous: after(-40 * time.Minute), expires: after(20 * time.Minute),
+		},
+		"one that has expired": {
+			before: new(record(-2*time.Hour, -time.Hour)), previous: after(-2 * time.Hour), expires: after(-time.Hour),
+		},
+		"one that came when the one before it lived, which has expired since": {
+			before:   new(record(-40*time.Minute, 20*time.Minute).After(new(record(-80*time.Minute, -20*time.Minute)))),
+			previous: after(-40 * time.Minute), expires: after(20 * time.Minute),
+		},
+		"one that came when the one before it lived, which lives still": {
+			before:   new(record(-time.Minute, 59*time.Minute).After(new(record(-10*time.Minute, 50*time.Minute)))),
+			previous: after(-10 * time.Minute), expires: after(50 * time.Minute),
+		},
+		"one that came when the one before it lived, which lives longer than it": {
+			before:   new(record(-time.Minute, 14*time.Minute).After(new(record(-10*time.Minute, 50*time.Minute)))),
+			previous: after(-10 * time.Minute), expires: after(14 * time.Minute),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			got := record(0, time.Hour).After(tc.before)
+			g.Expect(got.PreviousIssuedAt).To(Equal(tc.previous))
+			g.Expect(got.PreviousExpiration).To(Equal(tc.expires))
+			g.Expect(got.IssuedAt).To(Equal(issuedAt))
+		})
+	}
 }
 
 func TestWhatIsNotKnownHasNoAnnotation(t *testing.T) {
@@ -79,6 +149,7 @@ func TestWhatIsNotKnownHasNoAnnotation(t *testing.T) {
 	g.Expect(annotations).NotTo(Or(
 		HaveKey("sts.rolecredential.dev/access-key-id"), HaveKey("sts.rolecredential.dev/principal-arn"),
 		HaveKey("sts.rolecredential.dev/packed-policy-size"), HaveKey("sts.rolecredential.dev/refresh-request"),
+		HaveKey("sts.rolecredential.dev/previous-issued-at"), HaveKey("sts.rolecredential.dev/previous-expiration"),
 	))
 }
 
@@ -134,7 +205,10 @@ func TestAnAnnotatedSecretOfSomebodyElseHasNoRecord(t *testing.T) {
 
 func TestASealBreaksWithAnyEdit(t *testing.T) {
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE")}
-	sealed := credential.Record{RequestHash: "r", IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour), AccessKeyID: "ASIAEXAMPLE"}.Sealed(data)
+	sealed := credential.Record{
+		RequestHash: "r", IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour), AccessKeyID: "ASIAEXAMPLE",
+		PreviousIssuedAt: issuedAt.Add(-time.Hour), PreviousExpiration: issuedAt,
+	}.Sealed(data)
 	g := NewWithT(t)
 	g.Expect(sealed.Intact(data)).To(BeTrue())
 	g.Expect(sealed.Intact(map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAOTHER")})).To(BeFalse())
