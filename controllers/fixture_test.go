@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	metadatafake "k8s.io/client-go/metadata/fake"
@@ -222,8 +224,23 @@ func (r *requests) interceptor() interceptor.Funcs {
 			return c.Delete(ctx, o, options...)
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-			if err := r.write("apply", &corev1.Secret{}); err != nil {
+			applied, isWorkload := o.(client.Object)
+			if !isWorkload {
+				applied = &corev1.Secret{}
+			}
+			if err := r.write("apply", applied); err != nil {
 				return err
+			}
+			if isWorkload { // of a type that it knows the fake applies all fields, also those that are not given
+				patch, err := json.Marshal(o)
+				if err != nil {
+					return err
+				}
+				live := &unstructured.Unstructured{}
+				live.SetGroupVersionKind(applied.GetObjectKind().GroupVersionKind())
+				live.SetNamespace(applied.GetNamespace())
+				live.SetName(applied.GetName())
+				return c.Patch(ctx, live, client.RawPatch(types.MergePatchType, patch))
 			}
 			return c.Apply(ctx, o, options...)
 		},

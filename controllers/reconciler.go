@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -236,12 +235,9 @@ func (t *turn) hold(record credential.Record, current bool) {
 
 // report writes the status if it changed, and then the event.
 func (r *Reconciler[T]) report(ctx context.Context, object T, result outcome) error {
-	before, _ := object.DeepCopyObject().(T)
-	result.report(object.Report(), object.GetGeneration(), r.Clock.Now())
-	if apiequality.Semantic.DeepEqual(before.Report(), object.Report()) {
-		return nil
-	}
-	if written, err := writeStatus(ctx, r.Client, object, before); !written {
+	generation, now := object.GetGeneration(), r.Clock.Now()
+	before, written, err := updateStatus(ctx, r.Client, object, func(status *v1alpha1.CredentialStatus) { result.report(status, generation, now) })
+	if !written {
 		return err
 	}
 	announce(r.Events, object, telemetry.ActionIssue, before.Report().Conditions, object.Report().Conditions, result.failure)

@@ -438,7 +438,7 @@ func TestWhatIsOnItsWayOutGetsNothing(t *testing.T) {
 func TestEveryReasonOfTheAPIIsExpectedByATest(t *testing.T) {
 	g := NewWithT(t)
 	var tests strings.Builder
-	for _, file := range []string{"reconciler_test.go", "identity_test.go", "kinds_test.go", "mfa_test.go", "serviceaccount_test.go"} {
+	for _, file := range []string{"reconciler_test.go", "identity_test.go", "kinds_test.go", "mfa_test.go", "rollout_test.go", "serviceaccount_test.go"} {
 		text, err := os.ReadFile(file)
 		g.Expect(err).NotTo(HaveOccurred())
 		tests.Write(text)

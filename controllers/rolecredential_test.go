@@ -179,6 +179,7 @@ func TestAFieldOfTheSpecIsSentAndNothingElseChanges(t *testing.T) {
 		"Secret": {set: func(s *v1alpha1.RoleCredentialSpec) {
 			s.Secret = v1alpha1.SecretTemplate{Name: "other", Labels: map[string]string{"a": "b"}}
 		}},
+		"Rollout": {set: func(s *v1alpha1.RoleCredentialSpec) { s.Rollout = &v1alpha1.Rollout{Discover: true} }},
 		"Suspend": {set: func(s *v1alpha1.RoleCredentialSpec) { s.Suspend = true }},
 	}
 	for _, field := range specFields() {

@@ -28,6 +28,7 @@ import (
 	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/rollout"
 	"rolecredential.dev/operator/controllers/secret"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
@@ -43,6 +44,8 @@ import (
 type Options struct {
 	// Concurrency is how many credentials are dealt with at a time; 10 if zero.
 	Concurrency int
+	// MaxConcurrentRollouts is how many workloads are in the middle of a restart at a time; 5 if zero.
+	MaxConcurrentRollouts int
 	// FIPS and DualStack choose among AWS's own endpoints of STS, as [identity.Endpoints] says.
 	FIPS, DualStack bool
 	// STSQPS is how many calls of STS a second may be made as one identity, unless it says itself; 50 if zero, and at most 1000.
@@ -94,6 +97,9 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.Concurrency == 0 {
 		options.Concurrency = defaultConcurrency
 	}
+	if options.MaxConcurrentRollouts == 0 {
+		options.MaxConcurrentRollouts = defaultMaxConcurrentRollouts
+	}
 	if options.STSQPS == 0 {
 		options.STSQPS = DefaultSTSQPS
 	}
@@ -117,6 +123,9 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		setupKind(ctx, mgr, p, roleCredential, workers),
 		setupKind(ctx, mgr, p, sessionCredential, workers),
 		setupKind(ctx, mgr, p, federatedCredential, workers),
+		setupRollouts(mgr, p, roleCredential, workers),
+		setupRollouts(mgr, p, sessionCredential, workers),
+		setupRollouts(mgr, p, federatedCredential, workers),
 	)
 }
 
@@ -128,6 +137,7 @@ type parts struct {
 	devices    *identity.Devices
 	budget     *budget.Budget
 	watcher    *secret.Watcher
+	rollouts   *rollouts
 	events     telemetry.Events
 	metrics    *telemetry.Metrics
 	clock      clock.PassiveClock
@@ -152,6 +162,10 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 		devices: &identity.Devices{},
 		budget:  &budget.Budget{Default: options.STSQPS},
 		watcher: watcher,
+		rollouts: &rollouts{
+			workloads: rollout.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
+			places:    &rollout.Places{Max: options.MaxConcurrentRollouts},
+		},
 		events:  telemetry.Events{Recorder: mgr.GetEventRecorder("rolecredential")},
 		metrics: counters,
 		clock:   options.Clock,

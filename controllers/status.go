@@ -6,11 +6,13 @@ import (
 	"slices"
 	"time"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
@@ -47,6 +49,29 @@ func writeStatus(ctx context.Context, writer client.Client, object, before clien
 		return false, fmt.Errorf("writing the status: %w", err)
 	}
 	return true, nil
+}
+
+// statusAttempts is how often a status is written that somebody else writes too.
+const statusAttempts = 3
+
+// updateStatus changes a credential's status, and writes it if that made a difference. It returns the credential as it was before.
+// Two reconcilers write a credential's status, each conditions of its own: one that finds that the other was faster makes its
+// change to what that wrote.
+func updateStatus[T Object](ctx context.Context, c client.Client, object T, change func(*v1alpha1.CredentialStatus)) (before T, written bool, err error) {
+	for attempt := 1; ; attempt++ {
+		before, _ = object.DeepCopyObject().(T)
+		change(object.Report())
+		if apiequality.Semantic.DeepEqual(before.Report(), object.Report()) {
+			return before, false, nil
+		}
+		written, err = writeStatus(ctx, c, object, before)
+		if !apierrors.IsConflict(err) || attempt == statusAttempts {
+			return before, written, err
+		}
+		if err = c.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return before, false, client.IgnoreNotFound(err)
+		}
+	}
 }
 
 // announce writes at most one event on what changed between two states of an object's conditions: the first step that went

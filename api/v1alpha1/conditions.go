@@ -11,6 +11,10 @@ const (
 	// not of the last attempt: a refresh that fails while the old credential lives leaves it True. An identity is Ready when
 	// its configuration can work and STS knows its caller.
 	ConditionReady = "Ready"
+	// ConditionRolledOut is there only if spec.rollout asks for restarts. It is True when no pod of the workloads concerned holds
+	// an earlier credential than the Secret does. It is Unknown, with a reason of Ready, while the Secret holds none to restart
+	// onto.
+	ConditionRolledOut = "RolledOut"
 )
 
 // ConditionClockInSync of an identity is True when the clocks of STS and of the operator agree within a minute. Schedules follow
@@ -89,6 +93,22 @@ const (
 	ReasonInvalidTemplate = "InvalidTemplate"
 	// ReasonSuspended: spec.suspend is set. The status tells whether the Secret is still usable.
 	ReasonSuspended = "Suspended"
+)
+
+// Reasons of ConditionRolledOut, beside [ReasonNotIssued] and [ReasonExpired].
+const (
+	// ReasonRolledOut: no pod holds an earlier credential.
+	ReasonRolledOut = "RolledOut"
+	// ReasonRestarting: workloads are being restarted, or will be in time, a few at once.
+	ReasonRestarting = "Restarting"
+	// ReasonTargetNotFound: spec.rollout names a workload that does not exist.
+	ReasonTargetNotFound = "TargetNotFound"
+	// ReasonForbidden: the operator may not read or restart the workloads; the ClusterRole for it can be left out.
+	ReasonForbidden = "Forbidden"
+	// ReasonContended: something keeps taking the annotation back that restarts a workload, so that it is left alone.
+	ReasonContended = "Contended"
+	// ReasonPodsOutdated: pods hold an earlier credential and are not going to be restarted, or were not in time.
+	ReasonPodsOutdated = "PodsOutdated"
 )
 
 // Reasons of an identity's ConditionReady, beside [ReasonInvalidSourceCredentials], [ReasonAccessDenied], [ReasonInvalidRequest],

@@ -57,6 +57,12 @@ type CredentialSpec struct {
 	// +optional
 	Secret SecretTemplate `json:"secret,omitempty,omitzero"`
 
+	// rollout restarts the workloads that hold the Secret as environment variables, after a refresh and before the former
+	// credential expires.
+	//
+	// +optional
+	Rollout *Rollout `json:"rollout,omitempty"`
+
 	// suspend stops refreshing and keeps the Secret, which expires in its time.
 	//
 	// +optional
@@ -140,7 +146,7 @@ type SecretTemplate struct {
 // CredentialStatus is what the statuses of all credential kinds share. It is a report: the operator never reads it back to
 // decide, and losing it costs nothing.
 type CredentialStatus struct {
-	// conditions are Authorized, Issued and Ready.
+	// conditions are Authorized, Issued and Ready, and RolledOut if spec.rollout asks for restarts.
 	//
 	// +listType=map
 	// +listMapKey=type

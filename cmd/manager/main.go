@@ -29,6 +29,7 @@ type flags struct {
 	leaderElectNS  string
 	concurrency    int
 	stsQPS         int
+	rollouts       int
 	qps            float64
 	burst          int
 	endpoints      bool
@@ -46,6 +47,7 @@ func main() {
 	flag.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own if empty")
 	flag.IntVar(&f.concurrency, "concurrency", 10, "how many credentials are dealt with at a time")
 	flag.IntVar(&f.stsQPS, "sts-qps", controllers.DefaultSTSQPS, "calls of STS per second for each identity that does not say itself, 1 to 1000")
+	flag.IntVar(&f.rollouts, "max-concurrent-rollouts", 5, "how many workloads of the cluster are in the middle of a restart at a time, for credentials with spec.rollout")
 	flag.Float64Var(&f.qps, "kube-api-qps", 100, "requests per second to the API server, on average")
 	flag.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once")
 	flag.BoolVar(&f.endpoints, "allow-namespaced-endpoints", false, "take spec.endpoint from namespaced Identities too; whoever may create one then aims the manager's requests")
@@ -78,7 +80,8 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
-		Concurrency: f.concurrency, STSQPS: f.stsQPS, FIPS: f.stsFIPS, DualStack: f.stsDualStack, AllowNamespacedEndpoints: f.endpoints,
+		Concurrency: f.concurrency, MaxConcurrentRollouts: f.rollouts, STSQPS: f.stsQPS,
+		FIPS: f.stsFIPS, DualStack: f.stsDualStack, AllowNamespacedEndpoints: f.endpoints,
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"slices"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -21,6 +22,28 @@ import (
 // metrics tell. Leases and tokens are not the operator's story.
 func (h *harness) requests() map[string]int {
 	h.t.Helper()
+	return h.answered(func(verb, resource string) bool {
+		switch verb {
+		case "LIST", "WATCH", "CONNECT":
+			return false
+		case "GET":
+			return resource == "secrets"
+		}
+		return slices.Contains([]string{"secrets", "rolecredentials", "clusteridentities", "events"}, resource)
+	})
+}
+
+// reads are how many reads of workloads and pods it has answered.
+func (h *harness) reads() map[string]int {
+	h.t.Helper()
+	return h.answered(func(verb, resource string) bool {
+		return slices.Contains([]string{"GET", "LIST", "WATCH"}, verb) && slices.Contains([]string{"deployments", "statefulsets", "daemonsets", "rollouts", "pods"}, resource)
+	})
+}
+
+// answered are the requests counted, without conflicts, after which it is tried again.
+func (h *harness) answered(counted func(verb, resource string) bool) map[string]int {
+	h.t.Helper()
 	client, err := discovery.NewDiscoveryClientForConfig(adminConfig)
 	h.Expect(err).NotTo(HaveOccurred())
 	text, err := client.RESTClient().Get().AbsPath("/metrics").DoRaw(h.ctx)
@@ -31,22 +54,14 @@ func (h *harness) requests() map[string]int {
 	requests := map[string]int{}
 	for _, metric := range families["apiserver_request_total"].GetMetric() {
 		label := labelsOf(metric)
-		switch label["verb"] {
-		case "LIST", "WATCH", "CONNECT":
+		if !counted(label["verb"], label["resource"]) || label["code"] == "409" {
 			continue
-		case "GET":
-			if label["resource"] != "secrets" {
-				continue
-			}
 		}
-		switch label["resource"] {
-		case "secrets", "rolecredentials", "clusteridentities", "events":
-			resource := label["resource"]
-			if label["subresource"] != "" {
-				resource += "/" + label["subresource"]
-			}
-			requests[label["verb"]+" "+resource] += int(metric.GetCounter().GetValue())
+		resource := label["resource"]
+		if label["subresource"] != "" {
+			resource += "/" + label["subresource"]
 		}
+		requests[label["verb"]+" "+resource] += int(metric.GetCounter().GetValue())
 	}
 	return requests
 }

@@ -24,7 +24,15 @@ func TestTheOperatorMayDoNoMoreThanItMust(t *testing.T) {
 		"patch sts.rolecredential.dev/rolecredentials/status":   true,
 		"deletecollection v1/secrets":                           false,
 		"get v1/configmaps":                                     false,
-		"get v1/pods":                                           false,
+		"patch apps/deployments":                                true, // of a ClusterRole of its own, for spec.rollout
+		"patch argoproj.io/rollouts":                            true,
+		"list v1/pods":                                          true,
+		"watch v1/pods":                                         false,
+		"delete v1/pods":                                        false,
+		"update apps/deployments":                               false,
+		"create apps/deployments":                               false,
+		"patch apps/deployments/scale":                          false,
+		"patch apps/replicasets":                                false,
 		"create v1/pods":                                        false,
 		"update v1/namespaces":                                  false,
 		"create v1/serviceaccounts/token":                       true, // for AssumeRoleWithWebIdentity

@@ -186,6 +186,17 @@ var credentialCases = map[string]schemaCase{
 	"data with a key of the kubelet's":              {"secret", map[string]any{"data": map[string]any{"..data": ""}}, "each key of data must be a key that a Secret can have"},
 	"data with a key of the default format":         {"secret", map[string]any{"data": map[string]any{"AWS_SESSION_TOKEN": ""}}, "a key of data is one that a format of this Secret writes already"},
 	"data with a key of a format that is not asked": {"secret", map[string]any{"formats": []any{"Velero"}, "data": map[string]any{"AWS_SESSION_TOKEN": ""}}, ""},
+	"a rollout that discovers":                      {"rollout", map[string]any{"discover": true}, ""},
+	"a rollout of workloads by name":                {"rollout", map[string]any{"targets": []any{workload("Deployment", "web"), workload("Rollout", "web"), workload("StatefulSet", "db"), workload("DaemonSet", "agent")}}, ""},
+	"a rollout of both":                             {"rollout", map[string]any{"discover": true, "targets": []any{workload("Deployment", "web")}}, ""},
+	"a rollout of nothing":                          {"rollout", map[string]any{}, "rollout must name targets, or set discover"},
+	"a rollout that does not discover":              {"rollout", map[string]any{"discover": false}, "rollout must name targets, or set discover"},
+	"a rollout of an empty list":                    {"rollout", map[string]any{"discover": true, "targets": []any{}}, "should have at least 1 items"},
+	"a rollout of a workload twice":                 {"rollout", map[string]any{"targets": []any{workload("Deployment", "web"), workload("Deployment", "web")}}, "Duplicate value"},
+	"a rollout of a kind that cannot be":            {"rollout", map[string]any{"targets": []any{workload("CronJob", "night")}}, "Unsupported value"},
+	"a rollout of a workload without a name":        {"rollout", map[string]any{"targets": []any{map[string]any{"kind": "Deployment"}}}, "Required value"},
+	"a rollout of a workload without a kind":        {"rollout", map[string]any{"targets": []any{map[string]any{"name": "web"}}}, "Required value"},
+	"a rollout of too many workloads":               {"rollout", map[string]any{"targets": workloads(65)}, "must have at most 64 items"},
 	"a suspension":                                  {"suspend", true, ""},
 	"an MFA device":                                 {"mfa", mfa("arn:aws:iam::123456789012:mfa/alice"), ""},
 	"a device whose serial number is too short":     {"mfa", mfa("GAHT1234"), "should be at least 9 chars long"},
@@ -346,6 +357,15 @@ func many(n int) map[string]any {
 
 func mfa(serial string) any {
 	return map[string]any{"serialNumber": serial, "totpSecretRef": map[string]any{"name": "device", "key": "seed"}}
+}
+
+func workload(kind, name string) any { return map[string]any{"kind": kind, "name": name} }
+
+func workloads(n int) (all []any) {
+	for i := range n {
+		all = append(all, workload("Deployment", fmt.Sprint("web-", i)))
+	}
+	return all
 }
 
 func hop(name string) any { return map[string]any{"roleARN": "arn:aws:iam::123456789012:role/" + name} }

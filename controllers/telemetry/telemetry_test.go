@@ -102,7 +102,7 @@ func TestANoteIsNoLongerThanTheAPIServerBears(t *testing.T) {
 	}
 }
 
-// counted are the series of a registry, by name and labels.
+// counted are the series of a registry, by name and labels, without those that have none and are zero.
 func counted(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
 	t.Helper()
 	families, err := registry.Gather()
@@ -114,7 +114,9 @@ func counted(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
 			for _, label := range metric.GetLabel() {
 				series += fmt.Sprintf(" %s=%s", label.GetName(), label.GetValue())
 			}
-			counts[series] = metric.GetCounter().GetValue()
+			if value := metric.GetCounter().GetValue() + metric.GetGauge().GetValue(); value != 0 || len(metric.GetLabel()) > 0 {
+				counts[series] = value
+			}
 		}
 	}
 	return counts
@@ -135,6 +137,32 @@ func TestCallsAreCounted(t *testing.T) {
 		"rolecredential_sts_calls_total call=AssumeRole kind=RoleCredential reason=Throttled":        1,
 		"rolecredential_sts_calls_total call=GetCallerIdentity kind=ClusterIdentity reason=Verified": 1,
 	}))
+}
+
+func TestRestartsAreCountedAndMeasured(t *testing.T) {
+	g := NewWithT(t)
+	registry := prometheus.NewPedanticRegistry()
+	metrics, err := telemetry.NewMetrics(registry)
+	g.Expect(err).NotTo(HaveOccurred())
+	metrics.Restarted(telemetry.RestartFinished)
+	metrics.Restarted(telemetry.RestartFinished)
+	metrics.Restarted(telemetry.RestartStalled)
+	metrics.Restarted(telemetry.RestartTakenBack)
+	metrics.Restarting(3)
+	metrics.StaleReaders("RoleCredential", "shop", "s3-reader", 0)
+	metrics.StaleReaders("RoleCredential", "shop", "another", 7)
+	all := map[string]float64{
+		"rolecredential_rollouts_total result=Finished":                                  2,
+		"rolecredential_rollouts_total result=Stalled":                                   1,
+		"rolecredential_rollouts_total result=TakenBack":                                 1,
+		"rolecredential_rollouts_in_progress":                                            3,
+		"rolecredential_stale_readers kind=RoleCredential name=s3-reader namespace=shop": 0,
+		"rolecredential_stale_readers kind=RoleCredential name=another namespace=shop":   7,
+	}
+	g.Expect(counted(t, registry)).To(Equal(all))
+	metrics.ForgetReaders("RoleCredential", "shop", "another")
+	delete(all, "rolecredential_stale_readers kind=RoleCredential name=another namespace=shop")
+	g.Expect(counted(t, registry)).To(Equal(all))
 }
 
 func TestASecondManagerCountsWithTheFirst(t *testing.T) {

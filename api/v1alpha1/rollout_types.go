@@ -1,0 +1,57 @@
+package v1alpha1
+
+// CredentialsAnnotation on the pod template of a workload, and so on its pods, names the credential that its pods start with: a
+// JSON object from the names of Secrets to the access key ids of the credentials in them. The operator writes it to restart the
+// workload, as the field manager rolecredential-rollout.
+const CredentialsAnnotation = "sts.rolecredential.dev/credentials"
+
+// Rollout says which workloads of the credential's namespace are restarted after a refresh, since their pods keep the environment
+// variables that they started with.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.targets) || (has(self.discover) && self.discover)",message="rollout must name targets, or set discover: it restarts nothing otherwise"
+type Rollout struct {
+	// targets are workloads to restart, whether or not their pods have the Secret as environment variables.
+	//
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=map
+	// +listMapKey=kind
+	// +listMapKey=name
+	// +optional
+	Targets []WorkloadReference `json:"targets,omitempty"`
+
+	// discover restarts every workload of these kinds in the namespace whose pods have the Secret as environment variables, by
+	// envFrom or by valueFrom, in their containers or init containers.
+	//
+	// +optional
+	Discover bool `json:"discover,omitempty"`
+}
+
+// WorkloadKind is the kind of a workload whose pods can be restarted by a change of its pod template: of apps/v1, or an Argo
+// Rollout of argoproj.io/v1alpha1.
+//
+// +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;Rollout
+type WorkloadKind string
+
+// The kinds of workloads.
+const (
+	WorkloadDeployment  WorkloadKind = "Deployment"
+	WorkloadStatefulSet WorkloadKind = "StatefulSet"
+	WorkloadDaemonSet   WorkloadKind = "DaemonSet"
+	WorkloadRollout     WorkloadKind = "Rollout"
+)
+
+// WorkloadReference names a workload in the credential's namespace.
+type WorkloadReference struct {
+	// kind of the workload: Deployment, StatefulSet or DaemonSet of apps/v1, or Rollout of argoproj.io/v1alpha1.
+	//
+	// +required
+	Kind WorkloadKind `json:"kind,omitempty"`
+
+	// name of the workload.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name,omitempty"`
+}

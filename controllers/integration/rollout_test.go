@@ -1,0 +1,517 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/secret"
+	"rolecredential.dev/operator/controllers/telemetry"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// stage is a namespace of Deployments that read one credential's Secret, and the reconciler that restarts them, on a real API
+// server, as the operator's ServiceAccount. Nothing waits: the test tells the time, and does what Kubernetes' controllers and
+// kubelets do.
+type stage struct {
+	*harness
+	clock     *clocktesting.FakePassiveClock
+	operator  client.Client
+	namespace string
+	owner     *v1alpha1.RoleCredential
+	record    credential.Record
+	rollouts  *controllers.RolloutReconciler[*v1alpha1.RoleCredential]
+	// takes is how long a restart of a Deployment takes, and since when each has been under way.
+	takes    time.Duration
+	underWay map[string]time.Time
+	// restarts are when each Deployment was restarted.
+	restarts map[string][]time.Time
+	most     int // at once
+}
+
+const maxConcurrent = 5
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{
+		harness: newHarness(t, stsemulator.Options{}), clock: clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Truncate(time.Second)),
+		takes: 90 * time.Second, underWay: map[string]time.Time{}, restarts: map[string][]time.Time{},
+	}
+	s.stop = func() {}
+	var err error
+	s.operator, err = client.New(s.asOperator(), client.Options{Scheme: admin.Scheme()})
+	s.Expect(err).NotTo(HaveOccurred())
+	s.namespace = s.harness.namespace(nil)
+	s.owner = roleCredential(s.namespace, "s3-reader", "none")
+	s.owner.Spec.Rollout = &v1alpha1.Rollout{Discover: true}
+	s.Expect(admin.Create(s.ctx, s.owner)).To(Succeed())
+	s.startRollouts()
+	return s
+}
+
+// startRollouts begins with no memory, as after a restart of the manager.
+func (s *stage) startRollouts() {
+	s.t.Helper()
+	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry())
+	s.Expect(err).NotTo(HaveOccurred())
+	s.rollouts = &controllers.RolloutReconciler[*v1alpha1.RoleCredential]{
+		Kind: controllers.Kind[*v1alpha1.RoleCredential]{
+			Name: "RoleCredential", New: func() *v1alpha1.RoleCredential { return &v1alpha1.RoleCredential{} },
+			Request: func(*v1alpha1.RoleCredential) (credential.Request, *failure.Failure) {
+				return credential.Request{}, nil
+			},
+		},
+		Client:     s.operator,
+		Identities: &identity.Resolver[controllers.STS]{Reader: s.operator},
+		Workloads:  rollout.Cluster{Reader: s.operator, Writer: s.operator},
+		Places:     &rollout.Places{Max: maxConcurrent},
+		Events:     telemetry.Events{Recorder: events.NewFakeRecorder(1000)}, Metrics: metrics, Clock: s.clock,
+	}
+}
+
+// issue puts a credential into the Secret that lives for an hour from now.
+func (s *stage) issue(id string) {
+	s.t.Helper()
+	now := s.clock.Now()
+	var before *credential.Record
+	if !s.record.IssuedAt.IsZero() {
+		before = &s.record
+	}
+	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte(id)}
+	s.record = credential.Record{AccessKeyID: id, IssuedAt: now, Expiration: now.Add(time.Hour)}.After(before).Sealed(data)
+	store := &secret.Store{Client: s.operator, Reader: s.operator}
+	observed, err := store.Observe(s.ctx, s.owner, "s3-reader", v1alpha1.SecretTemplate{}, []string{"AWS_ACCESS_KEY_ID"})
+	s.Expect(err).NotTo(HaveOccurred())
+	s.Expect(store.Write(s.ctx, s.owner, "s3-reader", observed, secret.Content{Record: s.record, Data: data})).To(Succeed())
+}
+
+// deploy makes a Deployment whose pods read the Secret, and lets it start.
+func (s *stage) deploy(name string) *appsv1.Deployment {
+	s.t.Helper()
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
+	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}
+	d.Spec.Template.Labels = map[string]string{"app": name, "tier": "web"}
+	d.Spec.Template.Annotations = map[string]string{"theirs": "stays"}
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "c", Image: "c", EnvFrom: []corev1.EnvFromSource{
+		{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "s3-reader"}}},
+	}}}
+	s.Expect(admin.Create(s.ctx, d, client.FieldOwner("their-tool"))).To(Succeed())
+	s.replace(d)
+	return d
+}
+
+// replace does what the Deployment controller and the kubelet do at the end of a rollout: one pod, of the present template, which
+// starts now.
+func (s *stage) replace(d *appsv1.Deployment) {
+	s.t.Helper()
+	hash := fmt.Sprint("h", d.Generation)
+	s.Expect(admin.DeleteAllOf(s.ctx, &corev1.Pod{}, client.InNamespace(s.namespace), client.MatchingLabels{"app": d.Name}, client.GracePeriodSeconds(0))).To(Succeed())
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace, Name: d.Name + "-" + hash, Labels: map[string]string{"app": d.Name, "pod-template-hash": hash}, Annotations: d.Spec.Template.Annotations,
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-" + hash, UID: types.UID(hash), Controller: new(true)}},
+	}, Spec: d.Spec.Template.Spec}
+	s.Expect(admin.Create(s.ctx, p)).To(Succeed())
+	s.run(p)
+	s.status(d, appsv1.DeploymentStatus{Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1})
+}
+
+// run starts a pod's container now.
+func (s *stage) run(p *corev1.Pod) {
+	s.t.Helper()
+	p.Status.Phase = corev1.PodRunning
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+		Name: "c", Image: "c", ImageID: "c", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(s.clock.Now())}},
+	}}
+	s.Expect(admin.Status().Update(s.ctx, p)).To(Succeed())
+}
+
+func (s *stage) status(d *appsv1.Deployment, status appsv1.DeploymentStatus) {
+	s.t.Helper()
+	status.ObservedGeneration, status.ReadyReplicas = d.Generation, status.AvailableReplicas
+	d.Status = status
+	s.Expect(admin.Status().Update(s.ctx, d)).To(Succeed())
+}
+
+// play does what the Deployment controller does as time goes by.
+func (s *stage) play() {
+	s.t.Helper()
+	for _, d := range s.deployments() {
+		switch began, underWay := s.underWay[d.Name]; {
+		case d.Generation > d.Status.ObservedGeneration:
+			s.restarts[d.Name] = append(s.restarts[d.Name], s.clock.Now())
+			s.underWay[d.Name] = s.clock.Now()
+			s.status(&d, appsv1.DeploymentStatus{Replicas: 2, UpdatedReplicas: 1, AvailableReplicas: 1})
+		case underWay && !s.clock.Now().Before(began.Add(s.takes)):
+			delete(s.underWay, d.Name)
+			s.replace(&d)
+		}
+	}
+	s.most = max(s.most, len(s.underWay))
+}
+
+func (s *stage) deployments() []appsv1.Deployment {
+	s.t.Helper()
+	var all appsv1.DeploymentList
+	s.Expect(admin.List(s.ctx, &all, client.InNamespace(s.namespace))).To(Succeed())
+	return all.Items
+}
+
+// reconcile lets the reconciler work once, and returns the condition and when it wants to be woken.
+func (s *stage) reconcile() (string, time.Duration) {
+	s.t.Helper()
+	result, err := s.rollouts.Reconcile(s.ctx, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(s.owner)})
+	s.Expect(err).NotTo(HaveOccurred())
+	return s.state(s.owner, "RolledOut")(), result.RequeueAfter
+}
+
+// until lets time pass, as the reconciler asks for, until it says what is wanted, or another end is reached.
+func (s *stage) until(end func(state string) bool) {
+	s.t.Helper()
+	for range 1000 {
+		state, wait := s.reconcile()
+		s.play()
+		if end(state) {
+			return
+		}
+		s.Expect(wait).NotTo(BeZero(), state)
+		s.clock.SetTime(s.clock.Now().Add(wait))
+	}
+	s.t.Fatal("it comes to no end")
+}
+
+func (s *stage) restarted() (n int) {
+	for _, times := range s.restarts {
+		n += len(times)
+	}
+	return n
+}
+
+func TestThirtyDeploymentsAreRestartedOverTheTimeThatTheFormerCredentialLives(t *testing.T) {
+	const deployments = 30
+	s := newStage(t)
+	s.issue("ASIAFIRST")
+	for i := range deployments {
+		s.deploy(fmt.Sprintf("web-%02d", i))
+	}
+	state, wait := s.reconcile()
+	s.Expect(state).To(Equal("True RolledOut")) // they started with it
+	s.Expect(wait).To(BeZero())
+
+	s.clock.SetTime(s.clock.Now().Add(40 * time.Minute))
+	refreshed, expires := s.clock.Now(), s.record.Expiration
+	s.issue("ASIASECOND")
+	s.until(func(string) bool { return s.restarted() >= deployments/2 })
+	s.Expect(s.underWay).NotTo(BeEmpty(), "some are under way")
+	s.startRollouts() // the manager restarts
+	s.until(func(state string) bool { return state == "True RolledOut" })
+
+	s.Expect(s.clock.Now()).To(BeTemporally("<", expires))
+	s.Expect(s.most).To(BeNumerically("<=", maxConcurrent))
+	s.Expect(s.restarts).To(HaveLen(deployments))
+	var inEachQuarter [4]int
+	for name, times := range s.restarts {
+		s.Expect(times).To(HaveLen(1), name)
+		inEachQuarter[int(times[0].Sub(refreshed)*4/expires.Sub(refreshed))]++
+	}
+	s.Expect(inEachQuarter[0]).To(BeZero())
+	s.Expect(inEachQuarter[1]).To(BeNumerically(">", deployments/8)) // by their names, which the namespace's is part of
+	s.Expect(inEachQuarter[2]).To(BeNumerically(">", deployments/8))
+	s.startRollouts()
+	state, _ = s.reconcile()
+	s.Expect(state).To(Equal("True RolledOut"))
+	s.eachWasRestarted(1, "ASIASECOND")
+
+	// After an outage all that they hold has expired, and still no more are restarted at once.
+	s.clock.SetTime(s.record.Expiration.Add(time.Hour))
+	s.issue("ASIATHIRD")
+	s.until(func(state string) bool { return state == "True RolledOut" })
+	s.Expect(s.most).To(Equal(maxConcurrent))
+	s.eachWasRestarted(2, "ASIATHIRD")
+}
+
+func (s *stage) eachWasRestarted(times int, onto string) {
+	s.t.Helper()
+	for _, d := range s.deployments() {
+		s.Expect(d.Generation).To(BeEquivalentTo(1+times), d.Name)
+		s.Expect(d.Spec.Template.Annotations).To(Equal(map[string]string{"theirs": "stays", v1alpha1.CredentialsAnnotation: fmt.Sprintf(`{"s3-reader":%q}`, onto)}))
+	}
+}
+
+func TestARestartOwnsItsAnnotationAndNothingElse(t *testing.T) {
+	s := newStage(t)
+	s.issue("ASIAFIRST")
+	d := s.deploy("web")
+	s.clock.SetTime(s.clock.Now().Add(40 * time.Minute))
+	s.issue("ASIASECOND")
+	s.until(func(state string) bool { return state == "True RolledOut" })
+
+	owned := func() string {
+		s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(d), d)).To(Succeed())
+		for _, entry := range d.ManagedFields {
+			if entry.Manager == "rolecredential-rollout" {
+				s.Expect(entry.Operation).To(Equal(metav1.ManagedFieldsOperationApply))
+				return string(entry.FieldsV1.GetRawBytes())
+			}
+		}
+		return ""
+	}
+	s.Expect(owned()).To(MatchJSON(`{"f:spec":{"f:template":{"f:metadata":{"f:annotations":{"f:sts.rolecredential.dev/credentials":{}}}}}}`))
+
+	// A tool that applies its manifests again, on the server or by a merge of what it applied before, leaves the annotation.
+	manifest := &unstructured.Unstructured{}
+	text, err := json.Marshal(map[string]any{
+		"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "web", "namespace": s.namespace},
+		"spec": map[string]any{"selector": d.Spec.Selector, "template": map[string]any{
+			"metadata": map[string]any{"labels": d.Spec.Template.Labels, "annotations": map[string]any{"theirs": "changed"}},
+			"spec":     map[string]any{"containers": []any{map[string]any{"name": "c", "image": "d"}}},
+		}},
+	})
+	s.Expect(err).NotTo(HaveOccurred())
+	s.Expect(json.Unmarshal(text, manifest)).To(Succeed())
+	s.Expect(admin.Apply(s.ctx, client.ApplyConfigurationFromUnstructured(manifest), client.FieldOwner("argocd-controller"), client.ForceOwnership)).To(Succeed())
+	s.Expect(owned()).To(ContainSubstring("f:sts.rolecredential.dev/credentials"))
+	s.Expect(d.Spec.Template.Annotations).To(Equal(map[string]string{"theirs": "changed", v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIASECOND"}`}))
+}
+
+func TestAToolThatTakesTheAnnotationBackIsNotFought(t *testing.T) {
+	s := newStage(t)
+	s.issue("ASIAFIRST")
+	d := s.deploy("web")
+	s.clock.SetTime(s.clock.Now().Add(40 * time.Minute))
+	s.issue("ASIASECOND")
+	restarts := 0
+	// The tool puts the object back as it was, before a pod has been replaced.
+	revert := func() {
+		s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(d), d)).To(Succeed())
+		if d.Spec.Template.Annotations[v1alpha1.CredentialsAnnotation] == "" {
+			return
+		}
+		restarts++
+		delete(d.Spec.Template.Annotations, v1alpha1.CredentialsAnnotation)
+		s.Expect(admin.Update(s.ctx, d, client.FieldOwner("their-tool"))).To(Succeed())
+		s.status(d, appsv1.DeploymentStatus{Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1})
+	}
+	state := ""
+	for s.clock.Now().Before(s.record.Expiration.Add(-10 * time.Minute)) {
+		var wait time.Duration
+		state, wait = s.reconcile()
+		revert()
+		s.clock.SetTime(s.clock.Now().Add(max(wait, time.Second)))
+	}
+	s.Expect(state).To(Equal("False Contended"))
+	s.Expect(restarts).To(Equal(3))
+}
+
+// A Deployment that is deleted and made anew between the look and the restart is another, and one that is gone is not made.
+func TestARestartIsOfTheWorkloadThatWasSeen(t *testing.T) {
+	s := newStage(t)
+	d := s.deploy("web")
+	seen := rollout.Workload{Ref: rollout.Ref{Kind: "Deployment", Name: "web"}, UID: d.UID}
+	s.Expect(admin.Delete(s.ctx, d)).To(Succeed())
+	workloads := rollout.Cluster{Reader: s.operator, Writer: s.operator}
+	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, rollout.Stamp{"s3-reader": "ASIAFIRST"})).NotTo(Succeed())
+	s.Expect(s.deployments()).To(BeEmpty())
+	anew := s.deploy("web")
+	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, rollout.Stamp{"s3-reader": "ASIAFIRST"})).NotTo(Succeed())
+	s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(anew), anew)).To(Succeed())
+	s.Expect(anew.Spec.Template.Annotations).NotTo(HaveKey(v1alpha1.CredentialsAnnotation))
+}
+
+func TestWithoutItsClusterRoleARolloutSaysSoAndAllElseWorks(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "rolecredential-rollout-rolebinding"}}
+	h.Expect(admin.Get(h.ctx, client.ObjectKeyFromObject(binding), binding)).To(Succeed())
+	h.Expect(admin.Delete(h.ctx, binding)).To(Succeed())
+	restore := func() {
+		binding.ResourceVersion, binding.UID = "", ""
+		_ = admin.Create(context.Background(), binding)
+	}
+	t.Cleanup(restore)
+	operator, err := client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()})
+	h.Expect(err).NotTo(HaveOccurred())
+	may := func() error { return operator.List(h.ctx, &appsv1.DeploymentList{}, client.InNamespace("default")) }
+	h.Eventually(may).WithTimeout(settle).ShouldNot(Succeed())
+	h.start()
+	by := h.identity()
+	made := h.credential(h.namespace(nil), "s3-reader", by, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
+	h.eventually(made, "Ready", "True Issued")
+	h.eventually(made, "RolledOut", "False Forbidden")
+	h.Eventually(h.events(made)).WithTimeout(settle).Should(ConsistOf("Normal Issued", "Warning Forbidden"))
+	h.refresh(made, "1")
+	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	h.Expect(h.state(made, "RolledOut")()).To(Equal("False Forbidden"))
+
+	restore()
+	h.Eventually(may).WithTimeout(settle).Should(Succeed())
+	h.refresh(made, "2") // or after 5 minutes
+	h.eventually(made, "RolledOut", "True RolledOut")
+	h.Expect(h.state(made, "Ready")()).To(Equal("True Issued"))
+}
+
+// The way of a refresh through the whole manager: the Secret's watch wakes the rollout, and both reconcilers write one status.
+func TestARefreshRestartsADeployment(t *testing.T) {
+	now := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now())
+	s := &stage{harness: newHarness(t, stsemulator.Options{Clock: now, SignatureClock: clock.RealClock{}}), clock: now}
+	s.options.Clock = now
+	s.start()
+	s.namespace = s.harness.namespace(nil)
+	by := s.identity()
+	d := s.deploy("web")
+	made := s.credential(s.namespace, "s3-reader", by, func(c *v1alpha1.RoleCredential) {
+		c.Spec.Rollout = &v1alpha1.Rollout{Targets: []v1alpha1.WorkloadReference{{Kind: v1alpha1.WorkloadDeployment, Name: "web"}}}
+	})
+	s.eventually(made, "Ready", "True Issued")
+	s.eventually(made, "RolledOut", "True RolledOut")
+	now.SetTime(now.Now().Add(time.Minute))
+	s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(d), d)).To(Succeed())
+	s.replace(d)
+
+	now.SetTime(now.Now().Add(40 * time.Minute))
+	before, reads := s.requests(), s.reads()
+	s.refresh(made, "1")
+	s.eventually(made, "RolledOut", "False Restarting")
+	s.Expect(s.state(made, "Ready")()).To(Equal("True Issued"))
+	now.SetTime(now.Now().Add(15 * time.Minute))
+	s.wake("1")
+	s.Eventually(func() string {
+		s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(d), d)).To(Succeed())
+		return d.Spec.Template.Annotations[v1alpha1.CredentialsAnnotation]
+	}).WithTimeout(settle).Should(Equal(fmt.Sprintf(`{"s3-reader":%q}`, s.lastIssued(2))))
+	s.replace(d)
+	now.SetTime(now.Now().Add(time.Minute))
+	s.wake("2")
+	s.eventually(made, "RolledOut", "True RolledOut")
+	s.Expect(s.state(made, "Ready")()).To(Equal("True Issued"))
+	s.Expect(made.Status.Conditions).To(HaveLen(4))
+	written := s.since(before)
+	s.Expect(written["PATCH rolecredentials/status"]).To(Equal(3)) // what was issued, that restarts are to come, that they are over
+	s.Expect(written["APPLY secrets"]).To(Equal(1))
+	s.Expect(written).NotTo(HaveKey("POST events"))
+	for what, n := range s.reads() {
+		s.Expect(what == "GET deployments" || what == "LIST pods" || n == reads[what]).To(BeTrue(), "%s: nothing else is read, and nothing watched", what)
+	}
+}
+
+// wake has the rollout looked at, as time alone would: the test's time is not that of the queue.
+func (s *stage) wake(value string) {
+	s.t.Helper()
+	kept := s.secret(s.namespace, "s3-reader")
+	kept.Labels["woken"] = value
+	s.Expect(admin.Update(s.ctx, kept)).To(Succeed())
+}
+
+func TestACredentialWithoutARolloutReadsNoWorkloads(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace, by := h.namespace(nil), h.identity()
+	before := h.reads()
+	made := h.credential(namespace, "without", by)
+	h.eventually(made, "Ready", "True Issued")
+	h.refresh(made, "1")
+	h.lastIssued(2)
+	h.eventually(made, "Ready", "True Issued")
+	h.Expect(made.Status.Conditions).To(HaveLen(3))
+	h.Expect(h.reads()).To(Equal(before))
+
+	with := h.credential(namespace, "with", by, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
+	h.eventually(with, "RolledOut", "True RolledOut")
+	after := h.reads()
+	h.Expect(after["LIST deployments"] - before["LIST deployments"]).To(BeNumerically("~", 1, 1)) // one for each survey
+	h.Expect(slices.Collect(func(yield func(string) bool) {
+		for what := range after {
+			if what == "WATCH deployments" || what == "WATCH pods" {
+				yield(what)
+			}
+		}
+	})).To(BeEmpty())
+
+	update(h, with, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = nil })
+	h.eventually(with, "RolledOut", "none")
+	h.Expect(h.state(with, "Ready")()).To(Equal("True Issued"))
+}
+
+func TestAnArgoRolloutIsRestartedToo(t *testing.T) {
+	s := newStage(t)
+	schema := &apiextensionsv1.JSONSchemaProps{Type: "object", XPreserveUnknownFields: new(true)}
+	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "rollouts.argoproj.io"}, Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+		Group: "argoproj.io", Scope: apiextensionsv1.NamespaceScoped,
+		Names: apiextensionsv1.CustomResourceDefinitionNames{Kind: "Rollout", ListKind: "RolloutList", Plural: "rollouts", Singular: "rollout"},
+		Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
+			Name: "v1alpha1", Served: true, Storage: true, Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: schema},
+		}},
+	}}
+	text, err := json.Marshal(crd)
+	s.Expect(err).NotTo(HaveOccurred())
+	made := &unstructured.Unstructured{}
+	s.Expect(json.Unmarshal(text, &made.Object)).To(Succeed())
+	made.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
+	s.Expect(admin.Create(s.ctx, made)).To(Succeed())
+	t.Cleanup(func() { s.Expect(admin.Delete(context.Background(), made)).To(Succeed()) })
+
+	canary := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": map[string]any{"namespace": s.namespace, "name": "canary"},
+		"spec": map[string]any{
+			"selector": map[string]any{"matchLabels": map[string]any{"app": "canary"}},
+			"template": map[string]any{
+				"metadata": map[string]any{"labels": map[string]any{"app": "canary"}},
+				"spec": map[string]any{"containers": []any{map[string]any{
+					"name": "c", "image": "c", "env": []any{map[string]any{"name": "X", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "s3-reader", "key": "AWS_ACCESS_KEY_ID"}}}},
+				}}},
+			},
+		},
+		"status": map[string]any{"observedGeneration": "1", "phase": "Healthy", "stableRS": "abc", "currentPodHash": "abc"},
+	}}
+	s.Eventually(func() error { return admin.Create(s.ctx, canary.DeepCopy()) }).WithTimeout(settle).Should(Succeed())
+	s.issue("ASIAFIRST")
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace, Name: "canary-abc-1", Labels: map[string]string{"app": "canary", "rollouts-pod-template-hash": "abc"},
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "canary-abc", UID: "abc", Controller: new(true)}},
+	}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "c"}}}}
+	s.Expect(admin.Create(s.ctx, pod)).To(Succeed())
+	s.run(pod)
+
+	s.clock.SetTime(s.clock.Now().Add(40 * time.Minute))
+	s.issue("ASIASECOND")
+	get := func() *unstructured.Unstructured {
+		live := canary.DeepCopy()
+		s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(canary), live)).To(Succeed())
+		return live
+	}
+	stamp := func() string {
+		value, _, _ := unstructured.NestedString(get().Object, "spec", "template", "metadata", "annotations", v1alpha1.CredentialsAnnotation)
+		return value
+	}
+	s.until(func(string) bool { return stamp() != "" })
+	s.Expect(stamp()).To(Equal(`{"s3-reader":"ASIASECOND"}`))
+	s.Expect(s.state(s.owner, "RolledOut")()).To(Equal("False Restarting"))
+	s.run(pod)
+	done := get()
+	// Without a subresource of its own the status counts in the generation too.
+	s.Expect(unstructured.SetNestedField(done.Object, fmt.Sprint(done.GetGeneration()+1), "status", "observedGeneration")).To(Succeed())
+	s.Expect(admin.Update(s.ctx, done)).To(Succeed())
+	s.until(func(state string) bool { return state == "True RolledOut" })
+}

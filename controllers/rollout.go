@@ -1,0 +1,205 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/secret"
+	"rolecredential.dev/operator/controllers/telemetry"
+)
+
+// RolloutReconciler restarts the workloads that hold the Secrets of one kind of credential as environment variables. It is apart
+// from the [Reconciler], so that no restart holds an issue up. Of the status it writes ConditionRolledOut and nothing else.
+type RolloutReconciler[T Object] struct {
+	Kind       Kind[T]
+	Client     client.Client
+	Identities *identity.Resolver[STS]
+	Workloads  rollout.Cluster
+	// Places bounds the restarts of all kinds together.
+	Places *rollout.Places
+	// Begin runs before anything is restarted, until it has succeeded once; nil for nothing.
+	Begin   func(context.Context) error
+	Events  telemetry.Events
+	Metrics *telemetry.Metrics
+	Clock   clock.PassiveClock
+
+	plans plans
+}
+
+// rolloutVerdict is what came of a look at a credential's workloads.
+type rolloutVerdict struct {
+	rollout.Verdict
+	// cause is what the API server said, for the event.
+	cause error
+	// next is when to look again; zero for when something changes.
+	next time.Time
+}
+
+// Reconcile restarts what is due, and then says in the status how far it is.
+func (r *RolloutReconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if r.Begin != nil {
+		if err := r.Begin(ctx); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	defer r.Places.Seen(r.name(req.NamespacedName))
+	object := r.Kind.New()
+	err := r.Client.Get(ctx, req.NamespacedName, object)
+	if err != nil || !object.GetDeletionTimestamp().IsZero() {
+		r.forget(req.NamespacedName)
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if object.Common().Rollout == nil {
+		r.forget(req.NamespacedName)
+		return reconcile.Result{}, r.report(ctx, object, nil)
+	}
+	ahead, err := r.ahead(ctx, object)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	now := r.Clock.Now().Add(ahead)
+	verdict, err := r.advance(ctx, object, now, ahead)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := r.report(ctx, object, verdict); err != nil {
+		return reconcile.Result{}, err
+	}
+	return requeue(now, verdict.next), nil
+}
+
+// name tells credentials of all kinds apart.
+func (r *RolloutReconciler[T]) name(key types.NamespacedName) string {
+	return r.Kind.Name + " " + key.String()
+}
+
+// ahead is how far the clock of STS is ahead, which the times of the Secret are by; zero while that is not known.
+func (r *RolloutReconciler[T]) ahead(ctx context.Context, object T) (time.Duration, error) {
+	request, _ := r.Kind.Request(object)
+	found, _, err := r.Identities.Resolve(ctx, identityRef(object), serviceAccount(object, request))
+	if found == nil || err != nil {
+		return 0, err
+	}
+	ahead, _ := found.Client.Skew()
+	return ahead, nil
+}
+
+// advance looks at the workloads whose time has come, and restarts those that are due.
+func (r *RolloutReconciler[T]) advance(ctx context.Context, object T, now time.Time, ahead time.Duration) (*rolloutVerdict, error) {
+	key := client.ObjectKeyFromObject(object)
+	held, none, err := r.held(ctx, object, now)
+	if none != nil || err != nil {
+		r.rest(key)
+		return none, err
+	}
+	held.Ahead = ahead
+	cause, err := r.step(ctx, object, held, now)
+	switch {
+	case apierrors.IsForbidden(err):
+		r.rest(key)
+		return &rolloutVerdict{rollout.Forbidden(), err, now.Add(failure.MaxWait)}, nil
+	case err != nil:
+		return nil, err
+	}
+	readers := r.plans.get(key).readers
+	r.measure(key, readers)
+	return &rolloutVerdict{rollout.Report(now, held.Secret, readers), cause, rollout.Next(now, readers)}, nil
+}
+
+// held is what the credential's Secret holds, by its metadata in the cache. If there is nothing to restart workloads onto, the verdict says so.
+func (r *RolloutReconciler[T]) held(ctx context.Context, object T, now time.Time) (rollout.Credential, *rolloutVerdict, error) {
+	held := rollout.Credential{Namespace: object.GetNamespace(), Secret: secretName(object)}
+	unknown := func(reason, format string) *rolloutVerdict {
+		return &rolloutVerdict{Verdict: rollout.Verdict{Status: metav1.ConditionUnknown, Reason: reason, Message: fmt.Sprintf(format, held.Secret)}}
+	}
+	kept := secret.Metadata()
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: held.Namespace, Name: held.Secret}, kept)
+	if client.IgnoreNotFound(err) != nil {
+		return held, nil, err
+	}
+	record, ok := credential.ParseRecord(kept.GetAnnotations())
+	held.Record = record
+	switch {
+	case !ok || !record.Genuine() || !metav1.IsControlledBy(kept, object):
+		return held, unknown(v1alpha1.ReasonNotIssued, "Secret %s holds no credential yet to restart workloads onto: see the condition Ready."), nil
+	case !now.Before(record.Expiration):
+		return held, unknown(v1alpha1.ReasonExpired, "The credential in Secret %s has expired, so that no workload is restarted onto it: see the condition Ready."), nil
+	default:
+		return held, nil, nil
+	}
+}
+
+// step brings the credential's plan one step on. It returns the last refusal of a restart, if there was one, and an error if the
+// API server did not let it look.
+func (r *RolloutReconciler[T]) step(ctx context.Context, object T, held rollout.Credential, now time.Time) (refusal, err error) {
+	p, err := r.plan(ctx, object, held, now)
+	if err != nil {
+		return nil, err
+	}
+	look, restart := rollout.Decide(now, p.readers, r.Places.Free())
+	for _, i := range look {
+		if _, err := r.look(ctx, p, i, now); err != nil {
+			return nil, err
+		}
+	}
+	for _, i := range restart {
+		found, err := r.look(ctx, p, i, now)
+		if err != nil {
+			return nil, err
+		}
+		refused, err := r.restart(ctx, p, i, found, now)
+		if err != nil {
+			return nil, err
+		}
+		if refused != nil {
+			refusal = refused
+		}
+	}
+	return refusal, nil
+}
+
+// report writes ConditionRolledOut if it changed, or takes it away where there is no verdict, and tells of what somebody has to see
+// to. That workloads are restarted after a refresh, as they should be, is not announced.
+func (r *RolloutReconciler[T]) report(ctx context.Context, object T, verdict *rolloutVerdict) error {
+	generation, now := object.GetGeneration(), r.Clock.Now()
+	before, written, err := updateStatus(ctx, r.Client, object, func(status *v1alpha1.CredentialStatus) {
+		if verdict == nil {
+			meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionRolledOut)
+			return
+		}
+		said := condition(v1alpha1.ConditionRolledOut, verdict.Status, verdict.Reason, "%s", verdict.Message)
+		status.Conditions = withConditions(status.Conditions, []metav1.Condition{said}, generation, now)
+	})
+	if !written || verdict == nil {
+		return err
+	}
+	old := meta.FindStatusCondition(before.Report().Conditions, v1alpha1.ConditionRolledOut)
+	said := old != nil && old.Reason == verdict.Reason && old.Message == verdict.Message
+	switch {
+	case said:
+	case amiss(verdict.Status, verdict.Reason):
+		r.Events.Failed(object, telemetry.ActionRestart, verdict.Reason, verdict.Message, &failure.Failure{Cause: verdict.cause})
+	case verdict.Status == metav1.ConditionTrue && old != nil && amiss(old.Status, old.Reason):
+		r.Events.Changed(object, telemetry.ActionRestart, verdict.Reason, verdict.Message)
+	}
+	return nil
+}
+
+// amiss tells whether somebody has to see to a rollout.
+func amiss(status metav1.ConditionStatus, reason string) bool {
+	return status == metav1.ConditionFalse && reason != v1alpha1.ReasonRestarting
+}

@@ -1,0 +1,478 @@
+package rollout_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/rollout"
+)
+
+// template is of pods with the label app, and with a Secret as environment variables.
+func template(app, secret string) corev1.PodTemplateSpec {
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", EnvFrom: []corev1.EnvFromSource{secretRef(secret)}}}},
+	}
+}
+
+func secretRef(name string) corev1.EnvFromSource {
+	return corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}}}
+}
+
+func secretKeyRef(name string) corev1.EnvVar {
+	return corev1.EnvVar{Name: "X", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: "x"}}}
+}
+
+func meta(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name + "-uid"), Generation: 3}
+}
+
+func labelled(app string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}
+}
+
+func deployment(name string, change ...func(*appsv1.Deployment)) *appsv1.Deployment {
+	d := &appsv1.Deployment{
+		ObjectMeta: meta(name), Spec: appsv1.DeploymentSpec{Replicas: new(int32(3)), Selector: labelled(name), Template: template(name, "s3-reader")},
+		Status: appsv1.DeploymentStatus{ObservedGeneration: 3, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3},
+	}
+	for _, f := range change {
+		f(d)
+	}
+	return d
+}
+
+func statefulSet(name string, change ...func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
+	s := &appsv1.StatefulSet{
+		ObjectMeta: meta(name), Spec: appsv1.StatefulSetSpec{Replicas: new(int32(3)), Selector: labelled(name), Template: template(name, "s3-reader")},
+		Status: appsv1.StatefulSetStatus{ObservedGeneration: 3, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3},
+	}
+	for _, f := range change {
+		f(s)
+	}
+	return s
+}
+
+func daemonSet(name string, change ...func(*appsv1.DaemonSet)) *appsv1.DaemonSet {
+	d := &appsv1.DaemonSet{
+		ObjectMeta: meta(name), Spec: appsv1.DaemonSetSpec{Selector: labelled(name), Template: template(name, "s3-reader")},
+		Status: appsv1.DaemonSetStatus{ObservedGeneration: 3, DesiredNumberScheduled: 3, UpdatedNumberScheduled: 3, NumberAvailable: 3},
+	}
+	for _, f := range change {
+		f(d)
+	}
+	return d
+}
+
+var argo = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"}
+
+// argoRollout has fields set by paths, over those of one in which nothing goes on.
+func argoRollout(name string, fields map[string]any) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"spec": map[string]any{
+			"selector": map[string]any{"matchLabels": map[string]any{"app": name}},
+			"template": map[string]any{
+				"metadata": map[string]any{"labels": map[string]any{"app": name}},
+				"spec": map[string]any{"containers": []any{map[string]any{
+					"name": "c", "envFrom": []any{map[string]any{"secretRef": map[string]any{"name": "s3-reader"}}},
+				}}},
+			},
+		},
+		"status": map[string]any{"observedGeneration": "3", "phase": "Healthy", "stableRS": "abc", "currentPodHash": "abc", "replicas": int64(3)},
+	}}
+	u.SetGroupVersionKind(argo)
+	m := meta(name)
+	u.SetNamespace(m.Namespace)
+	u.SetName(m.Name)
+	u.SetUID(m.UID)
+	u.SetGeneration(m.Generation)
+	for path, value := range fields {
+		section, field, _ := strings.Cut(path, ".")
+		if value == nil {
+			unstructured.RemoveNestedField(u.Object, section, field)
+		} else if err := unstructured.SetNestedField(u.Object, value, section, field); err != nil {
+			panic(err)
+		}
+	}
+	return u
+}
+
+// pod of a controller that runs since the start, with the Secret as environment variables.
+func pod(name, app string, owner *metav1.OwnerReference, change ...func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: meta(name), Spec: template(app, "s3-reader").Spec}
+	p.Labels = map[string]string{"app": app}
+	if owner != nil {
+		owner.Controller = new(true)
+		p.OwnerReferences = []metav1.OwnerReference{*owner}
+		if hash, ok := hashOf(owner); ok {
+			p.Labels["pod-template-hash"] = hash
+		}
+	}
+	p.Status.Phase = corev1.PodRunning
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{running(0)}
+	for _, f := range change {
+		f(p)
+	}
+	return p
+}
+
+func running(since time.Duration) corev1.ContainerStatus {
+	return corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(after(since))}}}
+}
+
+func replicaSet(name string) *metav1.OwnerReference {
+	return &metav1.OwnerReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: name, UID: types.UID(name + "-uid")}
+}
+
+func hashOf(owner *metav1.OwnerReference) (string, bool) {
+	if owner.Kind != "ReplicaSet" {
+		return "", false
+	}
+	return owner.Name[len(owner.Name)-3:], true // by the tests' own way of naming
+}
+
+func controller(kind, name string) *metav1.OwnerReference {
+	return &metav1.OwnerReference{APIVersion: "apps/v1", Kind: kind, Name: name, UID: types.UID(name + "-uid")}
+}
+
+func cluster(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) (rollout.Cluster, client.Client) {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	NewWithT(t).Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
+	scheme.AddKnownTypeWithName(argo, &unstructured.Unstructured{})
+	scheme.AddKnownTypeWithName(argo.GroupVersion().WithKind("RolloutList"), &unstructured.UnstructuredList{})
+	c := fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(funcs).WithObjects(objects...).WithReturnManagedFields().Build()
+	return rollout.Cluster{Reader: c, Writer: c}, c
+}
+
+// names are what was found, each with the names of its pods.
+func names(found []rollout.Sighting) map[string][]string {
+	all := map[string][]string{}
+	for _, s := range found {
+		what := s.String()
+		if s.Workload == nil {
+			what += " missing"
+		}
+		if s.Named {
+			what += " named"
+		}
+		all[what] = []string{}
+		for _, p := range s.Pods {
+			all[what] = append(all[what], p.Name)
+		}
+	}
+	return all
+}
+
+func TestWhatASurveyFinds(t *testing.T) {
+	inInit := deployment("in-init", func(d *appsv1.Deployment) {
+		d.Spec.Template.Spec = corev1.PodSpec{InitContainers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "PLAIN", Value: "x"}, secretKeyRef("s3-reader")}}}, Containers: []corev1.Container{{Name: "c"}}}
+	})
+	mounts := deployment("mounts", func(d *appsv1.Deployment) {
+		d.Spec.Template.Spec = corev1.PodSpec{
+			Volumes:    []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s3-reader"}}}},
+			Containers: []corev1.Container{{Name: "c", EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{}}}}},
+		}
+	})
+	elsewhere := deployment("elsewhere", func(d *appsv1.Deployment) { d.Namespace = "bank" })
+	other := deployment("other", func(d *appsv1.Deployment) { d.Spec.Template = template("other", "another") })
+	web := pod("web-abc-1", "web", replicaSet("web-abc"))
+	objects := []client.Object{
+		deployment("web"), inInit, mounts, elsewhere, other, statefulSet("db"), daemonSet("agent"), argoRollout("canary", nil),
+		web, pod("web-abc-2", "web", replicaSet("web-abc")), pod("db-0", "db", controller("StatefulSet", "db")), pod("agent-x", "agent", controller("DaemonSet", "agent")),
+		pod("canary-xyz-1", "canary", replicaSet("canary-xyz"), func(p *corev1.Pod) {
+			p.Labels = map[string]string{"app": "canary", "rollouts-pod-template-hash": "xyz"}
+		}),
+		pod("web-api-abc-1", "web", replicaSet("web-api-abc")), // of a Deployment whose selector overlaps, and which is not there
+		pod("bare", "web", nil), pod("job-1", "job", controller("Job", "job")),
+		pod("job-2", "job", controller("Job", "job"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
+		pod("evicted", "web", replicaSet("web-abc"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
+		pod("ending", "web", replicaSet("web-abc"), func(p *corev1.Pod) {
+			p.DeletionTimestamp, p.Finalizers = &metav1.Time{Time: issuedAt}, []string{"test/test"}
+		}),
+		pod("old-other", "other", replicaSet("other-abc")), // of before its Deployment read another Secret
+		pod("reads-another", "x", nil, func(p *corev1.Pod) { p.Spec = template("x", "another").Spec }),
+	}
+	targets := func(refs ...v1alpha1.WorkloadReference) []v1alpha1.WorkloadReference { return refs }
+	for name, tc := range map[string]struct {
+		rollout v1alpha1.Rollout
+		want    map[string][]string
+	}{
+		"what it discovers": {
+			v1alpha1.Rollout{Discover: true},
+			map[string][]string{
+				"Deployment web": {"web-abc-1", "web-abc-2"}, "Deployment in-init": {}, "StatefulSet db": {"db-0"}, "DaemonSet agent": {"agent-x"}, "Rollout canary": {"canary-xyz-1"},
+				"Pod web-api-abc-1": {"web-api-abc-1"}, "Pod bare": {"bare"}, "Pod job-1": {"job-1"},
+			},
+		},
+		"what is named": {
+			v1alpha1.Rollout{Targets: targets(
+				v1alpha1.WorkloadReference{Kind: "Deployment", Name: "mounts"}, v1alpha1.WorkloadReference{Kind: "Deployment", Name: "web"},
+				v1alpha1.WorkloadReference{Kind: "DaemonSet", Name: "web"}, v1alpha1.WorkloadReference{Kind: "Rollout", Name: "canary"},
+			)},
+			map[string][]string{
+				"Deployment mounts named": {}, "Deployment web named": {"web-abc-1", "web-abc-2"}, "DaemonSet web missing named": {}, "Rollout canary named": {"canary-xyz-1"},
+			},
+		},
+		"what is named and what is discovered": {
+			v1alpha1.Rollout{Discover: true, Targets: targets(v1alpha1.WorkloadReference{Kind: "Deployment", Name: "web"}, v1alpha1.WorkloadReference{Kind: "Deployment", Name: "mounts"})},
+			map[string][]string{
+				"Deployment mounts named": {}, "Deployment web named": {"web-abc-1", "web-abc-2"}, "Deployment in-init": {}, "StatefulSet db": {"db-0"}, "DaemonSet agent": {"agent-x"},
+				"Rollout canary": {"canary-xyz-1"}, "Pod web-api-abc-1": {"web-api-abc-1"}, "Pod bare": {"bare"}, "Pod job-1": {"job-1"},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			c, _ := cluster(t, interceptor.Funcs{}, objects...)
+			found, err := c.Survey(t.Context(), "shop", tc.rollout, "s3-reader")
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(names(found)).To(Equal(tc.want))
+			for _, s := range found { // a look at each finds the same
+				again, err := c.Look(t.Context(), "shop", s.Ref)
+				g.Expect(err).NotTo(HaveOccurred())
+				again.Named = s.Named
+				g.Expect(again).To(Equal(s))
+			}
+		})
+	}
+}
+
+func TestAClusterWithoutArgoHasNoRollouts(t *testing.T) {
+	g := NewWithT(t)
+	noMatch := &apimeta.NoKindMatchError{GroupKind: argo.GroupKind()}
+	c, _ := cluster(t, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			if _, ok := list.(*unstructured.UnstructuredList); ok {
+				return noMatch
+			}
+			return c.List(ctx, list, options...)
+		},
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+			if _, ok := object.(*unstructured.Unstructured); ok {
+				return noMatch
+			}
+			return c.Get(ctx, key, object, options...)
+		},
+	}, deployment("web"))
+	found, err := c.Survey(t.Context(), "shop", v1alpha1.Rollout{Discover: true, Targets: []v1alpha1.WorkloadReference{{Kind: "Rollout", Name: "canary"}}}, "s3-reader")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(names(found)).To(Equal(map[string][]string{"Deployment web": {}, "Rollout canary missing named": {}}))
+}
+
+func TestASurveyThatIsNotAllowedIsAnError(t *testing.T) {
+	g := NewWithT(t)
+	for name, forbidden := range map[string]interceptor.Funcs{
+		"the pods": {List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			if _, ok := list.(*corev1.PodList); ok {
+				return apierrors.NewForbidden(corev1.Resource("pods"), "", nil)
+			}
+			return c.List(ctx, list, options...)
+		}},
+		"the workloads": {List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			if _, ok := list.(*appsv1.DaemonSetList); ok {
+				return apierrors.NewForbidden(appsv1.Resource("daemonsets"), "", nil)
+			}
+			return c.List(ctx, list, options...)
+		}},
+	} {
+		c, _ := cluster(t, forbidden, deployment("web"))
+		_, err := c.Survey(t.Context(), "shop", v1alpha1.Rollout{Discover: true}, "s3-reader")
+		g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), name)
+	}
+	c, _ := cluster(t, interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+		return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", nil)
+	}})
+	_, err := c.Look(t.Context(), "shop", web)
+	g.Expect(apierrors.IsForbidden(err)).To(BeTrue())
+	_, err = c.Survey(t.Context(), "shop", v1alpha1.Rollout{Targets: []v1alpha1.WorkloadReference{{Kind: "Deployment", Name: "web"}}}, "s3-reader")
+	g.Expect(apierrors.IsForbidden(err)).To(BeTrue())
+}
+
+func TestAListIsReadPageByPage(t *testing.T) {
+	g := NewWithT(t)
+	var asked []string
+	c, _ := cluster(t, interceptor.Funcs{List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+		o := (&client.ListOptions{}).ApplyOptions(options)
+		pods, ok := list.(*corev1.PodList)
+		if !ok {
+			return nil
+		}
+		asked = append(asked, fmt.Sprint(o.Limit, o.Namespace, o.Continue))
+		pods.Items = []corev1.Pod{*pod(fmt.Sprint("bare-", len(asked)), "x", nil)}
+		pods.Continue = []string{"", "two", "three", ""}[len(asked)]
+		return nil
+	}})
+	found, err := c.Survey(t.Context(), "shop", v1alpha1.Rollout{Discover: true}, "s3-reader")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(asked).To(Equal([]string{"500shop", "500shoptwo", "500shopthree"}))
+	g.Expect(names(found)).To(HaveLen(3))
+}
+
+func TestWhatIsReadOfAWorkload(t *testing.T) {
+	type state struct {
+		updated, settled, stuck bool
+		held                    string
+	}
+	done := state{updated: true, settled: true}
+	for name, tc := range map[string]struct {
+		object client.Object
+		want   state
+	}{
+		"a Deployment that is done":      {deployment("w"), done},
+		"a Deployment not yet observed":  {deployment("w", func(d *appsv1.Deployment) { d.Generation = 4 }), state{}},
+		"a Deployment with old pods":     {deployment("w", func(d *appsv1.Deployment) { d.Status.Replicas = 4 }), state{}},
+		"a Deployment without all pods":  {deployment("w", func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 2 }), state{}},
+		"a Deployment not yet available": {deployment("w", func(d *appsv1.Deployment) { d.Status.AvailableReplicas = 2 }), state{updated: true}},
+		"a Deployment that says no number": {
+			deployment("w", func(d *appsv1.Deployment) {
+				d.Spec.Replicas = nil
+				d.Status = appsv1.DeploymentStatus{ObservedGeneration: 3, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1}
+			}), done,
+		},
+		"a Deployment of no pods": {
+			deployment("w", func(d *appsv1.Deployment) {
+				d.Spec.Replicas = new(int32(0))
+				d.Status = appsv1.DeploymentStatus{ObservedGeneration: 3}
+			}), done,
+		},
+		"a paused Deployment": {deployment("w", func(d *appsv1.Deployment) { d.Spec.Paused = true }), state{updated: true, settled: true, held: "is paused"}},
+		"a Deployment that gave up": {
+			deployment("w", func(d *appsv1.Deployment) {
+				d.Status.UpdatedReplicas = 2
+				d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: "False", Reason: "ProgressDeadlineExceeded"}}
+			}), state{stuck: true},
+		},
+		"a Deployment that gave up on what it was before": {
+			deployment("w", func(d *appsv1.Deployment) {
+				d.Generation = 4
+				d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: "False", Reason: "ProgressDeadlineExceeded"}}
+			}), state{},
+		},
+
+		"a StatefulSet that is done":      {statefulSet("w"), done},
+		"a StatefulSet not yet observed":  {statefulSet("w", func(s *appsv1.StatefulSet) { s.Generation = 4 }), state{}},
+		"a StatefulSet with old pods":     {statefulSet("w", func(s *appsv1.StatefulSet) { s.Status.UpdatedReplicas = 2 }), state{}},
+		"a StatefulSet not yet available": {statefulSet("w", func(s *appsv1.StatefulSet) { s.Status.AvailableReplicas = 2 }), state{updated: true}},
+		"a StatefulSet with a partition": {
+			statefulSet("w", func(s *appsv1.StatefulSet) {
+				s.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: new(int32(2))}
+				s.Status.UpdatedReplicas = 1
+			}), done,
+		},
+		"a StatefulSet on delete": {
+			statefulSet("w", func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType }),
+			state{updated: true, settled: true, held: "replaces a pod only when that is deleted (updateStrategy OnDelete)"},
+		},
+
+		"a DaemonSet that is done":      {daemonSet("w"), done},
+		"a DaemonSet not yet observed":  {daemonSet("w", func(d *appsv1.DaemonSet) { d.Generation = 4 }), state{}},
+		"a DaemonSet with old pods":     {daemonSet("w", func(d *appsv1.DaemonSet) { d.Status.UpdatedNumberScheduled = 2 }), state{}},
+		"a DaemonSet not yet available": {daemonSet("w", func(d *appsv1.DaemonSet) { d.Status.NumberAvailable = 2 }), state{updated: true}},
+		"a DaemonSet on delete": {
+			daemonSet("w", func(d *appsv1.DaemonSet) { d.Spec.UpdateStrategy.Type = appsv1.OnDeleteDaemonSetStrategyType }),
+			state{updated: true, settled: true, held: "replaces a pod only when that is deleted (updateStrategy OnDelete)"},
+		},
+
+		"a Rollout that is done":      {argoRollout("w", nil), done},
+		"a Rollout not yet observed":  {argoRollout("w", map[string]any{"status.observedGeneration": "2"}), state{}},
+		"a Rollout in a canary step":  {argoRollout("w", map[string]any{"status.phase": "Paused", "status.currentPodHash": "def"}), state{}},
+		"a Rollout not yet available": {argoRollout("w", map[string]any{"status.phase": "Progressing"}), state{updated: true}},
+		"a Rollout that was aborted":  {argoRollout("w", map[string]any{"status.phase": "Degraded", "status.currentPodHash": "def"}), state{stuck: true}},
+		"a paused Rollout":            {argoRollout("w", map[string]any{"spec.paused": true}), state{updated: true, settled: true, held: "is paused"}},
+		"a Rollout of a Deployment's pods": {
+			argoRollout("w", map[string]any{"spec.workloadRef": map[string]any{"kind": "Deployment", "name": "w"}, "spec.template": nil, "spec.selector": nil}),
+			state{updated: true, settled: true, held: "has its pod template from another workload (workloadRef)"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			kind := tc.object.GetObjectKind().GroupVersionKind().Kind
+			c, reads := cluster(t, interceptor.Funcs{}, tc.object)
+			if kind == "" {
+				gvk, err := reads.GroupVersionKindFor(tc.object)
+				g.Expect(err).NotTo(HaveOccurred())
+				kind = gvk.Kind
+			}
+			found, err := c.Look(t.Context(), "shop", rollout.Ref{Kind: kind, Name: "w"})
+			g.Expect(err).NotTo(HaveOccurred())
+			w := found.Workload
+			g.Expect(state{w.Updated, w.Settled, w.Stuck, w.Held}).To(Equal(tc.want))
+			g.Expect(w.UID).To(BeEquivalentTo("w-uid"))
+			g.Expect(w.Progress).NotTo(BeEmpty())
+		})
+	}
+}
+
+func TestAPodHasItsEnvironmentSinceItsFirstRunningContainerStarted(t *testing.T) {
+	waiting := corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError"}}}
+	ended := corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.NewTime(after(-time.Hour))}}}
+	for name, tc := range map[string]struct {
+		init, containers []corev1.ContainerStatus
+		want             time.Time
+	}{
+		"none is known":                {nil, nil, time.Time{}},
+		"it waits for its Secret":      {nil, []corev1.ContainerStatus{waiting}, time.Time{}},
+		"the first of two counts":      {nil, []corev1.ContainerStatus{running(time.Hour), running(time.Minute)}, after(time.Minute)},
+		"one that ended does not":      {[]corev1.ContainerStatus{ended}, []corev1.ContainerStatus{ended, running(time.Minute)}, after(time.Minute)},
+		"a sidecar is a container too": {[]corev1.ContainerStatus{running(0)}, []corev1.ContainerStatus{running(time.Minute)}, issuedAt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			c, _ := cluster(t, interceptor.Funcs{}, pod("bare", "x", nil, func(p *corev1.Pod) {
+				p.Status.InitContainerStatuses, p.Status.ContainerStatuses = tc.init, tc.containers
+				p.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIAOLD"}`}
+			}))
+			found, err := c.Look(t.Context(), "shop", rollout.Ref{Kind: "Pod", Name: "bare"})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(found.Pods).To(HaveLen(1))
+			g.Expect(found.Pods[0].Started.Equal(tc.want)).To(BeTrue(), found.Pods[0].Started.String())
+			g.Expect(found.Pods[0].Stamp).To(Equal(rollout.Stamp{"s3-reader": "ASIAOLD"}))
+		})
+	}
+}
+
+func TestARestartWritesOneAnnotationOfThePodTemplate(t *testing.T) {
+	for _, object := range []client.Object{deployment("w"), statefulSet("w"), daemonSet("w"), argoRollout("w", nil)} {
+		t.Run(fmt.Sprintf("%T", object), func(t *testing.T) {
+			g := NewWithT(t)
+			c, reads := cluster(t, interceptor.Funcs{}, object)
+			gvk, err := reads.GroupVersionKindFor(object)
+			g.Expect(err).NotTo(HaveOccurred())
+			w := rollout.Workload{Ref: rollout.Ref{Kind: gvk.Kind, Name: "w"}, UID: "w-uid"}
+			g.Expect(c.Restart(t.Context(), "shop", w, rollout.Stamp{"s3-reader": "ASIANEW"})).To(Succeed())
+			found, err := c.Look(t.Context(), "shop", w.Ref)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(found.Workload.Stamp).To(Equal(rollout.Stamp{"s3-reader": "ASIANEW"}))
+			g.Expect(found.Workload.Secrets).To(Equal([]string{"s3-reader"}))
+		})
+	}
+}
+
+func TestWhatIsNoWorkloadIsNotRestarted(t *testing.T) {
+	g := NewWithT(t)
+	c, _ := cluster(t, interceptor.Funcs{}, pod("bare", "x", nil))
+	g.Expect(c.Restart(t.Context(), "shop", rollout.Workload{Ref: rollout.Ref{Kind: "Pod", Name: "bare"}}, nil)).To(MatchError(ContainSubstring("cannot be restarted")))
+	found, err := c.Look(t.Context(), "shop", rollout.Ref{Kind: "ConfigMap", Name: "x"})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(found.Workload).To(BeNil())
+}

@@ -1,0 +1,230 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/secret"
+	"rolecredential.dev/operator/controllers/telemetry"
+)
+
+// plan is what is known of the workloads that one credential concerns. It is memory only, and one survey finds it again.
+type plan struct {
+	credential rollout.Credential
+	generation int64
+	readers    []rollout.Reader
+}
+
+// places are those of the workloads in the middle of a restart.
+func (p *plan) places() sets.Set[string] {
+	places := sets.Set[string]{}
+	if p == nil {
+		return places
+	}
+	for _, reader := range p.readers {
+		if reader.Ours {
+			places.Insert(p.credential.Place(reader.Ref))
+		}
+	}
+	return places
+}
+
+// plans are those of a kind's credentials. Each is used by one reconcile at a time.
+type plans struct {
+	mu  sync.Mutex
+	all map[types.NamespacedName]*plan
+}
+
+func (p *plans) get(key types.NamespacedName) *plan {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all[key]
+}
+
+// set returns the plan that was there before.
+func (p *plans) set(key types.NamespacedName, made *plan) *plan {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all == nil {
+		p.all = map[types.NamespacedName]*plan{}
+	}
+	before := p.all[key]
+	if p.all[key] = made; made == nil {
+		delete(p.all, key)
+	}
+	return before
+}
+
+// plan returns what is known of the credential's workloads, from a survey if the credential or its spec is another than before.
+// Workloads made later need none: their pods start with what the Secret holds.
+func (r *RolloutReconciler[T]) plan(ctx context.Context, object T, held rollout.Credential, now time.Time) (*plan, error) {
+	key := client.ObjectKeyFromObject(object)
+	before := r.plans.get(key)
+	same := before != nil && before.credential.Seal == held.Seal
+	if same && before.generation == object.GetGeneration() {
+		before.credential.Ahead = held.Ahead
+		return before, nil
+	}
+	switch {
+	case same:
+		held.Record = before.credential.Record
+	case before != nil && before.credential.Secret == held.Secret && held.PreviousIssuedAt.IsZero(): // it was lost with a Secret that was deleted or edited
+		held.Record = held.After(&before.credential.Record)
+	}
+	found, err := r.Workloads.Survey(ctx, held.Namespace, *object.Common().Rollout, held.Secret)
+	if err != nil {
+		return nil, err
+	}
+	remembered := map[rollout.Ref]rollout.Reader{}
+	if before != nil {
+		for _, reader := range before.readers {
+			remembered[reader.Ref] = reader
+		}
+	}
+	made := &plan{credential: held, generation: object.GetGeneration()}
+	for _, s := range found {
+		reader := remembered[s.Ref]
+		if !same {
+			reader = rollout.Reader{}.Remembering(reader)
+		}
+		reader.Ref, reader.Named = s.Ref, s.Named
+		if reader = held.Assess(now, reader, s.Workload, s.Pods); reader.State != rollout.Fresh {
+			made.readers = append(made.readers, reader)
+		}
+	}
+	r.replace(key, made)
+	return made, nil
+}
+
+// look finds out how far a workload is now.
+func (r *RolloutReconciler[T]) look(ctx context.Context, p *plan, i int, now time.Time) (rollout.Sighting, error) {
+	before := p.readers[i]
+	found, err := r.Workloads.Look(ctx, p.credential.Namespace, before.Ref)
+	if err != nil {
+		return found, err
+	}
+	after := p.credential.Assess(now, before, found.Workload, found.Pods)
+	p.readers[i] = after
+	place := p.credential.Place(before.Ref)
+	if after.Ours {
+		r.Places.Hold(place)
+	} else if before.Ours && r.Places.Leave(place) { // another credential's plan may have seen it first
+		r.Metrics.Restarted(resultOf(after.State))
+		log.FromContext(ctx).Info("a restart is over", "workload", before.String(), "state", after.State)
+	}
+	return found, nil
+}
+
+func resultOf(after rollout.State) string {
+	switch after {
+	case rollout.Fresh, rollout.Updating:
+		return telemetry.RestartFinished
+	case rollout.Held:
+		return telemetry.RestartStalled
+	default:
+		return telemetry.RestartTakenBack
+	}
+}
+
+// restart restarts a workload that is still to be restarted, if there is a place for it. It returns why the API server refuses that.
+func (r *RolloutReconciler[T]) restart(ctx context.Context, p *plan, i int, found rollout.Sighting, now time.Time) (refusal, err error) {
+	reader, place := p.readers[i], p.credential.Place(found.Ref)
+	if reader.State != rollout.Outdated || now.Before(reader.Due) || !r.Places.Take(place) {
+		return nil, nil
+	}
+	stamp, err := r.stamp(ctx, p.credential, *found.Workload)
+	if err == nil {
+		err = r.Workloads.Restart(ctx, p.credential.Namespace, *found.Workload, stamp)
+	}
+	if err == nil {
+		p.readers[i] = reader.Restarted(now, p.credential.ID())
+		log.FromContext(ctx).Info("restarting", "workload", found.String(), "credentials", stamp)
+		return nil, nil
+	}
+	r.Places.Leave(place)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case apierrors.IsForbidden(err):
+		p.readers[i] = reader.Refused(now, rollout.Refused, "")
+		return err, nil
+	case apierrors.IsInvalid(err) || apierrors.IsBadRequest(err):
+		p.readers[i] = reader.Refused(now, rollout.Held, fmt.Sprintf("is refused by the API server (%s)", apierrors.ReasonForError(err)))
+		return err, nil
+	default: // it stays due, and keeps no other from its turn
+		log.FromContext(ctx).Error(err, "not restarted yet")
+		return nil, nil
+	}
+}
+
+// stamp names the credentials that a workload's pods will start with: of this Secret, and of all others of ours that its environment
+// variables come from or that it was restarted for before, so that one restart does for all.
+func (r *RolloutReconciler[T]) stamp(ctx context.Context, held rollout.Credential, w rollout.Workload) (rollout.Stamp, error) {
+	stamp := rollout.Stamp{}
+	for _, name := range slices.Concat(w.Secrets, slices.Collect(maps.Keys(w.Stamp))) {
+		kept := secret.Metadata() // the cache holds those of ours alone
+		if err := r.Client.Get(ctx, client.ObjectKey{Namespace: held.Namespace, Name: name}, kept); err != nil {
+			if apierrors.IsNotFound(err) {
+				continue
+			}
+			return nil, err
+		}
+		if record, ok := credential.ParseRecord(kept.GetAnnotations()); ok && record.Genuine() {
+			stamp[name] = rollout.Credential{Record: record}.ID()
+		}
+	}
+	stamp[held.Secret] = held.ID()
+	return stamp, nil
+}
+
+// forget ends what is remembered of a credential.
+func (r *RolloutReconciler[T]) forget(key types.NamespacedName) {
+	r.replace(key, nil)
+	r.Metrics.Restarting(r.Places.Taken())
+	r.Metrics.ForgetReaders(r.Kind.Name, key.Namespace, key.Name)
+}
+
+// rest ends what is remembered of a credential's workloads while there is nothing to be done for them, but not which credential
+// they hold.
+func (r *RolloutReconciler[T]) rest(key types.NamespacedName) {
+	if before := r.plans.get(key); before != nil {
+		r.replace(key, &plan{credential: before.credential})
+	}
+	r.measure(key, nil)
+}
+
+// replace puts one plan in the place of another. A workload that the new one knows nothing of goes on without a place.
+func (r *RolloutReconciler[T]) replace(key types.NamespacedName, made *plan) {
+	places := made.places()
+	for place := range places {
+		r.Places.Hold(place)
+	}
+	for place := range r.plans.set(key, made).places() {
+		if !places.Has(place) {
+			r.Places.Leave(place)
+		}
+	}
+}
+
+func (r *RolloutReconciler[T]) measure(key types.NamespacedName, readers []rollout.Reader) {
+	stale := 0
+	for _, reader := range readers {
+		if reader.State != rollout.Fresh && reader.State != rollout.Missing {
+			stale++
+		}
+	}
+	r.Metrics.StaleReaders(r.Kind.Name, key.Namespace, key.Name, stale)
+	r.Metrics.Restarting(r.Places.Taken())
+}

@@ -1,0 +1,833 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/telemetry"
+)
+
+// rollouts is a fixture with a reconciler of rollouts, and with what Kubernetes' own controllers do.
+type rolloutFixture struct {
+	*fixture
+	reads    []string // of workloads and pods, as "list Deployments" or "get Deployment"
+	refuse   func(read string) error
+	registry *prometheus.Registry
+	rollouts *RolloutReconciler[*v1alpha1.RoleCredential]
+}
+
+func newRolloutFixture(t *testing.T, objects ...client.Object) *rolloutFixture {
+	t.Helper()
+	f := &rolloutFixture{fixture: newFixture(t, objects...), registry: prometheus.NewPedanticRegistry()}
+	f.restartManager()
+	return f
+}
+
+// restartManager forgets all that is memory only.
+func (f *rolloutFixture) restartManager() {
+	f.t.Helper()
+	metrics, err := telemetry.NewMetrics(f.registry)
+	f.Expect(err).NotTo(HaveOccurred())
+	reads := interceptor.NewClient(f.client.(client.WithWatch), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+			return f.read("get", object, func() error { return c.Get(ctx, key, object, options...) })
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			return f.read("list", list, func() error { return c.List(ctx, list, options...) })
+		},
+	})
+	f.rollouts = &RolloutReconciler[*v1alpha1.RoleCredential]{
+		Kind: roleCredential, Client: f.client, Identities: f.credentials.Identities, Workloads: rollout.Cluster{Reader: reads, Writer: f.client},
+		Places: &rollout.Places{Max: 2}, Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock,
+	}
+}
+
+func (f *rolloutFixture) read(verb string, object any, read func() error) error {
+	what := fmt.Sprintf("%s %T", verb, object)
+	what = strings.NewReplacer("*v1.", "", "*unstructured.Unstructured", "Rollout").Replace(what)
+	f.reads = append(f.reads, what)
+	if f.refuse != nil {
+		if err := f.refuse(what); err != nil {
+			return err
+		}
+	}
+	return read()
+}
+
+// discovering is the reader with a rollout that discovers.
+func discovering() *v1alpha1.RoleCredential {
+	return changed(reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
+}
+
+func naming(targets ...v1alpha1.WorkloadReference) *v1alpha1.RoleCredential {
+	return changed(reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Targets: targets} })
+}
+
+// deployment of one pod, with Secrets as environment variables.
+func deployment(name string, secrets ...string) *appsv1.Deployment {
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name), Generation: 1}}
+	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}
+	d.Spec.Template.Labels = map[string]string{"app": name}
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "c"}}
+	for _, s := range secrets {
+		from := corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: s}}}
+		d.Spec.Template.Spec.Containers[0].EnvFrom = append(d.Spec.Template.Spec.Containers[0].EnvFrom, from)
+	}
+	d.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1}
+	return d
+}
+
+// podOf is a Deployment's pod that started then.
+func podOf(d *appsv1.Deployment, started time.Time) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: d.Namespace, Name: d.Name + "-abc-1", Labels: map[string]string{"app": d.Name, "pod-template-hash": "abc"}, Annotations: d.Spec.Template.Annotations,
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-abc", UID: "rs-uid", Controller: new(true)}},
+	}, Spec: d.Spec.Template.Spec}
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(started)}}}}
+	return p
+}
+
+// run makes Deployments whose pods start now.
+func (f *rolloutFixture) run(names ...string) {
+	f.t.Helper()
+	for _, name := range names {
+		d := deployment(name, "s3-reader")
+		f.Expect(f.client.Create(f.t.Context(), d)).To(Succeed())
+		f.Expect(f.client.Create(f.t.Context(), podOf(d, f.clock.Now()))).To(Succeed())
+	}
+	f.requests.writes = nil
+}
+
+func (f *rolloutFixture) deployment(name string) *appsv1.Deployment {
+	f.t.Helper()
+	d := &appsv1.Deployment{}
+	f.Expect(f.client.Get(f.t.Context(), client.ObjectKey{Namespace: "shop", Name: name}, d)).To(Succeed())
+	return d
+}
+
+// begin is what the Deployment controller does first on a new pod template: it has not replaced the pod yet.
+func (f *rolloutFixture) begin(name string) {
+	f.t.Helper()
+	d, writes := f.deployment(name), f.requests.writes
+	d.Status.UpdatedReplicas, d.Status.AvailableReplicas = 0, 0
+	f.Expect(f.client.Status().Update(f.t.Context(), d)).To(Succeed())
+	f.requests.writes = writes // these are not the operator's
+}
+
+// finish is what it does then.
+func (f *rolloutFixture) finish(name string) {
+	f.t.Helper()
+	d, writes := f.deployment(name), f.requests.writes
+	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1}
+	f.Expect(f.client.Status().Update(f.t.Context(), d)).To(Succeed())
+	f.Expect(f.client.Delete(f.t.Context(), podOf(d, f.clock.Now()))).To(Succeed())
+	f.Expect(f.client.Create(f.t.Context(), podOf(d, f.clock.Now()))).To(Succeed())
+	f.requests.writes = writes
+}
+
+// stamp is the annotation on a Deployment's pod template.
+func (f *rolloutFixture) stamp(name string) string {
+	f.t.Helper()
+	return f.deployment(name).Spec.Template.Annotations[v1alpha1.CredentialsAnnotation]
+}
+
+// roll reconciles the rollout of the reader once, and returns the condition as "status reason" and when to come again.
+func (f *rolloutFixture) roll() (string, time.Duration) { return f.rollOf("s3-reader") }
+
+func (f *rolloutFixture) rollOf(name string) (string, time.Duration) {
+	f.t.Helper()
+	key := client.ObjectKey{Namespace: "shop", Name: name}
+	result, err := f.rollouts.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: key})
+	f.Expect(err).NotTo(HaveOccurred())
+	c := &v1alpha1.RoleCredential{}
+	f.Expect(f.client.Get(f.t.Context(), key, c)).To(Succeed())
+	return states(c.Status.Conditions)["RolledOut"], result.RequeueAfter
+}
+
+// refresh lets time pass until the reader is due, and refreshes it.
+func (f *rolloutFixture) refresh() {
+	f.t.Helper()
+	issued := len(f.sts.issued)
+	f.clock.SetTime(f.credential().Status.NextRefreshTime.Time)
+	f.reconcile()
+	f.Expect(f.sts.issued).To(HaveLen(issued + 1))
+	f.told()
+	f.reads, f.requests.writes = nil, nil
+}
+
+// until steps through time as the reconciler asks to be woken, until what it says is so.
+func (f *rolloutFixture) until(want func(state string) bool) (state string) {
+	f.t.Helper()
+	for range 1000 {
+		var wait time.Duration
+		if state, wait = f.roll(); want(state) {
+			return state
+		}
+		f.Expect(wait).NotTo(BeZero(), state)
+		f.clock.SetTime(f.clock.Now().Add(wait))
+	}
+	f.t.Fatalf("it stays %s", state)
+	return state
+}
+
+func is(want string) func(string) bool { return func(state string) bool { return state == want } }
+
+// What a rollout says in the condition, and in events, when the credential has been refreshed and the time to restart has come.
+func TestARolloutReports(t *testing.T) {
+	web := v1alpha1.WorkloadReference{Kind: v1alpha1.WorkloadDeployment, Name: "web"}
+	change := func(f *rolloutFixture, change func(*appsv1.Deployment)) {
+		d := f.deployment("web")
+		change(d)
+		f.Expect(f.client.Update(f.t.Context(), d)).To(Succeed())
+	}
+	forbidden := func(read string) error {
+		return apierrors.NewForbidden(appsv1.Resource(read), "", errors.New("no RBAC policy matched"))
+	}
+	for name, tc := range map[string]struct {
+		credential *v1alpha1.RoleCredential
+		before     func(f *rolloutFixture) // the first issue
+		refreshed  func(f *rolloutFixture)
+		want       string
+		saying     string
+		events     []string
+		stale      float64
+	}{
+		"a rollout where all is well": {
+			credential: discovering(), refreshed: func(f *rolloutFixture) { f.until(is("False Restarting")); f.finishAll() },
+			want: "True RolledOut", saying: "No pod that spec.rollout concerns holds an earlier credential than Secret s3-reader does.",
+		},
+		"a rollout under way": {
+			credential: naming(web), refreshed: func(f *rolloutFixture) { f.until(func(string) bool { return f.stamp("web") != "" }) },
+			want: "False Restarting", saying: "are restarted, a few at a time, before it expires.", stale: 1,
+		},
+		"a rollout of pods that started meanwhile": {
+			credential: discovering(), refreshed: func(f *rolloutFixture) { f.clock.SetTime(f.clock.Now().Add(time.Minute)); f.finish("web") },
+			want: "True RolledOut",
+		},
+		"a target that does not exist": {
+			credential: naming(v1alpha1.WorkloadReference{Kind: v1alpha1.WorkloadStatefulSet, Name: "web"}),
+			want:       "False TargetNotFound", saying: "StatefulSet web", events: []string{"Warning TargetNotFound"},
+		},
+		"a Deployment that is paused": {
+			credential: discovering(), before: func(f *rolloutFixture) { change(f, func(d *appsv1.Deployment) { d.Spec.Paused = true }) },
+			refreshed: func(f *rolloutFixture) { f.until(is("False PodsOutdated")); f.begin("web") },
+			want:      "False PodsOutdated", saying: "Deployment web is paused", events: []string{"Warning PodsOutdated"}, stale: 1,
+		},
+		"a pod of no workload": {
+			credential: discovering(),
+			before: func(f *rolloutFixture) {
+				bare := podOf(deployment("bare", "s3-reader"), start)
+				bare.OwnerReferences = nil
+				f.Expect(f.client.Create(f.t.Context(), bare)).To(Succeed())
+			},
+			refreshed: func(f *rolloutFixture) { f.until(is("False PodsOutdated")) },
+			want:      "False PodsOutdated", saying: "Pod bare-abc-1 is of no workload that can be restarted", events: []string{"Warning PodsOutdated"}, stale: 2,
+		},
+		"a Deployment that does not come round in time": {
+			credential: discovering(), refreshed: func(f *rolloutFixture) {
+				f.rollouts.Places.Hold("somebody else's")
+				f.rollouts.Places.Hold("and another's")
+				f.until(is("False PodsOutdated"))
+			},
+			want: "False PodsOutdated", saying: "Deployment web has not been restarted in time", events: []string{"Warning PodsOutdated"}, stale: 1,
+		},
+		"a Deployment that the API server refuses": {
+			credential: discovering(), refreshed: func(f *rolloutFixture) {
+				f.requests.fail = func(verb string, object client.Object) error {
+					if verb == "apply" {
+						return apierrors.NewInvalid(appsv1.SchemeGroupVersion.WithKind("Deployment").GroupKind(), object.GetName(), nil)
+					}
+					return nil
+				}
+				f.until(is("False PodsOutdated"))
+			},
+			want: "False PodsOutdated", saying: "Deployment web is refused by the API server (Invalid)", events: []string{"Warning PodsOutdated"}, stale: 1,
+		},
+		"something that takes the annotation back": {
+			credential: discovering(), refreshed: func(f *rolloutFixture) {
+				stamped := 0
+				f.until(func(state string) bool {
+					if f.stamp("web") != "" {
+						stamped++
+						change(f, func(d *appsv1.Deployment) { d.Spec.Template.Annotations = nil })
+					}
+					return state == "False Contended"
+				})
+				f.Expect(stamped).To(Equal(3))
+			},
+			want: "False Contended", saying: "the pod template of Deployment web", events: []string{"Warning Contended"}, stale: 1,
+		},
+		"an operator that may not list workloads": {
+			credential: discovering(), refreshed: func(f *rolloutFixture) { f.refuse = forbidden },
+			want: "False Forbidden", saying: "Apply config/rbac/rollout_role.yaml", events: []string{"Warning Forbidden"},
+		},
+		"an operator that may not read a target": {
+			credential: naming(web), refreshed: func(f *rolloutFixture) { f.refuse = forbidden },
+			want: "False Forbidden", saying: "refuses the operator the workloads and pods", events: []string{"Warning Forbidden"},
+		},
+		"an operator that may not restart them": {
+			credential: discovering(), refreshed: func(f *rolloutFixture) {
+				f.requests.fail = func(verb string, _ client.Object) error {
+					if verb == "apply" {
+						return forbidden("deployments")
+					}
+					return nil
+				}
+				f.until(is("False Forbidden"))
+			},
+			want: "False Forbidden", saying: "the restart of Deployment web. Apply config/rbac/rollout_role.yaml", events: []string{"Warning Forbidden"}, stale: 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newRolloutFixture(t, world(tc.credential)...)
+			f.run("web")
+			if tc.before != nil {
+				tc.before(f)
+			}
+			f.reconcile()
+			f.refresh()
+			if tc.refreshed != nil {
+				tc.refreshed(f)
+			}
+			state, wait := f.roll()
+			f.Expect(state).To(Equal(tc.want))
+			f.Expect(message(f.credential().Status.Conditions, "RolledOut")).To(ContainSubstring(tc.saying))
+			f.Expect(f.told()).To(Equal(tc.events))
+			f.Expect(wait == 0).To(Equal(state == "True RolledOut"), "it is looked at again after %s", wait)
+			f.Expect(states(f.credential().Status.Conditions)).To(And(HaveKeyWithValue("Ready", "True Issued"), HaveKeyWithValue("Issued", "True Issued")))
+			f.Expect(f.metric("rolecredential_stale_readers")).To(Equal(tc.stale))
+
+			status := f.credential().Status
+			f.clock.SetTime(f.clock.Now().Add(min(wait, time.Second)))
+			f.roll()
+			f.Expect(f.credential().Status).To(Equal(status), "the same is said in the same words")
+			f.Expect(f.told()).To(BeEmpty())
+		})
+	}
+}
+
+// finishAll lets the Deployments be restarted as they are told.
+func (f *rolloutFixture) finishAll() {
+	f.t.Helper()
+	f.until(func(state string) bool {
+		var all appsv1.DeploymentList
+		f.Expect(f.client.List(f.t.Context(), &all)).To(Succeed())
+		for _, d := range all.Items {
+			p := &corev1.Pod{}
+			f.Expect(f.client.Get(f.t.Context(), client.ObjectKey{Namespace: "shop", Name: d.Name + "-abc-1"}, p)).To(Succeed())
+			if !maps.Equal(p.Annotations, d.Spec.Template.Annotations) {
+				f.finish(d.Name)
+			}
+		}
+		return state == "True RolledOut"
+	})
+	f.told()
+}
+
+// metric is the sum of a metric's series.
+func (f *rolloutFixture) metric(name string, labels ...string) (sum float64) {
+	f.t.Helper()
+	families, err := f.registry.Gather()
+	f.Expect(err).NotTo(HaveOccurred())
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			of := slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return slices.Contains(labels, l.GetValue()) })
+			if family.GetName() == name && (len(labels) == 0 || of) {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+func TestARolloutOfASecretThatHoldsNothingGood(t *testing.T) {
+	for name, tc := range map[string]struct {
+		then func(f *rolloutFixture)
+		want string
+	}{
+		"there is no Secret yet":     {func(*rolloutFixture) {}, "Unknown NotIssued"},
+		"the Secret is a stranger's": {func(f *rolloutFixture) { f.Expect(f.client.Create(f.t.Context(), strangers())).To(Succeed()) }, "Unknown NotIssued"},
+		"the Secret is another credential's": {func(f *rolloutFixture) {
+			f.reconcile()
+			theirs := f.secret()
+			theirs.OwnerReferences[0].UID, theirs.OwnerReferences[0].Name = "another", "another"
+			f.Expect(f.client.Update(f.t.Context(), theirs)).To(Succeed())
+		}, "Unknown NotIssued"},
+		"its credential has expired": {func(f *rolloutFixture) { f.reconcile(); f.clock.SetTime(start.Add(time.Hour)) }, "Unknown Expired"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newRolloutFixture(t, world(discovering())...)
+			f.run("web")
+			tc.then(f)
+			f.told()
+			f.requests.writes = nil
+			state, wait := f.roll()
+			f.Expect(state).To(Equal(tc.want))
+			f.Expect(wait).To(BeZero()) // the Secret wakes it
+			f.Expect(f.reads).To(BeEmpty())
+			f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential"}))
+			f.Expect(f.told()).To(BeEmpty())
+		})
+	}
+}
+
+func TestARefreshCostsASurveyAndAFewRequestsForEachWorkload(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.run("web")
+	f.clock.SetTime(start.Add(time.Minute))
+	f.reconcile()
+	f.told()
+	f.finishAll()
+	f.refresh()
+	state, wait := f.roll()
+	f.Expect(state).To(Equal("False Restarting"))
+	f.Expect(f.reads).To(Equal([]string{"list PodList", "list DeploymentList", "list StatefulSetList", "list DaemonSetList", "list RolloutList"}))
+	f.reads = nil
+	f.clock.SetTime(f.clock.Now().Add(wait / 2)) // something else wakes it
+	_, rest := f.roll()
+	f.Expect(f.reads).To(BeEmpty())
+	f.clock.SetTime(f.clock.Now().Add(rest))
+	_, wait = f.roll()
+	f.Expect(f.reads).To(Equal([]string{"get Deployment", "list PodList"}))
+	f.Expect(f.stamp("web")).To(Equal(`{"s3-reader":"ASIAB"}`))
+	f.begin("web")
+	f.reads = nil
+	f.clock.SetTime(f.clock.Now().Add(wait))
+	_, wait = f.roll()
+	f.Expect(f.reads).To(Equal([]string{"get Deployment", "list PodList"}))
+	f.Expect(wait).To(Equal(10 * time.Second))
+	f.finish("web")
+	f.clock.SetTime(f.clock.Now().Add(wait))
+	state, wait = f.roll()
+	f.Expect(state).To(Equal("True RolledOut"))
+	f.Expect(wait).To(BeZero())
+	f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential", "apply Deployment", "patch status RoleCredential"}))
+	f.Expect(f.told()).To(BeEmpty()) // a routine refresh is not an event
+	f.Expect(f.metric("rolecredential_rollouts_total", "Finished")).To(Equal(2.0))
+	f.Expect(f.metric("rolecredential_rollouts_in_progress")).To(BeZero())
+}
+
+func TestTheSecretSaysUntilWhenTheFormerCredentialLives(t *testing.T) {
+	f := newRolloutFixture(t, world()...)
+	f.reconcile()
+	f.Expect(f.secret().Annotations).NotTo(HaveKey("sts.rolecredential.dev/previous-expiration"))
+	f.refresh()
+	f.Expect(f.secret().Annotations).To(And(
+		HaveKeyWithValue("sts.rolecredential.dev/previous-issued-at", start.Format(time.RFC3339)),
+		HaveKeyWithValue("sts.rolecredential.dev/previous-expiration", start.Add(time.Hour).Format(time.RFC3339)),
+	))
+	f.requests.writes, f.sts.issued = nil, nil
+	f.reconcile()
+	f.Expect(f.sts.issued).To(BeEmpty(), "the seal is intact")
+}
+
+func TestASecretThatIsMadeAnewRestartsNothingSoonerThanARefresh(t *testing.T) {
+	for name, undo := range map[string]func(f *rolloutFixture){
+		"deleted": func(f *rolloutFixture) { f.Expect(f.client.Delete(f.t.Context(), f.secret())).To(Succeed()) },
+		"edited": func(f *rolloutFixture) {
+			f.update(changed(f.secret(), func(s *corev1.Secret) { s.Data["edited"] = []byte("x") }))
+		},
+		"all its own gone": func(f *rolloutFixture) { f.update(changed(f.secret(), func(s *corev1.Secret) { s.Annotations = nil })) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newRolloutFixture(t, world(discovering())...)
+			f.reconcile()
+			f.clock.SetTime(start.Add(time.Minute))
+			f.run("web")
+			f.roll()
+			f.clock.SetTime(start.Add(20 * time.Minute)) // 40 minutes before it expires
+			undo(f)
+			f.roll()
+			f.reconcile()
+			f.Expect(f.sts.issued).To(HaveLen(2))
+			_, wait := f.roll()
+			f.Expect(wait).To(And(BeNumerically(">=", 10*time.Minute), BeNumerically("<=", 30*time.Minute)))
+
+			f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Generation++ }))
+			_, again := f.roll()
+			f.Expect(again).To(Equal(wait))
+
+			f.restartManager() // nobody knows any more what the pod holds
+			_, wait = f.roll()
+			f.Expect(wait).To(Equal(30 * time.Second))
+		})
+	}
+}
+
+func TestAfterARestartOfTheManagerNoWorkloadIsRestartedAgain(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.run("web", "api", "cron")
+	f.reconcile()
+	f.refresh()
+	f.until(func(string) bool { return f.metric("rolecredential_rollouts_in_progress") == 1 })
+	restarted := slices.DeleteFunc([]string{"web", "api", "cron"}, func(name string) bool { return f.stamp(name) == "" })
+	f.Expect(restarted).To(HaveLen(1))
+	f.begin(restarted[0])
+
+	f.restartManager()
+	f.requests.writes = nil
+	f.roll()
+	f.Expect(f.requests.writes).To(BeEmpty())
+	f.Expect(f.rollouts.Places.Taken()).To(Equal(1), "what was under way is counted")
+	f.finishAll()
+	f.restartManager()
+	f.requests.writes = nil
+	state, _ := f.roll()
+	f.Expect(state).To(Equal("True RolledOut"))
+	f.Expect(f.requests.writes).To(BeEmpty())
+	for _, name := range []string{"web", "api", "cron"} {
+		f.Expect(f.deployment(name).Spec.Template.Annotations).To(HaveLen(1))
+	}
+	f.Expect(f.rollouts.Places.Taken()).To(BeZero())
+}
+
+func TestAWorkloadOfSeveralCredentialsIsRestartedOnceForAll(t *testing.T) {
+	names := []string{"s3-reader", "queue", "topic"}
+	objects := []client.Object{}
+	for _, name := range names {
+		objects = append(objects, changed(discovering(), func(c *v1alpha1.RoleCredential) { c.Name, c.UID = name, types.UID(name) }))
+	}
+	f := newRolloutFixture(t, world(objects...)...)
+	d := deployment("web", names...)
+	f.Expect(f.client.Create(t.Context(), d)).To(Succeed())
+	f.Expect(f.client.Create(t.Context(), podOf(d, start))).To(Succeed())
+	issue := func() (last time.Time) {
+		due := start
+		for _, name := range names {
+			c := &v1alpha1.RoleCredential{}
+			f.Expect(f.client.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: name}, c)).To(Succeed())
+			if c.Status.NextRefreshTime != nil {
+				due = c.Status.NextRefreshTime.Time
+			}
+			f.clock.SetTime(due)
+			_, err := f.credentials.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(c)})
+			f.Expect(err).NotTo(HaveOccurred())
+			last = latest(last, due)
+		}
+		return last
+	}
+	issue()
+	f.clock.SetTime(issue()) // at three times, within minutes of each other
+	f.Expect(f.sts.issued).To(HaveLen(6))
+	f.requests.writes = nil
+	for range 100 {
+		var next time.Duration
+		for _, name := range names {
+			if _, wait := f.rollOf(name); wait != 0 && (next == 0 || wait < next) {
+				next = wait
+			}
+			if f.stamp("web") != "" && f.pod("web").Annotations == nil {
+				f.finish("web")
+			}
+		}
+		f.clock.SetTime(f.clock.Now().Add(next))
+	}
+	f.Expect(rollout.ParseStamp(f.deployment("web").Spec.Template.Annotations)).To(HaveLen(3))
+	f.Expect(slices.DeleteFunc(f.requests.writes, func(w string) bool { return w != "apply Deployment" })).To(HaveLen(1))
+	for _, name := range names {
+		state, _ := f.rollOf(name)
+		f.Expect(state).To(Equal("True RolledOut"))
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (f *rolloutFixture) pod(of string) *corev1.Pod {
+	f.t.Helper()
+	p := &corev1.Pod{}
+	f.Expect(f.client.Get(f.t.Context(), client.ObjectKey{Namespace: "shop", Name: of + "-abc-1"}, p)).To(Succeed())
+	return p
+}
+
+func TestNoMoreAreRestartedAtOnceThanThereArePlaces(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.run("a", "b", "c", "d", "e")
+	f.reconcile()
+	f.refresh()
+	f.clock.SetTime(f.clock.Now().Add(20 * time.Minute)) // all are due
+	stamped := func() (names []string) {
+		for _, name := range []string{"a", "b", "c", "d", "e"} {
+			if f.stamp(name) != "" {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	for _, want := range []int{2, 4, 5} {
+		before := stamped()
+		f.roll()
+		f.Expect(stamped()).To(HaveLen(want))
+		for _, name := range stamped() {
+			if !slices.Contains(before, name) {
+				f.begin(name)
+			}
+		}
+		f.clock.SetTime(f.clock.Now().Add(10 * time.Second))
+		_, wait := f.roll()
+		f.Expect(stamped()).To(HaveLen(want), "while they are under way")
+		f.Expect(wait).To(Equal(10 * time.Second))
+		for _, name := range stamped() {
+			if !slices.Contains(before, name) {
+				f.finish(name)
+			}
+		}
+		f.clock.SetTime(f.clock.Now().Add(10 * time.Second))
+		if f.restartOver(); want == 5 {
+			f.Expect(f.rollouts.Places.Taken()).To(BeZero())
+		}
+	}
+}
+
+// restartOver has the reconciler see what is over without letting it begin anything.
+func (f *rolloutFixture) restartOver() {
+	f.t.Helper()
+	most := f.rollouts.Places.Max
+	f.rollouts.Places.Max = 0
+	f.roll()
+	f.rollouts.Places.Max = most
+}
+
+func TestARestartThatFailsKeepsNoOtherFromItsTurn(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.run("a", "b")
+	f.reconcile()
+	f.refresh()
+	f.clock.SetTime(f.clock.Now().Add(20 * time.Minute))
+	f.requests.fail = func(verb string, object client.Object) error {
+		if verb == "apply" && object.GetName() == "a" {
+			return apierrors.NewInternalError(errors.New("failed calling webhook"))
+		}
+		return nil
+	}
+	_, wait := f.roll()
+	f.Expect(f.stamp("a")).To(BeEmpty())
+	f.Expect(f.stamp("b")).NotTo(BeEmpty())
+	f.Expect(f.rollouts.Places.Taken()).To(Equal(1))
+	f.requests.fail = nil
+	f.clock.SetTime(f.clock.Now().Add(wait))
+	f.roll()
+	f.Expect(f.stamp("a")).NotTo(BeEmpty())
+}
+
+func TestAnEndedRolloutLeavesNothingBehind(t *testing.T) {
+	for name, end := range map[string]func(f *rolloutFixture){
+		"the spec asks for it no more": func(f *rolloutFixture) {
+			f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = nil }))
+			f.roll()
+			got := states(f.credential().Status.Conditions)
+			f.Expect(got).To(And(HaveLen(3), HaveKeyWithValue("Ready", "True Issued")))
+			f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential"}))
+		},
+		"the credential is deleted": func(f *rolloutFixture) {
+			f.Expect(f.client.Delete(f.t.Context(), f.credential())).To(Succeed())
+			_, err := f.rollouts.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(reader())})
+			f.Expect(err).NotTo(HaveOccurred())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newRolloutFixture(t, world(discovering())...)
+			f.run("web")
+			f.reconcile()
+			f.refresh()
+			f.until(func(string) bool { return f.stamp("web") != "" })
+			f.begin("web")
+			f.Expect(f.rollouts.Places.Taken()).To(Equal(1))
+			end(f)
+			f.Expect(f.rollouts.Places.Taken()).To(BeZero())
+			f.Expect(f.metric("rolecredential_rollouts_in_progress")).To(BeZero())
+			f.Expect(f.metric("rolecredential_stale_readers")).To(BeZero())
+		})
+	}
+}
+
+func TestWhatIsContendedIsTriedOnceWithTheNextCredential(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.run("web")
+	f.reconcile()
+	fight := func() (restarts int) {
+		f.refresh()
+		f.until(func(state string) bool {
+			if f.stamp("web") != "" {
+				restarts++
+				d := f.deployment("web")
+				d.Spec.Template.Annotations = nil
+				f.Expect(f.client.Update(t.Context(), d)).To(Succeed())
+			}
+			return state == "False Contended"
+		})
+		return restarts
+	}
+	f.Expect(fight()).To(Equal(3))
+	f.Expect(fight()).To(Equal(1))
+}
+
+func TestAProblemIsAnnouncedOnceAndNotWithEachChangeOfTheSpec(t *testing.T) {
+	missing := v1alpha1.WorkloadReference{Kind: v1alpha1.WorkloadDeployment, Name: "web"}
+	f := newRolloutFixture(t, world(naming(missing))...)
+	f.reconcile()
+	f.roll()
+	f.told()
+	change := func(change func(*v1alpha1.RoleCredential)) {
+		f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { change(c); c.Generation++ }))
+		f.roll()
+		f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential"}))
+	}
+	change(func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = true })
+	f.Expect(f.told()).To(BeEmpty())
+	change(func(c *v1alpha1.RoleCredential) {
+		c.Spec.Rollout.Targets = append(c.Spec.Rollout.Targets, v1alpha1.WorkloadReference{Kind: v1alpha1.WorkloadDeployment, Name: "api"})
+	})
+	f.Expect(f.told()).To(Equal([]string{"Warning TargetNotFound"}), "of another")
+}
+
+func TestAClearedProblemIsAnnounced(t *testing.T) {
+	f := newRolloutFixture(t, world(naming(v1alpha1.WorkloadReference{Kind: "Deployment", Name: "web"}))...)
+	f.reconcile()
+	f.told()
+	state, wait := f.roll()
+	f.Expect(state).To(Equal("False TargetNotFound"))
+	f.Expect(wait).To(Equal(5 * time.Minute))
+	f.Expect(f.told()).To(Equal([]string{"Warning TargetNotFound"}))
+	f.clock.SetTime(f.clock.Now().Add(wait))
+	f.run("web")
+	state, _ = f.roll()
+	f.Expect(state).To(Equal("True RolledOut"))
+	f.Expect(f.told()).To(Equal([]string{"Normal RolledOut"}))
+}
+
+// Two reconcilers write one status. Whichever comes between the other's reading and its writing, nothing of either is lost.
+func TestNeitherReconcilerLosesWhatTheOtherWrote(t *testing.T) {
+	for name, tc := range map[string]struct {
+		first, between func(f *rolloutFixture)
+	}{
+		"the rollout comes between":    {func(f *rolloutFixture) { f.reconcile() }, func(f *rolloutFixture) { f.roll() }},
+		"the credential comes between": {func(f *rolloutFixture) { f.roll() }, func(f *rolloutFixture) { f.reconcile() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newRolloutFixture(t, world(discovering())...)
+			f.run("web")
+			f.reconcile()
+			f.roll()
+			f.clock.SetTime(f.credential().Status.NextRefreshTime.Time)
+			if name == "the credential comes between" { // the rollout has something to say on the Secret as it is
+				f.clock.SetTime(start.Add(31 * time.Second))
+				f.run("late")
+				f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) {
+					c.Spec.Rollout.Targets = []v1alpha1.WorkloadReference{{Kind: "Deployment", Name: "missing"}}
+					c.Generation = 2
+					metav1.SetMetaDataAnnotation(&c.ObjectMeta, v1alpha1.RefreshAnnotation, "now")
+				}))
+			}
+			came := false
+			f.requests.fail = func(verb string, _ client.Object) error {
+				if verb == "patch status" && !came {
+					came = true
+					tc.between(f)
+				}
+				return nil
+			}
+			tc.first(f)
+			f.Expect(came).To(BeTrue())
+			f.Expect(f.sts.issued).To(HaveLen(2))
+			got := f.credential()
+			f.Expect(got.Status.AccessKeyID).To(Equal("ASIAB"))
+			state, _ := f.roll()
+			f.Expect(states(got.Status.Conditions)).To(And(HaveLen(4), HaveKeyWithValue("Ready", "True Issued"), HaveKeyWithValue("RolledOut", state)))
+		})
+	}
+}
+
+func TestOnlyCredentialsWithARolloutAreLookedAt(t *testing.T) {
+	g := NewWithT(t)
+	did := changed(reader(), func(c *v1alpha1.RoleCredential) {
+		meta.SetStatusCondition(&c.Status.Conditions, metav1.Condition{Type: "RolledOut", Status: "True", Reason: "RolledOut"})
+	})
+	another := func(c *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
+		return changed(c.DeepCopy(), func(c *v1alpha1.RoleCredential) { c.Generation = 2 })
+	}
+	for name, tc := range map[string]struct {
+		old, current *v1alpha1.RoleCredential
+		want         bool
+	}{
+		"one that asks for none":          {nil, reader(), false},
+		"one that asks for one":           {nil, discovering(), true},
+		"one that did":                    {nil, did, true},
+		"one that asks for none, changed": {reader(), another(reader()), false},
+		"one that begins to":              {reader(), another(discovering()), true},
+		"one that ceases to":              {discovering(), another(reader()), true},
+		"one whose status changed":        {discovering(), discovering(), false},
+	} {
+		if tc.old == nil {
+			g.Expect(rolloutChanged.Create(event.CreateEvent{Object: tc.current})).To(Equal(tc.want), name)
+			g.Expect(rolloutChanged.Delete(event.DeleteEvent{Object: tc.current})).To(Equal(tc.want), name)
+			continue
+		}
+		g.Expect(rolloutChanged.Update(event.UpdateEvent{ObjectOld: tc.old, ObjectNew: tc.current})).To(Equal(tc.want), name)
+	}
+}
+
+func TestNothingIsRestartedUntilEveryRolloutHasBeenLookedAt(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.run("web")
+	f.reconcile()
+	f.refresh()
+	shared := &rollouts{places: f.rollouts.Places}
+	fails := errors.New("the cache is not there yet")
+	shared.awaited = append(shared.awaited, func(context.Context) error {
+		shared.places.Await("SessionCredential shop/another")
+		shared.places.Await("RoleCredential shop/s3-reader")
+		return fails
+	})
+	f.rollouts.Begin = shared.begin
+	_, err := f.rollouts.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(reader())})
+	f.Expect(err).To(MatchError(fails))
+	fails = nil
+	f.clock.SetTime(f.clock.Now().Add(19 * time.Minute))
+	f.roll()
+	f.Expect(f.stamp("web")).To(BeEmpty())
+	f.rollouts.Places.Seen("SessionCredential shop/another")
+	f.roll()
+	f.Expect(f.stamp("web")).NotTo(BeEmpty())
+}
+
+func TestWorkloadsAreRestartedByTheClockOfSTS(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.sts.ahead = 10 * time.Minute
+	f.reconcile()
+	f.clock.SetTime(f.clock.Now().Add(time.Minute))
+	f.run("web")
+	f.reconcile()
+	due := f.credential().Status.NextRefreshTime.Add(-10 * time.Minute)
+	f.clock.SetTime(due)
+	f.reconcile()
+	f.Expect(f.sts.issued).To(HaveLen(2))
+	f.until(func(string) bool { return f.stamp("web") != "" })
+	f.Expect(f.clock.Now()).To(And(BeTemporally(">", due.Add(5*time.Minute)), BeTemporally("<", due.Add(18*time.Minute))))
+}
