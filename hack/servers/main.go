@@ -2,9 +2,10 @@
 // the folder that holds them:
 //
 //	go run ./hack/servers controlplane   # etcd, kube-apiserver and kubectl
+//	go run ./hack/servers node           # kube-scheduler, kube-controller-manager and kubelet, for make e2e
 //	go run ./hack/servers minio          # MinIO, an STS and an S3
 //
-// They are built from the Go modules that the go.mod in hack/controlplane or hack/minio pins, once, into the repository's
+// They are built from the Go modules that the go.mod in hack/controlplane, hack/node or hack/minio pins, once, into the repository's
 // .cache folder. What a set's variable names (KUBEBUILDER_ASSETS, as envtest knows it) is taken in their place if it is complete.
 package main
 
@@ -49,7 +50,7 @@ func run(ctx context.Context, args []string) (string, error) {
 			}
 		}
 	}
-	return "", errors.New("usage: servers controlplane|minio")
+	return "", errors.New("usage: servers controlplane|node|minio")
 }
 
 // ensure returns a folder that holds every binary of a set, building what is missing. Only progress goes to log.

@@ -57,7 +57,22 @@ var minio = set{
 	binaries: []binary{{name: "minio", pkg: "github.com/minio/minio", usual: 240 * time.Second}},
 }
 
-var sets = []set{controlplane, minio}
+// node is what a node and its Pods need beside a control plane. Its module pins the release of controlplane, and is another one
+// so that the tests need not wait for what they do not run.
+var node = set{
+	name:    "node",
+	title:   "the rest of Kubernetes",
+	use:     "`make e2e`",
+	module:  "k8s.io/kubernetes",
+	stamped: controlplane.stamped,
+	binaries: []binary{
+		{name: "kube-scheduler", pkg: "k8s.io/kubernetes/cmd/kube-scheduler", usual: 80 * time.Second},
+		{name: "kube-controller-manager", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager", usual: 84 * time.Second},
+		{name: "kubelet", pkg: "k8s.io/kubernetes/cmd/kubelet", usual: 33 * time.Second},
+	},
+}
+
+var sets = []set{controlplane, node, minio}
 
 // pinned is a set as its module pins it.
 type pinned struct {
