@@ -1,0 +1,150 @@
+// Command image builds a Go program and packs it into a container image, with no daemon and no registry:
+//
+//	go run ./hack/image -name rolecredential:v1.0.0 -o image.tar ./cmd/manager
+//
+// The image holds the program alone, statically linked, for each platform, and runs it as a user who is not root. It is written
+// as an OCI archive, which `ctr images import`, `skopeo copy oci-archive:...` and others take. It depends on nothing but the
+// source, the flags and the Go toolchain: two builds have one digest, which is printed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// nonRoot is the user that images without a base are given by custom, by number, so that Kubernetes can see that it is not root.
+const nonRoot = "65532:65532"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "image:", err)
+		os.Exit(1)
+	}
+}
+
+type flags struct {
+	name, output, ldflags, pkg string
+	platforms                  []v1.Platform
+	labels                     map[string]string
+	links                      []string
+}
+
+func parse(args []string) (flags, error) {
+	f := flags{labels: map[string]string{}}
+	set := flag.NewFlagSet("image", flag.ContinueOnError)
+	set.StringVar(&f.name, "name", "", "`name` and tag of the image")
+	set.StringVar(&f.output, "o", "", "`file` to write the OCI archive to")
+	set.StringVar(&f.ldflags, "ldflags", "-s -w", "`flags` of the Go linker")
+	platforms := set.String("platforms", "linux/amd64,linux/arm64", "comma-separated `list` of platforms")
+	set.Func("label", "`key=value` to label the image with; may be given more than once", func(text string) error {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" {
+			return errors.New("want key=value")
+		}
+		f.labels[key] = value
+		return nil
+	})
+	set.Func("link", "absolute `path` of a symbolic link to the program; may be given more than once", func(text string) error {
+		if !path.IsAbs(text) {
+			return errors.New("want an absolute path")
+		}
+		f.links = append(f.links, path.Clean(text))
+		return nil
+	})
+	if err := set.Parse(args); err != nil {
+		return flags{}, err
+	}
+	for text := range strings.SplitSeq(*platforms, ",") {
+		system, architecture, ok := strings.Cut(text, "/")
+		if !ok || system == "" || architecture == "" {
+			return flags{}, fmt.Errorf("platform %q: want one such as linux/amd64", text)
+		}
+		f.platforms = append(f.platforms, v1.Platform{OS: system, Architecture: architecture})
+	}
+	if f.name == "" || f.output == "" || set.NArg() != 1 {
+		return flags{}, errors.New("usage: image -name NAME -o FILE [flags] PACKAGE")
+	}
+	f.pkg = set.Arg(0)
+	return f, nil
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	f, err := parse(args)
+	if err != nil {
+		return err
+	}
+	entrypoint := "/" + path.Base(f.pkg)
+	img := image{name: f.name, config: v1.ImageConfig{User: nonRoot, Entrypoint: []string{entrypoint}, WorkingDir: "/", Labels: f.labels}}
+	for _, platform := range f.platforms {
+		program, err := build(ctx, f, platform)
+		if err != nil {
+			return err
+		}
+		files := []file{{path: entrypoint, content: program}}
+		for _, link := range f.links {
+			files = append(files, file{path: link, link: entrypoint})
+		}
+		img.variants = append(img.variants, variant{platform: platform, files: files})
+	}
+	return write(f.output, img, out)
+}
+
+// build returns the program for a platform.
+func build(ctx context.Context, f flags, platform v1.Platform) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "image-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	program := filepath.Join(dir, "program")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", f.ldflags, "-o", program, f.pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+platform.OS, "GOARCH="+platform.Architecture)
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building %s for %s/%s: %w\n%s", f.pkg, platform.OS, platform.Architecture, err, said)
+	}
+	return os.ReadFile(program)
+}
+
+// write writes the archive beside its place and moves it there, so that what bears its name is whole.
+func write(output string, img image, out io.Writer) (err error) {
+	if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
+		return err
+	}
+	unfinished, err := os.Create(output + ".unfinished")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(unfinished.Name())
+		}
+	}()
+	sum, err := writeArchive(unfinished, img)
+	if err := errors.Join(err, unfinished.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(unfinished.Name(), output); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s@%s in %s\n", img.name, sum, output)
+	return err
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
