@@ -1,5 +1,5 @@
 # Everything here works on a machine that has Go, make and git, and nothing else.
-# Other tools and servers are built from the modules that hack/tools, hack/controlplane and hack/minio pin.
+# Other tools and servers are built from the modules that hack/tools, hack/controlplane, hack/minio and hack/helm pin.
 
 SHELL = /usr/bin/env bash -o pipefail
 .SHELLFLAGS = -ec
@@ -25,6 +25,7 @@ GOLANGCI_LINT := $(TOOLS)/golangci-lint
 # stand alone, so that their failure counts.
 WITH_CONTROLPLANE = assets="$$(go run ./hack/servers controlplane)" && export KUBEBUILDER_ASSETS="$$assets" &&
 WITH_MINIO = minio="$${MINIO:-$$(go run ./hack/servers minio)/minio}" && export MINIO="$$minio" &&
+WITH_HELM = helm="$${HELM:-$$(go run ./hack/servers helm)/helm}" && export HELM="$$helm" &&
 
 ##@ General
 
@@ -47,9 +48,8 @@ generate: $(CONTROLLER_GEN) ## Generate the API types' DeepCopy methods.
 	$(CONTROLLER_GEN) object paths=./api/...
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the manager's ClusterRole from the code's markers.
-	$(CONTROLLER_GEN) rbac:roleName=manager-role crd paths=./api/... paths=./controllers/... \
-		output:crd:artifacts:config=config/crd/bases output:rbac:dir=config/rbac
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs from the API types. The markers for RBAC are held against config/rbac by a test.
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format all Go code and sort its imports.
@@ -61,15 +61,15 @@ lint: $(GOLANGCI_LINT) ## Check the code, its imports and the API with golangci-
 
 .PHONY: tidy
 tidy: ## Bring go.mod and go.sum of every module up to date.
-	for module in . hack/controlplane hack/minio hack/tools; do go -C "$$module" mod tidy; done
+	for module in . hack/controlplane hack/helm hack/minio hack/node hack/tools; do go -C "$$module" mod tidy; done
 
 .PHONY: test
 test: ## Run all tests, with a real API server and a real MinIO.
-	$(WITH_CONTROLPLANE) $(WITH_MINIO) go test $(TESTFLAGS) ./...
+	$(WITH_CONTROLPLANE) $(WITH_MINIO) $(WITH_HELM) go test $(TESTFLAGS) ./...
 
 .PHONY: test-race
 test-race: ## Run all tests with the race detector, which needs a C compiler.
-	$(WITH_CONTROLPLANE) $(WITH_MINIO) CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
+	$(WITH_CONTROLPLANE) $(WITH_MINIO) $(WITH_HELM) CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 
 .PHONY: verify
 verify: ## Fail if a generated file is out of date or a check finds something.

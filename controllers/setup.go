@@ -77,11 +77,22 @@ func Scheme() (*runtime.Scheme, error) {
 // ManagerOptions returns what a manager must be made with to be given to [Setup]: a cache that holds of Secrets only those
 // that the operator keeps, and of everything no more than is watched on purpose; and a client whose reads see its own writes,
 // so that a status which the cache does not show yet is not written twice.
-func ManagerOptions() (manager.Options, error) {
+//
+// If namespaces are given, what is in others is neither watched nor touched, so that the manager may do with fewer rights. What
+// is in no namespace, ClusterIdentities and the labels of namespaces, is watched as a whole.
+func ManagerOptions(namespaces ...string) (manager.Options, error) {
 	scheme, err := Scheme()
+	var watched map[string]cache.Config // nil for all
+	for _, namespace := range namespaces {
+		if watched == nil {
+			watched = map[string]cache.Config{}
+		}
+		watched[namespace] = cache.Config{}
+	}
 	return manager.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
+			DefaultNamespaces:           watched,
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{

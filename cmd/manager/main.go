@@ -7,7 +7,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -22,6 +24,7 @@ import (
 var version = "dev"
 
 type flags struct {
+	namespaces     []string
 	metricsAddress string
 	metricsSecure  bool
 	probeAddress   string
@@ -40,6 +43,7 @@ type flags struct {
 
 func main() {
 	var f flags
+	flag.Func("watch-namespaces", "comma-separated `names` of the only namespaces whose credentials are dealt with; without this flag, those of all are", f.watchNamespaces)
 	flag.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "`address` that metrics are served on, such as :8443; 0 serves none")
 	flag.BoolVar(&f.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to those who may get /metrics by RBAC")
 	flag.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "`address` that /healthz and /readyz are served on; 0 serves none")
@@ -69,6 +73,18 @@ func main() {
 	}
 }
 
+// watchNamespaces takes the flag's value. An empty one is refused: it must not come to mean all.
+func (f *flags) watchNamespaces(list string) error {
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+			return fmt.Errorf("%q is not a namespace's name: %s", name, strings.Join(problems, "; "))
+		}
+		f.namespaces = append(f.namespaces, name)
+	}
+	return nil
+}
+
 func run(ctx context.Context, f flags) error {
 	config, err := ctrl.GetConfig()
 	if err != nil {
@@ -91,7 +107,7 @@ func run(ctx context.Context, f flags) error {
 }
 
 func manager(config *rest.Config, f flags) (ctrl.Manager, error) {
-	options, err := controllers.ManagerOptions()
+	options, err := controllers.ManagerOptions(f.namespaces...)
 	if err != nil {
 		return nil, err
 	}

@@ -88,10 +88,11 @@ func newHarness(t *testing.T, options stsemulator.Options) *harness {
 	return h
 }
 
-// start starts an operator, as the ServiceAccount that the manifests give it. It ends with the test, or when h.stop is called.
-func (h *harness) start() {
+// start starts an operator, as the ServiceAccount that the manifests give it, for all namespaces or for those that are named.
+// It ends with the test, or when h.stop is called.
+func (h *harness) start(namespaces ...string) {
 	h.t.Helper()
-	options, err := controllers.ManagerOptions()
+	options, err := controllers.ManagerOptions(namespaces...)
 	h.Expect(err).NotTo(HaveOccurred())
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	options.HealthProbeBindAddress = "0"

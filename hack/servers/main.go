@@ -1,12 +1,13 @@
-// Command servers makes sure that servers which others wrote, and that the tests and the demo run, are at hand, and prints
-// the folder that holds them:
+// Command servers makes sure that servers and tools which others wrote, and that the tests, the demo and `make e2e` run, are at
+// hand, and prints the folder that holds them:
 //
 //	go run ./hack/servers controlplane   # etcd, kube-apiserver and kubectl
-//	go run ./hack/servers node           # kube-scheduler, kube-controller-manager and kubelet, for make e2e
+//	go run ./hack/servers node           # kube-scheduler, kube-controller-manager and kubelet, for make e2e alone
 //	go run ./hack/servers minio          # MinIO, an STS and an S3
+//	go run ./hack/servers helm           # Helm
 //
-// They are built from the Go modules that the go.mod in hack/controlplane, hack/node or hack/minio pins, once, into the repository's
-// .cache folder. What a set's variable names (KUBEBUILDER_ASSETS, as envtest knows it) is taken in their place if it is complete.
+// They are built from the Go modules that a go.mod in hack/controlplane, hack/node, hack/minio or hack/helm pins, once, into the
+// repository's .cache folder. What a set's variable names (KUBEBUILDER_ASSETS, as envtest knows it) is taken in their place if it is complete.
 package main
 
 import (
@@ -50,7 +51,7 @@ func run(ctx context.Context, args []string) (string, error) {
 			}
 		}
 	}
-	return "", errors.New("usage: servers controlplane|node|minio")
+	return "", errors.New("usage: servers controlplane|node|minio|helm")
 }
 
 // ensure returns a folder that holds every binary of a set, building what is missing. Only progress goes to log.

@@ -72,7 +72,16 @@ var node = set{
 	},
 }
 
-var sets = []set{controlplane, node, minio}
+// helm is what many install charts with; ours is held against what kubectl installs.
+var helm = set{
+	name:     "helm",
+	title:    "Helm",
+	use:      "the tests",
+	module:   "helm.sh/helm/v4",
+	binaries: []binary{{name: "helm", pkg: "helm.sh/helm/v4/cmd/helm", usual: 90 * time.Second}},
+}
+
+var sets = []set{controlplane, node, minio, helm}
 
 // pinned is a set as its module pins it.
 type pinned struct {

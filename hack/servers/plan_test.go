@@ -48,6 +48,21 @@ func TestEverySetIsPinnedByItsModule(t *testing.T) {
 	}
 }
 
+func TestANodeIsOfTheControlPlanesRelease(t *testing.T) {
+	t.Chdir(filepath.Join("..", ".."))
+	ours, err := node.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := controlplane.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ours.version != theirs.version {
+		t.Errorf("hack/node pins %s, hack/controlplane %s", ours.version, theirs.version)
+	}
+}
+
 func TestOutsideOfTheRepositorysRootItSaysHowToRunIt(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if _, err := ensure(t.Context(), minio, io.Discard); err == nil || !strings.Contains(err.Error(), "run ./hack/servers minio") {

@@ -1,0 +1,235 @@
+// Package config_test holds the manifests, those of kustomize and those of the Helm chart, to the code and to each other.
+package config_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// objects are manifests by kind, namespace and name.
+type objects map[string]*unstructured.Unstructured
+
+func parse(g *WithT, text []byte) objects {
+	found := objects{}
+	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096); ; {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(object)
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		g.Expect(err).NotTo(HaveOccurred())
+		if len(object.Object) == 0 {
+			continue
+		}
+		key := strings.Join([]string{object.GetKind(), object.GetNamespace(), object.GetName()}, "/")
+		g.Expect(found).NotTo(HaveKey(key))
+		found[key] = object
+	}
+}
+
+func (o objects) ofKind(kind string) []*unstructured.Unstructured {
+	var found []*unstructured.Unstructured
+	for _, key := range slices.Sorted(maps.Keys(o)) {
+		if o[key].GetKind() == kind {
+			found = append(found, o[key])
+		}
+	}
+	return found
+}
+
+// output runs a program that the environment leads to.
+func output(t *testing.T, variable, name string, args ...string) []byte {
+	t.Helper()
+	program := os.Getenv(variable)
+	if program == "" {
+		t.Fatalf("%s must lead to %s: run make test, which builds it", variable, name)
+	}
+	if filepath.Base(program) != name {
+		program = filepath.Join(program, name)
+	}
+	cmd := exec.Command(program, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, stderr.String())
+	}
+	return out
+}
+
+func kustomize(t *testing.T, dir string) objects {
+	t.Helper()
+	return parse(NewWithT(t), output(t, "KUBEBUILDER_ASSETS", "kubectl", "kustomize", dir))
+}
+
+func chart(t *testing.T, release string, args ...string) objects {
+	t.Helper()
+	args = append([]string{"template", release, "chart", "--namespace=rolecredential-system"}, args...)
+	return parse(NewWithT(t), output(t, "HELM", "helm", args...))
+}
+
+// withoutHelms takes out what only Helm puts on objects.
+func withoutHelms(object *unstructured.Unstructured) *unstructured.Unstructured {
+	fields := [][]string{{"metadata"}, {"spec", "template", "metadata"}}
+	for _, field := range fields {
+		for _, label := range []string{"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"} {
+			unstructured.RemoveNestedField(object.Object, append(slices.Clone(field), "labels", label)...)
+		}
+		unstructured.RemoveNestedField(object.Object, append(slices.Clone(field), "annotations", "helm.sh/resource-policy")...)
+	}
+	return object
+}
+
+func TestTheChartInstallsWhatKustomizeInstalls(t *testing.T) {
+	for name, tc := range map[string]struct {
+		folder string
+		args   []string
+		// only is the kind to compare; empty for all but the Namespace, which Helm makes itself.
+		only string
+	}{
+		"for all namespaces":           {folder: "default"},
+		"for some namespaces":          {folder: "namespaced", args: []string{"--set", "watchNamespaces={team-a,team-b}"}},
+		"for the Prometheus Operator":  {folder: monitored(t), args: []string{"--set", "serviceMonitor.enabled=true"}, only: "ServiceMonitor"},
+		"with definitions that may go": {folder: "default", args: []string{"--set", "crds.keep=false"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			want := kustomize(t, tc.folder)
+			delete(want, "Namespace//rolecredential-system")
+			got := chart(t, "rolecredential", append(tc.args, "--set", "image.repository=controller,image.tag=latest")...)
+			for key, object := range got {
+				got[key] = withoutHelms(object)
+			}
+			for _, list := range []objects{want, got} {
+				maps.DeleteFunc(list, func(_ string, o *unstructured.Unstructured) bool { return tc.only != "" && o.GetKind() != tc.only })
+			}
+			g.Expect(want).NotTo(BeEmpty())
+			g.Expect(slices.Sorted(maps.Keys(got))).To(Equal(slices.Sorted(maps.Keys(want))))
+			for key := range want {
+				g.Expect(cmp.Diff(want[key].Object, got[key].Object)).To(BeEmpty(), key)
+			}
+		})
+	}
+}
+
+// monitored is a folder with the ServiceMonitor as config/default has it where it is not commented out.
+func monitored(t *testing.T) string {
+	t.Helper()
+	g := NewWithT(t)
+	dir := filepath.Join(t.TempDir(), "monitored")
+	g.Expect(os.CopyFS(filepath.Join(filepath.Dir(dir), "prometheus"), os.DirFS("prometheus"))).To(Succeed())
+	g.Expect(os.Mkdir(dir, 0o755)).To(Succeed())
+	text := "namespace: rolecredential-system\nnamePrefix: rolecredential-\nresources: [../prometheus]\n"
+	g.Expect(os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o644)).To(Succeed())
+	return dir
+}
+
+func TestDefinitionsStayWhenTheChartGoesUnlessToldOtherwise(t *testing.T) {
+	for keep, want := range map[string]string{"true": "keep", "false": ""} {
+		definitions := chart(t, "rolecredential", "--set", "crds.keep="+keep).ofKind("CustomResourceDefinition")
+		NewWithT(t).Expect(len(definitions)).To(BeNumerically(">=", 4))
+		for _, definition := range definitions {
+			NewWithT(t).Expect(definition.GetAnnotations()["helm.sh/resource-policy"]).To(Equal(want), definition.GetName())
+		}
+	}
+}
+
+func TestTheChartRefusesValuesThatItDoesNotKnow(t *testing.T) {
+	for name, value := range map[string]string{
+		"a field that there is none of":          "replica=3",
+		"no namespaces, which does not mean all": "watchNamespaces={}",
+		"a pattern for a namespace":              "watchNamespaces={team-*}",
+		"an argument that is no flag":            "args={manager}",
+		"a digest that is none":                  "image.digest=v1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command(os.Getenv("HELM"), "template", "rolecredential", "chart", "--set", value)
+			said, err := cmd.CombinedOutput()
+			NewWithT(t).Expect(err).To(HaveOccurred())
+			NewWithT(t).Expect(string(said)).To(ContainSubstring("schema"))
+		})
+	}
+}
+
+func TestWhateverIsNamedIsThere(t *testing.T) {
+	for name, installed := range map[string]objects{
+		"kustomize":                              kustomize(t, "default"),
+		"kustomize, for some namespaces":         kustomize(t, "namespaced"),
+		"the chart under another name":           chart(t, "aws"),
+		"the chart under a long name":            chart(t, strings.Repeat("a", 53)),
+		"the chart, for some namespaces":         chart(t, "aws", "--set", "watchNamespaces={team-a,team-b}"),
+		"the chart, with one replica and no CRD": chart(t, "aws", "--set", "replicas=1,crds.install=false,priorityClassName="),
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			for key, object := range installed {
+				if object.GetKind() == "Service" {
+					g.Expect(len(object.GetName())).To(BeNumerically("<=", 63), key) // RFC 1035 label
+				}
+				if kind := object.GetKind(); kind != "RoleBinding" && kind != "ClusterRoleBinding" {
+					continue
+				}
+				var binding rbacv1.RoleBinding // of the same form as a ClusterRoleBinding
+				g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &binding)).To(Succeed())
+				namespace := binding.Namespace
+				if binding.RoleRef.Kind == "ClusterRole" {
+					namespace = ""
+				}
+				g.Expect(installed).To(HaveKey(strings.Join([]string{binding.RoleRef.Kind, namespace, binding.RoleRef.Name}, "/")), key)
+				g.Expect(installed).To(HaveKey(strings.Join([]string{"ServiceAccount", binding.Subjects[0].Namespace, binding.Subjects[0].Name}, "/")), key)
+			}
+			deployment := installed.ofKind("Deployment")[0]
+			account, _, err := unstructured.NestedString(deployment.Object, "spec", "template", "spec", "serviceAccountName")
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(installed).To(HaveKey("ServiceAccount/rolecredential-system/" + account))
+		})
+	}
+}
+
+func TestTheManagerMayWriteWhereItWatches(t *testing.T) {
+	g := NewWithT(t)
+	installed := kustomize(t, "namespaced")
+	text, err := json.Marshal(installed.ofKind("Deployment")[0])
+	g.Expect(err).NotTo(HaveOccurred())
+	flag := regexp.MustCompile(`--watch-namespaces=([^"]+)`).FindSubmatch(text)
+	g.Expect(flag).To(HaveLen(2))
+	var bound []string
+	for _, binding := range installed.ofKind("RoleBinding") {
+		if role, _, _ := unstructured.NestedString(binding.Object, "roleRef", "name"); role == "rolecredential-manager-role" {
+			bound = append(bound, binding.GetNamespace())
+		}
+	}
+	g.Expect(bound).To(ConsistOf(strings.Split(string(flag[1]), ",")))
+	// What it may do in all namespaces is nothing.
+	inNone := []string{"/namespaces", "authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews"}
+	for _, definition := range installed.ofKind("CustomResourceDefinition") {
+		if scope, _, _ := unstructured.NestedString(definition.Object, "spec", "scope"); scope == "Cluster" {
+			plural, _, _ := unstructured.NestedString(definition.Object, "spec", "names", "plural")
+			inNone = append(inNone, "sts.rolecredential.dev/"+plural, "sts.rolecredential.dev/"+plural+"/status")
+		}
+	}
+	for _, binding := range installed.ofKind("ClusterRoleBinding") {
+		role, _, _ := unstructured.NestedString(binding.Object, "roleRef", "name")
+		for grant := range given(g, installed["ClusterRole//"+role]) {
+			_, resource, _ := strings.Cut(grant, " ")
+			g.Expect(inNone).To(ContainElement(resource), "%s binds %s for the whole cluster: config/namespaced is to bind it namespace by namespace", binding.GetName(), role)
+		}
+	}
+}

@@ -1,0 +1,183 @@
+package integration_test
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// namespaces makes namespaces of given names, for the time of a test, with the credentials that come to be in them.
+func (h *harness) namespaces(names ...string) {
+	h.t.Helper()
+	for _, name := range names {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		h.Expect(client.IgnoreAlreadyExists(admin.Create(h.ctx, namespace))).To(Succeed())
+		h.t.Cleanup(func() {
+			ctx := context.Background()
+			h.Expect(admin.DeleteAllOf(ctx, &v1alpha1.RoleCredential{}, client.InNamespace(name))).To(Succeed())
+			if h.stop != nil {
+				h.stop()
+			}
+			h.Expect(admin.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(name))).To(Succeed())
+			h.Expect(admin.DeleteAllOf(ctx, &rbacv1.RoleBinding{}, client.InNamespace(name))).To(Succeed())
+		})
+	}
+}
+
+func manifests(name string) string { return filepath.Join("..", "..", "config", name) }
+
+func TestTheAPIServerTakesAllThatIsInstalled(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.namespaces("team-a", "team-b") // which the one for some namespaces names
+	for _, name := range []string{"default", "namespaced"} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			said, err := kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", manifests(name))
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(said).To(ContainSubstring("deployment.apps/rolecredential-manager serverside-applied (server dry run)"))
+			g.Expect(said).NotTo(ContainSubstring("Warning"))
+		})
+	}
+}
+
+// A Deployment is taken under any Pod Security Standard; its Pods are not.
+func TestTheManagersPodKeepsToTheRestrictedStandard(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	var deployments appsv1.DeploymentList
+	h.Expect(admin.List(h.ctx, &deployments, client.InNamespace(operatorNamespace))).To(Succeed())
+	h.Expect(deployments.Items).To(HaveLen(1))
+	own := &corev1.Namespace{}
+	h.Expect(admin.Get(h.ctx, client.ObjectKey{Name: operatorNamespace}, own)).To(Succeed())
+	// In its own namespace no controller tells how much of the quota is used, so that no Pod may be made there.
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: own.Labels}}
+	h.Expect(admin.Create(h.ctx, namespace)).To(Succeed())
+	h.Expect(admin.Create(h.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "rolecredential-manager"}})).To(Succeed())
+
+	pod := func() *corev1.Pod {
+		template := deployments.Items[0].Spec.Template.DeepCopy()
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "manager", Labels: template.Labels}, Spec: template.Spec}
+	}
+	h.Expect(admin.Create(h.ctx, pod(), client.DryRunAll)).To(Succeed())
+	for name, loosen := range map[string]func(*corev1.Container){
+		"with more privileges": func(c *corev1.Container) { c.SecurityContext.AllowPrivilegeEscalation = new(true) },
+		"with a capability":    func(c *corev1.Container) { c.SecurityContext.Capabilities.Drop = nil },
+		"as root":              func(c *corev1.Container) { c.SecurityContext.RunAsUser = new(int64(0)) },
+		"without a seccomp mask": func(c *corev1.Container) {
+			c.SecurityContext.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}
+		},
+	} {
+		loose := pod()
+		loosen(&loose.Spec.Containers[0])
+		h.Expect(admin.Create(h.ctx, loose, client.DryRunAll)).To(MatchError(ContainSubstring(`violates PodSecurity "restricted:latest"`)), name)
+	}
+	container := pod().Spec.Containers[0]
+	h.Expect(*container.SecurityContext.ReadOnlyRootFilesystem).To(BeTrue()) // which the standard does not ask for
+}
+
+// forSomeNamespaces installs config/namespaced in place of config/default, which comes back with the end of the test.
+func (h *harness) forSomeNamespaces() {
+	h.t.Helper()
+	_, err := kubectl("apply", "--server-side", "--force-conflicts", "-k", manifests("namespaced"))
+	h.Expect(err).NotTo(HaveOccurred())
+	// What its patch leaves out is still there from config/default.
+	_, err = kubectl("delete", "clusterrolebinding", "rolecredential-manager-rolebinding", "rolecredential-serviceaccount-token-rolebinding")
+	h.Expect(err).NotTo(HaveOccurred())
+	h.t.Cleanup(func() {
+		_, err := kubectl("delete", "-f", filepath.Join(manifests("namespaced"), "roles.yaml"))
+		h.Expect(err).NotTo(HaveOccurred())
+		_, err = kubectl("apply", "--server-side", "--force-conflicts", "-k", manifests("default"))
+		h.Expect(err).NotTo(HaveOccurred())
+	})
+}
+
+func TestAManagerForSomeNamespacesWorksInTheseAndTouchesNoOther(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.namespaces("team-a", "team-b", "elsewhere")
+	h.forSomeNamespaces()
+	by := h.identity(func(i *v1alpha1.ClusterIdentity) {
+		*i.Spec.Allow = []v1alpha1.AllowRule{{
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"aws-roles": "yes"}}, RoleARNs: []string{"*"},
+		}}
+	})
+	outside := h.credential("elsewhere", "reader", by)
+	inside := []*v1alpha1.RoleCredential{h.credential("team-a", "reader", by), h.credential("team-b", "reader", by)}
+	h.start("team-a", "team-b")
+	for _, made := range inside {
+		h.eventually(made, "Authorized", "False NotAllowed")
+	}
+	// Namespaces are in no namespace, and are seen all the same.
+	for _, name := range []string{"team-a", "team-b", "elsewhere"} {
+		update(h, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, func(n *corev1.Namespace) {
+			n.Labels = map[string]string{"aws-roles": "yes"}
+		})
+	}
+	for _, made := range inside {
+		h.eventually(made, "Ready", "True Issued")
+		h.refresh(made, "1")
+	}
+	for _, made := range inside {
+		h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	}
+	// A Secret that is changed is made anew, which takes a watch.
+	h.Expect(admin.Delete(h.ctx, h.secret("team-a", "reader"))).To(Succeed())
+	h.Eventually(func() *corev1.Secret { return h.secret("team-a", "reader") }).WithTimeout(settle).ShouldNot(BeNil())
+	h.Eventually(h.events(by)).WithTimeout(settle).Should(ContainElement("Normal Verified"))
+
+	h.Expect(admin.Get(h.ctx, client.ObjectKeyFromObject(outside), outside)).To(Succeed())
+	h.Expect(outside.Status).To(Equal(v1alpha1.RoleCredential{}.Status))
+	h.Expect(h.secret("elsewhere", "reader")).To(BeNil())
+	h.Expect(h.issues()).To(Equal(5)) // two, refreshed, and one made anew
+
+	// A key that it may not read is named, and not waited for in silence.
+	far := h.identity(func(i *v1alpha1.ClusterIdentity) {
+		i.Name, i.Spec.Source.AccessKey.SecretRef = "far", v1alpha1.SecretReference{Namespace: "elsewhere", Name: "key"}
+	})
+	h.eventually(far, "Ready", "False SecretForbidden")
+}
+
+func TestAManagerForSomeNamespacesMayDoNothingInOthers(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.namespaces("team-a", "team-b", "elsewhere")
+	h.forSomeNamespaces()
+	operator, err := client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()})
+	h.Expect(err).NotTo(HaveOccurred())
+	can := func(namespace, verb, group, resource string) bool {
+		resource, subresource, _ := strings.Cut(resource, "/")
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: verb, Group: group, Resource: resource, Subresource: subresource},
+		}}
+		h.Expect(operator.Create(h.ctx, review)).To(Succeed())
+		return review.Status.Allowed
+	}
+	allowed := map[string][]string{ // beside what the roles allow in the namespaces that are watched
+		operatorNamespace: {"get /secrets", "list /secrets", "watch /secrets"},
+		"default":         {"create events.k8s.io/events", "patch events.k8s.io/events"},
+	}
+	for _, name := range []string{"rolecredential-manager-role", "rolecredential-serviceaccount-token-role"} {
+		role := &rbacv1.ClusterRole{}
+		h.Expect(admin.Get(h.ctx, client.ObjectKey{Name: name}, role)).To(Succeed())
+		for _, namespace := range []string{"team-a", "team-b", "elsewhere", "kube-system", "default", operatorNamespace, ""} {
+			for _, rule := range role.Rules {
+				for _, resource := range rule.Resources {
+					for _, verb := range rule.Verbs {
+						want := strings.HasPrefix(namespace, "team-") || slices.Contains(allowed[namespace], verb+" "+rule.APIGroups[0]+"/"+resource)
+						h.Expect(can(namespace, verb, rule.APIGroups[0], resource)).To(Equal(want), "%s %s in %q", verb, resource, namespace)
+					}
+				}
+			}
+		}
+	}
+}
