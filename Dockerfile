@@ -1,3 +1,4 @@
+# `make image` builds the same image without Docker.
 # The Go image runs on the builder's own platform and compiles for the target's.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
@@ -16,7 +17,8 @@ RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
  && CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -buildvcs=false -ldflags "-s -w" -o /credential-process ./cmd/credential-process
 
-FROM gcr.io/distroless/static:nonroot
+# The manager needs no other file: it has certificates of authorities in it, for where there are none.
+FROM scratch
 COPY --from=build /manager /manager
 # For init containers of others: see docs/formats.md.
 COPY --from=build /credential-process /credential-process

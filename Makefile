@@ -8,8 +8,13 @@ SHELL = /usr/bin/env bash -o pipefail
 
 # The version that the manager reports; outside a git repository it is "dev".
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-# The image for docker-build and deploy.
+# The image for image, docker-build, deploy and installer, and its platforms.
 IMG ?= rolecredential:$(VERSION)
+PLATFORMS ?= linux/amd64,linux/arm64
+# What deploy and installer install: config/default, or config/namespaced for some namespaces only.
+CONFIG ?= config/default
+# The version of the chart, which must be a semantic one.
+CHART_VERSION ?= $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-g$(VERSION))
 # The cluster for run, install and deploy.
 KUBECTL ?= kubectl
 KUBECONFIG ?= $(HOME)/.kube/config
@@ -26,19 +31,28 @@ GOLANGCI_LINT := $(TOOLS)/golangci-lint
 WITH_CONTROLPLANE = assets="$$(go run ./hack/servers controlplane)" && export KUBEBUILDER_ASSETS="$$assets" &&
 WITH_MINIO = minio="$${MINIO:-$$(go run ./hack/servers minio)/minio}" && export MINIO="$$minio" &&
 WITH_HELM = helm="$${HELM:-$$(go run ./hack/servers helm)/helm}" && export HELM="$$helm" &&
+WITH_NODE = node="$$(go run ./hack/servers node)" && export NODE_ASSETS="$$node" &&
+
+LDFLAGS = -s -w -X main.version=$(VERSION)
+# What the image says of itself (OCI Image Format Specification, Annotations).
+LABELS = --label org.opencontainers.image.title=rolecredential \
+	--label "org.opencontainers.image.description=Keeps Secrets filled with temporary AWS credentials, issued by STS" \
+	--label org.opencontainers.image.licenses=Apache-2.0 \
+	--label org.opencontainers.image.version=$(VERSION) \
+	--label "org.opencontainers.image.revision=$$(git rev-parse HEAD 2>/dev/null)"
 
 ##@ General
 
 .PHONY: help
 help: ## Show this help.
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: clean
-clean: ## Remove what was built, but not the control plane, MinIO and the tools.
-	rm -rf bin
+clean: ## Remove what was built, but not the servers and the tools.
+	rm -rf bin dist
 
 .PHONY: distclean
-distclean: clean ## Remove the control plane, MinIO and the tools too; the next run builds them again.
+distclean: clean ## Remove the servers and the tools too; the next run builds them again.
 	rm -rf .cache
 
 ##@ Development
@@ -80,6 +94,19 @@ demo: build ## Watch a RoleCredential at work on a real API server; DEMO_ONCE=1 
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo
 	$(WITH_CONTROLPLANE) exec bin/demo
 
+# Images that Pods of the end-to-end test run. The first part of their names keeps a node from looking for them elsewhere.
+E2E_IMAGES = bin/e2e/images
+E2E_IMAGE = go run ./hack/image --platforms linux/$$(go env GOARCH) -o $(E2E_IMAGES)
+
+.PHONY: e2e
+e2e: ## Run the operator and its users as Pods of a real cluster: as root on Linux, with containerd.
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/e2e/e2e ./hack/e2e
+	bin/e2e/e2e check
+	$(MAKE) --no-print-directory image IMG=localhost/rolecredential:e2e PLATFORMS=linux/$$(go env GOARCH) IMAGE=$(E2E_IMAGES)/manager.tar
+	$(E2E_IMAGE)/client.tar --name localhost/client:e2e --link /bin/sh ./hack/e2e/client
+	$(E2E_IMAGE)/pause.tar --name localhost/pause:e2e ./hack/e2e/pause
+	$(WITH_CONTROLPLANE) $(WITH_NODE) $(WITH_MINIO) $(WITH_HELM) E2E_IMAGES=$(E2E_IMAGES) exec bin/e2e/e2e
+
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver and kubectl once and print their folder.
 	@go run ./hack/servers controlplane
@@ -88,11 +115,27 @@ controlplane: ## Build etcd, kube-apiserver and kubectl once and print their fol
 
 .PHONY: build
 build: ## Build bin/manager.
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/manager ./cmd/manager
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)" -o bin/manager ./cmd/manager
+
+IMAGE ?= dist/image.tar
+
+.PHONY: image
+image: ## Build the image IMG for PLATFORMS as an OCI archive, dist/image.tar, without Docker.
+	go run ./hack/image --name $(IMG) --platforms $(PLATFORMS) --ldflags "$(LDFLAGS)" $(LABELS) -o $(IMAGE) ./cmd/manager
 
 .PHONY: docker-build
-docker-build: ## Build the image IMG.
-	docker build --build-arg VERSION=$(VERSION) -t $(IMG) .
+docker-build: ## Build the image IMG with Docker, for its own platform.
+	docker build --build-arg VERSION=$(VERSION) $(LABELS) -t $(IMG) .
+
+.PHONY: installer
+installer: ## Write dist/install.yaml: all of CONFIG in one file, with the image IMG.
+	mkdir -p dist
+	$(RENDER) > dist/install.yaml
+
+.PHONY: chart
+chart: ## Pack the Helm chart into dist, with IMG's tag as its appVersion.
+	mkdir -p dist
+	$(WITH_HELM) "$$HELM" package config/chart --version $(CHART_VERSION) --app-version $(lastword $(subst :, ,$(IMG))) --destination dist
 
 ##@ Cluster
 
@@ -108,13 +151,15 @@ install: ## Install the CRDs.
 uninstall: ## Remove the CRDs, and with them every credential.
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
+RENDER = $(KUBECTL) kustomize $(CONFIG) | sed -E 's|^( +image: ).*|\1$(IMG)|'
+
 .PHONY: deploy
-deploy: ## Install the CRDs and the manager, with the image IMG.
-	$(KUBECTL) kustomize config/default | sed -E 's|^( +image: ).*|\1$(IMG)|' | $(KUBECTL) apply --server-side -f -
+deploy: ## Install all of CONFIG, with the image IMG.
+	$(RENDER) | $(KUBECTL) apply --server-side -f -
 
 .PHONY: undeploy
 undeploy: ## Remove the manager and the CRDs, and with them every credential.
-	$(KUBECTL) delete --ignore-not-found -k config/default
+	$(KUBECTL) delete --ignore-not-found -k $(CONFIG)
 
 BUILD_TOOL = CGO_ENABLED=0 GOTOOLCHAIN=$(GOVERSION) go -C hack/tools build -trimpath -buildvcs=false -o $@
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	_ "golang.org/x/crypto/x509roots/fallback" // the authorities that Mozilla trusts, for an image that has no files
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
