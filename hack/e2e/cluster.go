@@ -5,7 +5,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,7 +43,6 @@ var configs embed.FS
 // cluster is a control plane and a node.
 type cluster struct {
 	given      programs
-	out        io.Writer
 	ca         *authority
 	kubeconfig string
 	client     client.WithWatch
@@ -53,8 +51,8 @@ type cluster struct {
 }
 
 // startCluster starts all of it, and returns when Pods can be made. Nothing ends it but the end of the enclosure.
-func startCluster(ctx context.Context, given programs, out io.Writer, abort context.CancelCauseFunc) (*cluster, error) {
-	c := &cluster{given: given, out: out, abort: abort}
+func startCluster(ctx context.Context, given programs, abort context.CancelCauseFunc) (*cluster, error) {
+	c := &cluster{given: given, abort: abort}
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
@@ -227,8 +225,12 @@ func (c *cluster) startNode(ctx context.Context) error {
 	})
 }
 
-// start starts a server, whose output goes to a log. Should it end, the run is over.
 func (c *cluster) start(name, program string, args ...string) error {
+	return c.startWith(nil, name, program, args...)
+}
+
+// startWith starts a server with variables of its own, whose output goes to a log. Should it end, the run is over.
+func (c *cluster) startWith(variables []string, name, program string, args ...string) error {
 	if err := os.MkdirAll(c.given.Logs, 0o755); err != nil {
 		return err
 	}
@@ -238,7 +240,7 @@ func (c *cluster) start(name, program string, args ...string) error {
 	}
 	defer func() { _ = log.Close() }() // the process has its own handle
 	cmd := exec.Command(program, args...)
-	cmd.Env = environment()
+	cmd.Env = environment(variables...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err
@@ -278,15 +280,22 @@ func (c *cluster) command(ctx context.Context, program string, args ...string) (
 	return string(said), nil
 }
 
-// await tries until there is no error, and otherwise returns the last one.
+// await tries until there is no error, and otherwise returns the last one that is not just the end of its time.
 func await(ctx context.Context, bounds time.Duration, try func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, bounds, true, func(ctx context.Context) (bool, error) {
-		last = try(ctx)
-		return last == nil, nil
+		err := try(ctx)
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
+		return err == nil, nil
 	})
-	if err != nil {
-		return errors.Join(context.Cause(ctx), last, err)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	default:
+		return fmt.Errorf("for %s: %w", bounds, last)
 	}
-	return nil
 }

@@ -14,7 +14,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
+
+// roleCheck is the argument of a run that only looks whether this machine can run it.
+const roleCheck = "check"
 
 const (
 	exitFailed      = 1
@@ -43,6 +49,11 @@ func dispatch(ctx context.Context, args []string) (int, error) {
 		role = args[0]
 	}
 	switch role {
+	case roleCheck:
+		if err := checkMachine(); err != nil {
+			return exitCannotRun, err
+		}
+		return 0, nil
 	case "":
 		given, err := findPrograms()
 		if err != nil {
@@ -67,6 +78,7 @@ func dispatch(ctx context.Context, args []string) (int, error) {
 
 // report runs the scenarios and prints what was seen.
 func report(ctx context.Context, given programs) (int, error) {
+	ctrl.SetLogger(logr.Discard()) // that of the client
 	results, err := run(ctx, given)
 	printSummary(os.Stdout, results)
 	if err != nil || results.failed() {

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -18,6 +18,8 @@ type programs struct {
 	Images, CNI string
 	// Logs is where the servers' logs are left.
 	Logs string
+	// Run matches the names of the scenarios to run: all, unless E2E_RUN says otherwise.
+	Run *regexp.Regexp
 }
 
 // packages are what Debian has to give, as the message says that tells of a lack.
@@ -35,42 +37,47 @@ func findPrograms() (programs, error) {
 		"E2E_IMAGES":         &given.Images,
 	} {
 		if *path = os.Getenv(variable); *path == "" {
-			lacking = append(lacking, "the variable "+variable)
+			lacking = append(lacking, variable)
 		}
 	}
 	if len(lacking) > 0 {
-		return given, fmt.Errorf("%w: it lacks %s, which `make e2e` sets", errCannotRun, strings.Join(lacking, ", "))
+		return given, fmt.Errorf("%w: `make e2e` sets the variables %s", errCannotRun, strings.Join(lacking, ", "))
 	}
+	var err error
+	if given.Run, err = regexp.Compile(os.Getenv("E2E_RUN")); err != nil {
+		return given, fmt.Errorf("E2E_RUN: %w", err)
+	}
+	if given.CNI, err = findPlugins(); err != nil {
+		return given, err
+	}
+	return given, checkMachine()
+}
+
+// checkMachine says what keeps this machine from running it, apart from what `make e2e` builds.
+func checkMachine() error {
 	if os.Geteuid() != 0 {
-		return given, fmt.Errorf("%w: a kubelet and containers need root. Run it as root, best on a machine that is for that alone", errCannotRun)
+		return fmt.Errorf("%w: a kubelet and containers need root. Run it as root, best on a machine that is for that alone", errCannotRun)
 	}
 	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "runc", "ip", "iptables"} {
 		if _, err := exec.LookPath(program); err != nil {
-			lacking = append(lacking, program)
+			return fmt.Errorf("%w: there is no %s. On Debian: %s", errCannotRun, program, packages)
 		}
 	}
-	var err error
-	if given.CNI, err = findPlugins("/usr/lib/cni", "/opt/cni/bin"); err != nil {
-		lacking = append(lacking, err.Error())
-	}
-	if len(lacking) > 0 {
-		return given, fmt.Errorf("%w: there is no %s. On Debian: %s", errCannotRun, strings.Join(lacking, ", no "), packages)
-	}
-	return given, nil
+	_, err := findPlugins()
+	return err
 }
 
 // findPlugins returns the folder that holds the network plugins: /usr/lib/cni on Debian, /opt/cni/bin on most others.
-func findPlugins(folders ...string) (string, error) {
-	for _, folder := range folders {
-		complete := true
+func findPlugins() (string, error) {
+	for _, folder := range []string{"/usr/lib/cni", "/opt/cni/bin"} {
+		lacking := false
 		for _, plugin := range []string{"bridge", "host-local", "loopback"} {
-			if _, err := exec.LookPath(filepath.Join(folder, plugin)); err != nil {
-				complete = false
-			}
+			_, err := exec.LookPath(filepath.Join(folder, plugin))
+			lacking = lacking || err != nil
 		}
-		if complete {
+		if !lacking {
 			return folder, nil
 		}
 	}
-	return "", errors.New("CNI plugins bridge, host-local and loopback")
+	return "", fmt.Errorf("%w: there are no CNI plugins bridge, host-local and loopback. On Debian: %s", errCannotRun, packages)
 }

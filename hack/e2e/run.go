@@ -2,24 +2,178 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/hack/e2e/tally"
 )
 
-type results []int
+// tallyAddress is where clients report their calls.
+const tallyAddress = gateway + ":9001"
 
-func (r results) failed() bool { return false }
+// world is a cluster with an STS and an S3 beside it, and what its Pods report.
+type world struct {
+	*cluster
+	key   aws.Credentials
+	calls *tally.Tally
+	// before are the objects that were there before anything was installed.
+	before objectSet
+}
 
-func printSummary(io.Writer, results) {}
+// scenario is something to see. What was seen is a line of the summary.
+type scenario struct {
+	name string
+	see  func(*world, context.Context) (seen string, err error)
+	// needed is set if without it there is no more to see.
+	needed bool
+}
 
+type result struct {
+	scenario
+	seen string
+	took time.Duration
+	err  error
+}
+
+// errSkipped says that this version of the operator has not what a scenario is about.
+var errSkipped = errors.New("not in this version")
+
+type results []result
+
+func (all results) failed() bool {
+	for _, r := range all {
+		if r.err != nil && !errors.Is(r.err, errSkipped) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r result) verdict() string {
+	switch {
+	case r.err == nil:
+		return "PASS"
+	case errors.Is(r.err, errSkipped):
+		return "SKIP"
+	default:
+		return "FAIL"
+	}
+}
+
+// run brings up the world and goes through the scenarios, one after the other.
 func run(ctx context.Context, given programs) (results, error) {
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
-	c, err := startCluster(ctx, given, os.Stdout, abort)
+	start := time.Now()
+	c, err := startCluster(ctx, given, abort)
 	if err != nil {
+		return nil, fmt.Errorf("starting the cluster: %w", err)
+	}
+	w := &world{cluster: c, calls: &tally.Tally{OnFailure: func(r tally.Report) {
+		fmt.Printf("call %d of Pod %s of %s failed: %s\n", r.Call, r.Pod, r.Workload, r.Error)
+	}}}
+	if err := w.countCalls(); err != nil {
 		return nil, err
 	}
-	fmt.Println(c.kubectl(ctx, "get", "nodes,pods", "-A", "-o", "wide"))
-	return nil, nil
+	if w.key, err = c.startMinIO(ctx); err != nil {
+		return nil, fmt.Errorf("starting MinIO: %w", err)
+	}
+	if err := w.prepare(ctx); err != nil {
+		return nil, err
+	}
+	fmt.Printf("a cluster with a node and MinIO, in %s\n", round(time.Since(start)))
+
+	var all results
+	for _, s := range scenarios {
+		if !given.Run.MatchString(s.name) {
+			continue
+		}
+		fmt.Printf("\n=== %s\n", s.name)
+		r := result{scenario: s}
+		start := time.Now()
+		r.seen, r.err = s.see(w, ctx)
+		r.took = time.Since(start)
+		if r.err != nil {
+			r.seen = r.err.Error()
+		}
+		fmt.Printf("%s in %s: %s\n", r.verdict(), round(r.took), r.seen)
+		all = append(all, r)
+		if r.verdict() == "FAIL" {
+			w.keepLogs(ctx, s.name)
+			if s.needed || ctx.Err() != nil {
+				break
+			}
+		}
+	}
+	fmt.Printf("\nin all: %s\n", w.calls.Count("", w.everyPod(ctx)...))
+	return all, context.Cause(ctx)
+}
+
+// prepare makes the namespace that Pods are in, and notes what there is.
+func (w *world) prepare(ctx context.Context) error {
+	if err := w.apply(ctx, "namespace.yaml"); err != nil {
+		return err
+	}
+	return await(ctx, settle, func(ctx context.Context) (err error) { // a new namespace is furnished a moment later
+		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "kube-root-ca.crt"}, &corev1.ConfigMap{}); err != nil {
+			return err
+		}
+		w.before, err = w.objects(ctx)
+		return err
+	})
+}
+
+// countCalls serves the tally to clients.
+func (w *world) countCalls() error {
+	listener, err := net.Listen("tcp", tallyAddress)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: w.calls, ReadHeaderTimeout: 10 * time.Second}
+	go func() { w.abort(server.Serve(listener)) }()
+	return nil
+}
+
+// keepLogs leaves what Pods and the cluster say of themselves beside the servers' logs.
+func (w *world) keepLogs(ctx context.Context, scenario string) {
+	dir := filepath.Join(w.given.Logs, "pods")
+	_ = os.RemoveAll(dir) // those of an earlier failure are still among the new ones
+	err := os.CopyFS(dir, os.DirFS(filepath.Join(state, "pod-logs")))
+	for _, args := range [][]string{
+		{"get", "pods,sts-credentials,clusteridentities,secrets", "-A", "-o", "wide"},
+		{"describe", "pods", "-A"},
+		{"get", "sts-credentials,clusteridentities", "-A", "-o", "yaml"},
+		{"get", "events", "-A"},
+	} {
+		said, failed := w.kubectl(ctx, args...)
+		err = errors.Join(err, failed)
+		name := filepath.Join(w.given.Logs, fmt.Sprintf("%s-%s.txt", args[0], args[1][:min(len(args[1]), 6)]))
+		err = errors.Join(err, os.WriteFile(name, []byte(said), 0o644))
+	}
+	if err != nil {
+		fmt.Printf("not all logs of %q were kept: %v\n", scenario, err)
+	}
+}
+
+func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
+
+// printSummary prints a line for each scenario.
+func printSummary(out io.Writer, all results) {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\n\tSCENARIO\tTOOK\tSEEN")
+	for _, r := range all {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.verdict(), r.name, round(r.took), r.seen)
+	}
+	_ = table.Flush()
 }

@@ -94,7 +94,7 @@ func run(ctx context.Context) error {
 }
 
 func list(settings aws.Config, api *s3.Client) tally.Report {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	keys, err := settings.Credentials.Retrieve(ctx)
 	if err == nil {

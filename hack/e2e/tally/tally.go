@@ -13,7 +13,7 @@ import (
 
 // Report is what a client says of one call.
 type Report struct {
-	// Workload is what the client is a Pod of, and Pod its name.
+	// Workload is what the client is a Pod of, and Pod what tells that from all others.
 	Workload, Pod string
 	// Call is the call's number, from 1.
 	Call int
@@ -27,6 +27,9 @@ type Report struct {
 
 // Tally keeps the reports. It is an http.Handler that takes one by POST.
 type Tally struct {
+	// OnFailure, if set, is told of each call that failed, as it comes in.
+	OnFailure func(Report)
+
 	mu      sync.Mutex
 	reports []Report
 }
@@ -36,6 +39,9 @@ func (t *Tally) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewDecoder(r.Body).Decode(&report); err != nil || report.Call < 1 {
 		http.Error(w, "want a report", http.StatusBadRequest)
 		return
+	}
+	if report.Error != "" && t.OnFailure != nil {
+		t.OnFailure(report)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
