@@ -37,8 +37,11 @@ var kernelSettings = map[string]string{
 // enclose runs this program in namespaces of its own and returns its exit status. When the first process in them ends, or this
 // one does, the kernel ends all others, and with them go the mounts, the network, its rules and its settings.
 func enclose(ctx context.Context) (status int, err error) {
-	if found := podGroups(); len(found) > 0 {
-		return exitCannotRun, fmt.Errorf("%w: there is %s, so that a kubelet runs on this machine or did not end well", errCannotRun, found[0])
+	if kubeletRuns() {
+		return exitCannotRun, fmt.Errorf("%w: a kubelet runs on this machine, whose control groups have the same names", errCannotRun)
+	}
+	if err := removePodGroups(); err != nil { // of a run that was killed
+		return exitCannotRun, fmt.Errorf("%w: the control groups of another kubelet are in use: %w", errCannotRun, err)
 	}
 	made, err := makeFolders(scratchFolders)
 	defer func() {
@@ -91,6 +94,15 @@ func makeFolders(folders []string) (made []string, err error) {
 		}
 	}
 	return made, nil
+}
+
+// kubeletRuns tells whether there is a kubelet, which is none of ours: they end with their runs.
+func kubeletRuns() bool {
+	processes, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is a good one
+	return slices.ContainsFunc(processes, func(path string) bool {
+		name, err := os.ReadFile(path)
+		return err == nil && string(name) == "kubelet\n"
+	})
 }
 
 // podGroups lists the control groups that a kubelet makes for its Pods: one, or one for each controller.
@@ -171,11 +183,11 @@ func furnish() error {
 		}
 	}
 	for name, value := range kernelSettings {
-		setting := filepath.Join("/proc/sys", name)
+		setting := "/proc/sys/" + name
 		if _, err := os.Stat(setting); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		stand := filepath.Join("/run/kernel", name)
+		stand := "/run/kernel/" + name
 		if err := os.MkdirAll(filepath.Dir(stand), 0o755); err != nil {
 			return err
 		}

@@ -39,7 +39,10 @@ func newAuthority(dir string) (*authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return a, a.write("ca", own.Raw, key)
+	if err := a.write("ca", own.Raw, key); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // file is the path of a file that the authority keeps, such as ca.crt.

@@ -305,7 +305,7 @@ func (w *world) clientsEnd(ctx context.Context) (string, error) {
 		return "", err
 	}
 	count := w.calls.Count("")
-	if count.Failed+count.Lost > 0 {
+	if count.Calls == 0 || count.Failed+count.Lost > 0 {
 		return "", fmt.Errorf("%s, %d lost: %s", count, count.Lost, count.Error)
 	}
 	return count.String(), nil

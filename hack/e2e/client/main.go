@@ -71,7 +71,7 @@ func run(ctx context.Context) error {
 		}
 		options = append(options, config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = window }))
 	}
-	settings, err := config.LoadDefaultConfig(context.Background(), options...)
+	settings, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func run(ctx context.Context) error {
 		o.Retryer = aws.NopRetryer{} // no failure is to be hidden
 	})
 	for call := 1; ; call++ {
-		report := list(settings, api)
+		report := list(context.WithoutCancel(ctx), settings, api)
 		report.Workload, report.Pod, report.Call = os.Getenv("WORKLOAD"), os.Getenv("POD"), call
 		report.Last = ctx.Err() != nil
 		if err := send(report); err != nil || report.Last {
@@ -93,8 +93,8 @@ func run(ctx context.Context) error {
 	}
 }
 
-func list(settings aws.Config, api *s3.Client) tally.Report {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+func list(ctx context.Context, settings aws.Config, api *s3.Client) tally.Report {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	keys, err := settings.Credentials.Retrieve(ctx)
 	if err == nil {
