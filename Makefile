@@ -103,7 +103,7 @@ e2e: ## Run the operator and its users as Pods of a real cluster: as root on Lin
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/e2e/e2e ./hack/e2e
 	bin/e2e/e2e check
 	$(MAKE) --no-print-directory image IMG=localhost/rolecredential:e2e PLATFORMS=linux/$$(go env GOARCH) IMAGE=$(E2E_IMAGES)/manager.tar
-	$(E2E_IMAGE)/client.tar --name localhost/client:e2e --link /bin/sh ./hack/e2e/client
+	$(E2E_IMAGE)/client.tar --name localhost/client:e2e ./hack/e2e/client
 	$(E2E_IMAGE)/pause.tar --name localhost/pause:e2e ./hack/e2e/pause
 	$(WITH_CONTROLPLANE) $(WITH_NODE) $(WITH_MINIO) $(WITH_HELM) E2E_IMAGES=$(E2E_IMAGES) exec bin/e2e/e2e
 
@@ -121,7 +121,7 @@ IMAGE ?= dist/image.tar
 
 .PHONY: image
 image: ## Build the image IMG for PLATFORMS as an OCI archive, dist/image.tar, without Docker.
-	go run ./hack/image --name $(IMG) --platforms $(PLATFORMS) --ldflags "$(LDFLAGS)" $(LABELS) -o $(IMAGE) ./cmd/manager
+	go run ./hack/image --name $(IMG) --platforms $(PLATFORMS) --ldflags "$(LDFLAGS)" $(LABELS) -o $(IMAGE) ./cmd/manager ./cmd/credential-process
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG with Docker, for its own platform.

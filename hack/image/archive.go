@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -31,11 +33,10 @@ type variant struct {
 	files    []file
 }
 
-// file is a program or, if it links to one, a symbolic link.
+// file is a program, by its absolute path.
 type file struct {
 	path    string
 	content []byte
-	link    string
 }
 
 // imageNameAnnotation is where containerd looks for an archive's name first.
@@ -122,7 +123,7 @@ func (l layout) add(mediaType string, content []byte) v1.Descriptor {
 
 func (l layout) write(w io.Writer) error {
 	archive := tar.NewWriter(w)
-	for _, name := range sortedKeys(l) {
+	for _, name := range slices.Sorted(maps.Keys(l)) {
 		if err := addFile(archive, &tar.Header{Name: name, Mode: 0o644}, l[name]); err != nil {
 			return err
 		}
@@ -130,27 +131,12 @@ func (l layout) write(w io.Writer) error {
 	return archive.Close()
 }
 
-// layerOf returns the tar of the files, each after the folders that lead to it.
+// layerOf returns the tar of the files, all of them at the root.
 func layerOf(files []file) ([]byte, error) {
 	var layer bytes.Buffer
 	archive := tar.NewWriter(&layer)
-	made := map[string]bool{}
 	for _, f := range files {
-		name := strings.TrimPrefix(f.path, "/")
-		for _, dir := range parents(name) {
-			if made[dir] {
-				continue
-			}
-			made[dir] = true
-			if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755}); err != nil {
-				return nil, err
-			}
-		}
-		header := &tar.Header{Name: name, Mode: 0o755}
-		if f.link != "" {
-			header = &tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: f.link, Mode: 0o777}
-		}
-		if err := addFile(archive, header, f.content); err != nil {
+		if err := addFile(archive, &tar.Header{Name: strings.TrimPrefix(f.path, "/"), Mode: 0o755}, f.content); err != nil {
 			return nil, err
 		}
 	}
@@ -167,15 +153,4 @@ func addFile(archive *tar.Writer, header *tar.Header, content []byte) error {
 	}
 	_, err := archive.Write(content)
 	return err
-}
-
-// parents lists the folders that lead to a path, the outermost first.
-func parents(name string) []string {
-	var dirs []string
-	for i, c := range name {
-		if c == '/' {
-			dirs = append(dirs, name[:i])
-		}
-	}
-	return dirs
 }

@@ -1,10 +1,10 @@
-// Command image builds a Go program and packs it into a container image, with no daemon and no registry:
+// Command image builds Go programs and packs them into a container image, with no daemon and no registry:
 //
-//	go run ./hack/image -name rolecredential:v1.0.0 -o image.tar ./cmd/manager
+//	go run ./hack/image -name rolecredential:v1.0.0 -o image.tar ./cmd/manager ./cmd/credential-process
 //
-// The image holds the program alone, statically linked, for each platform, and runs it as a user who is not root. It is written
-// as an OCI archive, which `ctr images import`, `skopeo copy oci-archive:...` and others take. It depends on nothing but the
-// source, the flags and the Go toolchain: two builds have one digest, which is printed.
+// The image holds the programs alone, statically linked, for each platform, and runs the first as a user who is not root. It is
+// written as an OCI archive, which `ctr images import`, `skopeo copy oci-archive:...` and others take. It depends on nothing but
+// the source, the flags and the Go toolchain: two builds have one digest, which is printed.
 package main
 
 import (
@@ -13,13 +13,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -40,10 +38,10 @@ func main() {
 }
 
 type flags struct {
-	name, output, ldflags, pkg string
-	platforms                  []v1.Platform
-	labels                     map[string]string
-	links                      []string
+	name, output, ldflags string
+	platforms             []v1.Platform
+	labels                map[string]string
+	packages              []string
 }
 
 func parse(args []string) (flags, error) {
@@ -61,13 +59,6 @@ func parse(args []string) (flags, error) {
 		f.labels[key] = value
 		return nil
 	})
-	set.Func("link", "absolute `path` of a symbolic link to the program; may be given more than once", func(text string) error {
-		if !path.IsAbs(text) {
-			return errors.New("want an absolute path")
-		}
-		f.links = append(f.links, path.Clean(text))
-		return nil
-	})
 	if err := set.Parse(args); err != nil {
 		return flags{}, err
 	}
@@ -78,10 +69,10 @@ func parse(args []string) (flags, error) {
 		}
 		f.platforms = append(f.platforms, v1.Platform{OS: system, Architecture: architecture})
 	}
-	if f.name == "" || f.output == "" || set.NArg() != 1 {
-		return flags{}, errors.New("usage: image -name NAME -o FILE [flags] PACKAGE")
+	if f.name == "" || f.output == "" || set.NArg() == 0 {
+		return flags{}, errors.New("usage: image -name NAME -o FILE [flags] PACKAGE...")
 	}
-	f.pkg = set.Arg(0)
+	f.packages = set.Args()
 	return f, nil
 }
 
@@ -90,34 +81,34 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	entrypoint := "/" + path.Base(f.pkg)
-	img := image{name: f.name, config: v1.ImageConfig{User: nonRoot, Entrypoint: []string{entrypoint}, WorkingDir: "/", Labels: f.labels}}
+	img := image{name: f.name, config: v1.ImageConfig{User: nonRoot, WorkingDir: "/", Labels: f.labels}}
 	for _, platform := range f.platforms {
-		program, err := build(ctx, f, platform)
-		if err != nil {
-			return err
+		v := variant{platform: platform}
+		for _, pkg := range f.packages {
+			program, err := build(ctx, pkg, f.ldflags, platform)
+			if err != nil {
+				return err
+			}
+			v.files = append(v.files, file{path: "/" + path.Base(pkg), content: program})
 		}
-		files := []file{{path: entrypoint, content: program}}
-		for _, link := range f.links {
-			files = append(files, file{path: link, link: entrypoint})
-		}
-		img.variants = append(img.variants, variant{platform: platform, files: files})
+		img.config.Entrypoint = []string{v.files[0].path}
+		img.variants = append(img.variants, v)
 	}
 	return write(f.output, img, out)
 }
 
-// build returns the program for a platform.
-func build(ctx context.Context, f flags, platform v1.Platform) ([]byte, error) {
+// build returns the program of a package for a platform.
+func build(ctx context.Context, pkg, ldflags string, platform v1.Platform) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "image-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	program := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", f.ldflags, "-o", program, f.pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", program, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+platform.OS, "GOARCH="+platform.Architecture)
 	if said, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building %s for %s/%s: %w\n%s", f.pkg, platform.OS, platform.Architecture, err, said)
+		return nil, fmt.Errorf("building %s for %s/%s: %w\n%s", pkg, platform.OS, platform.Architecture, err, said)
 	}
 	return os.ReadFile(program)
 }
@@ -146,5 +137,3 @@ func write(output string, img image, out io.Writer) (err error) {
 	_, err = fmt.Fprintf(out, "%s@%s in %s\n", img.name, sum, output)
 	return err
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

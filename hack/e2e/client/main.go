@@ -1,7 +1,5 @@
 // Command client is a workload: it lists a bucket again and again, with the AWS SDK as any program uses it, and reports each
 // call. What it is to do is in its environment; how it gets at its credentials is the SDK's business.
-//
-// Called as sh, it is the little of a shell that a credential_process of the kind `cat FILE` needs, in an image that has none.
 package main
 
 import (
@@ -13,8 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -27,34 +23,12 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	var err error
-	if filepath.Base(os.Args[0]) == "sh" {
-		err = shell(os.Args[1:])
-	} else {
-		err = run(ctx)
-	}
+	err := run(ctx)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-}
-
-// shell runs `sh -c 'cat FILE'`.
-func shell(args []string) error {
-	if len(args) != 2 || args[0] != "-c" {
-		return fmt.Errorf("this shell knows only sh -c 'cat FILE', not %q", args)
-	}
-	words := strings.Fields(args[1])
-	if len(words) != 2 || words[0] != "cat" {
-		return fmt.Errorf("this shell knows only cat FILE, not %q", args[1])
-	}
-	content, err := os.ReadFile(strings.Trim(words[1], `'"`))
-	if err != nil {
-		return err
-	}
-	_, err = os.Stdout.Write(content)
-	return err
 }
 
 // interval is between two calls.
