@@ -113,9 +113,12 @@ controlplane: ## Build etcd, kube-apiserver and kubectl once and print their fol
 
 ##@ Build
 
+BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
+
 .PHONY: build
-build: ## Build bin/manager.
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)" -o bin/manager ./cmd/manager
+build: ## Build bin/manager and bin/kubectl-rolecred.
+	$(BUILD) -o bin/manager ./cmd/manager
+	$(BUILD) -o bin/kubectl-rolecred ./cmd/kubectl-rolecred
 
 IMAGE ?= dist/image.tar
 

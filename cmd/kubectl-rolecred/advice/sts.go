@@ -1,0 +1,60 @@
+package advice
+
+import "fmt"
+
+func regionDisabled(s Situation) answer {
+	region := "of the identity"
+	if s.Identity != nil {
+		region = s.Identity.Region
+	}
+	return answer{
+		means: fmt.Sprintf("STS is not active in the region %s for the caller's account.", region),
+		here:  []Step{{Do: "Choose a region for the identity in which it is active.", Copy: s.editIdentity()}},
+		aws: []Step{{Do: "Or activate the region: of those that are off until an account opts in, by opting in; of the others in IAM's account settings, under Security Token Service.",
+			Copy: fmt.Sprintf("aws account get-region-opt-status --region-name %s\naws account enable-region --region-name %[1]s", region)}},
+	}
+}
+
+func clockSkew(Situation) answer {
+	return answer{
+		means: "The operator's clock and that of STS are further apart than STS bears, 5 to 15 minutes, or than the minute after which it is told.",
+		here: []Step{{Do: "Set the clock of the node that the operator runs on, and have it synchronized (chrony, systemd-timesyncd).",
+			Copy: operatorRuns + " -o wide\nkubectl debug node/NODE -it --image=busybox -- date -u"}},
+	}
+}
+
+func throttled(Situation) answer {
+	return answer{
+		means: "STS answers that it is asked too often. It is asked again, more slowly: there is nothing to do unless it lasts.",
+		here:  []Step{{Do: "If it lasts, ask for longer durations, or have fewer credentials by one identity. The metric rolecredential_sts_calls_total counts the calls."}},
+		aws:   []Step{{Do: "See in CloudTrail who else asks STS in that account and region."}},
+	}
+}
+
+func stsUnreachable(s Situation) answer {
+	where := "the region's STS"
+	if s.Identity != nil {
+		where = "https://sts." + s.Identity.Region + ".amazonaws.com"
+		if s.Identity.Endpoint != "" {
+			where = s.Identity.Endpoint
+		}
+	}
+	return answer{
+		means: fmt.Sprintf("%s did not answer the operator.", where),
+		here: []Step{
+			s.events(),
+			{Do: "Check the identity's region and endpoint; if the event speaks of a certificate, that caBundle holds the authority which issued it.", Copy: s.editIdentity()},
+			{Do: "See that the operator's namespace can reach it: DNS, NetworkPolicies, proxies (HTTPS_PROXY of the manager).",
+				Copy: fmt.Sprintf("kubectl run reach -n rolecredential-system --rm -it --restart=Never --image=curlimages/curl -- -sv -m 10 %s", where)},
+		},
+		aws: []Step{{Do: "If the endpoint is a VPC endpoint, see that its security group admits the nodes, and that its policy allows the call.", Copy: "aws ec2 describe-vpc-endpoints --filters Name=service-name,Values='*.sts'"}},
+	}
+}
+
+func stsError(s Situation) answer {
+	return answer{
+		means: "STS answered with an error of its own. It is asked again: there is nothing to do unless it lasts.",
+		here:  []Step{s.events()},
+		aws:   []Step{{Do: "If it lasts, see whether AWS reports trouble with STS in the region."}},
+	}
+}

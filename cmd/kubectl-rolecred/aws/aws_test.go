@@ -1,0 +1,166 @@
+package aws_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	. "github.com/onsi/gomega"
+	"k8s.io/utils/clock"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/aws"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+const (
+	region = "eu-west-1"
+	role   = "arn:aws:iam::123456789012:role/S3Reader"
+)
+
+// serve serves the emulator over TLS, with a session of a role in it.
+func serve(t *testing.T) (*stsemulator.Server, aws.Endpoint, credential.Credential) {
+	t.Helper()
+	g := NewWithT(t)
+	config, err := stsemulator.DefaultConfig()
+	g.Expect(err).NotTo(HaveOccurred())
+	server, err := stsemulator.New(config, stsemulator.Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	plain, err := server.Start("")
+	g.Expect(err).NotTo(HaveOccurred())
+	endpoint, err := server.StartTLS("")
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _, _ = plain.Close(), endpoint.Close() })
+	key := server.AccessKeys("arn:aws:iam::210987654321:user/operator")[0]
+	client := awssts.New(sdkaws.Config{
+		Region: region, BaseEndpoint: &plain.URL, Credentials: credentials.NewStaticCredentialsProvider(key.ID, key.Secret, ""),
+	}, clock.RealClock{})
+	issued, err := client.Issue(t.Context(), credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader", Duration: time.Hour}, credential.Proof{})
+	g.Expect(err).NotTo(HaveOccurred())
+	return server, aws.Endpoint{Region: region, URL: endpoint.URL, CABundle: string(endpoint.CABundle)}, issued
+}
+
+func TestSTSTellsWhoACredentialIs(t *testing.T) {
+	g := NewWithT(t)
+	_, at, keys := serve(t)
+	caller, err := aws.WhoAmI(t.Context(), keys, at)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(caller.ARN).To(Equal("arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader"))
+	g.Expect(caller.Account).To(Equal("123456789012"))
+	g.Expect(caller.UserID).To(HaveSuffix(":shop.s3-reader"))
+}
+
+// An answer to a wrong signature quotes the request that was signed, with its session token.
+func TestNoErrorOfSTSHoldsASecret(t *testing.T) {
+	_, at, good := serve(t)
+	wrong := good
+	wrong.SecretAccessKey = "a-wrong-secret-access-key"
+	for name, tc := range map[string]struct {
+		keys    credential.Credential
+		at      aws.Endpoint
+		refused bool
+		says    string
+	}{
+		"a wrong key":                    {keys: wrong, at: at, refused: true, says: "SignatureDoesNotMatch"},
+		"nobody's key":                   {keys: credential.Credential{AccessKeyID: "ASIANOBODY", SecretAccessKey: "nobody's-secret-key"}, at: at, refused: true, says: "InvalidClientTokenId"},
+		"an authority that is not known": {keys: good, at: aws.Endpoint{Region: region, URL: at.URL}, says: "did not answer"},
+		"a bundle that holds none":       {keys: good, at: aws.Endpoint{Region: region, URL: at.URL, CABundle: "none"}, says: "caBundle"},
+		"nobody there":                   {keys: good, at: aws.Endpoint{Region: region, URL: "http://127.0.0.1:1"}, says: "did not answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, err := aws.WhoAmI(t.Context(), tc.keys, tc.at)
+			g.Expect(err).To(MatchError(ContainSubstring(tc.says)))
+			if tc.refused {
+				g.Expect(err).To(MatchError(aws.ErrRefused))
+			} else {
+				g.Expect(err).NotTo(MatchError(aws.ErrRefused))
+			}
+			for _, secret := range []credential.Secret{tc.keys.SecretAccessKey, tc.keys.SessionToken} {
+				if secret != "" {
+					g.Expect(err.Error()).NotTo(ContainSubstring(string(secret)))
+				}
+			}
+		})
+	}
+}
+
+var session = credential.Credential{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "CANARY+secret/key", SessionToken: "CANARY token&more"}
+
+func TestTheSigninURLIsMadeOfATokenThatTheEndpointGives(t *testing.T) {
+	g := NewWithT(t)
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.Expect(r.URL.RawQuery).To(BeEmpty(), "servers write URLs to their logs")
+		g.Expect(r.Method).To(Equal(http.MethodPost))
+		g.Expect(r.PostFormValue("Action")).To(Equal("getSigninToken"))
+		g.Expect(r.PostForm).NotTo(HaveKey("SessionDuration"), "AWS refuses it of chained and of federated sessions")
+		var sent map[string]string
+		g.Expect(json.Unmarshal([]byte(r.PostFormValue("Session")), &sent)).To(Succeed())
+		g.Expect(sent).To(Equal(map[string]string{"sessionId": session.AccessKeyID, "sessionKey": string(session.SecretAccessKey), "sessionToken": string(session.SessionToken)}))
+		_, _ = io.WriteString(w, `{"SigninToken":"a+token/of&its own"}`)
+	}))
+	defer endpoint.Close()
+	text, err := aws.SigninURL(t.Context(), session, endpoint.URL+"/federation", "https://console.aws.amazon.com/s3?region=eu-west-1", "https://example.com")
+	g.Expect(err).NotTo(HaveOccurred())
+	signin, err := url.Parse(text)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(signin.Query()).To(Equal(url.Values{
+		"Action": {"login"}, "Issuer": {"https://example.com"}, "Destination": {"https://console.aws.amazon.com/s3?region=eu-west-1"}, "SigninToken": {"a+token/of&its own"},
+	}))
+	g.Expect(text).NotTo(ContainSubstring("CANARY"))
+}
+
+func TestNoErrorOfTheFederationEndpointHoldsASecret(t *testing.T) {
+	answering := func(status int, body string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if status == http.StatusFound {
+				w.Header().Set("Location", "/elsewhere?"+body)
+			}
+			w.WriteHeader(status)
+			_ = r.ParseForm()
+			_, _ = io.WriteString(w, body+r.PostForm.Encode())
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	for name, tc := range map[string]struct {
+		endpoint, says string
+		refused        bool
+	}{
+		"a refusal":             {answering(http.StatusBadRequest, "no: "), "400", true},
+		"a redirection":         {answering(http.StatusFound, ""), "302", true},
+		"an answer of no JSON":  {answering(http.StatusOK, "<html>"), "no sign-in token", false},
+		"an answer of no token": {answering(http.StatusOK, `{} `), "no sign-in token", false},
+		"nobody there":          {"http://127.0.0.1:1/federation", "did not answer", false},
+		"what is no URL":        {"http://[", "not a URL", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, err := aws.SigninURL(t.Context(), session, tc.endpoint, "", "")
+			g.Expect(err).To(MatchError(ContainSubstring(tc.says)))
+			g.Expect(err.Error()).NotTo(ContainSubstring("CANARY"))
+			if tc.refused {
+				g.Expect(err).To(MatchError(aws.ErrRefused))
+			}
+		})
+	}
+}
+
+func TestWhatIsCancelledEnds(t *testing.T) {
+	g := NewWithT(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := aws.SigninURL(ctx, session, "http://127.0.0.1:1", "", "")
+	g.Expect(err).To(HaveOccurred())
+	g.Expect(strings.Contains(err.Error(), "CANARY")).To(BeFalse())
+}

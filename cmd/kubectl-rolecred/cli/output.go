@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
+)
+
+// Formats of a report for programs.
+const (
+	formatJSON = "json"
+	formatYAML = "yaml"
+	formatWide = "wide"
+)
+
+// outputFlag is the flag -o of a verb that writes a report.
+type outputFlag struct {
+	format  string
+	allowed []string
+}
+
+func addOutput(cmd *cobra.Command, allowed ...string) *outputFlag {
+	o := &outputFlag{allowed: allowed}
+	cmd.Flags().StringVarP(&o.format, "output", "o", "", "output `format`: "+strings.Join(allowed, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(allowed, cobra.ShellCompDirectiveNoFileComp))
+	return o
+}
+
+// write writes a report as the flag says: for people by its own text, which is told whether it is to be wide.
+func (p *plugin) write(o *outputFlag, report any, text func(printer *term.Printer, wide bool)) error {
+	if o.format != "" && !slices.Contains(o.allowed, o.format) {
+		return fmt.Errorf("-o %s is none of %s", o.format, strings.Join(o.allowed, ", "))
+	}
+	switch o.format {
+	case formatJSON:
+		encoder := json.NewEncoder(p.Out)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "    ")
+		return encoder.Encode(report)
+	case formatYAML:
+		written, err := yaml.Marshal(report)
+		if err != nil {
+			return err
+		}
+		_, err = p.Out.Write(written)
+		return err
+	default:
+		text(p.printer(), o.format == formatWide)
+		return nil
+	}
+}

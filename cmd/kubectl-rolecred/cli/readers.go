@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/readers"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
+)
+
+func (p *plugin) readersCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "readers NAME",
+		Short: "List the pods that use a credential's Secret, and which credential each holds",
+		Long: `List the pods that use a credential's Secret in their environment or as a volume, and tell which credential each of their
+containers holds. Programs that read the Secret from the API server are not seen.`,
+		Example:           "  kubectl rolecred readers s3-reader -n shop",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: p.completeNames(1),
+	}
+	o := addOutput(cmd, formatWide, formatJSON, formatYAML)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, found, err := p.find(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		list, err := p.readers(cmd.Context(), c, found)
+		if err != nil {
+			return err
+		}
+		return p.write(o, list, func(printer *term.Printer, wide bool) { printReaders(printer, "", list, "", wide) })
+	}
+	return cmd
+}
+
+func (p *plugin) readers(ctx context.Context, c *cluster.Cluster, found cluster.Credential) ([]readers.Reader, error) {
+	pods, err := c.Pods(ctx, found.GetNamespace())
+	if err != nil {
+		return nil, err
+	}
+	issued := readers.Issued{Secret: found.SecretName()}
+	if line := timeLineOf(found); line != nil {
+		issued.At, issued.Expiration = line.Issued, line.Expires
+	}
+	return readers.Find(pods, issued, p.now()), nil
+}
+
+func printReaders(p *term.Printer, indent string, list []readers.Reader, unknown string, wide bool) {
+	switch {
+	case unknown != "":
+		unread(p, unknown)
+		return
+	case len(list) == 0:
+		p.Linef("%sno pod uses the Secret", indent)
+		return
+	}
+	header := term.Row("POD", "CONTAINER", "BY", "HOLDS")
+	if wide {
+		header = append(header, term.Row("OWNER", "SINCE")...)
+	}
+	rows := [][]term.Text{header}
+	for _, r := range list {
+		row := append(term.Row(r.Pod, r.Container, r.By), holds(r))
+		if wide {
+			since := none
+			if r.Since != nil {
+				since = term.Time(*r.Since)
+			}
+			row = append(row, term.Row(r.Owner, since)...)
+		}
+		rows = append(rows, row)
+	}
+	p.Table(indent, rows...)
+}
+
+// holds says what a reader holds in words.
+func holds(r readers.Reader) term.Text {
+	switch r.Holds {
+	case readers.Current:
+		return term.Text{Text: "the current credential", Colour: term.Good}
+	case readers.Following:
+		return term.Text{Text: "the current credential, or gets it in a moment", Colour: term.Good}
+	case readers.Earlier:
+		return term.Text{Text: fmt.Sprintf("an earlier one, until %s at the latest", term.Time(*r.Until)), Colour: term.Doubt}
+	case readers.Expired:
+		return term.Text{Text: fmt.Sprintf("an earlier one, which expired by %s", term.Time(*r.Until)), Colour: term.Bad}
+	default:
+		return term.Plain("nothing: it is not running")
+	}
+}

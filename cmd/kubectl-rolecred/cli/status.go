@@ -1,0 +1,325 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/readers"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
+)
+
+// status is all that there is to say of a credential.
+type status struct {
+	Credential string `json:"credential"`
+	Namespace  string `json:"namespace"`
+	Ready      bool   `json:"ready"`
+	Reason     string `json:"reason"`
+	// Outdated tells that the operator has not looked at the present spec yet.
+	Outdated bool `json:"outdated,omitempty"`
+	// Path leads from the identity to the Secret.
+	Path       []stop             `json:"path"`
+	Rule       *ruling            `json:"rule,omitempty"`
+	Conditions []metav1.Condition `json:"conditions"`
+	TimeLine   *timeLine          `json:"timeLine,omitempty"`
+	Readers    []readers.Reader   `json:"readers,omitempty"`
+	// Unknown says of what could not be read why.
+	Unknown map[string]string `json:"unknown,omitempty"`
+}
+
+// stop is one on the path.
+type stop struct {
+	Name string `json:"name"`
+	Note string `json:"note,omitempty"`
+}
+
+// ruling is what the identity's rules say.
+type ruling struct {
+	Identity string `json:"identity"`
+	// Index of the rule that allows the request in spec.allow, -1 if none does.
+	Index int    `json:"index"`
+	Rule  string `json:"rule,omitempty"`
+	// Own tells that the identity is the namespace's own, which may use it for all that it can do.
+	Own bool `json:"own,omitempty"`
+	// Denied is why the request is not allowed.
+	Denied string `json:"denied,omitempty"`
+}
+
+// timeLine is when a credential was issued, is due and expires; refresh is nil if it is not refreshed.
+type timeLine struct {
+	Issued  time.Time  `json:"issued"`
+	Refresh *time.Time `json:"refresh,omitempty"`
+	Expires time.Time  `json:"expires"`
+}
+
+// What may be unknown.
+const (
+	unknownIdentity = "identity"
+	unknownLabels   = "namespace"
+	unknownReaders  = "readers"
+)
+
+func (p *plugin) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "status NAME",
+		Short:             "Show all there is to know of a credential on one screen",
+		Long:              "Show where a credential comes from, the rule that allows it, its conditions, when it was issued, is due and expires, and who reads it.",
+		Example:           "  kubectl rolecred status s3-reader -n shop",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: p.completeNames(1),
+	}
+	o := addOutput(cmd, formatJSON, formatYAML)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, found, err := p.find(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		report := p.status(cmd.Context(), c, found)
+		now := p.now()
+		if err := p.write(o, report, func(printer *term.Printer, _ bool) { report.print(printer, now) }); err != nil {
+			return err
+		}
+		if !report.Ready {
+			return errNo
+		}
+		return nil
+	}
+	return cmd
+}
+
+// status gathers the report. What cannot be read is said to be unknown.
+func (p *plugin) status(ctx context.Context, c *cluster.Cluster, found cluster.Credential) status {
+	ready := conditionOf(found, v1alpha1.ConditionReady)
+	s := status{
+		Credential: found.String(), Namespace: found.GetNamespace(), Ready: found.Ready(), Reason: ready.Reason, Outdated: outdated(found),
+		Conditions: found.Report().Conditions, TimeLine: timeLineOf(found), Unknown: map[string]string{},
+	}
+	identity, err := c.Identity(ctx, found.IdentityRef())
+	if err != nil {
+		s.Unknown[unknownIdentity] = err.Error()
+		s.Path = pathOf(found, nil)
+	} else {
+		s.Path = pathOf(found, &identity)
+		verdict, err := judge(ctx, c, found, identity)
+		if err != nil {
+			s.Unknown[unknownLabels] = err.Error()
+		}
+		s.Rule = rulingOf(identity, verdict)
+	}
+	if s.Readers, err = p.readers(ctx, c, found); err != nil {
+		s.Unknown[unknownReaders] = err.Error()
+	}
+	return s
+}
+
+func outdated(c cluster.Credential) bool { return c.Report().ObservedGeneration < c.GetGeneration() }
+
+func timeLineOf(c cluster.Credential) *timeLine {
+	report := c.Report()
+	if report.LastRefreshTime == nil || report.Expiration == nil {
+		return nil
+	}
+	line := &timeLine{Issued: report.LastRefreshTime.UTC(), Expires: report.Expiration.UTC()}
+	if report.NextRefreshTime != nil {
+		refresh := report.NextRefreshTime.UTC()
+		line.Refresh = &refresh
+	}
+	return line
+}
+
+func rulingOf(identity cluster.Identity, verdict rules.Verdict) *ruling {
+	r := &ruling{Identity: identity.Path(), Index: verdict.Rule, Own: identity.Own}
+	if identity.Own {
+		r.Index = -1
+	} else if verdict.Rule >= 0 {
+		r.Rule = rules.Describe(identity.Rules[verdict.Rule])
+	}
+	if verdict.Denied != nil {
+		r.Denied = verdict.Denied.Message
+	}
+	return r
+}
+
+// pathOf leads from the identity by its source, its chain and the call to the Secret. The identity is nil if it is not known.
+func pathOf(c cluster.Credential, identity *cluster.Identity) []stop {
+	stops := []stop{{Name: c.IdentityRef().Path()}}
+	if identity != nil {
+		stops[0].Note = identityNote(*identity)
+		source := stop{Name: "source: " + identity.Source}
+		if identity.Audience != "" {
+			source = stop{Name: c.ServiceAccount(), Note: source.Name}
+		}
+		if len(identity.Chain) == 0 && identity.ARN != "" {
+			source = stop{Name: identity.ARN, Note: source.Name}
+		}
+		stops = append(stops, source)
+		for _, hop := range identity.Chain {
+			stops = append(stops, stop{Name: hop.RoleARN, Note: hopNote(hop)})
+		}
+	}
+	call := c.Request.Call
+	if identity != nil && identity.Audience != "" && len(identity.Chain) == 0 && call == v1alpha1.CallAssumeRole {
+		call = v1alpha1.CallAssumeRoleWithWebIdentity
+	}
+	asked := fmt.Sprintf("%s for %s", call, rules.Duration(c.Request.Duration))
+	if c.Request.SessionName != "" {
+		asked += " as " + c.Request.SessionName
+	}
+	if c.Request.RoleARN != "" {
+		stops = append(stops, stop{Name: c.Request.RoleARN, Note: asked})
+		asked = ""
+	}
+	report := c.Report()
+	if report.AccessKeyID != "" {
+		stops = append(stops, stop{Name: cmp.Or(report.PrincipalARN, "session"), Note: join(asked, report.AccessKeyID)})
+		asked = ""
+	}
+	return append(stops, stop{Name: "secret/" + c.SecretName(), Note: asked})
+}
+
+func join(texts ...string) string {
+	var given []string
+	for _, text := range texts {
+		if text != "" {
+			given = append(given, text)
+		}
+	}
+	return strings.Join(given, ", ")
+}
+
+func identityNote(identity cluster.Identity) string {
+	where := identity.Region
+	if identity.Endpoint != "" {
+		where += ", " + identity.Endpoint
+	}
+	if ready := meta.FindStatusCondition(identity.Conditions, v1alpha1.ConditionReady); ready != nil {
+		return fmt.Sprintf("Ready %s, %s; %s", ready.Status, ready.Reason, where)
+	}
+	return where
+}
+
+func hopNote(hop v1alpha1.Hop) string {
+	if hop.ExternalID != "" {
+		return "hop, external id " + hop.ExternalID
+	}
+	return "hop"
+}
+
+func (s status) print(p *term.Printer, now time.Time) {
+	verdict := term.Text{Text: "Ready", Colour: term.Good}
+	if !s.Ready {
+		verdict = term.Text{Text: "not Ready", Colour: term.Bad}
+	}
+	p.Texts(term.Text{Text: s.Credential, Colour: term.Title}, term.Plain(" in "+s.Namespace+": "), verdict, term.Plain(", "+s.Reason))
+	if s.Outdated && len(s.Conditions) > 0 {
+		p.Texts(term.Text{Text: "The operator has not looked at the present spec yet: what follows is of an earlier one.", Colour: term.Doubt})
+	}
+	p.Section("FROM IDENTITY TO SECRET")
+	s.printPath(p)
+	p.Section("RULE")
+	s.printRule(p)
+	p.Section("CONDITIONS")
+	s.printConditions(p, now)
+	p.Section("TIME LINE")
+	if s.TimeLine == nil {
+		p.Linef("  there is no credential")
+	} else {
+		s.TimeLine.print(p, now)
+	}
+	p.Section("READERS")
+	printReaders(p, "  ", s.Readers, s.Unknown[unknownReaders], false)
+}
+
+// unread says that something could not be read.
+func unread(p *term.Printer, why string) {
+	p.Texts(term.Text{Text: "  not known: " + why, Colour: term.Doubt})
+}
+
+func (s status) printPath(p *term.Printer) {
+	var rows [][]term.Text
+	for i, stop := range s.Path {
+		branch := ""
+		if i > 0 {
+			branch = strings.Repeat("   ", i-1) + "└─ "
+		}
+		rows = append(rows, []term.Text{term.Plain(branch + stop.Name), {Text: stop.Note, Colour: term.Faint}})
+	}
+	p.Table("  ", rows...)
+	if why, unknown := s.Unknown[unknownIdentity]; unknown {
+		unread(p, why)
+	}
+}
+
+func (s status) printRule(p *term.Printer) {
+	switch {
+	case s.Rule == nil:
+		unread(p, "the identity's rules could not be read; the condition Authorized says what they said")
+	case s.Rule.Denied != "":
+		p.Texts(term.Text{Text: "  denied: ", Colour: term.Bad}, term.Plain(s.Rule.Denied))
+	case s.Rule.Own:
+		p.Linef("  none: %s is the namespace's own, which may use it for all that it can do", s.Rule.Identity)
+	default:
+		p.Linef("  spec.allow[%d] of %s: %s", s.Rule.Index, s.Rule.Identity, s.Rule.Rule)
+	}
+	if why, unknown := s.Unknown[unknownLabels]; unknown {
+		unread(p, "rules with a namespaceSelector are taken for not fitting: "+why)
+	}
+}
+
+func (s status) printConditions(p *term.Printer, now time.Time) {
+	if len(s.Conditions) == 0 {
+		p.Linef("  none yet: the operator has not looked at it")
+	}
+	var rows [][]term.Text
+	for _, c := range s.Conditions {
+		rows = append(rows, []term.Text{
+			term.Plain(c.Type), {Text: string(c.Status), Colour: term.Of(c.Status)}, term.Plain(c.Reason), {Text: "for " + term.Age(c.LastTransitionTime.Time, now), Colour: term.Faint},
+		})
+	}
+	p.Table("  ", rows...)
+	for _, c := range s.Conditions {
+		if c.Status != metav1.ConditionTrue {
+			p.Linef("  %s: %s", c.Type, c.Message)
+		}
+	}
+}
+
+// barWidth is that of the bar under a time line, in characters.
+const barWidth = 60
+
+func (t timeLine) print(p *term.Printer, now time.Time) {
+	rows := [][]term.Text{term.Row("issued", term.Time(t.Issued), term.Distance(t.Issued, now))}
+	if t.Refresh != nil {
+		rows = append(rows, term.Row("refresh", term.Time(*t.Refresh), term.Distance(*t.Refresh, now)))
+	} else {
+		rows = append(rows, []term.Text{term.Plain("refresh"), {Text: "none", Colour: term.Doubt}})
+	}
+	expires := term.Text{Text: term.Distance(t.Expires, now)}
+	if !now.Before(t.Expires) {
+		expires.Colour = term.Bad
+	}
+	p.Table("  ", append(rows, []term.Text{term.Plain("expires"), term.Plain(term.Time(t.Expires)), expires})...)
+	p.Linef("  [%s]", t.bar(now))
+}
+
+// bar shows what is used up of a credential's life with =, and with | when it is due.
+func (t timeLine) bar(now time.Time) string {
+	at := func(moment time.Time) int {
+		part := float64(moment.Sub(t.Issued)) / float64(t.Expires.Sub(t.Issued))
+		return int(min(max(part, 0), 1) * barWidth)
+	}
+	bar := []byte(strings.Repeat("=", at(now)) + strings.Repeat("-", barWidth-at(now)))
+	if t.Refresh != nil {
+		bar[min(at(*t.Refresh), barWidth-1)] = '|'
+	}
+	return string(bar)
+}

@@ -1,0 +1,341 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
+	"rolecredential.dev/operator/controllers/credential"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var (
+	issued  = time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
+	now     = issued.Add(22*time.Minute + 30*time.Second)
+	expires = issued.Add(time.Hour)
+	due     = issued.Add(38*time.Minute + 24*time.Second)
+)
+
+const (
+	reader   = "arn:aws:iam::123456789012:role/S3Reader"
+	operator = "arn:aws:iam::210987654321:user/operator"
+	hub      = "arn:aws:iam::210987654321:role/Hub"
+)
+
+func at(t time.Time) *metav1.Time { return &metav1.Time{Time: t} }
+
+func condition(conditionType string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+	return metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: message, LastTransitionTime: *at(issued)}
+}
+
+// good is a RoleCredential that is well, unless it is changed.
+func good(change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
+	c := &v1alpha1.RoleCredential{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s3-reader", UID: "uid-s3-reader", Generation: 1, CreationTimestamp: *at(issued.Add(-time.Minute))},
+		Spec:       v1alpha1.RoleCredentialSpec{RoleARN: reader, Duration: &metav1.Duration{Duration: time.Hour}},
+	}
+	c.Status.CredentialStatus = v1alpha1.CredentialStatus{
+		ObservedGeneration: 1, SecretName: "s3-reader", AccessKeyID: "ASIAEXAMPLE", PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader",
+		Expiration: at(expires), LastRefreshTime: at(issued), NextRefreshTime: at(due),
+		Conditions: []metav1.Condition{
+			condition("Authorized", "True", "Allowed", "A rule of ClusterIdentity default allows the request."),
+			condition("Issued", "True", "Issued", "STS issued the credential that this spec asks for."),
+			condition("Ready", "True", "Issued", "Secret s3-reader holds valid credentials of this spec."),
+		},
+	}
+	for _, f := range change {
+		f(c)
+	}
+	return c
+}
+
+// failing gives a credential conditions and takes away what was issued.
+func failing(conditions ...metav1.Condition) func(*v1alpha1.RoleCredential) {
+	return func(c *v1alpha1.RoleCredential) {
+		c.Status.CredentialStatus = v1alpha1.CredentialStatus{ObservedGeneration: 1, Conditions: conditions}
+	}
+}
+
+// identity allows the namespace shop the reader's role, unless it is changed.
+func identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
+	i := &v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: "default", Generation: 1}}
+	i.Spec.Region = "eu-west-1"
+	i.Spec.Source.AccessKey = &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: "rolecredential-system", Name: "bootstrap"}}
+	i.Spec.Allow = &[]v1alpha1.AllowRule{
+		{Namespaces: []string{"bank"}, RoleARNs: []string{"*"}},
+		{Namespaces: []string{"shop"}, RoleARNs: []string{reader}, MaxDuration: &metav1.Duration{Duration: time.Hour}},
+	}
+	i.Status.ARN = operator
+	i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "Verified", "STS knows the caller as "+operator+".")}
+	for _, f := range change {
+		f(i)
+	}
+	return i
+}
+
+func pod(name, container string, started time.Time, use func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
+	p.Spec.Containers = []corev1.Container{{Name: container}}
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: *at(started)}}}}
+	use(p)
+	return p
+}
+
+func byEnvFrom(p *corev1.Pod) {
+	p.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "s3-reader"}}}}
+}
+
+func byVolume(p *corev1.Pod) {
+	p.Spec.Volumes = []corev1.Volume{{Name: "aws", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s3-reader"}}}}
+	p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "aws", MountPath: "/aws"}}
+}
+
+// Canaries are what stands in no output but that of env, process and exec.
+const (
+	canarySecret = "CANARYCANARYCANARYCANARYCANARYCANARYCANA"
+	canaryToken  = "TOKENTOKENTOKENTOKENTOKEN'; echo $(injected) \"TOKENTOKEN"
+)
+
+// secretOf is what the operator writes for a credential.
+func secretOf(c *v1alpha1.RoleCredential) *corev1.Secret {
+	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE"), "AWS_SECRET_ACCESS_KEY": []byte(canarySecret), "AWS_SESSION_TOKEN": []byte(canaryToken)}
+	record := credential.Record{IssuedAt: issued, Expiration: expires, AccessKeyID: "ASIAEXAMPLE", PrincipalARN: c.Status.PrincipalARN}.Sealed(data)
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: c.Namespace, Name: c.Name, Annotations: record.Annotations(),
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "RoleCredential", Name: c.Name, UID: c.UID, Controller: new(true)}},
+		},
+		Data: data,
+	}
+}
+
+// result is what one run wrote, and its exit code.
+type result struct {
+	out, err string
+	code     int
+}
+
+// world is a cluster that a test runs the plugin against.
+type world struct {
+	t       *testing.T
+	cluster *cluster.Cluster
+	now     time.Time
+	environ []string
+	exec    func(path string, args, environ []string) error
+}
+
+func newWorld(t *testing.T, objects ...client.Object) *world {
+	t.Helper()
+	scheme, err := cluster.Scheme()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	// A status that is set stays: no subresource keeps it apart here.
+	return &world{t: t, now: now, cluster: &cluster.Cluster{Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build(), Namespace: "shop"}}
+}
+
+// forbid has the API server forbid a verb on some kinds.
+func (w *world) forbid(kinds ...string) *world {
+	refuse := func(object any) error {
+		for _, kind := range kinds {
+			if strings.Contains(kindName(object), kind) {
+				return apierrors.NewForbidden(corev1.Resource(strings.ToLower(kind)), "", errors.New("not for you"))
+			}
+		}
+		return nil
+	}
+	inner, ok := w.cluster.Client.(client.WithWatch)
+	NewWithT(w.t).Expect(ok).To(BeTrue())
+	w.cluster.Client = interceptor.NewClient(inner, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+			if err := refuse(object); err != nil {
+				return err
+			}
+			return c.Get(ctx, key, object, options...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			if err := refuse(list); err != nil {
+				return err
+			}
+			return c.List(ctx, list, options...)
+		},
+	})
+	return w
+}
+
+func kindName(object any) string {
+	if partial, ok := object.(*metav1.PartialObjectMetadata); ok {
+		return partial.Kind
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(fmt.Sprintf("%T", object), "*v1alpha1."), "*v1.")
+}
+
+func (w *world) run(args ...string) result {
+	w.t.Helper()
+	var out, errOut bytes.Buffer
+	p := newPlugin(Options{
+		IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &errOut}, Clock: clocktesting.NewFakePassiveClock(w.now), Environ: w.environ, Version: "test", Exec: w.exec,
+	})
+	p.cluster = func() (*cluster.Cluster, error) { return w.cluster, nil }
+	code := p.run(w.t.Context(), args)
+	return result{out: out.String(), err: errOut.String(), code: code}
+}
+
+// golden compares a text with a file.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got; -update writes it anew):\n%s", path, diff)
+	}
+}
+
+func TestWhatIsWrittenForPeople(t *testing.T) {
+	denied := condition("Authorized", "False", "NotAllowed", `No rule of ClusterIdentity default allows namespace "shop" the call AssumeRole for the role `+reader+`.`)
+	refused := condition("Issued", "False", "AccessDenied", "STS refuses "+operator+" (ClusterIdentity default) the call AssumeRole on "+reader+". Check that the role exists.")
+	for name, tc := range map[string]struct {
+		objects []client.Object
+		forbid  []string
+		args    []string
+		code    int
+	}{
+		"status of one that is well, with readers": {
+			objects: []client.Object{good(), identity(), pod("web-0", "app", issued.Add(time.Minute), byEnvFrom), pod("old-0", "app", issued.Add(-10*time.Minute), byEnvFrom),
+				pod("older-0", "app", issued.Add(-2*time.Hour), byEnvFrom), pod("files-0", "app", issued.Add(-2*time.Hour), byVolume)},
+			args: []string{"status", "s3-reader"},
+		},
+		"status of one by way of a chain": {
+			objects: []client.Object{good(), identity(func(i *v1alpha1.ClusterIdentity) {
+				i.Spec.Chain = []v1alpha1.Hop{{RoleARN: hub, ExternalID: "k8s"}}
+				i.Status.ARN = "arn:aws:sts::210987654321:assumed-role/Hub"
+			})},
+			args: []string{"status", "rolecred/s3-reader"},
+		},
+		"status of one that is not allowed": {
+			objects: []client.Object{good(failing(denied, condition("Issued", "Unknown", "NotAttempted", "STS was not asked for this spec: see the condition Authorized."),
+				condition("Ready", "False", "NotIssued", "Secret s3-reader holds no credential yet: see the condition Authorized."))),
+				identity(func(i *v1alpha1.ClusterIdentity) { i.Spec.Allow = &[]v1alpha1.AllowRule{} })},
+			args: []string{"status", "s3-reader"}, code: ExitNo,
+		},
+		"status for one who may read credentials and nothing else": {
+			objects: []client.Object{good(), identity()}, forbid: []string{"ClusterIdentity", "Pod", "Secret", "Namespace"},
+			args: []string{"status", "s3-reader"},
+		},
+		"status of one that the operator has not looked at": {
+			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) { c.Status = v1alpha1.RoleCredentialStatus{} }), identity()},
+			args:    []string{"status", "s3-reader"}, code: ExitNo,
+		},
+		"explain one whom the role does not trust": {
+			objects: []client.Object{good(failing(condition("Authorized", "True", "Allowed", "A rule allows it."), refused, condition("Ready", "False", "NotIssued", "Nothing yet."))), identity()},
+			args:    []string{"explain", "s3-reader"}, code: ExitNo,
+		},
+		"explain one that no rule allows": {
+			objects: []client.Object{good(failing(denied)), identity(func(i *v1alpha1.ClusterIdentity) {
+				(*i.Spec.Allow)[1].RoleARNs = []string{"arn:aws:iam::123456789012:role/other"}
+			})},
+			args: []string{"explain", "s3-reader"}, code: ExitNo,
+		},
+		"explain one that is Ready and cannot be refreshed": {
+			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) { c.Status.Conditions[1] = refused }), identity()}, forbid: []string{"ClusterIdentity"},
+			args: []string{"explain", "s3-reader"}, code: ExitNo,
+		},
+		"explain one that is well": {objects: []client.Object{good(), identity()}, args: []string{"explain", "s3-reader"}},
+		"status of one by a service account": {
+			objects: []client.Object{good(byOwn), own()}, args: []string{"status", "s3-reader"},
+		},
+		"explain one whose service account the role does not trust": {
+			objects: []client.Object{good(byOwn, failing(condition("Authorized", "True", "Allowed", "A rule allows it."),
+				condition("Issued", "False", "AccessDenied", "STS refuses system:serviceaccount:shop:reader (Identity own) the call AssumeRoleWithWebIdentity on "+reader+"."))), own()},
+			args: []string{"explain", "s3-reader"}, code: ExitNo,
+		},
+		"can-i, by the namespace's own identity": {objects: []client.Object{own()}, args: []string{"can-i", "--role", reader, "--identity", "stsid/own"}},
+		"explain an identity": {objects: []client.Object{identity(func(i *v1alpha1.ClusterIdentity) {
+			i.Status.Conditions = []metav1.Condition{condition("Ready", "False", "SecretNotFound", "There is no Secret rolecredential-system/bootstrap.")}
+		})}, args: []string{"explain", "clusterid/default"}, code: ExitNo},
+		"can-i, when a rule allows": {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "shop", "--role", reader}},
+		"can-i, for too long":       {objects: []client.Object{identity()}, args: []string{"can-i", "--role", reader, "--duration", "2h"}, code: ExitNo},
+		"can-i, when no rule does":  {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "lab", "--role", reader, "--session-name", "mine"}, code: ExitNo},
+		"can-i, of a user's rights": {objects: []client.Object{identity()}, args: []string{"can-i", "--call", "GetFederationToken", "--identity", "clusterid/default"}, code: ExitNo},
+		"get":                       {objects: []client.Object{good(), good(func(c *v1alpha1.RoleCredential) { c.Name = "lab"; failing(denied)(c) }), session()}, args: []string{"get"}},
+		"get of all namespaces, wide": {
+			objects: []client.Object{good(), good(func(c *v1alpha1.RoleCredential) { c.Namespace = "lab" })}, args: []string{"get", "-A", "-o", "wide"},
+		},
+		"readers, wide": {
+			objects: []client.Object{good(), pod("web-0", "app", issued.Add(time.Minute), byEnvFrom), pod("files-0", "app", issued.Add(-2*time.Hour), byVolume)},
+			args:    []string{"readers", "s3-reader", "-o", "wide"},
+		},
+		"revoke":                          {objects: []client.Object{good(), identity()}, args: []string{"revoke", "s3-reader"}},
+		"revoke all of a user's sessions": {objects: []client.Object{session(), identity()}, args: []string{"revoke", "sessioncred/own-rights"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, append(tc.objects, secretOf(good()))...).forbid(tc.forbid...)
+			got := w.run(tc.args...)
+			if got.code != tc.code {
+				t.Errorf("exit code %d, want %d", got.code, tc.code)
+			}
+			golden(t, strings.NewReplacer(" ", "-", ",", "", "'", "").Replace(name)+".txt", "$ kubectl rolecred "+strings.Join(tc.args, " ")+"\n"+got.out+got.err)
+		})
+	}
+}
+
+// own is an identity of the namespace shop, by its service accounts.
+func own() *v1alpha1.Identity {
+	i := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own", Generation: 1}}
+	i.Spec.Region = "eu-west-1"
+	i.Spec.Source.ServiceAccount = &v1alpha1.ServiceAccountSource{Audience: "sts.amazonaws.com"}
+	i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "NotVerifiable", "Each credential calls STS as its own.")}
+	return i
+}
+
+func byOwn(c *v1alpha1.RoleCredential) {
+	c.Spec.IdentityRef = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindIdentity, Name: "own"}
+	c.Spec.ServiceAccountName = "reader"
+}
+
+// session is a SessionCredential that is well.
+func session() *v1alpha1.SessionCredential {
+	c := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own-rights", UID: "uid-own-rights", Generation: 1, CreationTimestamp: *at(issued)}}
+	c.Status.CredentialStatus = good().Status.CredentialStatus
+	c.Status.SecretName, c.Status.PrincipalARN = "own-rights", ""
+	return c
+}
+
+func TestReportsForProgramsAreJSONAndYAMLOfTheSame(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t, good(), identity(), secretOf(good()))
+	for _, args := range [][]string{{"status", "s3-reader"}, {"explain", "s3-reader"}, {"readers", "s3-reader"}, {"revoke", "s3-reader"}, {"can-i", "--role", reader}, {"get"}, {"get", "s3-reader"}} {
+		asJSON, asYAML := w.run(append(args, "-o", "json")...), w.run(append(args, "-o", "yaml")...)
+		g.Expect(json.Valid([]byte(asJSON.out))).To(BeTrue(), asJSON.out)
+		g.Expect(asYAML.out).To(MatchYAML(asJSON.out), "%v", args)
+		g.Expect(w.run(append(args, "-o", "xml")...).code).To(Equal(ExitError))
+	}
+}

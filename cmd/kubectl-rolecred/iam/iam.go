@@ -1,0 +1,193 @@
+// Package iam writes what has to stand in IAM for a credential to be issued, and what to put there to stop one. It is pure.
+package iam
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
+)
+
+// Policy is an IAM policy document (IAM User Guide, 'IAM JSON policy elements reference').
+type Policy struct {
+	Version   string
+	Statement []Statement
+}
+
+// Statement of a [Policy].
+type Statement struct {
+	Effect    string
+	Principal map[string]string `json:",omitempty"`
+	Action    []string
+	Resource  string                       `json:",omitempty"`
+	Condition map[string]map[string]string `json:",omitempty"`
+}
+
+// String is the policy as indented JSON.
+func (p Policy) String() string { return p.json("  ") }
+
+// Compact is the policy as JSON on one line.
+func (p Policy) Compact() string { return strings.TrimSpace(p.json("")) }
+
+func (p Policy) json(indent string) string {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", indent)
+	if err := encoder.Encode(p); err != nil {
+		panic(err) // a policy is made of strings
+	}
+	return strings.TrimSuffix(text.String(), "\n")
+}
+
+func policy(s Statement) Policy { return Policy{Version: "2012-10-17", Statement: []Statement{s}} }
+
+// Partition is the partition of an ARN, aws if it has none.
+func Partition(text string) string {
+	parsed, err := arn.Parse(text)
+	if err != nil || parsed.Partition == "" {
+		return "aws"
+	}
+	return parsed.Partition
+}
+
+// Principal is the ARN by which a trust policy names a caller: of a role's session the role's, whose path, if it has one, the
+// session does not tell.
+func Principal(caller string) string {
+	parsed, err := arn.Parse(caller)
+	if err != nil {
+		return caller
+	}
+	session, ok := strings.CutPrefix(parsed.Resource, "assumed-role/")
+	if !ok {
+		return caller
+	}
+	role, _, _ := strings.Cut(session, "/")
+	parsed.Service, parsed.Resource = "iam", "role/"+role
+	return parsed.String()
+}
+
+// Trust is the trust policy of a role that admits a caller with a request. Tagged tells that the session bears tags beside those
+// that the request asks for.
+func Trust(caller string, r credential.Request, tagged bool) Policy {
+	statement := Statement{Effect: "Allow", Principal: map[string]string{"AWS": Principal(caller)}, Action: actions(r, tagged)}
+	if r.ExternalID != "" {
+		statement.Condition = map[string]map[string]string{"StringEquals": {"sts:ExternalId": r.ExternalID}}
+	}
+	return policy(statement)
+}
+
+// TrustToken is the trust policy of a role that admits a service account of a cluster by its token (IAM User Guide, 'Create a role
+// for OpenID Connect federation'). The issuer is without its scheme.
+func TrustToken(roleARN, issuer, audience, subject string) Policy {
+	provider := arn.ARN{Partition: Partition(roleARN), Service: "iam", AccountID: "ACCOUNT", Resource: "oidc-provider/" + issuer}
+	if parsed, err := arn.Parse(roleARN); err == nil {
+		provider.AccountID = parsed.AccountID
+	}
+	return policy(Statement{
+		Effect: "Allow", Principal: map[string]string{"Federated": provider.String()}, Action: []string{"sts:" + string(v1alpha1.CallAssumeRoleWithWebIdentity)},
+		Condition: map[string]map[string]string{"StringEquals": {issuer + ":aud": audience, issuer + ":sub": subject}},
+	})
+}
+
+// Caller is the policy that the caller itself needs for a request.
+func Caller(caller string, r credential.Request, tagged bool) Policy {
+	return policy(Statement{Effect: "Allow", Action: actions(r, tagged), Resource: resource(caller, r)})
+}
+
+// actions are what a request takes (IAM User Guide, 'Pass session tags in AWS STS' and 'Monitor and control actions taken with
+// assumed roles').
+func actions(r credential.Request, tagged bool) []string {
+	needed := []string{"sts:" + string(r.Call)}
+	if tagged || len(r.Tags) > 0 {
+		needed = append(needed, "sts:TagSession")
+	}
+	if r.SourceIdentity != "" {
+		needed = append(needed, "sts:SetSourceIdentity")
+	}
+	return needed
+}
+
+func resource(caller string, r credential.Request) string {
+	switch r.Call {
+	case v1alpha1.CallAssumeRole:
+		return r.RoleARN
+	case v1alpha1.CallGetFederationToken:
+		account := "*"
+		if parsed, err := arn.Parse(caller); err == nil {
+			account = parsed.AccountID
+		}
+		return arn.ARN{Partition: Partition(caller), Service: "sts", AccountID: account, Resource: "federated-user/" + r.SessionName}.String()
+	default:
+		return "*"
+	}
+}
+
+// Revocation is what stops the sessions that were issued before some time.
+type Revocation struct {
+	// Policy denies them everything.
+	Policy Policy
+	// Put and Remove are commands of the AWS CLI.
+	Put, Remove []string
+	// Of is the role or user that the policy is put on.
+	Of string
+}
+
+// Revoke returns what stops the sessions of a request that were issued before some time: by an inline policy of the role, or of
+// the user that called STS (IAM User Guide, 'Revoke IAM role temporary security credentials' and 'Disable permissions for
+// temporary security credentials'). Without all, only sessions of the request's name are denied. The caller may be empty.
+func Revoke(r credential.Request, caller string, before time.Time, all bool) Revocation {
+	condition := map[string]map[string]string{"DateLessThan": {"aws:TokenIssueTime": before.UTC().Format(time.RFC3339)}}
+	name := "RevokeOlderSessions"
+	if r.SessionName != "" && !all {
+		condition["StringLike"] = map[string]string{"aws:userid": "*:" + r.SessionName}
+		name = "RevokeOlderSessions." + r.SessionName
+	}
+	found := Revocation{Policy: policy(Statement{Effect: "Deny", Action: []string{"*"}, Resource: "*", Condition: condition})}
+	target := []string{"user", "--user-name", Name(caller, "user/", "<user>")}
+	if r.Call == v1alpha1.CallAssumeRole {
+		target = []string{"role", "--role-name", Name(r.RoleARN, "role/", "<role>")}
+	}
+	found.Of = target[0] + " " + target[2]
+	found.Remove = []string{"aws", "iam", "delete-" + target[0] + "-policy", target[1], target[2], "--policy-name", name}
+	found.Put = []string{"aws", "iam", "put-" + target[0] + "-policy", target[1], target[2], "--policy-name", name, "--policy-document", found.Policy.Compact()}
+	return found
+}
+
+// Name is the name at the end of an ARN's path, which is what IAM's calls take, or unknown if the ARN is not of that kind.
+func Name(text, kind, unknown string) string {
+	parsed, err := arn.Parse(text)
+	if err != nil || !strings.HasPrefix(parsed.Resource, kind) {
+		return unknown
+	}
+	return path.Base(parsed.Resource)
+}
+
+// Console is where people of a partition sign in (IAM User Guide, 'Enable custom identity broker access to the AWS console', of
+// each partition).
+type Console struct {
+	// Federation is the endpoint that gives out sign-in tokens, and Destination where a browser ends up.
+	Federation, Destination string
+}
+
+var consoles = map[string]Console{
+	"aws":        {Federation: "https://signin.aws.amazon.com/federation", Destination: "https://console.aws.amazon.com/"},
+	"aws-cn":     {Federation: "https://signin.amazonaws.cn/federation", Destination: "https://console.amazonaws.cn/"},
+	"aws-us-gov": {Federation: "https://signin.amazonaws-us-gov.com/federation", Destination: "https://console.amazonaws-us-gov.com/"},
+}
+
+// ConsoleOf returns the console of the partition of an ARN.
+func ConsoleOf(text string) (Console, error) {
+	console, ok := consoles[Partition(text)]
+	if !ok {
+		return Console{}, fmt.Errorf("the sign-in endpoint of the partition %s is not known here: give --endpoint and --destination", Partition(text))
+	}
+	return console, nil
+}

@@ -1,0 +1,141 @@
+package iam_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/iam"
+	"rolecredential.dev/operator/controllers/credential"
+)
+
+const (
+	user = "arn:aws:iam::210987654321:user/team/operator"
+	role = "arn:aws:iam::123456789012:role/team/app/S3Reader"
+)
+
+func TestWhomATrustPolicyNames(t *testing.T) {
+	for name, tc := range map[string]struct{ caller, want string }{
+		"a user by its ARN":                       {user, user},
+		"of a role's session, the role":           {"arn:aws:sts::210987654321:assumed-role/Hub/session", "arn:aws:iam::210987654321:role/Hub"},
+		"of one without the session's name too":   {"arn:aws-us-gov:sts::210987654321:assumed-role/Hub", "arn:aws-us-gov:iam::210987654321:role/Hub"},
+		"what is no ARN, as it is":                {"ARN-OF-THE-CALLER", "ARN-OF-THE-CALLER"},
+		"the root of an account by its ARN":       {"arn:aws:iam::210987654321:root", "arn:aws:iam::210987654321:root"},
+		"a federated user, who can assume none":   {"arn:aws:sts::210987654321:federated-user/x", "arn:aws:sts::210987654321:federated-user/x"},
+		"a user whose name begins like a session": {"arn:aws:iam::210987654321:user/assumed-role/x", "arn:aws:iam::210987654321:user/assumed-role/x"},
+	} {
+		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(iam.Principal(tc.caller)).To(Equal(tc.want)) })
+	}
+}
+
+func TestPoliciesAllowJustWhatARequestTakes(t *testing.T) {
+	assume := credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role}
+	for name, tc := range map[string]struct {
+		ask           func(*credential.Request)
+		tagged        bool
+		trust, caller string
+	}{
+		"a plain one": {
+			trust:  `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user + `"},"Action":["sts:AssumeRole"]}]}`,
+			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole"],"Resource":"` + role + `"}]}`,
+		},
+		"one with an external id": {
+			ask: func(r *credential.Request) { r.ExternalID = "k8s" },
+			trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user +
+				`"},"Action":["sts:AssumeRole"],"Condition":{"StringEquals":{"sts:ExternalId":"k8s"}}}]}`,
+			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole"],"Resource":"` + role + `"}]}`,
+		},
+		"one with tags and a source identity": {
+			ask: func(r *credential.Request) { r.Tags, r.SourceIdentity = []credential.Tag{{Key: "a"}}, "shop" },
+			trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user +
+				`"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]}]}`,
+			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"],"Resource":"` + role + `"}]}`,
+		},
+		"one whose tags the identity stamps": {
+			tagged: true,
+			trust:  `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user + `"},"Action":["sts:AssumeRole","sts:TagSession"]}]}`,
+			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],"Resource":"` + role + `"}]}`,
+		},
+		"one of a federated user": {
+			ask: func(r *credential.Request) {
+				*r = credential.Request{Call: v1alpha1.CallGetFederationToken, SessionName: "shop.uploader"}
+			},
+			trust:  `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user + `"},"Action":["sts:GetFederationToken"]}]}`,
+			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:GetFederationToken"],"Resource":"arn:aws:sts::210987654321:federated-user/shop.uploader"}]}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := assume
+			if tc.ask != nil {
+				tc.ask(&r)
+			}
+			g.Expect(iam.Trust(user, r, tc.tagged).String()).To(MatchJSON(tc.trust))
+			g.Expect(iam.Caller(user, r, tc.tagged).Compact()).To(MatchJSON(tc.caller))
+		})
+	}
+}
+
+func TestARoleTrustsOneServiceAccountOfOneCluster(t *testing.T) {
+	NewWithT(t).Expect(iam.TrustToken(role, "oidc.example.com/cluster", "sts.amazonaws.com", "system:serviceaccount:shop:reader").String()).To(MatchJSON(`{"Version":"2012-10-17","Statement":[{
+		"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.example.com/cluster"},"Action":["sts:AssumeRoleWithWebIdentity"],
+		"Condition":{"StringEquals":{"oidc.example.com/cluster:aud":"sts.amazonaws.com","oidc.example.com/cluster:sub":"system:serviceaccount:shop:reader"}}}]}`))
+}
+
+func TestWhatStopsTheSessionsOfACredential(t *testing.T) {
+	before := time.Date(2026, 11, 23, 16, 22, 30, 0, time.FixedZone("CET", 3600))
+	const older = `"DateLessThan":{"aws:TokenIssueTime":"2026-11-23T15:22:30Z"}`
+	for name, tc := range map[string]struct {
+		request                   credential.Request
+		caller                    string
+		all                       bool
+		of, policyName, condition string
+	}{
+		"a role's, by the session's name": {
+			request: credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader"},
+			of:      "role S3Reader", policyName: "RevokeOlderSessions.shop.s3-reader", condition: older + `,"StringLike":{"aws:userid":"*:shop.s3-reader"}`,
+		},
+		"all of a role's": {
+			request: credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader"}, all: true,
+			of: "role S3Reader", policyName: "RevokeOlderSessions", condition: older,
+		},
+		"a federated user's, by its name": {
+			request: credential.Request{Call: v1alpha1.CallGetFederationToken, SessionName: "shop.uploader"}, caller: user,
+			of: "user operator", policyName: "RevokeOlderSessions.shop.uploader", condition: older + `,"StringLike":{"aws:userid":"*:shop.uploader"}`,
+		},
+		"a user's own, which have no names": {
+			request: credential.Request{Call: v1alpha1.CallGetSessionToken}, caller: user,
+			of: "user operator", policyName: "RevokeOlderSessions", condition: older,
+		},
+		"those of a user who is not known": {
+			request: credential.Request{Call: v1alpha1.CallGetSessionToken},
+			of:      "user <user>", policyName: "RevokeOlderSessions", condition: older,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			found := iam.Revoke(tc.request, tc.caller, before, tc.all)
+			g.Expect(found.Of).To(Equal(tc.of))
+			g.Expect(found.Policy.Compact()).To(MatchJSON(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":["*"],"Resource":"*","Condition":{` + tc.condition + `}}]}`))
+			g.Expect(found.Put).To(ContainElements(tc.policyName, found.Policy.Compact()))
+			g.Expect(found.Remove).To(ContainElement(tc.policyName))
+		})
+	}
+}
+
+func TestTheConsoleIsThatOfThePartition(t *testing.T) {
+	g := NewWithT(t)
+	for arn, host := range map[string]string{
+		role: "https://signin.aws.amazon.com/federation",
+		"arn:aws-cn:sts::123456789012:assumed-role/R/s":     "https://signin.amazonaws.cn/federation",
+		"arn:aws-us-gov:sts::123456789012:assumed-role/R/s": "https://signin.amazonaws-us-gov.com/federation",
+	} {
+		console, err := iam.ConsoleOf(arn)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(console.Federation).To(Equal(host))
+	}
+	_, err := iam.ConsoleOf("arn:aws-iso:iam::123456789012:role/R")
+	g.Expect(err).To(MatchError(ContainSubstring("--endpoint")))
+}

@@ -1,0 +1,70 @@
+package shell_test
+
+import (
+	"os/exec"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
+)
+
+// hostile is all that shells make something of.
+const hostile = "a'b\"c$(touch x)`d`\\e\\'f;g&h|i>j<k*l?m~n!o#p%q^r\u2018s\u2019t u\tv\nw${HOME}=x"
+
+func TestAShellReadsAValueAsItIs(t *testing.T) {
+	for name, tc := range map[string]struct {
+		dialect string
+		program []string
+		show    string
+	}{
+		"sh":         {shell.POSIX, []string{"sh", "-c"}, `printf %s "$VALUE"`},
+		"bash":       {shell.POSIX, []string{"bash", "-c"}, `printf %s "$VALUE"`},
+		"zsh":        {shell.POSIX, []string{"zsh", "-c"}, `printf %s "$VALUE"`},
+		"fish":       {shell.Fish, []string{"fish", "-c"}, `printf %s "$VALUE"`},
+		"PowerShell": {shell.PowerShell, []string{"pwsh", "-NoProfile", "-Command"}, `[Console]::Out.Write($Env:VALUE)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, err := exec.LookPath(tc.program[0])
+			if err != nil {
+				t.Skip("there is no " + tc.program[0] + " here")
+			}
+			script := shell.Export(tc.dialect, "VALUE", hostile) + "\n" + tc.show
+			read, err := exec.CommandContext(t.Context(), path, append(tc.program[1:], script)...).CombinedOutput()
+			NewWithT(t).Expect(err).NotTo(HaveOccurred(), string(read))
+			NewWithT(t).Expect(string(read)).To(Equal(hostile))
+		})
+	}
+}
+
+// Those shells are not everywhere; what they read is told in fish's documentation, 'Quotes', and in PowerShell's,
+// 'about_Quoting_Rules'.
+func TestHowAValueIsQuoted(t *testing.T) {
+	for name, tc := range map[string]struct{ dialect, value, want string }{
+		"for sh, a quote ends and begins anew":          {shell.POSIX, "it's", `export N='it'\''s'`},
+		"for fish, quotes and backslashes are escaped":  {shell.Fish, `it's a\b`, `set -gx N 'it\'s a\\b'`},
+		"for PowerShell, quotes are doubled":            {shell.PowerShell, "it's $x", `$Env:N = 'it''s $x'`},
+		"for PowerShell, those of typographers are too": {shell.PowerShell, "a\u2019; b", "$Env:N = 'a\u2019\u2019; b'"},
+		"what is not known is taken for one of POSIX":   {"tcsh", "x", "export N='x'"},
+	} {
+		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(shell.Export(tc.dialect, "N", tc.value)).To(Equal(tc.want)) })
+	}
+}
+
+func TestAShellIsKnownByItsNameOrPath(t *testing.T) {
+	g := NewWithT(t)
+	for name, want := range map[string]string{
+		"/bin/bash": shell.POSIX, "/usr/bin/zsh": shell.POSIX, "sh": shell.POSIX, "/usr/local/bin/fish": shell.Fish,
+		`C:\Program Files\PowerShell\7\pwsh.exe`: shell.PowerShell, "PowerShell": shell.PowerShell, "tcsh": "", "": "",
+	} {
+		got, known := shell.Of(name)
+		g.Expect(got).To(Equal(want), name)
+		g.Expect(known).To(Equal(want != ""), name)
+	}
+}
+
+func TestQuotedArgumentsReadAsTheyWere(t *testing.T) {
+	g := NewWithT(t)
+	args := []string{"aws", "--policy-document", `{"a":"it's"}`, "", "plain=1"}
+	g.Expect(shell.Quote(args)).To(Equal(`aws --policy-document '{"a":"it'\''s"}' '' plain=1`))
+}
