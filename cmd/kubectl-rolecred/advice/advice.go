@@ -70,9 +70,6 @@ func Explain(s Situation) Explanation {
 	return explanation
 }
 
-// Known tells whether a reason has an explanation of its own.
-func Known(reason string) bool { return catalogue[reason] != nil }
-
 func (s Situation) subject() string {
 	if s.Credential == nil {
 		return s.Ref.Path()

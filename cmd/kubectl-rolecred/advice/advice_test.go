@@ -319,11 +319,10 @@ func TestEachReasonOfTheAPIHasTheRightNextStep(t *testing.T) {
 	for _, reason := range reasons(t) {
 		t.Run(reason, func(t *testing.T) {
 			g := NewWithT(t)
-			g.Expect(advice.Known(reason)).To(BeTrue(), "has no explanation")
 			g.Expect(steps).To(HaveKey(reason), "has no test")
 			for name, tc := range steps[reason] {
 				got := advice.Explain(tc.situation)
-				g.Expect(got.Means).NotTo(BeEmpty(), name)
+				g.Expect(got.Means).NotTo(Or(BeEmpty(), ContainSubstring("does not know the reason")), name)
 				g.Expect(got.Reason).To(Equal(reason))
 				if tc.nothing {
 					g.Expect(append(got.Here, got.AWS...)).To(BeEmpty(), name)

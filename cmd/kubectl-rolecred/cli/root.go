@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
@@ -108,6 +109,7 @@ func (p *plugin) connect() (*cluster.Cluster, error) {
 		return nil, err
 	}
 	config.UserAgent = "kubectl-rolecred/" + p.Version
+	config.WarningHandler = rest.NewWarningWriter(p.ErrOut, rest.WarningWriterOptions{Deduplicate: true}) // as kubectl does
 	return cluster.New(config, namespace)
 }
 

@@ -23,7 +23,8 @@ type status struct {
 	Credential string `json:"credential"`
 	Namespace  string `json:"namespace"`
 	Ready      bool   `json:"ready"`
-	Reason     string `json:"reason"`
+	// Reason of the condition Ready, empty if the operator has not looked at it.
+	Reason string `json:"reason,omitempty"`
 	// Outdated tells that the operator has not looked at the present spec yet.
 	Outdated bool `json:"outdated,omitempty"`
 	// Path leads from the identity to the Secret.
@@ -98,10 +99,12 @@ func (p *plugin) statusCommand() *cobra.Command {
 
 // status gathers the report. What cannot be read is said to be unknown.
 func (p *plugin) status(ctx context.Context, c *cluster.Cluster, found cluster.Credential) status {
-	ready := conditionOf(found, v1alpha1.ConditionReady)
 	s := status{
-		Credential: found.String(), Namespace: found.GetNamespace(), Ready: found.Ready(), Reason: ready.Reason, Outdated: outdated(found),
+		Credential: found.String(), Namespace: found.GetNamespace(), Ready: found.Ready(), Outdated: outdated(found),
 		Conditions: found.Report().Conditions, TimeLine: timeLineOf(found), Unknown: map[string]string{},
+	}
+	if ready := found.Condition(v1alpha1.ConditionReady); ready != nil {
+		s.Reason = ready.Reason
 	}
 	identity, err := c.Identity(ctx, found.IdentityRef())
 	if err != nil {
@@ -219,7 +222,7 @@ func (s status) print(p *term.Printer, now time.Time) {
 	if !s.Ready {
 		verdict = term.Text{Text: "not Ready", Colour: term.Bad}
 	}
-	p.Texts(term.Text{Text: s.Credential, Colour: term.Title}, term.Plain(" in "+s.Namespace+": "), verdict, term.Plain(", "+s.Reason))
+	p.Texts(term.Text{Text: s.Credential, Colour: term.Title}, term.Plain(" in "+s.Namespace+": "), verdict, term.Plain(", "+cmp.Or(s.Reason, "not looked at yet")))
 	if s.Outdated && len(s.Conditions) > 0 {
 		p.Texts(term.Text{Text: "The operator has not looked at the present spec yet: what follows is of an earlier one.", Colour: term.Doubt})
 	}
