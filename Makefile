@@ -15,6 +15,8 @@ PLATFORMS ?= linux/amd64,linux/arm64
 CONFIG ?= config/default
 # The version of the chart, which must be a semantic one.
 CHART_VERSION ?= $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-g$(VERSION))
+# Where a release's archives of the kubectl plugin will be, for krew.
+KREW_URL ?=
 # The cluster for run, install and deploy.
 KUBECTL ?= kubectl
 KUBECONFIG ?= $(HOME)/.kube/config
@@ -125,6 +127,10 @@ IMAGE ?= dist/image.tar
 .PHONY: image
 image: ## Build the image IMG for PLATFORMS as an OCI archive, dist/image.tar, without Docker.
 	go run ./hack/image --name $(IMG) --platforms $(PLATFORMS) --ldflags "$(LDFLAGS)" $(LABELS) -o $(IMAGE) ./cmd/manager ./cmd/credential-process
+
+.PHONY: krew
+krew: ## Build the kubectl plugin for all platforms and krew, to be put at KREW_URL.
+	go run ./hack/krew -version="$(VERSION)" -url="$(KREW_URL)"
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG with Docker, for its own platform.
