@@ -109,6 +109,12 @@ e2e: ## Run the operator and its users as Pods of a real cluster: as root on Lin
 	$(E2E_IMAGE)/pause.tar --name localhost/pause:e2e ./hack/e2e/pause
 	$(WITH_CONTROLPLANE) $(WITH_NODE) $(WITH_MINIO) $(WITH_HELM) E2E_IMAGES=$(E2E_IMAGES) exec bin/e2e/e2e
 
+.PHONY: docs
+docs: build ## Record anew what docs/ shows of the kubectl plugin.
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo
+	$(WITH_CONTROLPLANE) bin/demo plugin-session >bin/plugin-session.md
+	mv bin/plugin-session.md docs/plugin-session.md
+
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver and kubectl once and print their folder.
 	@go run ./hack/servers controlplane

@@ -33,6 +33,8 @@ type demo struct {
 	dir        string
 	kubeconfig string
 	managerLog string
+	// lifetimeFraction is what of a session's lifetime is left of it here.
+	lifetimeFraction float64
 
 	config   *rest.Config
 	cluster  client.Client
@@ -63,6 +65,8 @@ func newDemo(managerPath string) (*demo, error) {
 		out: os.Stdout, managerPath: managerPath, assets: assets, dir: dir,
 		kubeconfig: filepath.Join(dir, "kubeconfig"),
 		managerLog: filepath.Join(dir, "manager.log"),
+
+		lifetimeFraction: lifetimeFraction,
 	}
 	d.finally(func() error { return os.RemoveAll(dir) })
 	// envtest's own folders are to be within ours.
@@ -115,7 +119,7 @@ func (d *demo) startSTS() error {
 	if err != nil {
 		return err
 	}
-	if d.sts, err = stsemulator.New(world, stsemulator.Options{LifetimeFraction: lifetimeFraction}); err != nil {
+	if d.sts, err = stsemulator.New(world, stsemulator.Options{LifetimeFraction: d.lifetimeFraction}); err != nil {
 		return err
 	}
 	if d.endpoint, err = d.sts.Start(""); err != nil {

@@ -4,6 +4,7 @@
 //
 //	make demo              the tour, then a cluster to play with until Ctrl-C
 //	DEMO_ONCE=1 make demo  the tour alone; it fails if a step was not as it should be
+//	make docs              what the kubectl plugin prints, for the documentation
 package main
 
 import (
@@ -46,8 +47,11 @@ func run(ctx context.Context, command, managerPath string) error {
 		return demonstrate(ctx, managerPath, once != "" && once != "0")
 	case "whoami":
 		return whoami(ctx, os.Stdout)
+	case "plugin-session":
+		ctrl.SetLogger(logr.Discard())
+		return recordSession(ctx, managerPath, os.Stdout)
 	default:
-		return fmt.Errorf("there is no command %q but whoami; the tour is taken without one", command)
+		return fmt.Errorf("there is no command %q but whoami and plugin-session; the tour is taken without one", command)
 	}
 }
 
