@@ -44,7 +44,7 @@ func serve(t *testing.T) (*stsemulator.Server, aws.Endpoint, credential.Credenti
 	key := server.AccessKeys("arn:aws:iam::210987654321:user/operator")[0]
 	client := awssts.New(sdkaws.Config{
 		Region: region, BaseEndpoint: &plain.URL, Credentials: credentials.NewStaticCredentialsProvider(key.ID, key.Secret, ""),
-	}, clock.RealClock{})
+	}, clock.RealClock{}, nil, nil)
 	issued, err := client.Issue(t.Context(), credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader", Duration: time.Hour}, credential.Proof{})
 	g.Expect(err).NotTo(HaveOccurred())
 	return server, aws.Endpoint{Region: region, URL: endpoint.URL, CABundle: string(endpoint.CABundle)}, issued
