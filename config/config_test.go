@@ -176,6 +176,7 @@ func TestWhateverIsNamedIsThere(t *testing.T) {
 		"the chart under a long name":            chart(t, strings.Repeat("a", 53)),
 		"the chart, for some namespaces":         chart(t, "aws", "--set", "watchNamespaces={team-a,team-b}"),
 		"the chart, with one replica and no CRD": chart(t, "aws", "--set", "replicas=1,crds.install=false,priorityClassName="),
+		"the chart, with what can be left out":   chart(t, "aws", "--set", "rbac.rollout=false,rbac.serviceAccountTokens=false,networkPolicy.enabled=false"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

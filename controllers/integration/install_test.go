@@ -93,7 +93,7 @@ func (h *harness) forSomeNamespaces() {
 	_, err := kubectl("apply", "--server-side", "--force-conflicts", "-k", manifests("namespaced"))
 	h.Expect(err).NotTo(HaveOccurred())
 	// What its patch leaves out is still there from config/default.
-	_, err = kubectl("delete", "clusterrolebinding", "rolecredential-manager-rolebinding", "rolecredential-serviceaccount-token-rolebinding")
+	_, err = kubectl("delete", "clusterrolebinding", "rolecredential-manager-rolebinding", "rolecredential-serviceaccount-token-rolebinding", "rolecredential-rollout-rolebinding")
 	h.Expect(err).NotTo(HaveOccurred())
 	h.t.Cleanup(func() {
 		_, err := kubectl("delete", "-f", filepath.Join(manifests("namespaced"), "roles.yaml"))
@@ -166,7 +166,7 @@ func TestAManagerForSomeNamespacesMayDoNothingInOthers(t *testing.T) {
 		operatorNamespace: {"get /secrets", "list /secrets", "watch /secrets"},
 		"default":         {"create events.k8s.io/events", "patch events.k8s.io/events"},
 	}
-	for _, name := range []string{"rolecredential-manager-role", "rolecredential-serviceaccount-token-role"} {
+	for _, name := range []string{"rolecredential-manager-role", "rolecredential-serviceaccount-token-role", "rolecredential-rollout-role"} {
 		role := &rbacv1.ClusterRole{}
 		h.Expect(admin.Get(h.ctx, client.ObjectKey{Name: name}, role)).To(Succeed())
 		for _, namespace := range []string{"team-a", "team-b", "elsewhere", "kube-system", "default", operatorNamespace, ""} {
