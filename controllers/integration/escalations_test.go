@@ -399,6 +399,16 @@ var inSecrets = map[string]func(*attack){
 		a.has("loot")
 		a.Expect(a.secret(a.bank, "loot")).To(Equal(before))
 	},
+	"a template that repeats, grows or reaches for more than the credential": func(a *attack) {
+		for i, text := range []string{
+			`{{printf "%999999999d" 1}}`, `{{range .}}x{{end}}`, `{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`, `{{$x := .AccessKeyID}}{{$x}}`,
+			`{{.Namespace}}`, `{{.AccessKeyID.Len}}`, `{{env "AWS_SECRET_ACCESS_KEY"}}`, `{{call .AccessKeyID}}`, strings.Repeat(`{{json (json (json (json .SessionToken)))}}`, 50),
+		} {
+			made := roleCredential(a.shop, fmt.Sprintf("template-%d", i), a.by.Name)
+			made.Spec.RoleARN, made.Spec.Secret.Data = shopRole, map[string]v1alpha1.DataTemplate{"loot": v1alpha1.DataTemplate(text)}
+			a.isDenied("Ready", "False InvalidTemplate", made)
+		}
+	},
 	"a flood of requests to refresh": func(a *attack) {
 		const requests = 100
 		flooding, victim := a.has("flooding"), a.victim("calm")
