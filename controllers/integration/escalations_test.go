@@ -72,6 +72,7 @@ var atApply = map[string]func(*attack){
 			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, identityRef: {kind: Identity, name: %q}}`, role, path)), "identityRef.name must be a name")
 			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, serviceAccountName: %q}`, role, path)), "serviceAccountName must be a name")
 			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, secret: {name: %q}}`, role, path)), "secret.name must be a name")
+			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, rollout: {targets: [{kind: Deployment, name: %q}]}}`, role, path)), "name must be a name that a workload")
 			a.refuses(a.manifest("SessionCredential", "by-path", fmt.Sprintf(`{mfa: {serialNumber: GAHT12345, totpSecretRef: {name: %q, key: seed}}}`, path)), "totpSecretRef.name must be a name")
 			a.refuses(a.manifest("Identity", "by-path", fmt.Sprintf(`{region: eu-west-1, source: {accessKey: {secretRef: {name: %q}}}}`, path)), "secretRef.name must be a name")
 		}
@@ -79,6 +80,7 @@ var atApply = map[string]func(*attack){
 	"a namespace beside a name, in a reference that has none": func(a *attack) {
 		a.refuses(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, identityRef: {kind: Identity, name: own, namespace: %s}}`, shopRole, a.bank)), `unknown field "spec.identityRef.namespace"`)
 		a.refuses(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, secret: {namespace: %s}}`, shopRole, a.bank)), `unknown field "spec.secret.namespace"`)
+		a.refuses(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, rollout: {targets: [{kind: Deployment, name: web, namespace: %s}]}}`, shopRole, a.bank)), `unknown field "spec.rollout.targets[0].namespace"`)
 		own := a.manifest("Identity", "elsewhere", fmt.Sprintf(`{region: eu-west-1, source: {accessKey: {secretRef: {name: own-key, namespace: %s}}}}`, a.bank))
 		a.refuses(own.DeepCopy(), `unknown field "spec.source.accessKey.secretRef.namespace"`)
 

@@ -195,6 +195,7 @@ var credentialCases = map[string]schemaCase{
 	"a rollout of a workload twice":                 {"rollout", map[string]any{"targets": []any{workload("Deployment", "web"), workload("Deployment", "web")}}, "Duplicate value"},
 	"a rollout of a kind that cannot be":            {"rollout", map[string]any{"targets": []any{workload("CronJob", "night")}}, "Unsupported value"},
 	"a rollout of a workload without a name":        {"rollout", map[string]any{"targets": []any{map[string]any{"kind": "Deployment"}}}, "Required value"},
+	"a rollout of a workload by a path":             {"rollout", map[string]any{"targets": []any{workload("Deployment", "../../bank/deployments/web")}}, "name must be a name that a workload of this namespace can have"},
 	"a rollout of a workload without a kind":        {"rollout", map[string]any{"targets": []any{map[string]any{"name": "web"}}}, "Required value"},
 	"a rollout of too many workloads":               {"rollout", map[string]any{"targets": workloads(65)}, "must have at most 64 items"},
 	"a suspension":                                  {"suspend", true, ""},
