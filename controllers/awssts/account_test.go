@@ -1,6 +1,7 @@
 package awssts_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -76,13 +78,13 @@ func TestWhatTheSDKRepeats(t *testing.T) {
 			fault: answers("AccessDenied", 0), wantCalls: 1, wantReason: v1alpha1.ReasonAccessDenied,
 		},
 		"no hop's call that STS throttled, nor the call that came to it": {
-			fault: of(answers("Throttling", 0), hubARN), chain: true, wantHops: 1, wantSpent: 1, wantTold: []string{v1alpha1.ReasonThrottled}, wantReason: v1alpha1.ReasonThrottled,
+			fault: of(answers("Throttling", 0), hubARN), chain: true, wantHops: 1, wantSpent: 1, wantTold: []string{"AssumeRole " + v1alpha1.ReasonThrottled}, wantReason: v1alpha1.ReasonThrottled,
 		},
 		"a hop's call as often as any other, and not nine times": {
-			fault: of(answers("InternalFailure", 0), hubARN), chain: true, wantHops: 3, wantSpent: 3, wantTold: []string{v1alpha1.ReasonSTSError}, wantReason: v1alpha1.ReasonSTSError,
+			fault: of(answers("InternalFailure", 0), hubARN), chain: true, wantHops: 3, wantSpent: 3, wantTold: []string{"AssumeRole " + v1alpha1.ReasonSTSError}, wantReason: v1alpha1.ReasonSTSError,
 		},
 		"not the hop when what comes after it fails": {
-			fault: of(answers("InternalFailure", 2), spokeARN), chain: true, wantCalls: 3, wantHops: 1, wantSpent: 3, wantTold: []string{v1alpha1.ReasonIssued},
+			fault: of(answers("InternalFailure", 2), spokeARN), chain: true, wantCalls: 3, wantHops: 1, wantSpent: 3, wantTold: []string{"AssumeRole " + v1alpha1.ReasonIssued},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -177,8 +179,30 @@ func TestOfManyWhoNeedAHopsSessionAtOnceOneAsksForIt(t *testing.T) {
 		}
 		g.Expect(calls).To(Equal(map[string]int{hubARN: 1, spokeARN: 50}))
 		g.Expect(account.spent).To(Equal(1))
-		g.Expect(account.hops).To(Equal([]string{v1alpha1.ReasonIssued}))
+		g.Expect(account.hops).To(Equal([]string{"AssumeRole Issued"}))
 	})
+}
+
+func TestAHopByWebIdentityIsToldAsTheCallThatItIs(t *testing.T) {
+	for name, tc := range map[string]struct {
+		token error
+		want  []string
+	}{
+		"a token that STS refuses":  {nil, []string{"AssumeRoleWithWebIdentity InvalidSourceCredentials"}},
+		"a token that there is not": {&failure.TokenError{Message: "No such service account.", Err: errors.New("not found")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			e := serveNow(t)
+			e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: "InvalidIdentityToken"})
+			account := &ledger{}
+			token := func(context.Context) (credential.Secret, error) { return "token", tc.token }
+			_, err := awssts.Hop(configFor(e.endpoint.URL, aws.Credentials{}), reads(), token, account).Retrieve(t.Context())
+			g.Expect(err).To(HaveOccurred())
+			g.Expect(account.hops).To(Equal(tc.want))
+			g.Expect(account.spent).To(Equal(len(tc.want)))
+		})
+	}
 }
 
 func TestAClientTakesOverTheClockThatTheOneBeforeItMeasured(t *testing.T) {

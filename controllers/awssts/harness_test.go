@@ -101,10 +101,10 @@ func (l *ledger) Spend() {
 	l.spent++
 }
 
-func (l *ledger) HopCalled(_ v1alpha1.Call, reason string) {
+func (l *ledger) HopCalled(call v1alpha1.Call, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.hops = append(l.hops, reason)
+	l.hops = append(l.hops, string(call)+" "+reason)
 }
 
 func configFor(url string, keys aws.Credentials) aws.Config {

@@ -254,8 +254,7 @@ func (r *Resolver[C]) ofAccount(made *kept[C], found Object, account types.Names
 			return of
 		}
 	}
-	var none C
-	of := r.connect(KeyOf(found), made.config, found.Settings().Chain, token, none)
+	of := r.connect(KeyOf(found), made.config, found.Settings().Chain, token, made.client)
 	made.ofAccounts.Set(account, of, accountSessionFor)
 	return of
 }

@@ -87,6 +87,7 @@ func TestAChainShowsATokenToItsFirstHopAndHasASessionForEachServiceAccount(t *te
 	one, two := f.as(byToken("first"), "one"), f.as(byToken("first"), "two")
 	f.Expect(one.WebIdentity()).To(BeNil())
 	f.Expect(one.Client).NotTo(BeIdenticalTo(two.Client))
+	f.Expect(one.Client.before).To(And(Not(BeNil()), BeIdenticalTo(two.Client.before)), "what is measured of their STS is measured for all")
 	f.Expect(f.as(byToken("first"), "one").Client).To(BeIdenticalTo(one.Client))
 	f.Expect(one.Client.config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/one"))
 	f.Expect(two.Client.config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/two"))
@@ -105,6 +106,7 @@ func TestARefusalOfOneServiceAccountLeavesTheOthersSessions(t *testing.T) {
 	before := *issued
 	one.Refused()
 	f.Expect(f.as(byToken("first"), "one").Client).NotTo(BeIdenticalTo(one.Client))
+	f.Expect(f.as(byToken("first"), "one").Client.before).To(BeIdenticalTo(one.Client.before))
 	f.Expect(f.as(byToken("first"), "two").Client).To(BeIdenticalTo(two.Client))
 	_, err := f.as(byToken("first"), "one").Client.config.Credentials.Retrieve(t.Context())
 	f.Expect(err).NotTo(HaveOccurred())
