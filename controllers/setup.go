@@ -192,7 +192,7 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 
 		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
 	}
-	return p, telemetry.ShowBudget(metrics.Registry, func() []budget.Level { return p.budget.Levels(p.clock.Now()) })
+	return p, telemetry.ShowBudget(metrics.Registry, p.levels)
 }
 
 func (p *parts) connect(key identity.Key, config aws.Config, before STS) STS {
@@ -205,6 +205,15 @@ func (p *parts) assume(key identity.Key, config aws.Config, request credential.R
 }
 
 func (p *parts) account(key identity.Key) account { return account{key, p.budget, p.metrics, p.clock} }
+
+// levels are how the budgets stand, by the identities' labels.
+func (p *parts) levels() map[string]budget.Level {
+	levels := map[string]budget.Level{}
+	for _, level := range p.budget.Levels(p.clock.Now()) {
+		levels[identity.Key(level.Identity).Label()] = level
+	}
+	return levels
+}
 
 // sourceWatch is the Watcher as identities use it.
 type sourceWatch struct{ *secret.Watcher }

@@ -51,7 +51,7 @@ type IdentitySettings struct {
 	SessionTags *SessionTags `json:"sessionTags,omitempty"`
 
 	// stsQPS is how many calls of STS a second may be made as this identity, for all credentials that name it. The default is
-	// what the operator was started with, --sts-qps. AWS takes 600 a second from all callers of an account in a region (IAM
+	// what the operator was started with, --sts-qps, and an Identity gets no more than that. AWS takes 600 a second from all callers of an account in a region (IAM
 	// User Guide, 'IAM and AWS STS quotas').
 	//
 	// +kubebuilder:validation:Minimum=1

@@ -30,11 +30,12 @@ type Budget struct {
 	buckets map[Key]*bucket
 }
 
-// Limit says how many calls a second an identity may make, the default if that is zero.
+// Limit says how many calls a second an identity may make, the default if that is zero. One that belongs to a namespace gets no
+// more than the default: how fast the operator calls is not for a tenant to say.
 func (b *Budget) Limit(now time.Time, identity Key, qps int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if qps == 0 {
+	if qps == 0 || (identity.Namespace != "" && qps > b.Default) {
 		qps = b.Default
 	}
 	b.of(identity).limitTo(now, float64(qps))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 
 	"rolecredential.dev/operator/controllers/budget"
@@ -381,6 +382,27 @@ func TestALimitMayChange(t *testing.T) {
 			got := level(b, start, hub)
 			g.Expect([]float64{got.Rate, got.Limit}).To(Equal([]float64{tc.rate, tc.limit}))
 			g.Expect(level(b, at(60), hub).Tokens).To(Equal(tc.rate))
+		})
+	}
+}
+
+func TestATenantMaySayLessThanTheDefaultAndNotMore(t *testing.T) {
+	for name, tc := range map[string]struct {
+		namespace string
+		qps       int
+		want      float64
+	}{
+		"less, of a namespace":   {"shop", 5, 5},
+		"more, of a namespace":   {"shop", 200, 40},
+		"nothing, of one":        {"shop", 0, 40},
+		"more, of the cluster's": {"", 200, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			b := &budget.Budget{Default: 40}
+			own := budget.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Namespace: tc.namespace, Name: "own"}}
+			b.Limit(start, own, tc.qps)
+			g.Expect(level(b, start, own).Limit).To(Equal(tc.want))
 		})
 	}
 }

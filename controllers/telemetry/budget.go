@@ -6,15 +6,15 @@ import (
 	"rolecredential.dev/operator/controllers/budget"
 )
 
-// ShowBudget registers gauges of the budgets of identities, which are read as they stand at each scrape, and end with the
-// identity. A second manager in one process shows those of the first.
-func ShowBudget(registry prometheus.Registerer, levels func() []budget.Level) error {
+// ShowBudget registers gauges of the budgets of identities, by their labels, which are read as they stand at each scrape, and
+// end with the identity. A second manager in one process shows those of the first.
+func ShowBudget(registry prometheus.Registerer, levels func() map[string]budget.Level) error {
 	_, err := registered(registry, levelGauges(levels))
 	return err
 }
 
 // levelGauges is a prometheus.Collector.
-type levelGauges func() []budget.Level
+type levelGauges func() map[string]budget.Level
 
 func gauge(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc("rolecredential_sts_budget_"+name, help, []string{"identity"}, nil)
@@ -34,19 +34,11 @@ func (levelGauges) Describe(descriptions chan<- *prometheus.Desc) {
 }
 
 func (g levelGauges) Collect(metrics chan<- prometheus.Metric) {
-	for _, level := range g() {
+	for identity, level := range g() {
 		for description, value := range map[*prometheus.Desc]float64{
 			tokensGauge: level.Tokens, rateGauge: level.Rate, limitGauge: level.Limit, waitersGauge: float64(level.Waiting),
 		} {
-			metrics <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value, nameOf(level.Identity))
+			metrics <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value, identity)
 		}
 	}
-}
-
-// nameOf is what tells an identity apart in a label: its name, and its namespace before it if it has one.
-func nameOf(identity budget.Key) string {
-	if identity.Namespace == "" {
-		return identity.Name
-	}
-	return identity.String()
 }

@@ -5,7 +5,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/types"
 
 	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/telemetry"
@@ -29,10 +28,11 @@ func shown(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
 func TestABudgetIsShownAsItStandsAndNoLongerThanItsIdentity(t *testing.T) {
 	g := NewWithT(t)
 	registry := prometheus.NewPedanticRegistry()
-	hub := budget.Level{Identity: budget.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "hub"}}, Tokens: -2.5, Rate: 10, Limit: 50, Waiting: 7}
-	own := budget.Level{Identity: budget.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Namespace: "shop", Name: "hub"}}, Tokens: 3, Rate: 3, Limit: 3}
-	levels := []budget.Level{hub, own}
-	g.Expect(telemetry.ShowBudget(registry, func() []budget.Level { return levels })).To(Succeed())
+	levels := map[string]budget.Level{
+		"hub":      {Tokens: -2.5, Rate: 10, Limit: 50, Waiting: 7},
+		"shop/hub": {Tokens: 3, Rate: 3, Limit: 3},
+	}
+	g.Expect(telemetry.ShowBudget(registry, func() map[string]budget.Level { return levels })).To(Succeed())
 	g.Expect(shown(t, registry)).To(Equal(map[string]float64{
 		"rolecredential_sts_budget_tokens identity=hub":       -2.5,
 		"rolecredential_sts_budget_rate identity=hub":         10,
@@ -45,5 +45,5 @@ func TestABudgetIsShownAsItStandsAndNoLongerThanItsIdentity(t *testing.T) {
 	}))
 	levels = nil
 	g.Expect(shown(t, registry)).To(BeEmpty())
-	g.Expect(telemetry.ShowBudget(registry, func() []budget.Level { return nil })).To(Succeed(), "as a second manager does")
+	g.Expect(telemetry.ShowBudget(registry, func() map[string]budget.Level { return nil })).To(Succeed(), "as a second manager does")
 }
