@@ -90,7 +90,7 @@ func Pick(conditions []metav1.Condition) (metav1.Condition, bool) {
 	slices.SortStableFunc(sorted, func(a, b metav1.Condition) int { return place(a.Type) - place(b.Type) })
 	var pointing *metav1.Condition
 	for i, c := range sorted {
-		if c.Status == metav1.ConditionTrue {
+		if c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonRestarting { // which takes its course
 			continue
 		}
 		if !slices.Contains(pointers, c.Reason) {
@@ -107,6 +107,12 @@ func Pick(conditions []metav1.Condition) (metav1.Condition, bool) {
 		return *ready, false
 	}
 	return metav1.Condition{}, false
+}
+
+// Arrived tells whether a credential came all the way. An identity has no way: it is there when it is Ready.
+func Arrived(conditions []metav1.Condition) bool {
+	return meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) &&
+		!slices.ContainsFunc(conditions, func(c metav1.Condition) bool { return slices.Contains(way, c.Type) && c.Status != metav1.ConditionTrue })
 }
 
 // place is a condition's on the way; those that are not on it come last.

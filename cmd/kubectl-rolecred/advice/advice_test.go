@@ -286,6 +286,13 @@ var steps = map[string]map[string]step{
 	v1alpha1.ReasonInvalidTemplate: {"": {situation: situation(v1alpha1.ReasonInvalidTemplate), here: []string{"Correct spec.secret", "kubectl edit rolecredential/s3-reader -n shop"}}},
 	v1alpha1.ReasonSuspended:       {"": {situation: situation(v1alpha1.ReasonSuspended), here: []string{`{"spec":{"suspend":false}}`}}},
 
+	v1alpha1.ReasonRolledOut:      {"": {situation: situation(v1alpha1.ReasonRolledOut), nothing: true}},
+	v1alpha1.ReasonRestarting:     {"": {situation: situation(v1alpha1.ReasonRestarting), nothing: true}},
+	v1alpha1.ReasonTargetNotFound: {"": {situation: situation(v1alpha1.ReasonTargetNotFound), here: []string{"kubectl get deployments,statefulsets,daemonsets -n shop", "spec.rollout.targets"}}},
+	v1alpha1.ReasonForbidden:      {"": {situation: situation(v1alpha1.ReasonForbidden), here: []string{"kubectl auth can-i patch deployments -n shop", "rollout_role.yaml", `{"spec":{"rollout":null}}`}}},
+	v1alpha1.ReasonContended:      {"": {situation: situation(v1alpha1.ReasonContended), here: []string{"--show-managed-fields", "managedFieldsManagers: [rolecredential-rollout]", "kubectl rollout restart"}}},
+	v1alpha1.ReasonPodsOutdated:   {"": {situation: situation(v1alpha1.ReasonPodsOutdated), here: []string{"kubectl rolecred readers rolecredential/s3-reader -n shop", "kubectl rollout resume", "kubectl delete pod"}}},
+
 	v1alpha1.ReasonSecretNotFound:  {"": {situation: situation(v1alpha1.ReasonSecretNotFound, ofIdentity), here: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env"}, aws: []string{"create-access-key"}}},
 	v1alpha1.ReasonSecretForbidden: {"": {situation: situation(v1alpha1.ReasonSecretForbidden, ofIdentity), here: []string{"kubectl auth can-i get secret/bootstrap -n ops", "kubectl create rolebinding rolecredential-source -n ops"}}},
 	v1alpha1.ReasonInvalidSecret:   {"": {situation: situation(v1alpha1.ReasonInvalidSecret, ofIdentity), here: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}}},
@@ -389,16 +396,18 @@ func TestTheConditionToMendIsTheFirstOnTheWayThatIsNotTrue(t *testing.T) {
 		conditions []metav1.Condition
 		want       string
 		well       bool
+		arrived    bool
 	}{
-		"all is well": {conditions: []metav1.Condition{is("Ready", "True", "Issued"), allowed, attempted}, want: "Issued", well: true},
+		"all is well": {conditions: []metav1.Condition{is("Ready", "True", "Issued"), allowed, attempted}, want: "Issued", well: true, arrived: true},
 		"not allowed": {conditions: []metav1.Condition{is("Ready", "False", "NotIssued"), is("Issued", "Unknown", "NotAttempted"), is("Authorized", "False", "NotAllowed")}, want: "NotAllowed"},
 		"not issued":  {conditions: []metav1.Condition{allowed, is("Issued", "False", "AccessDenied"), is("Ready", "False", "Expired")}, want: "AccessDenied"},
 		"a refresh that failed, of one that is Ready":      {conditions: []metav1.Condition{allowed, is("Issued", "False", "Throttled"), is("Ready", "True", "Issued")}, want: "Throttled"},
 		"a Secret in the way, for which STS was not asked": {conditions: []metav1.Condition{allowed, is("Issued", "Unknown", "NotAttempted"), is("Ready", "False", "SecretConflict")}, want: "SecretConflict"},
 		"suspended before the first issue":                 {conditions: []metav1.Condition{allowed, is("Issued", "Unknown", "NotAttempted"), is("Ready", "False", "Suspended")}, want: "Suspended"},
 		"nothing but what points elsewhere":                {conditions: []metav1.Condition{allowed, is("Issued", "Unknown", "NotAttempted"), is("Ready", "False", "NotIssued")}, want: "NotAttempted"},
-		"a condition that is not on the way comes last":    {conditions: []metav1.Condition{is("RolledOut", "False", "Restarting"), allowed, is("Issued", "False", "AccessDenied")}, want: "AccessDenied"},
-		"and is told if it is all that is amiss":           {conditions: []metav1.Condition{is("RolledOut", "False", "Restarting"), allowed, attempted, is("Ready", "True", "Issued")}, want: "Restarting"},
+		"a condition that is not on the way comes last":    {conditions: []metav1.Condition{is("RolledOut", "False", "Contended"), allowed, is("Issued", "False", "AccessDenied")}, want: "AccessDenied"},
+		"and is told if it is all that is amiss":           {conditions: []metav1.Condition{is("RolledOut", "False", "Contended"), allowed, attempted, is("Ready", "True", "Issued")}, want: "Contended", arrived: true},
+		"what takes its course is not":                     {conditions: []metav1.Condition{is("RolledOut", "False", "Restarting"), allowed, attempted, is("Ready", "True", "Issued")}, want: "Issued", well: true, arrived: true},
 		"nothing yet":                                      {well: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -406,6 +415,7 @@ func TestTheConditionToMendIsTheFirstOnTheWayThatIsNotTrue(t *testing.T) {
 			got, wrong := advice.Pick(tc.conditions)
 			g.Expect(got.Reason).To(Equal(tc.want))
 			g.Expect(wrong).To(Equal(!tc.well))
+			g.Expect(advice.Arrived(tc.conditions)).To(Equal(tc.arrived))
 		})
 	}
 }

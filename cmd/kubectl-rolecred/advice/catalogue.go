@@ -46,6 +46,13 @@ func init() { // the answers use the catalogue themselves
 		v1alpha1.ReasonInvalidTemplate: invalidTemplate,
 		v1alpha1.ReasonSuspended:       suspended,
 
+		v1alpha1.ReasonRolledOut:      well("No pod that spec.rollout concerns holds an earlier credential."),
+		v1alpha1.ReasonRestarting:     well("Workloads whose pods hold an earlier credential are restarted, a few at a time, before it expires. It is so after each refresh."),
+		v1alpha1.ReasonTargetNotFound: targetNotFound,
+		v1alpha1.ReasonForbidden:      rolloutForbidden,
+		v1alpha1.ReasonContended:      contended,
+		v1alpha1.ReasonPodsOutdated:   podsOutdated,
+
 		v1alpha1.ReasonSecretNotFound:  secretNotFound,
 		v1alpha1.ReasonSecretForbidden: secretForbidden,
 		v1alpha1.ReasonInvalidSecret:   invalidSecret,

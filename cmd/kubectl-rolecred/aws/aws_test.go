@@ -9,16 +9,13 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	. "github.com/onsi/gomega"
-	"k8s.io/utils/clock"
 
-	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/aws"
-	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
@@ -42,12 +39,12 @@ func serve(t *testing.T) (*stsemulator.Server, aws.Endpoint, credential.Credenti
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _, _ = plain.Close(), endpoint.Close() })
 	key := server.AccessKeys("arn:aws:iam::210987654321:user/operator")[0]
-	client := awssts.New(sdkaws.Config{
-		Region: region, BaseEndpoint: &plain.URL, Credentials: credentials.NewStaticCredentialsProvider(key.ID, key.Secret, ""),
-	}, clock.RealClock{}, nil, nil)
-	issued, err := client.Issue(t.Context(), credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader", Duration: time.Hour}, credential.Proof{})
+	issued, err := sts.New(sts.Options{Region: region, BaseEndpoint: &plain.URL, Credentials: credentials.NewStaticCredentialsProvider(key.ID, key.Secret, "")}).
+		AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: sdkaws.String(role), RoleSessionName: sdkaws.String("shop.s3-reader")})
 	g.Expect(err).NotTo(HaveOccurred())
-	return server, aws.Endpoint{Region: region, URL: endpoint.URL, CABundle: string(endpoint.CABundle)}, issued
+	keys := issued.Credentials
+	return server, aws.Endpoint{Region: region, URL: endpoint.URL, CABundle: string(endpoint.CABundle)},
+		credential.Credential{AccessKeyID: *keys.AccessKeyId, SecretAccessKey: credential.Secret(*keys.SecretAccessKey), SessionToken: credential.Secret(*keys.SessionToken)}
 }
 
 func TestSTSTellsWhoACredentialIs(t *testing.T) {

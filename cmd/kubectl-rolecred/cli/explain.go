@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -17,7 +16,10 @@ import (
 
 // explanation is why something is not Ready, or that it is.
 type explanation struct {
+	// Ready tells that the credential is usable and nothing keeps it from being refreshed.
 	Ready bool `json:"ready"`
+	// Well tells that there is nothing at all to mend.
+	Well bool `json:"well"`
 	advice.Explanation
 	// Usable tells of a credential that is Ready although something is amiss.
 	Usable string `json:"usable,omitempty"`
@@ -108,11 +110,11 @@ func explained(conditions []metav1.Condition, situation advice.Situation) explan
 		condition, wrong = unseen, true
 	}
 	situation.Condition = condition
-	return explanation{Ready: !wrong && meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady), Explanation: advice.Explain(situation)}
+	return explanation{Ready: advice.Arrived(conditions), Well: !wrong, Explanation: advice.Explain(situation)}
 }
 
 func (e explanation) print(p *term.Printer) {
-	if e.Ready {
+	if e.Well {
 		p.Texts(term.Text{Text: e.Subject, Colour: term.Title}, term.Plain(" is "), term.Text{Text: "Ready", Colour: term.Good}, term.Plain(": "+e.Means))
 	} else {
 		p.Texts(term.Text{Text: e.Subject, Colour: term.Title}, term.Plain(": "+e.Condition+" is "),
@@ -126,7 +128,7 @@ func (e explanation) print(p *term.Printer) {
 	if e.Outdated {
 		p.Texts(term.Text{Text: "The operator has not looked at the present spec yet: this is of an earlier one.", Colour: term.Doubt})
 	}
-	if e.Message != "" && !e.Ready {
+	if e.Message != "" && !e.Well {
 		p.Section("THE OPERATOR SAYS")
 		p.Linef("  %s", e.Message)
 	}

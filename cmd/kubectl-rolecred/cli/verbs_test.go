@@ -121,7 +121,8 @@ const (
 // secretOf is what the operator writes for a credential.
 func secretOf(c *v1alpha1.RoleCredential) *corev1.Secret {
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE"), "AWS_SECRET_ACCESS_KEY": []byte(canarySecret), "AWS_SESSION_TOKEN": []byte(canaryToken)}
-	record := credential.Record{IssuedAt: issued, Expiration: expires, AccessKeyID: "ASIAEXAMPLE", PrincipalARN: c.Status.PrincipalARN}.Sealed(data)
+	record := credential.Record{IssuedAt: issued, Expiration: expires, AccessKeyID: "ASIAEXAMPLE", PrincipalARN: c.Status.PrincipalARN,
+		PreviousIssuedAt: issued.Add(-40 * time.Minute), PreviousExpiration: issued.Add(20 * time.Minute)}.Sealed(data)
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: c.Namespace, Name: c.Name, Annotations: record.Annotations(),
@@ -267,6 +268,11 @@ func TestWhatIsWrittenForPeople(t *testing.T) {
 		"explain one that is Ready and cannot be refreshed": {
 			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) { c.Status.Conditions[1] = refused }), identity()}, forbid: []string{"ClusterIdentity"},
 			args: []string{"explain", "s3-reader"}, code: ExitNo,
+		},
+		"explain one whose pods are not restarted": {
+			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) {
+				c.Status.Conditions = append(c.Status.Conditions, condition("RolledOut", "False", "PodsOutdated", "Pods hold an earlier credential: Deployment web is paused."))
+			}), identity()}, args: []string{"explain", "s3-reader"},
 		},
 		"explain one that is well": {objects: []client.Object{good(), identity()}, args: []string{"explain", "s3-reader"}},
 		"status of one by a service account": {
