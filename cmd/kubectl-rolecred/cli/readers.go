@@ -43,7 +43,11 @@ func (p *plugin) readers(ctx context.Context, c *cluster.Cluster, found cluster.
 	}
 	issued := readers.Issued{Secret: found.SecretName()}
 	if line := timeLineOf(found); line != nil {
-		issued.At, issued.Expiration = line.Issued, line.Expires
+		issued.AccessKeyID, issued.At, issued.Expiration = found.Report().AccessKeyID, line.Issued, line.Expires
+	}
+	// Who may not read it gets what can be told without.
+	if record, ok := c.Record(ctx, found); ok && record.AccessKeyID == issued.AccessKeyID {
+		issued.PreviousAt, issued.PreviousExpiration = record.PreviousIssuedAt, record.PreviousExpiration
 	}
 	return readers.Find(pods, issued, p.now()), nil
 }
@@ -76,6 +80,13 @@ func printReaders(p *term.Printer, indent string, list []readers.Reader, unknown
 	p.Table(indent, rows...)
 }
 
+func until(r readers.Reader) string {
+	if r.Known {
+		return term.Time(*r.Until)
+	}
+	return term.Time(*r.Until) + " at the latest"
+}
+
 // holds says what a reader holds in words.
 func holds(r readers.Reader) term.Text {
 	switch r.Holds {
@@ -83,8 +94,10 @@ func holds(r readers.Reader) term.Text {
 		return term.Text{Text: "the current credential", Colour: term.Good}
 	case readers.Following:
 		return term.Text{Text: "the current credential, or gets it in a moment", Colour: term.Good}
+	case readers.Either:
+		return term.Text{Text: "the current credential, or the one before, until " + until(r), Colour: term.Doubt}
 	case readers.Earlier:
-		return term.Text{Text: fmt.Sprintf("an earlier one, until %s at the latest", term.Time(*r.Until)), Colour: term.Doubt}
+		return term.Text{Text: "an earlier one, until " + until(r), Colour: term.Doubt}
 	case readers.Expired:
 		return term.Text{Text: fmt.Sprintf("an earlier one, which expired by %s", term.Time(*r.Until)), Colour: term.Bad}
 	default:

@@ -62,6 +62,18 @@ func (c *Cluster) Held(ctx context.Context, by Credential, now time.Time) (Held,
 	return Held{Credential: keys, Region: string(secret.Data["AWS_REGION"])}, nil
 }
 
+// Record reads what a credential's Secret says of itself, and none of its data. It is false if that cannot be read, or is not the
+// operator's word.
+func (c *Cluster) Record(ctx context.Context, by Credential) (credential.Record, bool) {
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err := c.Client.Get(ctx, client.ObjectKey{Namespace: by.GetNamespace(), Name: by.SecretName()}, secret); err != nil || !metav1.IsControlledBy(secret, by.Object) {
+		return credential.Record{}, false
+	}
+	record, ok := credential.ParseRecord(secret.Annotations)
+	return record, ok && record.Genuine()
+}
+
 // forms are those in which the operator writes a credential, as docs/formats.md tells them.
 var forms = []func(data map[string][]byte) credential.Credential{
 	triple(output.AccessKeyID, output.SecretAccessKey, output.SessionToken),

@@ -2,12 +2,15 @@
 package readers
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rolecredential.dev/operator/api/v1alpha1"
 )
 
 // Holds is what a container holds of a credential.
@@ -19,6 +22,8 @@ const (
 	Current Holds = "current"
 	// Following: the Secret changed a moment ago, and the kubelet brings the change.
 	Following Holds = "following"
+	// Either: the current one, or the one before: the container started just when the Secret changed.
+	Either Holds = "either"
 	// Earlier: a credential that was in the Secret before.
 	Earlier Holds = "earlier"
 	// Expired: an earlier one, which has expired.
@@ -45,16 +50,24 @@ type Reader struct {
 	Holds     Holds  `json:"holds"`
 	// Since is when the container started, if it runs.
 	Since *time.Time `json:"since,omitempty"`
-	// Until is when an earlier credential has expired at the latest, if it was issued for as long as the current one.
+	// Until is when an earlier credential expires. If it is not Known, that is at the latest, and if the credential was issued for
+	// as long as the current one.
 	Until *time.Time `json:"until,omitempty"`
+	Known bool       `json:"known,omitempty"`
 }
 
 // Issued is the credential in a Secret.
 type Issued struct {
-	Secret string
+	Secret, AccessKeyID string
 	// At and Expiration are zero if there is none.
 	At, Expiration time.Time
+	// PreviousAt and PreviousExpiration are of the credential in the Secret before; zero if that is not known.
+	PreviousAt, PreviousExpiration time.Time
 }
+
+// settle is for how long after an issue a container that starts may still get the credential before: as long as the operator
+// takes it to be before it restarts anything.
+const settle = 30 * time.Second
 
 // follows is how long a kubelet takes at most to bring a change of a Secret to a volume: its syncFrequency, a minute by default,
 // and the delay of its watch.
@@ -72,6 +85,9 @@ func Find(pods []corev1.Pod, issued Issued, now time.Time) []Reader {
 			for _, by := range ways(container, volumes, issued.Secret) {
 				reader := Reader{Pod: pod.Name, Owner: owner(pod), Container: container.Name, By: by}
 				reader.hold(container.started, issued, now)
+				if reader.Holds != Nothing && stampOf(pod)[issued.Secret] == issued.AccessKeyID && issued.AccessKeyID != "" {
+					reader.Holds, reader.Until, reader.Known = Current, nil, false
+				}
 				if container.init && reader.Holds == Nothing {
 					continue // it ran, or will run, and ends
 				}
@@ -91,16 +107,27 @@ func (r *Reader) hold(since *time.Time, issued Issued, now time.Time) {
 		r.Holds = Nothing
 	case r.By == Volume && now.Sub(issued.At) < follows && since.Before(issued.At):
 		r.Holds = Following
-	case r.By == Volume || !since.Before(issued.At):
+	case r.By == Volume, !since.Before(issued.At) && (issued.PreviousAt.IsZero() || !since.Before(issued.At.Add(settle))):
 		r.Holds = Current
+	case !since.Before(issued.At):
+		r.Holds, r.Until, r.Known = Either, &issued.PreviousExpiration, true
 	default:
-		r.Holds = Earlier
 		until := since.Add(issued.Expiration.Sub(issued.At))
-		r.Until = &until
+		if r.Known = !issued.PreviousAt.IsZero() && !since.Before(issued.PreviousAt); r.Known {
+			until = issued.PreviousExpiration
+		}
+		r.Holds, r.Until = Earlier, &until
 		if !now.Before(until) {
 			r.Holds = Expired
 		}
 	}
+}
+
+// stampOf reads the access key ids of the credentials that a pod starts with, by Secret, from the annotation by which the operator
+// restarts workloads.
+func stampOf(pod corev1.Pod) (stamp map[string]string) {
+	_ = json.Unmarshal([]byte(pod.Annotations[v1alpha1.CredentialsAnnotation]), &stamp) // of what is none there is nothing
+	return stamp
 }
 
 // container is one of a pod's containers of any sort.

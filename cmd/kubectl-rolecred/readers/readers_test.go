@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/readers"
 )
 
@@ -84,6 +85,44 @@ func TestWhatAContainerHolds(t *testing.T) {
 			g.Expect(found).To(HaveLen(1))
 			g.Expect(found[0].By).To(Equal(tc.by))
 			g.Expect(found[0].Holds).To(Equal(tc.holds))
+			if tc.until.IsZero() {
+				g.Expect(found[0].Until).To(BeNil())
+			} else {
+				g.Expect(*found[0].Until).To(BeTemporally("==", tc.until))
+			}
+		})
+	}
+}
+
+func TestWhatTheSecretKeepsOfTheCredentialBeforeMakesItKnown(t *testing.T) {
+	known := issued
+	known.AccessKeyID, known.PreviousAt, known.PreviousExpiration = "ASIANEW", at.Add(-40*time.Minute), at.Add(20*time.Minute+time.Second)
+	stamped := running(at.Add(-time.Minute), envFrom("s3-reader"))
+	stamped.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIANEW"}`}
+	formerly := running(at.Add(-time.Minute), envFrom("s3-reader"))
+	formerly.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIAOLD"}`}
+	garbled := running(at.Add(-time.Minute), envFrom("s3-reader"))
+	garbled.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `none`}
+	for name, tc := range map[string]struct {
+		pod   corev1.Pod
+		holds readers.Holds
+		until time.Time
+		known bool
+	}{
+		"one that started under it holds it until it expires":             {pod: running(at.Add(-time.Minute), envFrom("s3-reader")), holds: readers.Earlier, until: known.PreviousExpiration, known: true},
+		"one that started before has one of which that much is not known": {pod: running(at.Add(-50*time.Minute), envFrom("s3-reader")), holds: readers.Expired, until: at.Add(10 * time.Minute)},
+		"one that started just when the Secret changed may have either":   {pod: running(at.Add(29*time.Second), envFrom("s3-reader")), holds: readers.Either, until: known.PreviousExpiration, known: true},
+		"one that started later has the current one":                      {pod: running(at.Add(30*time.Second), envFrom("s3-reader")), holds: readers.Current},
+		"one that the operator restarted onto it too":                     {pod: stamped, holds: readers.Current},
+		"one that it restarted onto the one before does not":              {pod: formerly, holds: readers.Earlier, until: known.PreviousExpiration, known: true},
+		"what is no such annotation says nothing":                         {pod: garbled, holds: readers.Earlier, until: known.PreviousExpiration, known: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			found := readers.Find([]corev1.Pod{tc.pod}, known, now)
+			g.Expect(found).To(HaveLen(1))
+			g.Expect(found[0].Holds).To(Equal(tc.holds))
+			g.Expect(found[0].Known).To(Equal(tc.known))
 			if tc.until.IsZero() {
 				g.Expect(found[0].Until).To(BeNil())
 			} else {
