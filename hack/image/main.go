@@ -70,7 +70,7 @@ func parse(args []string) (flags, error) {
 		f.platforms = append(f.platforms, v1.Platform{OS: system, Architecture: architecture})
 	}
 	if f.name == "" || f.output == "" || set.NArg() == 0 {
-		return flags{}, errors.New("usage: image -name NAME -o FILE [flags] PACKAGE...")
+		return flags{}, errors.New("no -name, -o or package: usage is image -name NAME -o FILE [flags] PACKAGE")
 	}
 	f.packages = set.Args()
 	return f, nil
