@@ -181,7 +181,7 @@ func (c *cluster) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config.QPS, config.Burst = 200, 400
+	config.QPS = -1 // no bounds
 	scheme, err := controllers.Scheme()
 	if err != nil {
 		return err

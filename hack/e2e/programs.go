@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // programs is all that a run is given: programs, images, and where to put logs.
@@ -20,6 +21,8 @@ type programs struct {
 	Logs string
 	// Run matches the names of the scenarios to run: all, unless E2E_RUN says otherwise.
 	Run *regexp.Regexp
+	// Soak is for how long clients are to live on at the end; zero, unless E2E_SOAK says otherwise.
+	Soak time.Duration
 }
 
 // packages are what Debian has to give, as the message says that tells of a lack.
@@ -46,6 +49,11 @@ func findPrograms() (programs, error) {
 	var err error
 	if given.Run, err = regexp.Compile(os.Getenv("E2E_RUN")); err != nil {
 		return given, fmt.Errorf("E2E_RUN: %w", err)
+	}
+	if text := os.Getenv("E2E_SOAK"); text != "" {
+		if given.Soak, err = time.ParseDuration(text); err != nil {
+			return given, fmt.Errorf("E2E_SOAK: %w", err)
+		}
 	}
 	if given.CNI, err = findPlugins(); err != nil {
 		return given, err

@@ -15,9 +15,11 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/e2e/tally"
 )
 
 // scenarios are all there is to see, in order: each leaves its workloads running, so that they go through those after it.
@@ -25,16 +27,21 @@ var scenarios = []scenario{
 	{name: "kubectl apply -k installs the operator", see: (*world).installByKustomize, needed: true},
 	{name: "a Pod starts with credentials in its environment", see: (*world).podStarts},
 	{name: "a Pod that waits for its Secret starts when there is one", see: (*world).podWaits},
-	{name: "three refreshes by rolling restarts lose no call", see: (*world).refreshesByRestart},
-	{name: "three refreshes in a volume lose no call, with no restart", see: (*world).refreshesInVolume},
-	{name: "the other manager takes over from a leader that is killed", see: (*world).leaderIsKilled},
+	{name: "three restarts after refreshes lose no call", see: (*world).refreshesByRestart},
+	{name: "three refreshes of a mounted Secret lose no call, with no restart", see: (*world).refreshesInVolume},
+	{name: "a leader that is killed is followed before anything is due", see: (*world).leaderIsKilled},
+	{name: "a leader that hangs is followed by the other, and ends itself", see: (*world).leaderHangs},
 	{name: "a credential is refreshed in its own time", see: (*world).refreshInItsOwnTime},
 	{name: "a credential that is deleted takes its Secret along", see: (*world).secretGoes},
+	{name: soak, see: (*world).livesOn},
 	{name: "all clients end, and none has lost a call", see: (*world).clientsEnd},
 	{name: "kubectl delete -k leaves nothing behind", see: (*world).uninstallByKustomize, needed: true},
 	{name: "helm installs the operator for one namespace", see: (*world).installByHelm, needed: true},
 	{name: "helm uninstall leaves nothing behind", see: (*world).uninstallByHelm},
 }
+
+// soak is the scenario that takes as long as E2E_SOAK says, and is left out if it says nothing.
+const soak = "clients live on in their own time"
 
 const (
 	operatorNamespace = "rolecredential-system"
@@ -124,46 +131,51 @@ func (w *world) podWaits(ctx context.Context) (string, error) {
 	return fmt.Sprintf("CreateContainerConfigError, then it lists its bucket %s after the credential was made", round(time.Since(start))), nil
 }
 
-// refreshesByRestart has each refresh restart the Pods, which keep the environment that they started with.
+// refreshesByRestart has spec.rollout restart the Pods, which keep the environment that they started with. After a refresh they
+// would have minutes for that. They are restarted at once if nothing tells for how long what they hold lives: after their Secret was
+// deleted, and the managers were restarted.
 func (w *world) refreshesByRestart(ctx context.Context) (string, error) {
 	if err := w.apply(ctx, "restarts.yaml"); err != nil {
 		return "", err
 	}
-	how, automatic := "spec.rollout", w.has(ctx, "spec.rollout")
-	if automatic {
-		_, err := w.kubectl(ctx, "patch", "rolecredential", "restarts", "-n", namespace, "--type=merge",
-			`--patch={"spec": {"rollout": {"targets": [{"kind": "Deployment", "name": "restarts"}]}}}`)
-		if err != nil {
-			return "", err
-		}
-	} else {
-		how = "kubectl rollout restart, since there is no spec.rollout"
-	}
 	if err := w.calling(ctx, "restarts"); err != nil {
 		return "", err
 	}
-	for i := range refreshes {
-		key, err := w.refresh(ctx, "restarts", i)
+	for range refreshes {
+		before, err := w.keyInSecret(ctx, "restarts")
 		if err != nil {
 			return "", err
 		}
-		if !automatic {
-			if _, err := w.kubectl(ctx, "rollout", "restart", "deployment/restarts", "-n", namespace); err != nil {
+		if err := w.olderThan(ctx, "restarts", 3*time.Second); err != nil { // times are in whole seconds
+			return "", err
+		}
+		if _, err := w.kubectl(ctx, "delete", "secret", "restarts", "-n", namespace); err != nil {
+			return "", err
+		}
+		key, err := w.keyAfter(ctx, "restarts", before)
+		if err != nil {
+			return "", err
+		}
+		for _, args := range [][]string{
+			{"rollout", "restart", "deployment/rolecredential-manager", "-n", operatorNamespace},
+			{"rollout", "status", "deployment/rolecredential-manager", "-n", operatorNamespace, "--timeout=90s"},
+		} {
+			if _, err := w.kubectl(ctx, args...); err != nil {
 				return "", err
 			}
 		}
 		if err := w.allUse(ctx, "restarts", key); err != nil {
 			return "", err
 		}
+		if _, err := w.kubectl(ctx, "wait", "--for=condition=RolledOut", "rolecredential/restarts", "-n", namespace, "--timeout=60s"); err != nil {
+			return "", err
+		}
 	}
-	return w.lossless(ctx, "restarts", how)
+	return w.lossless(ctx, "restarts")
 }
 
 // refreshesInVolume has the SDK of the same Pods follow the Secret.
 func (w *world) refreshesInVolume(ctx context.Context) (string, error) {
-	if !w.has(ctx, "spec.secret.formats") {
-		return "", fmt.Errorf("%w: there is no spec.secret.formats", errSkipped)
-	}
 	if err := w.apply(ctx, "follows.yaml"); err != nil {
 		return "", err
 	}
@@ -195,28 +207,59 @@ func (w *world) refreshesInVolume(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("%s was restarted %d times", pod.Name, restarts)
 		}
 	}
-	return w.lossless(ctx, "follows", "credential_process, no restart")
+	return w.lossless(ctx, "follows")
 }
 
-// leaderIsKilled ends the leader's process at once, so that it cannot give its lease back.
+// leaderIsKilled ends the leader's process at once, so that it cannot give its lease back. Whoever comes first leads: the other
+// manager, or the process that the kubelet starts in the place of the one that was killed.
 func (w *world) leaderIsKilled(ctx context.Context) (string, error) {
 	leader, err := w.leader(ctx)
 	if err != nil {
 		return "", err
 	}
+	process, err := w.process(ctx, podOf(leader))
+	if err != nil {
+		return "", err
+	}
+	return w.succession(ctx, leader, func() error { return syscall.Kill(process, syscall.SIGKILL) })
+}
+
+// leaderHangs stops the leader's process, and lets it go on when the other leads. It is to end itself then.
+func (w *world) leaderHangs(ctx context.Context) (string, error) {
+	leader, err := w.leader(ctx)
+	if err != nil {
+		return "", err
+	}
+	process, err := w.process(ctx, podOf(leader))
+	if err != nil {
+		return "", err
+	}
+	seen, err := w.succession(ctx, leader, func() error { return syscall.Kill(process, syscall.SIGSTOP) })
+	if err != nil {
+		return "", err
+	}
+	if err := syscall.Kill(process, syscall.SIGCONT); err != nil {
+		return "", err
+	}
+	err = await(ctx, settle, func(context.Context) error {
+		if err := syscall.Kill(process, 0); err == nil {
+			return errors.New("the former leader goes on")
+		}
+		return nil
+	})
+	return seen + "; the former leader ended itself", err
+}
+
+// succession has something happen to the leader, and waits until another process leads, which must issue nothing that is not due.
+func (w *world) succession(ctx context.Context, leader string, happen func() error) (string, error) {
 	issued, err := w.keys(ctx)
 	if err != nil {
 		return "", err
 	}
-	process, err := w.process(ctx, leader)
-	if err != nil {
+	start := time.Now()
+	if err := happen(); err != nil {
 		return "", err
 	}
-	start := time.Now()
-	if err := syscall.Kill(process, syscall.SIGKILL); err != nil {
-		return "", fmt.Errorf("killing process %d of Pod %s: %w", process, leader, err)
-	}
-	// The lease names a manager by its Pod, and by what tells its processes apart.
 	err = await(ctx, settle, func(ctx context.Context) error {
 		now, err := w.leader(ctx)
 		if err == nil && now == leader {
@@ -228,24 +271,24 @@ func (w *world) leaderIsKilled(ctx context.Context) (string, error) {
 		return "", err
 	}
 	took := time.Since(start)
+	if _, err := w.refresh(ctx, "waits", int(start.Unix())); err != nil { // it works
+		return "", err
+	}
+	now, err := w.keys(ctx)
+	if err != nil {
+		return "", err
+	}
 	next, err := w.firstDue(ctx)
 	if err != nil {
 		return "", err
 	}
-	if !next.After(time.Now()) {
-		return "", fmt.Errorf("a credential was due at %s, which is over", next)
+	delete(issued, "waits")
+	for name, key := range issued {
+		if now[name] != key {
+			return "", fmt.Errorf("the new leader issued %s anew, which was not due", name)
+		}
 	}
-	same, err := w.keys(ctx)
-	if err != nil {
-		return "", err
-	}
-	if fmt.Sprint(same) != fmt.Sprint(issued) {
-		return "", fmt.Errorf("the new leader issued anew what was not due: before %v, after %v", issued, same)
-	}
-	if _, err := w.refresh(ctx, "starts", 0); err != nil { // it works
-		return "", err
-	}
-	return fmt.Sprintf("it leads after %s, %s before the next credential is due; nothing was issued twice", round(took), round(time.Until(next))), nil
+	return fmt.Sprintf("another process leads after %s, %s before the next credential is due; nothing was issued twice", round(took), round(time.Until(next))), nil
 }
 
 // refreshInItsOwnTime waits for a refresh that nobody asked for.
@@ -287,6 +330,39 @@ func (w *world) secretGoes(ctx context.Context) (string, error) {
 		return client.IgnoreNotFound(err)
 	})
 	return fmt.Sprintf("made, deleted and collected in %s", round(time.Since(start))), err
+}
+
+// livesOn lets clients go on for as long as E2E_SOAK says, over real expiries: nothing is forced, and nobody's clock is turned.
+func (w *world) livesOn(ctx context.Context) (string, error) {
+	for _, args := range [][]string{
+		// Pods of no workload are restarted by nobody.
+		{"delete", "pod", "starts", "waits", "-n", namespace, "--ignore-not-found"},
+		{"set", "env", "deployment/follows", "EXPIRY_WINDOW=10s", "-n", namespace},
+		{"rollout", "status", "deployment/follows", "-n", namespace, "--timeout=90s"},
+	} {
+		if _, err := w.kubectl(ctx, args...); err != nil {
+			return "", err
+		}
+	}
+	before := map[string]tally.Count{}
+	for _, workload := range []string{"restarts", "follows"} {
+		before[workload] = w.calls.Count(workload)
+	}
+	select {
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	case <-time.After(w.given.Soak):
+	}
+	var seen []string
+	for _, workload := range []string{"restarts", "follows"} {
+		if _, err := w.lossless(ctx, workload); err != nil {
+			return "", err
+		}
+		after := w.calls.Count(workload)
+		seen = append(seen, fmt.Sprintf("%s: %d S3 calls, 0 failed, %d more keys, %d more Pods", workload,
+			after.Calls-before[workload].Calls, len(after.Keys)-len(before[workload].Keys), len(after.Pods)-len(before[workload].Pods)))
+	}
+	return strings.Join(seen, "; "), nil
 }
 
 func (w *world) clientsEnd(ctx context.Context) (string, error) {
@@ -380,12 +456,6 @@ func (w *world) uninstallByHelm(ctx context.Context) (string, error) {
 	return w.nothingIsLeft(ctx)
 }
 
-// has tells whether the API has a field.
-func (w *world) has(ctx context.Context, field string) bool {
-	_, err := w.kubectl(ctx, "explain", "rolecredential."+field)
-	return err == nil
-}
-
 // calling waits until each Pod of a workload has made calls that succeeded.
 func (w *world) calling(ctx context.Context, workload string) error {
 	return await(ctx, settle, func(ctx context.Context) error {
@@ -405,6 +475,19 @@ func (w *world) calling(ctx context.Context, workload string) error {
 	})
 }
 
+// olderThan waits until all containers of a workload have run for a while.
+func (w *world) olderThan(ctx context.Context, workload string, age time.Duration) error {
+	return await(ctx, settle, func(ctx context.Context) error {
+		pods, err := w.pods(ctx, namespace, "workload", workload)
+		for _, pod := range pods {
+			if running := pod.Status.ContainerStatuses[0].State.Running; running == nil || time.Since(running.StartedAt.Time) < age {
+				err = fmt.Errorf("%s has not run for %s", pod.Name, age)
+			}
+		}
+		return err
+	})
+}
+
 // refresh asks for a refresh, as users do, and returns the new access key id once it is in the Secret.
 func (w *world) refresh(ctx context.Context, name string, n int) (string, error) {
 	before, err := w.keyInSecret(ctx, name)
@@ -414,7 +497,11 @@ func (w *world) refresh(ctx context.Context, name string, n int) (string, error)
 	if _, err := w.kubectl(ctx, "annotate", "rolecredential", name, "-n", namespace, "--overwrite", fmt.Sprintf("%s=%d", v1alpha1.RefreshAnnotation, n)); err != nil {
 		return "", err
 	}
-	var key string
+	return w.keyAfter(ctx, name, before)
+}
+
+// keyAfter waits until a Secret holds another key than before, and returns its id.
+func (w *world) keyAfter(ctx context.Context, name, before string) (key string, err error) {
 	err = await(ctx, settle, func(ctx context.Context) error {
 		if key, err = w.keyInSecret(ctx, name); err == nil && key == before {
 			err = errors.New("the Secret still holds " + key)
@@ -462,7 +549,7 @@ func (w *world) allUse(ctx context.Context, workload, key string) error {
 }
 
 // lossless holds that a workload lost no call over the refreshes.
-func (w *world) lossless(ctx context.Context, workload, how string) (string, error) {
+func (w *world) lossless(ctx context.Context, workload string) (string, error) {
 	pods, err := w.pods(ctx, namespace, "workload", workload)
 	if err != nil {
 		return "", err
@@ -471,20 +558,24 @@ func (w *world) lossless(ctx context.Context, workload, how string) (string, err
 	if count.Failed+count.Lost > 0 || len(count.Keys) < refreshes+1 {
 		return "", fmt.Errorf("%s, %d lost: %s", count, count.Lost, count.Error)
 	}
-	return fmt.Sprintf("%s: %s", how, count), nil
+	return count.String(), nil
 }
 
-// leader returns the Pod of the manager that leads.
+// leader returns what the manager that leads calls itself: by its Pod, and by what tells the Pod's processes apart.
 func (w *world) leader(ctx context.Context) (string, error) {
 	lease := &coordinationv1.Lease{}
 	if err := w.client.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: "rolecredential.dev"}, lease); err != nil {
 		return "", err
 	}
-	if lease.Spec.HolderIdentity == nil {
+	if ptr.Deref(lease.Spec.HolderIdentity, "") == "" {
 		return "", errors.New("no manager leads")
 	}
-	pod, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_")
-	return pod, nil
+	return *lease.Spec.HolderIdentity, nil
+}
+
+func podOf(leader string) string {
+	pod, _, _ := strings.Cut(leader, "_")
+	return pod
 }
 
 // process returns the id of a manager's process.
