@@ -168,6 +168,26 @@ func TestTheChartRefusesValuesThatItDoesNotKnow(t *testing.T) {
 	}
 }
 
+func TestEveryValueOfTheChartIsDocumented(t *testing.T) {
+	g := NewWithT(t)
+	text, err := os.ReadFile(filepath.Join("chart", "values.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	var values map[string]any
+	g.Expect(yaml.Unmarshal(text, &values)).To(Succeed())
+	page, err := os.ReadFile(filepath.Join("..", "docs", "installation.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	for name, value := range values {
+		fields, isGroup := value.(map[string]any)
+		if name == "resources" || name == "nodeSelector" || !isGroup || len(fields) == 0 { // as in a Pod
+			g.Expect(string(page)).To(ContainSubstring("`" + name + "`"))
+			continue
+		}
+		for field := range fields {
+			g.Expect(string(page)).To(ContainSubstring("`" + name + "." + field + "`"))
+		}
+	}
+}
+
 func TestWhateverIsNamedIsThere(t *testing.T) {
 	for name, installed := range map[string]objects{
 		"kustomize":                              kustomize(t, "default"),
