@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -43,6 +44,7 @@ func findPrograms() (programs, error) {
 			lacking = append(lacking, variable)
 		}
 	}
+	slices.Sort(lacking)
 	if len(lacking) > 0 {
 		return given, fmt.Errorf("%w: `make e2e` sets the variables %s", errCannotRun, strings.Join(lacking, ", "))
 	}

@@ -309,19 +309,28 @@ func (w *world) refreshInItsOwnTime(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s after the first, which was due after 90s", found.Status.LastRefreshTime.Sub(found.CreationTimestamp.Time)), nil
 }
 
-// secretGoes deletes a credential, and with it, by Kubernetes' garbage collection, its Secret. The collector comes to know a new
-// kind within half a minute.
+// secretGoes deletes a credential, and with it, by Kubernetes's garbage collection, its Secret, unless that is to be left. The
+// collector comes to know a new kind within half a minute.
 func (w *world) secretGoes(ctx context.Context) (string, error) {
+	for _, cascade := range []string{"orphan", "background"} {
+		if err := w.apply(ctx, "goes.yaml"); err != nil {
+			return "", err
+		}
+		for _, args := range [][]string{
+			{"wait", "--for=condition=Ready", "rolecredential/goes", "-n", namespace, "--timeout=30s"},
+			{"delete", "rolecredential", "goes", "-n", namespace, "--cascade=" + cascade},
+		} {
+			if _, err := w.kubectl(ctx, args...); err != nil {
+				return "", err
+			}
+		}
+		if cascade == "orphan" {
+			if _, err := w.kubectl(ctx, "delete", "secret", "goes", "-n", namespace); err != nil {
+				return "", fmt.Errorf("it did not stay: %w", err)
+			}
+		}
+	}
 	start := time.Now()
-	if err := w.apply(ctx, "goes.yaml"); err != nil {
-		return "", err
-	}
-	if _, err := w.kubectl(ctx, "wait", "--for=condition=Ready", "rolecredential/goes", "-n", namespace, "--timeout=30s"); err != nil {
-		return "", err
-	}
-	if _, err := w.kubectl(ctx, "delete", "rolecredential", "goes", "-n", namespace); err != nil {
-		return "", err
-	}
 	err := await(ctx, settle, func(ctx context.Context) error {
 		err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "goes"}, &corev1.Secret{})
 		if err == nil {
@@ -329,7 +338,7 @@ func (w *world) secretGoes(ctx context.Context) (string, error) {
 		}
 		return client.IgnoreNotFound(err)
 	})
-	return fmt.Sprintf("made, deleted and collected in %s", round(time.Since(start))), err
+	return fmt.Sprintf("collected %s after the credential; with --cascade=orphan it stays", round(time.Since(start))), err
 }
 
 // livesOn lets clients go on for as long as E2E_SOAK says, over real expiries: nothing is forced, and nobody's clock is turned.
