@@ -29,6 +29,21 @@ func TestAMachineThatCannotRunItIsToldWhatItLacks(t *testing.T) {
 	g.Expect(err).To(And(MatchError(errCannotRun), MatchError(Or(ContainSubstring("as root"), ContainSubstring("apt-get install containerd")))))
 }
 
+func TestRunsTakeTurns(t *testing.T) {
+	g := NewWithT(t)
+	path := filepath.Join(t.TempDir(), "lock")
+	done, err := takeTurn(t.Context(), path)
+	g.Expect(err).NotTo(HaveOccurred())
+	interrupted, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	_, err = takeTurn(interrupted, path)
+	g.Expect(err).To(MatchError(ContainSubstring("interrupted")))
+	done()
+	done, err = takeTurn(interrupted, path)
+	g.Expect(err).NotTo(HaveOccurred())
+	done()
+}
+
 func TestFoldersAreMadeOnlyWhereTheyAreMissing(t *testing.T) {
 	g := NewWithT(t)
 	dir := t.TempDir()

@@ -34,9 +34,46 @@ var kernelSettings = map[string]string{
 	"vm/panic_on_oom":           "0",
 }
 
+// turnFile is locked by the run whose turn it is: the control groups of two would have the same names.
+const turnFile = "/run/rolecredential-e2e.lock"
+
+// takeTurn waits until no other run goes on. The lock ends with the process at the latest.
+func takeTurn(ctx context.Context, path string) (done func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	for waited := false; ; waited = true {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = file.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			_ = file.Close()
+			return nil, fmt.Errorf("locking %s: %w", path, err)
+		}
+		if !waited {
+			fmt.Println("another run goes on; waiting for its end")
+		}
+		select {
+		case <-ctx.Done():
+			_ = file.Close()
+			return nil, errors.New("interrupted while waiting for another run")
+		case <-again.C:
+		}
+	}
+}
+
 // enclose runs this program in namespaces of its own and returns its exit status. When the first process in them ends, or this
 // one does, the kernel ends all others, and with them go the mounts, the network, its rules and its settings.
 func enclose(ctx context.Context) (status int, err error) {
+	done, err := takeTurn(ctx, turnFile)
+	if err != nil {
+		return exitInterrupted, err
+	}
+	defer done()
 	if kubeletRuns() {
 		return exitCannotRun, fmt.Errorf("%w: a kubelet runs on this machine, whose control groups have the same names", errCannotRun)
 	}
