@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+)
+
+// installByKustomize installs what config/default holds, and gives it a key of MinIO's user.
+func (w *world) installByKustomize(ctx context.Context) (string, error) {
+	if _, err := w.kubectl(ctx, "apply", "--server-side", "-k", manifest("operator")); err != nil {
+		return "", err
+	}
+	return w.configureOperator(ctx)
+}
+
+// configureOperator waits for the managers and tells them who they are.
+func (w *world) configureOperator(ctx context.Context) (string, error) {
+	for _, args := range [][]string{
+		{"wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"},
+		{
+			"create", "secret", "generic", "bootstrap", "-n", operatorNamespace,
+			"--from-literal=AWS_ACCESS_KEY_ID=" + w.key.AccessKeyID, "--from-literal=AWS_SECRET_ACCESS_KEY=" + w.key.SecretAccessKey,
+		},
+		{"apply", "-f", manifest("identity.yaml")},
+		{"rollout", "status", "deployment/rolecredential-manager", "-n", operatorNamespace, "--timeout=90s"},
+		{"wait", "--for=condition=Ready", "--timeout=30s", "clusteridentity/default"},
+	} {
+		if _, err := w.kubectl(ctx, args...); err != nil {
+			return "", err
+		}
+	}
+	managers, err := w.pods(ctx, operatorNamespace, "app.kubernetes.io/component", "manager")
+	if err != nil {
+		return "", err
+	}
+	enforced, err := w.kubectl(ctx, "get", "namespace", operatorNamespace, "-o", `jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`)
+	return fmt.Sprintf("%d managers ready under Pod Security %s; ClusterIdentity ready", len(managers), enforced), err
+}
+
+// uninstallByKustomize takes the operator away while its credentials are in use.
+func (w *world) uninstallByKustomize(ctx context.Context) (string, error) {
+	if _, err := w.kubectl(ctx, "delete", "-k", manifest("operator"), "--timeout=90s"); err != nil {
+		return "", err
+	}
+	return w.nothingIsLeft(ctx)
+}
+
+func (w *world) installByHelm(ctx context.Context) (string, error) {
+	for _, name := range []string{operatorNamespace, "elsewhere"} {
+		if _, err := w.kubectl(ctx, "create", "namespace", name); err != nil {
+			return "", err
+		}
+	}
+	if _, err := w.kubectl(ctx, "label", "namespace", operatorNamespace, "pod-security.kubernetes.io/enforce=restricted"); err != nil {
+		return "", err
+	}
+	_, err := w.helm(ctx, "install", "rolecredential", filepath.Join("config", "chart"), "--namespace", operatorNamespace,
+		"--set", "image.repository=localhost/rolecredential,image.tag=e2e,crds.keep=false,watchNamespaces={"+namespace+"}")
+	if err != nil {
+		return "", err
+	}
+	seen, err := w.configureOperator(ctx)
+	if err != nil {
+		return "", err
+	}
+	outside := &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "elsewhere", Name: "outside"}}
+	outside.Spec.RoleARN = "arn:aws:iam::123456789012:role/S3Reader"
+	if err := w.client.Create(ctx, outside); err != nil {
+		return "", err
+	}
+	before := w.calls.Count("starts").Calls
+	if err := w.apply(ctx, "starts.yaml"); err != nil {
+		return "", err
+	}
+	err = await(ctx, settle, func(context.Context) error {
+		if w.calls.Count("starts").Calls < before+10 {
+			return errors.New("the Pod makes no calls")
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	if err := w.client.Get(ctx, client.ObjectKeyFromObject(outside), outside); err != nil {
+		return "", err
+	}
+	if len(outside.Status.Conditions) > 0 {
+		return "", fmt.Errorf("a credential of another namespace was dealt with: %v", outside.Status.Conditions)
+	}
+	return seen + "; a Pod lists its bucket; a credential of another namespace is left alone", nil
+}
+
+func (w *world) uninstallByHelm(ctx context.Context) (string, error) {
+	if _, err := w.clientsEnd(ctx); err != nil {
+		return "", err
+	}
+	if _, err := w.secretGoes(ctx); err != nil { // by now the garbage collector knows the kinds
+		return "", err
+	}
+	if _, err := w.helm(ctx, "uninstall", "rolecredential", "--namespace", operatorNamespace, "--wait"); err != nil {
+		return "", err
+	}
+	if _, err := w.kubectl(ctx, "delete", "namespace", operatorNamespace, "elsewhere", "--timeout=90s"); err != nil {
+		return "", err
+	}
+	return w.nothingIsLeft(ctx)
+}
