@@ -13,7 +13,7 @@ var scenarios = []scenario{
 	{name: "a Pod that waits for its Secret starts when there is one", see: (*world).podWaits},
 	{name: "three restarts after refreshes lose no call", see: (*world).refreshesByRestart},
 	{name: "three refreshes of a mounted Secret lose no call, with no restart", see: (*world).refreshesInVolume},
-	{name: "a leader that is killed is followed before anything is due", see: (*world).leaderIsKilled},
+	{name: "a leader that is killed is followed by the other", see: (*world).leaderIsKilled},
 	{name: "a leader that hangs is followed by the other, and ends itself", see: (*world).leaderHangs},
 	{name: "a credential is refreshed in its own time", see: (*world).refreshInItsOwnTime},
 	{name: "a credential that is deleted takes its Secret along", see: (*world).secretGoes},
