@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/sync/singleflight"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/cache"
@@ -133,8 +134,9 @@ type Resolver[C any] struct {
 	// requests at what only the operator reaches.
 	AllowNamespacedEndpoints bool
 
-	mu   sync.Mutex
-	kept map[Key]*kept[C]
+	making singleflight.Group
+	mu     sync.Mutex
+	kept   map[Key]*kept[C]
 }
 
 // Watch tells whether a Secret is still as it was seen, and wakes the identity's users when it is not.
@@ -154,7 +156,10 @@ type kept[C any] struct {
 	// config has the credentials of the source.
 	config aws.Config
 	session[C]
-	// ofAccounts has the sessions of a chain that begins with a service account's token, by the account.
+
+	// ofAccounts has the sessions of a chain that begins with a service account's token, by the account. mu is held while one
+	// is looked up or made, so that all who come as an account share its session.
+	mu         sync.Mutex
 	ofAccounts *cache.Expiring
 }
 
@@ -213,19 +218,9 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 	if len(identity.Chain) > 0 {
 		identity.Source = "a chain of roles: " + strings.Join(identity.Chain, ", ")
 	}
-	made, ok := r.keptFor(found, source)
-	if !ok {
-		config, secretVersion, problem, err := r.config(ctx, found, source)
-		if problem != nil || err != nil {
-			return nil, problem, err
-		}
-		var before C
-		if made != nil {
-			before = made.client
-		}
-		made = &kept[C]{uid: found.GetUID(), generation: found.GetGeneration(), secretVersion: secretVersion, config: config, ofAccounts: cache.NewExpiring()}
-		made.session = r.connect(key, config, settings.Chain, nil, before)
-		r.keep(key, made)
+	made, problem, err := r.made(ctx, found, source)
+	if problem != nil || err != nil {
+		return nil, problem, err
 	}
 	identity.renew = func() { r.refuse(made) }
 	of := made.session
@@ -247,8 +242,43 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 	return identity, nil, nil
 }
 
+// made returns what is made of an identity's present spec. All who come while it is made wait for it and share it: with it go
+// connections, and sessions of a chain's hops.
+func (r *Resolver[C]) made(ctx context.Context, found Object, source source) (*kept[C], *failure.Failure, error) {
+	if made, ok := r.keptFor(found, source); ok {
+		return made, nil, nil
+	}
+	type outcome struct {
+		made    *kept[C]
+		problem *failure.Failure
+	}
+	key := KeyOf(found)
+	shared, err, _ := r.making.Do(fmt.Sprintf("%v/%s/%d", key, found.GetUID(), found.GetGeneration()), func() (any, error) {
+		before, ok := r.keptFor(found, source)
+		if ok { // by one who came just before
+			return outcome{made: before}, nil
+		}
+		config, secretVersion, problem, err := r.config(ctx, found, source)
+		if problem != nil || err != nil {
+			return outcome{problem: problem}, err
+		}
+		var replaced C
+		if before != nil {
+			replaced = before.client
+		}
+		made := &kept[C]{uid: found.GetUID(), generation: found.GetGeneration(), secretVersion: secretVersion, config: config, ofAccounts: cache.NewExpiring()}
+		made.session = r.connect(key, config, found.Settings().Chain, nil, replaced)
+		r.keep(key, made)
+		return outcome{made: made}, nil
+	})
+	of, _ := shared.(outcome)
+	return of.made, of.problem, err
+}
+
 // ofAccount returns the session of a chain whose first hop is reached with a service account's token.
 func (r *Resolver[C]) ofAccount(made *kept[C], found Object, account types.NamespacedName, token TokenSource) session[C] {
+	made.mu.Lock()
+	defer made.mu.Unlock()
 	if held, ok := made.ofAccounts.Get(account); ok {
 		if of, ok := held.(session[C]); ok {
 			return of

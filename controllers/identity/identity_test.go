@@ -633,6 +633,46 @@ func TestAnIdentityMayBeUsedByMany(t *testing.T) {
 	users.Wait()
 }
 
+// heldReader reads when it is let.
+type heldReader struct {
+	client.Reader
+	reads chan struct{}
+	let   chan struct{}
+}
+
+func (r heldReader) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	r.reads <- struct{}{}
+	<-r.let
+	return r.Reader.Get(ctx, key, object, options...)
+}
+
+func TestOfManyWhoMeetAnIdentityAtOnceOneMakesItsClient(t *testing.T) {
+	f := newFixture(t, withKey(), operatorKey())
+	held := heldReader{f.client, make(chan struct{}, 8), make(chan struct{})}
+	f.resolver.Secrets = held
+	clients := make(chan *connection, 8)
+	var users sync.WaitGroup
+	for range cap(clients) {
+		users.Go(func() {
+			found, denied, err := f.resolver.Resolve(context.Background(), defaultRef, shopDefault)
+			if denied != nil || err != nil {
+				t.Errorf("%v, %v", denied, err)
+				return
+			}
+			clients <- found.Client
+		})
+	}
+	<-held.reads
+	close(held.let)
+	users.Wait()
+	f.Expect(held.reads).To(BeEmpty(), "the Secret was read once")
+	f.Expect(f.connected).To(Equal(1))
+	first := <-clients
+	for range cap(clients) - 1 {
+		f.Expect(<-clients).To(BeIdenticalTo(first))
+	}
+}
+
 func TestOfManyWhoNeedTheAmbientSourceAtOnceOneAsksIt(t *testing.T) {
 	noAWS(t)
 	asked, answer := make(chan struct{}, 50), make(chan struct{})

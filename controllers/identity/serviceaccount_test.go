@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -94,6 +95,27 @@ func TestAChainShowsATokenToItsFirstHopAndHasASessionForEachServiceAccount(t *te
 
 	longer := f.as(changed(byToken("first", "second"), func(i *v1alpha1.Identity) { i.Generation++ }), "one")
 	f.Expect(longer.Client.config.Credentials).To(Equal(hop{roleARN: "second"}))
+}
+
+func TestAllWhoComeAsOneServiceAccountShareItsSession(t *testing.T) {
+	f, _ := withTokens(t)
+	sessions := make(chan *connection, 8)
+	var users sync.WaitGroup
+	for range cap(sessions) {
+		users.Go(func() {
+			configured, problem, err := f.resolver.Configure(context.Background(), byToken("first"), types.NamespacedName{Namespace: "shop", Name: "one"})
+			if problem != nil || err != nil {
+				t.Errorf("%v, %v", problem, err)
+				return
+			}
+			sessions <- configured.Client
+		})
+	}
+	users.Wait()
+	first := <-sessions
+	for range cap(sessions) - 1 {
+		f.Expect(<-sessions).To(BeIdenticalTo(first))
+	}
 }
 
 func TestARefusalOfOneServiceAccountLeavesTheOthersSessions(t *testing.T) {
