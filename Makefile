@@ -1,5 +1,5 @@
 # Everything here works on a machine that has Go, make and git, and nothing else.
-# Other tools and servers are built from the modules that hack/tools, hack/controlplane, hack/minio and hack/helm pin.
+# Other tools and servers are built from the modules that hack/tools, hack/controlplane, hack/minio, hack/helm and hack/prometheus pin.
 
 SHELL = /usr/bin/env bash -o pipefail
 .SHELLFLAGS = -ec
@@ -27,12 +27,17 @@ GOVERSION := $(shell go env GOVERSION)
 TOOLS := $(CURDIR)/.cache/tools/$(shell git hash-object hack/tools/go.sum | cut -c1-12)-$(GOVERSION)
 CONTROLLER_GEN := $(TOOLS)/controller-gen
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
+CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
+CYCLONEDX_GOMOD := $(TOOLS)/cyclonedx-gomod
+GOVULNCHECK := $(TOOLS)/govulncheck
 
 # Prefixes of a command that needs etcd, kube-apiserver and kubectl, or MinIO, an STS that nobody here wrote. The assignments
 # stand alone, so that their failure counts.
 WITH_CONTROLPLANE = assets="$$(go run ./hack/servers controlplane)" && export KUBEBUILDER_ASSETS="$$assets" &&
 WITH_MINIO = minio="$${MINIO:-$$(go run ./hack/servers minio)/minio}" && export MINIO="$$minio" &&
 WITH_HELM = helm="$${HELM:-$$(go run ./hack/servers helm)/helm}" && export HELM="$$helm" &&
+WITH_PROMETHEUS = prometheus="$${PROMETHEUS:-$$(go run ./hack/servers prometheus)}" && export PROMETHEUS="$$prometheus" &&
+WITH_SERVERS = $(WITH_CONTROLPLANE) $(WITH_MINIO) $(WITH_HELM) $(WITH_PROMETHEUS)
 WITH_NODE = node="$$(go run ./hack/servers node)" && export NODE_ASSETS="$$node" &&
 
 LDFLAGS = -s -w -X main.version=$(VERSION)
@@ -77,15 +82,15 @@ lint: $(GOLANGCI_LINT) ## Check the code, its imports and the API with golangci-
 
 .PHONY: tidy
 tidy: ## Bring go.mod and go.sum of every module up to date.
-	for module in . hack/controlplane hack/helm hack/minio hack/node hack/tools; do go -C "$$module" mod tidy; done
+	for module in . hack/controlplane hack/helm hack/minio hack/node hack/prometheus hack/tools; do go -C "$$module" mod tidy; done
 
 .PHONY: test
 test: ## Run all tests, with a real API server and a real MinIO.
-	$(WITH_CONTROLPLANE) $(WITH_MINIO) $(WITH_HELM) go test $(TESTFLAGS) ./...
+	$(WITH_SERVERS) go test $(TESTFLAGS) ./...
 
 .PHONY: test-race
 test-race: ## Run all tests with the race detector, which needs a C compiler.
-	$(WITH_CONTROLPLANE) $(WITH_MINIO) $(WITH_HELM) CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
+	$(WITH_SERVERS) CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 
 .PHONY: verify
 verify: ## Fail if a generated file is out of date or a check finds something.
@@ -184,3 +189,12 @@ $(CONTROLLER_GEN):
 $(GOLANGCI_LINT):
 	@echo "building golangci-lint, this once: one to three minutes" >&2
 	$(BUILD_TOOL) sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+$(CRD_REF_DOCS):
+	$(BUILD_TOOL) github.com/elastic/crd-ref-docs
+
+$(CYCLONEDX_GOMOD):
+	$(BUILD_TOOL) github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+
+$(GOVULNCHECK):
+	$(BUILD_TOOL) golang.org/x/vuln/cmd/govulncheck

@@ -5,8 +5,9 @@
 //	go run ./hack/servers node           # kube-scheduler, kube-controller-manager and kubelet, for make e2e alone
 //	go run ./hack/servers minio          # MinIO, an STS and an S3
 //	go run ./hack/servers helm           # Helm
+//	go run ./hack/servers prometheus     # Prometheus and promtool
 //
-// They are built from the Go modules that a go.mod in hack/controlplane, hack/node, hack/minio or hack/helm pins, once, into the
+// They are built from the Go modules that a go.mod in hack/controlplane, hack/node, hack/minio, hack/helm or hack/prometheus pins, once, into the
 // repository's .cache folder. What a set's variable names (KUBEBUILDER_ASSETS, as envtest knows it) is taken in their place if it is complete.
 package main
 
@@ -51,7 +52,7 @@ func run(ctx context.Context, args []string) (string, error) {
 			}
 		}
 	}
-	return "", errors.New("usage: servers controlplane|node|minio|helm")
+	return "", errors.New("usage: servers controlplane|node|minio|helm|prometheus")
 }
 
 // ensure returns a folder that holds every binary of a set, building what is missing. Only progress goes to log.

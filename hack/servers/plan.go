@@ -81,7 +81,19 @@ var helm = set{
 	binaries: []binary{{name: "helm", pkg: "helm.sh/helm/v4/cmd/helm", usual: 90 * time.Second}},
 }
 
-var sets = []set{controlplane, node, minio, helm}
+// prometheus scrapes a manager in the tests, and tries the alerts on it.
+var prometheus = set{
+	name:   "prometheus",
+	title:  "Prometheus",
+	use:    "the tests",
+	module: "github.com/prometheus/prometheus",
+	binaries: []binary{
+		{name: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/prometheus", usual: 180 * time.Second},
+		{name: "promtool", pkg: "github.com/prometheus/prometheus/cmd/promtool", usual: 15 * time.Second},
+	},
+}
+
+var sets = []set{controlplane, node, minio, helm, prometheus}
 
 // pinned is a set as its module pins it.
 type pinned struct {
