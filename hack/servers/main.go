@@ -172,7 +172,7 @@ func (p pinned) build(ctx context.Context, dir string, log io.Writer) error {
 func (p pinned) buildOne(ctx context.Context, dir, scratch string, b binary) error {
 	unfinished := filepath.Join(dir, b.name+".unfinished")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", p.ldflags(), "-o", unfinished, b.pkg)
+		"-tags", strings.Join(p.tags, ","), "-ldflags", p.ldflags(), "-o", unfinished, b.pkg)
 	cmd.Dir = p.folder()
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOTMPDIR="+scratch)
 	// In a process group of its own, so that an interruption reaches the compilers too and not
