@@ -101,15 +101,22 @@ func at(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
+// parseAt reads a time as [at] writes it, and as nothing else does: a fraction of a second would be lost where it is written again,
+// to be sealed or told in a status, and a time zone may lead beyond the years of which such a text can be read.
+func parseAt(text string) (time.Time, bool) {
+	read, err := time.Parse(time.RFC3339, text)
+	return read, err == nil && at(read) == text
+}
+
 // ParseRecord reads a record from annotations that anyone may have edited. It is false unless all of it that decisions rest
 // on can be read.
 func ParseRecord(annotations map[string]string) (Record, bool) {
-	issued, err := time.Parse(time.RFC3339, annotations[annotationIssuedAt])
-	if err != nil {
+	issued, ok := parseAt(annotations[annotationIssuedAt])
+	if !ok {
 		return Record{}, false
 	}
-	expiration, err := time.Parse(time.RFC3339, annotations[annotationExpiration])
-	if err != nil || !expiration.After(issued) {
+	expiration, ok := parseAt(annotations[annotationExpiration])
+	if !ok || !expiration.After(issued) {
 		return Record{}, false
 	}
 	r := Record{
@@ -118,16 +125,16 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 		TemplateHash:   annotations[annotationTemplate],
 		DataHash:       annotations[annotationDataHash],
 		Seal:           annotations[annotationSeal],
-		IssuedAt:       issued.UTC(),
-		Expiration:     expiration.UTC(),
+		IssuedAt:       issued,
+		Expiration:     expiration,
 		AccessKeyID:    annotations[annotationAccessKeyID],
 		PrincipalARN:   annotations[annotationPrincipalARN],
 		RefreshRequest: annotations[annotationRefreshRequest],
 	}
-	previousIssued, issuedErr := time.Parse(time.RFC3339, annotations[annotationPreviousIssuedAt])
-	previousExpiration, expirationErr := time.Parse(time.RFC3339, annotations[annotationPreviousExpiration])
-	if issuedErr == nil && expirationErr == nil {
-		r.PreviousIssuedAt, r.PreviousExpiration = previousIssued.UTC(), previousExpiration.UTC()
+	previousIssued, issuedOK := parseAt(annotations[annotationPreviousIssuedAt])
+	previousExpiration, expirationOK := parseAt(annotations[annotationPreviousExpiration])
+	if issuedOK && expirationOK {
+		r.PreviousIssuedAt, r.PreviousExpiration = previousIssued, previousExpiration
 	}
 	if size, err := strconv.ParseUint(annotations[annotationPackedPolicy], 10, 31); err == nil {
 		percent := int32(size)
