@@ -72,7 +72,7 @@ func (c *Client) Issue(ctx context.Context, r credential.Request, proof credenti
 	}
 	ahead, _ := c.Skew() // measured on this very answer
 	issued.IssuedAt = asked.Add(ahead).UTC().Truncate(time.Second)
-	if issued.AccessKeyID == "" || len(issued.AccessKeyID) > maxAccessKeyID || issued.SecretAccessKey == "" || issued.Expiration.IsZero() {
+	if issued.AccessKeyID == "" || len(issued.AccessKeyID) > maxAccessKeyID || issued.SecretAccessKey == "" || issued.Expiration.IsZero() || issued.Expiration.Year() > maxYear {
 		return credential.Credential{}, errNoCredentials
 	}
 	if !issued.Expiration.After(c.now()) {
@@ -205,6 +205,7 @@ const (
 	maxARN         = 2048
 	maxAccountID   = 64
 	maxUserID      = 128
+	maxYear        = 9999 // the last one that is a year in RFC 3339
 )
 
 // bounded leaves out what a strange server answers at a length that no status has room for.

@@ -124,7 +124,8 @@ func status(err error) int {
 // unknownCode is the SDK's word for a body in which it finds no code.
 const unknownCode = "UnknownError"
 
-var plainCode = regexp.MustCompile(`^[A-Za-z0-9.:_-]{1,64}$`)
+// plainCode is a code as those of AWS are. The code of an MFA device, which a strange server could say back, is none.
+var plainCode = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.:_-]{0,63}$`)
 
 // cleanCode keeps a strange server's text, and the SDK's word for none, out of a condition.
 func cleanCode(code string) string {
