@@ -51,7 +51,9 @@ var powershell = strings.NewReplacer(`'`, `''`, "\u2018", "\u2018\u2018", "\u201
 
 func quoted(value string) string { return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'" }
 
-var plain = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
+// plain is what no shell makes anything of. An = at the beginning is a command's path to zsh, and one in the first word a variable
+// that is set.
+var plain = regexp.MustCompile(`^[\w@%+:,./-]+$`)
 
 // Quote writes arguments as a POSIX shell reads them.
 func Quote(args []string) string {

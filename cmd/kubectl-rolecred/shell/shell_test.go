@@ -65,6 +65,6 @@ func TestAShellIsKnownByItsNameOrPath(t *testing.T) {
 
 func TestQuotedArgumentsReadAsTheyWere(t *testing.T) {
 	g := NewWithT(t)
-	args := []string{"aws", "--policy-document", `{"a":"it's"}`, "", "plain=1"}
-	g.Expect(shell.Quote(args)).To(Equal(`aws --policy-document '{"a":"it'\''s"}' '' plain=1`))
+	args := []string{"aws", "--policy-document", `{"a":"it's"}`, "", "not-plain=1"}
+	g.Expect(shell.Quote(args)).To(Equal(`aws --policy-document '{"a":"it'\''s"}' '' 'not-plain=1'`))
 }
