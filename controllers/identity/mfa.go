@@ -30,8 +30,8 @@ const maxSetBack = time.Minute
 // call may not be made now: then the code is still to be had. The error is of the seed, which it does not repeat.
 func (d *Devices) Code(serialNumber, seed string, now time.Time, may func() bool) (code credential.Secret, next time.Time, err error) {
 	step := now.Truncate(mfaStep)
-	// People copy a seed in groups of four, and in lower case.
-	seed = strings.ToUpper(strings.Join(strings.Fields(seed), ""))
+	// People copy a seed in groups of four, in lower case, and with the padding of base32 or without: it is one device all the same.
+	seed = strings.TrimRight(strings.ToUpper(strings.Join(strings.Fields(seed), "")), "=")
 	text, err := totp.GenerateCodeCustom(seed, now, totp.ValidateOpts{Period: uint(mfaStep / time.Second), Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
 	if err != nil || seed == "" {
 		return "", time.Time{}, fmt.Errorf("the seed is not base32")
