@@ -79,9 +79,18 @@ func compact(policy string) (string, *failure.Failure) {
 	}
 	var compacted bytes.Buffer
 	if err := json.Compact(&compacted, []byte(policy)); err != nil {
-		return policy, failure.NotAsked(v1alpha1.ReasonMalformedPolicy, "spec.policy is not JSON: %s.", err)
+		return policy, failure.NotAsked(v1alpha1.ReasonMalformedPolicy, "spec.policy is not JSON: line %d: %s.", brokenLine(policy), err)
 	}
 	return compacted.String(), nil
+}
+
+// brokenLine is the line on which a text is no longer JSON, from 1. [json.Compact] does not tell.
+func brokenLine(text string) int {
+	where, ok := errors.AsType[*json.SyntaxError](json.Unmarshal([]byte(text), &json.RawMessage{}))
+	if !ok {
+		return 1
+	}
+	return 1 + strings.Count(text[:max(where.Offset-1, 0)], "\n")
 }
 
 func duration(d *metav1.Duration) *time.Duration {
