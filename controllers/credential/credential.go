@@ -105,7 +105,7 @@ const maxTags = 50
 func (r Request) Forges(stamps []Tag) error {
 	for _, stamp := range stamps {
 		if slices.ContainsFunc(r.Tags, func(t Tag) bool { return strings.EqualFold(t.Key, stamp.Key) }) {
-			return fmt.Errorf("the tag %s says who asked, and is the identity's to stamp", stamp.Key)
+			return fmt.Errorf("the tag %s says who asked, and is the identity's to stamp: choose another key", stamp.Key)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package output
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -59,14 +58,18 @@ var calls = template.FuncMap{
 // builtins are those of the language's own that it may call.
 var builtins = []string{"and", "eq", "ne", "not", "or"}
 
-var errTooLong = errors.New("the result is too long")
+// Errors of what becomes longer than it may.
+var (
+	errLongResult = fmt.Errorf("a function's result may have %d bytes, and this has more", maxCall)
+	errLongValue  = fmt.Errorf("a key's value may have %d bytes, and this has more", maxValue)
+)
 
 func bounded(f func(string) string) func(string) (string, error) {
 	return func(s string) (string, error) {
 		if result := f(s); len(result) <= maxCall {
 			return result, nil
 		}
-		return "", errTooLong
+		return "", errLongResult
 	}
 }
 
@@ -85,25 +88,26 @@ func joined(parts ...string) (string, error) {
 		length += len(part)
 	}
 	if length > maxCall {
-		return "", errTooLong
+		return "", errLongResult
 	}
 	return strings.Join(parts, ""), nil
 }
 
 // parseTemplate parses the template of a key. Its error says on which line what is wrong.
 func parseTemplate(key string, text v1alpha1.DataTemplate) (*template.Template, error) {
-	parsed, err := template.New(key).Funcs(calls).Option("missingkey=error").Parse(string(text))
-	if err != nil {
+	tree, defined := parse.New(key), map[string]*parse.Tree{}
+	tree.Mode = parse.SkipFuncCheck // which would not say what functions there are
+	if _, err := tree.Parse(string(text), "", "", defined); err != nil {
 		return nil, err
 	}
-	if len(parsed.Templates()) > 1 || parsed.Tree == nil {
+	if len(defined) > 1 || defined[key] != tree {
 		return nil, fmt.Errorf("template: %s:1: templates cannot be defined here", key)
 	}
-	if node, problem := forbidden(parsed.Root); node != nil {
-		location, _ := parsed.ErrorContext(node)
+	if node, problem := forbidden(tree.Root); node != nil {
+		location, _ := tree.ErrorContext(node)
 		return nil, fmt.Errorf("template: %s: %s", location, problem)
 	}
-	return parsed, nil
+	return template.New(key).Funcs(calls).Option("missingkey=error").AddParseTree(key, tree)
 }
 
 // forbidden returns the first part of a template that is not allowed, and why; nil if there is none.
@@ -169,7 +173,7 @@ type limited struct{ text strings.Builder }
 
 func (l *limited) Write(p []byte) (int, error) {
 	if l.text.Len()+len(p) > maxValue {
-		return 0, errTooLong
+		return 0, errLongValue
 	}
 	return l.text.Write(p)
 }
