@@ -2,7 +2,7 @@ package v1alpha1
 
 // Hop is a role on the way from an identity's source to the role that a credential asks for.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.transitiveTagKeys) || self.transitiveTagKeys.all(k, has(self.tags) && self.tags.exists(t, t.key == k))",fieldPath=".transitiveTagKeys",message="each of transitiveTagKeys must be the key of one of tags"
+// +kubebuilder:validation:XValidation:rule="!has(self.transitiveTagKeys) || self.transitiveTagKeys.all(k, has(self.tags) && self.tags.exists(t, t.key == k))",fieldPath=".transitiveTagKeys",message="each of transitiveTagKeys must be the key of one of tags, in the same capitals: add the tag, or leave the key out"
 type Hop struct {
 	// roleARN is the ARN of the role to assume.
 	//

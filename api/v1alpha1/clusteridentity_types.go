@@ -133,7 +133,7 @@ const CallAssumeRoleWithWebIdentity Call = "AssumeRoleWithWebIdentity"
 // AllowRule allows some namespaces some requests. Names and ARNs may hold '*', which stands for any run of characters
 // within one field of an ARN; a pattern always matches from beginning to end, and nothing else in it is special.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.namespaces), has(self.namespaceSelector)].exists_one(x, x)",message="a rule must have exactly one of namespaces and namespaceSelector"
+// +kubebuilder:validation:XValidation:rule="[has(self.namespaces), has(self.namespaceSelector)].exists_one(x, x)",message="a rule must have exactly one of namespaces and namespaceSelector: write two rules to allow by both"
 // +kubebuilder:validation:XValidation:rule="has(self.roleARNs) == self.calls.exists(c, c == 'AssumeRole')",message="roleARNs goes with the call AssumeRole: a rule that allows it must say which roles, and a rule that does not must not"
 type AllowRule struct {
 	// namespaces that the rule is for: names, where '*' stands for any run of characters.
@@ -142,7 +142,7 @@ type AllowRule struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[a-z0-9*-]*$')",message="each of namespaces must be a namespace's name, in which * may stand for any run of characters"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[a-z0-9*-]*$')",message="each of namespaces must be a namespace's name, of lower-case letters, digits and '-', in which * may stand for any run of characters"
 	// +listType=set
 	// +optional
 	Namespaces []string `json:"namespaces,omitempty"`

@@ -22,7 +22,7 @@ type IdentitySettings struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",message="endpoint must be the URL of a server, such as https://sts.example.internal"
-	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && !self.contains('?') && !self.contains('#')",message="endpoint must not hold a user, a query or a fragment"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && !self.contains('?') && !self.contains('#')",message="endpoint must not hold a user, a query or a fragment: leave that out, and have source name the key to call with"
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 
@@ -39,7 +39,7 @@ type IdentitySettings struct {
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(other, other.roleARN == h.roleARN))",message="a chain must not come to the same role twice"
+	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(other, other.roleARN == h.roleARN))",message="a chain must not come to the same role twice: leave one of the two hops out"
 	// +listType=atomic
 	// +optional
 	Chain []Hop `json:"chain,omitempty"`

@@ -129,21 +129,26 @@ func (h *harness) asOperator() *rest.Config {
 	return config
 }
 
-// namespace makes a namespace. No controller is there to delete what is in one, so that the test's credentials and their
-// Secrets are deleted at its end.
+// namespace makes a namespace.
 func (h *harness) namespace(labels map[string]string) string {
 	h.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
 	h.Expect(admin.Create(h.ctx, namespace)).To(Succeed())
+	h.cleansUp(namespace.Name)
+	return namespace.Name
+}
+
+// cleansUp deletes the test's credentials and their Secrets at its end: no controller is there to delete what is in a namespace.
+func (h *harness) cleansUp(namespace string) {
+	h.t.Helper()
 	h.t.Cleanup(func() {
 		ctx := context.Background()
 		for _, kind := range []client.Object{&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}, &v1alpha1.Identity{}} {
-			h.Expect(admin.DeleteAllOf(ctx, kind, client.InNamespace(namespace.Name))).To(Succeed())
+			h.Expect(admin.DeleteAllOf(ctx, kind, client.InNamespace(namespace))).To(Succeed())
 		}
 		h.stop()
-		h.Expect(admin.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace.Name))).To(Succeed())
+		h.Expect(admin.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace))).To(Succeed())
 	})
-	return namespace.Name
 }
 
 // key puts a user's key into a Secret of the operator's namespace.

@@ -1,0 +1,92 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rolecredential.dev/operator/controllers/failure"
+)
+
+var writeGolden = flag.Bool("update", false, "write the golden files anew")
+
+// golden is what users read, word for word, by the names of the cases in which they do.
+type golden map[string]string
+
+// compare holds all of it to the file of a test's name in testdata/golden, or writes that anew with -update. Of fewer cases than there
+// are, because one failed or only some were to be run, nothing is said.
+func (texts golden) compare(t *testing.T, cases int) {
+	t.Helper()
+	if len(texts) < cases {
+		return
+	}
+	g := NewWithT(t)
+	var all strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		fmt.Fprintf(&all, "%s\n    %s\n\n", name, strings.ReplaceAll(texts[name], "\n", "\n    "))
+	}
+	file := filepath.Join("testdata", "golden", strings.ReplaceAll(t.Name(), "/", "-")+".txt")
+	if *writeGolden {
+		g.Expect(os.MkdirAll(filepath.Dir(file), 0o755)).To(Succeed())
+		g.Expect(os.WriteFile(file, []byte(all.String()), 0o644)).To(Succeed())
+		return
+	}
+	want, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	if diff := cmp.Diff(string(want), all.String()); diff != "" {
+		t.Errorf("users read something else than %s says; run the test with -update, and read what changed as they would:\n%s", file, diff)
+	}
+}
+
+// inBrief is a value as JSON, of a long one the beginning.
+func inBrief(g Gomega, value any) string {
+	if value == nil {
+		return "(left out)"
+	}
+	text, err := json.Marshal(value)
+	g.Expect(err).NotTo(HaveOccurred())
+	return failure.Cut(string(text), 160)
+}
+
+// asKubectl is an error of the API server as kubectl prints it.
+func asKubectl(g Gomega, err error) string {
+	answer, ok := errors.AsType[*apierrors.StatusError](err)
+	g.Expect(ok).To(BeTrue())
+	status := answer.ErrStatus
+	if status.Reason != metav1.StatusReasonInvalid {
+		return fmt.Sprintf("Error from server (%s): %s", status.Reason, status.Message)
+	}
+	var causes []string
+	for _, cause := range status.Details.Causes {
+		causes = append(causes, cause.Field+": "+cause.Message)
+	}
+	said := fmt.Sprintf("The %s %q is invalid: ", status.Details.Kind, status.Details.Name)
+	if len(causes) == 1 {
+		return said + causes[0]
+	}
+	return inOrder(said + "\n* " + strings.Join(causes, "\n* "))
+}
+
+// inOrder sorts the mistakes of a list, of which the API server tells now this one first and now that.
+func inOrder(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	slices.SortStableFunc(lines, func(a, b string) int {
+		if !strings.HasPrefix(a, "* ") || !strings.HasPrefix(b, "* ") {
+			return 0
+		}
+		return strings.Compare(a, b)
+	})
+	return strings.Join(lines, "\n")
+}
