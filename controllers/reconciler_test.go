@@ -255,6 +255,9 @@ func TestAChangeOfWhatAFailureDependsOnIsTriedAtOnce(t *testing.T) {
 		"the credential's spec": func(f *fixture) {
 			f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.ExternalID = "k8s" }))
 		},
+		"what the Secret is to look like": func(f *fixture) {
+			f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Labels = map[string]string{"app": "shop"} }))
+		},
 		"a refresh request": func(f *fixture) {
 			f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) {
 				metav1.SetMetaDataAnnotation(&c.ObjectMeta, v1alpha1.RefreshAnnotation, "now")

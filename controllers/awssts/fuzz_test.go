@@ -63,7 +63,9 @@ func FuzzAnswer(f *testing.F) {
 			proof = tokenProof
 		}
 		sts := says{200 + int(status)%400, date, body}.client()
-		issued, err := sts.Issue(t.Context(), reads(func(r *credential.Request) { r.Call, r.MFASerialNumber = call, "arn:aws:iam::210987654321:mfa/operator" }), proof)
+		issued, err := sts.Issue(t.Context(), reads(func(r *credential.Request) {
+			r.Call, r.MFASerialNumber = call, "arn:aws:iam::210987654321:mfa/operator"
+		}), proof)
 		if err == nil {
 			canBeKept(g, sts, issued)
 			return
@@ -148,4 +150,3 @@ func FuzzDate(f *testing.F) {
 		g.Expect(credential.Requeue(issued.IssuedAt, credential.Wanted{}.RefreshAt(credential.Record{IssuedAt: issued.IssuedAt, Expiration: issued.Expiration}))).To(BeNumerically(">=", time.Second))
 	})
 }
-
