@@ -3,6 +3,8 @@ package awssts
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -25,9 +27,31 @@ type sparing struct {
 	account Account
 }
 
-// spare has the SDK repeat calls sparingly.
+// spare has the SDK repeat calls sparingly, and read no more of an answer than one can be.
 func spare(account Account) func(*sts.Options) {
-	return func(o *sts.Options) { o.Retryer = sparing{o.Retryer, account} }
+	return func(o *sts.Options) {
+		o.Retryer = sparing{o.Retryer, account}
+		o.HTTPClient = sipping{o.HTTPClient}
+	}
+}
+
+// maxAnswer is how many bytes of an answer are read: as many as a Secret can hold. What is longer breaks off, so that a server which
+// goes on forever fills no memory.
+const maxAnswer = 1 << 20
+
+type sipping struct{ sts.HTTPClient }
+
+func (s sipping) Do(r *http.Request) (*http.Response, error) {
+	answer, err := s.HTTPClient.Do(r)
+	if err == nil {
+		answer.Body = sip{io.LimitReader(answer.Body, maxAnswer), answer.Body}
+	}
+	return answer, err
+}
+
+type sip struct {
+	io.Reader
+	io.Closer
 }
 
 // IsErrorRetryable leaves to the operator what STS throttled: it comes again more slowly. What the source or a hop failed

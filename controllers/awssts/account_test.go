@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -221,4 +222,46 @@ func TestAClientTakesOverTheClockThatTheOneBeforeItMeasured(t *testing.T) {
 	taken, known := awssts.New(config, e.clock, &ledger{}, first).Skew()
 	g.Expect(known).To(BeTrue())
 	g.Expect(taken).To(Equal(measured))
+}
+
+// endless is an answer that never comes to an end, and counts what is read of it.
+type endless struct{ read int }
+
+func (e *endless) Do(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: e, ContentLength: -1, Request: r}, nil
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read > 16<<20 {
+		return 0, errors.New("it read on and on")
+	}
+	n := copy(p, strings.Repeat("<AssumeRoleResponse>", 1+len(p)/20))
+	e.read += n
+	return n, nil
+}
+
+func (e *endless) Close() error { return nil }
+
+func TestAnAnswerThatNeverEndsBreaksOff(t *testing.T) {
+	for name, ask := range map[string]func(config aws.Config) error{
+		"to a call for a role": func(config aws.Config) error {
+			_, err := awssts.New(config, clocktesting.NewFakePassiveClock(start), &ledger{}, nil).Issue(t.Context(), reads(), credential.Proof{})
+			return err
+		},
+		"to a call for a hop": func(config aws.Config) error {
+			_, err := awssts.Hop(config, reads(), nil, &ledger{}).Retrieve(t.Context())
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			server := &endless{}
+			config := configFor("https://sts.example", operatorKey)
+			config.HTTPClient = server
+			err := ask(config)
+			g.Expect(err).To(HaveOccurred())
+			g.Expect(awssts.Classify(err, subject).Reason).To(Equal(v1alpha1.ReasonSTSError))
+			g.Expect(server.read).To(BeNumerically("<=", 2<<20))
+		})
+	}
 }
