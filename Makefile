@@ -92,6 +92,10 @@ test: ## Run all tests, with a real API server and a real MinIO.
 test-race: ## Run all tests with the race detector, which needs a C compiler.
 	$(WITH_SERVERS) CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 
+.PHONY: fuzz
+fuzz: ## Fuzz every Fuzz function, each for FUZZTIME, 30s if not given. Their corpora are among the tests.
+	hack/fuzz.sh
+
 .PHONY: verify
 verify: ## Fail if a generated file is out of date or a check finds something.
 	hack/verify.sh
