@@ -1,6 +1,7 @@
 package stsemulator
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -93,13 +94,23 @@ func (s *Server) authorizedRole(req request, session Session) (foundRole, error)
 	if session.SourceIdentity != "" {
 		actions = append(actions, actionSetSourceIdentity)
 	}
-	who := applicant{principal: req.caller, externalID: req.form.Get("ExternalId"), mfa: session.MFA || req.caller.hasMFA()}
+	who := applicant{principal: req.caller, externalID: req.form.Get("ExternalId"), mfa: session.MFA || req.caller.hasMFA(), claims: said(req.form)}
 	for _, action := range actions {
 		if !ok || !req.caller.allows(session.RoleARN) || !role.trusts(who, action) {
 			return foundRole{}, notAuthorized(req.caller, action, session.RoleARN)
 		}
 	}
 	return role, checkRegion(role.account, req.region)
+}
+
+// said is what a request says, by the keys of conditions.
+func said(form url.Values) map[string]string {
+	claims := map[string]string{roleSessionName: form.Get("RoleSessionName")}
+	values := memberValues(form, "Tags", "Value")
+	for i, key := range memberValues(form, "Tags", "Key") {
+		claims[requestTag+key] = values[i]
+	}
+	return claims
 }
 
 // checkDuration refuses what is longer than the role, or a chain to it, lets a session be.

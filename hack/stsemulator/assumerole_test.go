@@ -276,6 +276,10 @@ func TestAParameterThatIsNotThereIsNull(t *testing.T) {
 	g.Expect(body).To(ContainSubstring("Value &#39;soon&#39; at &#39;durationSeconds&#39; failed to satisfy constraint: Member must be an integer"))
 }
 
+func tagged(key, value string) func(*sts.AssumeRoleInput) {
+	return func(in *sts.AssumeRoleInput) { in.Tags = []types.Tag{{Key: &key, Value: &value}} }
+}
+
 func TestWhoMayAssumeWhat(t *testing.T) {
 	const powerlessARN = "arn:aws:iam::210987654321:user/powerless"
 	powerlessKey := aws.Credentials{AccessKeyID: "AKIAI44QH8DHBEXAMPLE", SecretAccessKey: "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY"}
@@ -318,8 +322,26 @@ func TestWhoMayAssumeWhat(t *testing.T) {
 			want: denied(operatorARN, "sts:SetSourceIdentity", role("Untagged")),
 		},
 		"a role that takes neither, asked for neither": {role: role("Untagged"), wantARN: "Untagged"},
+		"a role asks for a tag and gets it":            {role: role("Tagged"), change: tagged("Team", "shop"), wantARN: "Tagged"},
+		"a role asks for a tag, none is given":         {role: role("Tagged"), want: denied(operatorARN, "sts:AssumeRole", role("Tagged"))},
+		"a role asks for a tag, another value is given": {
+			role: role("Tagged"), change: tagged("Team", "lab"),
+			want: denied(operatorARN, "sts:AssumeRole", role("Tagged")),
+		},
+		"a role asks for a session's name and gets it": {role: role("Named"), wantARN: "Named"},
+		"a role asks for another session's name": {
+			role: role("OtherwiseNamed"), want: denied(operatorARN, "sts:AssumeRole", role("OtherwiseNamed")),
+		},
 	}
 	e := serve(t, stsemulator.Options{})
+	for name, condition := range map[string]stsemulator.Trust{
+		"Tagged":         {StringEquals: map[string][]string{"aws:RequestTag/Team": {"shop"}}},
+		"Named":          {StringLike: map[string][]string{"sts:RoleSessionName": {"shop.*"}}},
+		"OtherwiseNamed": {StringLike: map[string][]string{"sts:RoleSessionName": {"lab.*"}}},
+	} {
+		condition.Principal = operatorARN
+		NewWithT(t).Expect(e.PutRole("123456789012", stsemulator.Role{Name: name, Trust: []stsemulator.Trust{condition}})).To(Succeed())
+	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -45,7 +45,7 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		"a provider's CA that is none":              {`{accounts: [{id: "123456789012", oidcProviders: [{issuer: "https://a", clientIDs: [b], caBundle: x}]}]}`, `caBundle holds no certificate`},
 		"a trust in a provider and a user":          {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "*", federated: "arn:aws:iam::123456789012:oidc-provider/a"}]}]}]}`, `a federated principal has no principal`},
 		"a trust in a provider of nothing":          {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{federated: "arn:aws:iam::123456789012:saml-provider/a"}]}]}]}`, `is not the ARN of an OpenID Connect provider`},
-		"a condition on a user's subject":           {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "*", stringLike: {"a:sub": ["*"]}}]}]}]}`, `stringEquals and stringLike are of a federated principal`},
+		"a condition on a user's subject":           {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "*", stringLike: {"a:sub": ["*"]}}]}]}]}`, `a condition on "a:sub" is not of a principal that is not federated`},
 		"text that is no YAML at all, but a number": {`42`, `cannot unmarshal number`},
 	} {
 		t.Run(name, func(t *testing.T) {

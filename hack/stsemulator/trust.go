@@ -22,9 +22,10 @@ type Trust struct {
 	// code with the call or for a session that GetSessionToken issued for one.
 	RequireMFA bool `json:"requireMFA,omitempty"`
 	// StringEquals and StringLike, in which '*' stands for any characters, are
-	// conditions on a federated caller. Their keys are "<issuer>:sub" and
-	// "<issuer>:aud", the issuer without its https://. Of a key's values one must
-	// fit, and all keys must be there.
+	// conditions. Their keys are, of a federated caller, "<issuer>:sub" and
+	// "<issuer>:aud", the issuer without its https://, and of any other
+	// "aws:RequestTag/<key>" and "sts:RoleSessionName". Of a key's values one
+	// must fit, and all keys must be there.
 	StringEquals map[string][]string `json:"stringEquals,omitempty"`
 	StringLike   map[string][]string `json:"stringLike,omitempty"`
 	// Actions are the STS actions allowed; all of AssumeRole,
@@ -40,6 +41,12 @@ const (
 	actionSetSourceIdentity         = "sts:SetSourceIdentity"
 )
 
+// The keys of conditions on what a request says; a tag's key follows.
+const (
+	requestTag      = "aws:RequestTag/"
+	roleSessionName = "sts:RoleSessionName"
+)
+
 var trustActions = []string{actionAssumeRole, actionAssumeRoleWithWebIdentity, actionTagSession, actionSetSourceIdentity}
 
 func (t Trust) validate() error {
@@ -51,8 +58,12 @@ func (t Trust) validate() error {
 	if t.Federated != "" {
 		return t.validateFederated()
 	}
-	if len(t.StringEquals)+len(t.StringLike) > 0 {
-		return fmt.Errorf("trust: stringEquals and stringLike are of a federated principal")
+	for _, condition := range []map[string][]string{t.StringEquals, t.StringLike} {
+		for key := range condition {
+			if key != roleSessionName && !strings.HasPrefix(key, requestTag) {
+				return fmt.Errorf("trust: a condition on %q is not of a principal that is not federated", key)
+			}
+		}
 	}
 	if t.Principal == "*" || accountIDs.MatchString(t.Principal) {
 		return nil
@@ -86,10 +97,11 @@ type applicant struct {
 	principal
 	externalID string
 	mfa        bool
-	// federated is the provider's ARN, and claims are its token's by condition key;
-	// there is no principal then.
+	// federated is the provider's ARN; there is no principal then.
 	federated string
-	claims    map[string]string
+	// claims are, by condition key, the token's of a federated caller, and of any
+	// other what the request says.
+	claims map[string]string
 }
 
 // trusts reports whether a role's trust policy admits an applicant for an action.
