@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -12,7 +11,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	"go.uber.org/zap/zapcore"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -31,10 +29,11 @@ import (
 	"rolecredential.dev/operator/controllers"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/hack/stsemulator"
+	"rolecredential.dev/operator/hack/testbed"
 )
 
 const (
-	operatorNamespace = "rolecredential-system"
+	operatorNamespace = testbed.OperatorNamespace
 	operatorARN       = "arn:aws:iam::210987654321:user/operator"
 	readerRole        = "arn:aws:iam::123456789012:role/S3Reader"
 	settle            = 30 * time.Second // bounds what comes at once; nothing is measured by it
@@ -118,14 +117,8 @@ func (h *harness) start(namespaces ...string) {
 // asOperator returns a config with a token of the operator's ServiceAccount, and no other rights.
 func (h *harness) asOperator() *rest.Config {
 	h.t.Helper()
-	var accounts corev1.ServiceAccountList
-	h.Expect(admin.List(h.ctx, &accounts, client.InNamespace(operatorNamespace))).To(Succeed())
-	h.Expect(accounts.Items).To(HaveLen(1))
-	token := &authenticationv1.TokenRequest{}
-	h.Expect(admin.SubResource("token").Create(h.ctx, &accounts.Items[0], token)).To(Succeed())
-	config := rest.AnonymousClientConfig(adminConfig)
-	config.BearerToken = token.Status.Token
-	config.QPS, config.Burst = 1000, 1000
+	config, err := cluster.AsOperator(h.ctx)
+	h.Expect(err).NotTo(HaveOccurred())
 	return config
 }
 
@@ -285,14 +278,6 @@ func (h *harness) issues() int {
 		}
 	}
 	return n
-}
-
-func readAll(r io.Reader) string {
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
 }
 
 // events returns a function that reads the events on an object as "type reason", oldest first.

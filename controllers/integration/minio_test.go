@@ -187,7 +187,8 @@ func (m *minio) get(t *testing.T, api *s3.Client, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return readAll(object.Body), object.Body.Close()
+	text, err := io.ReadAll(object.Body)
+	return string(text), errors.Join(err, object.Body.Close())
 }
 
 func codeOf(err error) string {

@@ -185,7 +185,7 @@ func (d *demo) play(ctx context.Context, s scene, federation string, out io.Writ
 	if code != 0 {
 		ended = fmt.Sprintf("(exit code %d)\n", code)
 	}
-	_, err = fmt.Fprintf(out, "\n%s\n\n```\n$ kubectl rolecred %s\n%s%s```\n", s.says, quote(s.args), same.of(printed.String()), ended)
+	_, err = fmt.Fprintf(out, "\n%s\n\n```console plugin\n$ kubectl rolecred %s\n%s%s```\n", s.says, quote(s.args), same.of(printed.String()), ended)
 	return err
 }
 

@@ -1,0 +1,146 @@
+package docs_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	kustomize "sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/yaml"
+)
+
+// What a reader copies from the samples and the documentation, the API server takes, and knows every field of.
+func TestEveryManifestThatIsShownIsTaken(t *testing.T) {
+	g := NewWithT(t)
+	samples, err := filepath.Glob(filepath.Join(root, "config", "samples", "sts_*.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(samples).NotTo(BeEmpty())
+	for _, file := range samples {
+		text, err := os.ReadFile(file)
+		g.Expect(err).NotTo(HaveOccurred())
+		t.Run(filepath.Base(file), func(t *testing.T) { takeBlock(t, block{language: "yaml", text: string(text)}) })
+	}
+	t.Cleanup(func() { empty(t) })
+	for kind, text := range bases {
+		g.Expect(cluster.Client.Create(t.Context(), object(t, text))).To(Succeed(), kind)
+	}
+	for _, p := range pages(t) {
+		for _, b := range p.blocks {
+			if b.language == "yaml" {
+				t.Run(fmt.Sprintf("%s:%d", p.path, b.line), func(t *testing.T) { takeBlock(t, b) })
+			}
+		}
+	}
+}
+
+// documents are those of a text of YAML.
+func documents(text string) []string { return strings.Split(text, "\n---\n") }
+
+// object is a document of YAML.
+func object(t *testing.T, document string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	NewWithT(t).Expect(yaml.UnmarshalStrict([]byte(document), &o.Object)).To(Succeed(), document)
+	return o
+}
+
+// takeBlock lets those judge a block who would have to take it.
+func takeBlock(t *testing.T, b block) {
+	t.Helper()
+	g := NewWithT(t)
+	switch kind := b.value("part"); {
+	case b.has("kustomization"):
+		g.Expect((&kustomize.Kustomization{}).Unmarshal([]byte(b.text))).To(Succeed())
+	case kind == "container":
+		take(t, object(t, inContainer(b.text)), "")
+	case kind != "":
+		takePart(t, kind, b.text)
+	default:
+		for _, document := range documents(b.text) {
+			take(t, object(t, document), b.value("other"))
+		}
+	}
+}
+
+// take lets the API server say what it thinks of an object, unless that is of the group of other, which is not installed here.
+func take(t *testing.T, o *unstructured.Unstructured, other string) {
+	t.Helper()
+	g := NewWithT(t)
+	gvk := o.GroupVersionKind()
+	g.Expect(gvk.Kind).NotTo(BeEmpty(), "what is not a whole object is a part of one, and says of which")
+	g.Expect(o.GetName()).NotTo(BeEmpty())
+	mapping, err := cluster.Client.RESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version)
+	if other != "" && gvk.Group == other {
+		g.Expect(meta.IsNoMatchError(err)).To(BeTrue(), "%s is known here", gvk)
+		return
+	}
+	g.Expect(err).NotTo(HaveOccurred())
+	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+		o.SetNamespace("default")
+	}
+	o.SetName("shown-" + o.GetName())
+	g.Expect(cluster.Client.Create(t.Context(), o, client.DryRunAll, client.FieldValidation("Strict"))).To(Succeed())
+}
+
+// inContainer makes a Pod of a part of its container.
+func inContainer(part string) string {
+	return "apiVersion: v1\nkind: Pod\nmetadata: {name: part}\nspec:\n  containers:\n  - name: app\n    image: example.com/app\n" +
+		"    " + strings.ReplaceAll(strings.TrimSpace(part), "\n", "\n    ") + "\n"
+}
+
+// bases are objects that have only what they must, to put parts into.
+var bases = map[string]string{
+	"Deployment": `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: base, namespace: default}
+spec:
+  selector: {matchLabels: {app: base}}
+  template:
+    metadata: {labels: {app: base}}
+    spec: {containers: [{name: manager, image: example.com/app}]}
+`,
+	"ClusterIdentity": `
+apiVersion: sts.rolecredential.dev/v1alpha1
+kind: ClusterIdentity
+metadata: {name: base}
+spec: {region: eu-west-1, source: {ambient: {}}, allow: []}
+`,
+	"RoleCredential": `
+apiVersion: sts.rolecredential.dev/v1alpha1
+kind: RoleCredential
+metadata: {name: base, namespace: default}
+spec: {roleARN: "arn:aws:iam::123456789012:role/Base", suspend: true}
+`,
+}
+
+// takePart has the API server put a part into a base of its kind.
+func takePart(t *testing.T, kind, text string) {
+	t.Helper()
+	g := NewWithT(t)
+	g.Expect(bases).To(HaveKey(kind))
+	base := object(t, bases[kind])
+	part := object(t, text)
+	patchType := types.MergePatchType
+	if kind == "Deployment" {
+		patchType = types.StrategicMergePatchType // a container is known by its name
+	}
+	patch, err := json.Marshal(part.Object)
+	g.Expect(err).NotTo(HaveOccurred())
+	before := base.DeepCopy()
+	g.Expect(cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(base), before)).To(Succeed())
+	if _, ok := part.Object["status"]; ok {
+		g.Expect(cluster.Client.Status().Patch(t.Context(), base, client.RawPatch(patchType, patch), client.DryRunAll, client.FieldValidation("Strict"))).To(Succeed())
+	} else {
+		g.Expect(cluster.Client.Patch(t.Context(), base, client.RawPatch(patchType, patch), client.DryRunAll, client.FieldValidation("Strict"))).To(Succeed())
+	}
+	g.Expect(base.Object).NotTo(Equal(before.Object), "a part says something")
+}

@@ -1,0 +1,120 @@
+// Command othercrds writes the custom resource definitions of other projects whose objects the documentation shows, so that
+// a test can have an API server judge these too. They come from the projects' Go modules, as these were released, without
+// descriptions, and of a secret store's providers only those that are shown.
+//
+//	go run ./hack/othercrds
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+
+	"sigs.k8s.io/yaml"
+)
+
+// definition is a file of a module.
+type definition struct{ module, path string }
+
+const (
+	barman     = "github.com/cloudnative-pg/plugin-barman-cloud@v0.15.0"
+	eso        = "github.com/external-secrets/external-secrets@v1.3.2"
+	keda       = "github.com/kedacore/keda/v2@v2.21.0"
+	prometheus = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+	velero     = "github.com/vmware-tanzu/velero@v1.18.3"
+)
+
+var definitions = []definition{
+	{barman, "config/crd/bases/barmancloud.cnpg.io_objectstores.yaml"},
+	{eso, "config/crds/bases/external-secrets.io_externalsecrets.yaml"},
+	{eso, "config/crds/bases/external-secrets.io_secretstores.yaml"},
+	{eso, "config/crds/bases/generators.external-secrets.io_stssessiontokens.yaml"},
+	{keda, "config/crd/bases/keda.sh_triggerauthentications.yaml"},
+	{prometheus, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"},
+	{velero, "config/crd/v1/bases/velero.io_backupstoragelocations.yaml"},
+}
+
+var providers = []string{"aws", "kubernetes", "vault"}
+
+func main() {
+	for _, d := range definitions {
+		if err := d.write(filepath.Join("docs", "testdata", "crds")); err != nil {
+			fmt.Fprintf(os.Stderr, "othercrds: %s of %s: %v\n", d.path, d.module, err)
+			os.Exit(1)
+		}
+	}
+}
+
+func (d definition) write(folder string) error {
+	download := exec.Command("go", "mod", "download", "-json", d.module)
+	download.Stderr = os.Stderr
+	answer, err := download.Output()
+	if err != nil {
+		return err
+	}
+	var module struct{ Dir string }
+	if err := json.Unmarshal(answer, &module); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(filepath.Join(module.Dir, filepath.FromSlash(d.path)))
+	if err != nil {
+		return err
+	}
+	var content map[string]any
+	if err := yaml.Unmarshal(text, &content); err != nil {
+		return err
+	}
+	thin(content)
+	if spec, ok := content["spec"].(map[string]any); ok {
+		versions, _ := spec["versions"].([]any)
+		spec["versions"] = slices.DeleteFunc(versions, func(v any) bool {
+			served, _ := v.(map[string]any)["served"].(bool)
+			return !served
+		})
+	}
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "# Of %s, %s, without descriptions: go run ./hack/othercrds writes it. Apache License 2.0.\n", d.module, d.path)
+	thinned, err := yaml.Marshal(content)
+	if err != nil {
+		return err
+	}
+	out.Write(thinned)
+	return os.WriteFile(filepath.Join(folder, filepath.Base(d.path)), out.Bytes(), 0o644)
+}
+
+// thin takes out descriptions, and the providers that are not shown.
+func thin(node any) {
+	switch node := node.(type) {
+	case map[string]any:
+		if text, ok := node["description"].(string); ok && text != "" {
+			delete(node, "description")
+		}
+		if provider, ok := node["provider"].(map[string]any); ok {
+			keep(provider)
+		}
+		for _, child := range node {
+			thin(child)
+		}
+	case []any:
+		for _, child := range node {
+			thin(child)
+		}
+	}
+}
+
+// keep leaves of a store's providers those that are shown.
+func keep(provider map[string]any) {
+	properties, _ := provider["properties"].(map[string]any)
+	if properties["akeyless"] == nil {
+		return // not a store's
+	}
+	for name := range properties {
+		if !slices.Contains(providers, name) {
+			delete(properties, name)
+		}
+	}
+}
