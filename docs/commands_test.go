@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,7 +24,7 @@ func TestTheCommandsThatAreShownWork(t *testing.T) {
 	g := NewWithT(t)
 	ran := 0
 	for _, p := range pages(t) {
-		if !p.runs() {
+		if !slices.ContainsFunc(p.blocks, block.runs) {
 			continue
 		}
 		ran++
@@ -35,24 +36,14 @@ func TestTheCommandsThatAreShownWork(t *testing.T) {
 				case b.language == "yaml":
 					// What a page shows as a whole is applied under this name.
 					sh.write("example.yaml", b.text)
-				case b.language == "sh" && len(b.marks) == 0:
-					printed, err := sh.run(b.text)
-					NewWithT(t).Expect(err).NotTo(HaveOccurred(), "%s:%d:\n%s\nprints\n%s", p.path, b.line, b.text, printed)
+				case b.runs():
+					printed, err := sh.run(b.filled())
+					NewWithT(t).Expect(err).NotTo(HaveOccurred(), "%s:%d:\n%s\nprints\n%s", p.path, b.line, b.filled(), printed)
 				}
 			}
 		})
 	}
-	g.Expect(ran).To(BeNumerically(">", 5))
-}
-
-// runs reports whether a page has commands that are run.
-func (p page) runs() bool {
-	for _, b := range p.blocks {
-		if b.language == "sh" && len(b.marks) == 0 {
-			return true
-		}
-	}
-	return false
+	g.Expect(ran).To(BeNumerically(">", 8))
 }
 
 // shell runs commands in a folder of its own, as one who has the cluster's kubeconfig, a clone's manifests, the plugin, and in two
@@ -120,7 +111,7 @@ func TestCommandsThatAreNotRunAreWhatTheyCouldBe(t *testing.T) {
 	looked := 0
 	for _, p := range pages(t) {
 		for _, b := range p.blocks {
-			if b.language != "sh" || len(b.marks) == 0 {
+			if b.language != "sh" || b.runs() {
 				continue
 			}
 			looked++

@@ -59,6 +59,9 @@ func takeBlock(t *testing.T, b block) {
 	switch kind := b.value("part"); {
 	case b.has("kustomization"):
 		g.Expect((&kustomize.Kustomization{}).Unmarshal([]byte(b.text))).To(Succeed())
+	case b.has("config"):
+		var content map[string]any
+		g.Expect(yaml.UnmarshalStrict([]byte(b.text), &content)).To(Succeed())
 	case kind == "container":
 		take(t, object(t, inContainer(b.text)), "")
 	case kind != "":

@@ -39,6 +39,22 @@ type block struct {
 	under string
 }
 
+// runs reports whether a block's commands are run.
+func (b block) runs() bool {
+	return b.language == "sh" && !b.has("aws-only") && !b.has("cluster") && !b.has("clone")
+}
+
+// filled is a block's text with a value in the place of each word that its fence gives one, as in NAME=s3-reader.
+func (b block) filled() string {
+	text := b.text
+	for _, mark := range b.marks {
+		if word, value, ok := strings.Cut(mark, "="); ok {
+			text = regexp.MustCompile(`\b`+word+`\b`).ReplaceAllLiteralString(text, value)
+		}
+	}
+	return text
+}
+
 func (b block) has(mark string) bool { return slices.Contains(b.marks, mark) }
 
 // value is that of a mark of the form name=value.
@@ -144,9 +160,9 @@ var marksOf = map[string]*regexp.Regexp{
 	"": none, "ini": none, "mermaid": none, "promql": none,
 
 	"console": regexp.MustCompile(`^(demo|plugin)$`),
-	"json":    regexp.MustCompile(`^(trust|permissions|session)$`),
-	"sh":      regexp.MustCompile(`^(aws-only|cluster|clone)$`),
-	"yaml":    regexp.MustCompile(`^(kustomization|part=\w+|other=[a-z.]+)$`),
+	"json":    regexp.MustCompile(`^(trust|permissions|session|log)$`),
+	"sh":      regexp.MustCompile(`^(aws-only|cluster|clone|[A-Z]+=\S+)$`),
+	"yaml":    regexp.MustCompile(`^(kustomization|config|part=\w+|other=[a-z.]+)$`),
 }
 
 func TestEachBlockSaysWhatItIs(t *testing.T) {
@@ -180,5 +196,7 @@ func TestAPageIsReadAsItIsShown(t *testing.T) {
 		{line: 5, language: "sh", marks: []string{"aws-only"}, text: "aws s3 ls\n", under: "what-it-does--when"},
 		{line: 8, language: "sh", text: "kubectl get pods\n", hidden: true, under: "what-it-does--when"},
 	}))
+	g.Expect((block{language: "sh", marks: []string{"NAME=s3-reader", "NAMESPACE=shop"}, text: "kubectl rolecred status NAME -n NAMESPACE\n"}).filled()).
+		To(Equal("kubectl rolecred status s3-reader -n shop\n"))
 	g.Expect(p.links()).To(Equal([]string{"#what-it-does--when"}))
 }
