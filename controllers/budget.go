@@ -66,6 +66,8 @@ type account struct {
 
 func (a account) Spend() { a.budget.Spend(a.clock.Now(), budget.Key(a.key)) }
 
+func (a account) Requested(call string) func() { return a.metrics.Requested(call) }
+
 func (a account) HopCalled(call v1alpha1.Call, reason string) {
 	a.metrics.Called(a.key.Kind, string(call), reason)
 }

@@ -44,7 +44,7 @@ func TestAShortWaitForATokenCostsNothing(t *testing.T) {
 	f.Expect(f.requests.writes).To(BeEmpty())
 	f.Expect(f.told()).To(BeEmpty())
 	f.Expect(got.Status.Conditions).To(BeEmpty())
-	f.Expect(f.level().Waiting).To(Equal(1))
+	f.Expect(f.level().Waiting).To(Equal(budget.Waiting{HasNone: 1}))
 
 	f.later(result.RequeueAfter)
 	got, result = f.reconcile()
@@ -135,7 +135,7 @@ func TestACredentialThatCanWaitLetsOthersGoFirst(t *testing.T) {
 			f.spend(1)
 			visit()
 			_, result := f.reconcile()
-			f.Expect(f.level().Waiting).To(Equal(2))
+			f.Expect(f.level().Waiting).To(Equal(budget.Waiting{HasNone: 1, EndsLater: 1}))
 			f.sts.issued = nil
 			f.later(result.RequeueAfter)
 			visit()
@@ -160,7 +160,7 @@ func TestAPlaceIsGivenUpAtOnceByWhoNoLongerWaits(t *testing.T) {
 			f := newFixture(t, world()...)
 			f.spend(1)
 			f.reconcile()
-			f.Expect(f.level().Waiting).To(Equal(1))
+			f.Expect(f.level().Waiting).To(Equal(budget.Waiting{HasNone: 1}))
 			change(f)
 			_, err := f.credentials.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(reader())})
 			f.Expect(err).NotTo(HaveOccurred())
@@ -275,8 +275,8 @@ func callsCounted(t *testing.T, registry prometheus.Gatherer) map[string]float64
 
 func TestACallOfAHopIsCountedWhereItIsMade(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	metrics, err := telemetry.NewMetrics(registry)
 	f := newFixture(t, world()...)
+	metrics, err := telemetry.NewMetrics(registry, f.clock)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.credentials.Metrics, f.identities.Metrics = metrics, metrics
 	f.sts.err = &failure.HopError{RoleARN: "arn:aws:iam::210987654321:role/Hub", Err: answers("AccessDenied")}

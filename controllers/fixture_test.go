@@ -176,7 +176,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		WithIndex(secret.Metadata(), secret.OwnerIndex, secret.IndexOwner).
 		WithInterceptorFuncs(intercepted).
 		Build()
-	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry())
+	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry(), f.clock)
 	f.Expect(err).NotTo(HaveOccurred())
 	watcher := secret.NewWatcher(metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme()))
 	done, stop := context.WithCancel(context.Background())

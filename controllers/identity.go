@@ -49,8 +49,9 @@ type IdentityReconciler[T identity.Object] struct {
 // verdict is what is known of an identity.
 type verdict struct {
 	ready metav1.Condition
-	// clock is ConditionClockInSync, nil while it is not known.
+	// clock is ConditionClockInSync, and ahead how far the clock of STS is ahead; nil while that is not known.
 	clock *metav1.Condition
+	ahead *time.Duration
 	// caller is nil when it is not known.
 	caller        *awssts.Caller
 	secretVersion string
@@ -76,6 +77,10 @@ func (r *IdentityReconciler[T]) Reconcile(ctx context.Context, req reconcile.Req
 	v, err := r.verify(ctx, found, now)
 	if err != nil {
 		return reconcile.Result{}, err
+	}
+	r.Metrics.Identity(identity.KeyOf(found).Label(), v.ready.Status == metav1.ConditionTrue)
+	if v.ahead != nil {
+		r.Metrics.ClockSkew(identity.KeyOf(found).Label(), *v.ahead)
 	}
 	if err := r.report(ctx, found, v, now); err != nil {
 		return reconcile.Result{}, err
@@ -120,18 +125,17 @@ const clockTolerance = time.Minute
 
 // clockOf says whether the clocks agree. It does not say by how much they differ, which changes from answer to answer: that is
 // in a metric.
-func (r *IdentityReconciler[T]) clockOf(found T, asked STS) *metav1.Condition {
+func clockOf(asked STS) (*metav1.Condition, *time.Duration) {
 	ahead, known := asked.Skew()
 	if !known {
-		return nil
+		return nil, nil
 	}
-	r.Metrics.ClockSkew(identity.KeyOf(found).Label(), ahead)
 	c := condition(v1alpha1.ConditionClockInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync, "The clocks of STS and of the operator agree.")
 	if ahead.Abs() > clockTolerance {
 		c = condition(v1alpha1.ConditionClockInSync, metav1.ConditionFalse, v1alpha1.ReasonClockSkew,
 			"The clocks of STS and of the operator differ by more than a minute. Credentials are refreshed by that of STS; set the clock of the operator's node.")
 	}
-	return &c
+	return &c, &ahead
 }
 
 func spreadVerify(name string) time.Duration {
@@ -185,7 +189,7 @@ func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *id
 	if _, hop := errors.AsType[*failure.HopError](err); !hop { // which is counted where it is made
 		r.Metrics.Called(configured.Key.Kind, callGetCallerIdentity, v.ready.Reason)
 	}
-	v.clock = r.clockOf(found, configured.Client)
+	v.clock, v.ahead = clockOf(configured.Client)
 	if v.failure == nil {
 		v.next = now.Add(spreadVerify(identity.KeyOf(found).Label()))
 		r.attempts.set(key, attempt{inputs: configured.Version, at: now, next: v.next})

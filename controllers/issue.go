@@ -35,6 +35,7 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 		t.unwritable, t.retryAt = contended(t.secret), soonest
 		return nil
 	}
+	dueAt := t.refreshAt
 	if failed == nil {
 		failed, err = r.attempt(ctx, object, t, seed)
 	}
@@ -50,6 +51,9 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 		}
 	case t.unwritable == nil:
 		r.attempts.succeeded(t.key, inputs, t.due, t.now)
+		if t.due == credential.Due {
+			r.Metrics.Refreshed(r.Kind.Name, t.record.IssuedAt.Sub(dueAt))
+		}
 		log.FromContext(ctx).Info("issued", "why", t.due, "accessKeyID", t.record.AccessKeyID, "principalARN", t.record.PrincipalARN, "expiration", t.record.Expiration)
 	}
 	return nil
@@ -110,6 +114,9 @@ func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential
 	var issued credential.Credential
 	if err == nil {
 		issued, err = t.identity.Client.Issue(ctx, t.request, t.proof)
+		if ahead, known := t.identity.Client.Skew(); known {
+			r.Metrics.ClockSkew(t.identity.Key.Label(), ahead)
+		}
 	}
 	if err != nil {
 		failed, err := r.classify(ctx, t, err)

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -9,11 +10,13 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/telemetry"
 )
 
 // outcome is what a reconcile found and did. The status follows from it and from nothing else.
 type outcome struct {
-	now       time.Time // by the clock of STS
+	now       time.Time     // by the clock of STS
+	ahead     time.Duration // how far that is ahead of the operator's
 	identity  string
 	secret    string
 	suspended bool
@@ -146,6 +149,21 @@ func (o outcome) report(status *v1alpha1.CredentialStatus, generation int64, now
 	}
 	status.AccessKeyID, status.PrincipalARN, status.PackedPolicySize = held.AccessKeyID, held.PrincipalARN, held.PackedPolicySize
 	status.LastHandledRefreshRequest = held.RefreshRequest
+}
+
+// told is the outcome as metrics tell it.
+func (o outcome) told() telemetry.Held {
+	told := telemetry.Held{Ahead: o.ahead, Suspended: o.suspended}
+	if o.record != nil {
+		told.IssuedAt, told.Expiration = o.record.IssuedAt, o.record.Expiration
+		if o.refreshes() {
+			told.RefreshAt = o.refreshAt
+		}
+	}
+	if f := cmp.Or(o.denied, o.failed, o.unwritable); f != nil {
+		told.Failing = f.Reason
+	}
+	return told
 }
 
 func at(t time.Time) *metav1.Time { return &metav1.Time{Time: t.Truncate(time.Second)} }

@@ -85,6 +85,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 			r.attempts.forget(req.NamespacedName)
 			r.Budget.Forget(r.caller(req.NamespacedName))
 			r.Strangers.Done(r.waiter(req.NamespacedName))
+			r.Metrics.ForgetCredential(r.Kind.Name, req.NamespacedName)
 			object.SetNamespace(req.Namespace)
 			object.SetName(req.Name)
 			r.Secrets.Forget(object)
@@ -96,14 +97,16 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 		// One that the cache does not know yet wakes its credentials when it comes.
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	// What is on its way out gets no new credential; the API server would refuse the Secret.
+	// What is on its way out gets no new credential; the API server would refuse the Secret. Nobody is to miss it.
 	if !object.GetDeletionTimestamp().IsZero() || !namespace.GetDeletionTimestamp().IsZero() {
+		r.Metrics.ForgetCredential(r.Kind.Name, req.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	result, err := r.advance(ctx, object, namespace.GetLabels())
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	r.Metrics.Credential(r.Kind.Name, req.NamespacedName, result.told())
 	if result.turnIn == 0 {
 		r.Budget.Forget(r.caller(req.NamespacedName))
 	}
@@ -146,8 +149,8 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 	}
 	t.wanted = wanted(object, request, t.identity)
 	if t.identity != nil { // what STS issues lives and ends by its clock
-		ahead, _ := t.identity.Client.Skew()
-		t.now = t.now.Add(ahead)
+		t.ahead, _ = t.identity.Client.Skew()
+		t.now = t.now.Add(t.ahead)
 		if t.failed == nil {
 			t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -20,6 +21,7 @@ import (
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/telemetry"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -42,11 +44,13 @@ func newRecordingSTS(t *testing.T) *recordingSTS {
 	endpoint, err := s.emulator.Start("")
 	s.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { s.Expect(endpoint.Close()).To(Succeed()) })
+	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry(), now)
+	s.Expect(err).NotTo(HaveOccurred())
 	s.client = awssts.New(aws.Config{
 		Region: "eu-west-1", BaseEndpoint: &endpoint.URL,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""),
 		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
-	}, now, account{identity.Key{}, &budget.Budget{Default: 1}, nil, now}, nil)
+	}, now, account{identity.Key{}, &budget.Budget{Default: 1}, metrics, now}, nil)
 	return s
 }
 

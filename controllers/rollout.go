@@ -116,7 +116,7 @@ func (r *RolloutReconciler[T]) advance(ctx context.Context, object T, now time.T
 		return nil, err
 	}
 	readers := r.plans.get(key).readers
-	r.measure(key, readers)
+	r.measure(key, now, readers)
 	return &rolloutVerdict{rollout.Report(now, held.Secret, readers), cause, rollout.Next(now, readers)}, nil
 }
 

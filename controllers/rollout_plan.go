@@ -193,7 +193,7 @@ func (r *RolloutReconciler[T]) stamp(ctx context.Context, held rollout.Credentia
 func (r *RolloutReconciler[T]) forget(key types.NamespacedName) {
 	r.replace(key, nil)
 	r.Metrics.Restarting(r.Places.Taken())
-	r.Metrics.ForgetReaders(r.Kind.Name, key.Namespace, key.Name)
+	r.Metrics.ForgetReaders(r.Kind.Name, key)
 }
 
 // rest ends what is remembered of a credential's workloads while there is nothing to be done for them, but not which credential
@@ -202,7 +202,7 @@ func (r *RolloutReconciler[T]) rest(key types.NamespacedName) {
 	if before := r.plans.get(key); before != nil {
 		r.replace(key, &plan{credential: before.credential})
 	}
-	r.measure(key, nil)
+	r.measure(key, time.Time{}, nil)
 }
 
 // replace puts one plan in the place of another. A workload that the new one knows nothing of goes on without a place.
@@ -218,13 +218,16 @@ func (r *RolloutReconciler[T]) replace(key types.NamespacedName, made *plan) {
 	}
 }
 
-func (r *RolloutReconciler[T]) measure(key types.NamespacedName, readers []rollout.Reader) {
-	stale := 0
+func (r *RolloutReconciler[T]) measure(key types.NamespacedName, now time.Time, readers []rollout.Reader) {
+	stale, stuck := 0, 0
 	for _, reader := range readers {
 		if reader.State != rollout.Fresh && reader.State != rollout.Missing {
 			stale++
 		}
+		if reader.Stuck(now) {
+			stuck++
+		}
 	}
-	r.Metrics.StaleReaders(r.Kind.Name, key.Namespace, key.Name, stale)
+	r.Metrics.Readers(r.Kind.Name, key, stale, stuck)
 	r.Metrics.Restarting(r.Places.Taken())
 }

@@ -48,7 +48,7 @@ func newRolloutFixture(t *testing.T, objects ...client.Object) *rolloutFixture {
 // restartManager forgets all that is memory only.
 func (f *rolloutFixture) restartManager() {
 	f.t.Helper()
-	metrics, err := telemetry.NewMetrics(f.registry)
+	metrics, err := telemetry.NewMetrics(f.registry, f.clock)
 	f.Expect(err).NotTo(HaveOccurred())
 	reads := interceptor.NewClient(f.client.(client.WithWatch), interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
@@ -318,6 +318,11 @@ func TestARolloutReports(t *testing.T) {
 			f.Expect(wait == 0).To(Equal(state == "True RolledOut"), "it is looked at again after %s", wait)
 			f.Expect(states(f.credential().Status.Conditions)).To(And(HaveKeyWithValue("Ready", "True Issued"), HaveKeyWithValue("Issued", "True Issued")))
 			f.Expect(f.metric("rolecredential_stale_readers")).To(Equal(tc.stale))
+			stuck := 0.0
+			if amiss(metav1.ConditionFalse, strings.TrimPrefix(state, "False ")) && state != "False TargetNotFound" && tc.stale > 0 {
+				stuck = 1
+			}
+			f.Expect(f.metric("rolecredential_stuck_readers")).To(Equal(stuck))
 
 			status := f.credential().Status
 			f.clock.SetTime(f.clock.Now().Add(min(wait, time.Second)))

@@ -163,8 +163,11 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 	if err := mgr.Add(watcher); err != nil {
 		return nil, err
 	}
-	counters, err := telemetry.NewMetrics(metrics.Registry)
+	counters, err := telemetry.NewMetrics(metrics.Registry, options.Clock)
 	if err != nil {
+		return nil, err
+	}
+	if err := mgr.Add(counters); err != nil {
 		return nil, err
 	}
 	p := &parts{
@@ -192,7 +195,8 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 
 		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
 	}
-	return p, telemetry.ShowBudget(metrics.Registry, p.levels)
+	counters.Budgets(p.levels)
+	return p, nil
 }
 
 func (p *parts) connect(key identity.Key, config aws.Config, before STS) STS {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/failure"
@@ -19,6 +20,22 @@ type Account interface {
 	Spend()
 	// HopCalled is called with what came of a hop's call, a reason of ConditionIssued.
 	HopCalled(call v1alpha1.Call, reason string)
+	// Requested is called before each request of STS, and what it returns when that is answered or given up.
+	Requested(call string) (answered func())
+}
+
+// measure tells an account of each request.
+func measure(account Account) func(*sts.Options) {
+	return func(o *sts.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("MeasureRequest", func(
+				ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+			) (middleware.DeserializeOutput, middleware.Metadata, error) {
+				defer account.Requested(middleware.GetOperationName(ctx))()
+				return next.HandleDeserialize(ctx, in)
+			}), middleware.After) // next to the request itself
+		})
+	}
 }
 
 // sparing is a retryer that repeats no call which would only fail again.

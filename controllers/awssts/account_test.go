@@ -113,6 +113,7 @@ func TestWhatTheSDKRepeats(t *testing.T) {
 			g.Expect(calls[hubARN]).To(Equal(tc.wantHops))
 			g.Expect(account.spent).To(Equal(tc.wantSpent), "all calls but the one that was asked for")
 			g.Expect(account.hops).To(Equal(tc.wantTold))
+			g.Expect(account.requests).To(Equal(map[string]int{"AssumeRole": tc.wantCalls + tc.wantHops}), "each that was made is measured")
 		})
 	}
 }

@@ -35,7 +35,7 @@ func New(config aws.Config, clock clock.PassiveClock, account Account, before *C
 	if before != nil {
 		c.skew = before.skew
 	}
-	c.api = sts.NewFromConfig(config, c.skew.measure, spare(account))
+	c.api = sts.NewFromConfig(config, c.skew.measure, spare(account), measure(account))
 	return c
 }
 

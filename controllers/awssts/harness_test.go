@@ -93,6 +93,19 @@ type ledger struct {
 	mu    sync.Mutex
 	spent int
 	hops  []string
+	// requests are those that were answered or given up, by call.
+	requests map[string]int
+}
+
+func (l *ledger) Requested(call string) func() {
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.requests == nil {
+			l.requests = map[string]int{}
+		}
+		l.requests[call]++
+	}
 }
 
 func (l *ledger) Spend() {

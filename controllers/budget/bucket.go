@@ -28,6 +28,8 @@ type bucket struct {
 	queue   queue
 	// changed is when the rate last changed, and slowed when it last went down.
 	changed, slowed time.Time
+	// refusals counts the calls that STS throttled.
+	refusals int
 }
 
 func newBucket(limit float64) *bucket {
@@ -112,6 +114,7 @@ func (b *bucket) succeeded(now time.Time) {
 
 // throttled halves the rate and empties the bucket. A call that was made before it was last halved tells nothing new.
 func (b *bucket) throttled(now, made time.Time) {
+	b.refusals++
 	if !b.slowed.IsZero() && !made.After(b.slowed) {
 		return
 	}

@@ -94,8 +94,15 @@ type Level struct {
 	// Rate is how many calls a second may be made now, and Limit how many if STS throttles none.
 	Rate, Limit float64
 	// Waiting counts who waits for a token.
-	Waiting int
+	Waiting Waiting
+	// Deadline is when the first of those ends whose credential lives; zero if none does.
+	Deadline time.Time
+	// Throttled counts the calls that STS throttled.
+	Throttled int
 }
+
+// Waiting counts those who wait, by whose turn comes first.
+type Waiting struct{ EndsSoon, HasNone, EndsLater int }
 
 // Levels tells how each identity's budget stands.
 func (b *Budget) Levels(now time.Time) []Level {
@@ -104,8 +111,10 @@ func (b *Budget) Levels(now time.Time) []Level {
 	levels := make([]Level, 0, len(b.buckets))
 	for identity, bucket := range b.buckets {
 		bucket.queue.lapse(now)
+		waiting, deadline := bucket.queue.census(now, bucket.rate())
 		levels = append(levels, Level{
-			Identity: identity, Tokens: bucket.limiter.TokensAt(now), Rate: bucket.rate(), Limit: bucket.limit, Waiting: len(bucket.queue),
+			Identity: identity, Tokens: bucket.limiter.TokensAt(now), Rate: bucket.rate(), Limit: bucket.limit,
+			Waiting: waiting, Deadline: deadline, Throttled: bucket.refusals,
 		})
 	}
 	return levels

@@ -26,7 +26,7 @@ func TestASecondsWorthMayCallAtOnceAndTheOthersInTheirTurn(t *testing.T) {
 		wait := b.Take(start.Add(time.Duration(i)), hub, object(fmt.Sprint("then-", i)), budget.Held{})
 		g.Expect(wait).To(BeNumerically("~", time.Duration(i+1)*200*time.Millisecond, 2*time.Millisecond))
 	}
-	g.Expect(level(b, start, hub)).To(Equal(budget.Level{Identity: hub, Tokens: 0, Rate: 5, Limit: 5, Waiting: 3}))
+	g.Expect(level(b, start, hub)).To(Equal(budget.Level{Identity: hub, Tokens: 0, Rate: 5, Limit: 5, Waiting: budget.Waiting{HasNone: 3}}))
 	g.Expect(b.Take(start, spoke, object("then-0"), budget.Held{})).To(BeZero(), "another identity has a budget of its own")
 }
 
@@ -138,6 +138,33 @@ func TestATokenDoesNotWaitForWhoComesMuchLater(t *testing.T) {
 	g.Expect(b.Take(start, hub, object("early"), lives(600))).To(BeNumerically(">", 35*time.Second))
 	b.Limit(start, hub, 100) // what it was told is no longer so
 	g.Expect(b.Take(at(3), hub, object("other"), lives(3600))).To(BeZero())
+}
+
+func TestWhoWaitsIsCountedByWhoseTurnComesFirst(t *testing.T) {
+	g := NewWithT(t)
+	b := spent(1, start)
+	for name, held := range map[string]budget.Held{
+		"new": {}, "ended": lives(-5), "of another spec": {Until: at(7200), Outdated: true}, "ends soon": lives(40), "can wait": lives(3600),
+	} {
+		b.Take(start, hub, object(name), held)
+	}
+	g.Expect(level(b, start, hub).Waiting).To(Equal(budget.Waiting{EndsSoon: 1, HasNone: 3, EndsLater: 1}))
+	g.Expect(level(b, start, hub).Deadline).To(Equal(at(40)), "of those that can still be saved")
+	b.Forget(object("ends soon"))
+	b.Forget(object("can wait"))
+	b.Forget(object("of another spec"))
+	g.Expect(level(b, start, hub).Deadline).To(BeZero())
+}
+
+func TestEveryCallThatIsThrottledIsCounted(t *testing.T) {
+	g := NewWithT(t)
+	b := &budget.Budget{Default: 40}
+	g.Expect(level(b, start, hub).Throttled).To(BeZero())
+	b.Throttled(at(1), at(1), hub)
+	b.Throttled(at(2), at(0.5), hub) // which halves nothing
+	b.Succeeded(at(3), hub)
+	g.Expect(level(b, at(3), hub).Throttled).To(Equal(2))
+	g.Expect(level(b, at(3), spoke).Throttled).To(BeZero())
 }
 
 func TestNobodyIsToldToComeAtOnceOrInAnHour(t *testing.T) {

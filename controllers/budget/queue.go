@@ -86,6 +86,25 @@ func (q queue) pressing(now time.Time, perSecond float64) time.Duration {
 	return spare + seconds(2*float64(alive)/perSecond)
 }
 
+// census counts who waits, and tells when the first of their credentials ends.
+func (q queue) census(now time.Time, perSecond float64) (waiting Waiting, deadline time.Time) {
+	pressing := q.pressing(now, perSecond)
+	for _, w := range q {
+		switch w.turn(now, pressing).class {
+		case endsSoon:
+			waiting.EndsSoon++
+		case hasNone:
+			waiting.HasNone++
+		case endsLater:
+			waiting.EndsLater++
+		}
+		if until := w.held.Until; until.After(now) && (deadline.IsZero() || until.Before(deadline)) {
+			deadline = until
+		}
+	}
+	return waiting, deadline
+}
+
 // turn is a waiter's place among all: by class, and in a class by time.
 type turn struct {
 	class class

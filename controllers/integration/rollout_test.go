@@ -76,7 +76,7 @@ func newStage(t *testing.T) *stage {
 // startRollouts begins with no memory, as after a restart of the manager.
 func (s *stage) startRollouts() {
 	s.t.Helper()
-	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry())
+	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry(), s.clock)
 	s.Expect(err).NotTo(HaveOccurred())
 	s.rollouts = &controllers.RolloutReconciler[*v1alpha1.RoleCredential]{
 		Kind: controllers.Kind[*v1alpha1.RoleCredential]{

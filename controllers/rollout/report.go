@@ -69,6 +69,11 @@ func (r Reader) late(now time.Time) bool {
 	return (r.State == Outdated || r.State == Updating) && !r.Expires.IsZero() && !r.Expires.After(now)
 }
 
+// Stuck tells whether pods of it hold an earlier credential and will not be restarted, or were not in time.
+func (r Reader) Stuck(now time.Time) bool {
+	return r.State == Held || r.State == Refused || r.State == Contended || r.late(now)
+}
+
 func (r Reader) why(now time.Time) string {
 	if r.late(now) {
 		return r.String() + " has not been restarted in time"

@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	. "github.com/onsi/gomega"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -100,86 +99,4 @@ func TestANoteIsNoLongerThanTheAPIServerBears(t *testing.T) {
 			}
 		})
 	}
-}
-
-// counted are the series of a registry, by name and labels, without those that have none and are zero.
-func counted(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
-	t.Helper()
-	families, err := registry.Gather()
-	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	counts := map[string]float64{}
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			series := family.GetName()
-			for _, label := range metric.GetLabel() {
-				series += fmt.Sprintf(" %s=%s", label.GetName(), label.GetValue())
-			}
-			if value := metric.GetCounter().GetValue() + metric.GetGauge().GetValue(); value != 0 || len(metric.GetLabel()) > 0 {
-				counts[series] = value
-			}
-		}
-	}
-	return counts
-}
-
-func TestCallsAreCounted(t *testing.T) {
-	g := NewWithT(t)
-	registry := prometheus.NewPedanticRegistry()
-	metrics, err := telemetry.NewMetrics(registry)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(counted(t, registry)).To(BeEmpty())
-	metrics.Called("RoleCredential", "AssumeRole", v1alpha1.ReasonIssued)
-	metrics.Called("RoleCredential", "AssumeRole", v1alpha1.ReasonIssued)
-	metrics.Called("RoleCredential", "AssumeRole", v1alpha1.ReasonThrottled)
-	metrics.Called("ClusterIdentity", "GetCallerIdentity", v1alpha1.ReasonVerified)
-	g.Expect(counted(t, registry)).To(Equal(map[string]float64{
-		"rolecredential_sts_calls_total call=AssumeRole kind=RoleCredential reason=Issued":           2,
-		"rolecredential_sts_calls_total call=AssumeRole kind=RoleCredential reason=Throttled":        1,
-		"rolecredential_sts_calls_total call=GetCallerIdentity kind=ClusterIdentity reason=Verified": 1,
-	}))
-}
-
-func TestRestartsAreCountedAndMeasured(t *testing.T) {
-	g := NewWithT(t)
-	registry := prometheus.NewPedanticRegistry()
-	metrics, err := telemetry.NewMetrics(registry)
-	g.Expect(err).NotTo(HaveOccurred())
-	metrics.Restarted(telemetry.RestartFinished)
-	metrics.Restarted(telemetry.RestartFinished)
-	metrics.Restarted(telemetry.RestartStalled)
-	metrics.Restarted(telemetry.RestartTakenBack)
-	metrics.Restarting(3)
-	metrics.StaleReaders("RoleCredential", "shop", "s3-reader", 0)
-	metrics.StaleReaders("RoleCredential", "shop", "another", 7)
-	all := map[string]float64{
-		"rolecredential_rollouts_total result=Finished":                                  2,
-		"rolecredential_rollouts_total result=Stalled":                                   1,
-		"rolecredential_rollouts_total result=TakenBack":                                 1,
-		"rolecredential_rollouts_in_progress":                                            3,
-		"rolecredential_stale_readers kind=RoleCredential name=s3-reader namespace=shop": 0,
-		"rolecredential_stale_readers kind=RoleCredential name=another namespace=shop":   7,
-	}
-	g.Expect(counted(t, registry)).To(Equal(all))
-	metrics.ForgetReaders("RoleCredential", "shop", "another")
-	delete(all, "rolecredential_stale_readers kind=RoleCredential name=another namespace=shop")
-	g.Expect(counted(t, registry)).To(Equal(all))
-}
-
-func TestASecondManagerCountsWithTheFirst(t *testing.T) {
-	g := NewWithT(t)
-	registry := prometheus.NewPedanticRegistry()
-	for range 2 {
-		metrics, err := telemetry.NewMetrics(registry)
-		g.Expect(err).NotTo(HaveOccurred())
-		metrics.Called("RoleCredential", "AssumeRole", v1alpha1.ReasonIssued)
-	}
-	g.Expect(counted(t, registry)).To(Equal(map[string]float64{"rolecredential_sts_calls_total call=AssumeRole kind=RoleCredential reason=Issued": 2}))
-}
-
-func TestAnotherMetricOfThatNameIsAnError(t *testing.T) {
-	g := NewWithT(t)
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "rolecredential_sts_calls_total", Help: "Something else."}))
-	_, err := telemetry.NewMetrics(registry)
-	g.Expect(err).To(HaveOccurred())
 }
