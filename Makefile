@@ -69,9 +69,10 @@ generate: $(CONTROLLER_GEN) ## Generate the API types' DeepCopy methods.
 	$(CONTROLLER_GEN) object paths=./api/...
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate the CRDs and docs/api.md from the API types. The markers for RBAC are held against config/rbac by a test.
+manifests: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate the CRDs, the dashboard, docs/api.md and docs/metrics.md. The markers for RBAC are held against config/rbac by a test.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	$(CRD_REF_DOCS) --log-level=ERROR --source-path=api --config=hack/apiref/config.yaml --templates-dir=hack/apiref/templates --renderer=markdown --output-path=docs/api.md
+	go run ./hack/dashboard
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format all Go code and sort its imports.

@@ -101,12 +101,15 @@ func TestTheChartInstallsWhatKustomizeInstalls(t *testing.T) {
 	for name, tc := range map[string]struct {
 		folder string
 		args   []string
-		// only is the kind to compare; empty for all but the Namespace, which Helm makes itself.
-		only string
+		// only are the kinds to compare; none for all but the Namespace, which Helm makes itself.
+		only []string
 	}{
-		"for all namespaces":           {folder: "default"},
-		"for some namespaces":          {folder: "namespaced", args: []string{"--set", "watchNamespaces={team-a,team-b}"}},
-		"for the Prometheus Operator":  {folder: monitored(t), args: []string{"--set", "serviceMonitor.enabled=true"}, only: "ServiceMonitor"},
+		"for all namespaces":  {folder: "default"},
+		"for some namespaces": {folder: "namespaced", args: []string{"--set", "watchNamespaces={team-a,team-b}"}},
+		"for Prometheus and Grafana": {
+			folder: monitored(t), args: []string{"--set", "prometheus.serviceMonitor=true,prometheus.rules=true,prometheus.dashboard=true"},
+			only: []string{"ServiceMonitor", "PrometheusRule", "ConfigMap"},
+		},
 		"with definitions that may go": {folder: "default", args: []string{"--set", "crds.keep=false"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -118,9 +121,11 @@ func TestTheChartInstallsWhatKustomizeInstalls(t *testing.T) {
 				got[key] = withoutHelms(object)
 			}
 			for _, list := range []objects{want, got} {
-				maps.DeleteFunc(list, func(_ string, o *unstructured.Unstructured) bool { return tc.only != "" && o.GetKind() != tc.only })
+				maps.DeleteFunc(list, func(_ string, o *unstructured.Unstructured) bool {
+					return tc.only != nil && !slices.Contains(tc.only, o.GetKind())
+				})
 			}
-			g.Expect(want).NotTo(BeEmpty())
+			g.Expect(len(want)).To(BeNumerically(">=", max(1, len(tc.only))))
 			g.Expect(slices.Sorted(maps.Keys(got))).To(Equal(slices.Sorted(maps.Keys(want))))
 			for key := range want {
 				g.Expect(cmp.Diff(want[key].Object, got[key].Object)).To(BeEmpty(), key)
@@ -129,14 +134,16 @@ func TestTheChartInstallsWhatKustomizeInstalls(t *testing.T) {
 	}
 }
 
-// monitored is a folder with the ServiceMonitor as config/default has it where it is not commented out.
+// monitored is a folder with what config/default has for Prometheus and Grafana where it is not commented out.
 func monitored(t *testing.T) string {
 	t.Helper()
 	g := NewWithT(t)
 	dir := filepath.Join(t.TempDir(), "monitored")
-	g.Expect(os.CopyFS(filepath.Join(filepath.Dir(dir), "prometheus"), os.DirFS("prometheus"))).To(Succeed())
+	for _, name := range []string{"prometheus", "grafana"} {
+		g.Expect(os.CopyFS(filepath.Join(filepath.Dir(dir), name), os.DirFS(name))).To(Succeed())
+	}
 	g.Expect(os.Mkdir(dir, 0o755)).To(Succeed())
-	text := "namespace: rolecredential-system\nnamePrefix: rolecredential-\nresources: [../prometheus]\n"
+	text := "namespace: rolecredential-system\nnamePrefix: rolecredential-\nresources: [../prometheus, ../grafana]\n"
 	g.Expect(os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o644)).To(Succeed())
 	return dir
 }
@@ -149,6 +156,17 @@ func TestDefinitionsStayWhenTheChartGoesUnlessToldOtherwise(t *testing.T) {
 			NewWithT(t).Expect(definition.GetAnnotations()["helm.sh/resource-policy"]).To(Equal(want), definition.GetName())
 		}
 	}
+}
+
+func TestAlertsLeadToRunbooksWhereverTheseAre(t *testing.T) {
+	g := NewWithT(t)
+	rules := chart(t, "aws", "--set", "prometheus.rules=true,prometheus.runbooks=https://wiki.example.com/,prometheus.labels.release=stack").ofKind("PrometheusRule")
+	g.Expect(rules).To(HaveLen(1))
+	g.Expect(rules[0].GetLabels()).To(HaveKeyWithValue("release", "stack"))
+	text, err := json.Marshal(rules[0])
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(text)).To(ContainSubstring(`"runbook_url":"https://wiki.example.com/RoleCredentialExpired.md"`))
+	g.Expect(string(text)).NotTo(ContainSubstring("rolecredential.dev/docs"))
 }
 
 func TestTheChartRefusesValuesThatItDoesNotKnow(t *testing.T) {

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+func read(g *WithT, path ...string) string {
+	text, err := os.ReadFile(filepath.Join(path...))
+	g.Expect(err).NotTo(HaveOccurred())
+	return string(text)
+}
+
+func TestWhatIsMadeFromTheListIsUpToDate(t *testing.T) {
+	g := NewWithT(t)
+	made := filepath.Join(t.TempDir(), "dashboard.json")
+	g.Expect(writeDashboard(made)).To(Succeed())
+	g.Expect(read(g, made)).To(Equal(read(g, "..", "..", "config", "grafana", "rolecredential.json")), "run make manifests")
+
+	page := read(g, "..", "..", "docs", "metrics.md")
+	before, rest, _ := strings.Cut(page, begin)
+	_, after, _ := strings.Cut(rest, end)
+	emptied := filepath.Join(t.TempDir(), "metrics.md")
+	g.Expect(os.WriteFile(emptied, []byte(before+begin+end+after), 0o600)).To(Succeed())
+	g.Expect(writeTable(emptied)).To(Succeed())
+	g.Expect(read(g, emptied)).To(Equal(page), "run make manifests")
+}
+
+func TestAPageWithoutAPlaceForTheTableIsAnError(t *testing.T) {
+	g := NewWithT(t)
+	page := filepath.Join(t.TempDir(), "metrics.md")
+	g.Expect(os.WriteFile(page, []byte("# Metrics\n"), 0o600)).To(Succeed())
+	g.Expect(writeTable(page)).To(MatchError(ContainSubstring("no place")))
+	g.Expect(read(g, page)).To(Equal("# Metrics\n"))
+}
+
+func TestPanelsDoNotLieOnEachOther(t *testing.T) {
+	g := NewWithT(t)
+	taken := map[[2]int]string{}
+	for _, e := range dashboard(rows).Panels {
+		g.Expect(e.Place.X + e.Place.W).To(BeNumerically("<=", gridWidth))
+		for x := e.Place.X; x < e.Place.X+e.Place.W; x++ {
+			for y := e.Place.Y; y < e.Place.Y+e.Place.H; y++ {
+				g.Expect(taken).NotTo(HaveKey([2]int{x, y}), "%s and %s", e.Title, taken[[2]int{x, y}])
+				taken[[2]int{x, y}] = e.Title
+			}
+		}
+	}
+}
