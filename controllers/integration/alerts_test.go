@@ -1,0 +1,177 @@
+package integration_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/telemetry"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+func TestMetricsAreServedToThoseWhoMayGetThemAndToNobodyElse(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	m := h.startManager()
+	namespace := h.namespace(nil)
+	allowed, stranger := h.token(namespace, "prometheus", true), h.token(namespace, "stranger", false)
+	made := h.credential(namespace, "s3-reader", h.identity())
+	h.eventually(made, "Ready", "True Issued")
+
+	ask := func(url, token string) int {
+		status, body, err := get(url, token)
+		h.Expect(err).NotTo(HaveOccurred())
+		if status != http.StatusOK {
+			h.Expect(body).NotTo(ContainSubstring("rolecredential_"))
+		}
+		return status
+	}
+	h.Expect(ask(m.metricsURL, "")).To(Equal(http.StatusUnauthorized))
+	h.Expect(ask(m.metricsURL, "no token")).NotTo(Equal(http.StatusOK))
+	h.Expect(ask(m.metricsURL, stranger)).To(Equal(http.StatusForbidden))
+	status, _, err := get(strings.Replace(m.metricsURL, "https:", "http:", 1), allowed)
+	h.Expect(err != nil || status == http.StatusBadRequest).To(BeTrue(), "without TLS")
+	h.Expect(ask(m.metricsURL, allowed)).To(Equal(http.StatusOK))
+
+	// What is scraped is what the list says, in words that promtool finds no fault with.
+	_, text, err := get(m.metricsURL, allowed)
+	h.Expect(err).NotTo(HaveOccurred())
+	listed := map[string]bool{}
+	for _, metric := range telemetry.Catalogue {
+		listed[metric.Name] = true
+	}
+	own := strings.Join(regexp.MustCompile(`(?m)^(# (HELP|TYPE) )?rolecredential_.*\n`).FindAllString(text, -1), "")
+	for _, family := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(own, -1) {
+		h.Expect(listed).To(HaveKey(family[1]))
+	}
+	h.Expect(own).To(ContainSubstring(`rolecredential_expiration_timestamp_seconds{kind="RoleCredential",name="s3-reader",namespace="` + namespace + `"} `))
+	lint := exec.CommandContext(h.ctx, filepath.Join(os.Getenv("PROMETHEUS"), "promtool"), "check", "metrics")
+	lint.Stdin = strings.NewReader(own)
+	said, err := lint.CombinedOutput()
+	h.Expect(err).NotTo(HaveOccurred(), string(said))
+
+	// What ends, ends at the next scrape.
+	h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
+	h.Eventually(func() string { _, text, _ := get(m.metricsURL, allowed); return text }).WithTimeout(settle).
+		Should(And(ContainSubstring("rolecredential_leading 1"), Not(ContainSubstring(`name="s3-reader"`))))
+}
+
+// part is one credential of a test with many, with an identity and an STS of its own, so that what goes wrong is wrong for it alone.
+type part struct {
+	*harness
+	identity *v1alpha1.ClusterIdentity
+	made     *v1alpha1.RoleCredential
+	asked    int
+}
+
+func (h *harness) part(namespace, name string, options stsemulator.Options, change ...func(*v1alpha1.RoleCredential)) *part {
+	h.t.Helper()
+	p := &part{harness: newHarness(h.t, options)}
+	p.stop = h.stop
+	p.identity = p.harness.identity(func(i *v1alpha1.ClusterIdentity) {
+		i.Name = name
+		i.Spec.Source.AccessKey.SecretRef.Name = name
+		h.key(name, p.sts.AccessKeys(operatorARN)[0])
+	})
+	p.made = p.credential(namespace, name, p.identity, change...)
+	return p
+}
+
+// poke asks for a refresh.
+func (p *part) poke() {
+	p.t.Helper()
+	p.asked++
+	p.refresh(p.made, fmt.Sprint(p.asked))
+}
+
+func (p *part) fault(f stsemulator.Fault) {
+	p.t.Helper()
+	_, err := p.sts.SetFault(f)
+	p.Expect(err).NotTo(HaveOccurred())
+}
+
+// paused is a Deployment that is not to be restarted, with a pod that started an hour ago and reads the Secret s3-reader.
+func (p *part) paused() *corev1.Pod {
+	p.t.Helper()
+	hourAgo := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(-time.Hour))
+	s := &stage{harness: p.harness, namespace: p.made.Namespace, clock: hourAgo, underWay: map[string]time.Time{}}
+	d := s.deploy("web")
+	update(p.harness, d, func(d *appsv1.Deployment) { d.Spec.Paused = true })
+	var pods corev1.PodList
+	p.Expect(admin.List(p.ctx, &pods, client.InNamespace(s.namespace))).To(Succeed())
+	p.Expect(pods.Items).To(HaveLen(1))
+	return &pods.Items[0]
+}
+
+// A real Prometheus scrapes the manager as it is shipped, with the alerts as they are shipped but for their durations, of which a
+// minute is a second. Six credentials are well, five of them get a fault each, and each alert fires for the one that has its fault:
+// not before, not for another, and not after it is mended.
+func TestEachAlertFiresLiveOnItsFaultAndOnlyOnIt(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	m := h.startManager()
+	namespace := h.namespace(nil)
+	token := h.token(namespace, "prometheus", true)
+	h.Eventually(func() string { _, text, _ := get(m.metricsURL, token); return text }).WithTimeout(settle).Should(ContainSubstring("rolecredential_leading 1"))
+	p := startPrometheus(t, m, token)
+
+	expires := h.part(namespace, "expires", stsemulator.Options{LifetimeFraction: 30.0 / 3600})
+	stale := h.part(namespace, "s3-reader", stsemulator.Options{}, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
+	throttled := h.part(namespace, "throttled", stsemulator.Options{})
+	broken := h.part(namespace, "broken", stsemulator.Options{})
+	skewed := h.part(namespace, "skewed", stsemulator.Options{})
+	h.part(namespace, "well", stsemulator.Options{})
+	soon := func(what func() []string) AsyncAssertion {
+		return h.Eventually(what).WithTimeout(2 * settle).WithPolling(200 * time.Millisecond)
+	}
+	soon(func() []string { return p.query("rolecredential_expiration_timestamp_seconds") }).Should(HaveLen(6))
+	soon(func() []string { return p.query("rolecredential_identity_ready == 1") }).Should(HaveLen(6))
+	soon(func() []string { return p.query("rolecredential_stuck_readers") }).Should(HaveLen(1))
+	h.Expect(p.query("rolecredential_leading == 1")).To(HaveLen(1))
+	h.Expect(p.everFired()).To(BeEmpty())
+
+	expires.fault(stsemulator.Fault{Kind: stsemulator.FaultError, Action: "AssumeRole", Code: "AccessDenied"})
+	pod := stale.paused()
+	stale.poke()
+	throttled.fault(stsemulator.Fault{Kind: stsemulator.FaultError, Action: "AssumeRole", Code: "Throttling"})
+	h.key("broken", stsemulator.AccessKey{ID: "AKIAI44QH8DHBNOTTHERE", Secret: "no such key"})
+	skewed.fault(stsemulator.Fault{Kind: stsemulator.FaultSkewedDate, Duration: metav1.Duration{Duration: 3 * time.Minute}})
+	skewed.poke()
+	soon(func() []string { throttled.poke(); return p.firing() }).WithPolling(time.Second).Should(ContainElements(
+		"RoleCredentialReadersStale s3-reader", "RoleCredentialThrottled throttled", "RoleCredentialIdentityBroken broken", "RoleCredentialClockSkew skewed",
+	))
+	said := p.annotations()
+	h.Expect(said).To(ContainSubstring("1 workloads hold an earlier credential of RoleCredential " + namespace + "/s3-reader"))
+	h.Expect(said).NotTo(Or(ContainSubstring("<no value>"), ContainSubstring("error expanding")))
+
+	h.Expect(admin.Delete(h.ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
+	stale.poke()
+	throttled.sts.ClearFaults()
+	h.key("broken", broken.sts.AccessKeys(operatorARN)[0])
+	skewed.sts.ClearFaults()
+	skewed.poke()
+	soon(p.firing).Should(Equal([]string{"RoleCredentialExpired expires"}), "the others are over, and what expires has")
+	expires.sts.ClearFaults()
+	expires.poke()
+	soon(p.firing).Should(BeEmpty())
+
+	h.stop()
+	soon(p.firing).Should(Equal([]string{"RoleCredentialOperatorAbsent"}))
+	h.Expect(p.everFired()).To(Equal([]string{
+		"RoleCredentialClockSkew skewed", "RoleCredentialExpired expires", "RoleCredentialExpiring expires", "RoleCredentialIdentityBroken broken",
+		"RoleCredentialOperatorAbsent", "RoleCredentialReadersStale s3-reader", "RoleCredentialThrottled throttled",
+	}))
+}
