@@ -205,7 +205,7 @@ func TestAScrapeWithoutThePrometheusOperator(t *testing.T) {
 	g := NewWithT(t)
 	page, err := os.ReadFile(filepath.Join("..", "docs", "metrics.md"))
 	g.Expect(err).NotTo(HaveOccurred())
-	found := regexp.MustCompile("(?s)```yaml\n(scrape_configs:.*?)```").FindSubmatch(page)
+	found := regexp.MustCompile("(?s)```yaml config\n(scrape_configs:.*?)```").FindSubmatch(page)
 	g.Expect(found).NotTo(BeNil())
 	file := filepath.Join(t.TempDir(), "prometheus.yaml")
 	g.Expect(os.WriteFile(file, found[1], 0o644)).To(Succeed())
