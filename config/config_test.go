@@ -17,6 +17,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -176,6 +179,7 @@ func TestTheChartRefusesValuesThatItDoesNotKnow(t *testing.T) {
 		"a pattern for a namespace":              "watchNamespaces={team-*}",
 		"an argument that is no flag":            "args={manager}",
 		"a digest that is none":                  "image.digest=v1",
+		"a collector that is no URL":             "tracing.endpoint=collector:4317",
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(os.Getenv("HELM"), "template", "rolecredential", "chart", "--set", value)
@@ -240,6 +244,58 @@ func TestWhateverIsNamedIsThere(t *testing.T) {
 			g.Expect(installed).To(HaveKey("ServiceAccount/rolecredential-system/" + account))
 		})
 	}
+}
+
+// deployed returns the manager's container and the directions in which NetworkPolicies bar anything.
+func deployed(g *WithT, installed objects) (container corev1.Container, barred []networkingv1.PolicyType) {
+	var deployment appsv1.Deployment
+	g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(installed.ofKind("Deployment")[0].Object, &deployment)).To(Succeed())
+	for _, object := range installed.ofKind("NetworkPolicy") {
+		var policy networkingv1.NetworkPolicy
+		g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &policy)).To(Succeed())
+		barred = append(barred, policy.Spec.PolicyTypes...)
+	}
+	return deployment.Spec.Template.Spec.Containers[0], barred
+}
+
+func TestSpansAreSentOnlyWhereACollectorIsNamed(t *testing.T) {
+	const collector = "http://collector.observability:4317"
+	for name, tc := range map[string]struct {
+		installed objects
+		want      []corev1.EnvVar
+	}{
+		"kustomize":                                 {installed: kustomize(t, "default")},
+		"the chart":                                 {installed: chart(t, "rolecredential")},
+		"kustomize, with its comment taken off":     {installed: kustomize(t, withTracing(t)), want: []corev1.EnvVar{{Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}}},
+		"the chart, with an endpoint":               {installed: chart(t, "rolecredential", "--set", "tracing.endpoint="+collector), want: []corev1.EnvVar{{Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}}},
+		"the chart, with an endpoint and a sampler": {installed: chart(t, "rolecredential", "--set", "tracing.endpoint="+collector+",env[0].name=OTEL_TRACES_SAMPLER,env[0].value=always_on"), want: []corev1.EnvVar{{Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}, {Name: "OTEL_TRACES_SAMPLER", Value: "always_on"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			container, barred := deployed(g, tc.installed)
+			g.Expect(container.Env).To(Equal(tc.want))
+			g.Expect(barred).To(Equal([]networkingv1.PolicyType{networkingv1.PolicyTypeIngress})) // and nothing of what goes out
+			for _, arg := range container.Args {
+				g.Expect(arg).NotTo(HavePrefix("--pprof"))
+			}
+		})
+	}
+}
+
+// withTracing is config/default with the comment taken off what is marked [TRACING].
+func withTracing(t *testing.T) string {
+	t.Helper()
+	g := NewWithT(t)
+	dir := t.TempDir()
+	g.Expect(os.CopyFS(dir, os.DirFS("."))).To(Succeed())
+	file := filepath.Join(dir, "default", "kustomization.yaml")
+	text, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	before, marked, found := strings.Cut(string(text), "# [TRACING]")
+	g.Expect(found).To(BeTrue())
+	_, marked, _ = strings.Cut(marked, "\n")
+	g.Expect(os.WriteFile(file, []byte(before+regexp.MustCompile("(?m)^# ").ReplaceAllString(marked, "")), 0o600)).To(Succeed())
+	return filepath.Join(dir, "default")
 }
 
 func TestTheManagerMayWriteWhereItWatches(t *testing.T) {

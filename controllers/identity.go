@@ -183,7 +183,7 @@ func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *id
 		case v1alpha1.ReasonThrottled:
 			r.Budget.Throttled(r.Clock.Now(), now, budget.Key(configured.Key))
 		}
-		log.FromContext(ctx).Info("the caller is not known", "reason", v.failure.Reason, "cause", fmt.Sprint(v.failure.Cause))
+		log.FromContext(ctx).Info("the caller is not known", "reason", v.failure.Reason, "requestID", awssts.RequestID(err), "cause", fmt.Sprint(v.failure.Cause))
 		v.next = r.attempts.failed(key, configured.Version, v.failure, now, 0).next
 	}
 	if _, hop := errors.AsType[*failure.HopError](err); !hop { // which is counted where it is made

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
@@ -43,18 +42,20 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 	case err != nil:
 		return err
 	case failed != nil:
-		log.FromContext(ctx).Info("no new credential", "reason", failed.Reason, "why", t.due, "cause", fmt.Sprint(failed.Cause))
+		t.tell(ctx, "no new credential", failed.Reason, "cause", fmt.Sprint(failed.Cause))
 		t.failed, t.retryAt = failed, r.attempts.failed(t.key, inputs, failed, t.now, t.left()).next
 	case t.waiting != "":
 		if last.inputs == inputs {
 			t.failed = last.failure // what went wrong before has not gone right by waiting
 		}
-	case t.unwritable == nil:
+	case t.unwritable != nil:
+		t.tell(ctx, "no new credential", t.unwritable.Reason)
+	default:
 		r.attempts.succeeded(t.key, inputs, t.due, t.now)
 		if t.due == credential.Due {
 			r.Metrics.Refreshed(r.Kind.Name, t.record.IssuedAt.Sub(dueAt))
 		}
-		log.FromContext(ctx).Info("issued", "why", t.due, "accessKeyID", t.record.AccessKeyID, "principalARN", t.record.PrincipalARN, "expiration", t.record.Expiration)
+		t.tell(ctx, "issued", v1alpha1.ReasonIssued, "accessKeyID", t.record.AccessKeyID, "principalARN", t.record.PrincipalARN, "expiration", t.record.Expiration)
 	}
 	return nil
 }
@@ -122,6 +123,7 @@ func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential
 		failed, err := r.classify(ctx, t, err)
 		return credential.Credential{}, failed, err
 	}
+	t.requestID = issued.RequestID
 	r.Metrics.Called(r.Kind.Name, string(t.call()), v1alpha1.ReasonIssued)
 	r.Budget.Succeeded(r.Clock.Now(), budget.Key(t.identity.Key))
 	return issued, nil, nil
@@ -147,6 +149,7 @@ func (r *Reconciler[T]) classify(ctx context.Context, t *turn, err error) (*fail
 		return nil, ctx.Err()
 	}
 	failed := awssts.Classify(err, t.subject())
+	t.requestID = awssts.RequestID(err)
 	if _, hop := errors.AsType[*failure.HopError](err); !hop { // which is counted where it is made
 		r.Metrics.Called(r.Kind.Name, string(t.call()), failed.Reason)
 	}

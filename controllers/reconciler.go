@@ -187,6 +187,8 @@ type turn struct {
 	proof credential.Proof
 	// asked is when the token for the call was taken.
 	asked time.Time
+	// requestID is what STS calls the call; empty for none.
+	requestID string
 }
 
 func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credential.Request, namespaceLabels map[string]string) (*identity.Identity[STS], *failure.Failure, error) {

@@ -74,7 +74,7 @@ func setupRollouts[T Object](mgr manager.Manager, p *parts, kind Kind[T], worker
 		For(kind.New(), builder.WithPredicates(rolloutChanged)).
 		WatchesMetadata(secret.Metadata(), ofOwnerWithRollout(mgr.GetCache(), kind)).
 		WithOptions(workers).
-		Complete(r)
+		Complete(p.spanned(kind.Name, "roll out", r))
 }
 
 // rolloutChanged lets through new specs of credentials that restart workloads, or did.

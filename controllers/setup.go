@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -54,6 +55,8 @@ type Options struct {
 	Clock clock.PassiveClock
 	// AllowNamespacedEndpoints lets an Identity have an endpoint, and with that its author aim the operator's requests.
 	AllowNamespacedEndpoints bool
+	// Spans takes a span of each reconcile and of each call of STS; nil for none, which costs nothing.
+	Spans trace.TracerProvider
 }
 
 const (
@@ -152,6 +155,7 @@ type parts struct {
 	events     telemetry.Events
 	metrics    *telemetry.Metrics
 	clock      clock.PassiveClock
+	tracer     trace.Tracer // nil for no spans
 }
 
 func newParts(mgr manager.Manager, options Options) (*parts, error) {
@@ -183,6 +187,7 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 		events:  telemetry.Events{Recorder: mgr.GetEventRecorder("rolecredential")},
 		metrics: counters,
 		clock:   options.Clock,
+		tracer:  tracer(options.Spans),
 	}
 	p.identities = &identity.Resolver[STS]{
 		Reader:    mgr.GetClient(),
@@ -201,11 +206,11 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 
 func (p *parts) connect(key identity.Key, config aws.Config, before STS) STS {
 	replaced, _ := before.(*awssts.Client)
-	return awssts.New(config, p.clock, p.account(key), replaced)
+	return awssts.New(p.traced(key, config), p.clock, p.account(key), replaced)
 }
 
 func (p *parts) assume(key identity.Key, config aws.Config, request credential.Request, token identity.TokenSource) aws.CredentialsProvider {
-	return awssts.Hop(config, request, token, p.account(key))
+	return awssts.Hop(p.traced(key, config), request, token, p.account(key))
 }
 
 func (p *parts) account(key identity.Key) account { return account{key, p.budget, p.metrics, p.clock} }
@@ -237,9 +242,9 @@ func setupIdentities[T identity.Object](mgr manager.Manager, p *parts, newOne fu
 		For(newOne(), builder.WithPredicates(specChanged)).
 		WatchesRawSource(woken(p.watcher, identity.KeyOf(newOne()).Kind, itself)).
 		WithOptions(workers).
-		Complete(&IdentityReconciler[T]{
+		Complete(p.spanned(identity.KeyOf(newOne()).Kind, "verify", &IdentityReconciler[T]{
 			New: newOne, Client: p.client, Identities: p.identities, Budget: p.budget, Events: p.events, Metrics: p.metrics, Clock: p.clock,
-		})
+		}))
 }
 
 func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kind Kind[T], workers controller.Options) error {
@@ -257,10 +262,10 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindIdentity), fans.byIdentity(v1alpha1.IdentityKindIdentity))).
 		WithOptions(workers).
-		Complete(&Reconciler[T]{
+		Complete(p.spanned(kind.Name, "issue", &Reconciler[T]{
 			Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Budget: p.budget, Strangers: p.watcher,
 			Events: p.events, Metrics: p.metrics, Clock: p.clock,
-		})
+		}))
 }
 
 // namespaceMetadata returns an empty Namespace whose metadata alone is to be read or watched.

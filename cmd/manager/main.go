@@ -29,6 +29,7 @@ type flags struct {
 	metricsAddress string
 	metricsSecure  bool
 	probeAddress   string
+	pprofAddress   string
 	leaderElect    bool
 	leaderElectNS  string
 	concurrency    int
@@ -48,6 +49,7 @@ func main() {
 	flag.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "`address` that metrics are served on, such as :8443; 0 serves none")
 	flag.BoolVar(&f.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to those who may get /metrics by RBAC")
 	flag.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "`address` that /healthz and /readyz are served on; 0 serves none")
+	flag.StringVar(&f.pprofAddress, "pprof-bind-address", "0", "`address` that profiles are served on to whoever reaches it, so that it is best 127.0.0.1:6060 and kubectl port-forward; 0 serves none")
 	flag.BoolVar(&f.leaderElect, "leader-elect", false, "let only one of several managers work at a time")
 	flag.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own if empty")
 	flag.IntVar(&f.concurrency, "concurrency", 10, "how many credentials are dealt with at a time")
@@ -96,9 +98,14 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	spans, end, err := tracing(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Concurrency: f.concurrency, MaxConcurrentRollouts: f.rollouts, STSQPS: f.stsQPS,
-		FIPS: f.stsFIPS, DualStack: f.stsDualStack, AllowNamespacedEndpoints: f.endpoints,
+		FIPS: f.stsFIPS, DualStack: f.stsDualStack, AllowNamespacedEndpoints: f.endpoints, Spans: spans,
 	})
 	if err != nil {
 		return err
@@ -120,6 +127,7 @@ func manager(config *rest.Config, f flags) (ctrl.Manager, error) {
 	}
 	options.Metrics = metrics
 	options.HealthProbeBindAddress = f.probeAddress
+	options.PprofBindAddress = f.pprofAddress
 	options.LeaderElection = f.leaderElect
 	options.LeaderElectionID = "rolecredential.dev"
 	options.LeaderElectionNamespace = f.leaderElectNS

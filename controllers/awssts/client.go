@@ -100,7 +100,9 @@ func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, proo
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	return roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize), nil
+	issued := roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize)
+	issued.RequestID = requestID(output.ResultMetadata)
+	return issued, nil
 }
 
 // assumeRoleWithWebIdentity is 'AssumeRoleWithWebIdentity' of the API Reference.
@@ -116,7 +118,9 @@ func assumeRoleWithWebIdentity(ctx context.Context, api *sts.Client, r credentia
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	return roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize), nil
+	issued := roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize)
+	issued.RequestID = requestID(output.ResultMetadata)
+	return issued, nil
 }
 
 // getSessionToken is 'GetSessionToken' of the API Reference.
@@ -129,7 +133,9 @@ func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request,
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	return issuedCredential(output.Credentials), nil
+	issued := issuedCredential(output.Credentials)
+	issued.RequestID = requestID(output.ResultMetadata)
+	return issued, nil
 }
 
 // getFederationToken is 'GetFederationToken' of the API Reference.
@@ -145,6 +151,7 @@ func getFederationToken(ctx context.Context, api *sts.Client, r credential.Reque
 		return credential.Credential{}, err
 	}
 	issued := issuedCredential(output.Credentials)
+	issued.RequestID = requestID(output.ResultMetadata)
 	issued.PackedPolicySize = percent(output.PackedPolicySize)
 	if output.FederatedUser != nil {
 		issued.PrincipalARN = bounded(output.FederatedUser.Arn, maxARN)

@@ -29,6 +29,8 @@ type Credential struct {
 	PrincipalARN string
 	// PackedPolicySize is in percent of what STS allows; nil if STS did not say.
 	PackedPolicySize *int32
+	// RequestID is what STS calls the call, for the log and the span alone; empty from servers that give none.
+	RequestID string
 }
 
 // Secret is a string that no log, event or error prints.

@@ -50,6 +50,7 @@ type harness struct {
 	sts      *stsemulator.Server
 	endpoint *stsemulator.Endpoint
 	logs     *logs
+	level    zapcore.Level
 	options  controllers.Options
 	cache    cache.Cache // the operator's
 	stop     func()
@@ -76,7 +77,7 @@ func (l *logs) String() string {
 // newHarness starts an STS, but no operator yet.
 func newHarness(t *testing.T, options stsemulator.Options) *harness {
 	t.Helper()
-	h := &harness{WithT: NewWithT(t), t: t, ctx: t.Context(), logs: &logs{}}
+	h := &harness{WithT: NewWithT(t), t: t, ctx: t.Context(), logs: &logs{}, level: zapAll}
 	world, err := stsemulator.DefaultConfig()
 	h.Expect(err).NotTo(HaveOccurred())
 	h.sts, err = stsemulator.New(world, options)
@@ -95,7 +96,7 @@ func (h *harness) start(namespaces ...string) {
 	h.Expect(err).NotTo(HaveOccurred())
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	options.HealthProbeBindAddress = "0"
-	options.Logger = zap.New(zap.WriteTo(h.logs), zap.Level(controllers.LogLevel(zapAll, false)), zap.JSONEncoder())
+	options.Logger = zap.New(zap.WriteTo(h.logs), zap.Level(controllers.LogLevel(h.level, false)))
 	ctrl.SetLogger(options.Logger)
 	options.Controller = config.Controller{SkipNameValidation: new(true)}
 	mgr, err := ctrl.NewManager(h.asOperator(), options)
@@ -113,6 +114,9 @@ func (h *harness) start(namespaces ...string) {
 	})
 	h.t.Cleanup(h.stop)
 }
+
+// atDefaultVerbosity has the operator log what it does without flags.
+func (h *harness) atDefaultVerbosity() { h.level = zapcore.InfoLevel }
 
 // asOperator returns a config with a token of the operator's ServiceAccount, and no other rights.
 func (h *harness) asOperator() *rest.Config {

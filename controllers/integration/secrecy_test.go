@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ import (
 // What the operator was given and what it was issued stands in the Secrets and nowhere else, whatever goes wrong.
 func TestSecretsAreNowhereButInTheirSecrets(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
+	spans := h.traced()
 	h.start()
 	namespace := h.namespace(nil)
 	by := h.identity()
@@ -55,7 +57,10 @@ func TestSecretsAreNowhereButInTheirSecrets(t *testing.T) {
 	h.Expect(quoted).To(BeTrue(), "STS quoted no request")
 	h.stop()
 
-	for place, text := range h.everything(namespace, made, by) {
+	everything := h.everything(namespace, made, by)
+	everything["a span"] = fmt.Sprint(spans())
+	h.Expect(everything["a span"]).To(ContainSubstring("InvalidSourceCredentials"))
+	for place, text := range everything {
 		h.Expect(text).NotTo(BeEmpty(), place)
 		for _, secret := range secrets {
 			h.Expect(len(secret)).To(BeNumerically(">", 10))

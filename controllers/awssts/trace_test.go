@@ -1,0 +1,129 @@
+package awssts_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	. "github.com/onsi/gomega"
+	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// spans keeps those of a client that is made with traced.
+type spans struct{ exporter *tracetest.InMemoryExporter }
+
+func (s *spans) traced() func(*aws.Config) {
+	s.exporter = tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(s.exporter))
+	return func(c *aws.Config) {
+		*c = awssts.Traced(*c, provider.Tracer("test"), attribute.String("rolecredential.identity", "ClusterIdentity default"))
+	}
+}
+
+// told are the spans by what they say.
+func (s *spans) told() []map[string]string {
+	var told []map[string]string
+	for _, span := range s.exporter.GetSpans() {
+		one := map[string]string{"name": span.Name, "status": span.Status.Code.String() + " " + span.Status.Description}
+		for _, a := range span.Attributes {
+			one[string(a.Key)] = a.Value.String()
+		}
+		told = append(told, one)
+	}
+	return told
+}
+
+// span is what one of a call tells, with what differs from one that went well.
+func span(call, requestID string, differs map[string]string) map[string]string {
+	told := map[string]string{
+		"name": "STS " + call, "status": "Unset ", "rolecredential.identity": "ClusterIdentity default", "rpc.system": "aws-api", "rpc.service": "STS", "rpc.method": call,
+		"aws.request_id": requestID, "rolecredential.attempts": "1",
+	}
+	for key, value := range differs {
+		if told[key] = value; value == "" {
+			delete(told, key)
+		}
+	}
+	return told
+}
+
+func TestACallIsASpanWithItsRequestID(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{})
+	var made spans
+	client := e.client(operatorKey, made.traced())
+	for _, r := range []credential.Request{
+		reads(),
+		{Call: v1alpha1.CallGetSessionToken, Duration: reads().Duration},
+		{Call: v1alpha1.CallGetFederationToken, SessionName: "reader", Duration: reads().Duration, Policy: `{"Version":"2012-10-17","Statement":[]}`},
+	} {
+		issued, err := client.Issue(t.Context(), r, credential.Proof{})
+		g.Expect(err).NotTo(HaveOccurred())
+		calls := e.Calls()
+		g.Expect(issued.RequestID).To(Equal(calls[len(calls)-1].RequestID))
+		told := made.told()
+		g.Expect(told[len(told)-1]).To(Equal(span(string(r.Call), issued.RequestID, nil)))
+	}
+	_, err := client.Caller(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(made.told()).To(HaveLen(4))
+	g.Expect(made.told()[3]).To(Equal(span("GetCallerIdentity", e.Calls()[3].RequestID, nil)))
+}
+
+func TestACallThatFailsIsASpanThatSaysWhyAndQuotesNothing(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{})
+	session, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.Proof{})
+	g.Expect(err).NotTo(HaveOccurred())
+	wrong := keysOf(session)
+	wrong.SecretAccessKey = "a-wrong-secret-access-key"
+	var made spans
+	_, err = e.client(wrong, made.traced()).Issue(t.Context(), reads(), credential.Proof{})
+	g.Expect(err).To(MatchError(ContainSubstring(wrong.SessionToken)), "the answer quotes no request")
+	refused := e.Calls()[1]
+	g.Expect(awssts.RequestID(err)).To(Equal(refused.RequestID))
+	g.Expect(made.told()).To(ConsistOf(span("AssumeRole", refused.RequestID, map[string]string{
+		"status": "Error InvalidSourceCredentials", "rolecredential.reason": "InvalidSourceCredentials", "http.response.status_code": "403",
+	})))
+	for _, s := range made.exporter.GetSpans() {
+		g.Expect(s.Events).To(BeEmpty())
+	}
+}
+
+func TestAHopIsASpanWithinThatOfTheCallThatNeedsIt(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{})
+	var made spans
+	traced := made.traced()
+	config := configFor(e.endpoint.URL, operatorKey)
+	traced(&config)
+	config.Credentials = awssts.Hop(config, reads(func(r *credential.Request) { r.RoleARN = "arn:aws:iam::123456789012:role/Nobody" }), nil, &ledger{})
+	_, err := awssts.New(config, e.clock, &ledger{}, nil).Issue(t.Context(), reads(), credential.Proof{})
+	g.Expect(err).To(HaveOccurred())
+	id := e.Calls()[0].RequestID
+	denied := map[string]string{"status": "Error AccessDenied", "rolecredential.reason": "AccessDenied"}
+	within, without := span("AssumeRole", id, denied), span("AssumeRole", "", denied)
+	within["http.response.status_code"] = "403"
+	delete(without, "aws.request_id")
+	g.Expect(made.told()).To(Equal([]map[string]string{within, without})) // which ends last; it was never sent
+	ended := made.exporter.GetSpans()
+	g.Expect(ended[0].Parent.SpanID()).To(Equal(ended[1].SpanContext.SpanID()))
+	g.Expect(awssts.RequestID(err)).To(Equal(id))
+}
+
+func TestAStrangeServersRequestIDIsNotPassedOn(t *testing.T) {
+	g := NewWithT(t)
+	var made spans
+	url := answer{http.StatusForbidden, `<ErrorResponse><Error><Code>AccessDenied</Code></Error><RequestId>a secret, it may be</RequestId></ErrorResponse>`}.dated(t, now)
+	_, err := client(url, serve(t, stsemulator.Options{}).clock, operatorKey, made.traced()).Issue(t.Context(), reads(), credential.Proof{})
+	g.Expect(err).To(MatchError(ContainSubstring("a secret, it may be")))
+	g.Expect(awssts.RequestID(err)).To(BeEmpty())
+	g.Expect(made.told()[0]).NotTo(HaveKey("aws.request_id"))
+}

@@ -1,0 +1,182 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/otlpreceiver"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// traced has the operator send its spans to a receiver. The function returns all there are.
+func (h *harness) traced() func() []otlpreceiver.Span {
+	h.t.Helper()
+	receiver, err := otlpreceiver.Start()
+	h.Expect(err).NotTo(HaveOccurred())
+	h.t.Cleanup(func() { h.Expect(receiver.Stop()).To(Succeed()) })
+	exporter, err := otlptracegrpc.New(h.ctx, otlptracegrpc.WithEndpointURL(receiver.URL))
+	h.Expect(err).NotTo(HaveOccurred())
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter))
+	h.options.Spans = provider
+	return func() []otlpreceiver.Span {
+		h.t.Helper()
+		h.Expect(provider.ForceFlush(h.ctx)).To(Succeed())
+		return receiver.Spans()
+	}
+}
+
+// line is one of the log, by its keys.
+type line map[string]any
+
+// lines are what was logged on an object.
+func (h *harness) lines(kind, name string) []line {
+	h.t.Helper()
+	var found []line
+	for text := range strings.Lines(h.logs.String()) {
+		var one line
+		h.Expect(json.Unmarshal([]byte(text), &one)).To(Succeed(), text)
+		if one["controllerKind"] == kind && one["name"] == name {
+			found = append(found, one)
+		}
+	}
+	return found
+}
+
+// documented are the keys that a table of docs/logs.md lists under a heading.
+func documented(h *harness, heading string) []string {
+	h.t.Helper()
+	page, err := os.ReadFile("../../docs/logs.md")
+	h.Expect(err).NotTo(HaveOccurred())
+	_, section, found := strings.Cut(string(page), "\n## "+heading+"\n")
+	h.Expect(found).To(BeTrue(), heading)
+	section, _, _ = strings.Cut(section, "\n## ")
+	var keys []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]+`) \\|").FindAllStringSubmatch(section, -1) {
+		for _, key := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
+			keys = append(keys, key[1])
+		}
+	}
+	h.Expect(keys).NotTo(BeEmpty())
+	return keys
+}
+
+func TestAnIssueIsOneLineOfTheLogAndAnIdleReconcileNone(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.atDefaultVerbosity()
+	spans := h.traced()
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.identity()
+	h.eventually(by, "Ready", "True Verified")
+	made := h.credential(namespace, "told", by)
+	h.eventually(made, "Ready", "True Issued")
+	told := func() []line { return h.lines("RoleCredential", "told") }
+	h.Eventually(told).WithTimeout(settle).Should(HaveLen(1))
+	issued := told()[0]
+	last := h.sts.Calls()[len(h.sts.Calls())-1]
+	for key, want := range map[string]any{
+		"level": "info", "msg": "issued", "namespace": namespace, "why": "Missing", "call": "AssumeRole", "identity": "ClusterIdentity " + by.Name, "reason": "Issued",
+		"requestID": last.RequestID, "accessKeyID": made.Status.AccessKeyID, "principalARN": made.Status.PrincipalARN, "expiration": made.Status.Expiration.UTC().Format("2006-01-02T15:04:05Z"),
+	} {
+		h.Expect(issued).To(HaveKeyWithValue(key, want), key)
+	}
+
+	// Many looks at what is well, of which some are a change of something that it depends on.
+	before := h.reconciles()
+	for i := range 5 {
+		update(h, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, func(n *corev1.Namespace) {
+			n.Labels = map[string]string{"touched": fmt.Sprint(i)}
+		})
+		h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">", before+float64(i)))
+	}
+	h.Expect(told()).To(HaveLen(1))
+
+	// A refusal is one too.
+	refused := h.credential(namespace, "refused", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
+	h.eventually(refused, "Issued", "False AccessDenied")
+	for i := range 3 {
+		update(h, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, func(n *corev1.Namespace) {
+			n.Labels = map[string]string{"touched-again": fmt.Sprint(i)}
+		})
+	}
+	h.stop()
+	h.Expect(told()).To(HaveLen(1))
+	no := h.lines("RoleCredential", "refused")
+	h.Expect(no).To(HaveLen(1))
+	h.Expect(no[0]).To(And(HaveKeyWithValue("msg", "no new credential"), HaveKeyWithValue("reason", "AccessDenied"), HaveKeyWithValue("cause", ContainSubstring("is not authorized"))))
+	h.Expect(h.statuses(made, refused)).NotTo(Or(ContainSubstring(last.RequestID), ContainSubstring(fmt.Sprint(no[0]["requestID"]))))
+
+	// The pages say what keys there are, and the spans the same as the lines.
+	h.Expect(documented(h, "Keys of the log")).To(ContainElements(slices.Collect(maps.Keys(issued))))
+	h.Expect(documented(h, "Keys of the log")).To(ContainElements(slices.Collect(maps.Keys(no[0]))))
+	byTrace := map[string]otlpreceiver.Span{}
+	for _, span := range spans() {
+		h.Expect(documented(h, "Attributes of spans")).To(ContainElements(slices.Collect(maps.Keys(span.Attributes))))
+		if strings.HasPrefix(span.GetName(), "issue ") {
+			byTrace[fmt.Sprintf("%x", span.GetTraceId())] = span
+		}
+	}
+	for _, l := range []line{issued, no[0]} {
+		h.Expect(byTrace).To(HaveKey(l["traceID"]))
+		h.Expect(byTrace[fmt.Sprint(l["traceID"])].Attributes).To(Equal(map[string]string{
+			"rolecredential.kind": "RoleCredential", "k8s.namespace.name": namespace, "rolecredential.name": fmt.Sprint(l["name"]),
+			"rolecredential.identity": fmt.Sprint(l["identity"]), "rpc.method": fmt.Sprint(l["call"]), "rolecredential.why": fmt.Sprint(l["why"]),
+			"rolecredential.reason": fmt.Sprint(l["reason"]), "aws.request_id": fmt.Sprint(l["requestID"]),
+		}))
+	}
+}
+
+func TestTheCallOfSTSIsASpanWithinTheReconciles(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	spans := h.traced()
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.chained(threeHops)
+	h.eventually(h.credential(namespace, "traced", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = lastARN }), "Ready", "True Issued")
+	h.eventually(by, "Ready", "True Verified")
+	h.stop()
+	named := map[string]otlpreceiver.Span{}
+	within := map[string][]string{}
+	all := spans()
+	for _, span := range all {
+		named[string(span.GetSpanId())] = span
+	}
+	for _, span := range all {
+		parent := named[string(span.GetParentSpanId())]
+		within[span.GetName()] = append(within[span.GetName()], parent.GetName())
+		h.Expect(parent.GetTraceId()).To(Or(BeEmpty(), Equal(span.GetTraceId())))
+	}
+	h.Expect(within["issue RoleCredential"]).To(HaveEach(""))
+	h.Expect(within["verify ClusterIdentity"]).To(HaveEach(""))
+	h.Expect(within["STS GetCallerIdentity"]).To(HaveEach("verify ClusterIdentity"))
+	// The credential's own, and the hops' within whichever call needed them first.
+	own := slices.DeleteFunc(slices.Clone(within["STS AssumeRole"]), func(parent string) bool { return strings.HasPrefix(parent, "STS ") })
+	h.Expect(own).To(Equal([]string{"issue RoleCredential"}))
+	h.Expect(within["STS AssumeRole"]).To(HaveLen(4))
+}
+
+// statuses are what credentials say of themselves.
+func (h *harness) statuses(of ...*v1alpha1.RoleCredential) string {
+	h.t.Helper()
+	var said []v1alpha1.RoleCredentialStatus
+	for _, made := range of {
+		h.state(made, "Ready")()
+		said = append(said, made.Status)
+	}
+	text, err := json.Marshal(said)
+	h.Expect(err).NotTo(HaveOccurred())
+	return string(text)
+}
