@@ -11,7 +11,7 @@ import (
 	"rolecredential.dev/operator/controllers/identity"
 )
 
-// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=federatedcredentials,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=federatedcredentials,verbs=list;watch
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=federatedcredentials/status,verbs=patch
 
 var federatedCredential = Kind[*v1alpha1.FederatedCredential]{

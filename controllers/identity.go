@@ -25,7 +25,7 @@ import (
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
-// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities;identities,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities;identities,verbs=list;watch
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities/status;identities/status,verbs=patch
 
 // verifyEvery is how often an identity that is well is asked who it is. Nothing hangs on it: each credential tries for itself.

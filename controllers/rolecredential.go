@@ -12,7 +12,7 @@ import (
 	"rolecredential.dev/operator/controllers/identity"
 )
 
-// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=rolecredentials,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=rolecredentials,verbs=list;watch
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=rolecredentials/status,verbs=patch
 
 var roleCredential = Kind[*v1alpha1.RoleCredential]{

@@ -9,7 +9,7 @@ import (
 	"rolecredential.dev/operator/controllers/identity"
 )
 
-// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=sessioncredentials,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=sessioncredentials,verbs=list;watch
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=sessioncredentials/status,verbs=patch
 
 var sessionCredential = Kind[*v1alpha1.SessionCredential]{

@@ -11,6 +11,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	"go.uber.org/zap/zapcore"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -20,7 +21,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
@@ -92,14 +93,21 @@ func newHarness(t *testing.T, options stsemulator.Options) *harness {
 // It ends with the test, or when h.stop is called.
 func (h *harness) start(namespaces ...string) {
 	h.t.Helper()
+	h.startAs(h.asOperator(), func(*ctrl.Options) {}, namespaces...)
+}
+
+// startAs starts an operator with a config, and options changed.
+func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), namespaces ...string) {
+	h.t.Helper()
 	options, err := controllers.ManagerOptions(namespaces...)
 	h.Expect(err).NotTo(HaveOccurred())
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	options.HealthProbeBindAddress = "0"
 	options.Logger = zap.New(zap.WriteTo(h.logs), zap.Level(controllers.LogLevel(h.level, false)))
 	ctrl.SetLogger(options.Logger)
-	options.Controller = config.Controller{SkipNameValidation: new(true)}
-	mgr, err := ctrl.NewManager(h.asOperator(), options)
+	options.Controller = ctrlconfig.Controller{SkipNameValidation: new(true)}
+	change(&options)
+	mgr, err := ctrl.NewManager(config, options)
 	h.Expect(err).NotTo(HaveOccurred())
 	h.cache = mgr.GetCache()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -123,6 +131,17 @@ func (h *harness) asOperator() *rest.Config {
 	h.t.Helper()
 	config, err := cluster.AsOperator(h.ctx)
 	h.Expect(err).NotTo(HaveOccurred())
+	return config
+}
+
+// as returns a config with a token of a ServiceAccount.
+func (h *harness) as(account *corev1.ServiceAccount) *rest.Config {
+	h.t.Helper()
+	token := &authenticationv1.TokenRequest{}
+	h.Expect(admin.SubResource("token").Create(h.ctx, account, token)).To(Succeed())
+	config := rest.AnonymousClientConfig(adminConfig)
+	config.BearerToken = token.Status.Token
+	config.QPS, config.Burst = 1000, 1000
 	return config
 }
 
@@ -168,8 +187,16 @@ func (h *harness) keyIn(namespace, name string, key stsemulator.AccessKey) {
 // identity makes an identity that calls the test's STS with the operator's key and allows everything, unless it is changed.
 func (h *harness) identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 	h.t.Helper()
-	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", "'", "").Replace(h.t.Name()))
-	name = name[:min(len(name), 200)]
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r == '/' || r == '_':
+			return '-'
+		}
+		return -1
+	}, strings.ToLower(h.t.Name()))
+	name = strings.TrimRight(name[:min(len(name), 200)], "-")
 	h.key(name, h.sts.AccessKeys(operatorARN)[0])
 	made := &v1alpha1.ClusterIdentity{
 		ObjectMeta: metav1.ObjectMeta{Name: name},

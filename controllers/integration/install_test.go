@@ -164,7 +164,7 @@ func TestAManagerForSomeNamespacesMayDoNothingInOthers(t *testing.T) {
 	}
 	allowed := map[string][]string{ // beside what the roles allow in the namespaces that are watched
 		operatorNamespace: {"get /secrets", "list /secrets", "watch /secrets"},
-		"default":         {"create events.k8s.io/events", "patch events.k8s.io/events"},
+		"default":         {"create events.k8s.io/events"},
 	}
 	for _, name := range []string{"rolecredential-manager-role", "rolecredential-serviceaccount-token-role", "rolecredential-rollout-role"} {
 		role := &rbacv1.ClusterRole{}

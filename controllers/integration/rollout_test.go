@@ -454,8 +454,9 @@ func TestACredentialWithoutARolloutReadsNoWorkloads(t *testing.T) {
 	h.Expect(h.state(with, "Ready")()).To(Equal("True Issued"))
 }
 
-func TestAnArgoRolloutIsRestartedToo(t *testing.T) {
-	s := newStage(t)
+// argo has the cluster know Argo's Rollouts, for the time of a test.
+func (h *harness) argo() {
+	h.t.Helper()
 	schema := &apiextensionsv1.JSONSchemaProps{Type: "object", XPreserveUnknownFields: new(true)}
 	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "rollouts.argoproj.io"}, Spec: apiextensionsv1.CustomResourceDefinitionSpec{
 		Group: "argoproj.io", Scope: apiextensionsv1.NamespaceScoped,
@@ -465,27 +466,38 @@ func TestAnArgoRolloutIsRestartedToo(t *testing.T) {
 		}},
 	}}
 	text, err := json.Marshal(crd)
-	s.Expect(err).NotTo(HaveOccurred())
+	h.Expect(err).NotTo(HaveOccurred())
 	made := &unstructured.Unstructured{}
-	s.Expect(json.Unmarshal(text, &made.Object)).To(Succeed())
+	h.Expect(json.Unmarshal(text, &made.Object)).To(Succeed())
 	made.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
-	s.Expect(admin.Create(s.ctx, made)).To(Succeed())
-	t.Cleanup(func() { s.Expect(admin.Delete(context.Background(), made)).To(Succeed()) })
+	h.Expect(admin.Create(h.ctx, made)).To(Succeed())
+	h.t.Cleanup(func() { h.Expect(admin.Delete(context.Background(), made)).To(Succeed()) })
+	_, err = kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", made.GetName())
+	h.Expect(err).NotTo(HaveOccurred())
+}
 
-	canary := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": map[string]any{"namespace": s.namespace, "name": "canary"},
+// argoRollout returns a Rollout whose pods read a Secret.
+func argoRollout(namespace, name, secret string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": map[string]any{"namespace": namespace, "name": name},
 		"spec": map[string]any{
-			"selector": map[string]any{"matchLabels": map[string]any{"app": "canary"}},
+			"selector": map[string]any{"matchLabels": map[string]any{"app": name}},
 			"template": map[string]any{
-				"metadata": map[string]any{"labels": map[string]any{"app": "canary"}},
+				"metadata": map[string]any{"labels": map[string]any{"app": name}},
 				"spec": map[string]any{"containers": []any{map[string]any{
-					"name": "c", "image": "c", "env": []any{map[string]any{"name": "X", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "s3-reader", "key": "AWS_ACCESS_KEY_ID"}}}},
+					"name": "c", "image": "c", "env": []any{map[string]any{"name": "X", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": secret, "key": "AWS_ACCESS_KEY_ID"}}}},
 				}}},
 			},
 		},
 		"status": map[string]any{"observedGeneration": "1", "phase": "Healthy", "stableRS": "abc", "currentPodHash": "abc"},
 	}}
-	s.Eventually(func() error { return admin.Create(s.ctx, canary.DeepCopy()) }).WithTimeout(settle).Should(Succeed())
+}
+
+func TestAnArgoRolloutIsRestartedToo(t *testing.T) {
+	s := newStage(t)
+	s.argo()
+	canary := argoRollout(s.namespace, "canary", "s3-reader")
+	s.Expect(admin.Create(s.ctx, canary.DeepCopy())).To(Succeed())
 	s.issue("ASIAFIRST")
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: s.namespace, Name: "canary-abc-1", Labels: map[string]string{"app": "canary", "rollouts-pod-template-hash": "abc"},

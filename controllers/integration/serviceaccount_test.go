@@ -21,6 +21,13 @@ const tenantAccount = "123456789012"
 func newTokenHarness(t *testing.T) (h *harness, provider, issuer string) {
 	t.Helper()
 	h = newHarness(t, stsemulator.Options{TokenClock: clock.RealClock{}})
+	provider, issuer = h.trustTokens()
+	return h, provider, issuer
+}
+
+// trustTokens has the STS know the API server as an OIDC provider.
+func (h *harness) trustTokens() (provider, issuer string) {
+	h.t.Helper()
 	discovery, err := kubectl("get", "--raw", "/.well-known/openid-configuration")
 	h.Expect(err).NotTo(HaveOccurred())
 	var told struct{ Issuer string }
@@ -29,7 +36,7 @@ func newTokenHarness(t *testing.T) (h *harness, provider, issuer string) {
 	h.Expect(err).NotTo(HaveOccurred())
 	provider, err = h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: told.Issuer, ClientIDs: []string{"sts.amazonaws.com"}, JWKS: json.RawMessage(keys)})
 	h.Expect(err).NotTo(HaveOccurred())
-	return h, provider, told.Issuer
+	return provider, told.Issuer
 }
 
 // trusting puts a role that trusts one service account.

@@ -1,0 +1,457 @@
+package integration_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	clientfeatures "k8s.io/client-go/features"
+	clientfeaturestesting "k8s.io/client-go/features/testing"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// operations are what each right is for that config/default gives the operator: "verb group/resource", and what stops without it.
+var operations = map[string]string{
+	"list sts.rolecredential.dev/rolecredentials":      "knowing the RoleCredentials there are, from a server that does not stream lists",
+	"list sts.rolecredential.dev/sessioncredentials":   "knowing the SessionCredentials there are, from such a server",
+	"list sts.rolecredential.dev/federatedcredentials": "knowing the FederatedCredentials there are, from such a server",
+	"list sts.rolecredential.dev/identities":           "knowing the Identities there are, from such a server",
+	"list sts.rolecredential.dev/clusteridentities":    "knowing the ClusterIdentities there are, from such a server",
+	"list /namespaces": "knowing the labels of namespaces, from such a server",
+	"list /secrets":    "knowing the metadata of Secrets, from such a server",
+
+	"watch sts.rolecredential.dev/rolecredentials":      "noticing RoleCredentials",
+	"watch sts.rolecredential.dev/sessioncredentials":   "noticing SessionCredentials",
+	"watch sts.rolecredential.dev/federatedcredentials": "noticing FederatedCredentials",
+	"watch sts.rolecredential.dev/identities":           "noticing Identities",
+	"watch sts.rolecredential.dev/clusteridentities":    "noticing ClusterIdentities",
+	"watch /namespaces":                                 "noticing labels of namespaces",
+	"watch /secrets":                                    "noticing that a Secret was edited, deleted or rotated",
+
+	"patch sts.rolecredential.dev/rolecredentials/status":      "telling what became of a RoleCredential",
+	"patch sts.rolecredential.dev/sessioncredentials/status":   "telling what became of a SessionCredential",
+	"patch sts.rolecredential.dev/federatedcredentials/status": "telling what became of a FederatedCredential",
+	"patch sts.rolecredential.dev/identities/status":           "telling who STS takes an Identity for",
+	"patch sts.rolecredential.dev/clusteridentities/status":    "telling who STS takes a ClusterIdentity for",
+
+	"get /secrets":    "reading an identity's key, and whose a Secret is",
+	"create /secrets": "the first issue",
+	"patch /secrets":  "a refresh",
+	"update /secrets": "taking out of a Secret what its spec no longer says",
+	"delete /secrets": "removing the Secret of a former name",
+
+	"create events.k8s.io/events": "telling of a change",
+
+	"create /serviceaccounts/token": "a token for AssumeRoleWithWebIdentity",
+
+	"create coordination.k8s.io/leases": "making the lease",
+	"get coordination.k8s.io/leases":    "finding out who leads",
+	"update coordination.k8s.io/leases": "staying the leader",
+	"create /events":                    "telling who leads",
+
+	"create authentication.k8s.io/tokenreviews":        "finding out who asks for metrics",
+	"create authorization.k8s.io/subjectaccessreviews": "finding out whether they may have them",
+
+	"get /pods":                  "restarting what a pod of no workload holds",
+	"list /pods":                 "seeing what credentials pods started with",
+	"get apps/deployments":       "a rollout that names a Deployment",
+	"list apps/deployments":      "a rollout that discovers Deployments",
+	"patch apps/deployments":     "restarting a Deployment",
+	"get apps/statefulsets":      "a rollout that names a StatefulSet",
+	"list apps/statefulsets":     "a rollout that discovers StatefulSets",
+	"patch apps/statefulsets":    "restarting a StatefulSet",
+	"get apps/daemonsets":        "a rollout that names a DaemonSet",
+	"list apps/daemonsets":       "a rollout that discovers DaemonSets",
+	"patch apps/daemonsets":      "restarting a DaemonSet",
+	"get argoproj.io/rollouts":   "a rollout that names one of Argo's",
+	"list argoproj.io/rollouts":  "a rollout that discovers Argo's",
+	"patch argoproj.io/rollouts": "restarting one of Argo's",
+}
+
+// Every right that the operator is given is taken away once: the operation that it is for is then forbidden. With all of them nothing
+// is. So no right is there for nothing, and none is missing.
+func TestTheOperatorNeedsEveryRightThatItIsGiven(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.argo()
+	given := h.given()
+	h.Expect(slices.Sorted(maps.Keys(given))).To(Equal(slices.Sorted(maps.Keys(operations))), "each right is to have an operation that it is for")
+	t.Run("with all of them nothing is forbidden", func(t *testing.T) {
+		refused := live(t, given, "", "")
+		NewWithT(t).Expect(refused).To(BeEmpty())
+	})
+	for _, right := range slices.Sorted(maps.Keys(given)) {
+		t.Run(operations[right]+" takes to "+right, func(t *testing.T) {
+			if strings.HasPrefix(right, "list ") {
+				clientfeaturestesting.SetFeatureDuringTest(t, clientfeatures.WatchListClient, false)
+			}
+			NewWithT(t).Expect(live(t, given, right, right)).To(ContainElement(right))
+		})
+	}
+}
+
+// given are the operator's rights, each with the rule that gives it and nothing else.
+func (h *harness) given() map[string]given {
+	h.t.Helper()
+	text, err := kubectl("kustomize", manifests("default"))
+	h.Expect(err).NotTo(HaveOccurred())
+	rules, bound := map[string][]rbacv1.PolicyRule{}, map[string]bool{}
+	for decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096); ; {
+		var object struct {
+			metav1.TypeMeta   `json:",inline"`
+			metav1.ObjectMeta `json:"metadata"`
+			Rules             []rbacv1.PolicyRule
+			RoleRef           rbacv1.RoleRef
+			Subjects          []rbacv1.Subject
+		}
+		if err := decoder.Decode(&object); errors.Is(err, io.EOF) {
+			break
+		} else {
+			h.Expect(err).NotTo(HaveOccurred())
+		}
+		switch object.Kind {
+		case "ClusterRole", "Role":
+			rules[object.Kind+" "+object.Name] = object.Rules
+		case "ClusterRoleBinding", "RoleBinding":
+			h.Expect(object.Subjects).To(Equal([]rbacv1.Subject{{Kind: "ServiceAccount", Namespace: operatorNamespace, Name: "rolecredential-manager"}}))
+			bound[object.RoleRef.Kind+" "+object.RoleRef.Name] = true
+		}
+	}
+	found := map[string]given{}
+	for role := range bound {
+		for _, rule := range rules[role] {
+			h.Expect(rule.NonResourceURLs).To(BeEmpty())
+			for _, group := range rule.APIGroups {
+				for _, resource := range rule.Resources {
+					for _, verb := range rule.Verbs {
+						right := verb + " " + group + "/" + resource
+						h.Expect(found).NotTo(HaveKey(right), "it is given twice, so that taking it away once takes nothing")
+						found[right] = given{strings.HasPrefix(role, "Role "), rbacv1.PolicyRule{
+							APIGroups: []string{group}, Resources: []string{resource}, Verbs: []string{verb}, ResourceNames: rule.ResourceNames,
+						}}
+					}
+				}
+			}
+		}
+	}
+	return found
+}
+
+// given is a rule with one verb, in the operator's own namespace only or everywhere.
+type given struct {
+	own  bool
+	rule rbacv1.PolicyRule
+}
+
+// live lets an operator live with all rights but one. It returns what the API server refused it, and ends as soon as that is as
+// awaited, or when the operator has done all there is to do.
+func live(t *testing.T, all map[string]given, without, awaited string) []string {
+	t.Helper()
+	l := &life{harness: newHarness(t, stsemulator.Options{TokenClock: clock.RealClock{}}), awaited: awaited}
+	var cancel context.CancelFunc
+	l.living, cancel = context.WithTimeout(t.Context(), 2*settle)
+	t.Cleanup(cancel)
+	l.refusals.met = cancel
+	l.refusals.awaited = awaited
+	l.stop = func() {}
+	l.options.AllowNamespacedEndpoints = true
+	l.config = l.withRights(all, without)
+	for _, step := range []func(){l.elect, l.scrape, l.restartAll, l.issueAll} {
+		if l.living.Err() == nil {
+			step()
+		}
+	}
+	refused := l.refusals.said()
+	if without != "" { // a manager that waits for its caches cannot be stopped: with the right, they come
+		l.giveBack(all[without])
+		l.Expect(l.cache.WaitForCacheSync(l.ctx)).To(BeTrue())
+	}
+	l.stop()
+	return refused
+}
+
+// life is an operator with rights of its own.
+type life struct {
+	*harness
+	// living ends when the refusal is there that is awaited.
+	living   context.Context
+	config   *rest.Config
+	refusals refusals
+	awaited  string
+	// everywhere are its rights in all namespaces.
+	everywhere *rbacv1.ClusterRole
+}
+
+// giveBack gives the right that was taken away.
+func (l *life) giveBack(given given) {
+	l.t.Helper()
+	l.everywhere.Rules = append(l.everywhere.Rules, given.rule)
+	l.Expect(admin.Update(l.ctx, l.everywhere)).To(Succeed())
+}
+
+// until waits for what only an operator with the right brings about. It is over at once when the refusal is there.
+func (l *life) until(done func() bool) {
+	l.t.Helper()
+	_ = wait.PollUntilContextCancel(l.living, 20*time.Millisecond, true, func(context.Context) (bool, error) { return done(), nil })
+	if errors.Is(l.living.Err(), context.DeadlineExceeded) {
+		l.t.Fatal("this did not come, and no refusal either")
+	}
+}
+
+// reads tells whether a condition reads "status reason".
+func (l *life) reads(object client.Object, conditionType, want string) func() bool {
+	return func() bool { return l.state(object, conditionType)() == want }
+}
+
+// withRights returns a config for a ServiceAccount of its own, with these rights but one.
+func (l *life) withRights(all map[string]given, without string) *rest.Config {
+	l.t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, GenerateName: "least-"}}
+	l.Expect(admin.Create(l.ctx, account)).To(Succeed())
+	everywhere := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: account.Name}}
+	l.everywhere = everywhere
+	own := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: account.Name}}
+	for right, given := range all {
+		switch {
+		case right == without:
+		case given.own:
+			own.Rules = append(own.Rules, given.rule)
+		default:
+			everywhere.Rules = append(everywhere.Rules, given.rule)
+		}
+	}
+	subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: operatorNamespace, Name: account.Name}}
+	for _, object := range []client.Object{
+		everywhere, own,
+		&rbacv1.ClusterRoleBinding{ObjectMeta: everywhere.ObjectMeta, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: account.Name}},
+		&rbacv1.RoleBinding{ObjectMeta: own.ObjectMeta, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account.Name}},
+	} {
+		l.Expect(admin.Create(l.ctx, object)).To(Succeed())
+		l.t.Cleanup(func() { l.Expect(admin.Delete(context.Background(), object)).To(Succeed()) })
+	}
+	l.t.Cleanup(func() { l.Expect(admin.Delete(context.Background(), account)).To(Succeed()) })
+	config := l.as(account)
+	// The API server's own view of rights follows a moment later.
+	probe, err := client.New(config, client.Options{Scheme: admin.Scheme()})
+	l.Expect(err).NotTo(HaveOccurred())
+	l.Eventually(func() bool {
+		for right, given := range all {
+			if right != without && !l.may(probe, given) {
+				return false
+			}
+		}
+		return true
+	}).WithTimeout(settle).Should(BeTrue())
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return l.refusals.heardBy(next) })
+	return config
+}
+
+// may tells whether the API server would let a client do what a rule gives.
+func (h *harness) may(asking client.Client, given given) bool {
+	h.t.Helper()
+	resource, subresource, _ := strings.Cut(given.rule.Resources[0], "/")
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+		Namespace: operatorNamespace, Verb: given.rule.Verbs[0], Group: given.rule.APIGroups[0], Resource: resource, Subresource: subresource,
+		Name: strings.Join(given.rule.ResourceNames, ""),
+	}}}
+	h.Expect(asking.Create(h.ctx, review)).To(Succeed())
+	return review.Status.Allowed
+}
+
+// elect starts the manager, and waits until it leads and has renewed its lease.
+func (l *life) elect() {
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: "rolecredential.dev"}}
+	l.Expect(client.IgnoreNotFound(admin.Delete(l.ctx, lease))).To(Succeed())
+	l.startAs(l.config, func(o *ctrl.Options) {
+		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace, o.LeaderElectionReleaseOnCancel = true, lease.Name, lease.Namespace, true
+		o.GracefulShutdownTimeout = new(time.Duration(0)) // controllers whose caches never came would be waited for
+		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(time.Minute), new(40*time.Second), new(100*time.Millisecond)
+	})
+	l.until(func() bool {
+		err := admin.Get(l.ctx, client.ObjectKeyFromObject(lease), lease)
+		return err == nil && lease.Spec.RenewTime != nil && lease.Spec.RenewTime.After(lease.Spec.AcquireTime.Time)
+	})
+	l.until(func() bool {
+		var told corev1.EventList
+		l.Expect(admin.List(l.ctx, &told, client.InNamespace(operatorNamespace))).To(Succeed())
+		return slices.ContainsFunc(told.Items, func(e corev1.Event) bool {
+			return e.InvolvedObject.Kind == "Lease" && e.Reason == "LeaderElection" && lease.Spec.HolderIdentity != nil && strings.HasPrefix(e.Message, *lease.Spec.HolderIdentity)
+		})
+	})
+}
+
+// scrape asks for metrics as one who may not have them.
+func (l *life) scrape() {
+	connection, err := rest.HTTPClientFor(l.config)
+	l.Expect(err).NotTo(HaveOccurred())
+	filter, err := filters.WithAuthenticationAndAuthorization(l.config, connection)
+	l.Expect(err).NotTo(HaveOccurred())
+	handler, err := filter(ctrl.Log, http.NotFoundHandler())
+	l.Expect(err).NotTo(HaveOccurred())
+	asked := httptest.NewRequestWithContext(l.ctx, http.MethodGet, "/metrics", http.NoBody)
+	asked.Header.Set("Authorization", "Bearer "+l.config.BearerToken)
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, asked)
+	if l.awaited == "" {
+		l.Expect(answer.Code).To(Equal(http.StatusForbidden))
+	}
+}
+
+// restartAll finds and restarts a workload of each kind, and looks at a pod of none.
+func (l *life) restartAll() {
+	namespace := l.namespace(nil)
+	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "a"}}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "c"}}}}
+	selector := &metav1.LabelSelector{MatchLabels: template.Labels}
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: "a"}
+	for _, object := range []client.Object{
+		&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Selector: selector, Template: template}},
+		&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Selector: selector, Template: template}},
+		&appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Selector: selector, Template: template}},
+		argoRollout(namespace, "a", "a-secret"),
+		&corev1.Pod{ObjectMeta: meta, Spec: template.Spec},
+	} {
+		l.Expect(admin.Create(l.ctx, object)).To(Succeed())
+	}
+	operator, err := client.New(l.config, client.Options{Scheme: admin.Scheme()})
+	l.Expect(err).NotTo(HaveOccurred())
+	cluster := rollout.Cluster{Reader: operator, Writer: operator}
+	try := func(err error) {
+		if l.awaited == "" || !apierrors.IsForbidden(err) {
+			l.Expect(err).NotTo(HaveOccurred())
+		}
+	}
+	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "Rollout"} {
+		seen, err := cluster.Look(l.ctx, namespace, rollout.Ref{Kind: kind, Name: "a"})
+		try(err)
+		if err == nil {
+			l.Expect(seen.Workload).NotTo(BeNil(), kind)
+			try(cluster.Restart(l.ctx, namespace, *seen.Workload, rollout.Stamp{"a-secret": "ASIA"}))
+		}
+	}
+	_, err = cluster.Look(l.ctx, namespace, rollout.Ref{Kind: "Pod", Name: "a"})
+	try(err)
+	_, err = cluster.Survey(l.ctx, namespace, v1alpha1.Rollout{Discover: true}, "a-secret")
+	try(err)
+}
+
+// issueAll has a credential of each kind issued, by each kind of identity, and all else done that a Secret goes through.
+func (l *life) issueAll() {
+	namespace := l.namespace(nil)
+	provider, _ := l.trustTokens()
+	by := l.identity(func(i *v1alpha1.ClusterIdentity) {
+		(*i.Spec.Allow)[0].Calls = []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken}
+	})
+	tokens := l.identity(func(i *v1alpha1.ClusterIdentity) { i.Name += "-tokens"; byToken(i) })
+	l.serviceAccount(namespace, "reader")
+	credential := l.credential(namespace, "role", by)
+	own := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "session"}}
+	own.Spec.IdentityRef.Name = by.Name
+	federated := &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "federated"}}
+	federated.Spec.IdentityRef.Name, federated.Spec.Policy = by.Name, `{"Statement":[]}`
+	l.keyIn(namespace, "key", l.sts.AccessKeys(operatorARN)[0])
+	namespaced := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "theirs"}}
+	namespaced.Spec.Region, namespaced.Spec.Endpoint = "eu-west-1", l.endpoint.URL
+	namespaced.Spec.Source.AccessKey = &v1alpha1.LocalAccessKeySource{SecretRef: v1alpha1.LocalSecretReference{Name: "key"}}
+	for _, object := range []client.Object{own, federated, namespaced} {
+		l.Expect(admin.Create(l.ctx, object)).To(Succeed())
+	}
+	role := l.trusting("Token", provider, namespace, "reader")
+	token := roleCredential(namespace, "token", tokens.Name)
+	token.Spec.ServiceAccountName, token.Spec.RoleARN = "reader", role
+	l.Expect(admin.Create(l.ctx, token)).To(Succeed())
+	for _, object := range []client.Object{credential, own, federated, token} {
+		l.until(l.reads(object, "Ready", "True Issued"))
+	}
+	l.until(l.reads(namespaced, "Ready", "True Verified"))
+
+	// Other keys are taken out, and then another name.
+	change := func(f func(*v1alpha1.RoleCredential)) {
+		l.until(func() bool {
+			if err := admin.Get(l.ctx, client.ObjectKeyFromObject(credential), credential); err != nil {
+				return false
+			}
+			f(credential)
+			return admin.Update(l.ctx, credential) == nil
+		})
+	}
+	change(func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Labels = map[string]string{"team": "shop"} })
+	l.until(func() bool { s := l.secret(namespace, "role"); return s != nil && s.Labels["team"] == "shop" })
+	change(func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "other" })
+	l.until(func() bool { return l.secret(namespace, "role") == nil && l.secret(namespace, "other") != nil })
+}
+
+// refusals are what the API server forbids.
+type refusals struct {
+	mu      sync.Mutex
+	heard   map[string]bool
+	awaited string
+	met     context.CancelFunc
+}
+
+// forbidden is how the API server says it.
+var forbidden = regexp.MustCompile(`cannot (\w+) resource \\?"([^"\\]+)\\?" in API group \\?"([^"\\]*)\\?"`)
+
+func (r *refusals) said() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.heard))
+}
+
+// heardBy returns a transport that listens for refusals.
+func (r *refusals) heardBy(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		response, err := next.RoundTrip(request)
+		if err != nil || response.StatusCode != http.StatusForbidden {
+			return response, err
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body = io.NopCloser(bytes.NewReader(body))
+		found := forbidden.FindStringSubmatch(string(body))
+		right := cmp.Or(strings.Join(found, ""), string(body))
+		if found != nil {
+			right = found[1] + " " + found[3] + "/" + found[2]
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.heard == nil {
+			r.heard = map[string]bool{}
+		}
+		r.heard[right] = true
+		if right == r.awaited {
+			r.met()
+		}
+		return response, err
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
