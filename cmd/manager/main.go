@@ -43,24 +43,30 @@ type flags struct {
 	version        bool
 }
 
+// bind has a set of flags set those of the manager.
+func bind(set *flag.FlagSet) *flags {
+	f := &flags{}
+	set.Func("watch-namespaces", "comma-separated `names` of the only namespaces whose credentials are dealt with; without this flag, those of all are", f.watchNamespaces)
+	set.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "`address` that metrics are served on, such as :8443; 0 serves none")
+	set.BoolVar(&f.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to those who may get /metrics by RBAC")
+	set.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "`address` that /healthz and /readyz are served on; 0 serves none")
+	set.StringVar(&f.pprofAddress, "pprof-bind-address", "0", "`address` that profiles are served on to whoever reaches it, so that it is best 127.0.0.1:6060 and kubectl port-forward; 0 serves none")
+	set.BoolVar(&f.leaderElect, "leader-elect", false, "let only one of several managers work at a time")
+	set.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own if empty")
+	set.IntVar(&f.concurrency, "concurrency", 10, "how many credentials are dealt with at a time")
+	set.IntVar(&f.stsQPS, "sts-qps", controllers.DefaultSTSQPS, "calls of STS per second for each identity that does not say itself, 1 to 1000")
+	set.IntVar(&f.rollouts, "max-concurrent-rollouts", 5, "how many workloads of the cluster are in the middle of a restart at a time, for credentials with spec.rollout")
+	set.Float64Var(&f.qps, "kube-api-qps", 100, "requests per second to the API server, on average")
+	set.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once")
+	set.BoolVar(&f.endpoints, "allow-namespaced-endpoints", false, "take spec.endpoint from namespaced Identities too; whoever may create one then aims the manager's requests")
+	set.BoolVar(&f.stsFIPS, "sts-fips", false, "ask AWS's FIPS endpoints of STS for identities without an endpoint of their own; where a region has none, as most outside the United States, STS is then unreachable")
+	set.BoolVar(&f.stsDualStack, "sts-dual-stack", false, "ask AWS's dual-stack endpoints of STS, which have IPv6 addresses too, for identities without an endpoint of their own")
+	set.BoolVar(&f.version, "version", false, "print the version and exit")
+	return f
+}
+
 func main() {
-	var f flags
-	flag.Func("watch-namespaces", "comma-separated `names` of the only namespaces whose credentials are dealt with; without this flag, those of all are", f.watchNamespaces)
-	flag.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "`address` that metrics are served on, such as :8443; 0 serves none")
-	flag.BoolVar(&f.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to those who may get /metrics by RBAC")
-	flag.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "`address` that /healthz and /readyz are served on; 0 serves none")
-	flag.StringVar(&f.pprofAddress, "pprof-bind-address", "0", "`address` that profiles are served on to whoever reaches it, so that it is best 127.0.0.1:6060 and kubectl port-forward; 0 serves none")
-	flag.BoolVar(&f.leaderElect, "leader-elect", false, "let only one of several managers work at a time")
-	flag.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own if empty")
-	flag.IntVar(&f.concurrency, "concurrency", 10, "how many credentials are dealt with at a time")
-	flag.IntVar(&f.stsQPS, "sts-qps", controllers.DefaultSTSQPS, "calls of STS per second for each identity that does not say itself, 1 to 1000")
-	flag.IntVar(&f.rollouts, "max-concurrent-rollouts", 5, "how many workloads of the cluster are in the middle of a restart at a time, for credentials with spec.rollout")
-	flag.Float64Var(&f.qps, "kube-api-qps", 100, "requests per second to the API server, on average")
-	flag.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once")
-	flag.BoolVar(&f.endpoints, "allow-namespaced-endpoints", false, "take spec.endpoint from namespaced Identities too; whoever may create one then aims the manager's requests")
-	flag.BoolVar(&f.stsFIPS, "sts-fips", false, "ask AWS's FIPS endpoints of STS for identities without an endpoint of their own; where a region has none, as most outside the United States, STS is then unreachable")
-	flag.BoolVar(&f.stsDualStack, "sts-dual-stack", false, "ask AWS's dual-stack endpoints of STS, which have IPv6 addresses too, for identities without an endpoint of their own")
-	flag.BoolVar(&f.version, "version", false, "print the version and exit")
+	f := bind(flag.CommandLine)
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()
@@ -70,7 +76,7 @@ func main() {
 	}
 	logging.Level = controllers.LogLevel(logging.Level, logging.Development)
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
-	if err := run(ctrl.SetupSignalHandler(), f); err != nil {
+	if err := run(ctrl.SetupSignalHandler(), *f); err != nil {
 		ctrl.Log.Error(err, "the manager cannot go on")
 		os.Exit(1)
 	}
