@@ -41,12 +41,13 @@ WITH_SERVERS = $(WITH_CONTROLPLANE) $(WITH_MINIO) $(WITH_HELM) $(WITH_PROMETHEUS
 WITH_NODE = node="$$(go run ./hack/servers node)" && export NODE_ASSETS="$$node" &&
 
 LDFLAGS = -s -w -X main.version=$(VERSION)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null)
 # What the image says of itself (OCI Image Format Specification, Annotations).
 LABELS = --label org.opencontainers.image.title=rolecredential \
 	--label "org.opencontainers.image.description=Keeps Secrets filled with temporary AWS credentials, issued by STS" \
 	--label org.opencontainers.image.licenses=Apache-2.0 \
 	--label org.opencontainers.image.version=$(VERSION) \
-	--label "org.opencontainers.image.revision=$$(git rev-parse HEAD 2>/dev/null)"
+	--label "org.opencontainers.image.revision=$(REVISION)"
 
 ##@ General
 
@@ -144,6 +145,19 @@ IMAGE ?= dist/image.tar
 .PHONY: image
 image: ## Build the image IMG for PLATFORMS as an OCI archive, dist/image.tar, without Docker.
 	go run ./hack/image --name $(IMG) --platforms $(PLATFORMS) --ldflags "$(LDFLAGS)" $(LABELS) -o $(IMAGE) ./cmd/manager ./cmd/credential-process
+
+.PHONY: reproducible
+reproducible: ## Build the manager and its image twice, from two folders, and compare their digests.
+	hack/reproducible.sh
+
+.PHONY: sbom
+sbom: build $(CYCLONEDX_GOMOD) ## Write dist/manager.cdx.json: the modules that bin/manager is made of, as a CycloneDX bill of materials.
+	mkdir -p dist
+	$(CYCLONEDX_GOMOD) bin -json -std -noserial -notimestamp -version "$(VERSION)" -output dist/manager.cdx.json bin/manager
+
+.PHONY: vulncheck
+vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities; needs Go's vulnerability database, or a mirror of it in GOVULNDB.
+	hack/vulncheck.sh $(GOVULNCHECK)
 
 .PHONY: krew
 krew: ## Build the kubectl plugin for all platforms and krew, to be put at KREW_URL.

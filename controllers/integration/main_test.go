@@ -25,6 +25,13 @@ var (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
+	if config := os.Getenv(besideEnv); config != "" {
+		if err := operate(config); err != nil {
+			fmt.Fprintln(os.Stderr, "the operator beside the test:", err)
+			return 1
+		}
+		return 0
+	}
 	var err error
 	if cluster, err = testbed.Start(filepath.Join("..", "..")); err != nil {
 		fmt.Fprintln(os.Stderr, err)

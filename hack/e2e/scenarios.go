@@ -9,6 +9,7 @@ import (
 // scenarios are all there is to see, in order: each leaves its workloads running, so that they go through those after it.
 var scenarios = []scenario{
 	{name: "kubectl apply -k installs the operator", see: (*world).installByKustomize, needed: true},
+	{name: "the managers are confined", see: (*world).managersAreConfined},
 	{name: "a Pod starts with credentials in its environment", see: (*world).podStarts},
 	{name: "a Pod that waits for its Secret starts when there is one", see: (*world).podWaits},
 	{name: "three restarts after refreshes lose no call", see: (*world).refreshesByRestart},

@@ -1,0 +1,118 @@
+package integration_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// besideEnv has the test's program be an operator and nothing else: STS and the API server hold in memory what they issue and keep.
+const besideEnv = "OPERATOR_BESIDE_THE_TEST"
+
+// beside is where that operator's cluster is, and where it is to write what it holds in memory.
+type beside struct{ Host, Token, CA, Heap string }
+
+// operate runs an operator until its input ends, and then writes down its heap: all objects that are still reachable from it, once its
+// connections are gone, in whose buffers stands what was last sent and received.
+func operate(config string) error {
+	var b beside
+	if err := json.Unmarshal([]byte(config), &b); err != nil {
+		return err
+	}
+	options, err := controllers.ManagerOptions()
+	if err != nil {
+		return err
+	}
+	options.Metrics = metricsserver.Options{BindAddress: "0"}
+	options.Logger = zap.New(zap.WriteTo(os.Stderr))
+	ctrl.SetLogger(options.Logger)
+	mgr, err := ctrl.NewManager(&rest.Config{Host: b.Host, BearerToken: b.Token, TLSClientConfig: rest.TLSClientConfig{CAData: []byte(b.CA)}}, options)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	if err := controllers.Setup(ctx, mgr, controllers.Options{}); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return err
+	}
+	stop()
+	if err := <-done; err != nil {
+		return err
+	}
+	mgr.GetHTTPClient().CloseIdleConnections()
+	file, err := os.Create(b.Heap)
+	if err != nil {
+		return err
+	}
+	for range 3 { // a finalizer frees what it finalizes with the collection after it
+		runtime.GC()
+	}
+	debug.WriteHeapDump(file.Fd())
+	runtime.KeepAlive(mgr) // and with it every reconciler, cache and client
+	return file.Close()
+}
+
+// Go cannot wipe a string, nor what it has freed. What can be shown is that nothing which the operator keeps holds on to what it
+// has issued.
+func TestWhatWasIssuedIsNotKeptInMemory(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.stop = func() {}
+	namespace := h.namespace(nil)
+	by := h.identity()
+	as := h.asOperator()
+	heap := filepath.Join(t.TempDir(), "heap")
+	config, err := json.Marshal(beside{Host: as.Host, Token: as.BearerToken, CA: string(as.CAData), Heap: heap})
+	h.Expect(err).NotTo(HaveOccurred())
+	operator := exec.CommandContext(h.ctx, os.Args[0])
+	operator.Env = append(os.Environ(), besideEnv+"="+string(config))
+	var said bytes.Buffer
+	operator.Stderr = &said
+	input, err := operator.StdinPipe()
+	h.Expect(err).NotTo(HaveOccurred())
+	h.Expect(operator.Start()).To(Succeed())
+
+	made := h.credential(namespace, "forgotten", by, func(c *v1alpha1.RoleCredential) {
+		c.Spec.Secret.Formats = []v1alpha1.Format{v1alpha1.FormatEnv, v1alpha1.FormatSharedCredentials, v1alpha1.FormatCredentialProcess}
+	})
+	h.eventually(made, "Ready", "True Issued")
+	secrets := secretsOf(h, namespace, "forgotten")
+	h.refresh(made, "1")
+	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	secrets = append(secrets, secretsOf(h, namespace, "forgotten")...)
+	h.Expect(h.endpoint.Close()).To(Succeed())
+	h.Expect(input.Close()).To(Succeed())
+	h.Expect(operator.Wait()).To(Succeed(), said.String)
+
+	held, err := os.ReadFile(heap)
+	h.Expect(err).NotTo(HaveOccurred())
+	h.Expect(secrets).To(HaveLen(4))
+	h.Expect(bytes.Contains(held, []byte(made.Status.AccessKeyID))).To(BeTrue(), "the heap holds not even the status")
+	h.Expect(bytes.Contains(held, []byte(h.sts.AccessKeys(operatorARN)[0].Secret))).To(BeTrue(), "nor the source's own key, with which the next call is signed")
+	for i, secret := range secrets {
+		h.Expect(len(secret)).To(BeNumerically(">", 10))
+		h.Expect(bytes.Contains(held, []byte(secret))).To(BeFalse(), fmt.Sprintf("secret %d of %d, or its form in the Secret, is still held", i+1, len(secrets)))
+	}
+}
