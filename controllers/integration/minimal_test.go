@@ -132,11 +132,11 @@ func (h *harness) given() map[string]given {
 			RoleRef           rbacv1.RoleRef
 			Subjects          []rbacv1.Subject
 		}
-		if err := decoder.Decode(&object); errors.Is(err, io.EOF) {
+		err := decoder.Decode(&object)
+		if errors.Is(err, io.EOF) {
 			break
-		} else {
-			h.Expect(err).NotTo(HaveOccurred())
 		}
+		h.Expect(err).NotTo(HaveOccurred())
 		switch object.Kind {
 		case "ClusterRole", "Role":
 			rules[object.Kind+" "+object.Name] = object.Rules
