@@ -9,6 +9,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -455,3 +457,73 @@ func (r *refusals) heardBy(next http.RoundTripper) http.RoundTripper {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// What config/namespaced gives the operator outside of the namespaces that it watches, it needs too.
+func TestAManagerForSomeNamespacesNeedsEachRightThatItHasInOthers(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.namespaces("team-a", "team-b")
+	h.forSomeNamespaces()
+	text, err := os.ReadFile(filepath.Join(manifests("namespaced"), "roles.yaml"))
+	h.Expect(err).NotTo(HaveOccurred())
+	rights := 0
+	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096); ; {
+		var role rbacv1.Role
+		err := decoder.Decode(&role)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		h.Expect(err).NotTo(HaveOccurred())
+		for _, rule := range role.Rules {
+			for _, verb := range rule.Verbs {
+				rights++
+				t.Run(verb+" "+rule.Resources[0]+" in "+role.Namespace, func(t *testing.T) { missed(t, role, rule, verb) })
+			}
+		}
+	}
+	h.Expect(rights).To(Equal(4))
+}
+
+// missed takes a verb out of a role that is installed, and waits for the operator to be refused what it is for.
+func missed(t *testing.T, role rbacv1.Role, rule rbacv1.PolicyRule, verb string) {
+	t.Helper()
+	if verb == "list" {
+		clientfeaturestesting.SetFeatureDuringTest(t, clientfeatures.WatchListClient, false)
+	}
+	right := verb + " " + rule.APIGroups[0] + "/" + rule.Resources[0]
+	l := &life{harness: newHarness(t, stsemulator.Options{}), awaited: right}
+	var cancel context.CancelFunc
+	l.living, cancel = context.WithTimeout(t.Context(), 2*settle)
+	t.Cleanup(cancel)
+	l.refusals.awaited, l.refusals.met = right, cancel
+
+	set := func(verbs []string) {
+		update(l.harness, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: role.Namespace, Name: role.Name}}, func(r *rbacv1.Role) {
+			r.Rules = nil
+			if rule.Verbs = verbs; len(verbs) > 0 {
+				r.Rules = []rbacv1.PolicyRule{rule}
+			}
+		})
+	}
+	all := rule.Verbs
+	set(slices.DeleteFunc(slices.Clone(all), func(v string) bool { return v == verb }))
+	t.Cleanup(func() {
+		l.ctx = context.Background()
+		set(all)
+	})
+	config := l.asOperator()
+	probe, err := client.New(config, client.Options{Scheme: admin.Scheme()})
+	l.Expect(err).NotTo(HaveOccurred())
+	l.Eventually(func() bool {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: role.Namespace, Verb: verb, Group: rule.APIGroups[0], Resource: rule.Resources[0],
+		}}}
+		l.Expect(probe.Create(l.ctx, review)).To(Succeed())
+		return review.Status.Allowed
+	}).WithTimeout(settle).Should(BeFalse())
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return l.refusals.heardBy(next) })
+	l.startAs(config, func(*ctrl.Options) {}, "team-a", "team-b")
+	l.identity()
+	l.until(func() bool { return false }) // but the refusal
+	l.stop()
+	l.Expect(l.refusals.said()).To(ContainElement(right))
+}

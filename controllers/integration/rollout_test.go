@@ -85,12 +85,19 @@ func (s *stage) startRollouts() {
 				return credential.Request{}, nil
 			},
 		},
-		Client:     s.operator,
-		Identities: &identity.Resolver[controllers.STS]{Reader: s.operator},
+		Client:     cached{s.operator},
+		Identities: &identity.Resolver[controllers.STS]{Reader: cached{s.operator}},
 		Workloads:  rollout.Cluster{Reader: s.operator, Writer: s.operator},
 		Places:     &rollout.Places{Max: maxConcurrent},
 		Events:     telemetry.Events{Recorder: events.NewFakeRecorder(1000)}, Metrics: metrics, Clock: s.clock,
 	}
+}
+
+// cached is the operator's client where there is no cache, which is filled by lists and watches: it may get nothing that is cached.
+type cached struct{ client.Client }
+
+func (cached) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	return admin.Get(ctx, key, object, options...)
 }
 
 // issue puts a credential into the Secret that lives for an hour from now.
