@@ -3,6 +3,7 @@ package awssts
 import (
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -79,11 +80,22 @@ func RequestID(err error) string {
 	if !ok {
 		return ""
 	}
-	return cleanCode(answer.ServiceRequestID())
+	return cleanID(answer.ServiceRequestID())
 }
 
 // requestID returns the id of a call that went well.
 func requestID(metadata middleware.Metadata) string {
 	id, _ := awsmiddleware.GetRequestIDMetadata(metadata)
-	return cleanCode(id)
+	return cleanID(id)
+}
+
+// plainID is an id as those of AWS are, UUIDs, and of servers like it. No secret is, nor the code of an MFA device, which a strange
+// server could say back.
+var plainID = regexp.MustCompile(`^[0-9A-Fa-f-]{16,64}$`)
+
+func cleanID(id string) string {
+	if !plainID.MatchString(id) {
+		return ""
+	}
+	return id
 }

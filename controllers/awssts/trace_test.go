@@ -118,12 +118,24 @@ func TestAHopIsASpanWithinThatOfTheCallThatNeedsIt(t *testing.T) {
 	g.Expect(awssts.RequestID(err)).To(Equal(id))
 }
 
-func TestAStrangeServersRequestIDIsNotPassedOn(t *testing.T) {
-	g := NewWithT(t)
-	var made spans
-	url := answer{http.StatusForbidden, `<ErrorResponse><Error><Code>AccessDenied</Code></Error><RequestId>a secret, it may be</RequestId></ErrorResponse>`}.dated(t, now)
-	_, err := client(url, serve(t, stsemulator.Options{}).clock, operatorKey, made.traced()).Issue(t.Context(), reads(), credential.Proof{})
-	g.Expect(err).To(MatchError(ContainSubstring("a secret, it may be")))
-	g.Expect(awssts.RequestID(err)).To(BeEmpty())
-	g.Expect(made.told()[0]).NotTo(HaveKey("aws.request_id"))
+func TestARequestIDIsPassedOnIfItIsOne(t *testing.T) {
+	for id, want := range map[string]bool{
+		"79b4b704-6132-4adb-820a-3cf78eff843a": true,
+		"c6104cbe-af31-11e0-8154-cbc7ccf896c7": true,
+		"1879F6B2C7B6B2C7":                     true, // MinIO's
+		"123456":                               false,
+		"a secret, it may be":                  false,
+		"wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEK": false,
+	} {
+		t.Run(id, func(t *testing.T) {
+			g := NewWithT(t)
+			var made spans
+			url := answer{http.StatusForbidden, `<ErrorResponse><Error><Code>AccessDenied</Code></Error><RequestId>` + id + `</RequestId></ErrorResponse>`}.dated(t, now)
+			_, err := client(url, serve(t, stsemulator.Options{}).clock, operatorKey, made.traced()).Issue(t.Context(), reads(), credential.Proof{})
+			g.Expect(err).To(MatchError(ContainSubstring(id)))
+			g.Expect(awssts.RequestID(err) == id).To(Equal(want))
+			_, told := made.told()[0]["aws.request_id"]
+			g.Expect(told).To(Equal(want))
+		})
+	}
 }

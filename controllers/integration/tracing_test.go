@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -48,7 +49,8 @@ func (h *harness) lines(kind, name string) []line {
 	for text := range strings.Lines(h.logs.String()) {
 		var one line
 		h.Expect(json.Unmarshal([]byte(text), &one)).To(Succeed(), text)
-		if one["controllerKind"] == kind && one["name"] == name {
+		ended := strings.HasSuffix(fmt.Sprint(one["error"]), context.Canceled.Error()) // with the manager
+		if one["controllerKind"] == kind && one["name"] == name && !ended {
 			found = append(found, one)
 		}
 	}
