@@ -127,18 +127,18 @@ func (d *demo) setStage(ctx context.Context) error {
 // runPod gives a pod the status that a kubelet would, which is none here.
 func (d *demo) runPod(ctx context.Context, name string, since time.Time) error {
 	pod := &corev1.Pod{}
-	if err := d.cluster.Get(ctx, client.ObjectKey{Namespace: "shop", Name: name}, pod); err != nil {
+	if err := d.Client.Get(ctx, client.ObjectKey{Namespace: "shop", Name: name}, pod); err != nil {
 		return err
 	}
 	pod.Status.Phase = corev1.PodRunning
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(since)}}}}
-	return d.cluster.Status().Update(ctx, pod)
+	return d.Client.Status().Update(ctx, pod)
 }
 
 // issuedAt is when the credential in s3-reader's Secret was issued, and the Secret.
 func (d *demo) issuedAt(ctx context.Context) (time.Time, *corev1.Secret, error) {
 	c := &v1alpha1.RoleCredential{}
-	if err := d.cluster.Get(ctx, client.ObjectKey{Namespace: "shop", Name: "s3-reader"}, c); err != nil {
+	if err := d.Client.Get(ctx, client.ObjectKey{Namespace: "shop", Name: "s3-reader"}, c); err != nil {
 		return time.Time{}, nil, err
 	}
 	if c.Status.LastRefreshTime == nil {
@@ -160,7 +160,7 @@ func (d *demo) play(ctx context.Context, s scene, federation string, out io.Writ
 	}
 	var printed bytes.Buffer
 	args := strings.Split(strings.ReplaceAll(strings.Join(s.args, "\x00"), federationURL, federation), "\x00")
-	code := cli.Run(ctx, append([]string{"--kubeconfig", d.kubeconfig}, args...), cli.Options{
+	code := cli.Run(ctx, append([]string{"--kubeconfig", d.Kubeconfig}, args...), cli.Options{
 		IOStreams: genericiooptions.IOStreams{Out: &printed, ErrOut: &printed}, Clock: clocktesting.NewFakePassiveClock(now), Environ: []string{"PATH=" + os.Getenv("PATH")},
 		Exec: func(path string, args, environ []string) error {
 			cmd := exec.CommandContext(ctx, path, args[1:]...)

@@ -9,10 +9,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -26,7 +24,7 @@ func (d *demo) kubectl(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	d.say("$ kubectl %s", quote(args))
-	return d.finish(ctx, d.kubectlCommand(ctx, args))
+	return d.finish(ctx, d.KubectlCommand(ctx, args...))
 }
 
 // kubectlUntil prints a command that goes on and on, runs it and prints its output until stop is true of a line of it.
@@ -34,7 +32,7 @@ func (d *demo) kubectlUntil(ctx context.Context, stop func(line string) bool, ar
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	d.say("$ kubectl %s", quote(args))
-	cmd := d.kubectlCommand(ctx, args)
+	cmd := d.KubectlCommand(ctx, args...)
 	cmd.Stderr = d.out
 	output, err := cmd.StdoutPipe()
 	if err != nil {
@@ -61,24 +59,6 @@ func (d *demo) kubectlUntil(ctx context.Context, stop func(line string) bool, ar
 		return fmt.Errorf("it ended too soon: %w", err)
 	}
 }
-
-func (d *demo) kubectlCommand(ctx context.Context, args []string) *exec.Cmd {
-	cmd := child(ctx, filepath.Join(d.assets, "kubectl"), args...)
-	cmd.Env = []string{"KUBECONFIG=" + d.kubeconfig, "HOME=" + d.dir, "KUBECACHEDIR=" + filepath.Join(d.dir, "kubectl-cache")}
-	return cmd
-}
-
-// child is a command that ends with its context, and whatever it started with it.
-func child(ctx context.Context, path string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, path, args...)
-	ownGroup(cmd)
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	return cmd
-}
-
-// ownGroup makes the process one that a terminal's Ctrl-C does not reach: it is ended in its turn.
-func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
 // finish runs a command to its end, and prints and returns its output.
 func (d *demo) finish(ctx context.Context, cmd *exec.Cmd) (string, error) {

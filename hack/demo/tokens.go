@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"rolecredential.dev/operator/hack/cluster"
 )
 
 const federatedARN = "arn:aws:sts::210987654321:federated-user/shop.uploader"
@@ -57,7 +59,7 @@ func (d *demo) applyUserSamples(ctx context.Context) error {
 	if _, err := d.kubectl(ctx, "wait", "clusteridentity/iam-user", "--for=jsonpath={.status.observedGeneration}=2", "--timeout=60s"); err != nil {
 		return err
 	}
-	_, err := d.kubectl(ctx, "create", "secret", "generic", "iam-user", "-n", operatorNamespace, "--from-env-file="+filepath.Join(d.dir, keyFile))
+	_, err := d.kubectl(ctx, "create", "secret", "generic", "iam-user", "-n", cluster.OperatorNamespace, "--from-env-file="+filepath.Join(d.dir, keyFile))
 	return err
 }
 

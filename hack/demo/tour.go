@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/cluster"
 )
 
 const (
@@ -67,7 +68,7 @@ func (d *demo) start(context.Context) error {
 	if err := d.startSTS(); err != nil {
 		return err
 	}
-	d.say("The API server is on %s, the STS emulator on %s.", d.config.Host, d.endpoint.URL)
+	d.say("The API server is on %s, the STS emulator on %s.", d.Config.Host, d.endpoint.URL)
 	d.say("An hour of a role session lasts %s here, so that you need not wait for a refresh.", session(time.Hour))
 	return nil
 }
@@ -86,7 +87,7 @@ func (d *demo) install(ctx context.Context) error {
 	}
 	d.say("\nNo kubelet is here to run the Deployment's pod, so that the manager runs as a process of this machine: with a token")
 	d.say("of the Deployment's ServiceAccount, and thus with the rights that config/rbac gives it. Its log is %s", d.managerLog)
-	kubeconfig, err := d.managerKubeconfig(ctx)
+	kubeconfig, err := d.ManagerKubeconfig(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func (d *demo) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if want := "system:serviceaccount:" + operatorNamespace + ":" + operatorAccount; !strings.Contains(who, want) {
+	if want := "system:serviceaccount:" + cluster.OperatorNamespace + ":" + cluster.OperatorAccount; !strings.Contains(who, want) {
 		return fmt.Errorf("the manager would not be %s", want)
 	}
 	return d.startManager(kubeconfig)
@@ -126,7 +127,7 @@ func (d *demo) applySamples(ctx context.Context) error {
 	if err := os.WriteFile(file, fmt.Appendf(nil, "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", key.ID, key.Secret), 0o600); err != nil {
 		return err
 	}
-	if _, err := d.kubectl(ctx, "create", "secret", "generic", "bootstrap", "-n", operatorNamespace, "--from-env-file="+file); err != nil {
+	if _, err := d.kubectl(ctx, "create", "secret", "generic", "bootstrap", "-n", cluster.OperatorNamespace, "--from-env-file="+file); err != nil {
 		return err
 	}
 	if _, err := d.kubectl(ctx, "wait", "--for=condition=Ready", "clusteridentity/default", "--timeout=60s"); err != nil {
@@ -170,7 +171,7 @@ func (d *demo) lookAtSecret(ctx context.Context) error {
 
 func (d *demo) secret(ctx context.Context, name string) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
-	return secret, d.cluster.Get(ctx, client.ObjectKey{Namespace: "shop", Name: name}, secret)
+	return secret, d.Client.Get(ctx, client.ObjectKey{Namespace: "shop", Name: name}, secret)
 }
 
 // environmentOf is what envFrom makes of the Secret, beside which a container here needs to know where STS is.
@@ -255,7 +256,7 @@ func (d *demo) tryOtherNamespace(ctx context.Context) error {
 		return err
 	}
 	denied := &v1alpha1.RoleCredential{}
-	if err := d.cluster.Get(ctx, client.ObjectKey{Namespace: "lab", Name: "s3-reader"}, denied); err != nil {
+	if err := d.Client.Get(ctx, client.ObjectKey{Namespace: "lab", Name: "s3-reader"}, denied); err != nil {
 		return err
 	}
 	authorized := meta.FindStatusCondition(denied.Status.Conditions, v1alpha1.ConditionAuthorized)
@@ -305,7 +306,7 @@ func (d *demo) readEvents(ctx context.Context) error {
 func (d *demo) awaitEvent(ctx context.Context, namespace, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	watcher, err := client.NewWithWatch(d.config, client.Options{})
+	watcher, err := client.NewWithWatch(d.Config, client.Options{})
 	if err != nil {
 		return err
 	}
@@ -336,5 +337,5 @@ The cluster stays up until you press Ctrl-C. In another terminal:
   kubectl get rolecredentials -n shop --watch
   kubectl annotate rolecredential s3-reader -n shop --overwrite sts.rolecredential.dev/refresh-requested-at=now
   kubectl delete secret s3-reader -n shop
-  kubectl explain rolecredential.spec`, d.kubeconfig, d.assets)
+  kubectl explain rolecredential.spec`, d.Kubeconfig, d.assets)
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"rolecredential.dev/operator/hack/cluster"
 )
 
 // caller is GetCallerIdentity's answer, as the AWS CLI prints it.
@@ -65,7 +67,7 @@ func (d *demo) whoami(ctx context.Context, e environment) (caller, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	cmd := child(ctx, self, "whoami")
+	cmd := cluster.Command(ctx, self, "whoami")
 	cmd.Env = e.variables(e.secretAccessKey, e.sessionToken)
 	d.say("$ env -i %s demo whoami", strings.Join(e.variables(masked, masked), " "))
 	printed, err := d.finish(ctx, cmd)
