@@ -28,6 +28,8 @@ type attempt struct {
 	mends int
 	// at is when it was made, and next when another may be; zero for never, until the inputs change.
 	at, next time.Time
+	// woken tells that another may be made at once, because calls of others went well.
+	woken bool
 }
 
 func (a *attempts) get(key types.NamespacedName) attempt {
@@ -55,7 +57,7 @@ func (a *attempts) forget(key types.NamespacedName) {
 func (a *attempts) failed(key types.NamespacedName, inputs string, f *failure.Failure, now time.Time, left time.Duration) attempt {
 	made := a.get(key)
 	made.failures++
-	made.inputs, made.failure, made.at, made.next = inputs, f, now, time.Time{}
+	made.inputs, made.failure, made.at, made.next, made.woken = inputs, f, now, time.Time{}, false
 	if wait := f.Retry.In(made.failures, left, credential.Spread(key.String())); wait > 0 {
 		made.next = now.Add(wait)
 	}
@@ -75,9 +77,24 @@ func (a *attempts) succeeded(key types.NamespacedName, inputs string, why creden
 	a.set(key, attempt{inputs: inputs, mends: made.mends, at: now})
 }
 
+// wake lets a failure be waited out no longer.
+func (a *attempts) wake(key types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if made, ok := a.last[key]; ok {
+		made.woken = true
+		a.last[key] = made
+	}
+}
+
 // waits tells whether a failure with the same inputs is still to be waited out.
 func (m attempt) waits(inputs string, now time.Time) bool {
-	return m.failure != nil && m.inputs == inputs && (m.next.IsZero() || now.Before(m.next))
+	return m.failure != nil && !m.woken && m.inputs == inputs && (m.next.IsZero() || now.Before(m.next))
+}
+
+// retries tells whether a call would be one more with the inputs of one that failed, which nobody but time has asked for.
+func (m attempt) retries(inputs string) bool {
+	return m.failure != nil && !m.woken && m.inputs == inputs
 }
 
 // mayMend is when a Secret that was deleted or edited may be mended: at once the first time, and more and more slowly if

@@ -1,15 +1,20 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/budget"
+	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
@@ -28,18 +33,88 @@ const shortWait = 5 * time.Second
 // takeToken takes a token of the identity's budget. It is false, and says until when, if there is none to spare.
 func (r *Reconciler[T]) takeToken(t *turn) bool {
 	now, key := r.Clock.Now(), budget.Key(t.identity.Key) // by the operator's clock: that of STS is known anew with each answer
-	held := budget.Held{Outdated: !t.current}
-	if left := t.left(); left > 0 {
-		held.Until = now.Add(left)
-	}
 	r.Budget.Limit(now, key, t.identity.QPS)
-	if t.turnIn = r.Budget.Take(now, key, r.caller(t.key), held); t.turnIn > 0 {
+	if t.turnIn = r.Budget.Take(now, key, r.caller(t.key), t.held(now)); t.turnIn > 0 {
 		t.waiting = fmt.Sprintf("its turn has not come, since %s makes only so many calls a second.", t.identity.Name)
 		t.retryAt = t.now.Add(t.turnIn)
 		return false
 	}
 	t.asked = now
 	return true
+}
+
+// held is what the credential has, as the budget wants to know it.
+func (t *turn) held(now time.Time) budget.Held {
+	held := budget.Held{Outdated: !t.current}
+	if left := t.left(); left > 0 {
+		held.Until = now.Add(left)
+	}
+	return held
+}
+
+// mayRetry tells whether it is the credential's turn to try again after a failure, of all those of the identity that failed. How
+// fast STS that throttles is to be asked, its tokens say.
+func (r *Reconciler[T]) mayRetry(t *turn, after *failure.Failure) bool {
+	if after.Reason == v1alpha1.ReasonThrottled {
+		return true
+	}
+	now := r.Clock.Now()
+	if t.turnIn = r.Budget.Retry(now, budget.Key(t.identity.Key), r.caller(t.key), t.held(now)); t.turnIn > 0 {
+		t.retryAt = t.now.Add(t.turnIn)
+		return false
+	}
+	return true
+}
+
+// shared are the reasons that are likely to befall every call as an identity.
+var shared = map[string]bool{
+	v1alpha1.ReasonSTSUnreachable: true, v1alpha1.ReasonSTSError: true, v1alpha1.ReasonThrottled: true,
+	v1alpha1.ReasonInvalidSourceCredentials: true, v1alpha1.ReasonRegionDisabled: true, v1alpha1.ReasonClockSkew: true,
+}
+
+// remember has the credential come back at once when calls as the identity go well again.
+func (r *Reconciler[T]) remember(t *turn, failed *failure.Failure) {
+	r.Budget.Failed(budget.Key(t.identity.Key), r.caller(t.key), budget.Cause{Reason: failed.Reason, Message: failed.Message, Shared: shared[failed.Reason]})
+	if !shared[failed.Reason] {
+		r.answered(t, false)
+	}
+}
+
+// answered has others try again whose calls failed for what an answer shows to be over.
+func (r *Reconciler[T]) answered(t *turn, issued bool) {
+	for _, other := range r.Budget.Answered(budget.Key(t.identity.Key), r.caller(t.key), issued) {
+		r.Wakers.wake(other)
+	}
+}
+
+// wakers have a credential dealt with at once, by its kind.
+type wakers struct {
+	mu sync.Mutex
+	by map[string]func(types.NamespacedName)
+}
+
+func newWakers() *wakers { return &wakers{by: map[string]func(types.NamespacedName){}} }
+
+func (w *wakers) wake(object budget.Key) {
+	w.mu.Lock()
+	waken := w.by[object.Kind]
+	w.mu.Unlock()
+	if waken != nil {
+		waken(object.NamespacedName)
+	}
+}
+
+// woken wakes the credentials of a kind that others find out to be worth another try.
+func (r *Reconciler[T]) woken() source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		r.Wakers.mu.Lock()
+		defer r.Wakers.mu.Unlock()
+		r.Wakers.by[r.Kind.Name] = func(name types.NamespacedName) {
+			r.attempts.wake(name)
+			queue.Add(reconcile.Request{NamespacedName: name})
+		}
+		return nil
+	})
 }
 
 // caller is a credential as the budget knows it.

@@ -1,11 +1,13 @@
 package controllers
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -289,4 +291,82 @@ func TestACallOfAHopIsCountedWhereItIsMade(t *testing.T) {
 	hops.Spend()
 	f.Expect(callsCounted(t, registry)).To(Equal(map[string]float64{"ClusterIdentity AssumeRole AccessDenied": 1}))
 	f.Expect(f.level().Tokens).To(BeEquivalentTo(DefaultSTSQPS - 3))
+}
+
+// wakes collects whom the fixture's credentials wake.
+func (f *fixture) wakes() *[]string {
+	woken := &[]string{}
+	f.credentials.Wakers.by[roleCredential.Name] = func(name types.NamespacedName) {
+		f.credentials.attempts.wake(name)
+		*woken = append(*woken, name.Name)
+	}
+	return woken
+}
+
+func TestTheEndOfAnOutageIsFoundByOneForAll(t *testing.T) {
+	other := changed(reader(), func(c *v1alpha1.RoleCredential) { c.Name, c.UID = "other", "other-uid" })
+	visit := func(f *fixture) reconcile.Result {
+		result, err := f.credentials.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(other)})
+		f.Expect(err).NotTo(HaveOccurred())
+		return result
+	}
+	for name, tc := range map[string]struct {
+		err  error
+		want []string
+	}{
+		"of STS":                       {errors.New("connection refused"), []string{"other"}},
+		"of the identity's own rights": {answers("AccessDenied"), []string{"other"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, world(other)...)
+			woken := f.wakes()
+			f.sts.err = tc.err
+			visit(f)
+			_, result := f.reconcile()
+			for range 5 { // both wait for longer and longer
+				f.later(result.RequeueAfter + time.Minute)
+				visit(f)
+				f.later(2 * time.Second)
+				_, result = f.reconcile()
+			}
+			f.Expect(*woken).To(BeEmpty())
+			asked := len(f.sts.issued)
+			visit(f)
+			f.Expect(f.sts.issued).To(HaveLen(asked), "it waits")
+
+			f.sts.err = nil
+			f.later(result.RequeueAfter)
+			got, _ := f.reconcile()
+			f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+			f.Expect(*woken).To(Equal(tc.want))
+			asked = len(f.sts.issued)
+			visit(f)
+			f.Expect(f.sts.issued).To(HaveLen(asked+1), "it waits no longer")
+			visit(f)
+			f.Expect(*woken).To(Equal(tc.want), "and wakes nobody who is well")
+		})
+	}
+}
+
+func TestThoseOfAnIdentityThatAreRefusedTakeTurns(t *testing.T) {
+	other := changed(reader(), func(c *v1alpha1.RoleCredential) { c.Name, c.UID = "other", "other-uid" })
+	f := newFixture(t, world(other)...)
+	f.sts.err = answers("AccessDenied")
+	visit := func() reconcile.Result {
+		result, err := f.credentials.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(other)})
+		f.Expect(err).NotTo(HaveOccurred())
+		return result
+	}
+	visit()
+	f.reconcile()
+	f.later(time.Minute)
+	f.reconcile()
+	f.requests.writes = nil
+	result := visit()
+	f.Expect(f.sts.issued).To(HaveLen(3), "both, and one of them again")
+	f.Expect(f.requests.writes).To(BeEmpty())
+	f.Expect(result.RequeueAfter).To(BeNumerically("~", 2*time.Second, 10*time.Millisecond))
+	f.later(result.RequeueAfter)
+	visit()
+	f.Expect(f.sts.issued).To(HaveLen(4))
 }

@@ -35,6 +35,10 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 		return nil
 	}
 	dueAt := t.refreshAt
+	if last.retries(inputs) && !r.mayRetry(t, last.failure) {
+		t.failed = last.failure
+		return nil
+	}
 	if failed == nil {
 		failed, err = r.attempt(ctx, object, t, seed)
 	}
@@ -126,6 +130,7 @@ func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential
 	t.requestID = issued.RequestID
 	r.Metrics.Called(r.Kind.Name, string(t.call()), v1alpha1.ReasonIssued)
 	r.Budget.Succeeded(r.Clock.Now(), budget.Key(t.identity.Key))
+	r.answered(t, true)
 	return issued, nil, nil
 }
 
@@ -153,6 +158,7 @@ func (r *Reconciler[T]) classify(ctx context.Context, t *turn, err error) (*fail
 	if _, hop := errors.AsType[*failure.HopError](err); !hop { // which is counted where it is made
 		r.Metrics.Called(r.Kind.Name, string(t.call()), failed.Reason)
 	}
+	r.remember(t, failed)
 	switch failed.Reason {
 	case v1alpha1.ReasonInvalidSourceCredentials:
 		t.identity.Refused()

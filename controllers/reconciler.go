@@ -69,6 +69,7 @@ type Reconciler[T Object] struct {
 	Secrets    *secret.Store
 	Devices    *identity.Devices
 	Budget     *budget.Budget
+	Wakers     *wakers
 	Strangers  *secret.Watcher
 	Events     telemetry.Events
 	Metrics    *telemetry.Metrics
@@ -83,7 +84,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	if err := r.Client.Get(ctx, req.NamespacedName, object); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.attempts.forget(req.NamespacedName)
-			r.Budget.Forget(r.caller(req.NamespacedName))
+			r.Budget.Gone(r.caller(req.NamespacedName))
 			r.Strangers.Done(r.waiter(req.NamespacedName))
 			r.Metrics.ForgetCredential(r.Kind.Name, req.NamespacedName)
 			object.SetNamespace(req.Namespace)

@@ -150,6 +150,7 @@ type parts struct {
 	secrets    *secret.Store
 	devices    *identity.Devices
 	budget     *budget.Budget
+	wakers     *wakers
 	watcher    *secret.Watcher
 	rollouts   *rollouts
 	events     telemetry.Events
@@ -179,6 +180,7 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 		secrets: &secret.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
 		devices: &identity.Devices{},
 		budget:  &budget.Budget{Default: options.STSQPS},
+		wakers:  newWakers(),
 		watcher: watcher,
 		rollouts: &rollouts{
 			workloads: rollout.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
@@ -252,6 +254,10 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 		return fmt.Errorf("indexing by identity: %w", err)
 	}
 	fans := fans[T]{reader: mgr.GetCache(), kind: kind}
+	r := &Reconciler[T]{
+		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Budget: p.budget, Wakers: p.wakers, Strangers: p.watcher,
+		Events: p.events, Metrics: p.metrics, Clock: p.clock,
+	}
 	return builder.ControllerManagedBy(mgr).
 		For(kind.New(), builder.WithPredicates(specChanged)).
 		Watches(&v1alpha1.ClusterIdentity{}, fans.ofIdentity(v1alpha1.IdentityKindClusterIdentity), builder.WithPredicates(specChanged)).
@@ -261,11 +267,9 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 		WatchesRawSource(woken(p.watcher, kind.Name, itself)).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindIdentity), fans.byIdentity(v1alpha1.IdentityKindIdentity))).
+		WatchesRawSource(r.woken()).
 		WithOptions(workers).
-		Complete(p.spanned(kind.Name, "issue", &Reconciler[T]{
-			Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Budget: p.budget, Strangers: p.watcher,
-			Events: p.events, Metrics: p.metrics, Clock: p.clock,
-		}))
+		Complete(p.spanned(kind.Name, "issue", r))
 }
 
 // namespaceMetadata returns an empty Namespace whose metadata alone is to be read or watched.

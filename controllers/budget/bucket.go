@@ -30,6 +30,9 @@ type bucket struct {
 	changed, slowed time.Time
 	// refusals counts the calls that STS throttled.
 	refusals int
+	// retries has a turn to try again in place of a token, for those whose call went wrong, who are in failing.
+	retries *bucket
+	failing map[Key]failing
 }
 
 func newBucket(limit float64) *bucket {

@@ -28,6 +28,8 @@ type Budget struct {
 
 	mu      sync.Mutex
 	buckets map[Key]*bucket
+	// failures counts them, of all.
+	failures int
 }
 
 // Limit says how many calls a second an identity may make, the default if that is zero. One that belongs to a namespace gets no
@@ -76,6 +78,7 @@ func (b *Budget) Forget(object Key) {
 	defer b.mu.Unlock()
 	for _, bucket := range b.buckets {
 		delete(bucket.queue, object)
+		delete(bucket.retries.queue, object)
 	}
 }
 
@@ -127,6 +130,7 @@ func (b *Budget) of(identity Key) *bucket {
 			b.buckets = map[Key]*bucket{}
 		}
 		found = newBucket(float64(b.Default))
+		found.retries, found.failing = newBucket(retryRate), map[Key]failing{}
 		b.buckets[identity] = found
 	}
 	return found
