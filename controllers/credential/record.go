@@ -65,7 +65,15 @@ func (r Record) After(before *Record) Record {
 	return r
 }
 
-// Annotations returns the record as annotations.
+// RecordKeys lists the annotations that a record may have.
+func RecordKeys() []string {
+	return []string{
+		annotationRequest, annotationIssuer, annotationTemplate, annotationDataHash, annotationSeal, annotationIssuedAt, annotationExpiration,
+		annotationPreviousIssuedAt, annotationPreviousExpiration, annotationAccessKeyID, annotationPrincipalARN, annotationPackedPolicy, annotationRefreshRequest,
+	}
+}
+
+// Annotations returns the record as annotations, those of [RecordKeys] that it needs.
 func (r Record) Annotations() map[string]string {
 	annotations := map[string]string{
 		annotationRequest:    r.RequestHash,

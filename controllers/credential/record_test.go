@@ -3,6 +3,7 @@ package credential_test
 import (
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,4 +224,13 @@ func TestASealBreaksWithAnyEdit(t *testing.T) {
 		r, ok := credential.ParseRecord(edited)
 		g.Expect(ok && r.Intact(data)).To(BeFalse(), key)
 	}
+}
+
+func TestARecordHasNoAnnotationsButItsOwn(t *testing.T) {
+	g := NewWithT(t)
+	full := credential.Record{
+		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", DataHash: "d", Seal: "s", IssuedAt: time.Unix(1, 0), Expiration: time.Unix(2, 0), PreviousIssuedAt: time.Unix(3, 0),
+		PreviousExpiration: time.Unix(4, 0), AccessKeyID: "a", PrincipalARN: "p", PackedPolicySize: new(int32(7)), RefreshRequest: "1",
+	}
+	g.Expect(slices.Collect(maps.Keys(full.Annotations()))).To(ConsistOf(credential.RecordKeys()))
 }

@@ -32,7 +32,7 @@ const attemptTimeout = 10 * time.Second
 // was made from.
 func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aws.Config, string, *failure.Failure, error) {
 	settings := found.Settings()
-	client, problem := httpClient(settings.CABundle)
+	client, problem := httpClient(settings.CABundle, r.Connections)
 	if problem == nil {
 		problem = r.checkEndpoint(found)
 	}
@@ -78,7 +78,7 @@ func (r *Resolver[C]) ambient(ctx context.Context, settings *v1alpha1.IdentitySe
 	if settings.Endpoint != "" {
 		bundle = "" // it is for that server
 	}
-	client, problem := httpClient(bundle) // of its own: the SDK adds to what it trusts
+	client, problem := httpClient(bundle, 0) // of its own: the SDK adds to what it trusts
 	if problem != nil {
 		return nil, problem
 	}
@@ -134,9 +134,15 @@ func (r *Resolver[C]) accessKey(ctx context.Context, identity Key, ref types.Nam
 	return keys, secret.ResourceVersion, nil, nil
 }
 
-// httpClient returns a client that trusts the bundle's authorities, the system's if there is none.
-func httpClient(caBundle string) (*awshttp.BuildableClient, *failure.Failure) {
+// httpClient returns a client that trusts the bundle's authorities, the system's if there is none, and opens and keeps so many
+// connections, or as many as the SDK has it if zero: a connection for each call would cost more than the call.
+func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *failure.Failure) {
 	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
+	if connections > 0 {
+		client = client.WithTransportOptions(func(t *http.Transport) {
+			t.MaxIdleConns, t.MaxIdleConnsPerHost, t.MaxConnsPerHost = connections, connections, connections
+		})
+	}
 	if caBundle == "" {
 		return client, nil
 	}

@@ -3,6 +3,7 @@ package secret
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,10 +14,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
-	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
-	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
-	"k8s.io/client-go/util/csaupgrade"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -101,7 +98,30 @@ func (s *Store) Observe(ctx context.Context, owner client.Object, name string, t
 			return Observed{Observed: credential.Observed{Ownership: credential.Ours, Record: &record}, Version: seen.ResourceVersion, uid: seen.UID}, nil
 		}
 	}
+	if err != nil && !s.hasWritten(owner) {
+		if absent, err := s.absent(ctx, owner, name); absent || err != nil {
+			return Observed{}, err
+		}
+	}
 	return s.read(ctx, owner, name, template)
+}
+
+// hasWritten tells whether a Secret is known that the owner had, so that none is to be found only if it was deleted.
+func (s *Store) hasWritten(owner client.Object) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.known[keyOf(owner)]
+	return ok
+}
+
+// absent tells whether there is no Secret of a name, as the API server's own cache has it, which costs etcd nothing. Should one have
+// come to be a moment ago, it is not created over.
+func (s *Store) absent(ctx context.Context, owner client.Object, name string) (bool, error) {
+	err := s.Reader.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}, Metadata(), &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}})
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("looking for Secret %s/%s: %w", owner.GetNamespace(), name, err)
+	}
+	return err != nil, nil
 }
 
 // trusts tells whether a Secret is as it was written: at the version that is known, or else by nobody's hand but ours.
@@ -205,72 +225,86 @@ func (s *Store) Write(ctx context.Context, owner client.Object, name string, obs
 	}
 }
 
-// write creates the Secret where there is none, and otherwise applies it with its UID: an apply without would take over
-// whatever had come to stand there.
+// write creates the Secret where there is none, and otherwise changes it as it was observed, by its UID and version: whatever has
+// come to stand there meanwhile is not taken over.
 func (s *Store) write(ctx context.Context, owner client.Object, name string, observed Observed, content Content) error {
 	gvk, err := apiutil.GVKForObject(owner, s.Client.Scheme())
 	if err != nil {
 		return err
 	}
-	controller := true
-	reference := metav1.OwnerReference{APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind, Name: owner.GetName(), UID: owner.GetUID(), Controller: &controller}
-	labels := merged(content.Template.Labels, map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})
-	annotations := merged(content.Template.Annotations, content.Record.Annotations())
-
-	if observed.Ownership == credential.Absent {
-		created := &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: owner.GetNamespace(), Name: name, Labels: labels, Annotations: annotations,
-				OwnerReferences: []metav1.OwnerReference{reference},
-			},
-			Type: corev1.SecretTypeOpaque,
-			Data: content.Data,
-		}
-		if err := s.Client.Create(ctx, created, client.FieldOwner(FieldManager), uncached); err != nil {
-			return err
-		}
-		s.knows(owner, created)
-		return nil
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:       owner.GetNamespace(),
+			Name:            name,
+			Labels:          merged(content.Template.Labels, map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}),
+			Annotations:     merged(content.Template.Annotations, content.Record.Annotations()),
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, gvk)},
+		},
+		Data: content.Data,
 	}
-	if err := s.reclaim(ctx, owner, name, observed, content); err != nil {
+	secret.OwnerReferences[0].BlockOwnerDeletion = nil
+	switch {
+	case observed.Ownership == credential.Absent:
+		secret.Type = corev1.SecretTypeOpaque
+		err = s.Client.Create(ctx, secret, client.FieldOwner(FieldManager), uncached)
+	case observed.Record != nil && observed.Record.TemplateHash == content.Record.TemplateHash:
+		err = s.refresh(ctx, secret, observed)
+	default:
+		secret, err = s.rewrite(ctx, owner, secret, observed, content.Template)
+	}
+	if err != nil {
 		return err
 	}
-	applied := applycorev1.Secret(name, owner.GetNamespace()).
-		WithUID(observed.uid).
-		WithLabels(labels).
-		WithAnnotations(annotations).
-		WithOwnerReferences(applymetav1.OwnerReference().
-			WithAPIVersion(reference.APIVersion).WithKind(reference.Kind).WithName(reference.Name).WithUID(reference.UID).WithController(true)).
-		WithData(content.Data)
-	if err := s.Client.Apply(ctx, applied, client.FieldOwner(FieldManager), client.ForceOwnership, uncached); err != nil {
-		return err
-	}
-	s.knows(owner, &metav1.ObjectMeta{Name: name, UID: observed.uid, ResourceVersion: ptr.Deref(applied.ResourceVersion, "")})
+	s.knows(owner, secret)
 	return nil
 }
 
-// reclaim is the rare write before an apply which takes out what the apply itself would leave: keys that others put beside
-// ours, and labels and annotations no longer wanted, which the API server still counts as those of our Create.
-func (s *Store) reclaim(ctx context.Context, owner client.Object, name string, observed Observed, content Content) error {
-	if observed.Record != nil && observed.Record.TemplateHash == content.Record.TemplateHash {
-		return nil
+// refresh puts a new credential in place of one of the same form. What others put on the Secret stays. A merge patch takes the API
+// server half of what an apply does.
+func (s *Store) refresh(ctx context.Context, secret *corev1.Secret, observed Observed) error {
+	annotations := map[string]any{}
+	for _, key := range credential.RecordKeys() {
+		annotations[key] = nil // which takes out what this record does not have
 	}
+	for key, value := range secret.Annotations {
+		annotations[key] = value
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": observed.uid, "resourceVersion": observed.Version, "labels": secret.Labels, "annotations": annotations},
+		"data":     secret.Data,
+	})
+	if err != nil {
+		return err
+	}
+	return s.Client.Patch(ctx, secret, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(FieldManager), uncached)
+}
+
+// rewrite is the rare write of another form, over what was edited or handed over too. It takes out keys that others put beside
+// ours, and the labels and annotations of ours that are no longer wanted.
+func (s *Store) rewrite(ctx context.Context, owner client.Object, wanted *corev1.Secret, observed Observed, template v1alpha1.SecretTemplate) (*corev1.Secret, error) {
 	if observed.secret == nil {
 		var err error
-		if observed, err = s.read(ctx, owner, name, content.Template); err != nil {
-			return err
+		if observed, err = s.read(ctx, owner, wanted.Name, template); err != nil {
+			return nil, err
 		}
 		if observed.Ownership != credential.Ours {
-			return apierrors.NewConflict(corev1.Resource("secrets"), name, errors.New("it changed hands meanwhile"))
+			return nil, apierrors.NewConflict(corev1.Resource("secrets"), wanted.Name, errors.New("it changed hands meanwhile"))
 		}
 	}
 	secret := observed.secret
-	maps.DeleteFunc(secret.Data, func(key string, _ []byte) bool { _, ours := content.Data[key]; return !ours })
-	delete(secret.Annotations, v1alpha1.AdoptAnnotation)
-	if err := csaupgrade.UpgradeManagedFields(secret, sets.New(FieldManager), FieldManager); err != nil {
-		return err
+	for _, key := range keysOfOurs(secret.ManagedFields, "metadata", "labels") {
+		delete(secret.Labels, key)
 	}
-	return s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached)
+	for _, key := range append(keysOfOurs(secret.ManagedFields, "metadata", "annotations"), credential.RecordKeys()...) {
+		delete(secret.Annotations, key)
+	}
+	delete(secret.Annotations, v1alpha1.AdoptAnnotation)
+	secret.Labels, secret.Annotations = merged(secret.Labels, wanted.Labels), merged(secret.Annotations, wanted.Annotations)
+	if !metav1.IsControlledBy(secret, owner) {
+		secret.OwnerReferences = append(secret.OwnerReferences, wanted.OwnerReferences...)
+	}
+	secret.Data = wanted.Data
+	return secret, s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached)
 }
 
 // merged returns a map of both, ours over theirs.

@@ -47,14 +47,33 @@ func ourKeys(fields []metav1.ManagedFieldsEntry) (keys []string, ok bool) {
 		if err := set.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
 			return nil, false
 		}
-		set.WithPrefix(fieldpath.PathElement{FieldName: new("data")}).Members.Iterate(func(key fieldpath.PathElement) {
-			if key.FieldName != nil {
-				keys = append(keys, *key.FieldName)
-			}
-		})
+		keys = append(keys, membersOf(&set, "data")...)
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys), true
+}
+
+// keysOfOurs returns the keys below a path that the operator wrote.
+func keysOfOurs(fields []metav1.ManagedFieldsEntry, path ...string) (keys []string) {
+	for _, entry := range fields {
+		var set fieldpath.Set
+		if entry.Manager == FieldManager && entry.FieldsV1 != nil && set.FromJSON(entry.FieldsV1.GetRawReader()) == nil {
+			keys = append(keys, membersOf(&set, path...)...)
+		}
+	}
+	return keys
+}
+
+func membersOf(set *fieldpath.Set, path ...string) (keys []string) {
+	for _, field := range path {
+		set = set.WithPrefix(fieldpath.PathElement{FieldName: &field})
+	}
+	set.Members.Iterate(func(key fieldpath.PathElement) {
+		if key.FieldName != nil {
+			keys = append(keys, *key.FieldName)
+		}
+	})
+	return keys
 }
 
 // untouched tells whether nobody but the operator wrote to a Secret, whose keys should be these.

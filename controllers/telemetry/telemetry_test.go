@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -74,6 +76,32 @@ func TestWhatAnEventSays(t *testing.T) {
 			NewWithT(t).Expect(r.events).To(Equal([]event{tc.want}))
 		})
 	}
+}
+
+func TestOfManyGoodStatesAtOnceOnlySomeAreToldButOfBadOnesAll(t *testing.T) {
+	g := NewWithT(t)
+	var r recorder
+	now := clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
+	told := func(eventType string) (n int) {
+		for _, e := range r.events {
+			if e.eventType == eventType {
+				n++
+			}
+		}
+		return n
+	}
+	e := telemetry.NewEvents(&r, now)
+	for range 1000 {
+		e.Changed(object, telemetry.ActionIssue, v1alpha1.ReasonIssued, "All is well.")
+		e.Failed(object, telemetry.ActionIssue, v1alpha1.ReasonThrottled, "Too often.", nil)
+	}
+	g.Expect(told(corev1.EventTypeNormal)).To(Equal(200))
+	g.Expect(told(corev1.EventTypeWarning)).To(Equal(1000))
+	now.SetTime(now.Now().Add(2 * time.Second))
+	for range 1000 {
+		e.Changed(object, telemetry.ActionIssue, v1alpha1.ReasonIssued, "All is well.")
+	}
+	g.Expect(told(corev1.EventTypeNormal)).To(Equal(220))
 }
 
 func TestANoteIsNoLongerThanTheAPIServerBears(t *testing.T) {
