@@ -24,6 +24,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"rolecredential.dev/operator/controllers"
 )
 
 // objects are manifests by kind, namespace and name.
@@ -326,5 +328,26 @@ func TestTheManagerMayWriteWhereItWatches(t *testing.T) {
 			_, resource, _ := strings.Cut(grant, " ")
 			g.Expect(inNone).To(ContainElement(resource), "%s binds %s for the whole cluster: config/namespaced is to bind it namespace by namespace", binding.GetName(), role)
 		}
+	}
+}
+
+func TestAReleaseForSomeCredentialsMayHoldItsOwnLease(t *testing.T) {
+	for _, selector := range []string{"", "shard=a", "shard notin (a)"} {
+		t.Run(selector, func(t *testing.T) {
+			g := NewWithT(t)
+			installed := chart(t, "aws", "--set", "selector="+selector)
+			args, _, err := unstructured.NestedSlice(installed.ofKind("Deployment")[0].Object, "spec", "template", "spec", "containers")
+			g.Expect(err).NotTo(HaveOccurred())
+			given, ok := args[0].(map[string]any)
+			g.Expect(ok).To(BeTrue())
+			if selector == "" {
+				g.Expect(given["args"]).NotTo(ContainElement(HavePrefix("--selector")))
+			} else {
+				g.Expect(given["args"]).To(ContainElement("--selector=" + selector))
+			}
+			rules, _, err := unstructured.NestedSlice(installed["Role/rolecredential-system/aws-rolecredential-leader-election-role"].Object, "rules")
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(rules).To(ContainElement(HaveKeyWithValue("resourceNames", []any{controllers.LeaseName(selector)})))
+		})
 	}
 }

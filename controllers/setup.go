@@ -3,6 +3,7 @@ package controllers
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -43,7 +44,7 @@ import (
 
 // Options are what the operator can be told.
 type Options struct {
-	// Concurrency is how many credentials are dealt with at a time; 10 if zero.
+	// Concurrency is how many credentials of a kind are dealt with at a time; 32 if zero.
 	Concurrency int
 	// MaxConcurrentRollouts is how many workloads are in the middle of a restart at a time; 5 if zero.
 	MaxConcurrentRollouts int
@@ -60,7 +61,9 @@ type Options struct {
 }
 
 const (
-	defaultConcurrency = 10
+	// DefaultConcurrency keeps an API server busy, of which two cores take 320 credentials a second, while each waits 60 ms for STS
+	// and some more for its two writes.
+	DefaultConcurrency = 32
 	// DefaultSTSQPS is a twelfth of what AWS takes a second from all callers of an account in a region, which others need too
 	// (IAM User Guide, 'IAM and AWS STS quotas').
 	DefaultSTSQPS = 50
@@ -77,21 +80,40 @@ func Scheme() (*runtime.Scheme, error) {
 	return scheme, v1alpha1.AddToScheme(scheme)
 }
 
+// Scope is which credentials a manager deals with: those of all namespaces, or of some, and of these all, or those that a selector
+// of labels matches. What is outside is neither watched nor touched, and no other manager minds it unless it is in that one's scope.
+type Scope struct {
+	// Namespaces are the only ones, nil for all. A manager may do with rights in these.
+	Namespaces []string
+	// Selector is nil for all credentials. Of Secrets, the metadata of all that any manager keeps is watched still.
+	Selector labels.Selector
+}
+
+// LeaseName is the name of the lease by which one of several managers with the same selector leads, as the selector is written; it
+// is empty for none. Each selector has a leader of its own.
+func LeaseName(selector string) string {
+	const name = "rolecredential.dev"
+	if selector == "" {
+		return name
+	}
+	return fmt.Sprintf("%s-%.4x", name, sha256.Sum256([]byte(selector)))
+}
+
 // ManagerOptions returns what a manager must be made with to be given to [Setup]: a cache that holds of Secrets only those
 // that the operator keeps, and of everything no more than is watched on purpose; and a client whose reads see its own writes,
 // so that a status which the cache does not show yet is not written twice.
 //
-// If namespaces are given, what is in others is neither watched nor touched, so that the manager may do with fewer rights. What
-// is in no namespace, ClusterIdentities and the labels of namespaces, is watched as a whole.
-func ManagerOptions(namespaces ...string) (manager.Options, error) {
+// What is in no namespace, ClusterIdentities and the labels of namespaces, is watched as a whole whatever the scope is.
+func ManagerOptions(scope Scope) (manager.Options, error) {
 	scheme, err := Scheme()
 	var watched map[string]cache.Config // nil for all
-	for _, namespace := range namespaces {
+	for _, namespace := range scope.Namespaces {
 		if watched == nil {
 			watched = map[string]cache.Config{}
 		}
 		watched[namespace] = cache.Config{}
 	}
+	ours := labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})
 	return manager.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
@@ -99,7 +121,10 @@ func ManagerOptions(namespaces ...string) (manager.Options, error) {
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Secret{}: {Transform: secret.Untouched, Label: labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})},
+				&corev1.Secret{}:                {Transform: secret.Untouched, Label: ours},
+				&v1alpha1.RoleCredential{}:      {Label: scope.Selector},
+				&v1alpha1.SessionCredential{}:   {Label: scope.Selector},
+				&v1alpha1.FederatedCredential{}: {Label: scope.Selector},
 			},
 		},
 		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
@@ -109,7 +134,7 @@ func ManagerOptions(namespaces ...string) (manager.Options, error) {
 // Setup adds the operator to a manager that was made with [ManagerOptions].
 func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.Concurrency == 0 {
-		options.Concurrency = defaultConcurrency
+		options.Concurrency = DefaultConcurrency
 	}
 	if options.MaxConcurrentRollouts == 0 {
 		options.MaxConcurrentRollouts = defaultMaxConcurrentRollouts
@@ -186,7 +211,7 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 			workloads: rollout.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
 			places:    &rollout.Places{Max: options.MaxConcurrentRollouts},
 		},
-		events:  telemetry.Events{Recorder: mgr.GetEventRecorder("rolecredential")},
+		events:  telemetry.NewEvents(mgr.GetEventRecorder("rolecredential"), options.Clock),
 		metrics: counters,
 		clock:   options.Clock,
 		tracer:  tracer(options.Spans),
@@ -196,9 +221,11 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 		Secrets:   mgr.GetAPIReader(),
 		Watch:     sourceWatch{watcher},
 		Endpoints: identity.Endpoints{FIPS: options.FIPS, DualStack: options.DualStack},
-		Connect:   p.connect,
-		Assume:    p.assume,
-		Tokens:    identity.NewTokens(mgr.GetClient(), options.Clock),
+		// Those of all three kinds may ask at once.
+		Connections: 3 * options.Concurrency,
+		Connect:     p.connect,
+		Assume:      p.assume,
+		Tokens:      identity.NewTokens(mgr.GetClient(), options.Clock),
 
 		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
 	}

@@ -132,7 +132,7 @@ func startOperator() (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := controllers.ManagerOptions()
+	options, err := controllers.ManagerOptions(controllers.Scope{})
 	if err != nil {
 		return nil, err
 	}

@@ -144,7 +144,7 @@ func startSTS(context.Context) (func() error, error) {
 
 // startOperator starts an operator with an identity that allows the namespace shop what is tested.
 func startOperator(ctx context.Context) (func() error, error) {
-	options, err := controllers.ManagerOptions()
+	options, err := controllers.ManagerOptions(controllers.Scope{})
 	if err != nil {
 		return nil, err
 	}

@@ -4,12 +4,14 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"strings"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // the authorities that Mozilla trusts, for an image that has no files
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -26,6 +28,8 @@ var version = "dev"
 
 type flags struct {
 	namespaces     []string
+	selector       string
+	selected       labels.Selector
 	metricsAddress string
 	metricsSecure  bool
 	probeAddress   string
@@ -47,17 +51,18 @@ type flags struct {
 func bind(set *flag.FlagSet) *flags {
 	f := &flags{}
 	set.Func("watch-namespaces", "comma-separated `names` of the only namespaces whose credentials are dealt with; without this flag, those of all are", f.watchNamespaces)
+	set.Func("selector", "label `selector` of the only credentials that are dealt with, such as shard=a; without this flag, all are. Managers with the same selector have one leader", f.selectLabels)
 	set.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "`address` that metrics are served on, such as :8443; 0 serves none")
 	set.BoolVar(&f.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to those who may get /metrics by RBAC")
 	set.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "`address` that /healthz and /readyz are served on; 0 serves none")
 	set.StringVar(&f.pprofAddress, "pprof-bind-address", "0", "`address` that profiles are served on to whoever reaches it, so that it is best 127.0.0.1:6060 and kubectl port-forward; 0 serves none")
 	set.BoolVar(&f.leaderElect, "leader-elect", false, "let only one of several managers work at a time")
 	set.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own if empty")
-	set.IntVar(&f.concurrency, "concurrency", 10, "how many credentials are dealt with at a time")
+	set.IntVar(&f.concurrency, "concurrency", controllers.DefaultConcurrency, "how many credentials of a kind are dealt with at a time")
 	set.IntVar(&f.stsQPS, "sts-qps", controllers.DefaultSTSQPS, "calls of STS per second for each identity that does not say itself, 1 to 1000")
 	set.IntVar(&f.rollouts, "max-concurrent-rollouts", 5, "how many workloads of the cluster are in the middle of a restart at a time, for credentials with spec.rollout")
-	set.Float64Var(&f.qps, "kube-api-qps", 100, "requests per second to the API server, on average")
-	set.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once")
+	set.Float64Var(&f.qps, "kube-api-qps", -1, "requests per second to the API server, on average; less than 0 for as many as its own Priority and Fairness takes")
+	set.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once, where there is a --kube-api-qps")
 	set.BoolVar(&f.endpoints, "allow-namespaced-endpoints", false, "take spec.endpoint from namespaced Identities too; whoever may create one then aims the manager's requests")
 	set.BoolVar(&f.stsFIPS, "sts-fips", false, "ask AWS's FIPS endpoints of STS for identities without an endpoint of their own; where a region has none, as most outside the United States, STS is then unreachable")
 	set.BoolVar(&f.stsDualStack, "sts-dual-stack", false, "ask AWS's dual-stack endpoints of STS, which have IPv6 addresses too, for identities without an endpoint of their own")
@@ -94,6 +99,16 @@ func (f *flags) watchNamespaces(list string) error {
 	return nil
 }
 
+// selectLabels takes the flag's value. An empty one, or one that asks for nothing, is refused: it must not come to mean all.
+func (f *flags) selectLabels(selector string) error {
+	selected, err := labels.Parse(selector)
+	if err == nil && selected.Empty() {
+		err = errors.New("it asks for no label")
+	}
+	f.selector, f.selected = selector, selected
+	return err
+}
+
 func run(ctx context.Context, f flags) error {
 	config, err := ctrl.GetConfig()
 	if err != nil {
@@ -121,7 +136,7 @@ func run(ctx context.Context, f flags) error {
 }
 
 func manager(config *rest.Config, f flags) (ctrl.Manager, error) {
-	options, err := controllers.ManagerOptions(f.namespaces...)
+	options, err := controllers.ManagerOptions(controllers.Scope{Namespaces: f.namespaces, Selector: f.selected})
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +150,7 @@ func manager(config *rest.Config, f flags) (ctrl.Manager, error) {
 	options.HealthProbeBindAddress = f.probeAddress
 	options.PprofBindAddress = f.pprofAddress
 	options.LeaderElection = f.leaderElect
-	options.LeaderElectionID = "rolecredential.dev"
+	options.LeaderElectionID = controllers.LeaseName(f.selector)
 	options.LeaderElectionNamespace = f.leaderElectNS
 	options.LeaderElectionReleaseOnCancel = true
 	mgr, err := ctrl.NewManager(config, options)

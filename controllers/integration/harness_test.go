@@ -93,13 +93,19 @@ func newHarness(t *testing.T, options stsemulator.Options) *harness {
 // It ends with the test, or when h.stop is called.
 func (h *harness) start(namespaces ...string) {
 	h.t.Helper()
-	h.startAs(h.asOperator(), func(*ctrl.Options) {}, namespaces...)
+	h.startFor(controllers.Scope{Namespaces: namespaces})
+}
+
+// startFor starts an operator that deals with some credentials.
+func (h *harness) startFor(scope controllers.Scope) {
+	h.t.Helper()
+	h.startAs(h.asOperator(), func(*ctrl.Options) {}, scope)
 }
 
 // startAs starts an operator with a config, and options changed.
-func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), namespaces ...string) {
+func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), scope controllers.Scope) {
 	h.t.Helper()
-	options, err := controllers.ManagerOptions(namespaces...)
+	options, err := controllers.ManagerOptions(scope)
 	h.Expect(err).NotTo(HaveOccurred())
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	options.HealthProbeBindAddress = "0"

@@ -37,7 +37,7 @@ func operate(config string) error {
 	if err := json.Unmarshal([]byte(config), &b); err != nil {
 		return err
 	}
-	options, err := controllers.ManagerOptions()
+	options, err := controllers.ManagerOptions(controllers.Scope{})
 	if err != nil {
 		return err
 	}

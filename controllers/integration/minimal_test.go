@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers"
 	"rolecredential.dev/operator/controllers/rollout"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
@@ -300,7 +301,7 @@ func (l *life) elect() {
 		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace, o.LeaderElectionReleaseOnCancel = true, lease.Name, lease.Namespace, true
 		o.GracefulShutdownTimeout = new(time.Duration(0)) // controllers whose caches never came would be waited for
 		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(time.Minute), new(40*time.Second), new(100*time.Millisecond)
-	})
+	}, controllers.Scope{})
 	l.until(func() bool {
 		err := admin.Get(l.ctx, client.ObjectKeyFromObject(lease), lease)
 		return err == nil && lease.Spec.RenewTime != nil && lease.Spec.RenewTime.After(lease.Spec.AcquireTime.Time)
@@ -522,7 +523,7 @@ func missed(t *testing.T, role rbacv1.Role, rule rbacv1.PolicyRule, verb string)
 		return review.Status.Allowed
 	}).WithTimeout(settle).Should(BeFalse())
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return l.refusals.heardBy(next) })
-	l.startAs(config, func(*ctrl.Options) {}, "team-a", "team-b")
+	l.startAs(config, func(*ctrl.Options) {}, controllers.Scope{Namespaces: []string{"team-a", "team-b"}})
 	l.identity()
 	l.until(func() bool { return false }) // but the refusal
 	l.stop()

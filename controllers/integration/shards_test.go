@@ -1,0 +1,49 @@
+package integration_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+func TestTwoManagersShareCredentialsByALabel(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	for _, selector := range []string{"shard=a", "shard=b"} {
+		selected, err := labels.Parse(selector)
+		h.Expect(err).NotTo(HaveOccurred())
+		h.startFor(controllers.Scope{Selector: selected})
+	}
+	namespace, by := h.namespace(nil), h.identity()
+	in := func(shard string) func(*v1alpha1.RoleCredential) {
+		return func(c *v1alpha1.RoleCredential) { c.Labels = map[string]string{"shard": shard} }
+	}
+	of := map[string]*v1alpha1.RoleCredential{}
+	of["nobody"] = h.credential(namespace, "nobodys", by)
+	for _, shard := range []string{"a", "b"} {
+		of[shard] = h.credential(namespace, "of-"+shard, by, in(shard))
+	}
+	for _, shard := range []string{"a", "b"} {
+		h.eventually(of[shard], v1alpha1.ConditionReady, "True Issued")
+	}
+	h.Expect(h.issues()).To(Equal(2), "each by one of them")
+	h.Expect(h.state(of["nobody"], v1alpha1.ConditionReady)()).To(Equal("none"))
+
+	update(h, of["nobody"], in("b"))
+	h.eventually(of["nobody"], v1alpha1.ConditionReady, "True Issued")
+	update(h, of["a"], in("b"))
+	h.refresh(of["a"], "1")
+	h.Eventually(func() string { h.state(of["a"], "Ready")(); return of["a"].Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	h.Expect(h.issues()).To(Equal(4), "what moves is not issued anew, and refreshed by its new manager alone")
+}
+
+func TestEachSelectorHasALeaseOfItsOwn(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(controllers.LeaseName("")).To(Equal("rolecredential.dev"))
+	g.Expect(controllers.LeaseName("shard=a")).To(Equal("rolecredential.dev-3d8dfb26"))
+	g.Expect(controllers.LeaseName("shard=b")).NotTo(Equal(controllers.LeaseName("shard=a")))
+}
