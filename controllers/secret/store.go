@@ -325,6 +325,16 @@ func (s *Store) Prune(ctx context.Context, owner client.Object, keep string) err
 	if err := s.Client.List(ctx, kept, client.InNamespace(owner.GetNamespace()), client.MatchingFields{OwnerIndex: string(owner.GetUID())}); err != nil {
 		return err
 	}
+	if keep != owner.GetName() { // which the index leaves out
+		named := Metadata()
+		err := s.Client.Get(ctx, client.ObjectKeyFromObject(owner), named)
+		if client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		if err == nil && metav1.IsControlledBy(named, owner) {
+			kept.Items = append(kept.Items, *named)
+		}
+	}
 	for i := range kept.Items {
 		old := &kept.Items[i]
 		if old.Name == keep {
@@ -337,12 +347,13 @@ func (s *Store) Prune(ctx context.Context, owner client.Object, keep string) err
 	return nil
 }
 
-// OwnerIndex is the name of the index of Secrets' metadata by the UID of their controller.
+// OwnerIndex is the name of the index of Secrets' metadata by the UID of their controller. Those that have its name, as most do, are
+// found by that; to index each of them too would take as much memory as the Secrets' metadata do.
 const OwnerIndex = "ownerUID"
 
 // IndexOwner returns the UID of an object's controller, for [OwnerIndex].
 func IndexOwner(object client.Object) []string {
-	if controller := metav1.GetControllerOf(object); controller != nil {
+	if controller := metav1.GetControllerOf(object); controller != nil && controller.Name != object.GetName() {
 		return []string{string(controller.UID)}
 	}
 	return nil

@@ -712,8 +712,25 @@ func TestPruningWhatChangedMeanwhile(t *testing.T) {
 	})
 }
 
-func TestTheIndexIsByController(t *testing.T) {
+func TestTheIndexIsByControllerOfAnotherName(t *testing.T) {
 	g := NewWithT(t)
+	owned := stranger(func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy("owner-uid")} })
 	g.Expect(secret.IndexOwner(stranger())).To(BeEmpty())
-	g.Expect(secret.IndexOwner(stranger(func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy("owner-uid")} }))).To(Equal([]string{"owner-uid"}))
+	g.Expect(secret.IndexOwner(owned)).To(BeEmpty())
+	owned.Name = "former"
+	g.Expect(secret.IndexOwner(owned)).To(Equal([]string{"owner-uid"}))
+}
+
+func TestASecretOfTheOwnersOwnNameIsPrunedTooWhereItHasAnother(t *testing.T) {
+	for name, tc := range map[string]struct {
+		uid  types.UID
+		want bool
+	}{"if it is the owner's": {"owner-uid", true}, "unless it is another's": {"other-uid", false}} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.create(stranger(func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy(tc.uid)} }))
+			f.Expect(f.store.Prune(t.Context(), owner(), "another")).To(Succeed())
+			f.Expect(apierrors.IsNotFound(f.client.Get(t.Context(), readerID, &corev1.Secret{}))).To(Equal(tc.want))
+		})
+	}
 }

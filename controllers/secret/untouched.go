@@ -1,13 +1,14 @@
 package secret
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"rolecredential.dev/operator/controllers/intern"
 )
 
 // keysAnnotation is on metadata in the cache only. It lists the keys of the Secret's data, if nobody but the operator wrote to it.
@@ -24,18 +25,32 @@ func Untouched(object any) (any, error) {
 	if len(found.GetManagedFields()) == 0 {
 		return object, nil // it went through here already
 	}
-	annotations := maps.Clone(found.GetAnnotations())
+	annotations := make(map[string]string, len(found.GetAnnotations())+1)
+	for key, value := range found.GetAnnotations() {
+		annotations[words.Of(key)] = value
+	}
 	delete(annotations, keysAnnotation)
 	if keys, ok := ourKeys(found.GetManagedFields()); ok {
-		if annotations == nil {
-			annotations = map[string]string{}
-		}
-		annotations[keysAnnotation] = strings.Join(keys, ",")
+		annotations[keysAnnotation] = words.Of(strings.Join(keys, ","))
 	}
 	found.SetAnnotations(annotations)
+	labels := make(map[string]string, len(found.GetLabels()))
+	for key, value := range found.GetLabels() {
+		labels[words.Of(key)] = words.Of(value)
+	}
+	found.SetLabels(labels)
+	owners := found.GetOwnerReferences()
+	for i := range owners {
+		owners[i].APIVersion, owners[i].Kind = words.Of(owners[i].APIVersion), words.Of(owners[i].Kind)
+	}
+	found.SetOwnerReferences(owners)
+	found.SetNamespace(words.Of(found.GetNamespace()))
 	found.SetManagedFields(nil)
 	return object, nil
 }
+
+// words are what the metadata of many Secrets have in common.
+var words intern.Strings
 
 // ourKeys returns the keys of a Secret's data. It is false if others than the operator had their hands in the Secret.
 func ourKeys(fields []metav1.ManagedFieldsEntry) (keys []string, ok bool) {
