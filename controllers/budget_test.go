@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func TestAShortWaitForATokenCostsNothing(t *testing.T) {
 	f := newFixture(t, world()...)
 	f.spend(1)
 	got, result := f.reconcile()
-	f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: 1021 * time.Millisecond, Priority: new(turnPriority)}))
+	f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: 1011 * time.Millisecond, Priority: new(turnPriority)}))
 	f.Expect(f.sts.issued).To(BeEmpty())
 	f.Expect(f.requests.writes).To(BeEmpty())
 	f.Expect(f.told()).To(BeEmpty())
@@ -210,7 +211,7 @@ func TestAnIdentityMaySayHowManyCallsASecond(t *testing.T) {
 	t.Run("or not", func(t *testing.T) {
 		f := newFixture(t, world()...)
 		f.verify()
-		f.Expect(f.level()).To(Equal(budget.Level{Identity: budget.Key(defaultKey), Tokens: 49, Rate: 50, Limit: 50}))
+		f.Expect(f.level()).To(Equal(budget.Level{Identity: budget.Key(defaultKey), Tokens: 99, Rate: 100, Limit: 100}))
 	})
 }
 
@@ -219,12 +220,12 @@ func TestWhatSTSAnswersSlowsAnIdentityDownOrNot(t *testing.T) {
 		err  error
 		want float64
 	}{
-		"a credential":                {nil, 25 * 1.05},
-		"that it is throttled":        {answers("Throttling"), 12.5},
-		"that a hop is throttled":     {&failure.HopError{RoleARN: "arn:aws:iam::210987654321:role/Hub", Err: answers("Throttling")}, 12.5},
-		"that it may not":             {answers("AccessDenied"), 25},
-		"that something went wrong":   {answers("InternalFailure"), 25},
-		"nothing, for want of a call": {&failure.SourceError{Err: answers("Throttling")}, 25},
+		"a credential":                {nil, 50 * math.Exp(0.05)},
+		"that it is throttled":        {answers("Throttling"), 25},
+		"that a hop is throttled":     {&failure.HopError{RoleARN: "arn:aws:iam::210987654321:role/Hub", Err: answers("Throttling")}, 25},
+		"that it may not":             {answers("AccessDenied"), 50},
+		"that something went wrong":   {answers("InternalFailure"), 50},
+		"nothing, for want of a call": {&failure.SourceError{Err: answers("Throttling")}, 50},
 	} {
 		t.Run(name+", to a credential", func(t *testing.T) {
 			f := newFixture(t, world()...)

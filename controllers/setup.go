@@ -51,7 +51,7 @@ type Options struct {
 	MaxConcurrentRollouts int
 	// FIPS and DualStack choose among AWS's own endpoints of STS, as [identity.Endpoints] says.
 	FIPS, DualStack bool
-	// STSQPS is how many calls of STS a second may be made as one identity, unless it says itself; 50 if zero, and at most 1000.
+	// STSQPS is how many calls of STS a second may be made as one identity, unless it says itself; 100 if zero, and at most 1000.
 	STSQPS int
 	// Clock is the time; the system's if nil.
 	Clock clock.PassiveClock
@@ -65,9 +65,9 @@ const (
 	// DefaultConcurrency keeps an API server busy, of which two cores take 320 credentials a second, while each waits 60 ms for STS
 	// and some more for its two writes.
 	DefaultConcurrency = 32
-	// DefaultSTSQPS is a twelfth of what AWS takes a second from all callers of an account in a region, which others need too
+	// DefaultSTSQPS is a sixth of what AWS takes a second from all callers of an account in a region, which others need too
 	// (IAM User Guide, 'IAM and AWS STS quotas').
-	DefaultSTSQPS = 50
+	DefaultSTSQPS = 100
 	// reconcileTimeout frees a worker that the API server leaves waiting; a call of STS has a shorter one of its own.
 	reconcileTimeout = 2 * time.Minute
 )

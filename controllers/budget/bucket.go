@@ -11,7 +11,7 @@ const (
 	// floor is as slow as an identity gets, in calls a second: the least that still finds out whether STS answers again.
 	floor = 0.5
 	// climb is how an identity that was slowed down gets faster with success: by a twentieth a second, so that it is as fast
-	// again 14 s after STS throttled a call, and after a minute and a half from the floor to the default.
+	// again 14 s after STS throttled a call, and after 1 min 46 s from the floor to the default.
 	climb = 0.05
 	// minWait and maxWait bound how long anyone is told to wait. What is known now is no guide to what comes after maxWait.
 	minWait = 100 * time.Millisecond
