@@ -121,6 +121,13 @@ e2e: ## Run the operator and its users as Pods of a real cluster: as root on Lin
 	$(E2E_IMAGE)/pause.tar --name localhost/pause:e2e ./hack/e2e/pause
 	$(WITH_CONTROLPLANE) $(WITH_NODE) $(WITH_MINIO) $(WITH_HELM) E2E_IMAGES=$(E2E_IMAGES) exec bin/e2e/e2e
 
+BENCH_ARGS ?=
+
+.PHONY: bench
+bench: build ## Measure the operator against the API server's limit, best on a machine that does nothing else; BENCH_ARGS=-help lists options.
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/bench/ ./hack/bench ./hack/stsemulator/cmd/stsemulator
+	$(WITH_CONTROLPLANE) exec bin/bench/bench $(BENCH_ARGS)
+
 .PHONY: docs
 docs: build ## Record anew what docs/ shows of the kubectl plugin.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo

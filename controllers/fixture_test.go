@@ -223,7 +223,7 @@ func (r *requests) interceptor() interceptor.Funcs {
 			}
 			return c.Delete(ctx, o, options...)
 		},
-		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
 			applied, ok := o.(client.Object)
 			if !ok {
 				return errors.New("only workloads are applied")

@@ -75,7 +75,7 @@ func (d *demo) close() error {
 // startCluster starts etcd and kube-apiserver.
 func (d *demo) startCluster() (err error) {
 	d.Cluster, err = cluster.Start(d.assets, d.dir, false)
-	d.finally(d.Cluster.Close)
+	d.finally(d.Close)
 	return err
 }
 

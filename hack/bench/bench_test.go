@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+func TestWhatFiguresSay(t *testing.T) {
+	for name, tc := range map[string]struct {
+		figures figures
+		want    string
+	}{
+		"none":                          {nil, "–"},
+		"one":                           {figures{3}, "3"},
+		"an odd number, in any order":   {figures{9, 1, 2}, "2 (1–9)"},
+		"an even number, in the middle": {figures{4, 1, 2, 9}, "3 (1–9)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(tc.figures.text("%.0f")).To(Equal(tc.want))
+		})
+	}
+}
+
+func measured(side string, n int, perSecond float64) measurement {
+	return measurement{Side: side, N: n, Issue: phase{PerSecond: perSecond}, Refresh: phase{PerSecond: perSecond / 2}}
+}
+
+func TestARatioIsOfWhatWasMeasuredTogether(t *testing.T) {
+	g := NewWithT(t)
+	r := results{Measurements: []measurement{
+		measured(sideRaw, 100, 200), measured(sideOperator, 100, 100), measured(sideOperator, 100, 90), measured(sideRaw, 100, 100), measured(sideRaw, 1000, 1),
+	}}
+	g.Expect(r.ratio(100, func(m measurement) float64 { return m.Issue.PerSecond })).To(Equal(figures{0.5, 0.9}))
+	g.Expect(r.tables()).To(ContainSubstring("| issued | 100 | 150 (100–200) | 95 (90–100) | 0.70 (0.50–0.90) |\n"))
+}
+
+func TestPlotsAreXML(t *testing.T) {
+	for name, r := range map[string]results{
+		"of one number of credentials": {Measurements: []measurement{measured(sideOperator, 100, 90)}},
+		"of several":                   {Measurements: []measurement{measured(sideRaw, 100, 300), measured(sideOperator, 100, 90), measured(sideOperator, 50000, 250)}},
+		"of nothing that was counted":  {Measurements: []measurement{measured(sideOperator, 1, 0)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			for file, plot := range r.plots() {
+				g.Expect(plot).NotTo(Or(ContainSubstring("NaN"), ContainSubstring("Inf")), file)
+				decoder := xml.NewDecoder(strings.NewReader(plot))
+				for {
+					_, err := decoder.Token()
+					if errors.Is(err, io.EOF) {
+						break
+					}
+					g.Expect(err).NotTo(HaveOccurred(), file)
+				}
+			}
+		})
+	}
+}
+
+func TestTheMostCallsInASecond(t *testing.T) {
+	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	var calls []stsemulator.Call
+	for _, after := range []string{"0s", "500ms", "1s", "1001ms", "3s"} {
+		d, err := time.ParseDuration(after)
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		calls = append(calls, stsemulator.Call{Time: start.Add(d)})
+	}
+	NewWithT(t).Expect(most(calls, time.Second)).To(Equal(3))
+}
+
+func TestWhatAProcessUses(t *testing.T) {
+	g := NewWithT(t)
+	now, peak, err := memory(os.Getpid())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(now).To(BeNumerically(">", 1<<20))
+	g.Expect(peak).To(BeNumerically(">=", now))
+	_, err = cpu(os.Getpid())
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = cpu(-1)
+	g.Expect(err).To(HaveOccurred())
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers"
+)
+
+const (
+	// perNamespace is how many credentials are in one namespace.
+	perNamespace = 500
+	// bounds of what comes at once, and of the slowest thing measured.
+	promptly, slowly = time.Minute, 20 * time.Minute
+)
+
+// parallel does something for each number below n, so many at a time. It stops at the first error.
+func parallel(ctx context.Context, workers, n int, do func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	numbers := make(chan int)
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for i := range numbers {
+				if err := do(ctx, i); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
+	}
+	for i := 0; i < n && ctx.Err() == nil; i++ {
+		select {
+		case numbers <- i:
+		case <-ctx.Done():
+		}
+	}
+	close(numbers)
+	group.Wait()
+	return context.Cause(ctx)
+}
+
+// roleOf is a role of a credential: a few to a role.
+func roleOf(i int) string { return fmt.Sprintf("arn:aws:iam::123456789012:role/bench-%d", i/4) }
+
+// prepare makes n credentials that nobody deals with yet, in namespaces that begin with a prefix.
+func (w *world) prepare(ctx context.Context, prefix string, n int, change func(i int, c *v1alpha1.RoleCredential)) ([]*v1alpha1.RoleCredential, error) {
+	for i := 0; i < n; i += perNamespace {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(prefix, "-", i/perNamespace)}}
+		if err := w.Client.Create(ctx, namespace); err != nil {
+			return nil, err
+		}
+	}
+	made := make([]*v1alpha1.RoleCredential, n)
+	return made, parallel(ctx, controllers.DefaultConcurrency, n, func(ctx context.Context, i int) error {
+		made[i] = newCredential(fmt.Sprint(prefix, "-", i/perNamespace), fmt.Sprintf("reader-%05d", i), roleOf(i))
+		if change != nil {
+			change(i, made[i])
+		}
+		return w.Client.Create(ctx, made[i])
+	})
+}
+
+func newCredential(namespace, name, role string) *v1alpha1.RoleCredential {
+	made := &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	made.Spec.RoleARN = role
+	made.Spec.Duration = &metav1.Duration{Duration: 12 * time.Hour} // so that none is due while something is measured
+	return made
+}
+
+// observer sees each issue in the credentials' statuses, as any user may.
+type observer struct {
+	mu     sync.Mutex
+	keys   map[types.NamespacedName]string
+	issues int
+	last   time.Time
+	ended  error
+}
+
+// seen is as much of a watch's event as the observer reads, so that it costs little itself.
+type seen struct {
+	Object struct {
+		Metadata struct{ Namespace, Name string }
+		Status   struct {
+			AccessKeyID string
+			Conditions  []struct{ Type, Status string }
+		}
+	}
+}
+
+// observe watches credentials from now on, for as long as the context lives.
+func (w *world) observe(ctx context.Context) (*observer, error) {
+	events, err := w.extensions.Get().Resource("rolecredentials").VersionedParams(&metav1.ListOptions{Watch: true}, metav1.ParameterCodec).Stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &observer{keys: map[types.NamespacedName]string{}}
+	go o.follow(events)
+	return o, nil
+}
+
+func (o *observer) follow(events io.ReadCloser) {
+	decoder := json.NewDecoder(events)
+	var err error
+	for err == nil {
+		var event seen
+		if err = decoder.Decode(&event); err == nil {
+			o.see(event)
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended = fmt.Errorf("the watch of credentials ended: %w", errors.Join(err, events.Close()))
+}
+
+func (o *observer) see(event seen) {
+	now, key := time.Now(), types.NamespacedName{Namespace: event.Object.Metadata.Namespace, Name: event.Object.Metadata.Name}
+	for _, c := range event.Object.Status.Conditions {
+		if c.Type != v1alpha1.ConditionReady || c.Status != string(metav1.ConditionTrue) {
+			continue
+		}
+		o.mu.Lock()
+		if id := event.Object.Status.AccessKeyID; o.keys[key] != id {
+			o.keys[key] = id
+			o.issues++
+			o.last = now
+		}
+		o.mu.Unlock()
+	}
+}
+
+// count is how many issues were seen so far, and when the last was.
+func (o *observer) count() (issues int, last time.Time, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.issues, o.last, o.ended
+}
+
+// await waits until so many issues were seen, and returns when the last was.
+func (o *observer) await(ctx context.Context, bounds time.Duration, issues int) (time.Time, error) {
+	var at time.Time
+	err := await(ctx, bounds, time.Millisecond, func(context.Context) (bool, error) {
+		seen, last, err := o.count()
+		at = last
+		return seen >= issues, err
+	})
+	if err != nil {
+		seen, _, _ := o.count()
+		err = fmt.Errorf("%d of %d issued: %w", seen, issues, err)
+	}
+	return at, err
+}
+
+// sample is one credential with its Secret, as the operator makes them.
+type sample struct {
+	secret corev1.Secret
+	status v1alpha1.CredentialStatus
+}
+
+// warmUp has the operator issue one credential, so that all has been done once before anything is measured.
+func (w *world) warmUp(ctx context.Context) (sample, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var of sample
+	o, err := w.observe(ctx)
+	if err != nil {
+		return of, err
+	}
+	m, err := w.startManager()
+	if err != nil {
+		return of, err
+	}
+	made, err := w.prepare(ctx, "warm-up", 1, nil)
+	if err != nil {
+		return of, err
+	}
+	if _, err := o.await(ctx, promptly, 1); err != nil {
+		return of, err
+	}
+	if err := m.End(); err != nil {
+		return of, err
+	}
+	key := client.ObjectKeyFromObject(made[0])
+	if err := errors.Join(w.Client.Get(ctx, key, made[0]), w.Client.Get(ctx, key, &of.secret)); err != nil {
+		return of, err
+	}
+	of.status = *made[0].Report()
+	return of, errors.Join(w.Client.Delete(ctx, made[0]), w.Client.Delete(ctx, &of.secret))
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+)
+
+// raw is a bare client that writes what the operator writes, a Secret and a status for each credential, and does nothing else. No
+// operator can be faster on the same API server.
+type raw struct {
+	*world
+	like    sample
+	made    []*v1alpha1.RoleCredential
+	secrets []*corev1.Secret
+	// versions are the credentials' resource versions.
+	versions []string
+}
+
+// accessKeyID is that of a credential's nth issue, as long as those of AWS.
+func accessKeyID(i, issue int) string { return fmt.Sprintf("ASIA%012d%04d", i, issue) }
+
+// issue creates the Secret of a credential, and patches its status.
+func (r *raw) issue(ctx context.Context, i int) error {
+	of := r.made[i]
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: of.Namespace, Name: of.Name, Labels: r.like.secret.Labels, Annotations: r.like.secret.Annotations,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(of, v1alpha1.GroupVersion.WithKind("RoleCredential"))},
+		},
+		Type: corev1.SecretTypeOpaque,
+		Data: r.like.secret.Data,
+	}
+	var err error
+	if r.secrets[i], err = r.clientset.CoreV1().Secrets(of.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	status := r.like.status
+	status.AccessKeyID, status.SecretName = accessKeyID(i, 1), of.Name
+	return r.patch(ctx, i, status)
+}
+
+// refresh writes a new credential over the old one, and what changes of the status.
+func (r *raw) refresh(ctx context.Context, i int) error {
+	secret := r.secrets[i]
+	secret.Data = map[string][]byte{}
+	for key, value := range r.like.secret.Data {
+		changed := append([]byte{}, value...)
+		changed[0]++
+		secret.Data[key] = changed
+	}
+	if _, err := r.clientset.CoreV1().Secrets(secret.Namespace).Update(ctx, secret, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	now := metav1.NewTime(time.Now().Truncate(time.Second))
+	return r.patch(ctx, i, v1alpha1.CredentialStatus{AccessKeyID: accessKeyID(i, 2), Expiration: &now, LastRefreshTime: &now, NextRefreshTime: &now})
+}
+
+func (r *raw) patch(ctx context.Context, i int, status v1alpha1.CredentialStatus) error {
+	of := r.made[i]
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": r.versions[i]}, "status": status})
+	if err != nil {
+		return err
+	}
+	answer, err := r.extensions.Patch(types.MergePatchType).Namespace(of.Namespace).Resource("rolecredentials").Name(of.Name).SubResource("status").Body(body).DoRaw(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, answer)
+	}
+	var after metav1.PartialObjectMetadata
+	if err := json.Unmarshal(answer, &after); err != nil {
+		return err
+	}
+	r.versions[i] = after.ResourceVersion
+	return nil
+}
+
+// measureRaw measures how fast n credentials are written, and then written anew.
+func measureRaw(ctx context.Context, w *world, n int) (measurement, error) {
+	taken := measurement{Side: sideRaw, N: n}
+	r := &raw{world: w}
+	var err error
+	if r.like, err = w.warmUp(ctx); err != nil {
+		return taken, err
+	}
+	if r.made, err = w.prepare(ctx, "raw", n, nil); err != nil {
+		return taken, err
+	}
+	r.secrets, r.versions = make([]*corev1.Secret, n), make([]string, n)
+	for i, c := range r.made {
+		r.versions[i] = c.ResourceVersion
+	}
+	for _, phase := range []struct {
+		into *phase
+		do   func(context.Context, int) error
+	}{{&taken.Issue, r.issue}, {&taken.Refresh, r.refresh}} {
+		*phase.into, err = w.watchPhase(ctx, n, nil, func(ctx context.Context) (begin, end time.Time, err error) {
+			begin = time.Now()
+			err = parallel(ctx, w.workers(), n, phase.do)
+			return begin, time.Now(), err
+		})
+		if err != nil {
+			return taken, err
+		}
+	}
+	return taken, nil
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const tablesFile = "performance-tables.md"
+
+// write writes the results to a folder, as JSON, as tables and as plots.
+func (r *results) write(folder string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	files := map[string]string{"performance.json": string(text) + "\n", tablesFile: r.tables()}
+	if len(r.Measurements) > 0 {
+		maps.Copy(files, r.plots())
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// figures are the same quantity of several repetitions.
+type figures []float64
+
+func (f figures) median() float64 {
+	sorted := slices.Sorted(slices.Values(f))
+	if len(sorted) == 0 {
+		return 0
+	}
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}
+
+// text is the median, with the least and the most.
+func (f figures) text(format string) string {
+	if len(f) == 0 {
+		return "–"
+	}
+	median := fmt.Sprintf(format, f.median())
+	if len(f) == 1 {
+		return median
+	}
+	return fmt.Sprintf("%s (%s–%s)", median, fmt.Sprintf(format, slices.Min(f)), fmt.Sprintf(format, slices.Max(f)))
+}
+
+// of collects a quantity of a side's measurements of n credentials.
+func (r *results) of(side string, n int, quantity func(measurement) float64) (found figures) {
+	for _, m := range r.Measurements {
+		if m.Side == side && m.N == n {
+			found = append(found, quantity(m))
+		}
+	}
+	return found
+}
+
+// ratio divides the operator's figures by those of the limit, the medians and each repetition's.
+func (r *results) ratio(n int, quantity func(measurement) float64) figures {
+	operator, raw := r.of(sideOperator, n, quantity), r.of(sideRaw, n, quantity)
+	var each figures
+	for i := range min(len(operator), len(raw)) {
+		each = append(each, operator[i]/raw[i])
+	}
+	return each
+}
+
+func (r *results) sizes() (sizes []int) {
+	for _, m := range r.Measurements {
+		if !slices.Contains(sizes, m.N) {
+			sizes = append(sizes, m.N)
+		}
+	}
+	return sizes
+}
+
+const mebi = 1 << 20
+
+// rows are the quantities of the operator's table.
+var rows = []struct {
+	name, format string
+	quantity     func(measurement) float64
+}{
+	{"CPU of the manager, s per 1,000 issued", "%.2f", func(m measurement) float64 { return m.Issue.CPU["manager"] }},
+	{"CPU of the manager, s per 1,000 refreshed", "%.2f", func(m measurement) float64 { return m.Refresh.CPU["manager"] }},
+	{"CPU of etcd and kube-apiserver, s per 1,000 issued", "%.2f", func(m measurement) float64 { return m.Issue.CPU["etcd"] + m.Issue.CPU["kube-apiserver"] }},
+	{"STS calls each, issued", "%.3f", func(m measurement) float64 { return m.Issue.STSCalls }},
+	{"STS calls each, refreshed", "%.3f", func(m measurement) float64 { return m.Refresh.STSCalls }},
+	{"memory (RSS) at most, MiB", "%.0f", func(m measurement) float64 { return m.Held.PeakRSS / mebi }},
+	{"memory (RSS) held after issue and refresh, MiB", "%.0f", func(m measurement) float64 { return m.Held.RSS / mebi }},
+	{"memory (RSS) held after a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.RSS / mebi }},
+	{"heap after a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.Heap / mebi }},
+	{"goroutines", "%.0f", func(m measurement) float64 { return m.Held.Goroutines }},
+	{"CPU while idle, % of a core", "%.2f", func(m measurement) float64 { return 100 * m.Restart.Held.IdleCPU }},
+	{"start to idle with all healthy, s", "%.1f", func(m measurement) float64 { return m.Restart.SecondsToIdle }},
+	{"STS calls of a restart", "%.0f", func(m measurement) float64 { return float64(m.Restart.STSCalls) }},
+	{"writes of a restart, but one event on who leads", "%.0f", func(m measurement) float64 { return writes(m.Restart.Requests) }},
+	{"reads of single objects of a restart", "%.0f", func(m measurement) float64 { return sumOf(m.Restart.Requests, "GET") }},
+}
+
+func writes(r requests) float64 { return max(0, sumOf(r, "POST", "PUT", "PATCH", "APPLY", "DELETE")-1) }
+
+func sumOf(r requests, verbs ...string) (sum float64) {
+	for what, n := range r {
+		if verb, _, _ := strings.Cut(what, " "); slices.Contains(verbs, verb) {
+			sum += n
+		}
+	}
+	return sum
+}
+
+func (r *results) tables() string {
+	var b strings.Builder
+	if len(r.Measurements) > 0 {
+		r.compared(&b)
+		r.costs(&b)
+		r.asked(&b)
+	}
+	if l := r.Latency; l != nil {
+		fmt.Fprintf(&b, "\n| One credential, at rest | p50 | p99 |\n|---|---|---|\n| two writes of the bare client | %.0f ms | %.0f ms |\n| from apply to Ready | %.0f ms | %.0f ms |\n| from a deleted Secret to another, and Ready | %.0f ms | %.0f ms |\n",
+			l.Writes.P50, l.Writes.P99, l.Ready.P50, l.Ready.P99, l.Back.P50, l.Back.P99)
+		fmt.Fprintf(&b, "\nAnother manager leads %.1f s after the leader was ended, and %.1f s after it was killed.\n", l.Ended, l.Killed)
+	}
+	if d := r.Denied; d != nil {
+		fmt.Fprintf(&b, "\n%d credentials that STS refuses make %.0f calls of STS a minute, and made %.0f events in all.\n", d.N, d.CallsPerMinute, d.Events)
+	}
+	if o := r.Outage; o != nil {
+		fmt.Fprintf(&b, "\nAfter %.0f s without an answer from STS, %d credentials are Ready within %.1f s, with at most %d calls of STS in a second at %d a second; during the outage there were %d.\n",
+			o.OutageSeconds, o.N, o.SecondsToReady, o.MostCallsInASecond, o.QPS, o.CallsInOutage)
+	}
+	if s := r.Shards; s != nil {
+		fmt.Fprintf(&b, "\nTwo managers that share %d credentials by a label issued %v, with %d calls of STS, %.0f a second.\n", s.N, s.Each, s.Calls, s.PerSecond)
+	}
+	return strings.TrimLeft(b.String(), "\n")
+}
+
+// compared is the operator against the limit.
+func (r *results) compared(b *strings.Builder) {
+	fmt.Fprintf(b, "| | credentials | the limit, each second | the operator | ratio |\n|---|---|---|---|---|\n")
+	for _, phase := range []struct {
+		name     string
+		quantity func(measurement) float64
+	}{{"issued", func(m measurement) float64 { return m.Issue.PerSecond }}, {"refreshed", func(m measurement) float64 { return m.Refresh.PerSecond }}} {
+		for _, n := range r.sizes() {
+			fmt.Fprintf(b, "| %s | %d | %s | %s | %s |\n", phase.name, n,
+				r.of(sideRaw, n, phase.quantity).text("%.0f"), r.of(sideOperator, n, phase.quantity).text("%.0f"), r.ratio(n, phase.quantity).text("%.2f"))
+		}
+	}
+}
+
+// costs are of the operator alone.
+func (r *results) costs(b *strings.Builder) {
+	fmt.Fprintf(b, "\n| The operator")
+	for _, n := range r.sizes() {
+		fmt.Fprintf(b, " | %d", n)
+	}
+	fmt.Fprintf(b, " |\n|---%s|\n", strings.Repeat("|---", len(r.sizes())))
+	for _, row := range rows {
+		fmt.Fprintf(b, "| %s", row.name)
+		for _, n := range r.sizes() {
+			fmt.Fprintf(b, " | %s", r.of(sideOperator, n, row.quantity).text(row.format))
+		}
+		fmt.Fprintf(b, " |\n")
+	}
+}
+
+// asked is what was asked of the API server for each credential, of the largest number.
+func (r *results) asked(b *strings.Builder) {
+	largest := slices.Max(r.sizes())
+	for _, m := range r.Measurements {
+		if m.Side != sideOperator || m.N != largest {
+			continue
+		}
+		for _, p := range []struct {
+			name string
+			requests
+		}{{"issue", m.Issue.Requests}, {"refresh", m.Refresh.Requests}} {
+			var list []string
+			for _, what := range slices.Sorted(maps.Keys(p.requests)) {
+				if each := p.requests[what]; each >= 0.01 {
+					list = append(list, fmt.Sprintf("%s %.2f", what, each))
+				}
+			}
+			fmt.Fprintf(b, "\nRequests for each %s: %s.\n", p.name, strings.Join(list, ", "))
+		}
+		return
+	}
+}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/hack/cluster"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+// programs are what a measurement starts, and how.
+type programs struct {
+	manager, emulator string
+	// profiles is a folder for profiles of the manager, empty for none.
+	profiles string
+	// args are more flags of the manager.
+	args []string
+	// concurrency is how many credentials are dealt with at a time, by the manager and by the raw client alike; zero for the manager's default.
+	concurrency int
+	// latency is how long STS takes to answer.
+	latency time.Duration
+}
+
+func (p programs) workers() int {
+	if p.concurrency == 0 {
+		return controllers.DefaultConcurrency
+	}
+	return p.concurrency
+}
+
+// world is one measurement's: a new API server on an empty, durable etcd, and an STS. Whatever runs in it ends with it.
+type world struct {
+	programs
+	*cluster.Cluster
+	clientset *kubernetes.Clientset
+	// extensions is the REST client for our own kinds.
+	extensions *rest.RESTClient
+	sts        sts
+	kubeconfig string
+	managers   int
+	ends       []func() error
+}
+
+// inWorld makes a world, does something in it, and ends it.
+func inWorld(ctx context.Context, p programs, do func(context.Context, *world) error) (err error) {
+	w := &world{programs: p}
+	defer func() {
+		for len(w.ends) > 0 {
+			last := len(w.ends) - 1
+			err = errors.Join(err, w.ends[last]())
+			w.ends = w.ends[:last]
+		}
+	}()
+	if err := w.start(ctx); err != nil {
+		return err
+	}
+	return do(ctx, w)
+}
+
+func (w *world) start(ctx context.Context) error {
+	assets, err := cluster.Assets()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "rolecredential-bench-")
+	if err != nil {
+		return err
+	}
+	w.ends = append(w.ends, func() error { return os.RemoveAll(dir) })
+	w.Cluster, err = cluster.Start(assets, dir, true)
+	w.ends = append(w.ends, func() error { return errors.Join(w.Close(), os.Unsetenv("TMPDIR")) })
+	if err != nil {
+		return err
+	}
+	if w.clientset, err = kubernetes.NewForConfig(w.bare("", "v1", "application/vnd.kubernetes.protobuf")); err != nil {
+		return err
+	}
+	if w.extensions, err = rest.RESTClientFor(w.bare("/apis", v1alpha1.GroupVersion.String(), "application/json")); err != nil {
+		return err
+	}
+	if err := w.Install(ctx); err != nil {
+		return err
+	}
+	if w.kubeconfig, err = w.ManagerKubeconfig(ctx); err != nil {
+		return err
+	}
+	if err := w.startSTS(ctx); err != nil {
+		return err
+	}
+	return w.makeIdentity(ctx)
+}
+
+// startSTS starts the emulator, which takes its time to answer.
+func (w *world) startSTS(ctx context.Context) error {
+	urlFile := filepath.Join(w.Dir, "sts-url")
+	process, err := w.StartProcess(filepath.Join(w.Dir, "sts.log"), nil, w.emulator, "--address=127.0.0.1:0", "--url-file="+urlFile, "--session-token-size=1024")
+	if err != nil {
+		return err
+	}
+	w.ends = append(w.ends, process.End)
+	err = await(ctx, time.Minute, 20*time.Millisecond, func(context.Context) (bool, error) {
+		url, err := os.ReadFile(urlFile)
+		w.sts.url = strings.TrimSpace(string(url))
+		return err == nil, nil
+	})
+	if err != nil {
+		return err
+	}
+	return w.sts.fault(ctx, stsemulator.Fault{Kind: stsemulator.FaultLatency, Duration: metav1.Duration{Duration: w.latency}})
+}
+
+const keyName = "bootstrap"
+
+// makeIdentity makes the default identity, which may make as many calls as AWS takes of a whole account, and more.
+func (w *world) makeIdentity(ctx context.Context) error {
+	key := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.OperatorNamespace, Name: keyName}, StringData: map[string]string{
+		"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+	}}
+	identity := &v1alpha1.ClusterIdentity{
+		ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DefaultIdentityName},
+		Spec: v1alpha1.ClusterIdentitySpec{
+			IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1", Endpoint: w.sts.url, STSQPS: 1000},
+			Source:           v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: cluster.OperatorNamespace, Name: keyName}}},
+			Allow:            &[]v1alpha1.AllowRule{{Namespaces: []string{"*"}, RoleARNs: []string{"*"}}},
+		},
+	}
+	return errors.Join(w.Client.Create(ctx, key), w.Client.Create(ctx, identity))
+}
+
+// change changes the default identity.
+func (w *world) change(ctx context.Context, change func(*v1alpha1.ClusterIdentitySpec)) error {
+	identity := &v1alpha1.ClusterIdentity{}
+	if err := w.Client.Get(ctx, client.ObjectKey{Name: v1alpha1.DefaultIdentityName}, identity); err != nil {
+		return err
+	}
+	before := identity.DeepCopy()
+	change(&identity.Spec)
+	return w.Client.Patch(ctx, identity, client.MergeFrom(before))
+}
+
+// bare is a config without bounds, for a REST client.
+func (w *world) bare(path, groupVersion, contentType string) *rest.Config {
+	config := rest.CopyConfig(w.Config)
+	config.QPS, config.APIPath, config.ContentType = -1, path, contentType
+	version, _ := parseGroupVersion(groupVersion)
+	config.GroupVersion, config.NegotiatedSerializer = &version, codecs
+	return config
+}
+
+// manager is a process of the operator.
+type manager struct {
+	*cluster.Process
+	metrics string
+	pprof   string
+	started time.Time
+}
+
+// startManager starts a manager with the ServiceAccount that the manifests give it.
+func (w *world) startManager(args ...string) (*manager, error) {
+	m := &manager{}
+	var err error
+	if m.metrics, err = freeAddress(); err != nil {
+		return nil, err
+	}
+	flags := []string{
+		"--kubeconfig=" + w.kubeconfig, "--leader-elect", "--leader-election-namespace=" + cluster.OperatorNamespace,
+		"--health-probe-bind-address=0", "--metrics-bind-address=" + m.metrics, "--metrics-secure=false",
+	}
+	if w.concurrency > 0 {
+		flags = append(flags, "--concurrency="+strconv.Itoa(w.concurrency))
+	}
+	if w.profiles != "" {
+		if m.pprof, err = freeAddress(); err != nil {
+			return nil, err
+		}
+		flags = append(flags, "--pprof-bind-address="+m.pprof)
+	}
+	w.managers++
+	log := filepath.Join(w.Dir, fmt.Sprintf("manager-%d.log", w.managers))
+	m.started = time.Now()
+	if m.Process, err = w.StartProcess(log, nil, w.manager, append(append(flags, w.args...), args...)...); err != nil {
+		return nil, err
+	}
+	w.ends = append(w.ends, m.End)
+	return m, nil
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// profile writes a profile of the manager to the folder for them, if there is one.
+func (w *world) profile(ctx context.Context, m *manager, kind, query, name string) error {
+	if w.profiles == "" {
+		return nil
+	}
+	body, err := get(ctx, "http://"+m.pprof+"/debug/pprof/"+kind+query)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(w.profiles, name+"."+kind+".pprof"), body, 0o644)
+}
+
+// startProfile profiles the manager's use of the CPU while it deals with n credentials.
+func (w *world) startProfile(ctx context.Context, m *manager, n int, name string) <-chan error {
+	profiled := make(chan error, 1)
+	go func() {
+		profiled <- await(ctx, promptly, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
+			err := w.profile(ctx, m, "profile", fmt.Sprintf("?seconds=%d", max(2, n/400)), fmt.Sprint(name, "-", n))
+			return err == nil, ctx.Err() // it may not serve them yet
+		})
+	}()
+	return profiled
+}
+
+// httpClient is for metrics, profiles and the emulator's admin endpoint.
+var httpClient = &http.Client{Timeout: 2 * time.Minute}
+
+const logTail = 4096
+
+// showLogs prints the ends of the managers' logs, which go with the world.
+func (w *world) showLogs() {
+	for i := range w.managers {
+		log, err := os.ReadFile(filepath.Join(w.Dir, fmt.Sprintf("manager-%d.log", i+1)))
+		if err == nil {
+			fmt.Fprintf(os.Stderr, "The end of the log of manager %d:\n%s\n", i+1, log[max(0, len(log)-logTail):])
+		}
+	}
+}
