@@ -23,9 +23,6 @@ func (p page) links() (targets []string) {
 	return targets
 }
 
-// awaited are pages that are linked to before they are there.
-var awaited = []string{"docs/performance.md"}
-
 // In this repository, that is: others' pages are not asked for.
 func TestEachLinkLeadsSomewhere(t *testing.T) {
 	g := NewWithT(t)
@@ -40,11 +37,8 @@ func TestEachLinkLeadsSomewhere(t *testing.T) {
 			if file != "" {
 				to = path.Join(path.Dir(p.path), file)
 			}
-			if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(to))); slices.Contains(awaited, to) {
-				g.Expect(err).To(MatchError(os.ErrNotExist), "%s is there, and no longer awaited", to)
-			} else {
-				g.Expect(err).NotTo(HaveOccurred(), "%s: %s", p.path, target)
-			}
+			_, err := os.Stat(filepath.Join(root, filepath.FromSlash(to)))
+			g.Expect(err).NotTo(HaveOccurred(), "%s: %s", p.path, target)
 			if at := slices.IndexFunc(all, func(other page) bool { return other.path == to }); at >= 0 && anchor != "" {
 				g.Expect(all[at].anchors).To(ContainElement(anchor), "%s: %s", p.path, target)
 			}
