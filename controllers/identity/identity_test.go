@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -710,4 +711,16 @@ func TestOneAttemptOfACallIsBounded(t *testing.T) {
 	bounded, ok := f.configure(withKey()).Client.config.HTTPClient.(interface{ GetTimeout() time.Duration })
 	f.Expect(ok).To(BeTrue())
 	f.Expect(bounded.GetTimeout()).To(And(BeNumerically(">", 0), BeNumerically("<=", 10*time.Second)))
+}
+
+func TestConnectionsAreKeptForAllWhoAskAtATime(t *testing.T) {
+	f := newFixture(t, withKey(), key("AKIASOURCE", "source-secret", ""))
+	f.resolver.Connections = 96
+	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(denied).To(BeNil())
+	client, ok := resolved.Client.config.HTTPClient.(*awshttp.BuildableClient)
+	f.Expect(ok).To(BeTrue())
+	transport := client.GetTransport()
+	f.Expect([]int{transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost}).To(Equal([]int{96, 96, 96}))
 }

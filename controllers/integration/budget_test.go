@@ -6,6 +6,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/hack/stsemulator"
@@ -28,4 +29,22 @@ func TestCredentialsWaitForTheirTurnAndNobodyElseNotices(t *testing.T) {
 	took := calls[credentials].Time.Sub(calls[1].Time)
 	h.Expect(took).To(BeNumerically(">", (credentials-qps)*time.Second/qps-time.Second), "a second's worth may call at once")
 	h.Expect(h.since(before)).To(And(HaveKeyWithValue("POST secrets", credentials), HaveKeyWithValue("PATCH rolecredentials/status", credentials)))
+}
+
+// On their own they would take turns for longer than is waited for here.
+func TestAllComeBackTogetherAfterAnOutage(t *testing.T) {
+	const credentials = 25
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.identity()
+	h.eventually(by, v1alpha1.ConditionReady, "True Verified")
+	_, err := h.sts.SetFault(stsemulator.Fault{Kind: stsemulator.FaultOutage})
+	h.Expect(err).NotTo(HaveOccurred())
+	for i := range credentials {
+		h.credential(namespace, fmt.Sprint("reader-", i), by)
+	}
+	h.Eventually(func() int { return h.having(namespace, v1alpha1.ConditionIssued, metav1.ConditionFalse) }).WithTimeout(settle).Should(Equal(credentials))
+	h.sts.ClearFaults()
+	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
 }

@@ -335,11 +335,17 @@ func (h *harness) events(object client.Object) func() []string {
 // ready returns how many credentials of a namespace are Ready.
 func (h *harness) ready(namespace string) int {
 	h.t.Helper()
+	return h.having(namespace, v1alpha1.ConditionReady, metav1.ConditionTrue)
+}
+
+// having returns how many credentials of a namespace have a condition of a status.
+func (h *harness) having(namespace, conditionType string, status metav1.ConditionStatus) int {
+	h.t.Helper()
 	var list v1alpha1.RoleCredentialList
 	h.Expect(admin.List(h.ctx, &list, client.InNamespace(namespace))).To(Succeed())
 	n := 0
 	for _, c := range list.Items {
-		if meta.IsStatusConditionTrue(c.Status.Conditions, v1alpha1.ConditionReady) {
+		if meta.IsStatusConditionPresentAndEqual(c.Status.Conditions, conditionType, status) {
 			n++
 		}
 	}
