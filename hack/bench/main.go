@@ -41,7 +41,7 @@ func parse() (options, error) {
 	bin := filepath.Join("bin", "bench")
 	flag.StringVar(&o.manager, "manager", filepath.Join("bin", "manager"), "the manager's `binary`")
 	flag.StringVar(&o.emulator, "emulator", filepath.Join(bin, "stsemulator"), "the STS emulator's `binary`")
-	flag.StringVar(&o.profiles, "profiles", "", "`folder` for profiles of the manager, which has to know --pprof-bind-address then; empty for none")
+	flag.StringVar(&o.profiles, "profiles", "", "`folder` for profiles of the manager; empty for none")
 	flag.IntVar(&o.concurrency, "concurrency", 0, "how many credentials are dealt with at a time on either side; 0 for the manager's default")
 	flag.DurationVar(&o.latency, "latency", 60*time.Millisecond, "how long STS takes to answer")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "how long idle managers are looked at")

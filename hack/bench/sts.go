@@ -9,9 +9,7 @@ import (
 	"net/http"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 
 	"rolecredential.dev/operator/hack/stsemulator"
 )
@@ -74,12 +72,6 @@ func ask(ctx context.Context, method, url string, body []byte) ([]byte, error) {
 		err = fmt.Errorf("%s %s: %s: %s", method, url, response.Status, answer)
 	}
 	return answer, err
-}
-
-var codecs = clientgoscheme.Codecs.WithoutConversion()
-
-func parseGroupVersion(groupVersion string) (schema.GroupVersion, error) {
-	return schema.ParseGroupVersion(groupVersion)
 }
 
 // await looks until something is so, and fails if it is not within bounds.

@@ -14,7 +14,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -88,10 +90,13 @@ func (w *world) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.clientset, err = kubernetes.NewForConfig(w.bare("", "v1", "application/vnd.kubernetes.protobuf")); err != nil {
+	core, extensions := rest.CopyConfig(w.Config), rest.CopyConfig(w.Config)
+	core.ContentType = runtime.ContentTypeProtobuf
+	if w.clientset, err = kubernetes.NewForConfig(core); err != nil {
 		return err
 	}
-	if w.extensions, err = rest.RESTClientFor(w.bare("/apis", v1alpha1.GroupVersion.String(), "application/json")); err != nil {
+	extensions.APIPath, extensions.GroupVersion, extensions.NegotiatedSerializer = "/apis", &v1alpha1.GroupVersion, clientgoscheme.Codecs.WithoutConversion()
+	if w.extensions, err = rest.RESTClientFor(extensions); err != nil {
 		return err
 	}
 	if err := w.Install(ctx); err != nil {
@@ -152,15 +157,6 @@ func (w *world) change(ctx context.Context, change func(*v1alpha1.ClusterIdentit
 	before := identity.DeepCopy()
 	change(&identity.Spec)
 	return w.Client.Patch(ctx, identity, client.MergeFrom(before))
-}
-
-// bare is a config without bounds, for a REST client.
-func (w *world) bare(path, groupVersion, contentType string) *rest.Config {
-	config := rest.CopyConfig(w.Config)
-	config.QPS, config.APIPath, config.ContentType = -1, path, contentType
-	version, _ := parseGroupVersion(groupVersion)
-	config.GroupVersion, config.NegotiatedSerializer = &version, codecs
-	return config
 }
 
 // manager is a process of the operator.
