@@ -74,7 +74,7 @@ func get(url, token string) (int, string) {
 func TestWhatTheManagerServesAndToWhom(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(os.Getenv("KUBEBUILDER_ASSETS")).NotTo(BeEmpty(), "run make test, which builds etcd and kube-apiserver")
-	cluster := &envtest.Environment{}
+	cluster := &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd/bases"}}
 	config, err := cluster.Start()
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { g.Expect(cluster.Stop()).To(Succeed()) })
