@@ -173,7 +173,7 @@ func TestADueCredentialIsRefreshedWithOneCallTwoWritesAndNoEvent(t *testing.T) {
 	f.clock.SetTime(start.Add(result.RequeueAfter))
 	got, _ := f.reconcile()
 	f.Expect(f.sts.issued).To(HaveLen(2))
-	f.Expect(f.requests.writes).To(Equal([]string{"patch Secret", "patch status RoleCredential"}))
+	f.Expect(f.requests.writes).To(Equal([]string{"apply Secret", "patch status RoleCredential"}))
 	f.Expect(f.told()).To(BeEmpty())
 	f.Expect(got.Status.AccessKeyID).To(Equal("ASIAB"))
 	f.Expect(f.secret().Data["AWS_SESSION_TOKEN"]).To(BeEquivalentTo("token-B"))
@@ -320,7 +320,7 @@ func TestAnOldValidCredentialStaysInPlace(t *testing.T) {
 			change: func(f *fixture) {
 				f.clock.SetTime(start.Add(50 * time.Minute))
 				f.requests.fail = func(verb string, _ client.Object) error {
-					if verb == "patch" {
+					if verb == "apply" {
 						return apierrors.NewInternalError(errors.New("etcd is away"))
 					}
 					return nil

@@ -125,8 +125,7 @@ type Resolver[C any] struct {
 	Tokens *Tokens
 	// Endpoints of AWS to ask where an identity has none of its own.
 	Endpoints Endpoints
-	// Connections is how many connections an identity keeps open to its STS while they are used, and how many it opens at most; as
-	// the SDK has it if zero.
+	// Connections is how many connections an identity keeps open to its STS while they are used; as the SDK has it if zero.
 	Connections int
 	// Connect makes an identity's client of STS, in place of the one before, zero if there was none of the same spec.
 	Connect func(identity Key, config aws.Config, before C) C

@@ -722,5 +722,5 @@ func TestConnectionsAreKeptForAllWhoAskAtATime(t *testing.T) {
 	client, ok := resolved.Client.config.HTTPClient.(*awshttp.BuildableClient)
 	f.Expect(ok).To(BeTrue())
 	transport := client.GetTransport()
-	f.Expect([]int{transport.MaxIdleConns, transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost}).To(Equal([]int{96, 96, 96}))
+	f.Expect([]int{transport.MaxIdleConns, transport.MaxIdleConnsPerHost}).To(Equal([]int{96, 96}))
 }

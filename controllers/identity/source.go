@@ -134,13 +134,14 @@ func (r *Resolver[C]) accessKey(ctx context.Context, identity Key, ref types.Nam
 	return keys, secret.ResourceVersion, nil, nil
 }
 
-// httpClient returns a client that trusts the bundle's authorities, the system's if there is none, and opens and keeps so many
-// connections, or as many as the SDK has it if zero: a connection for each call would cost more than the call.
+// httpClient returns a client that trusts the bundle's authorities, the system's if there is none, and keeps so many connections, or
+// as many as the SDK has it if zero: a connection for each call would cost more than the call. No more are opened than there are
+// workers who ask. (A transport that bounds them itself holds on to closed ones, in whose buffers stands what STS answered.)
 func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *failure.Failure) {
 	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
 	if connections > 0 {
 		client = client.WithTransportOptions(func(t *http.Transport) {
-			t.MaxIdleConns, t.MaxIdleConnsPerHost, t.MaxConnsPerHost = connections, connections, connections
+			t.MaxIdleConns, t.MaxIdleConnsPerHost = connections, connections
 		})
 	}
 	if caBundle == "" {

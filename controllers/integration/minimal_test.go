@@ -409,6 +409,8 @@ func (l *life) issueAll() {
 			return admin.Update(l.ctx, credential) == nil
 		})
 	}
+	change(func(c *v1alpha1.RoleCredential) { c.Annotations = map[string]string{v1alpha1.RefreshAnnotation: "1"} })
+	l.until(l.handled(credential, "1"))
 	change(func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Labels = map[string]string{"team": "shop"} })
 	l.until(func() bool { s := l.secret(namespace, "role"); return s != nil && s.Labels["team"] == "shop" })
 	change(func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "other" })
@@ -528,4 +530,12 @@ func missed(t *testing.T, role rbacv1.Role, rule rbacv1.PolicyRule, verb string)
 	l.until(func() bool { return false }) // but the refusal
 	l.stop()
 	l.Expect(l.refusals.said()).To(ContainElement(right))
+}
+
+// handled returns a function that tells whether a request to refresh was met.
+func (l *life) handled(credential *v1alpha1.RoleCredential, request string) func() bool {
+	return func() bool {
+		err := admin.Get(l.ctx, client.ObjectKeyFromObject(credential), credential)
+		return err == nil && credential.Status.LastHandledRefreshRequest == request
+	}
 }

@@ -3,7 +3,6 @@ package secret
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -225,8 +226,8 @@ func (s *Store) Write(ctx context.Context, owner client.Object, name string, obs
 	}
 }
 
-// write creates the Secret where there is none, and otherwise changes it as it was observed, by its UID and version: whatever has
-// come to stand there meanwhile is not taken over.
+// write creates the Secret where there is none, and otherwise changes it as it was observed, by its UID: whatever has come to
+// stand there meanwhile is not taken over.
 func (s *Store) write(ctx context.Context, owner client.Object, name string, observed Observed, content Content) error {
 	gvk, err := apiutil.GVKForObject(owner, s.Client.Scheme())
 	if err != nil {
@@ -259,24 +260,21 @@ func (s *Store) write(ctx context.Context, owner client.Object, name string, obs
 	return nil
 }
 
-// refresh puts a new credential in place of one of the same form. What others put on the Secret stays. A merge patch takes the API
-// server half of what an apply does.
+// refresh puts a new credential in place of one of the same form. What others put on the Secret stays.
 func (s *Store) refresh(ctx context.Context, secret *corev1.Secret, observed Observed) error {
-	annotations := map[string]any{}
-	for _, key := range credential.RecordKeys() {
-		annotations[key] = nil // which takes out what this record does not have
-	}
-	for key, value := range secret.Annotations {
-		annotations[key] = value
-	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": observed.uid, "resourceVersion": observed.Version, "labels": secret.Labels, "annotations": annotations},
-		"data":     secret.Data,
-	})
-	if err != nil {
+	reference := secret.OwnerReferences[0]
+	applied := applycorev1.Secret(secret.Name, secret.Namespace).
+		WithUID(observed.uid).
+		WithLabels(secret.Labels).
+		WithAnnotations(secret.Annotations).
+		WithOwnerReferences(applymetav1.OwnerReference().
+			WithAPIVersion(reference.APIVersion).WithKind(reference.Kind).WithName(reference.Name).WithUID(reference.UID).WithController(true)).
+		WithData(secret.Data)
+	if err := s.Client.Apply(ctx, applied, client.FieldOwner(FieldManager), client.ForceOwnership, uncached); err != nil {
 		return err
 	}
-	return s.Client.Patch(ctx, secret, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(FieldManager), uncached)
+	secret.UID, secret.ResourceVersion = observed.uid, ptr.Deref(applied.ResourceVersion, "")
+	return nil
 }
 
 // rewrite is the rare write of another form, over what was edited or handed over too. It takes out keys that others put beside

@@ -2,7 +2,6 @@ package secret_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -101,19 +101,16 @@ func (f *fixture) apiServer() interceptor.Funcs {
 			}
 			return c.Update(ctx, o, options...)
 		},
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
-			if err := f.write("patch"); err != nil {
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+			if err := f.write("apply"); err != nil {
 				return err
 			}
-			wanted, stored := &metav1.PartialObjectMetadata{}, &corev1.Secret{}
-			body, err := patch.Data(o)
-			f.Expect(err).NotTo(HaveOccurred())
-			f.Expect(json.Unmarshal(body, wanted)).To(Succeed())
-			err = c.Get(ctx, client.ObjectKeyFromObject(o), stored)
-			if err == nil && wanted.UID != stored.UID {
+			wanted, stored := o.(*applycorev1.SecretApplyConfiguration), &corev1.Secret{}
+			err := c.Get(ctx, types.NamespacedName{Namespace: *wanted.Namespace, Name: *wanted.Name}, stored)
+			if err == nil && wanted.UID != nil && *wanted.UID != stored.UID {
 				return apierrors.NewConflict(secrets, stored.Name, errors.New("Precondition failed: UID in precondition"))
 			}
-			return c.Patch(ctx, o, patch, options...)
+			return c.Apply(ctx, o, options...)
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
 			if err := f.write("delete"); err != nil {
@@ -420,7 +417,7 @@ func TestARefreshIsOneWrite(t *testing.T) {
 	for n := 2; n <= 4; n++ {
 		f.writes = nil
 		f.put(content(n))
-		f.Expect(f.writes).To(Equal([]string{"patch"}))
+		f.Expect(f.writes).To(Equal([]string{"apply"}))
 		s := f.stored()
 		f.Expect(s.Data).To(Equal(content(n).Data))
 		f.Expect(s.UID).To(Equal(uid))
@@ -508,7 +505,7 @@ func TestWhatWasEditedIsMended(t *testing.T) {
 				f.Expect(*f.observe().Record).To(Equal(content(9).Record))
 				f.writes = nil
 				f.put(content(10))
-				f.Expect(f.writes).To(Equal([]string{"patch"}), "the next refresh is one write again")
+				f.Expect(f.writes).To(Equal([]string{"apply"}), "the next refresh is one write again")
 			})
 		}
 	}
@@ -528,7 +525,7 @@ func TestASecretThatIsHandedOverBecomesOurs(t *testing.T) {
 	f.Expect(*f.observe().Record).To(Equal(c.Record))
 	f.writes = nil
 	f.put(content(2, template("t", map[string]string{"tier": "1"}, nil)))
-	f.Expect(f.writes).To(Equal([]string{"patch"}))
+	f.Expect(f.writes).To(Equal([]string{"apply"}))
 }
 
 func TestWhatIsLeftOfAnotherRecordIsTakenOut(t *testing.T) {
@@ -636,12 +633,12 @@ func TestRacesAreRunOnlySoOften(t *testing.T) {
 	conflict := apierrors.NewConflict(secrets, "s3-reader", errors.New("modified"))
 	f.before = func(string) error { return conflict }
 	f.Expect(f.store.Write(t.Context(), owner(), readerID.Name, f.observe(), content(2))).To(MatchError(conflict))
-	f.Expect(f.writes).To(Equal([]string{"patch", "patch", "patch"}))
+	f.Expect(f.writes).To(Equal([]string{"apply", "apply", "apply"}))
 }
 
 func TestARefusalOfTheAPIServerIsNotTriedAgain(t *testing.T) {
 	refused := apierrors.NewForbidden(secrets, "s3-reader", errors.New("quota"))
-	for name, stands := range map[string]bool{"a create": false, "a patch": true} {
+	for name, stands := range map[string]bool{"a create": false, "an apply": true} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			if stands {
