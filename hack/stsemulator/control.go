@@ -1,5 +1,7 @@
 package stsemulator
 
+import "crypto/subtle"
+
 // Calls are the requests for STS received so far, in order of arrival.
 func (s *Server) Calls() []Call { return s.calls.list() }
 
@@ -15,6 +17,16 @@ func (s *Server) Session(accessKeyID string) (Session, bool) {
 		return held.Session, true
 	}
 	return Session{}, false
+}
+
+// Holder is the session that all three parts of a credential are of, expired or
+// not. It is false for parts of several sessions, and for any that was not issued.
+func (s *Server) Holder(accessKeyID, secretAccessKey, sessionToken string) (Session, bool) {
+	held, ok := s.sessions.find(accessKeyID)
+	if !ok || subtle.ConstantTimeCompare([]byte(held.secret), []byte(secretAccessKey)) != 1 || !held.hasToken(sessionToken) {
+		return Session{}, false
+	}
+	return held.Session, true
 }
 
 // SetFault switches a fault on and returns its ID. It fails for one that makes no sense.

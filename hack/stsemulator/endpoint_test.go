@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -93,6 +94,34 @@ func TestTheAdminEndpointTellsCallsAndSessions(t *testing.T) {
 	g.Expect(e.admin(t, http.MethodDelete, "calls", nil, nil)).To(Equal(204))
 	g.Expect(e.admin(t, http.MethodGet, "calls", nil, &calls)).To(Equal(200))
 	g.Expect(calls).To(BeEmpty())
+}
+
+func TestTheAdminEndpointTellsWhoseACredentialIs(t *testing.T) {
+	e := serve(t, stsemulator.Options{})
+	one, _ := e.assume(t, operatorKey, input(readerARN))
+	other, _ := e.assume(t, operatorKey, input(readerARN))
+	e.clock.Step(2 * time.Hour)
+	for name, tc := range map[string]struct {
+		key, secret, token string
+		want               int
+	}{
+		"all of one session, which has expired": {one.AccessKeyID, one.SecretAccessKey, one.SessionToken, 200},
+		"the secret key of another":             {one.AccessKeyID, other.SecretAccessKey, one.SessionToken, 404},
+		"the token of another":                  {one.AccessKeyID, one.SecretAccessKey, other.SessionToken, 404},
+		"the access key id of another":          {other.AccessKeyID, one.SecretAccessKey, one.SessionToken, 404},
+		"no token":                              {one.AccessKeyID, one.SecretAccessKey, "", 404},
+		"a user's own key":                      {operatorKey.AccessKeyID, operatorKey.SecretAccessKey, "", 404},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			var session stsemulator.Session
+			g.Expect(e.admin(t, http.MethodPost, "holder", map[string]any{"accessKeyID": tc.key, "secretAccessKey": tc.secret, "sessionToken": tc.token}, &session)).To(Equal(tc.want))
+			if tc.want == 200 {
+				g.Expect(session.AccessKeyID).To(Equal(e.Sessions()[0].AccessKeyID))
+				g.Expect(session.ARN).To(Equal("arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader"))
+			}
+		})
+	}
 }
 
 func TestTheAdminEndpointSwitchesFaults(t *testing.T) {
