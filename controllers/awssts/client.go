@@ -31,7 +31,7 @@ type Client struct {
 // New returns a client for a region, endpoint and credentials. It takes over the clock skew that a client of the same STS
 // measured before it, nil if there was none.
 func New(config aws.Config, clock clock.PassiveClock, account Account, before *Client) *Client {
-	c := &Client{clock: clock, skew: &skew{}}
+	c := &Client{clock: clock, skew: &skew{clock: clock}}
 	if before != nil {
 		c.skew = before.skew
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"k8s.io/utils/clock"
 )
 
 // dateResolution is how far two clocks may seem apart that agree: a Date header tells whole seconds, and takes its time.
@@ -36,7 +37,16 @@ func signedOutOfTime(err error) bool {
 }
 
 // skew is how far the clock of STS is ahead of ours, as the SDK measured it on the last answer.
-type skew struct{ last atomic.Pointer[time.Duration] }
+type skew struct {
+	clock clock.PassiveClock
+	last  atomic.Pointer[measurement]
+}
+
+type measurement struct {
+	ahead time.Duration
+	// at is when it was measured, by both of our clocks: that of the wall, and the monotonic one, which nobody sets.
+	at time.Time
+}
 
 // measure has the SDK's measurement kept with each answer, good or bad.
 func (s *skew) measure(o *sts.Options) {
@@ -46,12 +56,22 @@ func (s *skew) measure(o *sts.Options) {
 		) (middleware.FinalizeOutput, middleware.Metadata, error) {
 			out, metadata, err := next.HandleFinalize(ctx, in)
 			if measured, ok := awsmiddleware.GetAttemptSkew(metadata); ok {
-				s.last.Store(&measured)
+				s.last.Store(&measurement{measured, s.clock.Now()})
 			}
 			return out, metadata, err
 		}), middleware.Before)
 	})
 }
+
+// now returns the measurement as it is at a time. Our clock may have been set back since, and then no credential would seem due,
+// nor STS be asked, which alone could tell. One that was set ahead is taken at its word: it may also be that the machine slept,
+// and the monotonic clock with it.
+func (m measurement) now(at time.Time) time.Duration {
+	return m.ahead + setBack(at.Sub(m.at), at.Round(0).Sub(m.at.Round(0)))
+}
+
+// setBack is by how much a clock was set back, by which less time passed than in truth.
+func setBack(passed, byWall time.Duration) time.Duration { return max(0, passed-byWall) }
 
 // Skew returns how far the clock of STS is ahead of the operator's, zero if it is no more than a measurement may err. It is
 // false before the first answer.
@@ -60,10 +80,11 @@ func (c *Client) Skew() (time.Duration, bool) {
 	if last == nil {
 		return 0, false
 	}
-	if last.Abs() < dateResolution {
+	ahead := last.now(c.clock.Now())
+	if ahead.Abs() < dateResolution {
 		return 0, true
 	}
-	return *last, true
+	return ahead, true
 }
 
 // now is the time by STS's clock, as far as it is known.
