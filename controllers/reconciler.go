@@ -5,6 +5,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -160,6 +162,9 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 		}
 	}
 	r.decide(&t, object)
+	if err := r.expire(ctx, object, t.outcome); err != nil {
+		return outcome{}, err
+	}
 	if t.due != credential.NotDue && t.refreshes() && t.failed == nil {
 		if err := r.issue(ctx, object, &t); err != nil {
 			return outcome{}, err
@@ -239,10 +244,26 @@ func (t *turn) hold(record credential.Record, current bool) {
 	t.refreshAt = t.wanted.RefreshAt(record)
 }
 
+// expire takes Ready back from a credential that has expired. Who reads it is not to wait for a turn, nor for STS, which may take
+// half a minute to say nothing.
+func (r *Reconciler[T]) expire(ctx context.Context, object T, found outcome) error {
+	if found.record == nil || found.valid() || !meta.IsStatusConditionTrue(object.Report().Conditions, v1alpha1.ConditionReady) {
+		return nil
+	}
+	generation, now := object.GetGeneration(), r.Clock.Now()
+	return r.tell(ctx, object, found, func(status *v1alpha1.CredentialStatus) {
+		status.Conditions = withConditions(status.Conditions, []metav1.Condition{found.ready()}, generation, now)
+	})
+}
+
 // report writes the status if it changed, and then the event.
 func (r *Reconciler[T]) report(ctx context.Context, object T, result outcome) error {
 	generation, now := object.GetGeneration(), r.Clock.Now()
-	before, written, err := updateStatus(ctx, r.Client, object, func(status *v1alpha1.CredentialStatus) { result.report(status, generation, now) })
+	return r.tell(ctx, object, result, func(status *v1alpha1.CredentialStatus) { result.report(status, generation, now) })
+}
+
+func (r *Reconciler[T]) tell(ctx context.Context, object T, result outcome, change func(*v1alpha1.CredentialStatus)) error {
+	before, written, err := updateStatus(ctx, r.Client, object, change)
 	if !written {
 		return err
 	}

@@ -350,6 +350,31 @@ func TestAnOldValidCredentialStaysInPlace(t *testing.T) {
 	}
 }
 
+func TestACredentialThatHasExpiredIsNotReadyWhileSTSIsAsked(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.reconcile()
+	f.requests.writes = nil
+	f.clock.SetTime(start.Add(time.Hour))
+	f.sts.before = func() {
+		f.Expect(states(f.credential().Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "True Issued", "Ready": "False Expired"}))
+	}
+	got, _ := f.reconcile()
+	f.Expect(f.sts.issued).To(HaveLen(2))
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+	f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential", "apply Secret", "patch status RoleCredential"}))
+}
+
+func TestACredentialThatHasExpiredIsNotReadyWhileItWaitsForItsTurn(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.reconcile()
+	f.clock.SetTime(start.Add(time.Hour))
+	f.spend(2)
+	got, result := f.reconcile()
+	f.Expect(result.RequeueAfter).To(BeNumerically("<", shortWait))
+	f.Expect(f.sts.issued).To(HaveLen(1))
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("False Expired"))
+}
+
 func TestASecretThatIsNotOursIsLeftByteForByteAlone(t *testing.T) {
 	f := newFixture(t, world(strangers())...)
 	before := f.secret()
