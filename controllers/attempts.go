@@ -89,13 +89,17 @@ func (a *attempts) wake(key types.NamespacedName) {
 
 // waits tells whether a failure with the same inputs is still to be waited out.
 func (m attempt) waits(inputs string, now time.Time) bool {
-	return m.failure != nil && !m.woken && m.inputs == inputs && (m.next.IsZero() || now.Before(m.next))
+	return m.failure != nil && !m.woken && m.inputs == inputs && (m.next.IsZero() || now.Before(m.next) && !m.misdated(now))
 }
 
 // retries tells whether a call would be one more with the inputs of one that failed, which nobody but time has asked for.
 func (m attempt) retries(inputs string) bool {
 	return m.failure != nil && !m.woken && m.inputs == inputs
 }
+
+// misdated tells whether the attempt was made at a time that is still to come: by a clock that was ahead, and was found out since.
+// Its wait would last for as long as the clock was ahead.
+func (m attempt) misdated(now time.Time) bool { return m.at.Sub(now) > clockTolerance }
 
 // mayMend is when a Secret that was deleted or edited may be mended: at once the first time, and more and more slowly if
 // something keeps undoing it.

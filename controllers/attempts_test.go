@@ -84,7 +84,9 @@ func TestWhenAFailureIsToBeWaitedOut(t *testing.T) {
 		"a while is to pass":                         {contested, "inputs", time.Hour - 1, true},
 		"a while has passed":                         {contested, "inputs", time.Hour, false},
 		"the last try went well":                     {nil, "inputs", 0, false},
-		"the clock went back":                        {throttled, "inputs", -time.Hour, true},
+		"the clock went back by less than is told":   {throttled, "inputs", -time.Minute, true},
+		"the clock was ahead, and no longer is":      {throttled, "inputs", -10 * time.Minute, false},
+		"the clock was ahead, and it is never tried": {malformed, "inputs", -10 * time.Minute, true},
 		"the clock went back, and something changed": {throttled, "other inputs", -time.Hour, false},
 	} {
 		t.Run(name, func(t *testing.T) {
