@@ -53,7 +53,7 @@ LABELS = --label org.opencontainers.image.title=rolecredential \
 
 .PHONY: help
 help: ## Show this help.
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: clean
 clean: ## Remove what was built, but not the servers and the tools.
@@ -127,6 +127,24 @@ BENCH_ARGS ?=
 bench: build ## Measure the operator against the API server's limit, best on a machine that does nothing else; BENCH_ARGS=-help lists options.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/bench/ ./hack/bench ./hack/stsemulator/cmd/stsemulator
 	$(WITH_CONTROLPLANE) exec bin/bench/bench $(BENCH_ARGS)
+
+# What chaos is drawn from, for how long faults come, and a regular expression of the only faults to choose from.
+CHAOS_SEED ?= 1
+CHAOS_TIME ?= 5m
+CHAOS_FAULTS ?=
+
+.PHONY: chaos-build
+chaos-build:
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/chaos/chaos ./hack/chaos
+	bin/chaos/chaos build
+
+.PHONY: chaos
+chaos: chaos-build ## Let everything around the operator go wrong, and see that it keeps its promises: on Linux.
+	$(WITH_CONTROLPLANE) exec bin/chaos/chaos -seed=$(CHAOS_SEED) -time=$(CHAOS_TIME) -faults='$(CHAOS_FAULTS)'
+
+.PHONY: chaos-mutations
+chaos-mutations: chaos-build ## Spoil the operator of the last commit in several ways, and see that chaos tells each.
+	$(WITH_CONTROLPLANE) exec bin/chaos/chaos mutations
 
 .PHONY: docs
 docs: build ## Record anew what docs/ shows of the kubectl plugin.

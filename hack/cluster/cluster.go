@@ -51,8 +51,8 @@ func Assets() (string, error) {
 }
 
 // Start starts a cluster in a folder. If it is durable, etcd has each write on the disk before it answers, as a real one has; if
-// not, it is faster, and good for all but measuring. The cluster is to be closed, even if it did not start.
-func Start(assets, dir string, durable bool) (*Cluster, error) {
+// not, it is faster, and good for all but measuring. Changes are made to what envtest is told. The cluster is to be closed, even if it did not start.
+func Start(assets, dir string, durable bool, changes ...func(*envtest.Environment)) (*Cluster, error) {
 	c := &Cluster{Dir: dir, Assets: assets, Kubeconfig: filepath.Join(dir, "kubeconfig")}
 	c.environment = &envtest.Environment{
 		UseExistingCluster:       new(false),
@@ -60,9 +60,12 @@ func Start(assets, dir string, durable bool) (*Cluster, error) {
 		ControlPlaneStartTimeout: time.Minute,
 		ControlPlaneStopTimeout:  20 * time.Second,
 	}
+	c.environment.ControlPlane.Etcd = &envtest.Etcd{}
 	if durable {
-		c.environment.ControlPlane.Etcd = &envtest.Etcd{}
 		c.environment.ControlPlane.Etcd.Configure().Disable("unsafe-no-fsync")
+	}
+	for _, change := range changes {
+		change(c.environment)
 	}
 	// envtest's own folders are to be within ours.
 	if err := os.Setenv("TMPDIR", dir); err != nil {
