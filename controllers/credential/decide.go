@@ -60,6 +60,11 @@ func (w Why) Mends() bool { return w == Missing || w == Tampered }
 // Current tells whether a credential that is due for this reason is nevertheless of the present spec.
 func (w Why) Current() bool { return w == NotDue || w == RefreshRequested || w == Due }
 
+// clockTolerance is how far in the future a credential may have been issued. One beyond that shows that our clock is behind that of STS,
+// and that STS was not heard since the operator started: asked for another, it tells the time. By our own clock the credential would
+// be due too late.
+const clockTolerance = time.Minute
+
 var checks = []struct {
 	why   Why
 	holds func(now time.Time, w Wanted, o Observed) bool
@@ -74,7 +79,9 @@ var checks = []struct {
 	{RefreshRequested, func(_ time.Time, w Wanted, o Observed) bool {
 		return w.RefreshRequest != "" && o.Record.RefreshRequest != w.RefreshRequest
 	}},
-	{Due, func(now time.Time, w Wanted, o Observed) bool { return !now.Before(w.RefreshAt(*o.Record)) }},
+	{Due, func(now time.Time, w Wanted, o Observed) bool {
+		return !now.Before(w.RefreshAt(*o.Record)) || o.Record.IssuedAt.Sub(now) > clockTolerance
+	}},
 }
 
 // Decide says why a credential is due, NotDue if it is not. A foreign Secret is never to be issued for, and must be dealt
