@@ -99,7 +99,7 @@ func (m attempt) retries(inputs string) bool {
 
 // misdated tells whether the attempt was made at a time that is still to come: by a clock that was ahead, and was found out since.
 // Its wait would last for as long as the clock was ahead.
-func (m attempt) misdated(now time.Time) bool { return m.at.Sub(now) > clockTolerance }
+func (m attempt) misdated(now time.Time) bool { return m.at.Sub(now) > credential.ClockTolerance }
 
 // mayMend is when a Secret that was deleted or edited may be mended: at once the first time, and more and more slowly if
 // something keeps undoing it.

@@ -120,9 +120,6 @@ func (r *IdentityReconciler[T]) verify(ctx context.Context, found T, now time.Ti
 	return r.ask(ctx, found, configured, now)
 }
 
-// clockTolerance is how far the clocks of STS and of the operator may be apart before it is told. AWS bears 5 to 15 minutes.
-const clockTolerance = time.Minute
-
 // clockOf says whether the clocks agree. It does not say by how much they differ, which changes from answer to answer: that is
 // in a metric.
 func clockOf(asked STS) (*metav1.Condition, *time.Duration) {
@@ -131,7 +128,7 @@ func clockOf(asked STS) (*metav1.Condition, *time.Duration) {
 		return nil, nil
 	}
 	c := condition(v1alpha1.ConditionClockInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync, "The clocks of STS and of the operator agree.")
-	if ahead.Abs() > clockTolerance {
+	if ahead.Abs() > credential.ClockTolerance {
 		c = condition(v1alpha1.ConditionClockInSync, metav1.ConditionFalse, v1alpha1.ReasonClockSkew,
 			"The clocks of STS and of the operator differ by more than a minute. Credentials are refreshed by that of STS; set the clock of the operator's node.")
 	}

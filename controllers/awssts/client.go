@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go/middleware"
 	"k8s.io/utils/clock"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -100,9 +101,7 @@ func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, proo
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	issued := roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize)
-	issued.RequestID = requestID(output.ResultMetadata)
-	return issued, nil
+	return roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize, output.ResultMetadata), nil
 }
 
 // assumeRoleWithWebIdentity is 'AssumeRoleWithWebIdentity' of the API Reference.
@@ -118,9 +117,7 @@ func assumeRoleWithWebIdentity(ctx context.Context, api *sts.Client, r credentia
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	issued := roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize)
-	issued.RequestID = requestID(output.ResultMetadata)
-	return issued, nil
+	return roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize, output.ResultMetadata), nil
 }
 
 // getSessionToken is 'GetSessionToken' of the API Reference.
@@ -133,9 +130,7 @@ func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request,
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	issued := issuedCredential(output.Credentials)
-	issued.RequestID = requestID(output.ResultMetadata)
-	return issued, nil
+	return issuedCredential(output.Credentials, output.ResultMetadata), nil
 }
 
 // getFederationToken is 'GetFederationToken' of the API Reference.
@@ -150,8 +145,7 @@ func getFederationToken(ctx context.Context, api *sts.Client, r credential.Reque
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	issued := issuedCredential(output.Credentials)
-	issued.RequestID = requestID(output.ResultMetadata)
+	issued := issuedCredential(output.Credentials, output.ResultMetadata)
 	issued.PackedPolicySize = percent(output.PackedPolicySize)
 	if output.FederatedUser != nil {
 		issued.PrincipalARN = bounded(output.FederatedUser.Arn, maxARN)
@@ -185,8 +179,8 @@ func percent(size *int32) *int32 {
 	return size
 }
 
-func roleCredential(c *types.Credentials, user *types.AssumedRoleUser, packedPolicySize *int32) credential.Credential {
-	issued := issuedCredential(c)
+func roleCredential(c *types.Credentials, user *types.AssumedRoleUser, packedPolicySize *int32, answer middleware.Metadata) credential.Credential {
+	issued := issuedCredential(c, answer)
 	issued.PackedPolicySize = percent(packedPolicySize)
 	if user != nil { // servers that are not AWS may leave it out
 		issued.PrincipalARN = bounded(user.Arn, maxARN)
@@ -194,11 +188,12 @@ func roleCredential(c *types.Credentials, user *types.AssumedRoleUser, packedPol
 	return issued
 }
 
-func issuedCredential(c *types.Credentials) credential.Credential {
+func issuedCredential(c *types.Credentials, answer middleware.Metadata) credential.Credential {
 	if c == nil {
-		return credential.Credential{}
+		return credential.Credential{RequestID: requestID(answer)}
 	}
 	return credential.Credential{
+		RequestID:       requestID(answer),
 		AccessKeyID:     aws.ToString(c.AccessKeyId),
 		SecretAccessKey: credential.Secret(aws.ToString(c.SecretAccessKey)),
 		SessionToken:    credential.Secret(aws.ToString(c.SessionToken)),

@@ -60,10 +60,12 @@ func (w Why) Mends() bool { return w == Missing || w == Tampered }
 // Current tells whether a credential that is due for this reason is nevertheless of the present spec.
 func (w Why) Current() bool { return w == NotDue || w == RefreshRequested || w == Due }
 
-// clockTolerance is how far in the future a credential may have been issued. One beyond that shows that our clock is behind that of STS,
+// ClockTolerance is how far the clocks of STS and of the operator may be apart before it counts. AWS bears 5 to 15 minutes.
+//
+// It is also how far in the future a credential may have been issued. One beyond that shows that our clock is behind that of STS,
 // and that STS was not heard since the operator started: asked for another, it tells the time. By our own clock the credential would
 // be due too late.
-const clockTolerance = time.Minute
+const ClockTolerance = time.Minute
 
 var checks = []struct {
 	why   Why
@@ -80,7 +82,7 @@ var checks = []struct {
 		return w.RefreshRequest != "" && o.Record.RefreshRequest != w.RefreshRequest
 	}},
 	{Due, func(now time.Time, w Wanted, o Observed) bool {
-		return !now.Before(w.RefreshAt(*o.Record)) || o.Record.IssuedAt.Sub(now) > clockTolerance
+		return !now.Before(w.RefreshAt(*o.Record)) || o.Record.IssuedAt.Sub(now) > ClockTolerance
 	}},
 }
 
