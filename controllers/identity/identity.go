@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -153,8 +154,8 @@ type kept[C any] struct {
 	uid           types.UID
 	generation    int64
 	secretVersion string
-	// refused tells that STS did not take the credentials, so that they are to be read anew.
-	refused bool
+	// refused tells that STS did not take the credentials, so that all is to be made anew.
+	refused atomic.Bool
 	// config has the credentials of the source.
 	config aws.Config
 	session[C]
@@ -224,7 +225,7 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 	if problem != nil || err != nil {
 		return nil, problem, err
 	}
-	identity.renew = func() { r.refuse(made) }
+	identity.renew = func() { made.refused.Store(true) }
 	of := made.session
 	if source.audience != "" {
 		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
@@ -263,6 +264,9 @@ func (r *Resolver[C]) made(ctx context.Context, found Object, source source) (*k
 		config, secretVersion, problem, err := r.config(ctx, found, source)
 		if problem != nil || err != nil {
 			return outcome{problem: problem}, err
+		}
+		if before != nil && !before.refused.Load() && secretVersion == before.secretVersion { // the watch was not up yet
+			return outcome{made: before}, nil
 		}
 		var replaced C
 		if before != nil {
@@ -309,23 +313,15 @@ func (r *Resolver[C]) Forget(key Key) {
 	delete(r.kept, key)
 }
 
-// refuse has what was made replaced, so that the next call reads the source's credentials anew.
-func (r *Resolver[C]) refuse(made *kept[C]) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	made.refused = true
-}
-
 // keptFor returns what was made of an identity's present spec, and whether it can still be used.
 func (r *Resolver[C]) keptFor(found Object, source source) (*kept[C], bool) {
 	r.mu.Lock()
 	made, ok := r.kept[KeyOf(found)]
-	refused := ok && made.refused
 	r.mu.Unlock()
 	if !ok || made.uid != found.GetUID() || made.generation != found.GetGeneration() {
 		return nil, false
 	}
-	return made, !refused && (source.secret == nil || r.Watch.Current(KeyOf(found), *source.secret, made.secretVersion))
+	return made, !made.refused.Load() && (source.secret == nil || r.Watch.Current(KeyOf(found), *source.secret, made.secretVersion))
 }
 
 func (r *Resolver[C]) keep(key Key, made *kept[C]) {

@@ -471,7 +471,11 @@ func TestWhenAClientIsKept(t *testing.T) {
 			f.resolver.Forget(identity.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Name: "default"}})
 		}, kept},
 		"it was deleted":          {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Forget(defaultKey) }, renewed},
-		"the watch knows nothing": {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Done(defaultKey) }, replaced},
+		"the watch is not up yet": {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Done(defaultKey) }, kept},
+		"STS refused its keys and the watch is not up yet": {func(f *fixture, i *v1alpha1.ClusterIdentity) {
+			f.configure(i).Refused()
+			f.watch.Done(defaultKey)
+		}, replaced},
 		"the key is rotated": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
 			rotated := key("AKIAROTATED", "rotated-secret", "")
 			f.Expect(f.client.Update(f.t.Context(), rotated)).To(Succeed())
