@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -223,26 +224,24 @@ func (r *requests) interceptor() interceptor.Funcs {
 			}
 			return c.Delete(ctx, o, options...)
 		},
-		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-			applied, isWorkload := o.(client.Object)
-			if !isWorkload {
-				applied = &corev1.Secret{}
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
+			applied, ok := o.(client.Object)
+			if !ok {
+				return fmt.Errorf("an apply of a %T", o)
 			}
 			if err := r.write("apply", applied); err != nil {
 				return err
 			}
-			if isWorkload { // of a type that it knows the fake applies all fields, also those that are not given
-				patch, err := json.Marshal(o)
-				if err != nil {
-					return err
-				}
-				live := &unstructured.Unstructured{}
-				live.SetGroupVersionKind(applied.GetObjectKind().GroupVersionKind())
-				live.SetNamespace(applied.GetNamespace())
-				live.SetName(applied.GetName())
-				return c.Patch(ctx, live, client.RawPatch(types.MergePatchType, patch))
+			// Of a type that it knows the fake applies all fields, also those that are not given.
+			patch, err := json.Marshal(o)
+			if err != nil {
+				return err
 			}
-			return c.Apply(ctx, o, options...)
+			live := &unstructured.Unstructured{}
+			live.SetGroupVersionKind(applied.GetObjectKind().GroupVersionKind())
+			live.SetNamespace(applied.GetNamespace())
+			live.SetName(applied.GetName())
+			return c.Patch(ctx, live, client.RawPatch(types.MergePatchType, patch))
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
 			if err := r.write("patch "+sub, o); err != nil {

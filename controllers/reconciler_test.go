@@ -173,7 +173,7 @@ func TestADueCredentialIsRefreshedWithOneCallTwoWritesAndNoEvent(t *testing.T) {
 	f.clock.SetTime(start.Add(result.RequeueAfter))
 	got, _ := f.reconcile()
 	f.Expect(f.sts.issued).To(HaveLen(2))
-	f.Expect(f.requests.writes).To(Equal([]string{"apply Secret", "patch status RoleCredential"}))
+	f.Expect(f.requests.writes).To(Equal([]string{"update Secret", "patch status RoleCredential"}))
 	f.Expect(f.told()).To(BeEmpty())
 	f.Expect(got.Status.AccessKeyID).To(Equal("ASIAB"))
 	f.Expect(f.secret().Data["AWS_SESSION_TOKEN"]).To(BeEquivalentTo("token-B"))
@@ -320,7 +320,7 @@ func TestAnOldValidCredentialStaysInPlace(t *testing.T) {
 			change: func(f *fixture) {
 				f.clock.SetTime(start.Add(50 * time.Minute))
 				f.requests.fail = func(verb string, _ client.Object) error {
-					if verb == "apply" {
+					if verb == "update" {
 						return apierrors.NewInternalError(errors.New("etcd is away"))
 					}
 					return nil
@@ -361,7 +361,7 @@ func TestACredentialThatHasExpiredIsNotReadyWhileSTSIsAsked(t *testing.T) {
 	got, _ := f.reconcile()
 	f.Expect(f.sts.issued).To(HaveLen(2))
 	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
-	f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential", "apply Secret", "patch status RoleCredential"}))
+	f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential", "update Secret", "patch status RoleCredential"}))
 }
 
 func TestACredentialThatHasExpiredIsNotReadyWhileItWaitsForItsTurn(t *testing.T) {

@@ -39,7 +39,7 @@ import (
 // What this package needs of the API server beside its own kinds. Secrets are read and written in whatever namespace a
 // credential is in; only their metadata is watched.
 //
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 

@@ -128,7 +128,7 @@ func TestACredentialCostsOneCallAndTwoWrites(t *testing.T) {
 	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
 	h.Expect(h.since(before)).To(Equal(map[string]int{
 		"PATCH rolecredentials": 1, // ours
-		"APPLY secrets":         1, "PATCH rolecredentials/status": 1,
+		"PUT secrets":           1, "PATCH rolecredentials/status": 1,
 	}))
 	h.Expect(h.sts.Calls()).To(HaveLen(calls + 2))
 	h.Expect(h.events(made)()).To(HaveLen(1)) // a routine refresh is not an event

@@ -68,8 +68,7 @@ var operations = map[string]string{
 
 	"get /secrets":    "reading an identity's key, and whose a Secret is",
 	"create /secrets": "the first issue",
-	"patch /secrets":  "a refresh",
-	"update /secrets": "taking out of a Secret what its spec no longer says",
+	"update /secrets": "a refresh",
 	"delete /secrets": "removing the Secret of a former name",
 
 	"create events.k8s.io/events": "telling of a change",

@@ -13,8 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
-	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -73,7 +71,8 @@ type Observed struct {
 	Version   string
 	Immutable bool
 
-	uid types.UID
+	// metadata is what stood over the data, nil of no Secret. It may be the cache's own, for reading only.
+	metadata *metav1.ObjectMeta
 	// secret is nil where the metadata said enough.
 	secret *corev1.Secret
 }
@@ -96,7 +95,7 @@ func (s *Store) Observe(ctx context.Context, owner client.Object, name string, t
 	if err == nil && metav1.IsControlledBy(seen, owner) && s.trusts(owner, seen, keys) {
 		if record, ok := credential.ParseRecord(seen.Annotations); ok && record.Genuine() && wears(seen, template) {
 			s.knows(owner, seen)
-			return Observed{Observed: credential.Observed{Ownership: credential.Ours, Record: &record}, Version: seen.ResourceVersion, uid: seen.UID}, nil
+			return Observed{Observed: credential.Observed{Ownership: credential.Ours, Record: &record}, Version: seen.ResourceVersion, metadata: &seen.ObjectMeta}, nil
 		}
 	}
 	if err != nil && !s.hasWritten(owner) {
@@ -162,7 +161,7 @@ func (s *Store) read(ctx context.Context, owner client.Object, name string, temp
 	if err != nil {
 		return Observed{}, fmt.Errorf("reading Secret %s/%s: %w", owner.GetNamespace(), name, err)
 	}
-	observed := Observed{Version: secret.ResourceVersion, Immutable: ptr.Deref(secret.Immutable, false), uid: secret.UID, secret: secret}
+	observed := Observed{Version: secret.ResourceVersion, Immutable: ptr.Deref(secret.Immutable, false), metadata: &secret.ObjectMeta, secret: secret}
 	observed.Ownership, err = s.ownership(owner, secret)
 	if err != nil {
 		return Observed{}, err
@@ -217,7 +216,8 @@ func (s *Store) Write(ctx context.Context, owner client.Object, name string, obs
 		}
 		err := s.write(ctx, owner, name, observed, content)
 		raced := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
-		if !raced || attempt == writeAttempts {
+		unseen := apierrors.IsInvalid(err) && observed.secret == nil // metadata does not tell the type, which must stay
+		if !raced && !unseen || attempt == writeAttempts {
 			return err
 		}
 		if observed, err = s.read(ctx, owner, name, content.Template); err != nil {
@@ -226,8 +226,8 @@ func (s *Store) Write(ctx context.Context, owner client.Object, name string, obs
 	}
 }
 
-// write creates the Secret where there is none, and otherwise changes it as it was observed, by its UID: whatever has come to
-// stand there meanwhile is not taken over.
+// write creates the Secret where there is none, and otherwise changes it as it was observed, by its UID and version: whatever has
+// come to stand there meanwhile is not taken over.
 func (s *Store) write(ctx context.Context, owner client.Object, name string, observed Observed, content Content) error {
 	gvk, err := apiutil.GVKForObject(owner, s.Client.Scheme())
 	if err != nil {
@@ -249,9 +249,9 @@ func (s *Store) write(ctx context.Context, owner client.Object, name string, obs
 		secret.Type = corev1.SecretTypeOpaque
 		err = s.Client.Create(ctx, secret, client.FieldOwner(FieldManager), uncached)
 	case observed.Record != nil && observed.Record.TemplateHash == content.Record.TemplateHash:
-		err = s.refresh(ctx, secret, observed)
+		err = s.replace(ctx, secret, observed)
 	default:
-		secret, err = s.rewrite(ctx, owner, secret, observed, content.Template)
+		err = s.reshape(ctx, owner, secret, observed, content.Template)
 	}
 	if err != nil {
 		return err
@@ -260,49 +260,43 @@ func (s *Store) write(ctx context.Context, owner client.Object, name string, obs
 	return nil
 }
 
-// refresh puts a new credential in place of one of the same form. What others put on the Secret stays.
-func (s *Store) refresh(ctx context.Context, secret *corev1.Secret, observed Observed) error {
-	reference := secret.OwnerReferences[0]
-	applied := applycorev1.Secret(secret.Name, secret.Namespace).
-		WithUID(observed.uid).
-		WithLabels(secret.Labels).
-		WithAnnotations(secret.Annotations).
-		WithOwnerReferences(applymetav1.OwnerReference().
-			WithAPIVersion(reference.APIVersion).WithKind(reference.Kind).WithName(reference.Name).WithUID(reference.UID).WithController(true)).
-		WithData(secret.Data)
-	if err := s.Client.Apply(ctx, applied, client.FieldOwner(FieldManager), client.ForceOwnership, uncached); err != nil {
-		return err
+// replace puts a new credential in place of one of the same form. What others put beside the data stays.
+func (s *Store) replace(ctx context.Context, secret *corev1.Secret, observed Observed) error {
+	labels, annotations := merged(observed.metadata.Labels, secret.Labels), merged(observed.metadata.Annotations, secret.Annotations)
+	delete(annotations, keysAnnotation)
+	secret.ObjectMeta = *observed.metadata
+	secret.Labels, secret.Annotations = labels, annotations
+	secret.Type = corev1.SecretTypeOpaque
+	if observed.secret != nil {
+		secret.Type = observed.secret.Type
 	}
-	secret.UID, secret.ResourceVersion = observed.uid, ptr.Deref(applied.ResourceVersion, "")
-	return nil
+	return s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached)
 }
 
-// rewrite is the rare write of another form, over what was edited or handed over too. It takes out keys that others put beside
-// ours, and the labels and annotations of ours that are no longer wanted.
-func (s *Store) rewrite(ctx context.Context, owner client.Object, wanted *corev1.Secret, observed Observed, template v1alpha1.SecretTemplate) (*corev1.Secret, error) {
+// reshape is the rare write of another form, over what was edited or handed over too. It takes out the labels and annotations of
+// ours that are no longer wanted.
+func (s *Store) reshape(ctx context.Context, owner client.Object, secret *corev1.Secret, observed Observed, template v1alpha1.SecretTemplate) error {
 	if observed.secret == nil {
 		var err error
-		if observed, err = s.read(ctx, owner, wanted.Name, template); err != nil {
-			return nil, err
+		if observed, err = s.read(ctx, owner, secret.Name, template); err != nil {
+			return err
 		}
 		if observed.Ownership != credential.Ours {
-			return nil, apierrors.NewConflict(corev1.Resource("secrets"), wanted.Name, errors.New("it changed hands meanwhile"))
+			return apierrors.NewConflict(corev1.Resource("secrets"), secret.Name, errors.New("it changed hands meanwhile"))
 		}
 	}
-	secret := observed.secret
-	for _, key := range keysOfOurs(secret.ManagedFields, "metadata", "labels") {
-		delete(secret.Labels, key)
+	found := observed.metadata
+	for _, key := range keysOfOurs(found.ManagedFields, "metadata", "labels") {
+		delete(found.Labels, key)
 	}
-	for _, key := range append(keysOfOurs(secret.ManagedFields, "metadata", "annotations"), credential.RecordKeys()...) {
-		delete(secret.Annotations, key)
+	for _, key := range append(keysOfOurs(found.ManagedFields, "metadata", "annotations"), credential.RecordKeys()...) {
+		delete(found.Annotations, key)
 	}
-	delete(secret.Annotations, v1alpha1.AdoptAnnotation)
-	secret.Labels, secret.Annotations = merged(secret.Labels, wanted.Labels), merged(secret.Annotations, wanted.Annotations)
-	if !metav1.IsControlledBy(secret, owner) {
-		secret.OwnerReferences = append(secret.OwnerReferences, wanted.OwnerReferences...)
+	delete(found.Annotations, v1alpha1.AdoptAnnotation)
+	if !metav1.IsControlledBy(found, owner) {
+		found.OwnerReferences = append(found.OwnerReferences, secret.OwnerReferences...)
 	}
-	secret.Data = wanted.Data
-	return secret, s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached)
+	return s.replace(ctx, secret, observed)
 }
 
 // merged returns a map of both, ours over theirs.

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -84,7 +84,7 @@ func (f *fixture) restart() {
 	f.store = &secret.Store{Client: cached, Reader: reader}
 }
 
-// apiServer does what the fake client leaves out: UIDs are given, and writes for another are refused.
+// apiServer does what the fake client leaves out: UIDs are given, types stay, and writes for another are refused.
 func (f *fixture) apiServer() interceptor.Funcs {
 	return interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
@@ -99,18 +99,11 @@ func (f *fixture) apiServer() interceptor.Funcs {
 			if err := f.write("update"); err != nil {
 				return err
 			}
+			wanted, stored := o.(*corev1.Secret), &corev1.Secret{}
+			if err := c.Get(ctx, client.ObjectKeyFromObject(o), stored); err == nil && wanted.Type != stored.Type {
+				return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Secret").GroupKind(), stored.Name, field.ErrorList{field.Invalid(field.NewPath("type"), wanted.Type, "field is immutable")})
+			}
 			return c.Update(ctx, o, options...)
-		},
-		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-			if err := f.write("apply"); err != nil {
-				return err
-			}
-			wanted, stored := o.(*applycorev1.SecretApplyConfiguration), &corev1.Secret{}
-			err := c.Get(ctx, types.NamespacedName{Namespace: *wanted.Namespace, Name: *wanted.Name}, stored)
-			if err == nil && wanted.UID != nil && *wanted.UID != stored.UID {
-				return apierrors.NewConflict(secrets, stored.Name, errors.New("Precondition failed: UID in precondition"))
-			}
-			return c.Apply(ctx, o, options...)
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
 			if err := f.write("delete"); err != nil {
@@ -417,7 +410,7 @@ func TestARefreshIsOneWrite(t *testing.T) {
 	for n := 2; n <= 4; n++ {
 		f.writes = nil
 		f.put(content(n))
-		f.Expect(f.writes).To(Equal([]string{"apply"}))
+		f.Expect(f.writes).To(Equal([]string{"update"}))
 		s := f.stored()
 		f.Expect(s.Data).To(Equal(content(n).Data))
 		f.Expect(s.UID).To(Equal(uid))
@@ -505,7 +498,7 @@ func TestWhatWasEditedIsMended(t *testing.T) {
 				f.Expect(*f.observe().Record).To(Equal(content(9).Record))
 				f.writes = nil
 				f.put(content(10))
-				f.Expect(f.writes).To(Equal([]string{"apply"}), "the next refresh is one write again")
+				f.Expect(f.writes).To(Equal([]string{"update"}), "the next refresh is one write again")
 			})
 		}
 	}
@@ -525,7 +518,19 @@ func TestASecretThatIsHandedOverBecomesOurs(t *testing.T) {
 	f.Expect(*f.observe().Record).To(Equal(c.Record))
 	f.writes = nil
 	f.put(content(2, template("t", map[string]string{"tier": "1"}, nil)))
-	f.Expect(f.writes).To(Equal([]string{"apply"}))
+	f.Expect(f.writes).To(Equal([]string{"update"}))
+}
+
+func TestASecretOfAnotherTypeThatIsHandedOverKeepsIt(t *testing.T) {
+	f := newFixture(t)
+	f.create(stranger(handedOver, func(s *corev1.Secret) { s.Type = "example.com/aws" }))
+	f.put(content(1))
+	for n := 2; n <= 3; n++ {
+		f.put(content(n))
+		f.Expect(f.stored().Type).To(BeEquivalentTo("example.com/aws")) // the API server takes no other
+		f.Expect(f.stored().Data).To(Equal(content(n).Data))
+		f.restart()
+	}
 }
 
 func TestWhatIsLeftOfAnotherRecordIsTakenOut(t *testing.T) {
@@ -633,7 +638,7 @@ func TestRacesAreRunOnlySoOften(t *testing.T) {
 	conflict := apierrors.NewConflict(secrets, "s3-reader", errors.New("modified"))
 	f.before = func(string) error { return conflict }
 	f.Expect(f.store.Write(t.Context(), owner(), readerID.Name, f.observe(), content(2))).To(MatchError(conflict))
-	f.Expect(f.writes).To(Equal([]string{"apply", "apply", "apply"}))
+	f.Expect(f.writes).To(Equal([]string{"update", "update", "update"}))
 }
 
 func TestARefusalOfTheAPIServerIsNotTriedAgain(t *testing.T) {

@@ -136,7 +136,7 @@ func measureOperator(ctx context.Context, w *world, n int, idle time.Duration) (
 	if taken.Issue, err = w.watchPhase(ctx, n, m, func(ctx context.Context) (begin, end time.Time, err error) {
 		profiled := w.startProfile(ctx, m, n, "issue")
 		end, err = o.await(ctx, slowly, n)
-		return begin, end, errors.Join(err, <-profiled)
+		return begin, end, errors.Join(err, profiled())
 	}); err != nil {
 		return taken, fmt.Errorf("issuing: %w", err)
 	}
@@ -153,7 +153,7 @@ func measureOperator(ctx context.Context, w *world, n int, idle time.Duration) (
 		}
 		profiled := w.startProfile(ctx, m, n, "refresh")
 		end, err = o.await(ctx, slowly, 2*n)
-		return begin, end, errors.Join(err, <-profiled)
+		return begin, end, errors.Join(err, profiled())
 	}); err != nil {
 		return taken, fmt.Errorf("refreshing: %w", err)
 	}

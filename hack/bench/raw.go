@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -98,12 +99,15 @@ func measureRaw(ctx context.Context, w *world, n int) (measurement, error) {
 	}
 	for _, phase := range []struct {
 		into *phase
+		name string
 		do   func(context.Context, int) error
-	}{{&taken.Issue, r.issue}, {&taken.Refresh, r.refresh}} {
+	}{{&taken.Issue, "raw-issue", r.issue}, {&taken.Refresh, "raw-refresh", r.refresh}} {
 		*phase.into, err = w.watchPhase(ctx, n, nil, func(ctx context.Context) (begin, end time.Time, err error) {
+			profiled := w.startProfile(ctx, nil, n, phase.name)
 			begin = time.Now()
 			err = parallel(ctx, w.workers(), n, phase.do)
-			return begin, time.Now(), err
+			end = time.Now()
+			return begin, end, errors.Join(err, profiled())
 		})
 		if err != nil {
 			return taken, err

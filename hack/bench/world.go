@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -214,19 +215,36 @@ func (w *world) profile(ctx context.Context, m *manager, kind, query, name strin
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(w.profiles, name+"."+kind+".pprof"), body, 0o644)
+	return w.saveProfile(name+"."+kind, body)
 }
 
-// startProfile profiles the manager's use of the CPU while it deals with n credentials.
-func (w *world) startProfile(ctx context.Context, m *manager, n int, name string) <-chan error {
-	profiled := make(chan error, 1)
-	go func() {
-		profiled <- await(ctx, promptly, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
-			err := w.profile(ctx, m, "profile", fmt.Sprintf("?seconds=%d", max(2, n/400)), fmt.Sprint(name, "-", n))
-			return err == nil, ctx.Err() // it may not serve them yet
+func (w *world) saveProfile(name string, body []byte) error {
+	return os.WriteFile(filepath.Join(w.profiles, name+".pprof"), body, 0o644)
+}
+
+// startProfile profiles the use of the CPU while n credentials are dealt with: the API server's, and the manager's if there is one.
+func (w *world) startProfile(ctx context.Context, m *manager, n int, name string) (wait func() error) {
+	if w.profiles == "" {
+		return func() error { return nil }
+	}
+	seconds, name := max(2, n/400), fmt.Sprint(name, "-", n)
+	var group errgroup.Group
+	group.Go(func() error {
+		body, err := w.clientset.Discovery().RESTClient().Get().AbsPath("/debug/pprof/profile").Param("seconds", strconv.Itoa(seconds)).DoRaw(ctx)
+		if err != nil {
+			return err
+		}
+		return w.saveProfile(name+".kube-apiserver", body)
+	})
+	if m != nil {
+		group.Go(func() error {
+			return await(ctx, promptly, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
+				err := w.profile(ctx, m, "profile", fmt.Sprintf("?seconds=%d", seconds), name)
+				return err == nil, ctx.Err() // it may not serve them yet
+			})
 		})
-	}()
-	return profiled
+	}
+	return group.Wait
 }
 
 // httpClient is for metrics, profiles and the emulator's admin endpoint.
