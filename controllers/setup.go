@@ -64,7 +64,7 @@ type Options struct {
 const (
 	// DefaultConcurrency keeps an API server busy, of which two cores take 320 credentials a second, while each waits 60 ms for STS
 	// and some more for its two writes.
-	DefaultConcurrency = 32
+	DefaultConcurrency = 64
 	// DefaultSTSQPS is a sixth of what AWS takes a second from all callers of an account in a region, which others need too
 	// (IAM User Guide, 'IAM and AWS STS quotas').
 	DefaultSTSQPS = 100
@@ -310,7 +310,7 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 		Watches(&v1alpha1.ClusterIdentity{}, fans.ofIdentity(v1alpha1.IdentityKindClusterIdentity), builder.WithPredicates(specChanged)).
 		Watches(&v1alpha1.Identity{}, fans.ofIdentity(v1alpha1.IdentityKindIdentity), builder.WithPredicates(specChanged)).
 		WatchesMetadata(namespaceMetadata(), fans.ofNamespace(), builder.WithPredicates(labelsChanged)).
-		WatchesMetadata(secret.Metadata(), ofOwner(mgr, kind.New())).
+		WatchesMetadata(secret.Metadata(), ofOwner(mgr, kind.New()), builder.WithPredicates(news(p.secrets, kind.New()))).
 		WatchesRawSource(woken(p.watcher, kind.Name, itself)).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindIdentity), fans.byIdentity(v1alpha1.IdentityKindIdentity))).

@@ -95,6 +95,14 @@ func ofOwner(mgr manager.Manager, owner client.Object) handler.EventHandler {
 	return handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), owner, handler.OnlyControllerOwner())
 }
 
+// news lets through a Secret that is not as the operator itself left it.
+func news(secrets *secret.Store, kind client.Object) predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return !secrets.Knows(kind, e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool { return !secrets.Knows(kind, e.ObjectNew) },
+	}
+}
+
 // itself wakes the waiter.
 func itself(_ context.Context, name types.NamespacedName) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: name}}

@@ -144,6 +144,18 @@ func (s *Store) knows(owner client.Object, object metav1.Object) {
 	s.known[keyOf(owner)] = editionOf(object)
 }
 
+// Knows tells whether a Secret, which an object of a kind controls, is as it was last written or found, so that it is no news.
+func (s *Store) Knows(kind client.Object, object metav1.Object) bool {
+	controller := metav1.GetControllerOfNoCopy(object)
+	if controller == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.known[ownerKey{reflect.TypeOf(kind), types.NamespacedName{Namespace: object.GetNamespace(), Name: controller.Name}}]
+	return ok && known == editionOf(object)
+}
+
 // Forget drops what is known of the Secret of an owner that is gone.
 func (s *Store) Forget(owner client.Object) {
 	s.mu.Lock()

@@ -504,6 +504,25 @@ func TestWhatWasEditedIsMended(t *testing.T) {
 	}
 }
 
+func TestWhatTheStoreItselfLeftIsNoNews(t *testing.T) {
+	f := newFixture(t)
+	known := func() bool { return f.store.Knows(&v1alpha1.RoleCredential{}, f.stored()) }
+	f.put(content(1))
+	f.Expect(known()).To(BeTrue())
+	f.Expect(f.store.Knows(&v1alpha1.SessionCredential{}, f.stored())).To(BeFalse(), "which another kind's credential of the name has nothing to do with")
+	f.restart()
+	f.Expect(known()).To(BeFalse())
+	f.observe()
+	f.Expect(known()).To(BeTrue())
+	f.edit(func(s *corev1.Secret) { s.Labels["app"] = "another" })
+	f.Expect(known()).To(BeFalse())
+	f.put(content(2))
+	f.Expect(known()).To(BeTrue())
+	f.delete()
+	f.create(stranger())
+	f.Expect(known()).To(BeFalse())
+}
+
 func TestASecretThatIsHandedOverBecomesOurs(t *testing.T) {
 	f := newFixture(t)
 	f.create(stranger(handedOver))

@@ -151,7 +151,7 @@ func (o *observer) count() (issues int, last time.Time, err error) {
 // await waits until so many issues were seen, and returns when the last was.
 func (o *observer) await(ctx context.Context, bounds time.Duration, issues int) (time.Time, error) {
 	var at time.Time
-	err := await(ctx, bounds, time.Millisecond, func(context.Context) (bool, error) {
+	err := await(ctx, bounds, 10*time.Millisecond, func(context.Context) (bool, error) {
 		seen, last, err := o.count()
 		at = last
 		return seen >= issues, err

@@ -14,8 +14,8 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// raw is a bare client that writes what the operator writes, a Secret and a status for each credential, and does nothing else. No
-// operator can be faster on the same API server.
+// raw is a bare client that writes what the operator writes, a Secret and a status for each credential, as the ServiceAccount that the
+// operator has, and does nothing else. No operator can be faster on the same API server.
 type raw struct {
 	*world
 	like    sample
@@ -40,7 +40,7 @@ func (r *raw) issue(ctx context.Context, i int) error {
 		Data: r.like.secret.Data,
 	}
 	var err error
-	if r.secrets[i], err = r.clientset.CoreV1().Secrets(of.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+	if r.secrets[i], err = r.asManager.clientset.CoreV1().Secrets(of.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
 		return err
 	}
 	status := r.like.status
@@ -57,7 +57,7 @@ func (r *raw) refresh(ctx context.Context, i int) error {
 		changed[0]++
 		secret.Data[key] = changed
 	}
-	if _, err := r.clientset.CoreV1().Secrets(secret.Namespace).Update(ctx, secret, metav1.UpdateOptions{}); err != nil {
+	if _, err := r.asManager.clientset.CoreV1().Secrets(secret.Namespace).Update(ctx, secret, metav1.UpdateOptions{}); err != nil {
 		return err
 	}
 	now := metav1.NewTime(time.Now().Truncate(time.Second))
@@ -70,7 +70,7 @@ func (r *raw) patch(ctx context.Context, i int, status v1alpha1.CredentialStatus
 	if err != nil {
 		return err
 	}
-	answer, err := r.extensions.Patch(types.MergePatchType).Namespace(of.Namespace).Resource("rolecredentials").Name(of.Name).SubResource("status").Body(body).DoRaw(ctx)
+	answer, err := r.asManager.extensions.Patch(types.MergePatchType).Namespace(of.Namespace).Resource("rolecredentials").Name(of.Name).SubResource("status").Body(body).DoRaw(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, answer)
 	}
@@ -97,7 +97,11 @@ func measureRaw(ctx context.Context, w *world, n int) (measurement, error) {
 	for i, c := range r.made {
 		r.versions[i] = c.ResourceVersion
 	}
-	for _, phase := range []struct {
+	o, err := w.observe(ctx)
+	if err != nil {
+		return taken, err
+	}
+	for i, phase := range []struct {
 		into *phase
 		name string
 		do   func(context.Context, int) error
@@ -105,8 +109,9 @@ func measureRaw(ctx context.Context, w *world, n int) (measurement, error) {
 		*phase.into, err = w.watchPhase(ctx, n, nil, func(ctx context.Context) (begin, end time.Time, err error) {
 			profiled := w.startProfile(ctx, nil, n, phase.name)
 			begin = time.Now()
-			err = parallel(ctx, w.workers(), n, phase.do)
-			end = time.Now()
+			if err = parallel(ctx, w.workers(), n, phase.do); err == nil {
+				end, err = o.await(ctx, promptly, (i+1)*n)
+			}
 			return begin, end, errors.Join(err, profiled())
 		})
 		if err != nil {

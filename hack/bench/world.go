@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -51,13 +52,30 @@ func (p programs) workers() int {
 type world struct {
 	programs
 	*cluster.Cluster
-	clientset *kubernetes.Clientset
-	// extensions is the REST client for our own kinds.
-	extensions *rest.RESTClient
-	sts        sts
+	// clients are the bench's own, and asManager those of the manager's ServiceAccount, with its rights.
+	clients
+	asManager clients
+	sts       sts
 	kubeconfig string
 	managers   int
 	ends       []func() error
+}
+
+// clients are for Kubernetes' own kinds, and for ours.
+type clients struct {
+	clientset  *kubernetes.Clientset
+	extensions *rest.RESTClient
+}
+
+func newClients(config *rest.Config) (made clients, err error) {
+	core, extensions := rest.CopyConfig(config), rest.CopyConfig(config)
+	core.ContentType = runtime.ContentTypeProtobuf
+	extensions.APIPath, extensions.GroupVersion, extensions.NegotiatedSerializer = "/apis", &v1alpha1.GroupVersion, clientgoscheme.Codecs.WithoutConversion()
+	core.QPS, extensions.QPS = -1, -1
+	if made.clientset, err = kubernetes.NewForConfig(core); err == nil {
+		made.extensions, err = rest.RESTClientFor(extensions)
+	}
+	return made, err
 }
 
 // inWorld makes a world, does something in it, and ends it.
@@ -91,19 +109,20 @@ func (w *world) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	core, extensions := rest.CopyConfig(w.Config), rest.CopyConfig(w.Config)
-	core.ContentType = runtime.ContentTypeProtobuf
-	if w.clientset, err = kubernetes.NewForConfig(core); err != nil {
-		return err
-	}
-	extensions.APIPath, extensions.GroupVersion, extensions.NegotiatedSerializer = "/apis", &v1alpha1.GroupVersion, clientgoscheme.Codecs.WithoutConversion()
-	if w.extensions, err = rest.RESTClientFor(extensions); err != nil {
+	if w.clients, err = newClients(w.Config); err != nil {
 		return err
 	}
 	if err := w.Install(ctx); err != nil {
 		return err
 	}
 	if w.kubeconfig, err = w.ManagerKubeconfig(ctx); err != nil {
+		return err
+	}
+	manager, err := clientcmd.BuildConfigFromFlags("", w.kubeconfig)
+	if err != nil {
+		return err
+	}
+	if w.asManager, err = newClients(manager); err != nil {
 		return err
 	}
 	if err := w.startSTS(ctx); err != nil {
