@@ -151,9 +151,8 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 		return outcome{}, err
 	}
 	t.wanted = wanted(object, request, t.identity)
-	if t.identity != nil { // what STS issues lives and ends by its clock
-		t.ahead, _ = t.identity.Client.Skew()
-		t.now = t.now.Add(t.ahead)
+	if t.identity != nil {
+		r.tellTime(&t)
 		if t.failed == nil {
 			t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
 		}
@@ -195,6 +194,12 @@ type turn struct {
 	asked time.Time
 	// requestID is what STS calls the call; empty for none.
 	requestID string
+}
+
+// tellTime says what time it is by the clock of STS, by which lives and ends what STS issues.
+func (r *Reconciler[T]) tellTime(t *turn) {
+	t.ahead, _ = t.identity.Client.Skew()
+	t.now = r.Clock.Now().Add(t.ahead)
 }
 
 func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credential.Request, namespaceLabels map[string]string) (*identity.Identity[STS], *failure.Failure, error) {
