@@ -234,6 +234,11 @@ func (r *Reconciler[T]) decide(t *turn, object T) {
 	if t.observed.Immutable {
 		t.unwritable = immutable(t.secret)
 	}
+	t.judge()
+}
+
+// judge says what the Secret holds, if it is ours, and why that is due.
+func (t *turn) judge() {
 	t.due = credential.Decide(t.now, t.wanted, t.observed.Observed)
 	if t.observed.Record != nil {
 		t.hold(*t.observed.Record, t.due.Current())
