@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	metadatafake "k8s.io/client-go/metadata/fake"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -94,14 +95,22 @@ type fakeSTS struct {
 	packed    int32 // percent; 7 if zero
 	ahead     time.Duration
 	before    func() // runs during an issue
+	hangs     bool   // until the caller gives up; only where time is a bubble's
 }
 
-func (s *fakeSTS) Issue(_ context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+func (s *fakeSTS) Issue(ctx context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
 	s.issued = append(s.issued, r)
 	s.codes = append(s.codes, string(proof.MFACode))
 	s.tokens = append(s.tokens, string(proof.WebIdentityToken))
 	if s.before != nil {
 		s.before()
+	}
+	if s.hangs {
+		bubble := clock.RealClock{}
+		asked := bubble.Now()
+		<-ctx.Done()
+		s.clock.SetTime(s.clock.Now().Add(bubble.Since(asked)))
+		return credential.Credential{}, ctx.Err()
 	}
 	if s.err != nil {
 		return credential.Credential{}, s.err

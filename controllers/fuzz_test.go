@@ -10,6 +10,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/credential"
@@ -48,10 +49,49 @@ func meaning(g Gomega, text string) any {
 	return read
 }
 
-// FuzzStoredRecord lets a credential go its way, then has somebody write other times and texts to its Secret's annotations, who may know
-// how to seal them, and lets it go its way again at some later time. The operator never says that an expired credential is ready, and
-// always comes back.
+// FuzzStoredRecord has somebody write times and texts to a Secret's annotations, who may know how to seal them, and lets the operator
+// judge by them at some later time. It never says that an expired credential is Ready, and always comes back before that is so.
 func FuzzStoredRecord(f *testing.F) {
+	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, seals bool, later uint32) {
+		g := NewWithT(t)
+		annotations := credential.Record{RequestHash: "r", IssuerHash: "i", TemplateHash: "t"}.Sealed(nil).Annotations()
+		maps.Copy(annotations, forgery(issued, expiration, previousIssued, previousExpiration, packed, text))
+		found, readable := credential.ParseRecord(annotations)
+		if readable && seals {
+			found = found.Sealed(nil)
+		}
+		judged := turn{
+			outcome: outcome{now: start.Add(time.Duration(later) * time.Second), secret: "s3-reader"},
+			wanted:  credential.Wanted{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text},
+		}
+		judged.observed.Ownership = credential.Ours
+		if readable && found.Intact(nil) {
+			judged.observed.Record = &found
+		}
+		judged.judge()
+
+		if judged.due == credential.NotDue {
+			g.Expect(judged.valid()).To(BeTrue())
+			g.Expect(judged.again().RequeueAfter).To(And(BeNumerically(">=", time.Second), BeNumerically("<=", max(time.Second, found.Expiration.Sub(judged.now)))))
+		}
+		if judged.ready().Status == metav1.ConditionTrue {
+			g.Expect(judged.now).To(BeTemporally("<", found.Expiration))
+		}
+	})
+}
+
+// forgery is what somebody writes over a record's annotations.
+func forgery(issued, expiration, previousIssued, previousExpiration, packed, text string) map[string]string {
+	const prefix = "sts.rolecredential.dev/"
+	return map[string]string{
+		prefix + "issued-at": issued, prefix + "expiration": expiration, prefix + "packed-policy-size": packed,
+		prefix + "previous-issued-at": previousIssued, prefix + "previous-expiration": previousExpiration, prefix + "principal-arn": text,
+	}
+}
+
+// FuzzReconciledRecord lets a credential go its way, then has somebody forge its Secret's annotations as in FuzzStoredRecord, whose corpus
+// it shares, and lets it go its way again at some later time. Each takes two whole reconciles.
+func FuzzReconciledRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, seals bool, later uint32) {
 		if !utf8.ValidString(issued + expiration + previousIssued + previousExpiration + packed + text) {
 			t.Skip("no annotation can hold it")
@@ -59,14 +99,10 @@ func FuzzStoredRecord(f *testing.F) {
 		c := newFixture(t, world()...)
 		c.reconcile()
 		stored := c.secret()
-		const prefix = "sts.rolecredential.dev/"
-		maps.Copy(stored.Annotations, map[string]string{
-			prefix + "issued-at": issued, prefix + "expiration": expiration, prefix + "packed-policy-size": packed,
-			prefix + "previous-issued-at": previousIssued, prefix + "previous-expiration": previousExpiration, prefix + "principal-arn": text,
-		})
+		maps.Copy(stored.Annotations, forgery(issued, expiration, previousIssued, previousExpiration, packed, text))
 		forged, readable := credential.ParseRecord(stored.Annotations)
 		if readable && seals {
-			stored.Annotations[prefix+"seal"] = forged.Sealed(stored.Data).Seal
+			stored.Annotations["sts.rolecredential.dev/seal"] = forged.Sealed(stored.Data).Seal
 		}
 		c.update(stored)
 		c.clock.SetTime(start.Add(time.Duration(later) * time.Second))

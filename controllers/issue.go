@@ -118,7 +118,10 @@ func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential
 	}
 	var issued credential.Credential
 	if err == nil {
-		issued, err = t.identity.Client.Issue(ctx, t.request, t.proof)
+		call, cancel := context.WithTimeout(ctx, t.patience())
+		issued, err = t.identity.Client.Issue(call, t.request, t.proof)
+		cancel()
+		r.tellTime(t)
 		if ahead, known := t.identity.Client.Skew(); known {
 			r.Metrics.ClockSkew(t.identity.Key.Label(), ahead)
 		}
@@ -132,6 +135,15 @@ func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential
 	r.Budget.Succeeded(r.Clock.Now(), budget.Key(t.identity.Key))
 	r.answered(t, true)
 	return issued, nil, nil
+}
+
+// patience is how long an answer of STS is waited for, where the call itself does not end sooner: until the credential in the Secret
+// expires, since until then nobody takes Ready back, but for some seconds at least, which a call that goes well never takes.
+func (t *turn) patience() time.Duration {
+	if !t.valid() {
+		return time.Minute
+	}
+	return max(t.left(), failure.MinWait)
 }
 
 // byWebIdentity tells whether a service account's token goes with the call.

@@ -113,15 +113,17 @@ func (o outcome) cause() string {
 // next is when to look again, zero for when something changes.
 func (o outcome) next() time.Time {
 	next := o.retryAt
-	if !o.valid() {
+	if o.record == nil {
 		return next
 	}
-	due := o.record.Expiration // Ready turns False
-	if o.refreshes() && o.refreshAt.After(o.now) {
+	var due time.Time
+	if o.refreshes() {
 		due = o.refreshAt
 	}
-	if next.IsZero() || due.Before(next) {
-		next = due
+	for _, at := range [...]time.Time{due, o.record.Expiration} { // at the latter Ready turns False
+		if at.After(o.now) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
 	}
 	return next
 }

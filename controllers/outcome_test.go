@@ -41,6 +41,7 @@ func well(change ...func(*outcome)) outcome {
 func nothingHeld(o *outcome) { o.record, o.current, o.refreshAt = nil, false, time.Time{} }
 func outdated(o *outcome)    { o.current = false }
 func expired(o *outcome)     { o.now = start.Add(untilExpiry) }
+func late(o *outcome)        { o.refreshAt = start.Add(untilExpiry + time.Second) }
 func overdue(o *outcome)     { o.now = start.Add(50 * time.Minute) }
 func suspended(o *outcome)   { o.suspended = true }
 
@@ -81,6 +82,12 @@ func TestWhatAnOutcomeIs(t *testing.T) {
 		},
 		"a refresh fails, and the end comes before the next try": {
 			well(func(o *outcome) { o.now = start.Add(untilExpiry - 3*time.Second) }, failed), "True Allowed", "False Throttled", "True Issued", untilExpiry, true,
+		},
+		"it is due only after its end": {
+			well(late), "True Allowed", "True Issued", "True Issued", untilExpiry, true,
+		},
+		"it expired, and is due after that": {
+			well(late, expired), "True Allowed", "True Issued", "False Expired", untilExpiry + time.Second, true,
 		},
 		"a refresh on demand fails before its time": {
 			well(failed), "True Allowed", "False Throttled", "True Issued", time.Minute + 10*time.Second, true,

@@ -151,9 +151,8 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 		return outcome{}, err
 	}
 	t.wanted = wanted(object, request, t.identity)
-	if t.identity != nil { // what STS issues lives and ends by its clock
-		t.ahead, _ = t.identity.Client.Skew()
-		t.now = t.now.Add(t.ahead)
+	if t.identity != nil {
+		r.tellTime(&t)
 		if t.failed == nil {
 			t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
 		}
@@ -197,6 +196,12 @@ type turn struct {
 	requestID string
 }
 
+// tellTime says what time it is by the clock of STS, by which lives and ends what STS issues.
+func (r *Reconciler[T]) tellTime(t *turn) {
+	t.ahead, _ = t.identity.Client.Skew()
+	t.now = r.Clock.Now().Add(t.ahead)
+}
+
 func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credential.Request, namespaceLabels map[string]string) (*identity.Identity[STS], *failure.Failure, error) {
 	found, denied, err := r.Identities.Resolve(ctx, identityRef(object), serviceAccount(object, request))
 	if denied != nil || err != nil {
@@ -229,6 +234,11 @@ func (r *Reconciler[T]) decide(t *turn, object T) {
 	if t.observed.Immutable {
 		t.unwritable = immutable(t.secret)
 	}
+	t.judge()
+}
+
+// judge says what the Secret holds, if it is ours, and why that is due.
+func (t *turn) judge() {
 	t.due = credential.Decide(t.now, t.wanted, t.observed.Observed)
 	if t.observed.Record != nil {
 		t.hold(*t.observed.Record, t.due.Current())

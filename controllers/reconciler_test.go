@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/smithy-go"
@@ -22,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/failure"
 )
 
 func answers(code string) error {
@@ -362,6 +364,27 @@ func TestACredentialThatHasExpiredIsNotReadyWhileSTSIsAsked(t *testing.T) {
 	f.Expect(f.sts.issued).To(HaveLen(2))
 	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
 	f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential", "update Secret", "patch status RoleCredential"}))
+}
+
+func TestACredentialThatExpiresWhileSTSHangsIsNotReadyForLong(t *testing.T) {
+	for name, tc := range map[string]struct{ left, after time.Duration }{
+		"its end is near":                  {20 * time.Second, 0},
+		"its end is nearer than an answer": {time.Second, failure.MinWait - time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t, world()...)
+				f.reconcile()
+				f.clock.SetTime(start.Add(time.Hour - tc.left))
+				f.sts.hangs = true
+				got, result := f.reconcile()
+				f.Expect(f.sts.issued).To(HaveLen(2))
+				f.Expect(f.clock.Now()).To(BeTemporally("==", start.Add(time.Hour+tc.after)))
+				f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "False STSUnreachable", "Ready": "False Expired"}))
+				f.Expect(result.RequeueAfter).To(And(BeNumerically(">=", failure.MinWait), BeNumerically("<", 2*failure.MinWait)))
+			})
+		})
+	}
 }
 
 func TestACredentialThatHasExpiredIsNotReadyWhileItWaitsForItsTurn(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 const annotationPrefix = "sts.rolecredential.dev/"
 
 // FuzzAnnotations reads annotations that anyone may have written, and seals what can be read, as one could who knows how. Whatever
-// they say, it can be written again and told in a status, is never kept for longer than it says itself, and never has a
-// credential looked at again at once and forever, or not at all.
+// they say, it can be written again, also as what went before another, and told in a status, is never kept for longer than it says
+// itself, and never has a credential looked at again at once and forever, or not at all.
 func FuzzAnnotations(f *testing.F) {
 	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, now, refreshBefore int64) {
 		g := NewWithT(t)
@@ -40,6 +40,10 @@ func FuzzAnnotations(f *testing.F) {
 		}
 
 		sealed := r.Sealed(nil)
+		follower := credential.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.After(&sealed).Sealed(nil)
+		again, ok = credential.ParseRecord(follower.Annotations())
+		g.Expect(ok).To(BeTrue())
+		g.Expect(again).To(Equal(follower))
 		w := credential.Wanted{RequestHash: text, RefreshRequest: text, RefreshBefore: new(time.Duration(refreshBefore)), Key: text}
 		due, at := w.RefreshAt(sealed), time.Unix(now, 0)
 		g.Expect(due).To(And(BeTemporally(">", r.IssuedAt), BeTemporally("<", r.Expiration)))

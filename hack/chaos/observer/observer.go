@@ -156,15 +156,16 @@ func (o *Observer) SawSecret(ctx context.Context, secret *corev1.Secret) {
 	version, foreign := o.foreign[secret.UID]
 	known := o.credentials[types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name}]
 	edited := o.edited[content(secret.UID, secret.Data)]
-	ours := known != nil && known.owns(secret) && !foreign
+	taken := foreign && version != secret.ResourceVersion
+	ours := known != nil && known.owns(secret) && (!foreign || taken)
 	o.mu.Unlock()
 	if foreign {
-		o.Ledger.Holds(Untouched, version == secret.ResourceVersion, func() string {
+		o.Ledger.Holds(Untouched, !taken, func() string {
 			return fmt.Sprintf("foreign Secret %s/%s was changed by %s", secret.Namespace, secret.Name, lastWriter(secret))
 		})
-		if version != secret.ResourceVersion {
-			o.Released(secret.UID) // it has been told of
-		}
+	}
+	if taken {
+		o.Released(secret.UID) // it has been told of, and is judged by what it was made
 	}
 	if known == nil {
 		return

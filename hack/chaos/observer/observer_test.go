@@ -1,11 +1,16 @@
 package observer
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -117,6 +122,32 @@ func TestWhatIsHeldAgainstTheOperator(t *testing.T) {
 				g.Expect(o.broken()).To(Equal(tc.want))
 			})
 		})
+	}
+}
+
+func TestAForeignSecretThatWasTakenOverIsToldOnceAndIsNotForeignAnyMore(t *testing.T) {
+	g := NewWithT(t)
+	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"accessKeyID":"ASIATWO","issued":%[1]q,"expiration":%[1]q}`, time.Now().Add(time.Hour).Format(time.RFC3339))
+	}))
+	defer sts.Close()
+	o := observed()
+	o.Holder = sts.URL
+	c := o.credentials[types.NamespacedName{Namespace: "shop", Name: "reader"}]
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: "reader", UID: "planted", ResourceVersion: "1",
+		OwnerReferences: []metav1.OwnerReference{{Kind: "RoleCredential", Name: "reader", Controller: new(true)}},
+	}}
+	o.Foreign("planted", "1")
+	o.SawSecret(t.Context(), secret)
+	g.Expect(o.broken()).To(BeEmpty())
+	g.Expect(c.fault).To(Equal("the Secret is foreign"))
+	for _, version := range []string{"2", "3"} {
+		secret.ResourceVersion = version
+		o.SawSecret(t.Context(), secret)
+		g.Expect(o.Ledger.row(Untouched).Broken).To(Equal(1))
+		g.Expect(c.fault).To(BeEmpty())
+		g.Expect(c.good(time.Now())).To(BeTrue())
 	}
 }
 
