@@ -211,7 +211,7 @@ func (r *IdentityReconciler[T]) report(ctx context.Context, found T, v verdict, 
 	if apiequality.Semantic.DeepEqual(before.Report(), status) {
 		return nil
 	}
-	if written, err := writeStatus(ctx, r.Client, found, before); !written {
+	if written, err := writeStatus(ctx, r.Client, found, before.Report(), status); !written {
 		return err
 	}
 	announce(r.Events, found, telemetry.ActionVerify, before.Report().Conditions, status.Conditions, func(string) *failure.Failure { return v.failure })

@@ -147,7 +147,8 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 	if t.denied != nil {
 		t.retryAt = t.denied.Retry.From(t.now)
 	}
-	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret, spec.Secret, output.Keys(spec.Secret)); err != nil {
+	isNew := len(object.Report().Conditions) == 0 && t.refreshes() && t.failed == nil
+	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret, spec.Secret, output.Keys(spec.Secret), isNew); err != nil {
 		return outcome{}, err
 	}
 	t.wanted = wanted(object, request, t.identity)

@@ -118,7 +118,6 @@ func TestACredentialCostsOneCallAndTwoWrites(t *testing.T) {
 	h.Eventually(h.events(made)).WithTimeout(settle).Should(Equal([]string{"Normal Issued"}))
 	h.Expect(h.since(before)).To(Equal(map[string]int{
 		"POST rolecredentials": 1, // ours
-		"GET secrets":          1, // is one there already?
 		"POST secrets":         1, "PATCH rolecredentials/status": 1, "POST events": 1,
 	}))
 	h.Expect(h.sts.Calls()).To(HaveLen(calls + 1))

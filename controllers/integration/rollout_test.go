@@ -111,7 +111,7 @@ func (s *stage) issue(id string) {
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte(id)}
 	s.record = credential.Record{AccessKeyID: id, IssuedAt: now, Expiration: now.Add(time.Hour)}.After(before).Sealed(data)
 	store := &secret.Store{Client: s.operator, Reader: s.operator}
-	observed, err := store.Observe(s.ctx, s.owner, "s3-reader", v1alpha1.SecretTemplate{}, []string{"AWS_ACCESS_KEY_ID"})
+	observed, err := store.Observe(s.ctx, s.owner, "s3-reader", v1alpha1.SecretTemplate{}, []string{"AWS_ACCESS_KEY_ID"}, false)
 	s.Expect(err).NotTo(HaveOccurred())
 	s.Expect(store.Write(s.ctx, s.owner, "s3-reader", observed, secret.Content{Record: s.record, Data: data})).To(Succeed())
 }

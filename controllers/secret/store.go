@@ -85,8 +85,9 @@ type Content struct {
 }
 
 // Observe finds out what the Secret of a name in the owner's namespace holds, which should have these keys. It is read only if
-// its metadata, which is watched, does not tell that it is as it was written.
-func (s *Store) Observe(ctx context.Context, owner client.Object, name string, template v1alpha1.SecretTemplate, keys []string) (Observed, error) {
+// its metadata, which is watched, does not tell that it is as it was written. A stranger's is not watched: an owner that is new
+// is taken to have none, which saves a look for each that is made, and is found wrong by [Store.Write].
+func (s *Store) Observe(ctx context.Context, owner client.Object, name string, template v1alpha1.SecretTemplate, keys []string, isNew bool) (Observed, error) {
 	seen := Metadata()
 	err := s.Client.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}, seen)
 	if client.IgnoreNotFound(err) != nil {
@@ -97,6 +98,9 @@ func (s *Store) Observe(ctx context.Context, owner client.Object, name string, t
 			s.knows(owner, seen)
 			return Observed{Observed: credential.Observed{Ownership: credential.Ours, Record: &record}, Version: seen.ResourceVersion, metadata: &seen.ObjectMeta}, nil
 		}
+	}
+	if err != nil && isNew {
+		return Observed{}, nil
 	}
 	if err != nil && !s.hasWritten(owner) {
 		if absent, err := s.absent(ctx, owner, name); absent || err != nil {

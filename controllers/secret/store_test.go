@@ -178,7 +178,7 @@ func (f *fixture) stored() *corev1.Secret {
 
 func (f *fixture) observe() secret.Observed {
 	f.t.Helper()
-	observed, err := f.store.Observe(f.t.Context(), owner(), readerID.Name, v1alpha1.SecretTemplate{}, keys)
+	observed, err := f.store.Observe(f.t.Context(), owner(), readerID.Name, v1alpha1.SecretTemplate{}, keys, false)
 	f.Expect(err).NotTo(HaveOccurred())
 	return observed
 }
@@ -365,7 +365,7 @@ func TestALabelOfTheSpecThatWasTakenOffIsMissed(t *testing.T) {
 			f := newFixture(t)
 			f.put(c)
 			f.edit(edit)
-			observed, err := f.store.Observe(t.Context(), owner(), readerID.Name, c.Template, keys)
+			observed, err := f.store.Observe(t.Context(), owner(), readerID.Name, c.Template, keys, false)
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(observed.Record).To(BeNil())
 		})
@@ -380,7 +380,7 @@ func TestASecretThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 			return down
 		},
 	})
-	_, err := f.store.Observe(t.Context(), owner(), readerID.Name, v1alpha1.SecretTemplate{}, keys)
+	_, err := f.store.Observe(t.Context(), owner(), readerID.Name, v1alpha1.SecretTemplate{}, keys, false)
 	f.Expect(err).To(MatchError(down))
 	f.Expect(f.store.Write(t.Context(), owner(), readerID.Name, secret.Observed{}, content(1))).To(Succeed(), "no race, no look")
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"runtime"
 	"slices"
 	"strconv"
@@ -66,6 +67,7 @@ func parse() (options, error) {
 }
 
 func main() {
+	debug.SetGCPercent(instrumentGC)
 	ctrl.SetLogger(logr.Discard()) // envtest's
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	o, err := parse()

@@ -1,17 +1,18 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -82,22 +83,11 @@ func newCredential(namespace, name, role string) *v1alpha1.RoleCredential {
 
 // observer sees each issue in the credentials' statuses, as any user may.
 type observer struct {
-	mu     sync.Mutex
-	keys   map[types.NamespacedName]string
-	issues int
-	last   time.Time
-	ended  error
-}
-
-// seen is as much of a watch's event as the observer reads, so that it costs little itself.
-type seen struct {
-	Object struct {
-		Metadata struct{ Namespace, Name string }
-		Status   struct {
-			AccessKeyID string
-			Conditions  []struct{ Type, Status string }
-		}
-	}
+	mu sync.Mutex
+	// keys are the access key ids that a Ready credential had.
+	keys  map[string]bool
+	last  time.Time
+	ended error
 }
 
 // observe watches credentials from now on, for as long as the context lives.
@@ -106,38 +96,40 @@ func (w *world) observe(ctx context.Context) (*observer, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &observer{keys: map[types.NamespacedName]string{}}
+	o := &observer{keys: map[string]bool{}}
 	go o.follow(events)
 	return o, nil
 }
 
+// follow reads a watch's events, a line each.
 func (o *observer) follow(events io.ReadCloser) {
-	decoder := json.NewDecoder(events)
-	var err error
-	for err == nil {
-		var event seen
-		if err = decoder.Decode(&event); err == nil {
-			o.see(event)
-		}
+	lines := bufio.NewScanner(events)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		o.see(lines.Bytes())
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.ended = fmt.Errorf("the watch of credentials ended: %w", errors.Join(err, events.Close()))
+	o.ended = fmt.Errorf("the watch of credentials ended: %w", errors.Join(lines.Err(), events.Close()))
 }
 
-func (o *observer) see(event seen) {
-	now, key := time.Now(), types.NamespacedName{Namespace: event.Object.Metadata.Namespace, Name: event.Object.Metadata.Name}
-	for _, c := range event.Object.Status.Conditions {
-		if c.Type != v1alpha1.ConditionReady || c.Status != string(metav1.ConditionTrue) {
-			continue
-		}
-		o.mu.Lock()
-		if id := event.Object.Status.AccessKeyID; o.keys[key] != id {
-			o.keys[key] = id
-			o.issues++
-			o.last = now
-		}
-		o.mu.Unlock()
+// What the API server writes of a credential that is Ready, with keys in the order of the alphabet.
+var (
+	isReady   = []byte(`"status":"True","type":"Ready"`)
+	accessKey = regexp.MustCompile(`"accessKeyID":"(\w+)"`)
+)
+
+// see takes an event as text, since to decode it would take the machine more time than there is to spare for one who looks on.
+func (o *observer) see(event []byte) {
+	now, key := time.Now(), accessKey.FindSubmatch(event)
+	if key == nil || !bytes.Contains(event, isReady) {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if id := string(key[1]); !o.keys[id] {
+		o.keys[id] = true
+		o.last = now
 	}
 }
 
@@ -145,7 +137,7 @@ func (o *observer) see(event seen) {
 func (o *observer) count() (issues int, last time.Time, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.issues, o.last, o.ended
+	return len(o.keys), o.last, o.ended
 }
 
 // await waits until so many issues were seen, and returns when the last was.
