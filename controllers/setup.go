@@ -65,6 +65,8 @@ const (
 	// DefaultConcurrency keeps an API server busy, of which two cores take 320 credentials a second, while each waits 60 ms for STS
 	// and some more for its two writes.
 	DefaultConcurrency = 64
+	// fewerWorkers are enough for what there is less of, or what seldom waits: identities, and rollouts.
+	fewerWorkers = 16
 	// DefaultSTSQPS is a sixth of what AWS takes a second from all callers of an account in a region, which others need too
 	// (IAM User Guide, 'IAM and AWS STS quotas').
 	DefaultSTSQPS = 100
@@ -176,15 +178,16 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		return fmt.Errorf("indexing Secrets: %w", err)
 	}
 	workers := controller.Options{MaxConcurrentReconciles: options.Concurrency, ReconciliationTimeout: reconcileTimeout}
+	fewer := controller.Options{MaxConcurrentReconciles: min(options.Concurrency, fewerWorkers), ReconciliationTimeout: reconcileTimeout}
 	return errors.Join(
-		setupIdentities(mgr, p, func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, workers),
-		setupIdentities(mgr, p, func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, workers),
+		setupIdentities(mgr, p, func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, fewer),
+		setupIdentities(mgr, p, func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, fewer),
 		setupKind(ctx, mgr, p, roleCredential, workers),
 		setupKind(ctx, mgr, p, sessionCredential, workers),
 		setupKind(ctx, mgr, p, federatedCredential, workers),
-		setupRollouts(mgr, p, roleCredential, workers),
-		setupRollouts(mgr, p, sessionCredential, workers),
-		setupRollouts(mgr, p, federatedCredential, workers),
+		setupRollouts(mgr, p, roleCredential, fewer),
+		setupRollouts(mgr, p, sessionCredential, fewer),
+		setupRollouts(mgr, p, federatedCredential, fewer),
 	)
 }
 

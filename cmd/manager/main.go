@@ -131,6 +131,7 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	go tidyMemory(ctx)
 	ctrl.Log.Info("starting", "version", version)
 	return mgr.Start(ctx)
 }
