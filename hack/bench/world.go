@@ -54,8 +54,8 @@ type world struct {
 	*cluster.Cluster
 	// clients are the bench's own, and asManager those of the manager's ServiceAccount, with its rights.
 	clients
-	asManager clients
-	sts       sts
+	asManager  clients
+	sts        sts
 	kubeconfig string
 	managers   int
 	ends       []func() error
