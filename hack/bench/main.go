@@ -126,10 +126,11 @@ func run(ctx context.Context, o options) error {
 		if len(o.only) > 0 && !slices.Contains(o.only, part.name) {
 			continue
 		}
-		if err := part.run(ctx, o, r); err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
+		err := part.run(ctx, o, r)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", part.name, err)
 		}
-		if err := r.write(o.out); err != nil { // so that what was measured is not lost if the next fails
+		if err := errors.Join(err, r.write(o.out)); err != nil { // what was measured is not lost with what failed
 			return err
 		}
 	}

@@ -92,25 +92,36 @@ type observer struct {
 
 // observe watches credentials from now on, for as long as the context lives.
 func (w *world) observe(ctx context.Context) (*observer, error) {
-	events, err := w.extensions.Get().Resource("rolecredentials").VersionedParams(&metav1.ListOptions{Watch: true}, metav1.ParameterCodec).Stream(ctx)
+	o := &observer{keys: map[string]bool{}}
+	events, err := w.watchCredentials(ctx)
 	if err != nil {
 		return nil, err
 	}
-	o := &observer{keys: map[string]bool{}}
-	go o.follow(events)
+	go func() {
+		for err == nil {
+			if err = o.follow(events); err == nil { // the API server ends a watch now and then; another begins with all that is there
+				events, err = w.watchCredentials(ctx)
+			}
+		}
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.ended = fmt.Errorf("the watch of credentials ended: %w", err)
+	}()
 	return o, nil
 }
 
-// follow reads a watch's events, a line each.
-func (o *observer) follow(events io.ReadCloser) {
+func (w *world) watchCredentials(ctx context.Context) (io.ReadCloser, error) {
+	return w.extensions.Get().Resource("rolecredentials").VersionedParams(&metav1.ListOptions{Watch: true}, metav1.ParameterCodec).Stream(ctx)
+}
+
+// follow reads a watch's events, a line each, until its end.
+func (o *observer) follow(events io.ReadCloser) error {
 	lines := bufio.NewScanner(events)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		o.see(lines.Bytes())
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.ended = fmt.Errorf("the watch of credentials ended: %w", errors.Join(lines.Err(), events.Close()))
+	return errors.Join(lines.Err(), events.Close())
 }
 
 // What the API server writes of a credential that is Ready, with keys in the order of the alphabet.

@@ -47,6 +47,7 @@ var faults = slices.Concat(stsFaults, apiFaults, managerFaults, clockFaults, obj
 // What goes wrong with STS.
 var stsFaults = []*fault{
 	{name: "STS is down", run: ofSTS(0, func(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultOutage} })},
+	{name: "STS hangs", run: ofSTS(0, func(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultHang} })},
 	{name: "STS resets connections", run: ofSTS(0, func(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultReset} })},
 	{name: "STS answers with garbage", run: ofSTS(0, func(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultGarbage} })},
 	{name: "STS is slow", run: ofSTS(0, func(rng *rand.Rand) stsemulator.Fault {
