@@ -133,7 +133,6 @@ func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential
 	t.requestID = issued.RequestID
 	r.Metrics.Called(r.Kind.Name, string(t.call()), v1alpha1.ReasonIssued)
 	r.Budget.Succeeded(r.Clock.Now(), budget.Key(t.identity.Key))
-	r.answered(t, true)
 	return issued, nil, nil
 }
 
@@ -192,6 +191,7 @@ func (t *turn) subject() failure.Subject {
 func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued credential.Credential) (*failure.Failure, error) {
 	data, err := output.Render(object.Common().Secret, issued, t.identity.Region)
 	if err != nil {
+		r.answered(t, true)
 		return unfit(t.secret, err), nil
 	}
 	record := credential.Record{
@@ -206,15 +206,20 @@ func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued cre
 		RefreshRequest:   t.wanted.RefreshRequest,
 	}.After(t.observed.Record).Sealed(data)
 	err = r.Secrets.Write(ctx, object, t.secret, t.observed, secret.Content{Template: object.Common().Secret, Record: record, Data: data})
+	foreign := errors.Is(err, secret.ErrForeign)
 	switch {
-	case errors.Is(err, secret.ErrForeign):
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil && !foreign:
+		failed := notWritten(t.secret, err)
+		r.remember(t, failed)
+		return failed, nil
+	}
+	r.answered(t, true)
+	if foreign {
 		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())
 		t.retryAt = t.now.Add(failure.MinWait) // a look at the Secret, which then is watched
 		return nil, nil
-	case err != nil && ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil:
-		return notWritten(t.secret, err), nil
 	}
 	t.hold(record, true)
 	return nil, nil
