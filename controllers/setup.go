@@ -178,7 +178,8 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		return fmt.Errorf("indexing Secrets: %w", err)
 	}
 	workers := controller.Options{MaxConcurrentReconciles: options.Concurrency, ReconciliationTimeout: reconcileTimeout}
-	fewer := controller.Options{MaxConcurrentReconciles: min(options.Concurrency, fewerWorkers), ReconciliationTimeout: reconcileTimeout}
+	fewer := workers
+	fewer.MaxConcurrentReconciles = min(options.Concurrency, fewerWorkers)
 	return errors.Join(
 		setupIdentities(mgr, p, func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, fewer),
 		setupIdentities(mgr, p, func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, fewer),
