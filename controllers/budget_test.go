@@ -54,7 +54,7 @@ func TestAShortWaitForATokenCostsNothing(t *testing.T) {
 	f.later(result.RequeueAfter)
 	got, result = f.reconcile()
 	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
-	f.Expect(f.requests.writes).To(Equal([]string{"create Secret", "patch status RoleCredential"}))
+	f.Expect(f.requests.writes).To(Equal([]string{"create Secret", "update status RoleCredential"}))
 	f.Expect(*result.Priority).To(Equal(ordinaryPriority))
 	f.Expect(f.level().Waiting).To(BeZero())
 }
@@ -68,7 +68,7 @@ func TestALongWaitForATokenIsToldOnce(t *testing.T) {
 	))
 	f.Expect(result.RequeueAfter).To(BeNumerically("~", 30*time.Second, 100*time.Millisecond))
 	f.Expect(*result.Priority).To(Equal(turnPriority))
-	f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential"}))
+	f.Expect(f.requests.writes).To(Equal([]string{"update status RoleCredential"}))
 	f.told()
 
 	f.requests.writes = nil

@@ -12,7 +12,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=federatedcredentials,verbs=list;watch
-// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=federatedcredentials/status,verbs=patch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=federatedcredentials/status,verbs=update
 
 var federatedCredential = Kind[*v1alpha1.FederatedCredential]{
 	Name:       "FederatedCredential",

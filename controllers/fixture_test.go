@@ -252,11 +252,11 @@ func (r *requests) interceptor() interceptor.Funcs {
 			live.SetName(applied.GetName())
 			return c.Patch(ctx, live, client.RawPatch(types.MergePatchType, patch))
 		},
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
-			if err := r.write("patch "+sub, o); err != nil {
+		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, options ...client.SubResourceUpdateOption) error {
+			if err := r.write("update "+sub, o); err != nil {
 				return err
 			}
-			return c.SubResource(sub).Patch(ctx, o, patch, options...)
+			return c.SubResource(sub).Update(ctx, o, options...)
 		},
 	}
 }

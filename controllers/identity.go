@@ -26,7 +26,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities;identities,verbs=list;watch
-// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities/status;identities/status,verbs=patch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities/status;identities/status,verbs=update
 
 // verifyEvery is how often an identity that is well is asked who it is. Nothing hangs on it: each credential tries for itself.
 const verifyEvery = time.Hour
@@ -211,7 +211,7 @@ func (r *IdentityReconciler[T]) report(ctx context.Context, found T, v verdict, 
 	if apiequality.Semantic.DeepEqual(before.Report(), status) {
 		return nil
 	}
-	if written, err := writeStatus(ctx, r.Client, found, before.Report(), status); !written {
+	if written, err := writeStatus(ctx, r.Client, found); !written {
 		return err
 	}
 	announce(r.Events, found, telemetry.ActionVerify, before.Report().Conditions, status.Conditions, func(string) *failure.Failure { return v.failure })

@@ -139,7 +139,7 @@ func TestAFailingIdentityKeepsItsStatusAndIsAskedMoreAndMoreSlowly(t *testing.T)
 		f.Expect(f.sts.callers).To(Equal(i + 1))
 		f.clock.SetTime(f.clock.Now().Add(last))
 	}
-	f.Expect(f.requests.writes).To(Equal([]string{"patch status ClusterIdentity"}))
+	f.Expect(f.requests.writes).To(Equal([]string{"update status ClusterIdentity"}))
 	f.Expect(f.told()).To(HaveLen(1))
 }
 

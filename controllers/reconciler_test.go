@@ -150,7 +150,7 @@ func TestAnIssuedCredentialIsInTheSecretAndTheStatus(t *testing.T) {
 	if diff := cmp.Diff(want, got.Status); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
 	}
-	f.Expect(f.requests.writes).To(Equal([]string{"create Secret", "patch status RoleCredential"}))
+	f.Expect(f.requests.writes).To(Equal([]string{"create Secret", "update status RoleCredential"}))
 }
 
 func TestAnIdleCredentialCostsNothing(t *testing.T) {
@@ -175,7 +175,7 @@ func TestADueCredentialIsRefreshedWithOneCallTwoWritesAndNoEvent(t *testing.T) {
 	f.clock.SetTime(start.Add(result.RequeueAfter))
 	got, _ := f.reconcile()
 	f.Expect(f.sts.issued).To(HaveLen(2))
-	f.Expect(f.requests.writes).To(Equal([]string{"update Secret", "patch status RoleCredential"}))
+	f.Expect(f.requests.writes).To(Equal([]string{"update Secret", "update status RoleCredential"}))
 	f.Expect(f.told()).To(BeEmpty())
 	f.Expect(got.Status.AccessKeyID).To(Equal("ASIAB"))
 	f.Expect(f.secret().Data["AWS_SESSION_TOKEN"]).To(BeEquivalentTo("token-B"))
@@ -363,7 +363,7 @@ func TestACredentialThatHasExpiredIsNotReadyWhileSTSIsAsked(t *testing.T) {
 	got, _ := f.reconcile()
 	f.Expect(f.sts.issued).To(HaveLen(2))
 	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
-	f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential", "update Secret", "patch status RoleCredential"}))
+	f.Expect(f.requests.writes).To(Equal([]string{"update status RoleCredential", "update Secret", "update status RoleCredential"}))
 }
 
 func TestACredentialThatExpiresWhileSTSHangsIsNotReadyForLong(t *testing.T) {

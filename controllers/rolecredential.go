@@ -13,7 +13,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=rolecredentials,verbs=list;watch
-// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=rolecredentials/status,verbs=patch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=rolecredentials/status,verbs=update
 
 var roleCredential = Kind[*v1alpha1.RoleCredential]{
 	Name:       "RoleCredential",

@@ -392,7 +392,7 @@ func TestARolloutOfASecretThatHoldsNothingGood(t *testing.T) {
 			f.Expect(state).To(Equal(tc.want))
 			f.Expect(wait).To(BeZero()) // the Secret wakes it
 			f.Expect(f.reads).To(BeEmpty())
-			f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential"}))
+			f.Expect(f.requests.writes).To(Equal([]string{"update status RoleCredential"}))
 			f.Expect(f.told()).To(BeEmpty())
 		})
 	}
@@ -428,7 +428,7 @@ func TestARefreshCostsASurveyAndAFewRequestsForEachWorkload(t *testing.T) {
 	state, wait = f.roll()
 	f.Expect(state).To(Equal("True RolledOut"))
 	f.Expect(wait).To(BeZero())
-	f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential", "apply Deployment", "patch status RoleCredential"}))
+	f.Expect(f.requests.writes).To(Equal([]string{"update status RoleCredential", "apply Deployment", "update status RoleCredential"}))
 	f.Expect(f.told()).To(BeEmpty()) // a routine refresh is not an event
 	f.Expect(f.metric("rolecredential_rollouts_total", "Finished")).To(Equal(2.0))
 	f.Expect(f.metric("rolecredential_rollouts_in_progress")).To(BeZero())
@@ -648,7 +648,7 @@ func TestAnEndedRolloutLeavesNothingBehind(t *testing.T) {
 			f.roll()
 			got := states(f.credential().Status.Conditions)
 			f.Expect(got).To(And(HaveLen(3), HaveKeyWithValue("Ready", "True Issued")))
-			f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential"}))
+			f.Expect(f.requests.writes).To(Equal([]string{"update status RoleCredential"}))
 		},
 		"the credential is deleted": func(f *rolloutFixture) {
 			f.Expect(f.client.Delete(f.t.Context(), f.credential())).To(Succeed())
@@ -702,7 +702,7 @@ func TestAProblemIsAnnouncedOnceAndNotWithEachChangeOfTheSpec(t *testing.T) {
 	change := func(change func(*v1alpha1.RoleCredential)) {
 		f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { change(c); c.Generation++ }))
 		f.roll()
-		f.Expect(f.requests.writes).To(Equal([]string{"patch status RoleCredential"}))
+		f.Expect(f.requests.writes).To(Equal([]string{"update status RoleCredential"}))
 	}
 	change(func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = true })
 	f.Expect(f.told()).To(BeEmpty())
@@ -752,7 +752,7 @@ func TestNeitherReconcilerLosesWhatTheOtherWrote(t *testing.T) {
 			}
 			came := false
 			f.requests.fail = func(verb string, _ client.Object) error {
-				if verb == "patch status" && !came {
+				if verb == "update status" && !came {
 					came = true
 					tc.between(f)
 				}

@@ -10,7 +10,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=sessioncredentials,verbs=list;watch
-// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=sessioncredentials/status,verbs=patch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=sessioncredentials/status,verbs=update
 
 var sessionCredential = Kind[*v1alpha1.SessionCredential]{
 	Name:    "SessionCredential",

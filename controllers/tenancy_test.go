@@ -290,7 +290,7 @@ func newMatrix(t *testing.T, asked *[]string, reported *Object) *fixture {
 		WithInterceptorFuncs(interceptor.Funcs{
 			SubResourceCreate: f.tokens.issue,
 			// To write it would take the fake client longer than all else together.
-			SubResourcePatch: func(_ context.Context, _ client.Client, _ string, o client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
+			SubResourceUpdate: func(_ context.Context, _ client.Client, _ string, o client.Object, _ ...client.SubResourceUpdateOption) error {
 				*reported, _ = o.(Object)
 				return nil
 			},

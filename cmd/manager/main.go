@@ -115,6 +115,7 @@ func run(ctx context.Context, f flags) error {
 		return fmt.Errorf("finding the cluster (give --kubeconfig, or run in one): %w", err)
 	}
 	config.QPS, config.Burst = float32(f.qps), f.burst
+	config.DisableCompression = true // of each event of a watch, which takes the API server more than its bytes take the cluster's network
 	mgr, err := manager(config, f)
 	if err != nil {
 		return err

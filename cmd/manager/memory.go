@@ -10,14 +10,15 @@ import (
 const (
 	// tidyEvery is how often it is looked whether there is memory to give back.
 	tidyEvery = 5 * time.Second
-	// spareMemory is how much it takes to be worth a collection, in bytes.
-	spareMemory = 16 << 20
+	// spareMemory is how much it takes to be worth a collection, in bytes, and spareShare which part of what is in use.
+	spareMemory, spareShare = 4 << 20, 4
 	// busyMemory is how much is allocated between two looks while there is much to do: what would be given back is needed again at once.
 	busyMemory = 8 << 20
 )
 
-// usage is how much memory was allocated since the start, and how much is kept for nothing now, in bytes.
-type usage struct{ allocated, spare uint64 }
+// usage is how much memory was allocated since the start, how much was in use when it was last collected, and how much is kept for
+// nothing now, in bytes.
+type usage struct{ allocated, live, spare uint64 }
 
 // readUsage reads the metrics of the Go runtime.
 func readUsage() usage {
@@ -26,7 +27,7 @@ func readUsage() usage {
 	}
 	metrics.Read(samples)
 	allocated, free, objects, live := samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64(), samples[3].Value.Uint64()
-	return usage{allocated, free + objects - min(live, objects)}
+	return usage{allocated, live, free + objects - min(live, objects)}
 }
 
 // tidy gives memory back to the system once a burst of work is over, until the context ends. The Go runtime by itself keeps as much
@@ -40,7 +41,7 @@ func tidy(ctx context.Context, tick <-chan time.Time, read func() usage, release
 		case <-tick:
 		}
 		now := read()
-		if now.spare > spareMemory && now.allocated-before.allocated < busyMemory {
+		if now.spare > max(spareMemory, now.live/spareShare) && now.allocated-before.allocated < busyMemory {
 			release()
 		}
 		before = now
@@ -51,5 +52,8 @@ func tidy(ctx context.Context, tick <-chan time.Time, read func() usage, release
 func tidyMemory(ctx context.Context) {
 	ticker := time.NewTicker(tidyEvery)
 	defer ticker.Stop()
-	tidy(ctx, ticker.C, readUsage, debug.FreeOSMemory)
+	tidy(ctx, ticker.C, readUsage, func() {
+		debug.FreeOSMemory()
+		debug.FreeOSMemory() // what pools hold outlives the first collection (sync.Pool)
+	})
 }

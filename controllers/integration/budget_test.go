@@ -28,7 +28,7 @@ func TestCredentialsWaitForTheirTurnAndNobodyElseNotices(t *testing.T) {
 	h.Expect(calls).To(HaveLen(1+credentials), "the first to know who the identity is")
 	took := calls[credentials].Time.Sub(calls[1].Time)
 	h.Expect(took).To(BeNumerically(">", (credentials-qps)*time.Second/qps-time.Second), "a second's worth may call at once")
-	h.Expect(h.since(before)).To(And(HaveKeyWithValue("POST secrets", credentials), HaveKeyWithValue("PATCH rolecredentials/status", credentials)))
+	h.Expect(h.since(before)).To(And(HaveKeyWithValue("POST secrets", credentials), HaveKeyWithValue("PUT rolecredentials/status", credentials)))
 }
 
 // On their own they would take turns for longer than is waited for here.

@@ -38,6 +38,24 @@ func TestARoleCredentialBecomesASecretThatSTSKnows(t *testing.T) {
 	h.Expect(made.Status.NextRefreshTime.Time).To(And(BeTemporally(">", made.Status.LastRefreshTime.Time), BeTemporally("<", made.Status.Expiration.Time)))
 }
 
+func TestAllOfACredentialButItsStatusStaysAsItWasWritten(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	made := h.credential(h.namespace(nil), "as-written", h.identity(), func(c *v1alpha1.RoleCredential) {
+		c.Labels = map[string]string{"team": "shop"}
+		c.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: "{}", "note": "mine"} // the first is not in the manager's cache
+		c.Spec.ExternalID = "partner-42"
+	})
+	written := made.DeepCopy()
+	h.eventually(made, "Ready", "True Issued")
+	h.Expect(made.Spec).To(Equal(written.Spec))
+	h.Expect(made.Labels).To(Equal(written.Labels))
+	h.Expect(made.Annotations).To(Equal(written.Annotations))
+	h.Expect(made.Generation).To(Equal(written.Generation))
+	ofUsers := slices.DeleteFunc(made.ManagedFields, func(f metav1.ManagedFieldsEntry) bool { return f.Subresource == "status" })
+	h.Expect(ofUsers).To(Equal(written.ManagedFields))
+}
+
 func TestACredentialIsRefreshedBeforeItExpires(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{LifetimeFraction: 12.0 / 900})
 	h.start()

@@ -60,11 +60,11 @@ var operations = map[string]string{
 	"watch /namespaces":                                 "noticing labels of namespaces",
 	"watch /secrets":                                    "noticing that a Secret was edited, deleted or rotated",
 
-	"patch sts.rolecredential.dev/rolecredentials/status":      "telling what became of a RoleCredential",
-	"patch sts.rolecredential.dev/sessioncredentials/status":   "telling what became of a SessionCredential",
-	"patch sts.rolecredential.dev/federatedcredentials/status": "telling what became of a FederatedCredential",
-	"patch sts.rolecredential.dev/identities/status":           "telling who STS takes an Identity for",
-	"patch sts.rolecredential.dev/clusteridentities/status":    "telling who STS takes a ClusterIdentity for",
+	"update sts.rolecredential.dev/rolecredentials/status":      "telling what became of a RoleCredential",
+	"update sts.rolecredential.dev/sessioncredentials/status":   "telling what became of a SessionCredential",
+	"update sts.rolecredential.dev/federatedcredentials/status": "telling what became of a FederatedCredential",
+	"update sts.rolecredential.dev/identities/status":           "telling who STS takes an Identity for",
+	"update sts.rolecredential.dev/clusteridentities/status":    "telling who STS takes a ClusterIdentity for",
 
 	"get /secrets":    "reading an identity's key, and whose a Secret is",
 	"create /secrets": "the first issue",

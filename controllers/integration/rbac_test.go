@@ -21,7 +21,7 @@ func TestTheOperatorMayDoNoMoreThanItMust(t *testing.T) {
 	for what, want := range map[string]bool{
 		"create v1/secrets":                                     true,
 		"create authentication.k8s.io/tokenreviews":             true, // of those who ask for metrics
-		"patch sts.rolecredential.dev/rolecredentials/status":   true,
+		"update sts.rolecredential.dev/rolecredentials/status":  true,
 		"deletecollection v1/secrets":                           false,
 		"get v1/configmaps":                                     false,
 		"patch apps/deployments":                                true, // of a ClusterRole of its own, for spec.rollout

@@ -415,8 +415,8 @@ func TestARefreshRestartsADeployment(t *testing.T) {
 	s.Expect(s.state(made, "Ready")()).To(Equal("True Issued"))
 	s.Expect(made.Status.Conditions).To(HaveLen(4))
 	written := s.since(before)
-	s.Expect(written["PATCH rolecredentials/status"]).To(Equal(3)) // what was issued, that restarts are to come, that they are over
-	s.Expect(written["PUT secrets"]).To(Equal(1 + 2))              // a refresh, and what wakes
+	s.Expect(written["PUT rolecredentials/status"]).To(Equal(3)) // what was issued, that restarts are to come, that they are over
+	s.Expect(written["PUT secrets"]).To(Equal(1 + 2))            // a refresh, and what wakes
 	s.Expect(written).NotTo(HaveKey("POST events"))
 	for what, n := range s.reads() {
 		s.Expect(what == "GET deployments" || what == "LIST pods" || n == reads[what]).To(BeTrue(), "%s: nothing else is read, and nothing watched", what)

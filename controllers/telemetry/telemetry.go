@@ -28,8 +28,8 @@ type Events struct {
 // Bounds of events of good states. Where thousands of credentials are issued at once nobody reads as many events, each of which
 // would cost the API server as much as a Secret; their statuses tell the same.
 const (
-	goodPerSecond = 2
-	goodAtOnce    = 100
+	goodPerSecond = 1
+	goodAtOnce    = 25
 )
 
 // NewEvents returns Events of which there are no more than so many of good states.

@@ -95,13 +95,13 @@ func TestOfManyGoodStatesAtOnceOnlySomeAreToldButOfBadOnesAll(t *testing.T) {
 		e.Changed(object, telemetry.ActionIssue, v1alpha1.ReasonIssued, "All is well.")
 		e.Failed(object, telemetry.ActionIssue, v1alpha1.ReasonThrottled, "Too often.", nil)
 	}
-	g.Expect(told(corev1.EventTypeNormal)).To(Equal(100))
+	g.Expect(told(corev1.EventTypeNormal)).To(Equal(25))
 	g.Expect(told(corev1.EventTypeWarning)).To(Equal(1000))
 	now.SetTime(now.Now().Add(2 * time.Second))
 	for range 1000 {
 		e.Changed(object, telemetry.ActionIssue, v1alpha1.ReasonIssued, "All is well.")
 	}
-	g.Expect(told(corev1.EventTypeNormal)).To(Equal(104))
+	g.Expect(told(corev1.EventTypeNormal)).To(Equal(27))
 }
 
 func TestANoteIsNoLongerThanTheAPIServerBears(t *testing.T) {

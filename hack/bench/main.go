@@ -44,6 +44,7 @@ func parse() (options, error) {
 	flag.StringVar(&o.emulator, "emulator", filepath.Join(bin, "stsemulator"), "the STS emulator's `binary`")
 	flag.StringVar(&o.profiles, "profiles", "", "`folder` for profiles of the manager; empty for none")
 	flag.IntVar(&o.concurrency, "concurrency", 0, "how many credentials are dealt with at a time on either side; 0 for the manager's default")
+	flag.BoolVar(&o.rawUpdates, "raw-updates", false, "have the limit's client update statuses, as the operator does, which takes the API server less than the patches that it else makes")
 	flag.DurationVar(&o.latency, "latency", 60*time.Millisecond, "how long STS takes to answer")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "how long idle managers are looked at")
 	flag.IntVar(&o.repetitions, "repetitions", 3, "how often the limit and the operator are measured at each size")

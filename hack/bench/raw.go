@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -21,14 +22,28 @@ type raw struct {
 	like    sample
 	made    []*v1alpha1.RoleCredential
 	secrets []*corev1.Secret
-	// versions are the credentials' resource versions.
-	versions []string
+}
+
+// newRaw makes n credentials, for a raw client to write what is like a sample.
+func (w *world) newRaw(ctx context.Context, like sample, prefix string, n int) (*raw, error) {
+	r := &raw{world: w, like: like, secrets: make([]*corev1.Secret, n)}
+	var err error
+	if r.made, err = w.prepare(ctx, prefix, n, nil); err != nil {
+		return nil, err
+	}
+	for _, made := range r.made {
+		made.ManagedFields = nil // as the manager keeps them
+		made.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RoleCredential"))
+	}
+	return r, w.allow(ctx, prefix, rbacv1.PolicyRule{
+		APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"rolecredentials/status"}, Verbs: []string{"patch"},
+	})
 }
 
 // accessKeyID is that of a credential's nth issue, as long as those of AWS.
 func accessKeyID(i, issue int) string { return fmt.Sprintf("ASIA%012d%04d", i, issue) }
 
-// issue creates the Secret of a credential, and patches its status.
+// issue creates the Secret of a credential, and writes its status.
 func (r *raw) issue(ctx context.Context, i int) error {
 	of := r.made[i]
 	secret := &corev1.Secret{
@@ -45,7 +60,7 @@ func (r *raw) issue(ctx context.Context, i int) error {
 	}
 	status := r.like.status
 	status.AccessKeyID, status.SecretName = accessKeyID(i, 1), of.Name
-	return r.patch(ctx, i, status)
+	return r.writeStatus(ctx, i, status)
 }
 
 // refresh writes a new credential over the old one, and what changes of the status.
@@ -61,16 +76,27 @@ func (r *raw) refresh(ctx context.Context, i int) error {
 		return err
 	}
 	now := metav1.NewTime(time.Now().Truncate(time.Second))
-	return r.patch(ctx, i, v1alpha1.CredentialStatus{AccessKeyID: accessKeyID(i, 2), Expiration: &now, LastRefreshTime: &now, NextRefreshTime: &now})
+	return r.writeStatus(ctx, i, v1alpha1.CredentialStatus{AccessKeyID: accessKeyID(i, 2), Expiration: &now, LastRefreshTime: &now, NextRefreshTime: &now})
 }
 
-func (r *raw) patch(ctx context.Context, i int, status v1alpha1.CredentialStatus) error {
+// writeStatus writes what is in a status over what is there.
+func (r *raw) writeStatus(ctx context.Context, i int, status v1alpha1.CredentialStatus) error {
 	of := r.made[i]
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": r.versions[i]}, "status": status})
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": of.ResourceVersion}, "status": status})
 	if err != nil {
 		return err
 	}
-	answer, err := r.asManager.extensions.Patch(types.MergePatchType).Namespace(of.Namespace).Resource("rolecredentials").Name(of.Name).SubResource("status").Body(body).DoRaw(ctx)
+	request := r.asManager.extensions.Patch(types.MergePatchType)
+	if r.rawUpdates {
+		if err := json.Unmarshal(body, of); err != nil {
+			return err
+		}
+		request = r.asManager.extensions.Put()
+		if body, err = json.Marshal(of); err != nil {
+			return err
+		}
+	}
+	answer, err := request.Namespace(of.Namespace).Resource("rolecredentials").Name(of.Name).SubResource("status").Body(body).DoRaw(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, answer)
 	}
@@ -78,24 +104,20 @@ func (r *raw) patch(ctx context.Context, i int, status v1alpha1.CredentialStatus
 	if err := json.Unmarshal(answer, &after); err != nil {
 		return err
 	}
-	r.versions[i] = after.ResourceVersion
+	of.ResourceVersion = after.ResourceVersion
 	return nil
 }
 
 // measureRaw measures how fast n credentials are written, and then written anew.
 func measureRaw(ctx context.Context, w *world, n int) (measurement, error) {
 	taken := measurement{Side: sideRaw, N: n}
-	r := &raw{world: w}
-	var err error
-	if r.like, err = w.warmUp(ctx); err != nil {
+	like, err := w.warmUp(ctx)
+	if err != nil {
 		return taken, err
 	}
-	if r.made, err = w.prepare(ctx, "raw", n, nil); err != nil {
+	r, err := w.newRaw(ctx, like, "raw", n)
+	if err != nil {
 		return taken, err
-	}
-	r.secrets, r.versions = make([]*corev1.Secret, n), make([]string, n)
-	for i, c := range r.made {
-		r.versions[i] = c.ResourceVersion
 	}
 	o, err := w.observe(ctx)
 	if err != nil {

@@ -97,22 +97,20 @@ func measureLatency(ctx context.Context, w *world, samples int) (latency, error)
 
 // measureWrites is what the raw client's two writes take, one credential after the other.
 func (w *world) measureWrites(ctx context.Context, like sample, samples int) (spread, error) {
-	made, err := w.prepare(ctx, "writes", samples, nil)
+	r, err := w.newRaw(ctx, like, "writes", samples)
 	if err != nil {
 		return spread{}, err
 	}
-	r := &raw{world: w, like: like, made: made, secrets: make([]*corev1.Secret, samples), versions: make([]string, samples)}
 	var times []time.Duration
-	for i, c := range made {
-		r.versions[i] = c.ResourceVersion
+	for i := range samples {
 		begin := time.Now()
 		if err := r.issue(ctx, i); err != nil {
 			return spread{}, err
 		}
 		times = append(times, time.Since(begin))
 	}
-	for i := range made { // it is not for the operator to look at
-		if err := errors.Join(w.Client.Delete(ctx, made[i]), w.Client.Delete(ctx, r.secrets[i])); err != nil {
+	for i := range samples { // it is not for the operator to look at
+		if err := errors.Join(w.Client.Delete(ctx, r.made[i]), w.Client.Delete(ctx, r.secrets[i])); err != nil {
 			return spread{}, err
 		}
 	}
@@ -288,21 +286,6 @@ type shards struct {
 	Calls int   `json:"stsCalls"`
 }
 
-// allowLeases gives the managers the right to a lease for each selector, as the chart does.
-func (w *world) allowLeases(ctx context.Context, selectors []string) error {
-	name := metav1.ObjectMeta{Namespace: cluster.OperatorNamespace, Name: "shards"}
-	role := &rbacv1.Role{ObjectMeta: name, Rules: []rbacv1.PolicyRule{{APIGroups: []string{coordinationv1.GroupName}, Resources: []string{"leases"}, Verbs: []string{"get", "update"}}}}
-	for _, selector := range selectors {
-		role.Rules[0].ResourceNames = append(role.Rules[0].ResourceNames, controllers.LeaseName(selector))
-	}
-	binding := &rbacv1.RoleBinding{
-		ObjectMeta: name,
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name.Name},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: cluster.OperatorNamespace, Name: cluster.OperatorAccount}},
-	}
-	return errors.Join(w.Client.Create(ctx, role), w.Client.Create(ctx, binding))
-}
-
 // measureShards has two managers, each with its own leader, share n credentials by a label.
 func measureShards(ctx context.Context, w *world, n int) (shards, error) {
 	taken := shards{N: n}
@@ -318,7 +301,12 @@ func measureShards(ctx context.Context, w *world, n int) (shards, error) {
 		return taken, err
 	}
 	selectors := []string{"shard=a", "shard!=a"}
-	if err := w.allowLeases(ctx, selectors); err != nil {
+	// The chart gives a manager the right to the lease of its selector.
+	leases := rbacv1.PolicyRule{APIGroups: []string{coordinationv1.GroupName}, Resources: []string{"leases"}, Verbs: []string{"get", "update"}}
+	for _, selector := range selectors {
+		leases.ResourceNames = append(leases.ResourceNames, controllers.LeaseName(selector))
+	}
+	if err := w.allow(ctx, "shards", leases); err != nil {
 		return taken, err
 	}
 	var managers []*manager

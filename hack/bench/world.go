@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
@@ -37,6 +38,8 @@ type programs struct {
 	args []string
 	// concurrency is how many credentials are dealt with at a time, by the manager and by the raw client alike; zero for the manager's default.
 	concurrency int
+	// rawUpdates has the raw client update statuses, as the manager does, rather than patch them.
+	rawUpdates bool
 	// latency is how long STS takes to answer.
 	latency time.Duration
 }
@@ -151,6 +154,17 @@ func (w *world) startSTS(ctx context.Context) error {
 		return err
 	}
 	return w.sts.fault(ctx, stsemulator.Fault{Kind: stsemulator.FaultLatency, Duration: metav1.Duration{Duration: w.latency}})
+}
+
+// allow gives the manager's ServiceAccount a right more.
+func (w *world) allow(ctx context.Context, name string, right rbacv1.PolicyRule) error {
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "bench-" + name}, Rules: []rbacv1.PolicyRule{right}}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: role.ObjectMeta,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: cluster.OperatorNamespace, Name: cluster.OperatorAccount}},
+	}
+	return errors.Join(w.Client.Create(ctx, role), w.Client.Create(ctx, binding))
 }
 
 const keyName = "bootstrap"
