@@ -118,7 +118,7 @@ func (p *part) paused() *corev1.Pod {
 }
 
 // A real Prometheus scrapes the manager as it is shipped, with the alerts as they are shipped but for their durations, of which a
-// minute is a second. Six credentials are well, five of them get a fault each, and each alert fires for the one that has its fault:
+// minute is a second. Six credentials are well, five of them get a fault each, a seventh is never issued, and each alert fires for the one that has its fault:
 // not before, not for another, and not after it is mended.
 func TestEachAlertFiresLiveOnItsFaultAndOnlyOnIt(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
@@ -143,6 +143,7 @@ func TestEachAlertFiresLiveOnItsFaultAndOnlyOnIt(t *testing.T) {
 	h.Expect(p.query("rolecredential_leading == 1")).To(HaveLen(1))
 	h.Expect(p.everFired()).To(BeEmpty())
 
+	denied := h.part(namespace, "denied", stsemulator.Options{}, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
 	expires.fault(stsemulator.Fault{Kind: stsemulator.FaultError, Action: "AssumeRole", Code: "AccessDenied"})
 	pod := stale.paused()
 	stale.poke()
@@ -152,6 +153,7 @@ func TestEachAlertFiresLiveOnItsFaultAndOnlyOnIt(t *testing.T) {
 	skewed.poke()
 	soon(func() []string { throttled.poke(); return p.firing() }).WithPolling(time.Second).Should(ContainElements(
 		"RoleCredentialReadersStale s3-reader", "RoleCredentialThrottled throttled", "RoleCredentialIdentityBroken broken", "RoleCredentialClockSkew skewed",
+		"RoleCredentialNotIssued denied",
 	))
 	said := p.annotations()
 	h.Expect(said).To(ContainSubstring("1 workloads hold an earlier credential of RoleCredential " + namespace + "/s3-reader"))
@@ -160,6 +162,7 @@ func TestEachAlertFiresLiveOnItsFaultAndOnlyOnIt(t *testing.T) {
 	h.Expect(admin.Delete(h.ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
 	stale.poke()
 	throttled.sts.ClearFaults()
+	update(h, denied.made, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = readerRole })
 	h.key("broken", broken.sts.AccessKeys(operatorARN)[0])
 	skewed.sts.ClearFaults()
 	skewed.poke()
@@ -172,6 +175,6 @@ func TestEachAlertFiresLiveOnItsFaultAndOnlyOnIt(t *testing.T) {
 	soon(p.firing).Should(Equal([]string{"RoleCredentialOperatorAbsent"}))
 	h.Expect(p.everFired()).To(Equal([]string{
 		"RoleCredentialClockSkew skewed", "RoleCredentialExpired expires", "RoleCredentialExpiring expires", "RoleCredentialIdentityBroken broken",
-		"RoleCredentialOperatorAbsent", "RoleCredentialReadersStale s3-reader", "RoleCredentialThrottled throttled",
+		"RoleCredentialNotIssued denied", "RoleCredentialOperatorAbsent", "RoleCredentialReadersStale s3-reader", "RoleCredentialThrottled throttled",
 	}))
 }
