@@ -26,8 +26,14 @@ type raw struct {
 
 // newRaw makes n credentials, for a raw client to write what is like a sample.
 func (w *world) newRaw(ctx context.Context, like sample, prefix string, n int) (*raw, error) {
+	// First, since the API server's authorizer takes a moment to see it.
+	err := w.allow(ctx, prefix, rbacv1.PolicyRule{
+		APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"rolecredentials/status"}, Verbs: []string{"patch"},
+	})
+	if err != nil {
+		return nil, err
+	}
 	r := &raw{world: w, like: like, secrets: make([]*corev1.Secret, n)}
-	var err error
 	if r.made, err = w.prepare(ctx, prefix, n, nil); err != nil {
 		return nil, err
 	}
@@ -35,9 +41,7 @@ func (w *world) newRaw(ctx context.Context, like sample, prefix string, n int) (
 		made.ManagedFields = nil // as the manager keeps them
 		made.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RoleCredential"))
 	}
-	return r, w.allow(ctx, prefix, rbacv1.PolicyRule{
-		APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"rolecredentials/status"}, Verbs: []string{"patch"},
-	})
+	return r, nil
 }
 
 // accessKeyID is that of a credential's nth issue, as long as those of AWS.
