@@ -10,7 +10,8 @@ import (
 const (
 	// tidyEvery is how often it is looked whether there is memory to give back.
 	tidyEvery = 5 * time.Second
-	// spareMemory is how much it takes to be worth a collection, in bytes, and spareShare which part of what is in use.
+	// What is kept for nothing is worth a collection if it is more than spareMemory, in bytes, and than one part in spareShare of
+	// what is in use.
 	spareMemory, spareShare = 4 << 20, 4
 	// busyMemory is how much is allocated between two looks while there is much to do: what would be given back is needed again at once.
 	busyMemory = 8 << 20
