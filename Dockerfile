@@ -1,4 +1,4 @@
-# `make image` builds the same image without Docker.
+# `make image` builds the same image without Docker. The Makefile says what the tag is for.
 # The Go image runs on the builder's own platform and compiles for the target's.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
@@ -13,7 +13,7 @@ COPY controllers/ controllers/
 ARG TARGETOS TARGETARCH
 ARG VERSION=dev
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /manager ./cmd/manager \
+    go build -trimpath -buildvcs=false -tags grpcnotrace -ldflags "-s -w -X main.version=$VERSION" -o /manager ./cmd/manager \
  && CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -buildvcs=false -ldflags "-s -w" -o /credential-process ./cmd/credential-process
 

@@ -1,13 +1,11 @@
 package output
 
 import (
-	"encoding/base64"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"text/template"
 	"text/template/parse"
 	"time"
 
@@ -24,7 +22,13 @@ const (
 	maxCall  = 16 << 10 // bytes of a function's result
 )
 
-// values are what a template may name, as .Field.
+// Errors of what becomes longer than it may.
+var (
+	errLongResult = fmt.Errorf("a function's result may have %d bytes, and this has more", maxCall)
+	errLongValue  = fmt.Errorf("a key's value may have %d bytes, and this has more", maxValue)
+)
+
+// valuesOf returns what a template may name, as .Field.
 func valuesOf(in input) map[string]string {
 	return map[string]string{
 		"AccessKeyID":     in.AccessKeyID,
@@ -45,76 +49,52 @@ func accountID(arn string) string {
 	return ""
 }
 
-// calls are the functions that a template may call and that the language itself does not have, or not with a bound.
-var calls = template.FuncMap{
-	"base64":   bounded(func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
-	"json":     bounded(quoted),
-	"lower":    bounded(strings.ToLower),
-	"print":    joined,
-	"upper":    bounded(strings.ToUpper),
-	"urlquery": bounded(func(s string) string { return template.URLQueryEscaper(s) }),
-}
-
-// builtins are those of the language's own that it may call.
-var builtins = []string{"and", "eq", "ne", "not", "or"}
-
-// Errors of what becomes longer than it may.
-var (
-	errLongResult = fmt.Errorf("a function's result may have %d bytes, and this has more", maxCall)
-	errLongValue  = fmt.Errorf("a key's value may have %d bytes, and this has more", maxValue)
-)
-
-func bounded(f func(string) string) func(string) (string, error) {
-	return func(s string) (string, error) {
-		if result := f(s); len(result) <= maxCall {
-			return result, nil
-		}
-		return "", errLongResult
-	}
-}
-
-// quoted returns a string as JSON has it.
-func quoted(s string) string {
-	text, err := json.Marshal(s)
+// rendered returns the value of a key. Its error says on which line what is wrong, and may quote the input.
+func rendered(key string, text v1alpha1.DataTemplate, in input) (string, error) {
+	tree, err := parsed(key, string(text))
 	if err != nil {
-		panic(err) // a string always has such a text
+		return "", err
 	}
-	return string(text)
+	f := forbidden(tree.Root)
+	r := rendering{values: valuesOf(in)}
+	if f == nil {
+		f = r.list(tree.Root)
+	}
+	if f != nil {
+		location, _ := tree.ErrorContext(f.part)
+		return "", fmt.Errorf("line %s: %w", strings.TrimPrefix(location, key+":"), f.problem)
+	}
+	return r.text.String(), nil
 }
 
-func joined(parts ...string) (string, error) {
-	length := 0
-	for _, part := range parts {
-		length += len(part)
-	}
-	if length > maxCall {
-		return "", errLongResult
-	}
-	return strings.Join(parts, ""), nil
-}
-
-// parseTemplate parses the template of a key. Its error says on which line what is wrong.
-func parseTemplate(key string, text v1alpha1.DataTemplate) (*template.Template, error) {
+// parsed returns the tree of a template, in the syntax of text/template.
+func parsed(key, text string) (*parse.Tree, error) {
 	tree, defined := parse.New(key), map[string]*parse.Tree{}
 	tree.Mode = parse.SkipFuncCheck // which would not say what functions there are
-	if _, err := tree.Parse(string(text), "", "", defined); err != nil {
-		return nil, err
+	if _, err := tree.Parse(text, "", "", defined); err != nil {
+		return nil, errors.New(strings.Replace(err.Error(), "template: "+key+":", "line ", 1))
 	}
 	if len(defined) > 1 || defined[key] != tree {
-		return nil, fmt.Errorf("template: %s:1: templates cannot be defined here", key)
+		return nil, errors.New("line 1: templates cannot be defined here")
 	}
-	if node, problem := forbidden(tree.Root); node != nil {
-		location, _ := tree.ErrorContext(node)
-		return nil, fmt.Errorf("template: %s: %s", location, problem)
-	}
-	return template.New(key).Funcs(calls).Option("missingkey=error").AddParseTree(key, tree)
+	return tree, nil
 }
 
-// forbidden returns the first part of a template that is not allowed, and why; nil if there is none.
-func forbidden(node parse.Node) (parse.Node, string) {
+// fault is what is wrong with a part of a template.
+type fault struct {
+	part    parse.Node
+	problem error
+}
+
+func faulty(part parse.Node, format string, args ...any) *fault {
+	return &fault{part, fmt.Errorf(format, args...)}
+}
+
+// forbidden returns what is wrong with the first part of a template that is not allowed; nil if there is none.
+func forbidden(node parse.Node) *fault {
 	var parts []parse.Node
 	switch n := node.(type) {
-	case *parse.TextNode, *parse.StringNode, *parse.NumberNode, *parse.BoolNode:
+	case *parse.TextNode, *parse.StringNode, *parse.BoolNode:
 	case *parse.ListNode:
 		if n != nil { // there is no else
 			parts = n.Nodes
@@ -125,57 +105,32 @@ func forbidden(node parse.Node) (parse.Node, string) {
 		parts = []parse.Node{n.Pipe}
 	case *parse.PipeNode:
 		if len(n.Decl) > 0 {
-			return n, "there are no variables here"
+			return faulty(n, "there are no variables here")
 		}
 		for _, command := range n.Cmds {
 			parts = append(parts, command.Args...)
 		}
 	case *parse.FieldNode:
 		if _, known := valuesOf(input{})[n.Ident[0]]; !known || len(n.Ident) > 1 {
-			return n, fmt.Sprintf("there is no %s, but %s", n, fields())
+			return faulty(n, "there is no %s, but .%s", n, strings.Join(slices.Sorted(maps.Keys(valuesOf(input{}))), ", ."))
 		}
 	case *parse.IdentifierNode:
-		if _, known := calls[n.Ident]; !known && !slices.Contains(builtins, n.Ident) {
-			return n, fmt.Sprintf("there is no function %s, but %s", n, functions())
+		if _, known := functions[n.Ident]; !known {
+			return faulty(n, "there is no function %s, but %s", n, strings.Join(slices.Sorted(maps.Keys(functions)), ", "))
 		}
 	default:
-		return n, fmt.Sprintf("%s is not allowed here: there are texts, fields, functions and if", n)
+		return notAllowed(n)
 	}
 	for _, part := range parts {
-		if found, problem := forbidden(part); found != nil {
-			return found, problem
+		if f := forbidden(part); f != nil {
+			return f
 		}
 	}
-	return nil, ""
+	return nil
 }
 
-func fields() string {
-	return "." + strings.Join(slices.Sorted(maps.Keys(valuesOf(input{}))), ", .")
-}
-
-func functions() string {
-	return strings.Join(slices.Sorted(slices.Values(slices.AppendSeq(slices.Clone(builtins), maps.Keys(calls)))), ", ")
-}
-
-// rendered returns the value of a key. Its error says on which line what is wrong, and may quote the input.
-func rendered(key string, text v1alpha1.DataTemplate, in input) (string, error) {
-	parsed, err := parseTemplate(key, text)
-	if err != nil {
-		return "", err
-	}
-	var value limited
-	err = parsed.Execute(&value, valuesOf(in))
-	return value.text.String(), err
-}
-
-// limited takes as much as a value may hold.
-type limited struct{ text strings.Builder }
-
-func (l *limited) Write(p []byte) (int, error) {
-	if l.text.Len()+len(p) > maxValue {
-		return 0, errLongValue
-	}
-	return l.text.Write(p)
+func notAllowed(part parse.Node) *fault {
+	return faulty(part, "%s is not allowed here: there are texts, fields, functions and if", part)
 }
 
 // trials are inputs of no account to try templates with: one with all that there can be, and one with only what a server that is
@@ -193,18 +148,9 @@ func checkData(data map[string]v1alpha1.DataTemplate) (problems []string) {
 	for key, text := range data {
 		for _, trial := range trials {
 			if _, err := rendered(key, text, trial); err != nil {
-				problems = append(problems, fmt.Sprintf("spec.secret.data[%s]: %s", key, failure.Cut(told(key, err), quotedLength)))
+				problems = append(problems, fmt.Sprintf("spec.secret.data[%s]: %s", key, failure.Cut(err.Error(), quotedLength)))
 			}
 		}
 	}
 	return problems
-}
-
-// told returns an error of a template as "line 3:14: what is wrong", without the part of the template, which may be long.
-func told(key string, err error) string {
-	text := strings.Replace(err.Error(), "template: "+key+":", "line ", 1)
-	if line, rest, ok := strings.Cut(text, ": executing "); ok {
-		return line + rest[strings.LastIndex(rest, ">: ")+1:]
-	}
-	return text
 }

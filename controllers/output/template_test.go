@@ -45,6 +45,9 @@ func TestWhatATemplateMakes(t *testing.T) {
 		"lines without their spaces":        {"a:\n  {{- if .Region}}\n  b{{end}}", "a:\n  b", "a:\n  b"},
 		"a comment":                         {"a{{/* of no meaning */}}b", "ab", "ab"},
 		"what is a template in the file":    {`{{"{{ .Name }}"}}`, "{{ .Name }}", "{{ .Name }}"},
+		"what is so or not":                 {"no account {{not .AccountID}}, so {{true}}, equal {{eq .Region .AccountID .Region}}", "no account false, so true, equal true", "no account true, so true, equal true"},
+		"a part in parentheses":             {`{{(upper .Region)}}{{print (lower "A") (print)}}`, "EU-WEST-1a", "EU-WEST-1a"},
+		"the last, or the first":            {`{{and .Region .AccountID}} {{or .AccountID .PrincipalARN false}}`, "123456789012 123456789012", " false"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -88,12 +91,18 @@ func TestWhatATemplateMayNotSay(t *testing.T) {
 		"a format with a width":             {`{{printf "%1000000000s" .Region}}`, "there is no function printf"},
 		"an index":                          {`{{index .Region 0}}`, "there is no function index"},
 		"nothing":                           {"{{nil}}", "line 1:2: nil is not allowed here"},
-		"a function of what is no string":   {"a\n{{upper 5}}", "line 2:8: expected string; found 5"},
+		"a function of what is no string":   {"a\n{{upper true}}", "line 2:2: error calling upper: expected string; found true"},
 		"such a function in what only some servers need": {
-			"{{if not .SessionToken}}{{upper 5}}{{end}}", "line 1:32: expected string; found 5",
+			"{{if not .SessionToken}}{{upper true}}{{end}}", "line 1:26: error calling upper: expected string; found true",
 		},
-		"a comparison of what differs in kind": {"{{eq .Region 5}}", "incompatible types for comparison"},
-		"an argument to a field":               {`{{.Region "a"}}`, "Region is not a method but has arguments"},
+		"a comparison of what differs in kind": {"{{eq .Region true}}", "line 1:2: error calling eq: incompatible types for comparison"},
+		"a comparison with nothing":            {"{{eq .Region}}", "line 1:2: wrong number of args for eq: want at least 2 got 1"},
+		"a function of nothing":                {"{{if upper}}{{end}}", "line 1:5: wrong number of args for upper: want 1 got 0"},
+		"such a function as an argument":       {"{{print upper}}", "line 1:8: wrong number of args for upper: want 1 got 0"},
+		"an argument too many":                 {`{{"a" | upper .Region}}`, "line 1:8: wrong number of args for upper: want 1 got 2"},
+		"an argument to a field":               {`{{.Region "a"}}`, "line 1:2: .Region is not a function but has arguments"},
+		"a text that a field is given":         {`{{"a" | .Region}}`, "line 1:8: .Region is not a function but has arguments"},
+		"a number":                             {"{{print 5}}", "line 1:8: 5 is not allowed here: there are texts, fields, functions and if"},
 		"a part in parentheses":                {`{{(print .Region).Length}}`, "is not allowed here"},
 	} {
 		t.Run(name, func(t *testing.T) {

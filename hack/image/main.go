@@ -38,10 +38,11 @@ func main() {
 }
 
 type flags struct {
-	name, output, ldflags string
-	platforms             []v1.Platform
-	labels                map[string]string
-	packages              []string
+	name, output  string
+	tags, ldflags string
+	platforms     []v1.Platform
+	labels        map[string]string
+	packages      []string
 }
 
 func parse(args []string) (flags, error) {
@@ -49,6 +50,7 @@ func parse(args []string) (flags, error) {
 	set := flag.NewFlagSet("image", flag.ContinueOnError)
 	set.StringVar(&f.name, "name", "", "`name` and tag of the image")
 	set.StringVar(&f.output, "o", "", "`file` to write the OCI archive to")
+	set.StringVar(&f.tags, "tags", "", "comma-separated `list` of build tags")
 	set.StringVar(&f.ldflags, "ldflags", "-s -w", "`flags` of the Go linker")
 	platforms := set.String("platforms", "linux/amd64,linux/arm64", "comma-separated `list` of platforms")
 	set.Func("label", "`key=value` to label the image with; may be given more than once", func(text string) error {
@@ -85,7 +87,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	for _, platform := range f.platforms {
 		v := variant{platform: platform}
 		for _, pkg := range f.packages {
-			program, err := build(ctx, pkg, f.ldflags, platform)
+			program, err := f.build(ctx, pkg, platform)
 			if err != nil {
 				return err
 			}
@@ -98,14 +100,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 // build returns the program of a package for a platform.
-func build(ctx context.Context, pkg, ldflags string, platform v1.Platform) ([]byte, error) {
+func (f flags) build(ctx context.Context, pkg string, platform v1.Platform) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "image-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	program := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", program, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", f.tags, "-ldflags", f.ldflags, "-o", program, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+platform.OS, "GOARCH="+platform.Architecture)
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building %s for %s/%s: %w\n%s", pkg, platform.OS, platform.Architecture, err, said)
