@@ -10,8 +10,8 @@ import (
 	"rolecredential.dev/operator/controllers/failure"
 )
 
-// attempts remembers, for each object, the last call of STS and when the next may be made, so that nothing but time or a
-// change of what the call depends on leads to another. It is memory only: a restart tries at once.
+// attempts remembers, for each object, the last call of STS that matters for when the next may be made, so that nothing but time or
+// a change of what the call depends on leads to another. It is memory only: a restart tries at once.
 type attempts struct {
 	mu   sync.Mutex
 	last map[types.NamespacedName]attempt
@@ -65,16 +65,17 @@ func (a *attempts) failed(key types.NamespacedName, inputs string, f *failure.Fa
 	return made
 }
 
-// succeeded remembers a success.
-func (a *attempts) succeeded(key types.NamespacedName, inputs string, why credential.Why, now time.Time) {
+// succeeded remembers of a success that it mended a Secret, and nothing of any other.
+func (a *attempts) succeeded(key types.NamespacedName, why credential.Why, now time.Time) {
+	if !why.Mends() {
+		a.forget(key)
+		return
+	}
 	made := a.get(key)
-	if !why.Mends() || now.Sub(made.at) > 2*failure.MaxWait {
+	if now.Sub(made.at) > 2*failure.MaxWait {
 		made.mends = 0
 	}
-	if why.Mends() {
-		made.mends++
-	}
-	a.set(key, attempt{inputs: inputs, mends: made.mends, at: now})
+	a.set(key, attempt{mends: made.mends + 1, at: now})
 }
 
 // wake lets a failure be waited out no longer.

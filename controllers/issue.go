@@ -55,7 +55,7 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 	case t.unwritable != nil:
 		t.tell(ctx, "no new credential", t.unwritable.Reason)
 	default:
-		r.attempts.succeeded(t.key, inputs, t.due, t.now)
+		r.attempts.succeeded(t.key, t.due, t.now)
 		if t.due == credential.Due {
 			r.Metrics.Refreshed(r.Kind.Name, t.record.IssuedAt.Sub(dueAt))
 		}

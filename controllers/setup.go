@@ -134,8 +134,11 @@ func ManagerOptions(scope Scope) (manager.Options, error) {
 	}, err
 }
 
-// words are what many credentials have in common.
-var words intern.Strings
+// What many credentials have in common.
+var (
+	words     intern.Strings
+	labelSets intern.Labels
+)
 
 // slim is for a cache of credentials. It takes out what nothing reads, and lets them share what they have in common.
 func slim(object any) (any, error) {
@@ -146,6 +149,7 @@ func slim(object any) (any, error) {
 	c.SetManagedFields(nil)
 	delete(c.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
 	c.SetNamespace(words.Of(c.GetNamespace()))
+	c.SetLabels(labelSets.Of(c.GetLabels()))
 	for i := range c.Report().Conditions {
 		condition := &c.Report().Conditions[i]
 		condition.Type, condition.Reason, condition.Message = words.Of(condition.Type), words.Of(condition.Reason), words.Of(condition.Message)

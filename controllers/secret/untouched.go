@@ -34,11 +34,7 @@ func Untouched(object any) (any, error) {
 		annotations[keysAnnotation] = words.Of(strings.Join(keys, ","))
 	}
 	found.SetAnnotations(annotations)
-	labels := make(map[string]string, len(found.GetLabels()))
-	for key, value := range found.GetLabels() {
-		labels[words.Of(key)] = words.Of(value)
-	}
-	found.SetLabels(labels)
+	found.SetLabels(labelSets.Of(found.GetLabels()))
 	owners := found.GetOwnerReferences()
 	for i := range owners {
 		owners[i].APIVersion, owners[i].Kind = words.Of(owners[i].APIVersion), words.Of(owners[i].Kind)
@@ -49,8 +45,11 @@ func Untouched(object any) (any, error) {
 	return object, nil
 }
 
-// words are what the metadata of many Secrets have in common.
-var words intern.Strings
+// What the metadata of many Secrets have in common.
+var (
+	words     intern.Strings
+	labelSets intern.Labels
+)
 
 // ourKeys returns the keys of a Secret's data. It is false if others than the operator had their hands in the Secret.
 func ourKeys(fields []metav1.ManagedFieldsEntry) (keys []string, ok bool) {
