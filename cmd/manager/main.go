@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // the authorities that Mozilla trusts, for an image that has no files
@@ -78,6 +79,9 @@ func main() {
 	if f.version {
 		fmt.Println(version)
 		return
+	}
+	if f.pprofAddress == "0" {
+		runtime.MemProfileRate = 0 // nobody can ask for what it would keep, in a MiB
 	}
 	logging.Level = controllers.LogLevel(logging.Level, logging.Development)
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
