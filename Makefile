@@ -158,7 +158,7 @@ controlplane: ## Build etcd, kube-apiserver and kubectl once and print their fol
 
 ##@ Build
 
-# grpc's own traces are pages that run any template, for which the linker keeps each method of each type: a quarter of the manager.
+# Without grpc's own traces: pages that run templates, for which the linker would keep each method of each type, a fifth of the manager.
 TAGS = grpcnotrace
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags "$(LDFLAGS)"
 

@@ -81,7 +81,7 @@ func main() {
 		return
 	}
 	if f.pprofAddress == "0" {
-		runtime.MemProfileRate = 0 // nobody can ask for what it would keep, in a MiB
+		runtime.MemProfileRate = 0 // nobody can ask for the profile, which takes a MiB
 	}
 	logging.Level = controllers.LogLevel(logging.Level, logging.Development)
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
