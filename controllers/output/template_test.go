@@ -46,6 +46,8 @@ func TestWhatATemplateMakes(t *testing.T) {
 		"a comment":                         {"a{{/* of no meaning */}}b", "ab", "ab"},
 		"what is a template in the file":    {`{{"{{ .Name }}"}}`, "{{ .Name }}", "{{ .Name }}"},
 		"what is so or not":                 {"no account {{not .AccountID}}, so {{true}}, equal {{eq .Region .AccountID .Region}}", "no account false, so true, equal true", "no account true, so true, equal true"},
+		"one of several":                    {`{{if eq .Region "eu-west-1" "us-east-1"}}Europe{{end}}`, "Europe", "Europe"},
+		"what is piped, which comes last":   {`{{.Region | print "in "}}`, "in eu-west-1", "in eu-west-1"},
 		"a part in parentheses":             {`{{(upper .Region)}}{{print (lower "A") (print)}}`, "EU-WEST-1a", "EU-WEST-1a"},
 		"the last, or the first":            {`{{and .Region .AccountID}} {{or .AccountID .PrincipalARN false}}`, "123456789012 123456789012", " false"},
 	} {
