@@ -30,17 +30,38 @@ const (
 // shortWait is as long as a wait for a token must be to be told in the status: an issue is two writes, and not three.
 const shortWait = 5 * time.Second
 
-// takeToken takes a token of the identity's budget. It is false, and says until when, if there is none to spare.
-func (r *Reconciler[T]) takeToken(t *turn) bool {
+// A credential is woken by an answer to others that it waits for. Should none come, it looks itself: first before its wait has to be
+// told in the status, and then less often.
+const firstLook, laterLook = shortWait - time.Second, 30 * time.Second
+
+// begin begins a call, for which it takes a token of the identity's budget. It is false, and says until when, if there is none to
+// spare, or if too many calls are not answered yet.
+func (r *Reconciler[T]) begin(t *turn) bool {
 	now, key := r.Clock.Now(), budget.Key(t.identity.Key) // by the operator's clock: that of STS is known anew with each answer
+	if begun, waited := r.Calls.Begin(now, key, r.caller(t.key)); !begun {
+		t.waiting = fmt.Sprintf("its turn has not come, since STS has not answered other calls of %s.", t.identity.Name)
+		if t.turnIn = firstLook - waited; waited >= firstLook {
+			t.turnIn = laterLook
+		}
+		t.retryAt = t.now.Add(t.turnIn)
+		return false
+	}
 	r.Budget.Limit(now, key, t.identity.QPS)
 	if t.turnIn = r.Budget.Take(now, key, r.caller(t.key), t.held(now)); t.turnIn > 0 {
+		r.end(t)
 		t.waiting = fmt.Sprintf("its turn has not come, since %s makes only so many calls a second.", t.identity.Name)
 		t.retryAt = t.now.Add(t.turnIn)
 		return false
 	}
 	t.asked = now
 	return true
+}
+
+// end ends a call that was begun, and wakes who waits for that.
+func (r *Reconciler[T]) end(t *turn) {
+	if next, found := r.Calls.End(budget.Key(t.identity.Key)); found {
+		r.Wakers.wake(next)
+	}
 }
 
 // held is what the credential has, as the budget wants to know it.

@@ -79,6 +79,43 @@ func TestALongWaitForATokenIsToldOnce(t *testing.T) {
 	f.Expect(f.told()).To(BeEmpty())
 }
 
+func TestACredentialWaitsWhileSTSAnswersNoOther(t *testing.T) {
+	f := newFixture(t, world()...)
+	woken := f.wakes()
+	calls, by, itself := f.credentials.Calls, budget.Key(defaultKey), f.credentials.caller(client.ObjectKeyFromObject(f.credential()))
+	for _, name := range []string{"one", "another"} { // as many as one identity may have of three
+		begun, _ := calls.Begin(f.clock.Now(), by, f.credentials.caller(client.ObjectKey{Name: name}))
+		f.Expect(begun).To(BeTrue())
+	}
+	got, result := f.reconcile()
+	f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: firstLook, Priority: new(turnPriority)}))
+	f.Expect(f.requests.writes).To(BeEmpty())
+	f.Expect(got.Status.Conditions).To(BeEmpty())
+
+	f.later(time.Second) // and something wakes it
+	_, result = f.reconcile()
+	f.Expect(result.RequeueAfter).To(Equal(firstLook - time.Second))
+	f.Expect(f.requests.writes).To(BeEmpty())
+
+	f.later(result.RequeueAfter)
+	got, result = f.reconcile()
+	f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: laterLook, Priority: new(turnPriority)}))
+	f.Expect(firstBad(got.Status.Conditions)).To(Equal("Issued=Unknown NotAttempted: STS was not asked for this spec: its turn has not come, since STS has not answered other calls of ClusterIdentity default."))
+	f.Expect(f.sts.issued).To(BeEmpty())
+
+	next, found := calls.End(by)
+	f.Expect(found).To(BeTrue())
+	f.Expect(next).To(Equal(itself))
+	last := f.credentials.caller(client.ObjectKey{Name: "last"})
+	f.sts.before = func() {
+		begun, _ := calls.Begin(f.clock.Now(), by, last)
+		f.Expect(begun).To(BeFalse())
+	}
+	got, _ = f.reconcile()
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+	f.Expect(*woken).To(Equal([]string{"last"}))
+}
+
 func TestARefreshThatWaitsLeavesTheStatusAsItIs(t *testing.T) {
 	f := newFixture(t, world()...)
 	before, result := f.reconcile()

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -85,6 +87,7 @@ func (i *fakeTokens) issue(_ context.Context, _ client.Client, _ string, object,
 // fakeSTS issues a new credential with each call, unless err is set.
 type fakeSTS struct {
 	clock     *clocktesting.FakePassiveClock
+	mu        sync.Mutex // while a call is under way
 	issued    []credential.Request
 	codes     []string // of MFA devices, one for each call
 	tokens    []string // of service accounts, one for each call
@@ -95,22 +98,16 @@ type fakeSTS struct {
 	packed    int32 // percent; 7 if zero
 	ahead     time.Duration
 	before    func() // runs during an issue
-	hangs     bool   // until the caller gives up; only where time is a bubble's
 }
 
-func (s *fakeSTS) Issue(ctx context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+func (s *fakeSTS) Issue(_ context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+	s.mu.Lock()
 	s.issued = append(s.issued, r)
+	s.mu.Unlock()
 	s.codes = append(s.codes, string(proof.MFACode))
 	s.tokens = append(s.tokens, string(proof.WebIdentityToken))
 	if s.before != nil {
 		s.before()
-	}
-	if s.hangs {
-		bubble := clock.RealClock{}
-		asked := bubble.Now()
-		<-ctx.Done()
-		s.clock.SetTime(s.clock.Now().Add(bubble.Since(asked)))
-		return credential.Credential{}, ctx.Err()
 	}
 	if s.err != nil {
 		return credential.Credential{}, s.err
@@ -128,7 +125,11 @@ func (s *fakeSTS) Issue(ctx context.Context, r credential.Request, proof credent
 	}, nil
 }
 
-func (s *fakeSTS) Skew() (time.Duration, bool) { return s.ahead, s.callers+len(s.issued) > 0 }
+func (s *fakeSTS) Skew() (time.Duration, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ahead, s.callers+len(s.issued) > 0
+}
 
 func (s *fakeSTS) Caller(context.Context) (awssts.Caller, error) {
 	s.callers++
@@ -199,7 +200,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		Tokens: identity.NewTokens(f.client, f.clock),
 	}
 	f.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Devices: &identity.Devices{}, Budget: f.budget, Wakers: newWakers(), Strangers: watcher,
+		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Devices: &identity.Devices{}, Budget: f.budget, Calls: &budget.Calls{Max: 3}, Wakers: newWakers(), Strangers: watcher,
 		Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock,
 	}
 	f.identities = &IdentityReconciler[*v1alpha1.ClusterIdentity]{
@@ -332,6 +333,13 @@ func (f *fixture) reconcile() (*v1alpha1.RoleCredential, reconcile.Result) {
 	result, err := f.credentials.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: key})
 	f.Expect(err).NotTo(HaveOccurred())
 	return f.credential(), result
+}
+
+// pass lets time pass in a bubble, and all come as far as it comes.
+func (f *fixture) pass(by time.Duration) {
+	f.clock.SetTime(f.clock.Now().Add(by))
+	clock.RealClock{}.Sleep(by)
+	synctest.Wait()
 }
 
 func (f *fixture) credential() *v1alpha1.RoleCredential {

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
@@ -73,7 +76,7 @@ func (r *Reconciler[T]) attempt(ctx context.Context, object T, t *turn, s seed) 
 	if ready, failed := r.prepare(t, s); !ready {
 		return failed, nil
 	}
-	issued, failed, err := r.ask(ctx, t)
+	issued, failed, err := r.ask(ctx, object, t)
 	if failed != nil || err != nil {
 		return failed, err
 	}
@@ -110,17 +113,16 @@ func (r *Reconciler[T]) suits(ctx context.Context, t *turn) (*failure.Failure, e
 	}
 }
 
-// ask asks STS.
-func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential, *failure.Failure, error) {
+// ask asks STS, by the call that was begun.
+func (r *Reconciler[T]) ask(ctx context.Context, object T, t *turn) (credential.Credential, *failure.Failure, error) {
+	defer r.end(t)
 	var err error
 	if t.byWebIdentity() {
 		t.proof.WebIdentityToken, err = t.identity.WebIdentity()(ctx)
 	}
 	var issued credential.Credential
 	if err == nil {
-		call, cancel := context.WithTimeout(ctx, t.patience())
-		issued, err = t.identity.Client.Issue(call, t.request, t.proof)
-		cancel()
+		r.attend(ctx, object, *t, func() { issued, err = t.identity.Client.Issue(ctx, t.request, t.proof) })
 		r.tellTime(t)
 		if ahead, known := t.identity.Client.Skew(); known {
 			r.Metrics.ClockSkew(t.identity.Key.Label(), ahead)
@@ -136,13 +138,39 @@ func (r *Reconciler[T]) ask(ctx context.Context, t *turn) (credential.Credential
 	return issued, nil, nil
 }
 
-// patience is how long an answer of STS is waited for, where the call itself does not end sooner: until the credential in the Secret
-// expires, since until then nobody takes Ready back, but for some seconds at least, which a call that goes well never takes.
-func (t *turn) patience() time.Duration {
-	if !t.valid() {
-		return time.Minute
+// silence is how long STS may say nothing before somebody looks what becomes of the Secret meanwhile, and then each time again.
+const silence = 2 * time.Second
+
+// attend makes a call of STS. While that says nothing, Ready is taken back if the Secret goes, is changed, or expires.
+func (r *Reconciler[T]) attend(ctx context.Context, object T, t turn, call func()) {
+	silent, answered := context.WithCancel(ctx)
+	var calling sync.WaitGroup
+	calling.Go(func() {
+		defer answered()
+		call()
+	})
+	_ = wait.PollUntilContextCancel(silent, silence, false, func(context.Context) (bool, error) {
+		if err := r.look(ctx, object, t); err != nil {
+			log.FromContext(ctx).Error(err, "the status stays as it is while STS says nothing")
+		}
+		return false, nil
+	})
+	calling.Wait()
+}
+
+// look looks again at the Secret of a turn that is under way, and takes Ready back if that holds nothing valid.
+func (r *Reconciler[T]) look(ctx context.Context, object T, t turn) (err error) {
+	if !isReady(object) {
+		return nil
 	}
-	return max(t.left(), failure.MinWait)
+	spec := object.Common()
+	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret, spec.Secret, output.Keys(spec.Secret), false); err != nil {
+		return err
+	}
+	t.record, t.unwritable = nil, nil
+	r.tellTime(&t)
+	r.decide(&t, object)
+	return r.withdraw(ctx, object, t.outcome)
 }
 
 // byWebIdentity tells whether a service account's token goes with the call.

@@ -71,6 +71,7 @@ type Reconciler[T Object] struct {
 	Secrets    *secret.Store
 	Devices    *identity.Devices
 	Budget     *budget.Budget
+	Calls      *budget.Calls
 	Wakers     *wakers
 	Strangers  *secret.Watcher
 	Events     telemetry.Events
@@ -87,6 +88,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 		if apierrors.IsNotFound(err) {
 			r.attempts.forget(req.NamespacedName)
 			r.Budget.Gone(r.caller(req.NamespacedName))
+			r.Calls.Forget(r.caller(req.NamespacedName))
 			r.Strangers.Done(r.waiter(req.NamespacedName))
 			r.Metrics.ForgetCredential(r.Kind.Name, req.NamespacedName)
 			object.SetNamespace(req.Namespace)
@@ -112,9 +114,10 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	r.Metrics.Credential(r.Kind.Name, req.NamespacedName, result.told())
 	if result.turnIn == 0 {
 		r.Budget.Forget(r.caller(req.NamespacedName))
+		r.Calls.Forget(r.caller(req.NamespacedName))
 	}
 	if result.turnIn > 0 && result.turnIn < shortWait {
-		return result.again(), nil
+		return result.again(), r.withdraw(ctx, object, result)
 	}
 	if err := r.report(ctx, object, result); err != nil {
 		return reconcile.Result{}, err
@@ -162,8 +165,10 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 		}
 	}
 	r.decide(&t, object)
-	if err := r.expire(ctx, object, t.outcome); err != nil {
-		return outcome{}, err
+	if t.record != nil { // one that is not there is back in a moment
+		if err := r.withdraw(ctx, object, t.outcome); err != nil {
+			return outcome{}, err
+		}
 	}
 	if t.due != credential.NotDue && t.refreshes() && t.failed == nil {
 		if err := r.issue(ctx, object, &t); err != nil {
@@ -255,16 +260,20 @@ func (t *turn) hold(record credential.Record, current bool) {
 	t.refreshAt = t.wanted.RefreshAt(record)
 }
 
-// expire takes Ready back from a credential that has expired. Who reads it is not to wait for a turn, nor for STS, which may take
-// half a minute to say nothing.
-func (r *Reconciler[T]) expire(ctx context.Context, object T, found outcome) error {
-	if found.record == nil || found.valid() || !meta.IsStatusConditionTrue(object.Report().Conditions, v1alpha1.ConditionReady) {
+// withdraw takes Ready back from a credential that is not there, or has expired. Who reads it is not to wait for a turn, nor for
+// STS, which may take half a minute to say nothing.
+func (r *Reconciler[T]) withdraw(ctx context.Context, object T, found outcome) error {
+	if found.valid() || !isReady(object) {
 		return nil
 	}
 	generation, now := object.GetGeneration(), r.Clock.Now()
 	return r.tell(ctx, object, found, func(status *v1alpha1.CredentialStatus) {
 		status.Conditions = withConditions(status.Conditions, []metav1.Condition{found.ready()}, generation, now)
 	})
+}
+
+func isReady(object Object) bool {
+	return meta.IsStatusConditionTrue(object.Report().Conditions, v1alpha1.ConditionReady)
 }
 
 // report writes the status if it changed, and then the event.

@@ -23,7 +23,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/failure"
 )
 
 func answers(code string) error {
@@ -366,36 +365,65 @@ func TestACredentialThatHasExpiredIsNotReadyWhileSTSIsAsked(t *testing.T) {
 	f.Expect(f.requests.writes).To(Equal([]string{"update status RoleCredential", "update Secret", "update status RoleCredential"}))
 }
 
-func TestACredentialThatExpiresWhileSTSHangsIsNotReadyForLong(t *testing.T) {
-	for name, tc := range map[string]struct{ left, after time.Duration }{
-		"its end is near":                  {20 * time.Second, 0},
-		"its end is nearer than an answer": {time.Second, failure.MinWait - time.Second},
+func TestReadyIsTakenBackWhileSTSSaysNothing(t *testing.T) {
+	deleted := func(f *fixture) { f.Expect(f.client.Delete(f.t.Context(), f.secret())).To(Succeed()) }
+	for name, tc := range map[string]struct {
+		left   time.Duration // that the credential has to live when STS is asked
+		before func(*fixture)
+		while  func(*fixture)
+		want   string
+	}{
+		"nothing happens":        {left: 20 * time.Minute, want: "True Issued"},
+		"it expires":             {left: silence + time.Second, want: "False Expired"},
+		"its Secret was deleted": {left: time.Hour, before: deleted, want: "False NotIssued"},
+		"its Secret is deleted":  {left: 20 * time.Minute, while: deleted, want: "False NotIssued"},
+		"its Secret is edited": {left: 20 * time.Minute, want: "False NotIssued", while: func(f *fixture) {
+			f.update(changed(f.secret(), func(s *corev1.Secret) { s.Data["AWS_SECRET_ACCESS_KEY"] = []byte("of somebody else") }))
+		}},
+		"a stranger's stands in its place": {left: 20 * time.Minute, want: "False SecretConflict", while: func(f *fixture) {
+			deleted(f)
+			f.Expect(f.client.Create(f.t.Context(), strangers())).To(Succeed())
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFixture(t, world()...)
 				f.reconcile()
 				f.clock.SetTime(start.Add(time.Hour - tc.left))
-				f.sts.hangs = true
-				got, result := f.reconcile()
-				f.Expect(f.sts.issued).To(HaveLen(2))
-				f.Expect(f.clock.Now()).To(BeTemporally("==", start.Add(time.Hour+tc.after)))
-				f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "False STSUnreachable", "Ready": "False Expired"}))
-				f.Expect(result.RequeueAfter).To(And(BeNumerically(">=", failure.MinWait), BeNumerically("<", 2*failure.MinWait)))
+				if tc.before != nil {
+					tc.before(f)
+				}
+				asked := false
+				f.sts.before = func() {
+					asked = true
+					f.pass(silence)
+					if tc.while != nil {
+						tc.while(f)
+					}
+					f.pass(silence)
+					f.Expect(states(f.credential().Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "True Issued", "Ready": tc.want}))
+				}
+				f.reconcile()
+				f.Expect(asked).To(BeTrue())
 			})
 		})
 	}
 }
 
-func TestACredentialThatHasExpiredIsNotReadyWhileItWaitsForItsTurn(t *testing.T) {
-	f := newFixture(t, world()...)
-	f.reconcile()
-	f.clock.SetTime(start.Add(time.Hour))
-	f.spend(2)
-	got, result := f.reconcile()
-	f.Expect(result.RequeueAfter).To(BeNumerically("<", shortWait))
-	f.Expect(f.sts.issued).To(HaveLen(1))
-	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("False Expired"))
+func TestReadyIsTakenBackFromACredentialThatWaitsForItsTurn(t *testing.T) {
+	for want, happens := range map[string]func(*fixture){
+		"False Expired":   func(f *fixture) { f.clock.SetTime(start.Add(time.Hour)) },
+		"False NotIssued": func(f *fixture) { f.Expect(f.client.Delete(t.Context(), f.secret())).To(Succeed()) },
+	} {
+		f := newFixture(t, world()...)
+		f.reconcile()
+		happens(f)
+		f.spend(2)
+		got, result := f.reconcile()
+		f.Expect(result.RequeueAfter).To(BeNumerically("<", shortWait))
+		f.Expect(f.sts.issued).To(HaveLen(1))
+		f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal(want))
+	}
 }
 
 func TestASecretThatIsNotOursIsLeftByteForByteAlone(t *testing.T) {

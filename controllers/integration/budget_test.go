@@ -48,3 +48,33 @@ func TestAllComeBackTogetherAfterAnOutage(t *testing.T) {
 	h.sts.ClearFaults()
 	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
 }
+
+// Of four workers, two wait for calls as one identity that are not answered, and the others are there for all else.
+func TestCallsThatHangHoldUpNothingElse(t *testing.T) {
+	const credentials, hanging = 8, 2
+	h := newHarness(t, stsemulator.Options{})
+	h.options.Concurrency = 4
+	h.start()
+	namespace := h.namespace(nil)
+	by := h.identity()
+	other := h.identity(func(i *v1alpha1.ClusterIdentity) { i.Name += "-other" })
+	var made []*v1alpha1.RoleCredential
+	for i := range credentials {
+		made = append(made, h.credential(namespace, fmt.Sprint("reader-", i), by))
+	}
+	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
+
+	_, err := h.sts.SetFault(stsemulator.Fault{Kind: stsemulator.FaultHang, RoleARN: readerRole})
+	h.Expect(err).NotTo(HaveOccurred())
+	for _, m := range made {
+		h.refresh(m, "now")
+		h.Expect(admin.Delete(h.ctx, h.secret(namespace, m.Name))).To(Succeed())
+	}
+	notReady := func() int { return h.having(namespace, v1alpha1.ConditionReady, metav1.ConditionFalse) }
+	h.Eventually(notReady).WithTimeout(settle).Should(BeNumerically(">=", credentials-hanging))
+	shop := h.credential(namespace, "shop", other, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole })
+	h.eventually(shop, v1alpha1.ConditionReady, "True Issued")
+	h.Eventually(notReady).WithTimeout(settle).Should(Equal(credentials))
+	h.sts.ClearFaults()
+	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials + 1))
+}

@@ -21,6 +21,8 @@ type fault struct {
 	name string
 	// kills tells that it ends a manager's process.
 	kills bool
+	// throughout tells that it lasts until the storm is over.
+	throughout bool
 	// run lets it happen for a while, and says what was seen of it. It draws what it needs from rng, and nothing else.
 	run func(ctx context.Context, c *chaos, lasts time.Duration, rng *rand.Rand) (seen, error)
 }
@@ -47,7 +49,8 @@ var faults = slices.Concat(stsFaults, apiFaults, managerFaults, clockFaults, obj
 // What goes wrong with STS.
 var stsFaults = []*fault{
 	{name: "STS is down", run: ofSTS(0, func(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultOutage} })},
-	{name: "STS hangs", run: ofSTS(0, func(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultHang} })},
+	{name: "STS hangs", run: ofSTS(0, hang)},
+	{name: "STS hangs for longer", throughout: true, run: ofSTS(0, hang)},
 	{name: "STS resets connections", run: ofSTS(0, func(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultReset} })},
 	{name: "STS answers with garbage", run: ofSTS(0, func(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultGarbage} })},
 	{name: "STS is slow", run: ofSTS(0, func(rng *rand.Rand) stsemulator.Fault {
@@ -60,6 +63,8 @@ var stsFaults = []*fault{
 	{name: "STS throttles", run: ofSTS(afterThrottling, func(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultThrottle, Rate: 2} })},
 	{name: "STS's clock is off", run: stsClockIsOff},
 }
+
+func hang(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultHang} }
 
 // afterThrottling is as long as an identity takes that was slowed down to the least, a call in two seconds, to make all the calls of its
 // budget again: it grows by a twentieth a second.

@@ -11,7 +11,7 @@ const (
 	period   = 75 * time.Second
 	storm    = 42 * time.Second
 	perStorm = 6
-	// Faults last so long, unless they are over sooner.
+	// Faults last so long, unless they are over sooner, or last throughout a storm.
 	shortest, longest = 4 * time.Second, 12 * time.Second
 )
 
@@ -52,8 +52,12 @@ func schedule(rng *rand.Rand, total time.Duration, faults []*fault) (occurrences
 			space := (storm - shortest) / perStorm
 			lasts := shortest + time.Duration(rng.Int64N(int64(longest-shortest)))
 			at := time.Duration(slot)*space + time.Duration(rng.Int64N(int64(space)))
+			f := draw()
+			if f.throughout {
+				lasts = storm
+			}
 			occurrences = append(occurrences, occurrence{
-				fault: draw(), at: start + at, lasts: min(lasts, storm-at).Truncate(time.Second / 10), seed: rng.Uint64(), storm: n,
+				fault: f, at: start + at, lasts: min(lasts, storm-at).Truncate(time.Second / 10), seed: rng.Uint64(), storm: n,
 			})
 		}
 	}
