@@ -30,25 +30,11 @@ const (
 // shortWait is as long as a wait for a token must be to be told in the status: an issue is two writes, and not three.
 const shortWait = 5 * time.Second
 
-// A credential is woken by an answer to others that it waits for. Should none come, it looks itself: first before its wait has to be
-// told in the status, and then less often.
-const firstLook, laterLook = shortWait - time.Second, 30 * time.Second
-
-// begin begins a call, for which it takes a token of the identity's budget. It is false, and says until when, if there is none to
-// spare, or if too many calls are not answered yet.
-func (r *Reconciler[T]) begin(t *turn) bool {
+// takeToken takes a token of the identity's budget. It is false, and says until when, if there is none to spare.
+func (r *Reconciler[T]) takeToken(t *turn) bool {
 	now, key := r.Clock.Now(), budget.Key(t.identity.Key) // by the operator's clock: that of STS is known anew with each answer
-	if begun, waited := r.Calls.Begin(now, key, r.caller(t.key)); !begun {
-		t.waiting = fmt.Sprintf("its turn has not come, since STS has not answered other calls of %s.", t.identity.Name)
-		if t.turnIn = firstLook - waited; waited >= firstLook {
-			t.turnIn = laterLook
-		}
-		t.retryAt = t.now.Add(t.turnIn)
-		return false
-	}
 	r.Budget.Limit(now, key, t.identity.QPS)
 	if t.turnIn = r.Budget.Take(now, key, r.caller(t.key), t.held(now)); t.turnIn > 0 {
-		r.end(t)
 		t.waiting = fmt.Sprintf("its turn has not come, since %s makes only so many calls a second.", t.identity.Name)
 		t.retryAt = t.now.Add(t.turnIn)
 		return false
@@ -57,9 +43,21 @@ func (r *Reconciler[T]) begin(t *turn) bool {
 	return true
 }
 
-// end ends a call that was begun, and wakes who waits for that.
-func (r *Reconciler[T]) end(t *turn) {
-	if next, found := r.Calls.End(budget.Key(t.identity.Key)); found {
+// lookAgain is when a credential that waits for a place looks itself, if nobody wakes it.
+const lookAgain = 30 * time.Second
+
+// takePlace takes a place for a call. It is false if STS leaves too many others unanswered.
+func (r *Reconciler[T]) takePlace(ctx context.Context, t *turn) bool {
+	if r.Places.take(ctx, budget.Key(t.identity.Key), r.caller(t.key)) {
+		return true
+	}
+	t.waiting = fmt.Sprintf("its turn has not come, since STS has not answered other calls of %s.", t.identity.Name)
+	t.turnIn, t.retryAt = lookAgain, t.now.Add(lookAgain)
+	return false
+}
+
+func (r *Reconciler[T]) freePlace(t *turn) {
+	if next, found := r.Places.free(budget.Key(t.identity.Key)); found {
 		r.Wakers.wake(next)
 	}
 }

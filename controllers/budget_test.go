@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -80,40 +81,30 @@ func TestALongWaitForATokenIsToldOnce(t *testing.T) {
 }
 
 func TestACredentialWaitsWhileSTSAnswersNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, world()...)
+		woken, places, by := f.wakes(), f.credentials.Places, budget.Key(defaultKey)
+		f.Expect(takes(places, by)).To(Equal(2), "as many as one identity may have of three, and one more is sent away")
+		got, result := f.reconcile()
+		f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: lookAgain, Priority: new(turnPriority)}))
+		f.Expect(firstBad(got.Status.Conditions)).To(Equal("Issued=Unknown NotAttempted: STS was not asked for this spec: its turn has not come, since STS has not answered other calls of ClusterIdentity default."))
+		f.Expect(f.sts.issued).To(BeEmpty())
+		f.Expect(f.budget.Levels(f.clock.Now())).To(BeEmpty(), "no token was taken")
+
+		_, found := places.free(by)
+		f.Expect(found).To(BeTrue())
+		got, _ = f.reconcile()
+		f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+		f.Expect(*woken).To(BeEmpty(), "nobody else was sent away")
+	})
+}
+
+func TestTheEndOfACallWakesWhoWaitsForIt(t *testing.T) {
 	f := newFixture(t, world()...)
 	woken := f.wakes()
-	calls, by, itself := f.credentials.Calls, budget.Key(defaultKey), f.credentials.caller(client.ObjectKeyFromObject(f.credential()))
-	for _, name := range []string{"one", "another"} { // as many as one identity may have of three
-		begun, _ := calls.Begin(f.clock.Now(), by, f.credentials.caller(client.ObjectKey{Name: name}))
-		f.Expect(begun).To(BeTrue())
-	}
-	got, result := f.reconcile()
-	f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: firstLook, Priority: new(turnPriority)}))
-	f.Expect(f.requests.writes).To(BeEmpty())
-	f.Expect(got.Status.Conditions).To(BeEmpty())
-
-	f.later(time.Second) // and something wakes it
-	_, result = f.reconcile()
-	f.Expect(result.RequeueAfter).To(Equal(firstLook - time.Second))
-	f.Expect(f.requests.writes).To(BeEmpty())
-
-	f.later(result.RequeueAfter)
-	got, result = f.reconcile()
-	f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: laterLook, Priority: new(turnPriority)}))
-	f.Expect(firstBad(got.Status.Conditions)).To(Equal("Issued=Unknown NotAttempted: STS was not asked for this spec: its turn has not come, since STS has not answered other calls of ClusterIdentity default."))
-	f.Expect(f.sts.issued).To(BeEmpty())
-
-	next, found := calls.End(by)
-	f.Expect(found).To(BeTrue())
-	f.Expect(next).To(Equal(itself))
-	last := f.credentials.caller(client.ObjectKey{Name: "last"})
-	f.sts.before = func() {
-		begun, _ := calls.Begin(f.clock.Now(), by, last)
-		f.Expect(begun).To(BeFalse())
-	}
-	got, _ = f.reconcile()
-	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
-	f.Expect(*woken).To(Equal([]string{"last"}))
+	f.sts.before = func() { f.Expect(takes(f.credentials.Places, budget.Key(defaultKey))).To(Equal(1)) }
+	f.reconcile()
+	f.Expect(*woken).To(Equal([]string{"default-1"}))
 }
 
 func TestARefreshThatWaitsLeavesTheStatusAsItIs(t *testing.T) {

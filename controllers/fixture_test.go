@@ -200,7 +200,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		Tokens: identity.NewTokens(f.client, f.clock),
 	}
 	f.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Devices: &identity.Devices{}, Budget: f.budget, Calls: &budget.Calls{Max: 3}, Wakers: newWakers(), Strangers: watcher,
+		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Devices: &identity.Devices{}, Budget: f.budget, Places: newPlaces(4), Wakers: newWakers(), Strangers: watcher,
 		Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock,
 	}
 	f.identities = &IdentityReconciler[*v1alpha1.ClusterIdentity]{

@@ -73,14 +73,11 @@ func (r *Reconciler[T]) attempt(ctx context.Context, object T, t *turn, s seed) 
 	if failed, err := r.suits(ctx, t); failed != nil || err != nil {
 		return failed, err
 	}
-	if ready, failed := r.prepare(t, s); !ready {
-		return failed, nil
-	}
-	issued, failed, err := r.ask(ctx, object, t)
-	if failed != nil || err != nil {
+	issued, failed, err := r.ask(ctx, object, t, s)
+	if issued == nil {
 		return failed, err
 	}
-	return r.write(ctx, object, t, issued)
+	return r.write(ctx, object, t, *issued)
 }
 
 // left is how long the credential in the Secret has to live.
@@ -113,9 +110,15 @@ func (r *Reconciler[T]) suits(ctx context.Context, t *turn) (*failure.Failure, e
 	}
 }
 
-// ask asks STS, by the call that was begun.
-func (r *Reconciler[T]) ask(ctx context.Context, object T, t *turn) (credential.Credential, *failure.Failure, error) {
-	defer r.end(t)
+// ask asks STS. If there is neither a credential nor a failure, the turn has to wait.
+func (r *Reconciler[T]) ask(ctx context.Context, object T, t *turn, s seed) (*credential.Credential, *failure.Failure, error) {
+	if !r.takePlace(ctx, t) {
+		return nil, nil, nil
+	}
+	defer r.freePlace(t)
+	if ready, failed := r.prepare(t, s); !ready {
+		return nil, failed, nil
+	}
 	var err error
 	if t.byWebIdentity() {
 		t.proof.WebIdentityToken, err = t.identity.WebIdentity()(ctx)
@@ -130,12 +133,12 @@ func (r *Reconciler[T]) ask(ctx context.Context, object T, t *turn) (credential.
 	}
 	if err != nil {
 		failed, err := r.classify(ctx, t, err)
-		return credential.Credential{}, failed, err
+		return nil, failed, err
 	}
 	t.requestID = issued.RequestID
 	r.Metrics.Called(r.Kind.Name, string(t.call()), v1alpha1.ReasonIssued)
 	r.Budget.Succeeded(r.Clock.Now(), budget.Key(t.identity.Key))
-	return issued, nil, nil
+	return &issued, nil, nil
 }
 
 // silence is how long STS may say nothing before somebody looks what becomes of the Secret meanwhile, and then each time again.

@@ -54,13 +54,13 @@ func (r *Reconciler[T]) seed(ctx context.Context, object T) (seed, *failure.Fail
 	return found, nil, nil
 }
 
-// prepare begins the call, and gets what it takes: a token of the identity's budget and, if an MFA device is named, its code of the moment.
+// prepare gets what the call takes: a token of the identity's budget and, if an MFA device is named, its code of the moment.
 // Neither is used up without the other. It is false, and says until when, if the turn has to wait for one of them.
 func (r *Reconciler[T]) prepare(t *turn, s seed) (bool, *failure.Failure) {
 	if t.request.MFASerialNumber == "" {
-		return r.begin(t), nil
+		return r.takeToken(t), nil
 	}
-	code, next, err := r.Devices.Code(t.request.MFASerialNumber, s.text, t.now, func() bool { return r.begin(t) })
+	code, next, err := r.Devices.Code(t.request.MFASerialNumber, s.text, t.now, func() bool { return r.takeToken(t) })
 	if err != nil {
 		return false, failure.NotAsked(v1alpha1.ReasonInvalidMFA, "The seed of the MFA device cannot be used: %s. Give the base32 text that AWS calls the secret configuration key.", err)
 	}

@@ -71,7 +71,7 @@ type Reconciler[T Object] struct {
 	Secrets    *secret.Store
 	Devices    *identity.Devices
 	Budget     *budget.Budget
-	Calls      *budget.Calls
+	Places     *places
 	Wakers     *wakers
 	Strangers  *secret.Watcher
 	Events     telemetry.Events
@@ -88,7 +88,6 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 		if apierrors.IsNotFound(err) {
 			r.attempts.forget(req.NamespacedName)
 			r.Budget.Gone(r.caller(req.NamespacedName))
-			r.Calls.Forget(r.caller(req.NamespacedName))
 			r.Strangers.Done(r.waiter(req.NamespacedName))
 			r.Metrics.ForgetCredential(r.Kind.Name, req.NamespacedName)
 			object.SetNamespace(req.Namespace)
@@ -114,7 +113,6 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	r.Metrics.Credential(r.Kind.Name, req.NamespacedName, result.told())
 	if result.turnIn == 0 {
 		r.Budget.Forget(r.caller(req.NamespacedName))
-		r.Calls.Forget(r.caller(req.NamespacedName))
 	}
 	if result.turnIn > 0 && result.turnIn < shortWait {
 		return result.again(), r.withdraw(ctx, object, result)

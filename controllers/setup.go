@@ -311,8 +311,7 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 	fans := fans[T]{reader: mgr.GetCache(), kind: kind}
 	r := &Reconciler[T]{
 		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Budget: p.budget, Wakers: p.wakers, Strangers: p.watcher,
-		Calls:  &budget.Calls{Max: max(1, workers.MaxConcurrentReconciles*3/4)}, // some workers are there for what STS has no part in
-		Events: p.events, Metrics: p.metrics, Clock: p.clock,
+		Places: newPlaces(workers.MaxConcurrentReconciles), Events: p.events, Metrics: p.metrics, Clock: p.clock,
 	}
 	return builder.ControllerManagedBy(mgr).
 		For(kind.New(), builder.WithPredicates(specChanged)).

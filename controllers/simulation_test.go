@@ -94,7 +94,7 @@ func (s *simulation) restart(qps int) {
 	before := s.credentials
 	s.budget = p.budget
 	s.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: roleCredential, Client: s.client, Identities: resolver, Secrets: &secret.Store{Client: noFormer{s.client}, Reader: s.client}, Devices: before.Devices, Budget: p.budget, Calls: &budget.Calls{Max: 3}, Wakers: newWakers(), Strangers: before.Strangers,
+		Kind: roleCredential, Client: s.client, Identities: resolver, Secrets: &secret.Store{Client: noFormer{s.client}, Reader: s.client}, Devices: before.Devices, Budget: p.budget, Places: newPlaces(4), Wakers: newWakers(), Strangers: before.Strangers,
 		Events: before.Events, Metrics: before.Metrics, Clock: s.clock,
 	}
 	clear(s.waiting)
