@@ -147,18 +147,18 @@ const silence = 2 * time.Second
 // attend makes a call of STS. While that says nothing, Ready is taken back if the Secret goes, is changed, or expires.
 func (r *Reconciler[T]) attend(ctx context.Context, object T, t turn, call func()) {
 	silent, answered := context.WithCancel(ctx)
-	var calling sync.WaitGroup
-	calling.Go(func() {
-		defer answered()
-		call()
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		_ = wait.PollUntilContextCancel(silent, silence, false, func(context.Context) (bool, error) {
+			if err := r.look(ctx, object, t); err != nil {
+				log.FromContext(ctx).Error(err, "the status stays as it is while STS says nothing")
+			}
+			return false, nil
+		})
 	})
-	_ = wait.PollUntilContextCancel(silent, silence, false, func(context.Context) (bool, error) {
-		if err := r.look(ctx, object, t); err != nil {
-			log.FromContext(ctx).Error(err, "the status stays as it is while STS says nothing")
-		}
-		return false, nil
-	})
-	calling.Wait()
+	defer looking.Wait()
+	defer answered()
+	call()
 }
 
 // look looks again at the Secret of a turn that is under way, and takes Ready back if that holds nothing valid.

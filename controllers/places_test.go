@@ -105,6 +105,17 @@ func TestWhoIsSentAwayIsNamedInTurn(t *testing.T) {
 	})
 }
 
+func TestAPlaceIsForTheIdentityWithTheFewest(t *testing.T) {
+	g := NewWithT(t)
+	p, most, some, few := newPlaces(16), key("ClusterIdentity", "most"), key("ClusterIdentity", "some"), key("ClusterIdentity", "few")
+	g.Expect([]int{takes(p, most), takes(p, some), takes(p, few)}).To(Equal([]int{8, 3, 1}), "and one of each is sent away")
+	g.Expect(p.take(t.Context(), few, key("RoleCredential", "few-more"))).To(BeFalse())
+	for _, want := range []string{"few-1", "few-more", "some-3"} {
+		next, _ := p.free(most)
+		g.Expect(next.Name).To(Equal(want))
+	}
+}
+
 // Whoever wants to call does, as long as calls end, and there are never more than there are places.
 func TestEachHasAPlaceInTheEnd(t *testing.T) {
 	identities := []budget.Key{key("ClusterIdentity", "one"), key("ClusterIdentity", "another")}
