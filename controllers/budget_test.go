@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -81,22 +80,20 @@ func TestALongWaitForATokenIsToldOnce(t *testing.T) {
 }
 
 func TestACredentialWaitsWhileSTSAnswersNoOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t, world()...)
-		woken, places, by := f.wakes(), f.credentials.Places, budget.Key(defaultKey)
-		f.Expect(takes(places, by)).To(Equal(2), "as many as one identity may have of three, and one more is sent away")
-		got, result := f.reconcile()
-		f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: lookAgain, Priority: new(turnPriority)}))
-		f.Expect(firstBad(got.Status.Conditions)).To(Equal("Issued=Unknown NotAttempted: STS was not asked for this spec: its turn has not come, since STS has not answered other calls of ClusterIdentity default."))
-		f.Expect(f.sts.issued).To(BeEmpty())
-		f.Expect(f.budget.Levels(f.clock.Now())).To(BeEmpty(), "no token was taken")
+	f := newFixture(t, world()...)
+	woken, places, by := f.wakes(), f.credentials.Places, budget.Key(defaultKey)
+	f.Expect(takes(places, by)).To(Equal(2), "as many as one identity may have of three, and one more is sent away")
+	got, result := f.reconcile()
+	f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: lookAgain, Priority: new(turnPriority)}))
+	f.Expect(firstBad(got.Status.Conditions)).To(Equal("Issued=Unknown NotAttempted: STS was not asked for this spec: its turn has not come, since STS has not answered other calls of ClusterIdentity default."))
+	f.Expect(f.sts.issued).To(BeEmpty())
+	f.Expect(f.budget.Levels(f.clock.Now())).To(BeEmpty(), "no token was taken")
 
-		_, found := places.free(by)
-		f.Expect(found).To(BeTrue())
-		got, _ = f.reconcile()
-		f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
-		f.Expect(*woken).To(BeEmpty(), "nobody else was sent away")
-	})
+	_, found := places.free(by)
+	f.Expect(found).To(BeTrue())
+	got, _ = f.reconcile()
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+	f.Expect(*woken).To(BeEmpty(), "nobody else was sent away")
 }
 
 func TestTheEndOfACallWakesWhoWaitsForIt(t *testing.T) {

@@ -337,7 +337,7 @@ func (f *fixture) reconcile() (*v1alpha1.RoleCredential, reconcile.Result) {
 
 // pass lets time pass in a bubble, and all come as far as it comes.
 func (f *fixture) pass(by time.Duration) {
-	f.clock.SetTime(f.clock.Now().Add(by))
+	f.later(by)
 	clock.RealClock{}.Sleep(by)
 	synctest.Wait()
 }
