@@ -77,6 +77,14 @@ func TestTheMostCallsInASecond(t *testing.T) {
 	NewWithT(t).Expect(most(calls, time.Second)).To(Equal(3))
 }
 
+func TestHalvesOfTheCores(t *testing.T) {
+	for cores, want := range map[int][2]string{2: {"0-0", "1-1"}, 3: {"0-0", "1-1"}, 8: {"0-3", "4-7"}} {
+		if got := [2]string{half(cores, controlPlaneHalf), half(cores, othersHalf)}; got != want {
+			t.Errorf("%d cores: %q, want %q", cores, got, want)
+		}
+	}
+}
+
 func TestWhatAProcessUses(t *testing.T) {
 	g := NewWithT(t)
 	now, peak, err := memory(os.Getpid())

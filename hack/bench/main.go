@@ -45,6 +45,7 @@ func parse() (options, error) {
 	flag.StringVar(&o.profiles, "profiles", "", "`folder` for profiles of the manager; empty for none")
 	flag.IntVar(&o.concurrency, "concurrency", 0, "how many credentials are dealt with at a time on either side; 0 for the manager's default")
 	flag.BoolVar(&o.rawUpdates, "raw-updates", false, "have the limit's client update statuses, as the operator does, which takes the API server less than the patches that it else makes")
+	flag.BoolVar(&o.apart, "apart", false, "give etcd and kube-apiserver one half of the machine's cores, and all else the other, by taskset, on Linux")
 	flag.DurationVar(&o.latency, "latency", 60*time.Millisecond, "how long STS takes to answer")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "how long idle managers are looked at")
 	flag.IntVar(&o.repetitions, "repetitions", 3, "how often the limit and the operator are measured at each size")
@@ -90,6 +91,7 @@ func main() {
 // results are all that a run measured.
 type results struct {
 	Cores        int           `json:"cores"`
+	Apart        bool          `json:"apart,omitempty"`
 	Concurrency  int           `json:"concurrency"`
 	STSLatency   string        `json:"stsLatency"`
 	Measurements []measurement `json:"measurements,omitempty"`
@@ -122,7 +124,7 @@ var parts = []struct {
 }
 
 func run(ctx context.Context, o options) error {
-	r := &results{Cores: runtime.NumCPU(), Concurrency: o.workers(), STSLatency: o.latency.String()}
+	r := &results{Cores: runtime.NumCPU(), Apart: o.apart, Concurrency: o.workers(), STSLatency: o.latency.String()}
 	for _, part := range parts {
 		if len(o.only) > 0 && !slices.Contains(o.only, part.name) {
 			continue

@@ -42,6 +42,8 @@ type programs struct {
 	rawUpdates bool
 	// latency is how long STS takes to answer.
 	latency time.Duration
+	// apart has the control plane on one half of the machine's cores, and all else on the other.
+	apart bool
 }
 
 func (p programs) workers() int {
@@ -107,9 +109,7 @@ func (w *world) start(ctx context.Context) error {
 		return err
 	}
 	w.ends = append(w.ends, func() error { return os.RemoveAll(dir) })
-	w.Cluster, err = cluster.Start(assets, dir, true)
-	w.ends = append(w.ends, func() error { return errors.Join(w.Close(), os.Unsetenv("TMPDIR")) })
-	if err != nil {
+	if err := w.startControlPlane(ctx, assets, dir); err != nil {
 		return err
 	}
 	if w.clients, err = newClients(w.Config); err != nil {
@@ -132,6 +132,20 @@ func (w *world) start(ctx context.Context) error {
 		return err
 	}
 	return w.makeIdentity(ctx)
+}
+
+func (w *world) startControlPlane(ctx context.Context, assets, dir string) (err error) {
+	if w.apart {
+		if err := moveTo(ctx, controlPlaneHalf); err != nil {
+			return err
+		}
+	}
+	w.Cluster, err = cluster.Start(assets, dir, true)
+	w.ends = append(w.ends, func() error { return errors.Join(w.Close(), os.Unsetenv("TMPDIR")) })
+	if err == nil && w.apart {
+		err = moveTo(ctx, othersHalf)
+	}
+	return err
 }
 
 // instrumentGC lets the bench and the emulator take memory rather than the CPU that is measured.
