@@ -78,10 +78,9 @@ func TestTheMostCallsInASecond(t *testing.T) {
 }
 
 func TestHalvesOfTheCores(t *testing.T) {
+	g := NewWithT(t)
 	for cores, want := range map[int][2]string{2: {"0-0", "1-1"}, 3: {"0-0", "1-1"}, 8: {"0-3", "4-7"}} {
-		if got := [2]string{half(cores, controlPlaneHalf), half(cores, othersHalf)}; got != want {
-			t.Errorf("%d cores: %q, want %q", cores, got, want)
-		}
+		g.Expect([2]string{half(cores, controlPlaneHalf), half(cores, othersHalf)}).To(Equal(want), "%d cores", cores)
 	}
 }
 
