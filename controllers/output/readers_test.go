@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	minio "github.com/minio/minio-go/v7/pkg/credentials"
 	. "github.com/onsi/gomega"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -49,8 +50,8 @@ func mounted(t *testing.T, data map[string][]byte) string {
 	return dir
 }
 
-// sdk loads the SDK's config as a program does that has these variables, and no others that the SDK reads.
-func sdk(t *testing.T, variables map[string]string, options ...func(*config.LoadOptions) error) aws.Config {
+// setEnvironment sets these variables, and unsets all others that an SDK reads.
+func setEnvironment(t *testing.T, variables map[string]string) {
 	t.Helper()
 	g := NewWithT(t)
 	for _, variable := range os.Environ() {
@@ -64,6 +65,13 @@ func sdk(t *testing.T, variables map[string]string, options ...func(*config.Load
 	for name, value := range variables {
 		t.Setenv(name, value)
 	}
+}
+
+// sdk loads the SDK's config as a program does that has these variables, and no others that the SDK reads.
+func sdk(t *testing.T, variables map[string]string, options ...func(*config.LoadOptions) error) aws.Config {
+	t.Helper()
+	g := NewWithT(t)
+	setEnvironment(t, variables)
 	loaded, err := config.LoadDefaultConfig(t.Context(), options...)
 	g.Expect(err).NotTo(HaveOccurred())
 	return loaded
@@ -118,6 +126,37 @@ func variables(data map[string][]byte) map[string]string {
 		variables[name] = string(value)
 	}
 	return variables
+}
+
+// restic, Thanos, Tempo and Mimir read credentials with minio-go. Its releases before 7.3.0 read no other file than the one that
+// AWS_SHARED_CREDENTIALS_FILE names (pkg/credentials/file_aws_credentials.go).
+func TestMinIOClientFollowsCredentialProcess(t *testing.T) {
+	g := NewWithT(t)
+	dir, now := t.TempDir(), issued.Expiration.Add(-time.Hour)
+	next := issued
+	next.AccessKeyID, next.Expiration = "ASIAREADBACKEXAMPLE2", issued.Expiration.Add(40*time.Minute)
+	mount := func(c credential.Credential) {
+		for key, value := range render(t, c, v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCredentialProcess}, MountPath: dir}) {
+			g.Expect(os.WriteFile(filepath.Join(dir, key), value, 0o600)).To(Succeed())
+		}
+	}
+	setEnvironment(t, map[string]string{"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "config")})
+	client := minio.New(&minio.FileAWSCredentials{Expiry: minio.Expiry{CurrentTime: func() time.Time { return now }}})
+	for _, step := range []struct {
+		mounted, want credential.Credential
+		after         time.Duration
+	}{
+		{mounted: issued, want: issued},
+		{mounted: next, want: issued, after: 45 * time.Minute}, // four fifths of the hour are not over
+		{mounted: next, want: next, after: 50 * time.Minute},
+	} {
+		mount(step.mounted)
+		now = issued.Expiration.Add(-time.Hour).Add(step.after)
+		got, err := client.GetWithContext(nil)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect([]string{got.AccessKeyID, got.SecretAccessKey, got.SessionToken}).To(
+			Equal([]string{step.want.AccessKeyID, string(step.want.SecretAccessKey), string(step.want.SessionToken)}))
+	}
 }
 
 // Velero gives the SDK the one file both as credentials and as config (velero-plugin-for-aws, config.go, WithCredentialsFile).
