@@ -182,6 +182,8 @@ func TestTheChartRefusesValuesThatItDoesNotKnow(t *testing.T) {
 		"an argument that is no flag":            "args={manager}",
 		"a digest that is none":                  "image.digest=v1",
 		"a collector that is no URL":             "tracing.endpoint=collector:4317",
+		"a volume without a name":                "volumes[0].configMap.name=ca",
+		"a mount without a path":                 "volumeMounts[0].name=ca",
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(os.Getenv("HELM"), "template", "rolecredential", "chart", "--set", value)
@@ -282,6 +284,19 @@ func TestSpansAreSentOnlyWhereACollectorIsNamed(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestChartMountsVolumes(t *testing.T) {
+	g := NewWithT(t)
+	const values = "volumes[0].name=ca,volumes[0].configMap.name=ca-bundle,volumeMounts[0].name=ca,volumeMounts[0].mountPath=/etc/ca,volumeMounts[0].readOnly=true"
+	var deployment appsv1.Deployment
+	rendered := chart(t, "rolecredential", "--set", values).ofKind("Deployment")[0]
+	g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(rendered.Object, &deployment, true)).To(Succeed())
+	pod := deployment.Spec.Template.Spec
+	g.Expect(pod.Volumes).To(Equal([]corev1.Volume{{
+		Name: "ca", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "ca-bundle"}}},
+	}}))
+	g.Expect(pod.Containers[0].VolumeMounts).To(Equal([]corev1.VolumeMount{{Name: "ca", MountPath: "/etc/ca", ReadOnly: true}}))
 }
 
 // withTracing is config/default with the comment taken off what is marked [TRACING].

@@ -59,6 +59,14 @@ func takeBlock(t *testing.T, b block) {
 	switch kind := b.value("part"); {
 	case b.has("kustomization"):
 		g.Expect((&kustomize.Kustomization{}).Unmarshal([]byte(b.text))).To(Succeed())
+	case b.has("values"):
+		take(t, renderValues(t, b.text), "")
+	case b.value("values") == "cert-manager":
+		take(t, podOfValues(t, b.text), "")
+	case b.has("helm"):
+		for _, document := range renderTemplate(t, b.text) {
+			take(t, document, "")
+		}
 	case b.has("config"):
 		var content map[string]any
 		g.Expect(yaml.UnmarshalStrict([]byte(b.text), &content)).To(Succeed())

@@ -157,12 +157,12 @@ var none = regexp.MustCompile(`^$`)
 // marksOf are the languages of the blocks, and what may stand beside them in a fence.
 var marksOf = map[string]*regexp.Regexp{
 	// Nothing is asked of these.
-	"": none, "ini": none, "mermaid": none, "promql": none,
+	"": none, "hcl": none, "ini": none, "mermaid": none, "promql": none,
 
 	"console": regexp.MustCompile(`^(demo|plugin)$`),
 	"json":    regexp.MustCompile(`^(trust|permissions|session|log)$`),
 	"sh":      regexp.MustCompile(`^(aws-only|cluster|clone|[A-Z]+=\S+)$`),
-	"yaml":    regexp.MustCompile(`^(kustomization|config|part=\w+|other=[a-z.]+)$`),
+	"yaml":    regexp.MustCompile(`^(kustomization|config|helm|values|values=cert-manager|part=\w+|other=[a-z.-]+)$`),
 }
 
 func TestEachBlockSaysWhatItIs(t *testing.T) {

@@ -1,6 +1,12 @@
 package main
 
 import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -68,4 +74,37 @@ func TestTheNamespacesToWatchAreNamedOneByOne(t *testing.T) {
 			g.Expect(f.namespaces).To(Equal(tc.want))
 		})
 	}
+}
+
+// docs/installation.md gives the default of each flag in its table.
+func TestDocsGiveTheDefaultsOfFlags(t *testing.T) {
+	g := NewWithT(t)
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "installation.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	set := flag.NewFlagSet("manager", flag.ContinueOnError)
+	bind(set)
+	words := map[string]string{"false": "off", "": "all"} // what the table says of these defaults
+	rows := regexp.MustCompile("(?m)^\\| (`--[^|]*`) \\| ([^|]*) \\|").FindAllStringSubmatch(string(page), -1)
+	checked := 0
+	for _, row := range rows {
+		var defaults []string
+		for _, name := range regexp.MustCompile("`--([a-z-]+)`").FindAllStringSubmatch(row[1], -1) {
+			f := set.Lookup(name[1])
+			if f == nil { // of zap's, which are bound elsewhere
+				continue
+			}
+			checked++
+			value := f.DefValue
+			if word, ok := words[value]; ok {
+				value = word
+			}
+			if !slices.Contains(defaults, value) {
+				defaults = append(defaults, value)
+			}
+		}
+		if defaults != nil {
+			g.Expect(row[2]).To(Equal(strings.Join(defaults, ", ")), row[1])
+		}
+	}
+	g.Expect(checked).To(BeNumerically(">=", 10))
 }
