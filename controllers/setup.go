@@ -45,7 +45,7 @@ import (
 
 // Options are what the operator can be told.
 type Options struct {
-	// Concurrency is how many credentials of a kind are dealt with at a time; 32 if zero.
+	// Concurrency is how many credentials of a kind are reconciled at a time; DefaultConcurrency if zero.
 	Concurrency int
 	// MaxConcurrentRollouts is how many workloads are in the middle of a restart at a time; 5 if zero.
 	MaxConcurrentRollouts int

@@ -143,8 +143,8 @@ type SecretTemplate struct {
 	Data map[string]DataTemplate `json:"data,omitempty"`
 }
 
-// CredentialStatus is what the statuses of all credential kinds share. It is a report: the operator never reads it back to
-// decide, and losing it costs nothing.
+// CredentialStatus is what the statuses of all credential kinds share. It is a report: the operator decides from the spec, the
+// identity and the Secret. It reads the status to see what it reported before, and takes a credential without conditions for new.
 type CredentialStatus struct {
 	// conditions are Authorized, Issued and Ready, and RolledOut if spec.rollout asks for restarts.
 	//

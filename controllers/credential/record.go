@@ -33,8 +33,8 @@ type Record struct {
 	IssuerHash string
 	// TemplateHash is that of the Secret's template in the spec.
 	TemplateHash string
-	// DataHash is that of the Secret's data, and Seal that of all else in the record, so that no edit of either goes unnoticed,
-	// and one of the record not even where the data is not read.
+	// DataHash is that of the Secret's data, and Seal that of the record, DataHash included. An edit of the record is noticed
+	// without a read of the data. Neither has a key: whoever may write the Secret can compute both anew, and is then believed.
 	DataHash, Seal string
 	// IssuedAt and Expiration are in whole seconds of UTC.
 	IssuedAt, Expiration time.Time

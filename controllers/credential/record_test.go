@@ -46,6 +46,16 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	})
 }
 
+// docs/security.md says what that is worth to whoever may write a Secret.
+func TestSealIsNoSignature(t *testing.T) {
+	g := NewWithT(t)
+	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEDITED")}
+	record := credential.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.Sealed(nil)
+	record.Expiration = issuedAt.Add(2 * time.Hour)
+	g.Expect(record.Genuine()).To(BeFalse())
+	g.Expect(record.Sealed(data).Intact(data)).To(BeTrue())
+}
+
 func TestTimesAreKeptInUTC(t *testing.T) {
 	g := NewWithT(t)
 	east := time.FixedZone("east", 3*60*60)
