@@ -83,8 +83,7 @@ func main() {
 	if f.pprofAddress == "0" {
 		runtime.MemProfileRate = 0 // nobody can ask for the profile, which takes a MiB
 	}
-	logging.Level = controllers.LogLevel(logging.Level, logging.Development)
-	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
+	ctrl.SetLogger(controllers.NewLogger(logging))
 	if err := run(ctrl.SetupSignalHandler(), *f); err != nil {
 		ctrl.Log.Error(err, "the manager cannot go on")
 		os.Exit(1)

@@ -109,7 +109,7 @@ func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), scope
 	h.Expect(err).NotTo(HaveOccurred())
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	options.HealthProbeBindAddress = "0"
-	options.Logger = zap.New(zap.WriteTo(h.logs), zap.Level(controllers.LogLevel(h.level, false)))
+	options.Logger = controllers.NewLogger(zap.Options{DestWriter: h.logs, Level: h.level})
 	ctrl.SetLogger(options.Logger)
 	options.Controller = ctrlconfig.Controller{SkipNameValidation: new(true)}
 	change(&options)

@@ -45,7 +45,7 @@ func operate(config string) error {
 		return err
 	}
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
-	options.Logger = zap.New(zap.WriteTo(os.Stderr))
+	options.Logger = controllers.NewLogger(zap.Options{})
 	ctrl.SetLogger(options.Logger)
 	mgr, err := ctrl.NewManager(&rest.Config{Host: b.Host, BearerToken: b.Token, TLSClientConfig: rest.TLSClientConfig{CAData: []byte(b.CA)}}, options)
 	if err != nil {
