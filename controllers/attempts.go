@@ -22,7 +22,7 @@ type attempt struct {
 	inputs string
 	// failure is what came of it, nil for a success.
 	failure *failure.Failure
-	// failures counts how many calls in a row failed.
+	// failures counts how many calls in a row failed with these inputs.
 	failures int
 	// mends counts how many calls in a row were needed because the Secret had been deleted or edited.
 	mends int
@@ -53,9 +53,13 @@ func (a *attempts) forget(key types.NamespacedName) {
 	delete(a.last, key)
 }
 
-// failed remembers a failure, and returns it with the time of the next attempt. Left is what the old credential has to live.
+// failed records a failure, and returns it with the time of the next attempt. Left is what the old credential has to live. The
+// first failure of new inputs waits the first backoff step only: failures of other inputs say nothing about them.
 func (a *attempts) failed(key types.NamespacedName, inputs string, f *failure.Failure, now time.Time, left time.Duration) attempt {
 	made := a.get(key)
+	if made.inputs != inputs {
+		made.failures = 0
+	}
 	made.failures++
 	made.inputs, made.failure, made.at, made.next, made.woken = inputs, f, now, time.Time{}, false
 	if wait := f.Retry.In(made.failures, left, credential.Spread(key.String())); wait > 0 {

@@ -35,6 +35,18 @@ func TestFailuresInARowAreWaitedOutLongerAndLonger(t *testing.T) {
 	}
 }
 
+func TestFirstFailureOfNewInputsWaitsTheFirstBackoffStep(t *testing.T) {
+	g := NewWithT(t)
+	var a attempts
+	for range 10 {
+		a.failed(readerKey, "inputs", throttled, start, 0)
+	}
+	first := a.failed(readerKey, "other inputs", throttled, start, 0)
+	g.Expect(first.failures).To(Equal(1))
+	g.Expect(first.next).To(Equal(start.Add(failure.Wait(1, 0, credential.Spread(readerKey.String())))))
+	g.Expect(a.failed(readerKey, "other inputs", throttled, first.next, 0).failures).To(Equal(2), "the same inputs fail again")
+}
+
 func TestAFailureIsNotWaitedOutPastTheEndOfTheOldCredential(t *testing.T) {
 	g := NewWithT(t)
 	var a attempts
