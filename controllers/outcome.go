@@ -29,8 +29,11 @@ type outcome struct {
 	// record is of what the Secret holds, nil if it holds nothing of ours, and current tells whether that is of this spec.
 	record  *credential.Record
 	current bool
-	// refreshAt is when the record is due, and retryAt when the next attempt is made; zero for none.
-	refreshAt, retryAt time.Time
+	// refreshAt is when the record is due, retryAt when the next attempt is made, and pruneAt when the operator tries again to
+	// delete an old Secret; zero for none.
+	refreshAt, retryAt, pruneAt time.Time
+	// undeletable is the API server's reason for not deleting an old Secret; empty if there is none to delete.
+	undeletable string
 }
 
 func (o outcome) valid() bool { return o.record != nil && o.now.Before(o.record.Expiration) }
@@ -95,6 +98,10 @@ func (o outcome) ready() metav1.Condition {
 			message += " They are not refreshed: spec.suspend is set."
 		}
 	}
+	if o.undeletable != "" {
+		message += fmt.Sprintf(" The operator cannot delete a Secret of an earlier spec.secret.name (%s). Check admission policies and the operator's RBAC in this namespace; "+
+			"the manager's log holds the error.", o.undeletable)
+	}
 	return condition(v1alpha1.ConditionReady, status, reason, "%s", message)
 }
 
@@ -120,7 +127,7 @@ func (o outcome) next() time.Time {
 	if o.refreshes() {
 		due = o.refreshAt
 	}
-	for _, at := range [...]time.Time{due, o.record.Expiration} { // at the latter Ready turns False
+	for _, at := range [...]time.Time{due, o.record.Expiration, o.pruneAt} { // at the latter Ready turns False
 		if at.After(o.now) && (next.IsZero() || at.Before(next)) {
 			next = at
 		}

@@ -173,14 +173,23 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 			return outcome{}, err
 		}
 	}
-	if t.valid() && t.current { // the new Secret stands: one of a former name may go
-		if err := r.Secrets.Prune(ctx, object, t.secret); err != nil {
-			// It is no reason to hold back the status, nor the next refresh.
-			log.FromContext(ctx).Error(err, "the former Secret stays for now")
-			t.retryAt = t.now.Add(pruneRetry)
-		}
-	}
+	r.prune(ctx, object, &t)
 	return t.outcome, nil
+}
+
+// pruneRetry is how long the operator waits before it tries again to delete an old Secret.
+const pruneRetry = time.Minute
+
+// prune deletes the Secrets of earlier values of spec.secret.name, once the present Secret holds what the spec asks for. A failure
+// shows in the condition Ready. It has a retry time of its own, and changes no retry time of a refresh.
+func (r *Reconciler[T]) prune(ctx context.Context, object T, t *turn) {
+	if !t.valid() || !t.current {
+		return
+	}
+	if err := r.Secrets.Prune(ctx, object, t.secret); err != nil {
+		log.FromContext(ctx).Error(err, "failed to delete the old Secret")
+		t.undeletable, t.pruneAt = apiReason(err), t.now.Add(pruneRetry)
+	}
 }
 
 // turn is one credential on its way.
@@ -248,9 +257,6 @@ func (t *turn) judge() {
 		t.hold(*t.observed.Record, t.due.Current())
 	}
 }
-
-// pruneRetry is how long a former Secret that could not be deleted is left alone.
-const pruneRetry = time.Minute
 
 // hold says what the Secret holds.
 func (t *turn) hold(record credential.Record, current bool) {

@@ -23,6 +23,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
 )
 
 func answers(code string) error {
@@ -281,6 +283,23 @@ func TestAChangeOfWhatAFailureDependsOnIsTriedAtOnce(t *testing.T) {
 			f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
 		})
 	}
+}
+
+func TestFirstFailureOfANewSpecIsRetriedAfterTheFirstBackoffStep(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.sts.err = answers("AccessDenied")
+	_, first := f.reconcile()
+	wait := first.RequeueAfter
+	for range 8 {
+		f.clock.SetTime(f.clock.Now().Add(wait))
+		_, result := f.reconcile()
+		wait = result.RequeueAfter
+	}
+	f.Expect(wait).To(BeNumerically(">=", failure.MaxWait))
+	f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.ExternalID, c.Generation = "k8s", 2 }))
+	_, result := f.reconcile()
+	f.Expect(f.sts.issued).To(HaveLen(10))
+	f.Expect(result.RequeueAfter).To(Equal(first.RequeueAfter))
 }
 
 func TestAnOldValidCredentialStaysInPlace(t *testing.T) {
@@ -549,12 +568,7 @@ func TestAWarningIsGivenOnceWhenPoliciesAndTagsFillWhatSTSPacks(t *testing.T) {
 func TestAFormerSecretThatStaysHoldsNothingBack(t *testing.T) {
 	f := newFixture(t, world()...)
 	f.reconcile()
-	f.requests.fail = func(verb string, _ client.Object) error {
-		if verb == "delete" {
-			return apierrors.NewForbidden(corev1.Resource("secrets"), "s3-reader", errors.New("an admission webhook"))
-		}
-		return nil
-	}
+	f.requests.fail = refuseDeletes
 	f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "elsewhere" }))
 	got, result := f.reconcile()
 	f.Expect(got.Status.SecretName).To(Equal("elsewhere"))
@@ -563,6 +577,67 @@ func TestAFormerSecretThatStaysHoldsNothingBack(t *testing.T) {
 	_, result = f.reconcile()
 	f.Expect(f.secret()).To(BeNil())
 	f.Expect(result.RequeueAfter).To(BeNumerically(">", 30*time.Minute))
+}
+
+func TestUndeletableFormerSecretNeitherDelaysNorHastensTheRetryOfARefresh(t *testing.T) {
+	for name, undeletable := range map[string]bool{"the former Secret is deleted": false, "the API server refuses to delete the former Secret": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, world()...)
+			f.reconcile()
+			if undeletable {
+				f.requests.fail = refuseDeletes
+			}
+			f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name, c.Generation = "elsewhere", 2 }))
+			f.reconcile()
+			f.sts.err = answers("InternalFailure")
+			f.clock.SetTime(start.Add(50 * time.Minute))
+			expiry := start.Add(time.Hour)
+			calls := len(f.sts.issued)
+			var retries []time.Duration // since the first failure
+			for f.clock.Now().Before(expiry) {
+				_, result := f.reconcile()
+				if len(f.sts.issued) > calls {
+					calls = len(f.sts.issued)
+					retries = append(retries, f.clock.Now().Sub(start.Add(50*time.Minute)))
+				}
+				f.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<=", expiry.Sub(f.clock.Now()))), "no retry after the expiry")
+				f.clock.SetTime(f.clock.Now().Add(result.RequeueAfter))
+			}
+			want, at := []time.Duration{0}, time.Duration(0)
+			for n := 1; ; n++ {
+				if at += failure.Wait(n, 10*time.Minute-at, credential.Spread("shop/s3-reader")); at >= 10*time.Minute {
+					break
+				}
+				want = append(want, at)
+			}
+			f.Expect(retries).To(Equal(want))
+		})
+	}
+}
+
+func TestUndeletableFormerSecretShowsInReady(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.reconcile()
+	f.requests.fail = refuseDeletes
+	f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name, c.Generation = "elsewhere", 2 }))
+	got, _ := f.reconcile()
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+	f.Expect(message(got.Status.Conditions, "Ready")).To(HaveSuffix("The operator cannot delete a Secret of an earlier spec.secret.name (Forbidden). Check admission policies and the operator's RBAC in this namespace; the manager's log holds the error."))
+	f.requests.writes = nil
+	f.clock.SetTime(f.clock.Now().Add(pruneRetry))
+	f.reconcile()
+	f.Expect(f.requests.writes).To(Equal([]string{"delete Secret"}), "the status stays as it is")
+	f.requests.fail = nil
+	f.clock.SetTime(f.clock.Now().Add(pruneRetry))
+	got, _ = f.reconcile()
+	f.Expect(message(got.Status.Conditions, "Ready")).To(Equal("Secret elsewhere holds valid credentials of this spec."))
+}
+
+func refuseDeletes(verb string, _ client.Object) error {
+	if verb == "delete" {
+		return apierrors.NewForbidden(corev1.Resource("secrets"), "s3-reader", errors.New("an admission webhook"))
+	}
+	return nil
 }
 
 func TestAnImmutableSecretCostsNoCall(t *testing.T) {

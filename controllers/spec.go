@@ -135,18 +135,22 @@ func contended(secretName string) *failure.Failure {
 	}
 }
 
-// notWritten drops the credential: it is nowhere but in memory, and the next attempt gets another.
-func notWritten(secretName string, err error) *failure.Failure {
-	reason := apierrors.ReasonForError(err)
+// apiReason returns the API server's reason for an error, such as Forbidden. It stays the same for as long as the cause does.
+func apiReason(err error) string {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
-		reason = "no answer"
+		return "no answer"
 	}
+	return string(apierrors.ReasonForError(err))
+}
+
+// notWritten drops the credential: it is nowhere but in memory, and the next attempt gets another.
+func notWritten(secretName string, err error) *failure.Failure {
 	return &failure.Failure{
 		Condition: v1alpha1.ConditionIssued,
 		Reason:    v1alpha1.ReasonSecretNotWritten,
 		Message: fmt.Sprintf("STS issued a credential, but the API server did not take Secret %s (%s). Check quotas, admission policies and the operator's RBAC in this namespace; "+
-			"the event holds the error.", secretName, reason),
+			"the event holds the error.", secretName, apiReason(err)),
 		Retry: failure.Backoff,
 		Cause: err,
 	}
