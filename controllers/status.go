@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -54,24 +55,41 @@ func writeStatus(ctx context.Context, writer client.Client, object client.Object
 // statusAttempts is how often a status is written that somebody else writes too.
 const statusAttempts = 3
 
-// updateStatus changes a credential's status, and writes it if that made a difference. It returns the credential as it was before.
-// Two reconcilers write a credential's status, each conditions of its own: one that finds that the other was faster makes its
-// change to what that wrote.
+// updateStatus changes the status of a credential, and writes it if that made a difference. It returns the credential as it was
+// before. Two reconcilers write a credential's status, each its own conditions: on a conflict the change is made to the status that
+// the other one wrote.
+//
+// Only the status and the resource version of object change. Its spec and generation remain those that were reconciled, also if the
+// spec was edited meanwhile: the status then reports on the older generation, and the edit has enqueued another reconcile. The
+// status is left as it is if it reports on a newer generation already, or if the credential was deleted and created again.
 func updateStatus[T Object](ctx context.Context, c client.Client, object T, change func(*v1alpha1.CredentialStatus)) (before T, written bool, err error) {
 	for attempt := 1; ; attempt++ {
-		before, _ = object.DeepCopyObject().(T)
+		before = copyOf(object)
 		change(object.Report())
 		if apiequality.Semantic.DeepEqual(before.Report(), object.Report()) {
 			return before, false, nil
 		}
-		written, err = writeStatus(ctx, c, object)
+		stored := copyOf(object) // the answer holds the present spec
+		written, err = writeStatus(ctx, c, stored)
 		if !apierrors.IsConflict(err) || attempt == statusAttempts {
+			object.SetResourceVersion(stored.GetResourceVersion())
 			return before, written, err
 		}
-		if err = c.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+		current, _ := reflect.New(reflect.TypeOf(object).Elem()).Interface().(T)
+		if err = c.Get(ctx, client.ObjectKeyFromObject(object), current); err != nil {
 			return before, false, client.IgnoreNotFound(err)
 		}
+		if current.GetUID() != object.GetUID() || current.Report().ObservedGeneration > object.GetGeneration() {
+			return before, false, nil
+		}
+		object.SetResourceVersion(current.GetResourceVersion())
+		*object.Report() = *current.Report()
 	}
+}
+
+func copyOf[T Object](object T) T {
+	copied, _ := object.DeepCopyObject().(T)
+	return copied
 }
 
 // announce writes at most one event on what changed between two states of an object's conditions: the first step that went
