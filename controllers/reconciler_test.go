@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -166,6 +167,38 @@ func TestAnIdleCredentialCostsNothing(t *testing.T) {
 	f.Expect(f.sts.issued).To(BeEmpty())
 	f.Expect(f.told()).To(BeEmpty())
 	f.Expect(result.RequeueAfter).To(Equal(got.Status.NextRefreshTime.Sub(start.Add(10 * time.Minute))))
+}
+
+func TestCredentialIsLookedAtEachHourWithoutACallOrAWrite(t *testing.T) {
+	f := newFixture(t, world(changed(defaultIdentity(), func(i *v1alpha1.ClusterIdentity) { (*i.Spec.Allow)[0].MaxDuration = nil }),
+		changed(reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Duration = &metav1.Duration{Duration: 12 * time.Hour} }))...)
+	_, result := f.reconcile()
+	f.Expect(result.RequeueAfter).To(Equal(time.Hour))
+	f.requests.writes = nil
+	f.clock.SetTime(start.Add(time.Hour))
+	_, result = f.reconcile()
+	f.Expect(result.RequeueAfter).To(Equal(time.Hour))
+	f.Expect(f.requests.writes).To(BeEmpty())
+	f.Expect(f.sts.issued).To(HaveLen(1))
+}
+
+// A record of an earlier version of the operator, which took the time of issue from a Date header that was 5 hours behind.
+func TestCredentialStrandedByAWrongDateIsRefreshedAndNotReadyPastItsExpiry(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.reconcile()
+	f.update(changed(f.secret(), func(s *corev1.Secret) {
+		record, ok := credential.ParseRecord(s.Annotations)
+		f.Expect(ok).To(BeTrue())
+		record.IssuedAt = record.IssuedAt.Add(-5 * time.Hour)
+		maps.Copy(s.Annotations, record.Sealed(s.Data).Annotations())
+	}))
+	f.sts.err = answers("InternalFailure")
+	got, _ := f.reconcile()
+	f.Expect(f.sts.issued).To(HaveLen(2), "it is due at once")
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+	f.clock.SetTime(start.Add(time.Hour))
+	got, _ = f.reconcile()
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("False Expired"))
 }
 
 func TestADueCredentialIsRefreshedWithOneCallTwoWritesAndNoEvent(t *testing.T) {

@@ -36,7 +36,7 @@ func New(config aws.Config, clock clock.PassiveClock, account Account, before *C
 	if before != nil {
 		c.skew = before.skew
 	}
-	c.api = sts.NewFromConfig(config, c.skew.measure, spare(account), measure(account))
+	c.api = sts.NewFromConfig(config, c.skew.measure, ignoreImplausibleDate, spare(account), measure(account))
 	return c
 }
 
@@ -71,15 +71,25 @@ func (c *Client) Issue(ctx context.Context, r credential.Request, proof credenti
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	ahead, _ := c.Skew() // measured on this very answer
-	issued.IssuedAt = asked.Add(ahead).UTC().Truncate(time.Second)
 	if issued.AccessKeyID == "" || len(issued.AccessKeyID) > maxAccessKeyID || issued.SecretAccessKey == "" || issued.Expiration.IsZero() || issued.Expiration.Year() > maxYear {
 		return credential.Credential{}, errNoCredentials
 	}
+	issued.IssuedAt = c.issuedAt(asked, issued.Expiration.Add(-r.Duration)).UTC().Truncate(time.Second)
 	if !issued.Expiration.After(c.now()) {
 		return credential.Credential{}, errExpired
 	}
 	return issued, nil
+}
+
+// issuedAt returns when STS issued credentials by its own clock: when it was asked, but not before earliest.
+func (c *Client) issuedAt(asked, earliest time.Time) time.Time {
+	answered := c.clock.Now()
+	ahead := c.skew.correct(answered, earliest)
+	issuedAt := asked.Add(ahead)
+	if issuedAt.Before(earliest) && earliest.Sub(answered.Add(ahead)) <= dateResolution {
+		return earliest
+	}
+	return issuedAt
 }
 
 // assumeRole is 'AssumeRole' of the AWS Security Token Service API Reference.

@@ -23,7 +23,7 @@ const (
 // Hop returns the credentials of a role that a config's own credentials assume, or a token if its source is not nil. They are
 // asked for when they are needed and refresh themselves. Their error is a [failure.HopError].
 func Hop(config aws.Config, r credential.Request, token func(context.Context) (credential.Secret, error), account Account) aws.CredentialsProvider {
-	api := sts.NewFromConfig(config, spare(account), measure(account))
+	api := sts.NewFromConfig(config, ignoreImplausibleDate, spare(account), measure(account))
 	var provider aws.CredentialsProvider = stscreds.NewAssumeRoleProvider(api, r.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName = r.SessionName
 		o.ExternalID = optional(r.ExternalID)

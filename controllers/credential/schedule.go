@@ -35,7 +35,11 @@ func Spread(key string) float64 {
 	return float64(binary.BigEndian.Uint64(sum[:8])>>11) / (1 << 53)
 }
 
-// Requeue is how long to wait from now until at: at least a second, since controller-runtime takes zero for never.
+// MaxRequeue bounds how late the operator notices that a time which it computed is wrong, such as after a change of its clock.
+const MaxRequeue = time.Hour
+
+// Requeue returns how long to wait from now until at: at most [MaxRequeue], and at least a second, since controller-runtime takes
+// zero for never.
 func Requeue(now, at time.Time) time.Duration {
-	return max(at.Sub(now), time.Second)
+	return min(max(at.Sub(now), time.Second), MaxRequeue)
 }

@@ -145,13 +145,19 @@ func TestAWaitIsNeverTakenForNever(t *testing.T) {
 		now := time.Unix(rapid.Int64Range(0, 1<<40).Draw(t, "now"), 0)
 		at := time.Unix(rapid.Int64Range(0, 1<<40).Draw(t, "at"), rapid.Int64Range(0, 1e9-1).Draw(t, "nanoseconds"))
 		wait := credential.Requeue(now, at)
-		if wait < time.Second {
+		if wait < time.Second || wait > time.Hour {
 			t.Fatalf("%s from %s to %s", wait, now, at)
 		}
-		if at.Sub(now) > time.Second && wait != at.Sub(now) {
+		if left := at.Sub(now); left > time.Second && left < time.Hour && wait != left {
 			t.Fatalf("%s from %s to %s", wait, now, at)
 		}
 	})
+}
+
+func TestRequeueIsAtMostAnHour(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(credential.Requeue(issuedAt, issuedAt.Add(59*time.Minute))).To(Equal(59 * time.Minute))
+	g.Expect(credential.Requeue(issuedAt, issuedAt.Add(12*time.Hour))).To(Equal(time.Hour))
 }
 
 func TestAWaitForTheZeroTimeIsShort(t *testing.T) {

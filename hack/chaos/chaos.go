@@ -52,6 +52,10 @@ type chaos struct {
 	// doom is held by who deletes a namespace or breaks an identity.
 	doom sync.Mutex
 
+	// clockFault is held by a fault that shifts the Date header, and by one that sets the operator's clock: without a right Date a
+	// manager cannot follow a clock that is set ahead.
+	clockFault sync.Mutex
+
 	mu sync.Mutex
 	// ahead is how far the operator's clock is set ahead.
 	ahead time.Duration

@@ -62,6 +62,7 @@ var stsFaults = []*fault{
 	})},
 	{name: "STS throttles", run: ofSTS(afterThrottling, func(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultThrottle, Rate: 2} })},
 	{name: "STS's clock is off", run: stsClockIsOff},
+	{name: "a proxy writes a wrong Date", run: dateIsWrong},
 }
 
 func hang(*rand.Rand) stsemulator.Fault { return stsemulator.Fault{Kind: stsemulator.FaultHang} }
@@ -100,6 +101,32 @@ func stsClockIsOff(ctx context.Context, c *chaos, lasts time.Duration, rng *rand
 	pause(ctx, lasts)
 	c.sts.clock.set(0)
 	c.weather.Gust(observer.OfSTS)
+	return c.sts.since(before), nil
+}
+
+// dateOff is how far a proxy's Date header is off: further than any signature may be.
+const dateOff = 5 * time.Hour
+
+// dateIsWrong shifts the Date header of each answer of STS, and nothing else. The operator has to ignore it, so that no promise is
+// suspended, except while the operator's own clock is off: a manager that starts then has no other way to find that out.
+func dateIsWrong(ctx context.Context, c *chaos, lasts time.Duration, rng *rand.Rand) (seen, error) {
+	ahead := dateOff
+	if rng.IntN(2) == 0 {
+		ahead = -dateOff
+	}
+	c.clockFault.Lock()
+	defer c.clockFault.Unlock()
+	if c.operatorAhead() != 0 {
+		c.weather.Begin(observer.OfSTS)
+		defer c.weather.End(0, observer.OfSTS)
+	}
+	before := c.sts.counts()
+	id, err := c.sts.SetFault(stsemulator.Fault{Kind: stsemulator.FaultSkewedDate, Duration: metav1.Duration{Duration: ahead}})
+	if err != nil {
+		return nil, err
+	}
+	pause(ctx, lasts)
+	c.sts.ClearFault(id)
 	return c.sts.since(before), nil
 }
 
@@ -270,6 +297,8 @@ var clockFaults = []*fault{
 
 func operatorClock(ahead time.Duration) func(context.Context, *chaos, time.Duration, *rand.Rand) (seen, error) {
 	return func(_ context.Context, c *chaos, _ time.Duration, _ *rand.Rand) (seen, error) {
+		c.clockFault.Lock()
+		defer c.clockFault.Unlock()
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		found := seen{fmt.Sprintf("steps of %s", (ahead - c.ahead).Abs()): 1}
@@ -281,4 +310,11 @@ func operatorClock(ahead time.Duration) func(context.Context, *chaos, time.Durat
 		}
 		return found, nil
 	}
+}
+
+// operatorAhead is how far the operator's clock is set ahead.
+func (c *chaos) operatorAhead() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ahead
 }
