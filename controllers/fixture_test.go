@@ -381,6 +381,29 @@ func (f *fixture) secret() *corev1.Secret {
 	return s
 }
 
+// forge edits the record in the reader's Secret, as somebody does who knows how to compute the checksum. The keys have no prefix.
+func (f *fixture) forge(edit map[string]string) {
+	f.t.Helper()
+	s := f.secret()
+	for key, value := range edit {
+		s.Annotations["sts.rolecredential.dev/"+key] = value
+	}
+	delete(s.Annotations, "sts.rolecredential.dev/seal")
+	s.Annotations["sts.rolecredential.dev/seal"] = checksum(s.Annotations)
+	f.update(s)
+}
+
+// checksum returns the checksum of a record, whatever the record says.
+func checksum(annotations map[string]string) string {
+	record := map[string]string{"sts.rolecredential.dev/seal": ""}
+	for _, key := range credential.RecordKeys() {
+		if value, ok := annotations[key]; ok {
+			record[key] = value
+		}
+	}
+	return credential.Hash(record)
+}
+
 // told are the events since the last call, without their notes.
 func (f *fixture) told() []string {
 	var told []string

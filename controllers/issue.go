@@ -60,11 +60,19 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 	default:
 		r.attempts.succeeded(t.key, t.due, t.now)
 		if t.due == credential.Due {
-			r.Metrics.Refreshed(r.Kind.Name, t.record.IssuedAt.Sub(dueAt))
+			r.measureLateness(t.record.IssuedAt.Sub(dueAt))
 		}
 		t.tell(ctx, "issued", v1alpha1.ReasonIssued, "accessKeyID", t.record.AccessKeyID, "principalARN", t.record.PrincipalARN, "expiration", t.record.Expiration)
 	}
 	return nil
+}
+
+// measureLateness measures how long after it was due a credential was refreshed. It leaves out a credential that was due longer ago
+// than any lives: it was suspended or restored from a backup, and says nothing of how fast the operator refreshes.
+func (r *Reconciler[T]) measureLateness(late time.Duration) {
+	if late <= credential.MaxLifetime {
+		r.Metrics.Refreshed(r.Kind.Name, late)
+	}
 }
 
 // attempt asks STS and writes the Secret. If there is no failure, the credential is in the Secret, unless the turn has to wait,

@@ -96,6 +96,25 @@ func TestMetricsFollowACredentialFromItsFirstIssueToItsEnd(t *testing.T) {
 	f.Expect(metrics("issued", "expir", "next", "failing")).To(BeEmpty())
 }
 
+// A record with a valid checksum can be an old one from a backup, or a forged one.
+func TestLatenessIsNotMeasuredOfRecordsFromLongAgo(t *testing.T) {
+	for name, issuedAt := range map[string]string{"of a year ago": "2025-12-01T12:00:00Z", "of the year 2": "0002-01-01T00:00:00Z", "of the year 2999": "2999-01-01T00:00:00Z"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, world()...)
+			metrics := f.meter()
+			f.reconcile()
+			f.forge(map[string]string{"issued-at": issuedAt, "expiration": issuedAt[:4] + issuedAt[4:10] + "T23:00:00Z"})
+			got, _ := f.reconcile()
+			f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+			f.Expect(got.Status.LastRefreshTime.Time).To(BeTemporally("==", start))
+			f.Expect(f.sts.issued).To(HaveLen(2))
+			for _, late := range metrics("refresh_lateness") {
+				f.Expect(late).To(BeZero())
+			}
+		})
+	}
+}
+
 func TestMetricsTellOfNoCredentialThatIsOnItsWayOut(t *testing.T) {
 	for name, leave := range map[string]func(f *fixture){
 		"itself": func(f *fixture) {

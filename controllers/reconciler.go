@@ -253,6 +253,9 @@ func (r *Reconciler[T]) decide(t *turn, object T) {
 // judge says what the Secret holds, if it is ours, and why that is due.
 func (t *turn) judge() {
 	t.due = credential.Decide(t.now, t.wanted, t.observed.Observed)
+	if t.due == credential.Tampered { // the record may be one whose times cannot be true
+		t.observed.Record = nil
+	}
 	if t.observed.Record != nil {
 		t.hold(*t.observed.Record, t.due.Current())
 	}

@@ -532,6 +532,30 @@ func TestASecretThatIsUndoneAgainAndAgainIsMendedMoreSlowly(t *testing.T) {
 	f.Expect(f.sts.issued).To(HaveLen(3))
 }
 
+func TestRecordBeyondTheBoundsOfSTSIsReissued(t *testing.T) {
+	for name, edit := range map[string]map[string]string{
+		"an ARN of 3,000 characters":             {"principal-arn": strings.Repeat("a", 3000)},
+		"an access key id of 3,000 characters":   {"access-key-id": strings.Repeat("A", 3000)},
+		"a refresh request of 3,000 characters":  {"refresh-request": strings.Repeat("x", 3000)},
+		"an expiration in the year 2999":         {"expiration": "2999-01-01T00:00:00Z"},
+		"a time of issue in the year 2":          {"issued-at": "0002-01-01T00:00:00Z"},
+		"a whole life in the year 2999":          {"issued-at": "2999-01-01T00:00:00Z", "expiration": "2999-01-01T01:00:00Z"},
+		"a previous expiration in the year 2999": {"previous-issued-at": "2026-11-23T11:00:00Z", "previous-expiration": "2999-01-01T00:00:00Z"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, world()...)
+			f.reconcile()
+			f.forge(edit)
+			got, _ := f.reconcile()
+			f.Expect(f.sts.issued).To(HaveLen(2))
+			f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+			f.Expect(got.Status.Expiration.Time).To(BeTemporally("==", start.Add(time.Hour)))
+			f.Expect(len(f.secret().Annotations["sts.rolecredential.dev/principal-arn"])).To(BeNumerically("<", 100))
+			f.Expect(f.secret().Annotations).NotTo(HaveKey("sts.rolecredential.dev/previous-expiration"))
+		})
+	}
+}
+
 func TestAnotherSecretNameRemovesTheOldSecretOnceTheNewOneStands(t *testing.T) {
 	f := newFixture(t, world()...)
 	f.reconcile()

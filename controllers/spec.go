@@ -57,12 +57,9 @@ func wanted(object Object, request credential.Request, found *identity.Identity[
 	return w
 }
 
-// maxRefreshRequest is as much of a request to refresh as the status has room for, in bytes.
-const maxRefreshRequest = 256
-
 func refreshRequest(object Object) string {
 	request := object.GetAnnotations()[v1alpha1.RefreshAnnotation]
-	return strings.ToValidUTF8(request[:min(len(request), maxRefreshRequest)], "")
+	return strings.ToValidUTF8(request[:min(len(request), credential.MaxRefreshRequest)], "")
 }
 
 func durationOr(d *metav1.Duration, otherwise time.Duration) time.Duration {

@@ -71,12 +71,16 @@ func (c *Client) Issue(ctx context.Context, r credential.Request, proof credenti
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	if issued.AccessKeyID == "" || len(issued.AccessKeyID) > maxAccessKeyID || issued.SecretAccessKey == "" || issued.Expiration.IsZero() || issued.Expiration.Year() > maxYear {
+	if issued.AccessKeyID == "" || len(issued.AccessKeyID) > credential.MaxAccessKeyID || issued.SecretAccessKey == "" || issued.Expiration.IsZero() || issued.Expiration.Year() > maxYear {
 		return credential.Credential{}, errNoCredentials
 	}
 	issued.IssuedAt = c.issuedAt(asked, issued.Expiration.Add(-r.Duration)).UTC().Truncate(time.Second)
 	if !issued.Expiration.After(c.now()) {
 		return credential.Credential{}, errExpired
+	}
+	// A server that is not AWS may grant more than any request asks for. To refresh such a credential early does no harm.
+	if longest := issued.IssuedAt.Add(credential.MaxLifetime); issued.Expiration.After(longest) {
+		issued.Expiration = longest
 	}
 	return issued, nil
 }
@@ -213,11 +217,10 @@ func issuedCredential(c *types.Credentials, answer middleware.Metadata) credenti
 
 // As long as what STS answers may be to be told in a status. AWS keeps to it.
 const (
-	maxAccessKeyID = 128
-	maxARN         = 2048
-	maxAccountID   = 64
-	maxUserID      = 128
-	maxYear        = 9999 // the last one that is a year in RFC 3339
+	maxARN       = credential.MaxPrincipalARN
+	maxAccountID = 64
+	maxUserID    = 128
+	maxYear      = 9999 // the last one that is a year in RFC 3339
 )
 
 // bounded leaves out what a strange server answers at a length that no status has room for.

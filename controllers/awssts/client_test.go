@@ -80,6 +80,10 @@ func TestGoodAnswersOfManySorts(t *testing.T) {
 			answer: assumed(`<Credentials>` + keyXML + secretXML + expirationXML + `</Credentials>`),
 			want:   func(c *credential.Credential) { c.SessionToken = "" },
 		},
+		"an expiration later than any that AWS grants, of which the operator uses 36 hours": {
+			answer: assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>2026-01-31T04:04:05Z</Expiration></Credentials>`),
+			want:   func(c *credential.Credential) { c.Expiration = start.Add(36 * time.Hour) },
+		},
 		"an expiration in another zone": {
 			answer: assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>2026-01-02T07:04:05+03:00</Expiration></Credentials>`),
 		},

@@ -34,7 +34,7 @@ func TestMinIOsCredentialIsTakenWithoutAPrincipal(t *testing.T) {
 		AccessKeyID:     "V3LIMM86LXF4Y02AXR3I",
 		SecretAccessKey: "gw6rmwGu26JLddGMocKYZK+LXQREcwzp4B0f9hlB",
 		IssuedAt:        start,
-		Expiration:      time.Date(2026, 11, 23, 21, 47, 46, 0, time.UTC),
+		Expiration:      start.Add(credential.MaxLifetime), // the clock of this test is months behind the recording
 	}))
 }
 

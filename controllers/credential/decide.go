@@ -15,6 +15,8 @@ const (
 	Ours
 	// Adopted: it was another's, who handed it over.
 	Adopted
+	// Former: a credential of this kind and name that no longer exists left it, with a valid record.
+	Former
 )
 
 // Observed is what was found where the Secret should be.
@@ -72,7 +74,7 @@ var checks = []struct {
 	holds func(now time.Time, w Wanted, o Observed) bool
 }{
 	{Missing, func(_ time.Time, _ Wanted, o Observed) bool { return o.Ownership == Absent || o.Ownership == Adopted }},
-	{Tampered, func(_ time.Time, _ Wanted, o Observed) bool { return o.Record == nil }},
+	{Tampered, func(now time.Time, _ Wanted, o Observed) bool { return o.Record == nil || !o.Record.plausible(now) }},
 	{OtherRequest, func(_ time.Time, w Wanted, o Observed) bool { return o.Record.RequestHash != w.RequestHash }},
 	{OtherIssuer, func(_ time.Time, w Wanted, o Observed) bool {
 		return w.IssuerHash != "" && o.Record.IssuerHash != w.IssuerHash

@@ -44,6 +44,15 @@ func TestWhyACredentialIsDue(t *testing.T) {
 			change: func(_ *credential.Wanted, o *credential.Observed) { o.Record = nil },
 			want:   credential.Tampered,
 		},
+		"a former credential left the Secret, with a current record": {
+			change: func(_ *credential.Wanted, o *credential.Observed) { o.Ownership = credential.Former },
+			want:   credential.NotDue,
+		},
+		"the record says that the credential expired a year ago": {after: time.Hour + 365*24*time.Hour, want: credential.Due},
+		"the record says that the credential expired earlier":    {after: time.Hour + 365*24*time.Hour + 1, want: credential.Tampered},
+		"the record says that the credential was issued in the far future": {
+			after: -365*24*time.Hour - 1, want: credential.Tampered,
+		},
 		"the spec asks for something else": {
 			change: func(w *credential.Wanted, _ *credential.Observed) { w.RequestHash = "other" },
 			want:   credential.OtherRequest,
@@ -106,7 +115,7 @@ func TestOfSeveralReasonsTheFirstIsGiven(t *testing.T) {
 	sound := o.Record
 	o = credential.Observed{}
 	w.RequestHash, w.IssuerHash, w.TemplateHash, w.RefreshRequest = "other", "other", "other", "tuesday"
-	now := sound.Expiration
+	now := sound.Expiration.Add(time.Hour)
 	for _, step := range []struct {
 		want credential.Why
 		mend func()

@@ -24,8 +24,29 @@ const (
 	annotationRefreshRequest     = annotationPrefix + "refresh-request"
 )
 
+// AnnotationCredential names the credential that a record is of, as <kind>/<name>. A Secret that a backup restores has no owner
+// reference, and is assigned to its credential by this annotation.
+const AnnotationCredential = annotationPrefix + "credential"
+
+// Bounds of a record, and of the answers of STS that records are made of.
+const (
+	// MaxLifetime is the longest duration that STS accepts (GetSessionToken, GetFederationToken).
+	MaxLifetime = 36 * time.Hour
+	// MaxAccessKeyID and MaxPrincipalARN are the longest values that a status can hold, in bytes.
+	MaxAccessKeyID  = 128
+	MaxPrincipalARN = 2048
+	// MaxRefreshRequest is how much of a refresh annotation a record and a status hold, in bytes.
+	MaxRefreshRequest = 256
+	// recordHorizon is how long ago a credential can have expired, and how far ahead it can have been issued, for its record to be
+	// believed. It leaves room for a suspended credential, an old backup and a wrong clock.
+	recordHorizon = 365 * 24 * time.Hour
+)
+
 // Record is what a Secret's annotations say of the credential in it.
 type Record struct {
+	// Credential is the kind and name of the credential that the record is of, as <kind>/<name>. Records of earlier releases have
+	// none until the next write.
+	Credential string
 	// RequestHash is that of the [Request] that was answered.
 	RequestHash string
 	// IssuerHash is that of where the identity's credentials came from and which STS answered, and of its region if that stands in
@@ -52,7 +73,7 @@ type Record struct {
 // that lives still, the two count as one which expires with the first of them, so that nobody is thought to have longer than
 // they do.
 func (r Record) After(before *Record) Record {
-	if before == nil {
+	if before == nil || before.Expiration.Sub(r.Expiration) > MaxLifetime { // no credential outlives the next one by so much
 		return r
 	}
 	r.PreviousIssuedAt, r.PreviousExpiration = before.IssuedAt, before.Expiration
@@ -70,6 +91,7 @@ func RecordKeys() []string {
 	return []string{
 		annotationRequest, annotationIssuer, annotationTemplate, annotationDataHash, annotationSeal, annotationIssuedAt, annotationExpiration,
 		annotationPreviousIssuedAt, annotationPreviousExpiration, annotationAccessKeyID, annotationPrincipalARN, annotationPackedPolicy, annotationRefreshRequest,
+		AnnotationCredential,
 	}
 }
 
@@ -85,6 +107,7 @@ func (r Record) Annotations() map[string]string {
 		annotationExpiration: at(r.Expiration),
 	}
 	for key, value := range map[string]string{
+		AnnotationCredential:         r.Credential,
 		annotationPreviousIssuedAt:   at(r.PreviousIssuedAt),
 		annotationPreviousExpiration: at(r.PreviousExpiration),
 		annotationAccessKeyID:        r.AccessKeyID,
@@ -116,18 +139,19 @@ func parseAt(text string) (time.Time, bool) {
 	return read, err == nil && at(read) == text
 }
 
-// ParseRecord reads a record from annotations that anyone may have edited. It is false unless all of it that decisions rest
-// on can be read.
+// ParseRecord reads a record from annotations that anyone may have edited. It returns false if a required value is missing or
+// malformed, or if a value exceeds the bounds that apply to answers of STS.
 func ParseRecord(annotations map[string]string) (Record, bool) {
 	issued, ok := parseAt(annotations[annotationIssuedAt])
 	if !ok {
 		return Record{}, false
 	}
 	expiration, ok := parseAt(annotations[annotationExpiration])
-	if !ok || !expiration.After(issued) {
+	if !ok {
 		return Record{}, false
 	}
 	r := Record{
+		Credential:     annotations[AnnotationCredential],
 		RequestHash:    annotations[annotationRequest],
 		IssuerHash:     annotations[annotationIssuer],
 		TemplateHash:   annotations[annotationTemplate],
@@ -148,7 +172,22 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 		percent := int32(size)
 		r.PackedPolicySize = &percent
 	}
+	if !r.inBounds() {
+		return Record{}, false
+	}
 	return r, true
+}
+
+// inBounds reports whether STS could have answered with the values of the record.
+func (r Record) inBounds() bool {
+	return r.Expiration.After(r.IssuedAt) && r.Expiration.Sub(r.IssuedAt) <= MaxLifetime &&
+		r.PreviousExpiration.Sub(r.Expiration) <= MaxLifetime &&
+		len(r.AccessKeyID) <= MaxAccessKeyID && len(r.PrincipalARN) <= MaxPrincipalARN && len(r.RefreshRequest) <= MaxRefreshRequest
+}
+
+// plausible reports whether the times of the record are near enough to now to be believed.
+func (r Record) plausible(now time.Time) bool {
+	return now.Sub(r.Expiration) <= recordHorizon && r.IssuedAt.Sub(now) <= recordHorizon
 }
 
 // Sealed returns the record with the hash of its Secret's data and its seal.

@@ -17,15 +17,15 @@ import (
 
 func drawRecord(t *rapid.T) credential.Record {
 	issued := time.Unix(rapid.Int64Range(0, 1<<36).Draw(t, "issued"), 0).UTC()
-	text := rapid.String()
+	text := rapid.StringN(0, 32, 128)
 	r := credential.Record{
-		RequestHash: text.Draw(t, "request"), IssuerHash: text.Draw(t, "issuer"), TemplateHash: text.Draw(t, "template"), DataHash: text.Draw(t, "data"), Seal: text.Draw(t, "seal"),
-		IssuedAt: issued, Expiration: issued.Add(time.Duration(rapid.Int64Range(1, 1<<32).Draw(t, "life")) * time.Second),
+		Credential: text.Draw(t, "credential"), RequestHash: text.Draw(t, "request"), IssuerHash: text.Draw(t, "issuer"), TemplateHash: text.Draw(t, "template"), DataHash: text.Draw(t, "data"), Seal: text.Draw(t, "seal"),
+		IssuedAt: issued, Expiration: issued.Add(time.Duration(rapid.Int64Range(1, 36*60*60).Draw(t, "life")) * time.Second),
 		AccessKeyID: text.Draw(t, "access key"), PrincipalARN: text.Draw(t, "principal"), RefreshRequest: text.Draw(t, "refresh"),
 	}
 	if rapid.Bool().Draw(t, "has one before it") {
 		r.PreviousIssuedAt = issued.Add(-time.Duration(rapid.Int64Range(1, 1<<32).Draw(t, "ago")) * time.Second)
-		r.PreviousExpiration = r.PreviousIssuedAt.Add(time.Duration(rapid.Int64Range(1, 1<<32).Draw(t, "previous life")) * time.Second)
+		r.PreviousExpiration = r.PreviousIssuedAt.Add(time.Duration(rapid.Int64Range(1, 36*60*60).Draw(t, "previous life")) * time.Second)
 	}
 	if rapid.Bool().Draw(t, "has a packed size") {
 		r.PackedPolicySize = new(rapid.Int32Range(0, math.MaxInt32).Draw(t, "packed size"))
@@ -71,9 +71,10 @@ func TestAnnotationsAreThoseOfEarlierReleases(t *testing.T) {
 		IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour),
 		PreviousIssuedAt: issuedAt.Add(-40 * time.Minute), PreviousExpiration: issuedAt.Add(20 * time.Minute),
 		AccessKeyID: "ASIAEXAMPLE", PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader",
-		PackedPolicySize: new(int32(7)), RefreshRequest: "monday",
+		PackedPolicySize: new(int32(7)), RefreshRequest: "monday", Credential: "RoleCredential/s3-reader",
 	}
 	NewWithT(t).Expect(r.Annotations()).To(Equal(map[string]string{
+		"sts.rolecredential.dev/credential":          "RoleCredential/s3-reader",
 		"sts.rolecredential.dev/request-hash":        "r",
 		"sts.rolecredential.dev/issuer-hash":         "i",
 		"sts.rolecredential.dev/template-hash":       "t",
@@ -138,6 +139,9 @@ func TestWhatIsKeptOfTheCredentialBefore(t *testing.T) {
 			before:   new(record(-time.Minute, 59*time.Minute).After(new(record(-10*time.Minute, 50*time.Minute)))),
 			previous: after(-10 * time.Minute), expires: after(50 * time.Minute),
 		},
+		"one that claims to outlive this one by over 36 hours, which is not believed": {
+			before: new(record(-time.Minute, 37*time.Hour+time.Second)),
+		},
 		"one that came when the one before it lived, which lives longer than it": {
 			before:   new(record(-time.Minute, 14*time.Minute).After(new(record(-10*time.Minute, 50*time.Minute)))),
 			previous: after(-10 * time.Minute), expires: after(14 * time.Minute),
@@ -160,12 +164,21 @@ func TestWhatIsNotKnownHasNoAnnotation(t *testing.T) {
 	g.Expect(annotations).NotTo(Or(
 		HaveKey("sts.rolecredential.dev/access-key-id"), HaveKey("sts.rolecredential.dev/principal-arn"),
 		HaveKey("sts.rolecredential.dev/packed-policy-size"), HaveKey("sts.rolecredential.dev/refresh-request"),
-		HaveKey("sts.rolecredential.dev/previous-issued-at"), HaveKey("sts.rolecredential.dev/previous-expiration"),
+		HaveKey("sts.rolecredential.dev/credential"), HaveKey("sts.rolecredential.dev/previous-issued-at"), HaveKey("sts.rolecredential.dev/previous-expiration"),
 	))
 }
 
 func TestAnnotationsThatAnyoneMayHaveEdited(t *testing.T) {
-	const issuedAtKey, expirationKey, packedKey = "sts.rolecredential.dev/issued-at", "sts.rolecredential.dev/expiration", "sts.rolecredential.dev/packed-policy-size"
+	const (
+		issuedAtKey           = "sts.rolecredential.dev/issued-at"
+		expirationKey         = "sts.rolecredential.dev/expiration"
+		packedKey             = "sts.rolecredential.dev/packed-policy-size"
+		accessKeyIDKey        = "sts.rolecredential.dev/access-key-id"
+		principalKey          = "sts.rolecredential.dev/principal-arn"
+		refreshKey            = "sts.rolecredential.dev/refresh-request"
+		previousIssuedKey     = "sts.rolecredential.dev/previous-issued-at"
+		previousExpirationKey = "sts.rolecredential.dev/previous-expiration"
+	)
 	for name, tc := range map[string]struct {
 		edit map[string]string // an empty value takes the annotation out
 		want bool
@@ -184,11 +197,21 @@ func TestAnnotationsThatAnyoneMayHaveEdited(t *testing.T) {
 		"the times are the same in different zones": {edit: map[string]string{expirationKey: "2026-11-23T18:00:00+03:00"}},
 		"the expiration is in another zone":         {edit: map[string]string{expirationKey: "2026-11-23T19:00:00+03:00"}},
 		"the expiration is put off by a fraction":   {edit: map[string]string{expirationKey: "2026-11-23T16:00:00.5Z"}},
-		"the lifetime is longer than can be":        {edit: map[string]string{issuedAtKey: "0002-01-01T00:00:00Z", expirationKey: "9999-12-31T23:59:59Z"}, want: true},
-		"the packed size is garbage":                {edit: map[string]string{packedKey: "much"}, want: true},
-		"the packed size is negative":               {edit: map[string]string{packedKey: "-1"}, want: true},
-		"the packed size is huge":                   {edit: map[string]string{packedKey: "99999999999999999999"}, want: true},
-		"the packed size is more than can be kept":  {edit: map[string]string{packedKey: "3000000000"}, want: true},
+		"the lifetime is longer than can be":        {edit: map[string]string{issuedAtKey: "0002-01-01T00:00:00Z", expirationKey: "9999-12-31T23:59:59Z"}},
+		"the lifetime is 36 hours":                  {edit: map[string]string{expirationKey: "2026-11-25T03:00:00Z"}, want: true},
+		"the lifetime is over 36 hours":             {edit: map[string]string{expirationKey: "2026-11-25T03:00:01Z"}},
+		"the access key id is as long as it can be": {edit: map[string]string{accessKeyIDKey: strings.Repeat("A", 128)}, want: true},
+		"the access key id is too long":             {edit: map[string]string{accessKeyIDKey: strings.Repeat("A", 129)}},
+		"the ARN is as long as it can be":           {edit: map[string]string{principalKey: strings.Repeat("a", 2048)}, want: true},
+		"the ARN is too long":                       {edit: map[string]string{principalKey: strings.Repeat("a", 3000)}},
+		"the refresh request is too long":           {edit: map[string]string{refreshKey: strings.Repeat("x", 257)}},
+		"the previous credential outlives this one by over 36 hours": {
+			edit: map[string]string{previousIssuedKey: "2026-11-23T15:00:00Z", previousExpirationKey: "2026-11-25T04:00:01Z"},
+		},
+		"the packed size is garbage":               {edit: map[string]string{packedKey: "much"}, want: true},
+		"the packed size is negative":              {edit: map[string]string{packedKey: "-1"}, want: true},
+		"the packed size is huge":                  {edit: map[string]string{packedKey: "99999999999999999999"}, want: true},
+		"the packed size is more than can be kept": {edit: map[string]string{packedKey: "3000000000"}, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -219,7 +242,7 @@ func TestAnAnnotatedSecretOfSomebodyElseHasNoRecord(t *testing.T) {
 func TestASealBreaksWithAnyEdit(t *testing.T) {
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE")}
 	sealed := credential.Record{
-		RequestHash: "r", IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour), AccessKeyID: "ASIAEXAMPLE",
+		Credential: "RoleCredential/s3-reader", RequestHash: "r", IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour), AccessKeyID: "ASIAEXAMPLE",
 		PreviousIssuedAt: issuedAt.Add(-time.Hour), PreviousExpiration: issuedAt,
 	}.Sealed(data)
 	g := NewWithT(t)
@@ -240,7 +263,7 @@ func TestARecordHasNoAnnotationsButItsOwn(t *testing.T) {
 	g := NewWithT(t)
 	full := credential.Record{
 		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", DataHash: "d", Seal: "s", IssuedAt: time.Unix(1, 0), Expiration: time.Unix(2, 0), PreviousIssuedAt: time.Unix(3, 0),
-		PreviousExpiration: time.Unix(4, 0), AccessKeyID: "a", PrincipalARN: "p", PackedPolicySize: new(int32(7)), RefreshRequest: "1",
+		PreviousExpiration: time.Unix(4, 0), Credential: "k/n", AccessKeyID: "a", PrincipalARN: "p", PackedPolicySize: new(int32(7)), RefreshRequest: "1",
 	}
 	g.Expect(slices.Collect(maps.Keys(full.Annotations()))).To(ConsistOf(credential.RecordKeys()))
 }

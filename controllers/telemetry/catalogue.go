@@ -63,7 +63,7 @@ var (
 	}
 	latenessMetric = Metric{
 		Name: "rolecredential_refresh_lateness_seconds", Type: Histogram, Labels: []string{"kind"},
-		Help:    "How long after they were due credentials were refreshed.",
+		Help:    "How long after they were due credentials were refreshed. Those that were due over 36 hours ago are left out.",
 		Series:  "12 for each of three kinds",
 		Buckets: []float64{1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600},
 	}
