@@ -24,8 +24,10 @@ type attempt struct {
 	failure *failure.Failure
 	// failures counts how many calls in a row failed with these inputs.
 	failures int
-	// mends counts how many calls in a row were needed because the Secret had been deleted or edited.
+	// mends counts how many calls in a row were needed because the Secret had been deleted or edited, and uid is of the credential
+	// whose Secret that was: a garbage collector deletes the Secret of a credential that was replaced.
 	mends int
+	uid   types.UID
 	// at is when it was made, and next when another may be; zero for never, until the inputs change.
 	at, next time.Time
 	// woken tells that another may be made at once, because calls of others went well.
@@ -70,16 +72,16 @@ func (a *attempts) failed(key types.NamespacedName, inputs string, f *failure.Fa
 }
 
 // succeeded remembers of a success that it mended a Secret, and nothing of any other.
-func (a *attempts) succeeded(key types.NamespacedName, why credential.Why, now time.Time) {
+func (a *attempts) succeeded(key types.NamespacedName, uid types.UID, why credential.Why, now time.Time) {
 	if !why.Mends() {
 		a.forget(key)
 		return
 	}
 	made := a.get(key)
-	if now.Sub(made.at) > 2*failure.MaxWait {
+	if now.Sub(made.at) > 2*failure.MaxWait || made.uid != uid {
 		made.mends = 0
 	}
-	a.set(key, attempt{mends: made.mends + 1, at: now})
+	a.set(key, attempt{mends: made.mends + 1, uid: uid, at: now})
 }
 
 // wake lets a failure be waited out no longer.
@@ -106,10 +108,10 @@ func (m attempt) retries(inputs string) bool {
 // Its wait would last for as long as the clock was ahead.
 func (m attempt) misdated(now time.Time) bool { return m.at.Sub(now) > credential.ClockTolerance }
 
-// mayMend is when a Secret that was deleted or edited may be mended: at once the first time, and more and more slowly if
-// something keeps undoing it.
-func (m attempt) mayMend() time.Time {
-	if m.mends < 2 {
+// mayMend is when a Secret of a credential that was deleted or edited may be mended: at once the first time, and more and more slowly
+// if something keeps undoing it.
+func (m attempt) mayMend(uid types.UID) time.Time {
+	if m.mends < 2 || m.uid != uid {
 		return time.Time{}
 	}
 	return m.at.Add(failure.Wait(m.mends-1, 0, 0))

@@ -62,7 +62,7 @@ func TestASuccessEndsTheRow(t *testing.T) {
 	for range 5 {
 		a.failed(readerKey, "inputs", throttled, start, 0)
 	}
-	a.succeeded(readerKey, credential.Due, start)
+	a.succeeded(readerKey, "uid", credential.Due, start)
 	g.Expect(a.last).To(BeEmpty(), "what does not matter takes no memory")
 	g.Expect(a.failed(readerKey, "inputs", throttled, start, 0).failures).To(Equal(1))
 }
@@ -72,7 +72,7 @@ func TestObjectsHaveAttemptsOfTheirOwn(t *testing.T) {
 	var a attempts
 	a.failed(readerKey, "inputs", throttled, start, 0)
 	g.Expect(a.get(writerKey)).To(BeZero())
-	a.succeeded(writerKey, credential.Missing, start)
+	a.succeeded(writerKey, "uid", credential.Missing, start)
 	g.Expect(a.get(readerKey).failures).To(Equal(1))
 	a.forget(readerKey)
 	g.Expect(a.get(readerKey)).To(BeZero())
@@ -107,7 +107,7 @@ func TestWhenAFailureIsToBeWaitedOut(t *testing.T) {
 			if tc.failure != nil {
 				a.failed(readerKey, "inputs", tc.failure, start, 0)
 			} else {
-				a.succeeded(readerKey, credential.Due, start)
+				a.succeeded(readerKey, "uid", credential.Due, start)
 			}
 			g.Expect(a.get(readerKey).waits(tc.inputs, start.Add(tc.after))).To(Equal(tc.want))
 		})
@@ -123,12 +123,12 @@ func TestMendingTheSameAgainAndAgainSlowsDown(t *testing.T) {
 	now := start
 	mend := func(want time.Duration) {
 		t.Helper()
-		soonest := a.get(readerKey).mayMend()
+		soonest := a.get(readerKey).mayMend("uid")
 		g.Expect(max(0, soonest.Sub(now))).To(Equal(want))
 		now = now.Add(want)
-		a.succeeded(readerKey, credential.Tampered, now)
+		a.succeeded(readerKey, "uid", credential.Tampered, now)
 	}
-	a.succeeded(readerKey, credential.Missing, now) // the first issue
+	a.succeeded(readerKey, "uid", credential.Missing, now) // the first issue
 	mend(0)
 	mend(5 * time.Second)
 	mend(10 * time.Second)
@@ -144,7 +144,7 @@ func TestMendingIsQuickAgain(t *testing.T) {
 	fought := func() *attempts {
 		var a attempts
 		for range 5 {
-			a.succeeded(readerKey, credential.Tampered, start)
+			a.succeeded(readerKey, "uid", credential.Tampered, start)
 		}
 		return &a
 	}
@@ -154,17 +154,17 @@ func TestMendingIsQuickAgain(t *testing.T) {
 	}{
 		"not while it goes on":        {func(*attempts) {}, false},
 		"not after a failure":         {func(a *attempts) { a.failed(readerKey, "inputs", throttled, start, 0) }, false},
-		"after a refresh in its time": {func(a *attempts) { a.succeeded(readerKey, credential.Due, start) }, true},
-		"after a change of the spec":  {func(a *attempts) { a.succeeded(readerKey, credential.OtherRequest, start) }, true},
+		"after a refresh in its time": {func(a *attempts) { a.succeeded(readerKey, "uid", credential.Due, start) }, true},
+		"after a change of the spec":  {func(a *attempts) { a.succeeded(readerKey, "uid", credential.OtherRequest, start) }, true},
 		"after a mend that was long after the others": {func(a *attempts) {
-			a.succeeded(readerKey, credential.Missing, start.Add(2*failure.MaxWait+1))
+			a.succeeded(readerKey, "uid", credential.Missing, start.Add(2*failure.MaxWait+1))
 		}, true},
-		"not after a mend soon after the others": {func(a *attempts) { a.succeeded(readerKey, credential.Missing, start.Add(2*failure.MaxWait)) }, false},
+		"not after a mend soon after the others": {func(a *attempts) { a.succeeded(readerKey, "uid", credential.Missing, start.Add(2*failure.MaxWait)) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := fought()
 			tc.then(a)
-			soonest := a.get(readerKey).mayMend()
+			soonest := a.get(readerKey).mayMend("uid")
 			NewWithT(t).Expect(soonest.IsZero()).To(Equal(tc.want))
 		})
 	}

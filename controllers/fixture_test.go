@@ -388,19 +388,19 @@ func (f *fixture) forge(edit map[string]string) {
 	for key, value := range edit {
 		s.Annotations["sts.rolecredential.dev/"+key] = value
 	}
-	delete(s.Annotations, "sts.rolecredential.dev/seal")
 	s.Annotations["sts.rolecredential.dev/seal"] = checksum(s.Annotations)
 	f.update(s)
 }
 
 // checksum returns the checksum of a record, whatever the record says.
 func checksum(annotations map[string]string) string {
-	record := map[string]string{"sts.rolecredential.dev/seal": ""}
+	record := map[string]string{}
 	for _, key := range credential.RecordKeys() {
 		if value, ok := annotations[key]; ok {
 			record[key] = value
 		}
 	}
+	record["sts.rolecredential.dev/seal"] = ""
 	return credential.Hash(record)
 }
 

@@ -33,7 +33,7 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 		t.failed, t.retryAt = last.failure, last.next
 		return nil
 	}
-	if soonest := last.mayMend(); t.due.Mends() && t.now.Before(soonest) {
+	if soonest := last.mayMend(object.GetUID()); t.due.Mends() && t.now.Before(soonest) {
 		t.unwritable, t.retryAt = contended(t.secret), soonest
 		return nil
 	}
@@ -58,7 +58,7 @@ func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
 	case t.unwritable != nil:
 		t.tell(ctx, "no new credential", t.unwritable.Reason)
 	default:
-		r.attempts.succeeded(t.key, t.due, t.now)
+		r.attempts.succeeded(t.key, object.GetUID(), t.due, t.now)
 		if t.due == credential.Due {
 			r.measureLateness(t.record.IssuedAt.Sub(dueAt))
 		}
@@ -234,6 +234,7 @@ func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued cre
 		return unfit(t.secret, err), nil
 	}
 	record := credential.Record{
+		Credential:       r.Kind.Name + "/" + object.GetName(),
 		RequestHash:      t.wanted.RequestHash,
 		IssuerHash:       t.wanted.IssuerHash,
 		TemplateHash:     t.wanted.TemplateHash,
@@ -256,7 +257,7 @@ func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued cre
 	}
 	r.answered(t, true)
 	if foreign {
-		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())
+		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName(), "")
 		t.retryAt = t.now.Add(failure.MinWait) // a look at the Secret, which then is watched
 		return nil, nil
 	}

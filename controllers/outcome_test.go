@@ -58,7 +58,7 @@ func failedForGood(o *outcome) {
 	o.failed = &failure.Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonMalformedPolicy, Message: "No JSON.", Retry: failure.Never}
 }
 
-func unwritable(o *outcome) { o.unwritable = conflict("s3-reader", "RoleCredential", "s3-reader") }
+func unwritable(o *outcome) { o.unwritable = conflict("s3-reader", "RoleCredential", "s3-reader", "") }
 
 func invalidTemplate(o *outcome) {
 	o.unwritable = &failure.Failure{Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidTemplate, Message: "No label."}

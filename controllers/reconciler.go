@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -148,8 +149,7 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 	if t.denied != nil {
 		t.retryAt = t.denied.Retry.From(t.now)
 	}
-	isNew := len(object.Report().Conditions) == 0 && t.refreshes() && t.failed == nil
-	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret, spec.Secret, output.Keys(spec.Secret), isNew); err != nil {
+	if err := r.observe(ctx, object, &t); err != nil {
 		return outcome{}, err
 	}
 	t.wanted = wanted(object, request, t.identity)
@@ -190,6 +190,29 @@ func (r *Reconciler[T]) prune(ctx context.Context, object T, t *turn) {
 		log.FromContext(ctx).Error(err, "failed to delete the old Secret")
 		t.undeletable, t.pruneAt = apiReason(err), t.now.Add(pruneRetry)
 	}
+}
+
+// observe finds out what the Secret holds. It first takes over a Secret that a former credential of this kind and name left, so that
+// all that follows sees a Secret of this credential.
+func (r *Reconciler[T]) observe(ctx context.Context, object T, t *turn) (err error) {
+	spec := object.Common()
+	isNew := len(object.Report().Conditions) == 0 && t.refreshes() && t.failed == nil
+	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret, spec.Secret, output.Keys(spec.Secret), isNew); err != nil {
+		return err
+	}
+	if t.observed.Ownership != credential.Former {
+		return nil
+	}
+	t.observed, err = r.Secrets.TakeOver(ctx, object, t.observed, spec.Secret)
+	switch {
+	case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
+		t.failed = cmp.Or(t.failed, notTakenOver(t.secret, err))
+		t.retryAt = t.failed.Retry.From(t.now)
+		return nil
+	case err == nil && t.observed.Ownership == credential.Ours:
+		log.FromContext(ctx).Info("took over the Secret", "secret", t.secret)
+	}
+	return err
 }
 
 // turn is one credential on its way.
@@ -237,7 +260,7 @@ func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credent
 // decide finds out what the Secret holds and why it is due, and whether it can be written at all.
 func (r *Reconciler[T]) decide(t *turn, object T) {
 	if t.observed.Ownership == credential.Foreign {
-		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName())
+		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName(), t.observed.Controller)
 		t.retryAt = t.unwritable.Retry.From(t.now)
 		r.Strangers.Await(r.waiter(t.key), types.NamespacedName{Namespace: t.key.Namespace, Name: t.secret}, t.observed.Version)
 		return

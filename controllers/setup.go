@@ -124,7 +124,7 @@ func ManagerOptions(scope Scope) (manager.Options, error) {
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Secret{}:                {Transform: secret.Untouched, Label: ours},
+				&corev1.Secret{}:                {Transform: secret.TrimForCache, Label: ours},
 				&v1alpha1.RoleCredential{}:      {Label: scope.Selector, Transform: slim},
 				&v1alpha1.SessionCredential{}:   {Label: scope.Selector, Transform: slim},
 				&v1alpha1.FederatedCredential{}: {Label: scope.Selector, Transform: slim},
@@ -318,7 +318,7 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 		Watches(&v1alpha1.ClusterIdentity{}, fans.ofIdentity(v1alpha1.IdentityKindClusterIdentity), builder.WithPredicates(specChanged)).
 		Watches(&v1alpha1.Identity{}, fans.ofIdentity(v1alpha1.IdentityKindIdentity), builder.WithPredicates(specChanged)).
 		WatchesMetadata(namespaceMetadata(), fans.ofNamespace(), builder.WithPredicates(labelsChanged)).
-		WatchesMetadata(secret.Metadata(), ofOwner(mgr, kind.New()), builder.WithPredicates(news(p.secrets, kind.New()))).
+		WatchesMetadata(secret.Metadata(), enqueueOwner(kind.Name), builder.WithPredicates(news(p.secrets, kind.New()))).
 		WatchesRawSource(woken(p.watcher, kind.Name, itself)).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindIdentity), fans.byIdentity(v1alpha1.IdentityKindIdentity))).

@@ -100,15 +100,15 @@ func duration(d *metav1.Duration) *time.Duration {
 // conflictRecheck bounds how late a Secret that is no longer a stranger is noticed, should its watch have missed it.
 const conflictRecheck = 5 * time.Minute
 
-// conflict waits for the stranger to change or go, which is watched.
-func conflict(secretName, kind, name string) *failure.Failure {
-	return &failure.Failure{
-		Condition: v1alpha1.ConditionReady,
-		Reason:    v1alpha1.ReasonSecretConflict,
-		Message: fmt.Sprintf("Secret %s exists and does not belong to this %s, so it is left alone. Delete it, choose another spec.secret.name, "+
-			"or hand it over with the annotation %s: %s/%s on the Secret.", secretName, kind, v1alpha1.AdoptAnnotation, kind, name),
-		Retry: failure.After(conflictRecheck),
+// conflict waits until the foreign Secret changes or is deleted. The controller is the Secret's, as <kind>/<name>, empty for none.
+func conflict(secretName, kind, name, controller string) *failure.Failure {
+	message := fmt.Sprintf("Secret %s exists and does not belong to this %s, so it is left alone. Delete it, choose another spec.secret.name, "+
+		"or hand it over with the annotation %s: %s/%s on the Secret.", secretName, kind, v1alpha1.AdoptAnnotation, kind, name)
+	if controller != "" { // the annotation has no effect
+		message = fmt.Sprintf("Secret %s exists and belongs to %s by its ownerReferences, so it is left alone. Choose another spec.secret.name, or delete the Secret with its owner.",
+			secretName, controller)
 	}
+	return &failure.Failure{Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonSecretConflict, Message: message, Retry: failure.After(conflictRecheck)}
 }
 
 // immutable waits for the Secret to go, which is watched.
@@ -129,6 +129,18 @@ func contended(secretName string) *failure.Failure {
 		Message: fmt.Sprintf("Something keeps deleting or changing Secret %s as soon as it is written. Find what writes it (kubectl get secret --show-managed-fields) "+
 			"and stop it; the Secret is mended again after a while.", secretName),
 		Retry: failure.Backoff,
+	}
+}
+
+// notTakenOver leaves a Secret with the owner references that a former credential left.
+func notTakenOver(secretName string, err error) *failure.Failure {
+	return &failure.Failure{
+		Condition: v1alpha1.ConditionIssued,
+		Reason:    v1alpha1.ReasonSecretNotWritten,
+		Message: fmt.Sprintf("A former credential of this name left Secret %s, and the API server did not let the operator set its ownerReferences (%s). "+
+			"Check admission policies and the operator's RBAC in this namespace; the event holds the error.", secretName, apiReason(err)),
+		Retry: failure.After(failure.MaxWait),
+		Cause: err,
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -90,9 +89,16 @@ func (f fans[T]) ofNamespace() handler.EventHandler {
 	})
 }
 
-// ofOwner wakes the credential whose Secret changed.
-func ofOwner(mgr manager.Manager, owner client.Object) handler.EventHandler {
-	return handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), owner, handler.OnlyControllerOwner())
+// enqueueOwner enqueues the credential of a kind that a changed Secret belongs to. A Secret that lost its owner reference, or was
+// restored without one, belongs to the credential that its record names.
+func enqueueOwner(kind string) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
+		name, ok := secret.CredentialOf(kind, object)
+		if !ok {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}}
+	})
 }
 
 // news lets through a Secret that is not as the operator itself left it.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"sync"
 
@@ -15,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/credential"
@@ -32,8 +30,7 @@ var ErrForeign = errors.New("the Secret is not this credential's")
 
 // Store keeps Secrets for their owners. No data of a Secret is ever cached.
 type Store struct {
-	// Client writes, and reads the metadata of the Secrets that are kept, which it may do from a cache that [Untouched] went
-	// through.
+	// Client writes, and reads the metadata of the Secrets from a cache that [TrimForCache] is the transform of.
 	Client client.Client
 	// Reader reads a Secret as it is now.
 	Reader client.Reader
@@ -67,13 +64,16 @@ func editionOf(object metav1.Object) edition {
 // Observed is what was found where a credential's Secret should be.
 type Observed struct {
 	credential.Observed
+	// Controller is the kind and name of a foreign Secret's controller, as <kind>/<name>; empty for none.
+	Controller string
 	// Version is the Secret's resource version, and Immutable whether it says so. They are of no Secret if that is Absent.
 	Version   string
 	Immutable bool
 
-	// metadata is what stood over the data, nil of no Secret. It may be the cache's own, for reading only.
+	// metadata is that of the Secret, nil if there is none. It may be the cache's own, for reading only.
 	metadata *metav1.ObjectMeta
-	// secret is nil where the metadata said enough.
+	// secret is nil where the metadata in the cache said enough. It then has no labels or annotations but those of the template and
+	// the operator's own.
 	secret *corev1.Secret
 }
 
@@ -94,7 +94,7 @@ func (s *Store) Observe(ctx context.Context, owner client.Object, name string, t
 		return Observed{}, fmt.Errorf("reading the metadata of Secret %s/%s: %w", owner.GetNamespace(), name, err)
 	}
 	if err == nil && metav1.IsControlledBy(seen, owner) && s.trusts(owner, seen, keys) {
-		if record, ok := credential.ParseRecord(seen.Annotations); ok && record.Genuine() && wears(seen, template) {
+		if record, ok := credential.ParseRecord(seen.Annotations); ok && record.Genuine() && hasOnlyTemplateMetadata(seen, template) {
 			s.knows(owner, seen)
 			return Observed{Observed: credential.Observed{Ownership: credential.Ours, Record: &record}, Version: seen.ResourceVersion, metadata: &seen.ObjectMeta}, nil
 		}
@@ -178,152 +178,50 @@ func (s *Store) read(ctx context.Context, owner client.Object, name string, temp
 		return Observed{}, fmt.Errorf("reading Secret %s/%s: %w", owner.GetNamespace(), name, err)
 	}
 	observed := Observed{Version: secret.ResourceVersion, Immutable: ptr.Deref(secret.Immutable, false), metadata: &secret.ObjectMeta, secret: secret}
-	observed.Ownership, err = s.ownership(owner, secret)
+	reference, err := s.referenceTo(owner)
 	if err != nil {
 		return Observed{}, err
 	}
-	if record, ok := credential.ParseRecord(secret.Annotations); ok && observed.Ownership == credential.Ours && record.Intact(secret.Data) && wears(secret, template) {
-		observed.Record = &record
-		if !observed.Immutable {
-			s.knows(owner, secret)
-		}
+	var valid *credential.Record
+	if record, ok := credential.ParseRecord(secret.Annotations); ok && record.Intact(secret.Data) {
+		valid = &record
+	}
+	observed.Ownership = ownership(reference, secret, valid)
+	if controller := metav1.GetControllerOfNoCopy(secret); controller != nil && observed.Ownership == credential.Foreign {
+		observed.Controller = fullName(*controller)
+	}
+	if (observed.Ownership == credential.Ours || observed.Ownership == credential.Former) && hasTemplateMetadata(secret, template) {
+		observed.Record = valid
+	}
+	if observed.Ownership == credential.Ours && observed.Record != nil && !observed.Immutable {
+		s.knows(owner, secret)
 	}
 	return observed, nil
 }
 
-func (s *Store) ownership(owner client.Object, secret *corev1.Secret) (credential.Ownership, error) {
-	if metav1.IsControlledBy(secret, owner) {
-		return credential.Ours, nil
-	}
-	gvk, err := apiutil.GVKForObject(owner, s.Client.Scheme())
-	if err != nil {
-		return credential.Foreign, err
-	}
-	// What another controller owns is not its owner's alone to hand over.
-	if secret.Annotations[v1alpha1.AdoptAnnotation] == gvk.Kind+"/"+owner.GetName() && metav1.GetControllerOf(secret) == nil {
-		return credential.Adopted, nil
-	}
-	return credential.Foreign, nil
+// hasTemplateMetadata reports whether a Secret has the labels and annotations of a template, and the label that the operator's watch
+// selects. It may have others.
+func hasTemplateMetadata(object metav1.Object, t v1alpha1.SecretTemplate) bool {
+	return object.GetLabels()[v1alpha1.ManagedByLabel] == v1alpha1.ManagedByValue && containsAll(object.GetLabels(), t.Labels) && containsAll(object.GetAnnotations(), t.Annotations)
 }
 
-// wears tells whether a Secret has the labels and annotations of a template, and may have others, and whether our watch still
-// selects it.
-func wears(object metav1.Object, t v1alpha1.SecretTemplate) bool {
-	return object.GetLabels()[v1alpha1.ManagedByLabel] == v1alpha1.ManagedByValue && holds(object.GetLabels(), t.Labels) && holds(object.GetAnnotations(), t.Annotations)
+// hasOnlyTemplateMetadata reports whether metadata in the cache has the labels and annotations of a template, the operator's own, and no
+// others.
+func hasOnlyTemplateMetadata(seen *metav1.PartialObjectMetadata, t v1alpha1.SecretTemplate) bool {
+	return seen.Annotations[othersAnnotation] == hashOthers(withOurLabel(t.Labels), t.Annotations)
 }
 
-func holds(all, some map[string]string) bool {
+func withOurLabel(labels map[string]string) map[string]string {
+	return merged(labels, map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})
+}
+
+func containsAll(all, some map[string]string) bool {
 	for key, value := range some {
 		if held, ok := all[key]; !ok || held != value {
 			return false
 		}
 	}
 	return true
-}
-
-const writeAttempts = 3
-
-// Write makes the Secret that was observed hold the content. If it changed meanwhile, it is observed again: what was issued
-// is not lost to a race, and a Secret that is no longer the owner's is left alone with [ErrForeign].
-func (s *Store) Write(ctx context.Context, owner client.Object, name string, observed Observed, content Content) error {
-	for attempt := 1; ; attempt++ {
-		if observed.Ownership == credential.Foreign {
-			return ErrForeign
-		}
-		err := s.write(ctx, owner, name, observed, content)
-		raced := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
-		unseen := apierrors.IsInvalid(err) && observed.secret == nil // metadata does not tell the type, which must stay
-		if !raced && !unseen || attempt == writeAttempts {
-			return err
-		}
-		if observed, err = s.read(ctx, owner, name, content.Template); err != nil {
-			return err
-		}
-	}
-}
-
-// write creates the Secret where there is none, and otherwise changes it as it was observed, by its UID and version: whatever has
-// come to stand there meanwhile is not taken over.
-func (s *Store) write(ctx context.Context, owner client.Object, name string, observed Observed, content Content) error {
-	gvk, err := apiutil.GVKForObject(owner, s.Client.Scheme())
-	if err != nil {
-		return err
-	}
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace:       owner.GetNamespace(),
-			Name:            name,
-			Labels:          merged(content.Template.Labels, map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}),
-			Annotations:     merged(content.Template.Annotations, content.Record.Annotations()),
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, gvk)},
-		},
-		Data: content.Data,
-	}
-	secret.OwnerReferences[0].BlockOwnerDeletion = nil
-	switch {
-	case observed.Ownership == credential.Absent:
-		secret.Type = corev1.SecretTypeOpaque
-		err = s.Client.Create(ctx, secret, client.FieldOwner(FieldManager), uncached)
-	case observed.Record != nil && observed.Record.TemplateHash == content.Record.TemplateHash:
-		err = s.replace(ctx, secret, observed)
-	default:
-		err = s.reshape(ctx, owner, secret, observed, content.Template)
-	}
-	if err != nil {
-		return err
-	}
-	s.knows(owner, secret)
-	return nil
-}
-
-// replace puts a new credential in place of one of the same form. What others put beside the data stays.
-func (s *Store) replace(ctx context.Context, secret *corev1.Secret, observed Observed) error {
-	labels, annotations := merged(observed.metadata.Labels, secret.Labels), merged(observed.metadata.Annotations, secret.Annotations)
-	delete(annotations, keysAnnotation)
-	secret.ObjectMeta = *observed.metadata
-	secret.Labels, secret.Annotations = labels, annotations
-	secret.Type = corev1.SecretTypeOpaque
-	if observed.secret != nil {
-		secret.Type = observed.secret.Type
-	}
-	return s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached)
-}
-
-// reshape is the rare write of another form, over what was edited or handed over too. It takes out the labels and annotations of
-// ours that are no longer wanted.
-func (s *Store) reshape(ctx context.Context, owner client.Object, secret *corev1.Secret, observed Observed, template v1alpha1.SecretTemplate) error {
-	if observed.secret == nil {
-		var err error
-		if observed, err = s.read(ctx, owner, secret.Name, template); err != nil {
-			return err
-		}
-		if observed.Ownership != credential.Ours {
-			return apierrors.NewConflict(corev1.Resource("secrets"), secret.Name, errors.New("it changed hands meanwhile"))
-		}
-	}
-	found := observed.metadata
-	for _, key := range keysOfOurs(found.ManagedFields, "metadata", "labels") {
-		delete(found.Labels, key)
-	}
-	for _, key := range append(keysOfOurs(found.ManagedFields, "metadata", "annotations"), credential.RecordKeys()...) {
-		delete(found.Annotations, key)
-	}
-	delete(found.Annotations, v1alpha1.AdoptAnnotation)
-	if !metav1.IsControlledBy(found, owner) {
-		found.OwnerReferences = append(found.OwnerReferences, secret.OwnerReferences...)
-	}
-	return s.replace(ctx, secret, observed)
-}
-
-// merged returns a map of both, ours over theirs.
-func merged(theirs, ours map[string]string) map[string]string {
-	all := maps.Clone(ours)
-	for key, value := range theirs {
-		if _, taken := ours[key]; !taken {
-			all[key] = value
-		}
-	}
-	return all
 }
 
 // Prune deletes the owner's Secrets of other names than keep: what a change of spec.secret.name left behind.

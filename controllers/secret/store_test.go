@@ -71,7 +71,7 @@ func (f *fixture) restart() {
 			if err := c.Get(ctx, name, o, options...); err != nil {
 				return err
 			}
-			_, err := secret.Untouched(o)
+			_, err := secret.TrimForCache(o)
 			return err
 		},
 	})
@@ -206,7 +206,7 @@ func content(n int, change ...func(*secret.Content)) secret.Content {
 			"AWS_ACCESS_KEY_ID": fmt.Appendf(nil, "ASIA%d", n), "AWS_SECRET_ACCESS_KEY": fmt.Appendf(nil, "secret-%d", n), "AWS_SESSION_TOKEN": fmt.Appendf(nil, "token-%d", n),
 		},
 		Record: credential.Record{
-			RequestHash: "request", IssuerHash: "issuer", TemplateHash: "template",
+			Credential: "RoleCredential/s3-reader", RequestHash: "request", IssuerHash: "issuer", TemplateHash: "template",
 			IssuedAt: start.Add(time.Duration(n) * time.Hour), Expiration: start.Add(time.Duration(n+1) * time.Hour), AccessKeyID: fmt.Sprintf("ASIA%d", n),
 		},
 	}
@@ -242,24 +242,60 @@ func handedOver(s *corev1.Secret) {
 	s.Annotations[v1alpha1.AdoptAnnotation] = "RoleCredential/s3-reader"
 }
 
-// looksLikeOurs makes a Secret all that ours is but for whose it is.
-func looksLikeOurs(s *corev1.Secret) {
-	c := content(1)
-	s.Data = c.Data
-	s.Labels = map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}
-	maps.Copy(s.Annotations, c.Record.Annotations())
+// recordOf makes a Secret one that the operator wrote for a credential, without an owner reference. Records of earlier releases have
+// no credential.
+func recordOf(credential string) func(*corev1.Secret) {
+	return func(s *corev1.Secret) {
+		c := content(1, func(c *secret.Content) { c.Record.Credential = credential })
+		s.Data = c.Data
+		s.Labels = map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}
+		maps.Copy(s.Annotations, c.Record.Annotations())
+	}
+}
+
+// controlledBy gives a Secret a controller, changed.
+func controlledBy(uid types.UID, change ...func(*metav1.OwnerReference)) func(*corev1.Secret) {
+	return func(s *corev1.Secret) {
+		owner := ownedBy(uid)
+		for _, c := range change {
+			c(&owner)
+		}
+		s.OwnerReferences = append(s.OwnerReferences, owner)
+	}
 }
 
 func TestWhoseASecretIs(t *testing.T) {
+	const self = "RoleCredential/s3-reader"
 	for name, tc := range map[string]struct {
 		stored *corev1.Secret
 		want   credential.Ownership
 	}{
-		"there is none":                  {nil, credential.Absent},
-		"it is a stranger's":             {stranger(), credential.Foreign},
-		"it is one that looks like ours": {stranger(looksLikeOurs), credential.Foreign},
-		"it is of a credential of the same name that was deleted": {
-			stranger(looksLikeOurs, func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy("former-uid")} }), credential.Foreign,
+		"there is none":      {nil, credential.Absent},
+		"it is a stranger's": {stranger(), credential.Foreign},
+		"it has no owner, and its record names the credential":                {stranger(recordOf(self)), credential.Former},
+		"it has no owner, and its record names no credential":                 {stranger(recordOf("")), credential.Foreign},
+		"it has no owner, and its record names another credential":            {stranger(recordOf("RoleCredential/other")), credential.Foreign},
+		"it has no owner, and its record names another kind":                  {stranger(recordOf("SessionCredential/s3-reader")), credential.Foreign},
+		"a former credential controls it, and its record names it":            {stranger(recordOf(self), controlledBy("former-uid")), credential.Former},
+		"a former credential controls it, and its record names no credential": {stranger(recordOf(""), controlledBy("former-uid")), credential.Former},
+		"a former credential controls it, and its record names another":       {stranger(recordOf("RoleCredential/other"), controlledBy("former-uid")), credential.Foreign},
+		"another credential controls it": {
+			stranger(recordOf(self), controlledBy("other-uid", func(o *metav1.OwnerReference) { o.Name = "other" })), credential.Foreign,
+		},
+		"a credential of another kind controls it": {
+			stranger(recordOf(self), controlledBy("other-uid", func(o *metav1.OwnerReference) { o.Kind = "SessionCredential" })), credential.Foreign,
+		},
+		"an object of another group controls it": {
+			stranger(recordOf(self), controlledBy("other-uid", func(o *metav1.OwnerReference) { o.APIVersion = "example.com/v1" })), credential.Foreign,
+		},
+		"its record names the credential, and its data was edited": {
+			stranger(recordOf(self), func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("edited") }), credential.Foreign,
+		},
+		"its record names the credential, and the label is missing": {
+			stranger(recordOf(self), func(s *corev1.Secret) { s.Labels = nil }), credential.Foreign,
+		},
+		"its record was edited to name the credential": {
+			stranger(recordOf("RoleCredential/other"), func(s *corev1.Secret) { s.Annotations["sts.rolecredential.dev/credential"] = self }), credential.Foreign,
 		},
 		"it is owned, but not controlled, by the credential": {
 			stranger(func(s *corev1.Secret) {
@@ -268,7 +304,7 @@ func TestWhoseASecretIs(t *testing.T) {
 			}), credential.Foreign,
 		},
 		"it is handed over":                 {stranger(handedOver), credential.Adopted},
-		"it is handed over, as it was ours": {stranger(looksLikeOurs, handedOver), credential.Adopted},
+		"it is handed over, as it was ours": {stranger(recordOf(""), handedOver), credential.Adopted},
 		"it is handed over to another name": {
 			stranger(func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "RoleCredential/other" }), credential.Foreign,
 		},
@@ -285,7 +321,7 @@ func TestWhoseASecretIs(t *testing.T) {
 			}
 			observed := f.observe()
 			f.Expect(observed.Ownership).To(Equal(tc.want))
-			f.Expect(observed.Record).To(BeNil(), "what is not ours is not believed")
+			f.Expect(observed.Record != nil).To(Equal(tc.want == credential.Former), "what is not ours is not believed")
 			if tc.stored != nil {
 				f.Expect(observed.Version).To(Equal(f.stored().ResourceVersion))
 			}
@@ -348,9 +384,8 @@ func TestASecretThatNobodyTouchedIsNotRead(t *testing.T) {
 	f.Expect(f.reads).To(BeZero())
 
 	f.edit(func(s *corev1.Secret) { s.Annotations["note"] = "x" })
-	f.observe()
-	f.observe()
-	f.Expect(f.reads).To(Equal(1), "it is as it was written, at a version that is known from then on")
+	f.put(content(3))
+	f.Expect(f.reads).To(Equal(1), "a refresh reads a Secret that has annotations of others, which stay, and are not cached")
 }
 
 func TestALabelOfTheSpecThatWasTakenOffIsMissed(t *testing.T) {
@@ -576,7 +611,7 @@ func TestRaces(t *testing.T) {
 		}
 	}
 	other := template("other", map[string]string{"a": "b"}, nil)
-	ours := stranger(looksLikeOurs, func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy("owner-uid")} })
+	ours := stranger(recordOf(""), controlledBy("owner-uid"))
 	for name, tc := range map[string]struct {
 		before  func(*fixture) // what stands when it is observed
 		race    func(*fixture) // what happens before the first write
@@ -584,7 +619,9 @@ func TestRaces(t *testing.T) {
 		foreign bool
 	}{
 		"a stranger's Secret appears":                  {race: func(f *fixture) { f.create(stranger()) }, content: content(9), foreign: true},
-		"one that looks like ours appears":             {race: func(f *fixture) { f.create(stranger(looksLikeOurs)) }, content: content(9), foreign: true},
+		"one that looks like ours appears":             {race: func(f *fixture) { f.create(stranger(recordOf(""))) }, content: content(9), foreign: true},
+		"one that a former credential left appears":    {race: func(f *fixture) { f.create(stranger(recordOf("RoleCredential/s3-reader"))) }, content: content(9)},
+		"one of a former credential appears":           {race: func(f *fixture) { f.create(stranger(recordOf(""), controlledBy("former-uid"))) }, content: content(9)},
 		"one of our own appears":                       {race: func(f *fixture) { f.create(ours.DeepCopy()) }, content: content(9)},
 		"one that is handed over appears":              {race: func(f *fixture) { f.create(stranger(handedOver)) }, content: content(9)},
 		"ours is deleted":                              {before: func(f *fixture) { f.put(content(1)) }, race: (*fixture).delete, content: content(9)},
@@ -600,9 +637,14 @@ func TestRaces(t *testing.T) {
 		"ours is edited, and the template is another": {
 			before: func(f *fixture) { f.put(content(1)) }, race: func(f *fixture) { f.edit(func(s *corev1.Secret) { s.Labels["team"] = "shop" }) }, content: content(9, other),
 		},
+		"ours loses its owner reference": {
+			before: func(f *fixture) { f.put(content(1)) }, race: func(f *fixture) { f.edit(func(s *corev1.Secret) { s.OwnerReferences = nil }) }, content: content(9),
+		},
 		"ours is given away": {
-			before:  func(f *fixture) { f.put(content(1)) },
-			race:    func(f *fixture) { f.edit(func(s *corev1.Secret) { s.OwnerReferences = nil }) },
+			before: func(f *fixture) { f.put(content(1)) },
+			race: func(f *fixture) {
+				f.edit(func(s *corev1.Secret) { s.OwnerReferences[0].Name, s.OwnerReferences[0].UID = "other", "other-uid" })
+			},
 			content: content(9, other),
 			foreign: true,
 		},
@@ -633,6 +675,7 @@ func TestRaces(t *testing.T) {
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(f.stored().Data).To(Equal(tc.content.Data))
 			f.Expect(*f.observe().Record).To(Equal(tc.content.Record))
+			f.Expect(f.stored().OwnerReferences).To(Equal([]metav1.OwnerReference{ownedBy("owner-uid")}))
 		})
 	}
 }
