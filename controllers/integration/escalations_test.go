@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 	"time"
@@ -360,6 +361,21 @@ var inSecrets = map[string]func(*attack){
 		made := a.wants("dressed-up")
 		a.eventually(made, "Ready", "False SecretConflict")
 		a.Expect(a.secret(a.shop, "dressed-up")).To(Equal(before))
+		a.nothingWasAsked()
+	},
+	"a Secret that claims to be of a former credential": func(a *attack) {
+		a.has("source")
+		heir := a.wants("heir", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
+		a.eventually(heir, "Authorized", "False NotAllowed")
+		forged := lookAlike(a.shop, "heir", a.secret(a.shop, "source"))
+		record, ok := credential.ParseRecord(forged.Annotations)
+		a.Expect(ok).To(BeTrue())
+		record.Credential = "RoleCredential/heir"
+		maps.Copy(forged.Annotations, record.Sealed(forged.Data).Annotations())
+		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
+		a.eventually(heir, "Ready", "False Outdated")
+		a.Expect(metav1.IsControlledBy(a.secret(a.shop, "heir"), heir)).To(BeTrue())
+		a.Expect(a.secret(a.shop, "heir").Data).To(Equal(forged.Data))
 		a.nothingWasAsked()
 	},
 	"annotations of a Secret that claim what was not issued": func(a *attack) {

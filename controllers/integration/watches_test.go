@@ -204,24 +204,3 @@ func TestAWrongSourceKeyHealsWhenItsSecretIsMended(t *testing.T) {
 	h.eventually(made, "Ready", "True Issued")
 	h.eventually(by, "Ready", "True Verified")
 }
-
-// No garbage collector runs here, so that the test does its work.
-func TestACredentialMadeAnewGetsItsSecretOnceTheOldOneIsCollected(t *testing.T) {
-	h := newHarness(t, stsemulator.Options{})
-	h.start()
-	namespace := h.namespace(nil)
-	by := h.identity()
-	for range 5 {
-		made := h.credential(namespace, "anew", by)
-		h.eventually(made, "Ready", "True Issued")
-		h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
-		again := h.credential(namespace, "anew", by)
-		h.eventually(again, "Ready", "False SecretConflict")
-		old := h.secret(namespace, "anew")
-		h.Expect(old.OwnerReferences[0].UID).To(Equal(made.UID))
-		h.Expect(admin.Delete(h.ctx, old)).To(Succeed())
-		h.eventually(again, "Ready", "True Issued")
-		h.Expect(admin.Delete(h.ctx, again)).To(Succeed())
-		h.Expect(admin.Delete(h.ctx, h.secret(namespace, "anew"))).To(Succeed())
-	}
-}

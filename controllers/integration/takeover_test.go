@@ -1,0 +1,195 @@
+package integration_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/secret"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+
+// restored returns what a backup tool creates of an object: without UID, owner references and status.
+func restored(s *corev1.Secret) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, Annotations: s.Annotations}, Data: s.Data, Type: s.Type}
+}
+
+// again returns a credential to create under the same name.
+func again(c *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
+	return &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: c.Name}, Spec: c.Spec}
+}
+
+// No garbage collector runs here. A test does its work where there is some.
+func TestRecreatedCredentialTakesOverItsSecret(t *testing.T) {
+	for name, recreate := range map[string]func(*harness, *v1alpha1.RoleCredential, *corev1.Secret) *v1alpha1.RoleCredential{
+		"after a restore from a backup": func(h *harness, made *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
+			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
+			h.Expect(admin.Delete(h.ctx, s)).To(Succeed())
+			h.Expect(admin.Create(h.ctx, restored(s))).To(Succeed())
+			return again(made)
+		},
+		"after a restore from a backup while the operator is down": func(h *harness, made *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
+			h.stop()
+			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
+			h.Expect(admin.Delete(h.ctx, s)).To(Succeed())
+			h.Expect(admin.Create(h.ctx, restored(s))).To(Succeed())
+			h.Expect(admin.Create(h.ctx, again(made))).To(Succeed())
+			h.start()
+			return nil
+		},
+		"after it was deleted with --cascade=orphan": func(h *harness, made *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
+			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
+			update(h, s, func(s *corev1.Secret) { s.OwnerReferences = nil })
+			return again(made)
+		},
+		"before the garbage collector has run": func(h *harness, made *v1alpha1.RoleCredential, _ *corev1.Secret) *v1alpha1.RoleCredential {
+			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
+			return again(made)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, stsemulator.Options{})
+			h.start()
+			namespace := h.namespace(nil)
+			made := h.credential(namespace, "anew", h.identity())
+			h.eventually(made, "Ready", "True Issued")
+			before := h.secret(namespace, "anew")
+			if next := recreate(h, made, before); next != nil {
+				h.Expect(admin.Create(h.ctx, next)).To(Succeed())
+			}
+			h.isOwnedAnew(made)
+			h.Expect(len(h.sts.Sessions())).To(BeNumerically("<=", 2), "at most one more call of STS")
+			h.Expect(h.secret(namespace, "anew").Annotations).To(HaveKeyWithValue("sts.rolecredential.dev/credential", "RoleCredential/anew"))
+		})
+	}
+}
+
+// isOwnedAnew waits until the credential of a name is Ready and controls its Secret, and returns it. It got no Warning event.
+func (h *harness) isOwnedAnew(former *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
+	h.t.Helper()
+	current := again(former)
+	h.eventually(current, "Ready", "True Issued")
+	h.Expect(current.UID).NotTo(Equal(former.UID))
+	h.Expect(metav1.IsControlledBy(h.secret(former.Namespace, former.Name), current)).To(BeTrue())
+	h.Expect(h.events(current)()).NotTo(ContainElement(HavePrefix("Warning")))
+	return current
+}
+
+func TestLateGarbageCollectionOfATakenOverSecret(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	made := h.credential(namespace, "replaced", h.identity())
+	h.eventually(made, "Ready", "True Issued")
+	observed := h.secret(namespace, "replaced") // by the garbage collector
+	h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
+	h.Expect(admin.Create(h.ctx, again(made))).To(Succeed())
+	current := h.isOwnedAnew(made)
+	h.Expect(h.issues()).To(Equal(1))
+
+	err := admin.Delete(h.ctx, observed, client.Preconditions{UID: &observed.UID, ResourceVersion: &observed.ResourceVersion})
+	h.Expect(apierrors.IsConflict(err)).To(BeTrue(), "the garbage collector deletes no Secret that changed since")
+
+	h.Expect(admin.Delete(h.ctx, observed, client.Preconditions{UID: &observed.UID})).To(Succeed())
+	h.lastIssued(2)
+	h.Eventually(func() *corev1.Secret { return h.secret(namespace, "replaced") }).WithTimeout(settle).Should(HaveField("UID", Not(Equal(observed.UID))))
+	h.isOwnedAnew(made)
+	h.Expect(h.issues()).To(Equal(2))
+	h.Expect(h.events(current)()).NotTo(ContainElement(HavePrefix("Warning")))
+}
+
+// A tool that replaces objects deletes and creates a credential again and again.
+func TestCredentialThatIsReplacedOftenKeepsItsSecret(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	made := h.credential(namespace, "often", h.identity())
+	h.eventually(made, "Ready", "True Issued")
+	first := h.secret(namespace, "often")
+	for range 5 {
+		h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
+		h.Expect(admin.Create(h.ctx, again(made))).To(Succeed())
+		made = h.isOwnedAnew(made)
+	}
+	h.Expect(h.issues()).To(Equal(1))
+	h.Expect(h.secret(namespace, "often").UID).To(Equal(first.UID))
+	h.Expect(h.secret(namespace, "often").Data).To(Equal(first.Data))
+}
+
+func TestOwnerReferenceThatIsRemovedIsRestored(t *testing.T) {
+	for name, down := range map[string]bool{"while the operator runs": false, "while the operator is down": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, stsemulator.Options{})
+			h.start()
+			namespace := h.namespace(nil)
+			made := h.credential(namespace, "owned", h.identity())
+			h.eventually(made, "Ready", "True Issued")
+			before, ready := h.secret(namespace, "owned"), *meta.FindStatusCondition(made.Status.Conditions, "Ready")
+			if down {
+				h.stop()
+			}
+			patch := client.RawPatch(types.JSONPatchType, []byte(`[{"op":"remove","path":"/metadata/ownerReferences"}]`))
+			h.Expect(admin.Patch(h.ctx, before.DeepCopy(), patch)).To(Succeed())
+			if down {
+				h.start()
+			}
+			h.Eventually(func() []metav1.OwnerReference { return h.secret(namespace, "owned").OwnerReferences }).WithTimeout(settle).Should(Equal(before.OwnerReferences))
+			h.Expect(h.secret(namespace, "owned").Data).To(Equal(before.Data))
+			h.eventually(made, "Ready", "True Issued")
+			h.Expect(*meta.FindStatusCondition(made.Status.Conditions, "Ready")).To(Equal(ready), "it was True throughout")
+			h.Expect(h.issues()).To(Equal(1))
+			h.Expect(h.events(made)()).To(Equal([]string{"Normal Issued"}))
+		})
+	}
+}
+
+func TestNoCopyOfTheOldDataSurvivesAdoption(t *testing.T) {
+	const old = "AKIAIOSFODNN7EXAMPLE"
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	applied := func(name string, labels map[string]string) *corev1.Secret {
+		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels}, StringData: map[string]string{"AWS_ACCESS_KEY_ID": old}}
+		s.Annotations = map[string]string{lastApplied: `{"apiVersion":"v1","kind":"Secret","stringData":{"AWS_ACCESS_KEY_ID":"` + old + `"}}`, "team": "shop"}
+		return s
+	}
+	adopted := applied("adopted", nil)
+	adopted.Annotations[v1alpha1.AdoptAnnotation] = "RoleCredential/adopted"
+	h.Expect(admin.Create(h.ctx, adopted)).To(Succeed())
+	foreign := applied("foreign", map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})
+	h.Expect(admin.Create(h.ctx, foreign)).To(Succeed())
+	made := h.credential(namespace, "adopted", h.identity())
+	h.eventually(made, "Ready", "True Issued")
+	h.Expect(h.secret(namespace, "adopted").Annotations).NotTo(HaveKey(lastApplied))
+	h.Expect(h.secret(namespace, "adopted").Annotations).To(HaveKeyWithValue("team", "shop"))
+
+	// Whoever applies the old manifest once more adds the annotation again.
+	update(h, h.secret(namespace, "adopted"), func(s *corev1.Secret) { s.Annotations[lastApplied] = applied("adopted", nil).Annotations[lastApplied] })
+	for _, name := range []string{"adopted", "foreign"} {
+		version := h.secret(namespace, name).ResourceVersion
+		cached := secret.Metadata()
+		h.Eventually(func(g Gomega) {
+			g.Expect(h.cache.Get(h.ctx, client.ObjectKey{Namespace: namespace, Name: name}, cached)).To(Succeed())
+			g.Expect(cached.ResourceVersion).To(Equal(version))
+		}).WithTimeout(settle).Should(Succeed())
+		for key, value := range cached.Annotations {
+			h.Expect(strings.Contains(value, old)).To(BeFalse(), "%s: %s", name, key)
+		}
+	}
+
+	// The annotation is the tool's, and stays.
+	h.refresh(made, "1")
+	h.lastIssued(2)
+	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	h.Expect(h.secret(namespace, "adopted").Annotations).To(And(HaveKey(lastApplied), HaveKeyWithValue("team", "shop")))
+}
