@@ -36,7 +36,7 @@ func (s *Server) assumeRole(req request) (any, error) {
 	}
 	form := req.form
 	session := Session{CallerARN: req.caller.ARN, RoleARN: form.Get("RoleArn"), SourceIdentity: form.Get("SourceIdentity")}
-	if _, err := parseRoleARN(session.RoleARN); err != nil {
+	if _, err := parseRoleARN(session.RoleARN); err != nil && !s.iam.hasARN(session.RoleARN) {
 		return nil, err
 	}
 	if err := session.setPolicies(form); err != nil {

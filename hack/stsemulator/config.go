@@ -57,6 +57,9 @@ type Role struct {
 	// Name may begin with a path ("team/Reader"). A '*' in it stands for any
 	// characters, so that one entry can be many roles ("bench-*").
 	Name string `json:"name"`
+	// ARN names the role in place of the ARN that AWS gives it, as
+	// STS-compatible servers do: urn:ecs:iam::ns1:role/admins.
+	ARN string `json:"arn,omitempty"`
 	// MaxSessionDuration is in seconds, 3600 to 43200, 3600 when zero.
 	MaxSessionDuration int `json:"maxSessionDuration,omitempty"`
 	// MayAssume are the roles that sessions of this role may assume, as for a user.

@@ -65,7 +65,7 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		"less than nothing":        {LifetimeFraction: -0.5},
 		"a token too short":        {SessionTokenSize: 15},
 		"a token too long":         {SessionTokenSize: 2049},
-		"a region on the moon":     {Region: "moon"},
+		"a region with a slash":    {Region: "moon/1"},
 		"a flavour unknown":        {Flavour: "vanilla"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -131,7 +131,27 @@ func (i *iam) role(roleARN string) (foundRole, bool) {
 	return foundRole{Role: a.Roles[at], arn: roleARN, id: i.roleIDs[roleARN], account: a}, true
 }
 
+// hasARN reports whether a role has an ARN of its own, which need not have AWS's form.
+func (i *iam) hasARN(roleARN string) bool {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	_, _, ok := i.locateByARN(roleARN)
+	return ok
+}
+
+func (i *iam) locateByARN(roleARN string) (Account, int, bool) {
+	for _, a := range i.accounts {
+		if at := slices.IndexFunc(a.Roles, func(r Role) bool { return r.ARN != "" && r.ARN == roleARN }); at >= 0 {
+			return a, at, true
+		}
+	}
+	return Account{}, 0, false
+}
+
 func (i *iam) locate(roleARN string) (Account, int, bool) {
+	if a, at, ok := i.locateByARN(roleARN); ok {
+		return a, at, true
+	}
 	parsed, err := arn.Parse(roleARN)
 	if err != nil {
 		return Account{}, 0, false

@@ -38,7 +38,8 @@ type Options struct {
 	// larger one that comes as fast as over loopback, the SDK may cut the rest
 	// off, because it closes its request's body as soon as it has the headers.
 	SessionTokenSize int
-	// Region is the only one that signatures may be scoped to; any when empty.
+	// Region is the only one that signatures may be scoped to, also one that AWS does not have. When empty, signatures may be scoped
+	// to any that looks like AWS's.
 	Region string
 	// Flavour is FlavourAWS when empty.
 	Flavour Flavour
@@ -68,8 +69,8 @@ func (o *Options) complete() error {
 		return fmt.Errorf("lifetime fraction must be more than 0 and at most 1")
 	case o.SessionTokenSize < 16 || o.SessionTokenSize > 2048:
 		return fmt.Errorf("session token size must be 16 to 2048 characters")
-	case o.Region != "" && !regions.MatchString(o.Region):
-		return fmt.Errorf("region %q does not look like one of AWS's", o.Region)
+	case o.Region != "" && !scopes.MatchString(o.Region):
+		return fmt.Errorf("region %q cannot be in a signature's scope", o.Region)
 	case o.Flavour != FlavourAWS && o.Flavour != FlavourMinIO:
 		return fmt.Errorf("no flavour %q", o.Flavour)
 	}

@@ -29,6 +29,9 @@ const (
 
 var regions = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$`)
 
+// scopes are the regions that the scope of a signature can hold.
+var scopes = regexp.MustCompile(`^[\w.-]+$`)
+
 // authorization is an Authorization header of Signature Version 4.
 type authorization struct {
 	accessKeyID, date, region, service, terminator string
@@ -97,7 +100,11 @@ func checkDate(date string, now time.Time) (time.Time, error) {
 // region means that the server is in every one.
 func (a authorization) checkScope(signed time.Time, region string) error {
 	var wrong []string
-	if !regions.MatchString(a.region) || (region != "" && a.region != region) {
+	valid := a.region == region
+	if region == "" {
+		valid = regions.MatchString(a.region)
+	}
+	if !valid {
 		wrong = append(wrong, "Credential should be scoped to a valid region. ")
 	}
 	if a.service != signingService {
