@@ -109,3 +109,29 @@ func TestAnotherRegionOfTheIdentityIsANewCredentialWhereTheSecretHoldsIt(t *test
 		})
 	}
 }
+
+func TestFormatsOfANewerCRDAreReportedAndCauseNoPanic(t *testing.T) {
+	f := newFixture(t, world(keeping(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{"Flux", v1alpha1.FormatEnv, "Argo"}}))...)
+	got, result := f.reconcile()
+	f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "Unknown NotAttempted", "Ready": "False InvalidTemplate"}))
+	f.Expect(message(got.Status.Conditions, "Ready")).To(Equal("spec.secret.formats names Argo, Flux, which this version of the operator does not know. " +
+		"The CRDs are newer than the operator: upgrade the operator, or leave these formats out."))
+	f.Expect(result.RequeueAfter).To(BeZero())
+	f.Expect(f.sts.issued).To(BeEmpty())
+	f.Expect(f.secret()).To(BeNil())
+
+	f.become(func(s *v1alpha1.SecretTemplate) { s.Formats = []v1alpha1.Format{v1alpha1.FormatEnv} })
+	got, _ = f.reconcile()
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+}
+
+func TestSecretIsKeptWhenAFormatIsOfANewerCRD(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.reconcile()
+	before := f.secret()
+	f.become(func(s *v1alpha1.SecretTemplate) { s.Formats = []v1alpha1.Format{"Flux"} })
+	got, _ := f.reconcile()
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("False InvalidTemplate"))
+	f.Expect(f.secret()).To(Equal(before))
+	f.Expect(f.sts.issued).To(HaveLen(1))
+}

@@ -54,6 +54,16 @@ func formatsOf(t v1alpha1.SecretTemplate) []v1alpha1.Format {
 	return slices.Compact(slices.Sorted(slices.Values(t.Formats)))
 }
 
+// unknownFormats returns the names of a template's formats that this version does not know, sorted.
+func unknownFormats(t v1alpha1.SecretTemplate) (names []string) {
+	for _, name := range formatsOf(t) {
+		if _, known := formats[name]; !known {
+			names = append(names, string(name))
+		}
+	}
+	return names
+}
+
 // triple is a key for each of the three values.
 func triple(accessKeyID, secretAccessKey, sessionToken string) func(input) (map[string]string, error) {
 	return func(in input) (map[string]string, error) {

@@ -23,7 +23,11 @@ func Render(t v1alpha1.SecretTemplate, c credential.Credential, region string) (
 	data := map[string][]byte{}
 	in := input{Credential: c, region: region, mountPath: cmp.Or(t.MountPath, v1alpha1.DefaultMountPath), formats: formatsOf(t)}
 	for _, name := range in.formats {
-		keys, err := formats[name](in)
+		write, known := formats[name]
+		if !known {
+			return nil, fmt.Errorf("this version of the operator does not know the format %s", name)
+		}
+		keys, err := write(in)
 		if err != nil {
 			return nil, fmt.Errorf("the format %s cannot hold it, since %w", name, err)
 		}
@@ -41,11 +45,16 @@ func Render(t v1alpha1.SecretTemplate, c credential.Credential, region string) (
 	return data, nil
 }
 
-// Keys returns the keys of the Secret's data that a template describes.
+// Keys returns the keys of the Secret's data that a template describes, without those of a format that is unknown here, for which
+// [Check] returns a failure.
 func Keys(t v1alpha1.SecretTemplate) []string {
 	keys := slices.Collect(maps.Keys(t.Data))
 	for _, name := range formatsOf(t) {
-		written, err := formats[name](trials[0])
+		write, known := formats[name]
+		if !known {
+			continue
+		}
+		written, err := write(trials[0])
 		if err != nil {
 			panic(err) // a trial can be held by all
 		}
@@ -58,8 +67,13 @@ func Keys(t v1alpha1.SecretTemplate) []string {
 const quotedLength = 256
 
 // Check returns a failure of ConditionReady if the Secret that a template describes could not be written: the API server would
-// refuse its labels or annotations, which the CRD's schema cannot tell, or a key of its data cannot be rendered.
+// refuse its labels or annotations, which the CRD's schema cannot tell, a key of its data cannot be rendered, or a format is one that
+// only a newer CRD has.
 func Check(t v1alpha1.SecretTemplate) *failure.Failure {
+	if names := unknownFormats(t); len(names) > 0 {
+		return invalidTemplate("spec.secret.formats names %s, which this version of the operator does not know. "+
+			"The CRDs are newer than the operator: upgrade the operator, or leave these formats out.", strings.Join(names, ", "))
+	}
 	path := field.NewPath("spec", "secret")
 	problems := metav1validation.ValidateLabels(t.Labels, path.Child("labels"))
 	problems = append(problems, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
@@ -73,11 +87,12 @@ func Check(t v1alpha1.SecretTemplate) *failure.Failure {
 	if len(texts) == 0 {
 		return nil
 	}
+	return invalidTemplate("The Secret cannot be written as spec.secret describes it: %s", slices.Min(texts)) // the same one of several each time
+}
+
+func invalidTemplate(format string, args ...any) *failure.Failure {
 	return &failure.Failure{
-		Condition: v1alpha1.ConditionReady,
-		Reason:    v1alpha1.ReasonInvalidTemplate,
-		Message:   fmt.Sprintf("The Secret cannot be written as spec.secret describes it: %s", slices.Min(texts)), // the same one of several each time
-		Retry:     failure.Never,
+		Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidTemplate, Message: fmt.Sprintf(format, args...), Retry: failure.Never,
 	}
 }
 
