@@ -10,17 +10,29 @@ import (
 	"rolecredential.dev/operator/controllers/partition"
 )
 
-// otherPartition finds what a request names that AWS's STS of the identity's region cannot know. Behind an endpoint may be any STS,
-// and any names.
-func otherPartition(request credential.Request, found *identity.Identity[STS]) *failure.Failure {
+// checkARNs returns a failure if AWS's STS of the identity's region cannot know an ARN of the request: one in another form than
+// AWS's, or of another partition. A server behind an endpoint decides for itself.
+func checkARNs(request credential.Request, found *identity.Identity[STS]) *failure.Failure {
 	if found.Endpoint != "" {
 		return nil
 	}
-	type named struct{ field, arn string }
-	all := []named{{"spec.roleARN", request.RoleARN}, {"spec.mfa.serialNumber", request.MFASerialNumber}}
-	for i, policy := range request.PolicyARNs {
-		all = append(all, named{fmt.Sprintf("spec.policyARNs[%d]", i), policy})
+	type named struct {
+		field, arn string
+		form       func(arn string) error
 	}
+	var all []named
+	if request.RoleARN != "" {
+		all = append(all, named{"spec.roleARN", request.RoleARN, partition.CheckRole})
+	}
+	for i, policy := range request.PolicyARNs {
+		all = append(all, named{fmt.Sprintf("spec.policyARNs[%d]", i), policy, partition.CheckPolicy})
+	}
+	for _, n := range all {
+		if err := n.form(n.arn); err != nil {
+			return failure.NotAsked(v1alpha1.ReasonInvalidRequest, "%s: %s. Correct it, or name an identity with the endpoint of the server that knows it: %s has none.", n.field, err, found.Name)
+		}
+	}
+	all = append(all, named{field: "spec.mfa.serialNumber", arn: request.MFASerialNumber}) // of a hardware device it is no ARN
 	for _, n := range all {
 		if err := partition.Check(found.Region, n.arn); err != nil {
 			return failure.NotAsked(v1alpha1.ReasonInvalidRequest, "%s: %s. Give one of the partition of %s, or name an identity of the other partition.", n.field, err, found.Name)

@@ -197,8 +197,13 @@ func TestAllIsOfThePartitionThatItIsAskedFor(t *testing.T) {
 
 // emulate has the fixture's identities ask an emulator with clients of the operator's own, as if it were AWS's STS.
 func (f *fixture) emulate(world stsemulator.Config) *stsemulator.Server {
+	return f.emulateIn("", world)
+}
+
+// emulateIn is emulate of a server that signs for one region only, if it is not empty.
+func (f *fixture) emulateIn(region string, world stsemulator.Config) *stsemulator.Server {
 	f.t.Helper()
-	server, err := stsemulator.New(world, stsemulator.Options{Clock: f.clock, SignatureClock: clock.RealClock{}})
+	server, err := stsemulator.New(world, stsemulator.Options{Clock: f.clock, SignatureClock: clock.RealClock{}, Region: region})
 	f.Expect(err).NotTo(HaveOccurred())
 	endpoint, err := server.Start("")
 	f.Expect(err).NotTo(HaveOccurred())

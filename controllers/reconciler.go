@@ -159,7 +159,7 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 			t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
 		}
 		if t.failed == nil {
-			t.failed = otherPartition(request, t.identity)
+			t.failed = checkARNs(request, t.identity)
 		}
 	}
 	r.decide(&t, object)

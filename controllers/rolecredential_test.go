@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -286,4 +287,52 @@ func TestAPolicyThatIsNoJSONIsNotSent(t *testing.T) {
 			g.Expect(request.Hash()).NotTo(Equal(requestOf(reader()).Hash()), "the credential in the Secret is not of this spec")
 		})
 	}
+}
+
+// longPolicy is a session policy of so many characters without white space, and of more with it.
+func longPolicy(compacted int) string {
+	const frame = `{"Id":"é"}`
+	return "{\n    \"Id\": \"" + strings.Repeat("é", compacted-len([]rune(frame))+1) + "\"\n" + strings.Repeat(" ", 800) + "}\n"
+}
+
+func TestPolicyIsBoundedWithoutItsWhiteSpace(t *testing.T) {
+	const tooLong = "spec.policy has 2049 characters without white space, and STS takes 2048. " +
+		"Make it shorter, or put it into a managed policy and name that in spec.policyARNs. STS was not asked."
+	requests := map[string]func(policy string) (credential.Request, *failure.Failure){
+		"RoleCredential": func(policy string) (credential.Request, *failure.Failure) {
+			c := reader()
+			c.Spec.Policy = policy
+			return roleCredential.Request(c)
+		},
+		"FederatedCredential": func(policy string) (credential.Request, *failure.Failure) {
+			c := federated()
+			c.Spec.Policy = policy
+			return federatedCredential.Request(c)
+		},
+	}
+	for kind, request := range requests {
+		t.Run(kind, func(t *testing.T) {
+			g := NewWithT(t)
+			sent, invalid := request(longPolicy(2048))
+			g.Expect(invalid).To(BeNil())
+			g.Expect([]rune(sent.Policy)).To(HaveLen(2048))
+
+			_, invalid = request(longPolicy(2049))
+			g.Expect(invalid).To(Equal(&failure.Failure{
+				Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonPolicyTooLarge, Message: tooLong, Retry: failure.Never,
+			}))
+		})
+	}
+}
+
+func TestPolicyThatIsTooLongCostsNoCallAndKeepsTheSecret(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.reconcile()
+	before := f.secret()
+	f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Generation, c.Spec.Policy = 2, longPolicy(2049) }))
+	got, result := f.reconcile()
+	f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "False PolicyTooLarge", "Ready": "False Outdated"}))
+	f.Expect(result.RequeueAfter).To(Equal(time.Hour), "at its expiry")
+	f.Expect(f.secret()).To(Equal(before))
+	f.Expect(f.sts.issued).To(HaveLen(1))
 }

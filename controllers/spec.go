@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,7 +70,11 @@ func durationOr(d *metav1.Duration, otherwise time.Duration) time.Duration {
 	return d.Duration
 }
 
-// compact returns a policy without white space: less of what STS counts, and free of what some servers read wrongly in a form.
+// maxPolicy is how many characters a session policy may have (API Reference, 'AssumeRole' and 'GetFederationToken', Policy).
+const maxPolicy = 2048
+
+// compact returns a policy without white space: less of what STS counts, and free of what some servers read wrongly in a form. It
+// returns a failure if the policy is then still too long, or is not JSON.
 func compact(policy string) (string, *failure.Failure) {
 	if policy == "" {
 		return "", nil
@@ -77,6 +82,10 @@ func compact(policy string) (string, *failure.Failure) {
 	var compacted bytes.Buffer
 	if err := json.Compact(&compacted, []byte(policy)); err != nil {
 		return policy, failure.NotAsked(v1alpha1.ReasonMalformedPolicy, "spec.policy is not JSON: line %d: %s.", brokenLine(policy), err)
+	}
+	if length := utf8.RuneCount(compacted.Bytes()); length > maxPolicy {
+		return compacted.String(), failure.NotAsked(v1alpha1.ReasonPolicyTooLarge, "spec.policy has %d characters without white space, and STS takes %d. "+
+			"Make it shorter, or put it into a managed policy and name that in spec.policyARNs.", length, maxPolicy)
 	}
 	return compacted.String(), nil
 }

@@ -37,6 +37,7 @@ type ClusterIdentity struct {
 
 // ClusterIdentitySpec says where STS is, whose credentials to call it with, and who may use them.
 //
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.allow.all(r, !has(r.roleARNs) || r.roleARNs.all(p, p == '*' || p.matches('^arn:[^:]+:[^:]+:[^:]*:[^:]*:.+$')))",fieldPath=".allow",message="each of roleARNs must be the whole ARN of a role at AWS, such as arn:aws:iam::123456789012:role/shop-*, or * for every role: set endpoint if the roles are another server's"
 // +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags cannot be stamped with source.serviceAccount and no chain: AssumeRoleWithWebIdentity takes no tags; a trust policy can name the namespace and the service account instead"
 // +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of a chain takes no externalID and no tags with source.serviceAccount: AssumeRoleWithWebIdentity knows neither"
 type ClusterIdentitySpec struct {
@@ -134,7 +135,7 @@ const CallAssumeRoleWithWebIdentity Call = "AssumeRoleWithWebIdentity"
 // within one field of an ARN; a pattern always matches from beginning to end, and nothing else in it is special.
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.namespaces), has(self.namespaceSelector)].exists_one(x, x)",message="a rule must have exactly one of namespaces and namespaceSelector: write two rules to allow by both"
-// +kubebuilder:validation:XValidation:rule="has(self.roleARNs) == self.calls.exists(c, c == 'AssumeRole')",message="roleARNs goes with the call AssumeRole: a rule that allows it must say which roles, and a rule that does not must not"
+// +kubebuilder:validation:XValidation:rule="has(self.roleARNs) == (!has(self.calls) || self.calls.exists(c, c == 'AssumeRole'))",message="roleARNs goes with the call AssumeRole: a rule that allows it must say which roles, and a rule that does not must not"
 type AllowRule struct {
 	// namespaces that the rule is for: names, where '*' stands for any run of characters.
 	//
@@ -155,13 +156,13 @@ type AllowRule struct {
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 
 	// roleARNs that may be assumed, such as arn:aws:iam::123456789012:role/shop-*. They are needed for the call AssumeRole, and
-	// only for that.
+	// only for that. With an endpoint they may have any form that its server gives to the ARNs of roles.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=640
-	// +kubebuilder:validation:items:XValidation:rule="self == '*' || self.matches('^arn:[^:]+:[^:]+:[^:]*:[^:]*:.+$')",message="each of roleARNs must be the whole ARN of a role, such as arn:aws:iam::123456789012:role/shop-*, or * for every role"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!-~]*$')",message="each of roleARNs may hold printable ASCII characters other than spaces"
 	// +listType=set
 	// +optional
 	RoleARNs []string `json:"roleARNs,omitempty"`
@@ -188,10 +189,9 @@ type AllowRule struct {
 	// +optional
 	SessionNames []string `json:"sessionNames,omitempty"`
 
-	// calls of STS that the rule allows. GetSessionToken and GetFederationToken hand out the rights of the identity's own user
-	// and must be said.
+	// calls of STS that the rule allows: AssumeRole alone if it has none. GetSessionToken and GetFederationToken hand out the rights
+	// of the identity's own user and must be named.
 	//
-	// +kubebuilder:default={AssumeRole}
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=3
 	// +listType=set

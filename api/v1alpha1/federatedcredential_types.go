@@ -69,10 +69,11 @@ type FederatedCredentialSpec struct {
 	// +optional
 	UserName string `json:"userName,omitempty"`
 
-	// policy is a session policy, inline JSON: the session may do what both it and the user's own policies allow.
+	// policy is a session policy, inline JSON: the session may do what both it and the user's own policies allow. It is sent without
+	// white space, and may then have 2048 characters; the condition Issued reports a longer one.
 	//
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:MaxLength=8192
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\t\\\\n\\\\r -ÿ]*$')",message="policy may hold tabs, line ends and the characters U+0020 to U+00FF: write others as \\uXXXX"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[ \\\\t\\\\n\\\\r]*[{]')",message="policy must be a JSON object: an IAM policy document that begins with {"
 	// +optional
@@ -82,9 +83,9 @@ type FederatedCredentialSpec struct {
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=10
-	// +kubebuilder:validation:items:MinLength=20
+	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=2048
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^arn:[a-z][a-z0-9-]*:iam::([0-9]{12}|[A-Za-z][A-Za-z0-9_-]*)?:policy/[!-~]+$')",message="each of policyARNs must be the ARN of an IAM managed policy, such as arn:aws:iam::aws:policy/ReadOnlyAccess"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!-~]*$')",message="each of policyARNs may hold printable ASCII characters other than spaces, as in arn:aws:iam::aws:policy/ReadOnlyAccess"
 	// +listType=set
 	// +optional
 	PolicyARNs []string `json:"policyARNs,omitempty"`

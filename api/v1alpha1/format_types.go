@@ -40,4 +40,5 @@ const DefaultMountPath = "/var/run/secrets/aws"
 // [ReasonInvalidTemplate].
 //
 // +kubebuilder:validation:MaxLength=4096
+// +kubebuilder:validation:XValidation:rule="self.matches('[^ \\t\\r\\n]')",message="a value of data must not be empty: give it a template. A Helm chart evaluates {{ }} itself: escape the template there, as in {{ `{{.AccessKeyID}}` }}"
 type DataTemplate string

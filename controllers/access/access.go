@@ -111,7 +111,7 @@ func allowsNamespace(rule v1alpha1.AllowRule, r Request) bool {
 	return err == nil && !selector.Empty() && selector.Matches(labels.Set(r.NamespaceLabels))
 }
 
-// calls returns the calls that a rule allows, with the API's default for an object that the API server did not see.
+// calls returns the calls that a rule allows: AssumeRole if it names none.
 func calls(rule v1alpha1.AllowRule) []v1alpha1.Call {
 	if rule.Calls == nil {
 		return []v1alpha1.Call{v1alpha1.CallAssumeRole}

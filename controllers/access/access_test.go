@@ -210,10 +210,29 @@ func TestWhichRolesAPatternAllows(t *testing.T) {
 		"a star alone is every role":  {"*", []string{reader, "arn:minio:iam:::role/S3Reader"}, nil},
 		"an empty field is no star":   {"arn:aws:iam:::role/S3Reader", []string{"arn:aws:iam:::role/S3Reader"}, []string{reader}},
 		"a server that is not AWS":    {"arn:minio:iam:::role/*", []string{"arn:minio:iam:::role/S3Reader"}, []string{reader}},
-		"a resource may hold colons":  {"arn:aws:iam::123456789012:role/a:*", []string{"arn:aws:iam::123456789012:role/a:b:c"}, []string{"arn:aws:iam::123456789012:role/a"}},
-		"stars within one name":       {"arn:aws:iam::123456789012:role/a*a", []string{"arn:aws:iam::123456789012:role/aba"}, []string{"arn:aws:iam::123456789012:role/a"}},
-		"an empty pattern":            {"", nil, []string{reader}},
-		"nothing else is special":     {"arn:aws:iam::123456789012:role/S3.eader", nil, []string{reader}},
+		"a role of Dell ECS": {
+			"urn:ecs:iam::ns1:role/*",
+			[]string{"urn:ecs:iam::ns1:role/admins", "urn:ecs:iam::ns1:role/team/admins"},
+			[]string{"urn:ecs:iam::ns2:role/admins", "arn:ecs:iam::ns1:role/admins", "urn:ecs:iam::ns1:user/admins", "urn:ecs:iam::ns1"},
+		},
+		"a name in every namespace of Dell ECS": {
+			"urn:ecs:iam::*:role/admins",
+			[]string{"urn:ecs:iam::ns1:role/admins"},
+			[]string{"urn:ecs:iam::ns1:role/x:role/admins", "urn:ecs:iam:role/admins", reader},
+		},
+		"a role of SeaweedFS": {
+			"arn:aws:iam::role/Client*",
+			[]string{"arn:aws:iam::role/ClientRole", "arn:aws:iam::role/Client"},
+			[]string{"arn:aws:iam::role/Admin", "arn:aws:iam::role/ClientRole:x", "arn:aws:iam:::role/ClientRole", "arn:aws:iam::123456789012:role/ClientRole"},
+		},
+		"a pattern of five fields does not reach into a sixth": {
+			"arn:aws:iam::*", []string{"arn:aws:iam::role/ClientRole"}, []string{reader, "arn:aws:iam:::role/S3Reader"},
+		},
+		"a name without fields":      {"shop-*", []string{"shop-reader"}, []string{reader, "shop-reader:x", "bank-reader"}},
+		"a resource may hold colons": {"arn:aws:iam::123456789012:role/a:*", []string{"arn:aws:iam::123456789012:role/a:b:c"}, []string{"arn:aws:iam::123456789012:role/a"}},
+		"stars within one name":      {"arn:aws:iam::123456789012:role/a*a", []string{"arn:aws:iam::123456789012:role/aba"}, []string{"arn:aws:iam::123456789012:role/a"}},
+		"an empty pattern":           {"", nil, []string{reader}},
+		"nothing else is special":    {"arn:aws:iam::123456789012:role/S3.eader", nil, []string{reader}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

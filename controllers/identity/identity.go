@@ -179,6 +179,10 @@ const accountSessionFor = time.Hour
 // ConditionAuthorized if there is none or its configuration cannot work. STS is not asked.
 func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReference, account types.NamespacedName) (*Identity[C], *failure.Failure, error) {
 	found, key := named(ref, account.Namespace)
+	if found == nil {
+		return nil, failure.Denied(v1alpha1.ReasonIdentityNotFound, "spec.identityRef.kind is %s, which this version of the operator does not know. "+
+			"Name a ClusterIdentity or an Identity, or upgrade the operator if the CRDs are newer.", ref.Kind), nil
+	}
 	name := Name(ref)
 	err := r.Reader.Get(ctx, key, found)
 	if apierrors.IsNotFound(err) {

@@ -211,7 +211,7 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 		"the endpoint has another scheme":     {withKey(endpoint("ftp://sts.example.internal")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 		"the endpoint names no server":        {withKey(endpoint("https:///sts")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 		"the endpoint is no URL at all":       {withKey(endpoint("https://sts\x7f")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
-		"there is no source":                  {withKey(sourceless), operatorKey(), v1alpha1.ReasonInvalidSourceCredentials, "spec.source names no source that ClusterIdentity has. Give it just one."},
+		"there is no source":                  {withKey(sourceless), operatorKey(), v1alpha1.ReasonInvalidSourceCredentials, "spec.source names no source that this version of the operator knows for a ClusterIdentity. Give it exactly one, or upgrade the operator if the CRDs are newer."},
 		"the bundle of an ambient identity":   {withKey(ambient, caBundle("certificate")), nil, v1alpha1.ReasonInvalidCABundle, invalidCA},
 		"the endpoint of an ambient identity": {withKey(ambient, endpoint("sts")), nil, v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 	} {
@@ -260,6 +260,18 @@ func TestAnIdentityThatIsNotThere(t *testing.T) {
 	f.Expect(denied).To(Equal(&failure.Failure{
 		Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonIdentityNotFound,
 		Message: "There is no ClusterIdentity default. Create it, or have spec.identityRef name another.", Retry: failure.Never,
+	}))
+}
+
+func TestIdentityKindOfANewerCRDIsNotTakenForAClusterIdentity(t *testing.T) {
+	f := newFixture(t, withKey(), operatorKey())
+	resolved, denied, err := f.resolver.Resolve(t.Context(), v1alpha1.IdentityReference{Kind: "AccountIdentity", Name: "default"}, shopDefault)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(resolved).To(BeNil())
+	f.Expect(denied).To(Equal(&failure.Failure{
+		Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonIdentityNotFound, Retry: failure.Never,
+		Message: "spec.identityRef.kind is AccountIdentity, which this version of the operator does not know. " +
+			"Name a ClusterIdentity or an Identity, or upgrade the operator if the CRDs are newer.",
 	}))
 }
 

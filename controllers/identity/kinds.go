@@ -11,12 +11,17 @@ import (
 
 // What the two kinds of identity have each of their own.
 
-// named returns an empty object of the kind that a reference names, and the key of the one that it means in a namespace.
+// named returns an empty object of the kind that a reference names, and the key of the one that it means in a namespace. The object
+// is nil for a kind that only a newer CRD has.
 func named(ref v1alpha1.IdentityReference, namespace string) (Object, types.NamespacedName) {
-	if ref.Kind == v1alpha1.IdentityKindIdentity {
+	switch ref.Kind {
+	case v1alpha1.IdentityKindIdentity:
 		return &v1alpha1.Identity{}, types.NamespacedName{Namespace: namespace, Name: ref.Name}
+	case v1alpha1.IdentityKindClusterIdentity:
+		return &v1alpha1.ClusterIdentity{}, types.NamespacedName{Name: ref.Name}
+	default:
+		return nil, types.NamespacedName{}
 	}
-	return &v1alpha1.ClusterIdentity{}, types.NamespacedName{Name: ref.Name}
 }
 
 // KeyOf returns an identity's key.

@@ -37,7 +37,7 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 		problem = r.checkEndpoint(found)
 	}
 	if problem == nil {
-		problem = checkChain(settings)
+		problem = checkNames(settings)
 	}
 	if problem != nil {
 		return aws.Config{}, "", problem, nil
@@ -60,9 +60,10 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 			return aws.Config{}, "", problem, nil
 		}
 	default:
-		// The schema demands one, but one that a later version stored is not there for this version.
+		// The schema requires a source. One that a newer CRD accepted is lost in decoding.
 		r.Watch.Done(KeyOf(found))
-		return aws.Config{}, "", unready(v1alpha1.ReasonInvalidSourceCredentials, nil, "spec.source names no source that %s has. Give it just one.", KeyOf(found).Kind), nil
+		return aws.Config{}, "", unready(v1alpha1.ReasonInvalidSourceCredentials, nil, "spec.source names no source that this version of the operator knows for a %s. "+
+			"Give it exactly one, or upgrade the operator if the CRDs are newer.", KeyOf(found).Kind), nil
 	}
 	made.Credentials = blamed{made.Credentials}
 	if settings.Endpoint != "" {

@@ -1,5 +1,6 @@
 // Package partition tells AWS's partitions apart: groups of regions with accounts, users and roles of their own, beyond which
-// their credentials are worth nothing (AWS Fault Isolation Boundaries, 'Partitions').
+// their credentials are worth nothing (AWS Fault Isolation Boundaries, 'Partitions'). It also knows the forms of AWS's names, which
+// servers that are not AWS need not keep to.
 package partition
 
 import (
