@@ -37,7 +37,7 @@ type ClusterIdentity struct {
 
 // ClusterIdentitySpec says where STS is, whose credentials to call it with, and who may use them.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.allow.all(r, !has(r.roleARNs) || r.roleARNs.all(p, p == '*' || p.matches('^arn:[^:]+:[^:]+:[^:]*:[^:]*:.+$')))",fieldPath=".allow",message="each of roleARNs must be the whole ARN of a role at AWS, such as arn:aws:iam::123456789012:role/shop-*, or * for every role: set endpoint if the roles are another server's"
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.allow.all(r, !has(r.roleARNs) || r.roleARNs.all(p, p == '*' || p.matches('^arn(:[^:]*){4}:.')))",fieldPath=".allow",message="each of roleARNs must be the whole ARN of a role at AWS, such as arn:aws:iam::123456789012:role/shop-*, or * for every role: set endpoint if the roles are another server's"
 // +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags cannot be stamped with source.serviceAccount and no chain: AssumeRoleWithWebIdentity takes no tags; a trust policy can name the namespace and the service account instead"
 // +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of a chain takes no externalID and no tags with source.serviceAccount: AssumeRoleWithWebIdentity knows neither"
 type ClusterIdentitySpec struct {

@@ -7,7 +7,7 @@ import (
 // IdentitySettings is what the specs of both kinds of identity share: where STS is, and the way from the source to the role
 // that a credential asks for.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.region.matches('^[a-z0-9-]+$')",fieldPath=".region",message="region must be the code of an AWS region, such as eu-west-1: set endpoint if the region is another server's"
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.region.matches('^[a-z0-9-]*$')",fieldPath=".region",message="region must be the code of an AWS region, such as eu-west-1: set endpoint if the region is another server's"
 // +kubebuilder:validation:XValidation:rule="has(self.endpoint) || !has(self.chain) || self.chain.all(h, h.roleARN.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:role/([!-~]+/)?[A-Za-z0-9_+=,.@-]+$'))",fieldPath=".chain",message="each roleARN of chain must be the ARN of an IAM role at AWS, such as arn:aws:iam::123456789012:role/Hub: set endpoint if the role is another server's"
 type IdentitySettings struct {
 	// region whose STS is asked, such as eu-west-1. With an endpoint, any region name that its server signs for; most take us-east-1.

@@ -71,11 +71,12 @@ var credentialCases = map[string]schemaCase{
 	"the longest role":                           {"roleARN", "arn:aws:iam::123456789012:role/" + strings.Repeat("a", 2017), ""},
 	"a role that is too long":                    {"roleARN", "arn:aws:iam::123456789012:role/" + strings.Repeat("a", 2018), "may not be more than 2048"},
 	"no role":                                    {"roleARN", nil, "spec.roleARN: Required value"},
-	"a role that is no ARN":                      {"roleARN", "S3Reader-of-the-account", "roleARN must be the ARN of an IAM role"},
-	"a user's ARN":                               {"roleARN", "arn:aws:iam::123456789012:user/alice", "roleARN must be the ARN of an IAM role"},
-	"an account with 11 digits":                  {"roleARN", "arn:aws:iam::12345678901:role/S3Reader", "12 digits of account"},
-	"an assumed role":                            {"roleARN", "arn:aws:sts::123456789012:assumed-role/S3Reader/x", "roleARN must be the ARN of an IAM role"},
-	"a role without a name":                      {"roleARN", "arn:aws:iam::123456789012:role/", "roleARN must be the ARN of an IAM role"},
+	"a role of Dell ECS":                         {"roleARN", "urn:ecs:iam::ns1:role/admins", ""},
+	"a role of SeaweedFS":                        {"roleARN", "arn:aws:iam::role/ClientRole", ""},
+	"a role that is no ARN":                      {"roleARN", "S3Reader", ""}, // without an endpoint a condition says so
+	"an empty role":                              {"roleARN", "", "should be at least 1 chars long"},
+	"a role with a space":                        {"roleARN", "arn:aws:iam::123456789012:role/S3 Reader", "roleARN may hold printable ASCII characters other than spaces"},
+	"a role with a line break":                   {"roleARN", "arn:aws:iam::123456789012:role/S3Reader\n", "roleARN may hold printable ASCII characters other than spaces"},
 	"the shortest duration":                      {"duration", "15m", ""},
 	"the longest duration":                       {"duration", "12h", ""},
 	"a duration in seconds":                      {"duration", "3600s", ""},
@@ -105,8 +106,8 @@ var credentialCases = map[string]schemaCase{
 	"a source identity of AWS's own":             {"sourceIdentity", "aws:alice", "must not begin with aws:"},
 	"a source identity with a slash":             {"sourceIdentity", "a/b", "sourceIdentity may hold letters"},
 	"a policy over several lines":                {"policy", "\t{\r\n \"Version\": \"2012-10-17\", \"Id\": \"ÿ\"}", ""},
-	"the longest policy":                         {"policy", "{" + strings.Repeat(" ", 2046) + "}", ""},
-	"a policy that is too long":                  {"policy", "{" + strings.Repeat(" ", 2047) + "}", "may not be more than 2048"},
+	"the longest policy":                         {"policy", "{" + strings.Repeat(" ", 8190) + "}", ""},
+	"a policy that is too long":                  {"policy", "{" + strings.Repeat(" ", 8191) + "}", "may not be more than 8192"},
 	"a policy that is no object":                 {"policy", "allow everything", "policy must be a JSON object"},
 	"a policy with a character that STS refuses": {"policy", "{\"Id\": \"\u20ac\"}", "write others as \\uXXXX"},
 	"an empty policy":                            {"policy", "", "should be at least 1 chars long"},
@@ -116,8 +117,9 @@ var credentialCases = map[string]schemaCase{
 	"eleven managed policies":                    {"policyARNs", policies(11), "must have at most 10 items"},
 	"no managed policies":                        {"policyARNs", []any{}, "should have at least 1 items"},
 	"a managed policy twice":                     {"policyARNs", []any{"arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::aws:policy/ReadOnlyAccess"}, "Duplicate value"},
-	"a managed policy that is a role":            {"policyARNs", []any{"arn:aws:iam::123456789012:role/S3Reader"}, "each of policyARNs must be the ARN of an IAM managed policy"},
-	"a managed policy that is too short":         {"policyARNs", []any{"arn:aws:iam"}, "should be at least 20 chars long"},
+	"a managed policy of Dell ECS":               {"policyARNs", []any{"urn:ecs:iam:::policy/ECSS3FullAccess"}, ""},
+	"a managed policy with a space":              {"policyARNs", []any{"arn:aws:iam::aws:policy/Read Only"}, "each of policyARNs may hold printable ASCII characters other than spaces"},
+	"a managed policy that is empty":             {"policyARNs", []any{""}, "should be at least 1 chars long"},
 	"fifty tags":                                 {"tags", tags(50), ""},
 	"fifty-one tags":                             {"tags", tags(51), "must have at most 50 items"},
 	"no tags":                                    {"tags", []any{}, "should have at least 1 items"},
@@ -170,20 +172,21 @@ var credentialCases = map[string]schemaCase{
 	"a mount path without its format":               {"secret", map[string]any{"mountPath": "/aws"}, "mountPath goes with the format CredentialProcess"},
 	"a mount path with another format":              {"secret", map[string]any{"formats": []any{"Velero"}, "mountPath": "/aws"}, "mountPath goes with the format CredentialProcess"},
 	"data":                                          {"secret", map[string]any{"data": map[string]any{"a-b_C.9": "{{.AccessKeyID}}"}}, ""},
-	"an empty template":                             {"secret", map[string]any{"data": map[string]any{"a": ""}}, ""},
+	"an empty template":                             {"secret", map[string]any{"data": map[string]any{"a": ""}}, "a value of data must not be empty: give it a template"},
+	"a template of white space":                     {"secret", map[string]any{"data": map[string]any{"a": " \t\r\n"}}, "A Helm chart evaluates {{ }} itself"},
 	"the longest template":                          {"secret", map[string]any{"data": map[string]any{"a": strings.Repeat("a", 4096)}}, ""},
 	"a template that is too long":                   {"secret", map[string]any{"data": map[string]any{"a": strings.Repeat("a", 4097)}}, "may not be more than 4096"},
 	"the most data":                                 {"secret", map[string]any{"data": many(16)}, ""},
 	"too many data":                                 {"secret", map[string]any{"data": many(17)}, "must have at most 16 items"},
 	"no data":                                       {"secret", map[string]any{"data": map[string]any{}}, "should have at least 1 properties"},
-	"data with the longest key":                     {"secret", map[string]any{"data": map[string]any{strings.Repeat("k", 253): ""}}, ""},
-	"data with a key that is too long":              {"secret", map[string]any{"data": map[string]any{strings.Repeat("k", 254): ""}}, "each key of data must be a key that a Secret can have"},
-	"data with a key that is a path":                {"secret", map[string]any{"data": map[string]any{"a/b": ""}}, "each key of data must be a key that a Secret can have"},
-	"data with an empty key":                        {"secret", map[string]any{"data": map[string]any{"": ""}}, "each key of data must be a key that a Secret can have"},
-	"data with a key of the folder":                 {"secret", map[string]any{"data": map[string]any{".": ""}}, "each key of data must be a key that a Secret can have"},
-	"data with a key of the kubelet's":              {"secret", map[string]any{"data": map[string]any{"..data": ""}}, "each key of data must be a key that a Secret can have"},
-	"data with a key of the default format":         {"secret", map[string]any{"data": map[string]any{"AWS_SESSION_TOKEN": ""}}, "a key of data is one that a format of this Secret writes already"},
-	"data with a key of a format that is not asked": {"secret", map[string]any{"formats": []any{"Velero"}, "data": map[string]any{"AWS_SESSION_TOKEN": ""}}, ""},
+	"data with the longest key":                     {"secret", map[string]any{"data": map[string]any{strings.Repeat("k", 253): "v"}}, ""},
+	"data with a key that is too long":              {"secret", map[string]any{"data": map[string]any{strings.Repeat("k", 254): "v"}}, "each key of data must be a key that a Secret can have"},
+	"data with a key that is a path":                {"secret", map[string]any{"data": map[string]any{"a/b": "v"}}, "each key of data must be a key that a Secret can have"},
+	"data with an empty key":                        {"secret", map[string]any{"data": map[string]any{"": "v"}}, "each key of data must be a key that a Secret can have"},
+	"data with a key of the folder":                 {"secret", map[string]any{"data": map[string]any{".": "v"}}, "each key of data must be a key that a Secret can have"},
+	"data with a key of the kubelet's":              {"secret", map[string]any{"data": map[string]any{"..data": "v"}}, "each key of data must be a key that a Secret can have"},
+	"data with a key of the default format":         {"secret", map[string]any{"data": map[string]any{"AWS_SESSION_TOKEN": "v"}}, "a key of data is one that a format of this Secret writes already"},
+	"data with a key of a format that is not asked": {"secret", map[string]any{"formats": []any{"Velero"}, "data": map[string]any{"AWS_SESSION_TOKEN": "v"}}, ""},
 	"a rollout that discovers":                      {"rollout", map[string]any{"discover": true}, ""},
 	"a rollout of workloads by name":                {"rollout", map[string]any{"targets": []any{workload("Deployment", "web"), workload("Rollout", "web"), workload("StatefulSet", "db"), workload("DaemonSet", "agent")}}, ""},
 	"a rollout of both":                             {"rollout", map[string]any{"discover": true, "targets": []any{workload("Deployment", "web")}}, ""},
@@ -235,7 +238,10 @@ var federatedCases = map[string]schemaCase{
 
 var identityCases = map[string]schemaCase{
 	"no region":                          {"region", nil, "spec.region: Required value"},
-	"a region in words":                  {"region", "Ireland", "region must be the code of a region"},
+	"a region of AWS that is to come":    {"region", "moon-far-1", ""},
+	"a region of another server":         {"region", "RegionOne", "region must be the code of an AWS region, such as eu-west-1: set endpoint"},
+	"a region with a slash":              {"region", "eu/west", "region may hold letters, digits"},
+	"an empty region":                    {"region", "", "should be at least 1 chars long"},
 	"a region that is too long":          {"region", strings.Repeat("a", 64), "may not be more than 63"},
 	"an endpoint":                        {"endpoint", "https://sts.example.internal", ""},
 	"an endpoint with a port and a path": {"endpoint", "http://127.0.0.1:9000/sts", ""},
@@ -260,7 +266,9 @@ var identityCases = map[string]schemaCase{
 	"no hops in a chain":                   {"chain", []any{}, "should have at least 1 items"},
 	"a chain of nine":                      {"chain", hops(9), "must have at most 8 items"},
 	"a chain that comes to a role again":   {"chain", []any{hop("a"), hop("b"), hop("a")}, "a chain must not come to the same role twice"},
-	"a hop that is no role":                {"chain", []any{map[string]any{"roleARN": "arn:aws:iam::123456789012:user/alice"}}, "roleARN must be the ARN of an IAM role"},
+	"a hop that is no role":                {"chain", []any{map[string]any{"roleARN": "arn:aws:iam::123456789012:user/alice"}}, "each roleARN of chain must be the ARN of an IAM role at AWS"},
+	"a hop of another server":              {"chain", []any{hop("a"), map[string]any{"roleARN": "urn:ecs:iam::ns1:role/admins"}}, "each roleARN of chain must be the ARN of an IAM role at AWS"},
+	"a hop with a space":                   {"chain", []any{hop("a b")}, "roleARN may hold printable ASCII characters other than spaces"},
 	"a hop with a strange session name":    {"chain", []any{changedHop("sessionName", "a b")}, "sessionName may hold letters"},
 	"a hop with a strange external id":     {"chain", []any{changedHop("externalID", "a b")}, "externalID may hold letters"},
 	"a hop with a tag of AWS's own":        {"chain", []any{changedHop("tags", []any{tag("aws:x", "y")})}, "a tag's key must not begin with aws:"},
@@ -291,7 +299,10 @@ var identityCases = map[string]schemaCase{
 	"a rule without roles":                 {"allow", []any{map[string]any{"namespaces": []any{"a"}}}, "roleARNs goes with the call AssumeRole"},
 	"a rule with an empty list of roles":   {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{})}, "should have at least 1 items"},
 	"a rule with a pattern":                {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"arn:aws:iam::123456789012:role/shop-*"})}, ""},
-	"a rule with a role's name alone":      {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"shop-*"})}, "each of roleARNs must be the whole ARN of a role"},
+	"a rule with a role's name alone":      {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"shop-*"})}, "each of roleARNs must be the whole ARN of a role at AWS"},
+	"a rule with roles of another server":  {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"*", "urn:ecs:iam::ns1:role/*", "arn:aws:iam::role/x"})}, "set endpoint if the roles are another server's"},
+	"a rule with a pattern with a space":   {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"arn:aws:iam::123456789012:role/a b"})}, "each of roleARNs may hold printable ASCII characters other than spaces"},
+	"the most roles in the most rules":     {"allow", fullRules(), ""},
 	"a rule with a longest duration":       {"allow", []any{rule("namespaces", []any{"a"}, "maxDuration", "1h")}, ""},
 	"a rule with a duration in words":      {"allow", []any{rule("namespaces", []any{"a"}, "maxDuration", "long")}, "maxDuration is whole hours, minutes and seconds"},
 	"a rule with a duration under 15m":     {"allow", []any{rule("namespaces", []any{"a"}, "maxDuration", "14m")}, "maxDuration must be at least 15m"},
@@ -302,6 +313,19 @@ var identityCases = map[string]schemaCase{
 	"a rule with all calls":                {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRole", "GetSessionToken", "GetFederationToken"})}, ""},
 	"a rule with roles and no call for it": {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"GetSessionToken"})}, "roleARNs goes with the call AssumeRole"},
 	"a rule with a call that there is not": {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRoot"})}, "Unsupported value"},
+}
+
+// of identities with an endpoint, whose server decides what its regions and roles are called.
+var endpointCases = map[string]schemaCase{
+	"a region of another server":         {"region", "RegionOne", ""},
+	"a region with all that it may hold": {"region", "aZ0._-", ""},
+	"a region with a slash":              {"region", "a/b", "region may hold letters, digits"},
+	"a region with a line break":         {"region", "a\nb", "region may hold letters, digits"},
+	"hops of other servers":              {"chain", []any{map[string]any{"roleARN": "urn:ecs:iam::ns1:role/admins"}, map[string]any{"roleARN": "arn:aws:iam::role/ClientRole"}}, ""},
+	"a hop with a space":                 {"chain", []any{hop("a b")}, "roleARN may hold printable ASCII characters other than spaces"},
+	"a rule with roles of other servers": {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"urn:ecs:iam::ns1:role/*", "arn:aws:iam::role/Client*", "shop-*"})}, ""},
+	"a rule with a pattern with a space": {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{"a b"})}, "each of roleARNs may hold printable ASCII characters other than spaces"},
+	"a rule with an empty pattern":       {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{""})}, "should be at least 1 chars long"},
 }
 
 // of identities whose source is a service account.
@@ -396,12 +420,48 @@ func rules(n int) (all []any) {
 	return all
 }
 
+// fullRules are as many rules as there may be, with as many patterns as there may be, as long as an object in etcd has room for. The
+// API server bounds the cost of the rules of a CRD.
+func fullRules() (all []any) {
+	for range 64 {
+		var patterns []any
+		for i := range 64 {
+			patterns = append(patterns, fmt.Sprintf("arn:aws:iam::123456789012:role/%0310d", i))
+		}
+		all = append(all, rule("namespaces", []any{"a"}, "roleARNs", patterns))
+	}
+	return all
+}
+
 func TestTheSchemaOfRoleCredential(t *testing.T) {
 	runSchema(t, goodCredential, credentialCases, func() client.Object { return &v1alpha1.RoleCredential{} })
 }
 
 func TestTheSchemaOfClusterIdentity(t *testing.T) {
 	runSchema(t, goodIdentity, identityCases, func() client.Object { return &v1alpha1.ClusterIdentity{} })
+}
+
+func TestSchemaOfIdentitiesWithAnEndpoint(t *testing.T) {
+	withEndpoint := func(good string) string {
+		return strings.Replace(good, "  region: eu-west-1", "  region: eu-west-1\n  endpoint: https://sts.example.internal", 1)
+	}
+	t.Run("ClusterIdentity", func(t *testing.T) {
+		runSchema(t, withEndpoint(goodIdentity), endpointCases, func() client.Object { return &v1alpha1.ClusterIdentity{} })
+	})
+	t.Run("Identity", func(t *testing.T) {
+		cases := maps.Clone(endpointCases)
+		maps.DeleteFunc(cases, func(_ string, c schemaCase) bool { return c.path == "allow" })
+		runSchema(t, withEndpoint(goodOwnIdentity), cases, func() client.Object { return &v1alpha1.Identity{} })
+	})
+}
+
+func TestAppliedRulesAreStoredUnchanged(t *testing.T) {
+	g := NewWithT(t)
+	manifest := &unstructured.Unstructured{}
+	g.Expect(yaml.Unmarshal([]byte(goodIdentity), &manifest.Object)).To(Succeed())
+	applied := manifest.DeepCopy()
+	g.Expect(admin.Create(t.Context(), manifest, client.DryRunAll)).To(Succeed())
+	g.Expect(manifest.Object["spec"]).To(Equal(applied.Object["spec"]))
 }
 
 func TestTheSchemaOfIdentity(t *testing.T) {
@@ -464,7 +524,7 @@ func TestEveryRuleOfTheSchemaHasACase(t *testing.T) {
 	for kind, crd := range crds(g) {
 		// What the kinds share is tried on the first of them.
 		var said []schemaCase
-		for _, tried := range []map[string]schemaCase{cases[kind], credentialCases, identityCases, tokenCases} {
+		for _, tried := range []map[string]schemaCase{cases[kind], credentialCases, identityCases, tokenCases, endpointCases} {
 			said = slices.AppendSeq(said, maps.Values(tried))
 		}
 		messages := messagesOf(*crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
@@ -484,6 +544,9 @@ func messagesOf(schema apiextensionsv1.JSONSchemaProps) (messages []string) {
 	}
 	if schema.Items != nil && schema.Items.Schema != nil {
 		messages = append(messages, messagesOf(*schema.Items.Schema)...)
+	}
+	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil {
+		messages = append(messages, messagesOf(*schema.AdditionalProperties.Schema)...)
 	}
 	return messages
 }
