@@ -222,7 +222,7 @@ func (r *Reconciler[T]) classify(ctx context.Context, t *turn, err error) (*fail
 func (t *turn) subject() failure.Subject {
 	return failure.Subject{
 		Identity: t.identity.Name, Caller: t.identity.CallerARN, ServiceAccount: t.identity.ServiceAccount, Call: t.call(), RoleARN: t.request.RoleARN,
-		Endpoint: t.identity.Endpoint != "", MFA: t.request.MFASerialNumber != "",
+		Endpoint: t.identity.Endpoint != "", MFA: t.request.MFASerialNumber != "", Stamped: t.identity.SessionTags != nil,
 	}
 }
 

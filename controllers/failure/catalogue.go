@@ -25,6 +25,8 @@ type Subject struct {
 	MFA bool
 	// Hop tells that the role is one of the identity's chain.
 	Hop bool
+	// Stamped is true if the identity puts session tags on the session.
+	Stamped bool
 	// Untrusted tells that the server that was reached could not show whose it is.
 	Untrusted bool
 }
@@ -72,6 +74,15 @@ func (s Subject) elsewhere() string {
 	return " A server that is not AWS may also answer so to a wrong access key of the identity's source."
 }
 
+// inheritedTags says why STS may refuse the session tags of the identity. The code of that refusal is the same as of others.
+func (s Subject) inheritedTags() string {
+	if !s.Stamped {
+		return ""
+	}
+	return " STS also refuses a session tag whose key the caller's own session passes on. EKS Pod Identity passes on kubernetes-namespace, which the identity's sessionTags set too: " +
+		"create the pod identity association with --disable-session-tags, or leave sessionTags out of the identity."
+}
+
 // message is the catalogue: one sentence on what is wrong, one on what to do.
 func message(reason, code string, s Subject) string {
 	switch reason {
@@ -113,7 +124,7 @@ func message(reason, code string, s Subject) string {
 		}
 		return fmt.Sprintf("STS refuses the request%s for %s. Check that duration is no longer than the role's MaxSessionDuration "+
 			"(and at most 1h if the identity is itself a role session), and the values of sessionName, externalID, policyARNs and tags; "+
-			"the event holds what STS said.", coded(code), s.RoleARN)
+			"the event holds what STS said.", coded(code), s.RoleARN) + s.inheritedTags()
 	case v1alpha1.ReasonPolicyTooLarge:
 		return "STS refuses the session's policies and tags together as too large. Make policy shorter, or use fewer policyARNs or tags."
 	case v1alpha1.ReasonMalformedPolicy:

@@ -104,6 +104,15 @@ func TestEveryMessageNamesWhatIsWrongAndSaysWhatToDo(t *testing.T) {
 	}
 }
 
+func TestInvalidRequestNamesInheritedTagsOfAnIdentityThatSetsSessionTags(t *testing.T) {
+	g := NewWithT(t)
+	stamped := subject
+	stamped.Stamped = true
+	g.Expect(failure.STS(v1alpha1.ReasonInvalidRequest, code, stamped, nil).Message).To(And(
+		ContainSubstring("kubernetes-namespace"), ContainSubstring("--disable-session-tags"), ContainSubstring("leave sessionTags out of the identity.")))
+	g.Expect(failure.STS(v1alpha1.ReasonInvalidRequest, code, subject, nil).Message).NotTo(ContainSubstring("Pod Identity"))
+}
+
 // volatile is what tells one try from the next.
 var volatile = regexp.MustCompile(`as STS said it|[0-9a-f]{8}-[0-9a-f]{4}-|\d{4}-\d{2}-\d{2}|\d{2}:\d{2}:\d{2}|0x[0-9a-f]+|%!|:\d{4,5}\b`)
 

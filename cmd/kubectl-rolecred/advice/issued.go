@@ -221,6 +221,12 @@ func invalidRequest(s Situation) answer {
 		a.here = append(a.here,
 			Step{Do: fmt.Sprintf("Ask for no longer than the role's MaxSessionDuration, and for 1h at most if the identity is itself a role's session; it is %s now.", rules.Duration(asked.Duration)), Copy: s.patch(`{"duration":"1h"}`)},
 			Step{Do: "Check the values of sessionName, externalID, policyARNs and tags.", Copy: s.edit()})
+		if s.tagged() {
+			a.here = append(a.here, Step{
+				Do:   "If the operator runs with EKS Pod Identity, create its association with --disable-session-tags, or leave sessionTags out of the identity: STS refuses a tag that the caller's session passes on.",
+				Copy: s.editIdentity(),
+			})
+		}
 		a.aws = []Step{{
 			Do: "Or raise the role's MaxSessionDuration, which is 1h unless somebody raised it.",
 			Copy: fmt.Sprintf("aws iam get-role --role-name %s --query Role.MaxSessionDuration\naws iam update-role --role-name %[1]s --max-session-duration %d",
@@ -245,12 +251,15 @@ func (s Situation) notAsked() answer {
 		a.here = append(a.here, Step{Do: "Remove from spec.tags what the identity stamps itself (kubernetes-cluster, -namespace, -name, -uid, -kind), or what is more than 50 together.", Copy: s.edit()})
 	}
 	a.here = append(a.here, Step{Do: "Give roles, policies and MFA devices of the partition of the identity's region, or name an identity of the other partition.", Copy: s.edit()})
+	if s.Identity != nil && s.Identity.Endpoint == "" {
+		a.here = append(a.here, Step{Do: "Give ARNs in AWS's form, or name an identity whose endpoint is the server that has these roles and policies.", Copy: s.edit()})
+	}
 	return a
 }
 
 func policyTooLarge(s Situation) answer {
 	return answer{
-		means: "STS packs session policies and tags together, and they are too large for it.",
+		means: "STS takes a policy of 2048 characters without white space, packs policies and tags together, and they are too large for it.",
 		here: []Step{{
 			Do:   "Make spec.policy shorter, or use fewer policyARNs or tags; tags that the identity stamps count too. status.packedPolicySize tells how many percent the last credential took.",
 			Copy: s.edit(),

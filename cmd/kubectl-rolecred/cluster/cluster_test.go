@@ -251,6 +251,22 @@ func TestANamespacesOwnIdentityAllowsItWhatItCanDo(t *testing.T) {
 	g.Expect(read("key").SourceSecret.String()).To(Equal("shop/own-key"))
 }
 
+func TestSourceOfANewerCRDIsNotTakenForAmbient(t *testing.T) {
+	g := NewWithT(t)
+	scheme, err := cluster.Scheme()
+	g.Expect(err).NotTo(HaveOccurred())
+	newer := &v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: "newer"}}
+	ambient := &v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: "ambient"}}
+	ambient.Spec.Source.Ambient = &v1alpha1.AmbientSource{}
+	c := &cluster.Cluster{Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(newer, ambient).Build()}
+	for name, want := range map[string]string{"newer": "unknown", "ambient": "ambient"} {
+		ref, _ := cluster.ParseIdentityRef("clusterid/"+name, "shop")
+		identity, err := c.Identity(t.Context(), ref)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(identity.Source).To(Equal(want))
+	}
+}
+
 func TestWhatCannotBeListedIsLeftOut(t *testing.T) {
 	g := NewWithT(t)
 	scheme, err := cluster.Scheme()

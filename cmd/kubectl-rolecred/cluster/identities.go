@@ -85,6 +85,9 @@ func clusterIdentity(ctx context.Context, reader client.Reader, name types.Names
 	if found.Spec.Allow != nil {
 		identity.Rules = *found.Spec.Allow
 	}
+	if found.Spec.Source.Ambient != nil {
+		identity.Source = "ambient"
+	}
 	if key := found.Spec.Source.AccessKey; key != nil {
 		identity = identity.fromSecret(key.SecretRef.Namespace, key.SecretRef.Name)
 	}
@@ -108,11 +111,11 @@ func namespacedIdentity(ctx context.Context, reader client.Reader, name types.Na
 	return identity.fromTokens(found.Spec.Source.ServiceAccount), nil
 }
 
-// newIdentity returns what all kinds share, with the source that needs no more to be said.
+// newIdentity returns what all kinds share, with the source that is left if this version knows none.
 func newIdentity(settings *v1alpha1.IdentitySettings, status *v1alpha1.IdentityStatus) Identity {
 	return Identity{
 		Region: settings.Region, Endpoint: settings.Endpoint, CABundle: settings.CABundle, Chain: settings.Chain, SessionTags: settings.SessionTags,
-		Source: "ambient", Conditions: status.Conditions, ARN: status.ARN,
+		Source: "unknown", Conditions: status.Conditions, ARN: status.ARN,
 	}
 }
 

@@ -183,8 +183,12 @@ var consoles = map[string]Console{
 	"aws-us-gov": {Federation: "https://signin.amazonaws-us-gov.com/federation", Destination: "https://console.amazonaws-us-gov.com/"},
 }
 
-// ConsoleOf returns the console of the partition of an ARN.
+// ConsoleOf returns the console of the partition of an ARN. It returns an error for an ARN that is not in AWS's form, whose server
+// has no console of AWS.
 func ConsoleOf(text string) (Console, error) {
+	if _, err := arn.Parse(text); err != nil {
+		return Console{}, fmt.Errorf("%q is not an ARN of AWS, so that its sign-in endpoint is not known here: give --endpoint and --destination", text)
+	}
 	console, ok := consoles[Partition(text)]
 	if !ok {
 		return Console{}, fmt.Errorf("the sign-in endpoint of the partition %s is not known here: give --endpoint and --destination", Partition(text))

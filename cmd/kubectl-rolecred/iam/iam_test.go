@@ -139,3 +139,24 @@ func TestTheConsoleIsThatOfThePartition(t *testing.T) {
 	_, err := iam.ConsoleOf("arn:aws-iso:iam::123456789012:role/R")
 	g.Expect(err).To(MatchError(ContainSubstring("--endpoint")))
 }
+
+func TestConsoleIsNotDerivedFromARNsOfOtherServers(t *testing.T) {
+	for _, arn := range []string{"urn:ecs:sts::ns1:assumed-role/admins/s", "arn:aws:sts::assumed-role/ClientRole/s", "S3Reader", ""} {
+		t.Run(arn, func(t *testing.T) {
+			_, err := iam.ConsoleOf(arn)
+			NewWithT(t).Expect(err).To(MatchError(And(ContainSubstring("is not an ARN of AWS"), ContainSubstring("--endpoint"))))
+		})
+	}
+}
+
+func TestNothingIsDerivedFromRoleARNsOfOtherServers(t *testing.T) {
+	for _, arn := range []string{"urn:ecs:iam::ns1:role/admins", "arn:aws:iam::role/ClientRole", "S3Reader", "", ":::::", "arn:aws:iam::123456789012:"} {
+		t.Run(arn, func(t *testing.T) {
+			g := NewWithT(t)
+			g.Expect(iam.Name(arn, "role/", "ROLE")).To(Equal("ROLE"))
+			g.Expect(iam.Principal(arn)).To(Equal(arn))
+			g.Expect(iam.TrustToken(arn, "ISSUER", "aud", "sub").Compact()).To(ContainSubstring(`:oidc-provider/ISSUER"`))
+			g.Expect(iam.Caller(arn, credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: arn}, true).Statement[0].Resource).To(Equal(arn))
+		})
+	}
+}

@@ -1,0 +1,31 @@
+package controllers
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+)
+
+// The hop's session passes on the tag that a session of EKS Pod Identity passes on (EKS User Guide, 'Grant Pods access to AWS
+// resources based on tags').
+func TestSessionTagsThatTheCallersSessionPassesOnAreExplained(t *testing.T) {
+	by := everything(func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.SessionTags = &v1alpha1.SessionTags{ClusterName: "prod-eu"}
+		i.Spec.Chain = []v1alpha1.Hop{{
+			RoleARN: "arn:aws:iam::210987654321:role/Hub",
+			Tags:    []v1alpha1.Tag{{Key: "kubernetes-namespace", Value: new("rolecredential-system")}}, TransitiveTagKeys: []string{"kubernetes-namespace"},
+		}}
+	})
+	f := newFixture(t, world(sourceOfTheChain(), by, assuming("arn:aws:iam::123456789012:role/Entry"))...)
+	f.emulate(worldOf("aws"))
+	got, _ := f.reconcile()
+	f.Expect(firstBad(got.Status.Conditions)).To(And(
+		HavePrefix("Issued=False InvalidRequest"), ContainSubstring("(InvalidParameterValue)"), ContainSubstring("--disable-session-tags"),
+	))
+
+	f.update(changed(f.identity(), func(i *v1alpha1.ClusterIdentity) { i.Generation, i.Spec.SessionTags = 2, nil }))
+	got, _ = f.reconcile()
+	f.Expect(firstBad(got.Status.Conditions)).To(HavePrefix("Ready=True Issued"))
+}
