@@ -94,6 +94,7 @@ type fakeSTS struct {
 	callers   int
 	err       error
 	callerErr error
+	caller    *awssts.Caller // the user operator if nil
 	life      time.Duration
 	packed    int32 // percent; 7 if zero
 	ahead     time.Duration
@@ -133,6 +134,9 @@ func (s *fakeSTS) Skew() (time.Duration, bool) {
 
 func (s *fakeSTS) Caller(context.Context) (awssts.Caller, error) {
 	s.callers++
+	if s.caller != nil {
+		return *s.caller, s.callerErr
+	}
 	return awssts.Caller{AccountID: "210987654321", ARN: "arn:aws:iam::210987654321:user/operator", UserID: "AIDAOPERATOR"}, s.callerErr
 }
 

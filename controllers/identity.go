@@ -128,11 +128,17 @@ func clockOf(asked STS) (*metav1.Condition, *time.Duration) {
 		return nil, nil
 	}
 	c := condition(v1alpha1.ConditionClockInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync, "The clocks of STS and of the operator agree.")
-	if ahead.Abs() > credential.ClockTolerance {
+	if !clockInSync(asked) {
 		c = condition(v1alpha1.ConditionClockInSync, metav1.ConditionFalse, v1alpha1.ReasonClockSkew,
 			"The clocks of STS and of the operator differ by more than a minute. Credentials are refreshed by that of STS; set the clock of the operator's node.")
 	}
 	return &c, &ahead
+}
+
+// clockInSync is true if the clock of STS was measured, and agrees with the operator's.
+func clockInSync(asked STS) bool {
+	ahead, known := asked.Skew()
+	return known && ahead.Abs() <= credential.ClockTolerance
 }
 
 func spreadVerify(name string) time.Duration {
@@ -164,14 +170,20 @@ func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *id
 		v.caller = &caller
 		r.Budget.Succeeded(r.Clock.Now(), budget.Key(configured.Key))
 		v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonVerified, "STS knows the caller as %s.", caller.ARN)
+		if caller.ARN == "" {
+			v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
+				"This server answers GetCallerIdentity without an ARN, so that the caller is not known. Credentials are requested all the same.")
+		}
 	case errors.Is(err, awssts.ErrNoCallerIdentity):
 		v.caller = nil
 		v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
-			"This STS has no GetCallerIdentity, so that the caller is not known; credentials are asked for all the same.")
+			"This server has no GetCallerIdentity, so that the caller is not known. Credentials are requested all the same.")
 	case ctx.Err() != nil:
 		return verdict{}, ctx.Err()
 	default:
-		v.failure = awssts.Classify(err, failure.Subject{Identity: configured.Name, Call: callGetCallerIdentity})
+		v.failure = awssts.Classify(err, failure.Subject{
+			Identity: configured.Name, Call: callGetCallerIdentity, Endpoint: configured.Endpoint, Region: configured.Region, ClockInSync: clockInSync(configured.Client),
+		})
 		v.failure.Condition = v1alpha1.ConditionReady
 		v.ready = isFalse(v.failure)
 		switch v.failure.Reason {

@@ -17,6 +17,7 @@ import (
 	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/output"
 	"rolecredential.dev/operator/controllers/secret"
 )
@@ -222,8 +223,20 @@ func (r *Reconciler[T]) classify(ctx context.Context, t *turn, err error) (*fail
 func (t *turn) subject() failure.Subject {
 	return failure.Subject{
 		Identity: t.identity.Name, Caller: t.identity.CallerARN, ServiceAccount: t.identity.ServiceAccount, Call: t.call(), RoleARN: t.request.RoleARN,
-		Endpoint: t.identity.Endpoint != "", MFA: t.request.MFASerialNumber != "", Stamped: t.identity.SessionTags != nil,
+		Endpoint: t.identity.Endpoint, Region: t.identity.Region, OptionalFields: t.optionalFields, MFA: t.request.MFASerialNumber != "",
+		Stamped: t.identity.SessionTags != nil, ClockInSync: clockInSync(t.identity.Client),
 	}
+}
+
+// optionalFields lists what a request asks for that a server other than AWS may not support.
+func optionalFields(request credential.Request, from *identity.Identity[STS]) (fields []string) {
+	for _, field := range request.OptionalFields() {
+		fields = append(fields, "spec."+field)
+	}
+	if from.SessionTags != nil && request.Call != v1alpha1.CallGetSessionToken {
+		fields = append(fields, "sessionTags of the identity")
+	}
+	return fields
 }
 
 // write is the point at which a credential counts as issued.

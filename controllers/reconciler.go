@@ -154,6 +154,7 @@ func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels m
 	}
 	t.wanted = wanted(object, request, t.identity)
 	if t.identity != nil {
+		t.optionalFields = optionalFields(request, t.identity)
 		r.tellTime(&t)
 		if t.failed == nil {
 			t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
@@ -218,12 +219,14 @@ func (r *Reconciler[T]) observe(ctx context.Context, object T, t *turn) (err err
 // turn is one credential on its way.
 type turn struct {
 	outcome
-	key      types.NamespacedName
-	request  credential.Request
-	wanted   credential.Wanted
-	identity *identity.Identity[STS]
-	observed secret.Observed
-	due      credential.Why
+	key     types.NamespacedName
+	request credential.Request
+	// optionalFields of the request, as the spec and the identity name them.
+	optionalFields []string
+	wanted         credential.Wanted
+	identity       *identity.Identity[STS]
+	observed       secret.Observed
+	due            credential.Why
 	// proof goes with the call.
 	proof credential.Proof
 	// asked is when the token for the call was taken.

@@ -102,7 +102,7 @@ func TestATokenThatSTSRefusesIsNotShownAgain(t *testing.T) {
 	f.sts.err = answers("InvalidIdentityToken")
 	got, result := f.reconcile()
 	f.Expect(firstBad(got.Status.Conditions)).To(And(
-		HavePrefix("Issued=False InvalidSourceCredentials"), ContainSubstring("does not take the token of system:serviceaccount:shop:default (ClusterIdentity default)")))
+		HavePrefix("Issued=False InvalidSourceCredentials"), ContainSubstring("rejected the token of system:serviceaccount:shop:default (ClusterIdentity default)")))
 	f.sts.err = nil
 	f.clock.SetTime(start.Add(result.RequeueAfter))
 	got, _ = f.reconcile()
@@ -120,7 +120,7 @@ func TestATokenThatCannotBeHad(t *testing.T) {
 		"of no service account":             {err: apierrors.NewNotFound(resource, "default"), want: "There is no service account default in this namespace."},
 		"that the operator may not ask for": {err: apierrors.NewForbidden(resource, "default", errors.New("RBAC")), want: "Install its ClusterRole for serviceaccounts/token"},
 		"that the API server does not give": {err: errors.New("connection refused"), want: "issued no token for the service account default"},
-		"for the API server's own audience": {audience: apiAudience, want: "is the Kubernetes API server's own"},
+		"for the API server's own audience": {audience: apiAudience, want: "Set source.serviceAccount.audience of the identity to another, such as sts.amazonaws.com. Add that to the client IDs of the IAM OIDC provider, and to the condition on aud"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, world(byToken(func(i *v1alpha1.ClusterIdentity) {

@@ -118,7 +118,7 @@ func matrix() (cells []cell) {
 // operator finds out.
 
 // ownKeys are the namespaces that hold an Identity, and whom STS knows it as.
-var ownKeys = map[string]string{"shop/own": "AKIA of shop/own-key", "prod-shop/own": "AKIA of prod-shop/own-key", "shop-eu/own": "token of shop-eu:default for sts.amazonaws.com", "bank/for-all": "AKIA of bank/own-key"}
+var ownKeys = map[string]string{"shop/own": keyIDOf("shop", "own-key"), "prod-shop/own": keyIDOf("prod-shop", "own-key"), "shop-eu/own": "token of shop-eu:default for sts.amazonaws.com", "bank/for-all": keyIDOf("bank", "own-key")}
 
 // says is the first condition that is not True, or Ready, and if that is True what STS is asked and as whom.
 func (c cell) says() (verdict, asks string) {
@@ -145,7 +145,7 @@ func (c cell) says() (verdict, asks string) {
 	case cluster:
 		own = map[string]string{"chained": "session of " + hubRole + " by ", "by-token": "token of " + c.namespace + ":default for sts.amazonaws.com"}[c.ref.Name]
 		if c.ref.Name != "by-token" {
-			own += "AKIA of rolecredential-system/" + c.ref.Name
+			own += keyIDOf("rolecredential-system", c.ref.Name)
 		}
 	}
 	name := c.session
@@ -202,10 +202,15 @@ func selects(selector *metav1.LabelSelector, labels map[string]string) bool {
 
 // The world that the cells are tried in.
 
+// keyIDOf is the access key's ID in a Secret, in the characters that AWS uses.
+func keyIDOf(namespace, name string) string {
+	return "AKIA_of_" + strings.ReplaceAll(namespace+"_"+name, "-", "_")
+}
+
 func accessKeyOf(namespace, name string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Data:       map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("AKIA of " + namespace + "/" + name), "AWS_SECRET_ACCESS_KEY": []byte("secret")},
+		Data:       map[string][]byte{"AWS_ACCESS_KEY_ID": []byte(keyIDOf(namespace, name)), "AWS_SECRET_ACCESS_KEY": []byte("secret")},
 	}
 }
 

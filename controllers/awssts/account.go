@@ -1,10 +1,13 @@
 package awssts
 
 import (
+	"bytes"
 	"context"
+	"encoding/xml"
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -60,10 +63,37 @@ type sipping struct{ sts.HTTPClient }
 
 func (s sipping) Do(r *http.Request) (*http.Response, error) {
 	answer, err := s.HTTPClient.Do(r)
-	if err == nil {
-		answer.Body = sip{io.LimitReader(answer.Body, maxAnswer), answer.Body}
+	if err != nil {
+		return answer, err
 	}
-	return answer, err
+	body := io.LimitReader(answer.Body, maxAnswer)
+	if answer.StatusCode >= http.StatusMultipleChoices {
+		body = asErrorOfSTS(body)
+	}
+	answer.Body = sip{body, answer.Body}
+	return answer, nil
+}
+
+// asErrorOfSTS makes an error document in the style of S3, which some compatible servers send, one of STS: the SDK looks for the
+// code one element deeper. Any other body stays as it is.
+func asErrorOfSTS(body io.Reader) io.Reader {
+	read, err := io.ReadAll(body)
+	if err != nil {
+		return io.MultiReader(bytes.NewReader(read), body)
+	}
+	document := xml.NewDecoder(bytes.NewReader(read))
+	for {
+		begin := document.InputOffset()
+		token, err := document.RawToken()
+		if err != nil {
+			return bytes.NewReader(read)
+		}
+		if root, ok := token.(xml.StartElement); ok && root.Name.Local == "Error" {
+			return io.MultiReader(strings.NewReader("<ErrorResponse>"), bytes.NewReader(read[begin:]), strings.NewReader("</ErrorResponse>"))
+		} else if ok {
+			return bytes.NewReader(read)
+		}
+	}
 }
 
 type sip struct {

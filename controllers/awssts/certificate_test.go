@@ -25,7 +25,7 @@ func TestAServerThatIsNotTrustedIsToldFromOneThatDoesNotAnswer(t *testing.T) {
 	t.Cleanup(plain.Close)
 	nobody := &http.Client{Transport: secure.Client().Transport.(*http.Transport).Clone()}
 	nobody.Transport.(*http.Transport).TLSClientConfig.RootCAs = x509.NewCertPool()
-	const untrusted = "The server reached as the STS of ClusterIdentity default shows a certificate that is not trusted. Check that the identity's caBundle holds the authority that issued it, " +
+	const untrusted = "STS presented ClusterIdentity default a certificate that is not trusted. Check that the identity's caBundle holds the authority that issued it, " +
 		"that it is for the endpoint's name and has not expired, and that no proxy is in between; the event holds the error."
 	for name, tc := range map[string]struct {
 		url  string

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -44,6 +45,8 @@ func New(config aws.Config, clock clock.PassiveClock, account Account, before *C
 var (
 	errNoCredentials = errors.New("the answer holds no credentials that can be used")
 	errExpired       = errors.New("the credentials in the answer have expired already")
+	// errIssuedExpired is errExpired for an answer that says itself what time it is.
+	errIssuedExpired = errors.New("the credentials in the answer have expired already by the answer's own date")
 )
 
 // issuers has a function for each call that issues a credential.
@@ -71,11 +74,15 @@ func (c *Client) Issue(ctx context.Context, r credential.Request, proof credenti
 	if err != nil {
 		return credential.Credential{}, err
 	}
-	if issued.AccessKeyID == "" || len(issued.AccessKeyID) > credential.MaxAccessKeyID || issued.SecretAccessKey == "" || issued.Expiration.IsZero() || issued.Expiration.Year() > maxYear {
+	if !usable(issued) {
 		return credential.Credential{}, errNoCredentials
 	}
 	issued.IssuedAt = c.issuedAt(asked, issued.Expiration.Add(-r.Duration)).UTC().Truncate(time.Second)
-	if !issued.Expiration.After(c.now()) {
+	_, known := c.Skew()
+	switch expired := !issued.Expiration.After(c.now()); {
+	case expired && known:
+		return credential.Credential{}, errIssuedExpired
+	case expired:
 		return credential.Credential{}, errExpired
 	}
 	// A server that is not AWS may grant more than any request asks for. To refresh such a credential early does no harm.
@@ -94,6 +101,12 @@ func (c *Client) issuedAt(asked, earliest time.Time) time.Time {
 		return earliest
 	}
 	return issuedAt
+}
+
+// usable is true for credentials that a request can be signed with, and that expire.
+func usable(c credential.Credential) bool {
+	return c.AccessKeyID != "" && len(c.AccessKeyID) <= credential.MaxAccessKeyID && credential.Sendable(c.AccessKeyID) && credential.Sendable(string(c.SessionToken)) &&
+		c.SecretAccessKey != "" && !c.Expiration.IsZero() && c.Expiration.Year() <= maxYear
 }
 
 // assumeRole is 'AssumeRole' of the AWS Security Token Service API Reference.
@@ -187,7 +200,7 @@ func tags(asked []credential.Tag) (tags []types.Tag) {
 
 // percent leaves out what cannot be a size.
 func percent(size *int32) *int32 {
-	if aws.ToInt32(size) < 0 {
+	if aws.ToInt32(size) < 0 || aws.ToInt32(size) > 100 {
 		return nil
 	}
 	return size
@@ -252,9 +265,18 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 		return Caller{}, callerError(err)
 	}
 	caller := Caller{AccountID: bounded(output.Account, maxAccountID), ARN: bounded(output.Arn, maxARN), UserID: bounded(output.UserId, maxUserID)}
-	if strings.Contains(caller.ARN, ":assumed-role/") {
-		caller.ARN = caller.ARN[:strings.LastIndex(caller.ARN, "/")]
-		caller.UserID, _, _ = strings.Cut(caller.UserID, ":")
+	return caller.withoutSession(), nil
+}
+
+// assumedRole is the ARN of a role session: of the role, and the session's name (IAM User Guide, 'IAM identifiers').
+var assumedRole = regexp.MustCompile(`^(arn:[^:]+:sts::[^:]*:assumed-role/[^/]+)/([^/]+)$`)
+
+// withoutSession returns the caller of a role session without the session's name. It changes no ARN and no ID of another shape.
+func (c Caller) withoutSession() Caller {
+	session := assumedRole.FindStringSubmatch(c.ARN)
+	if session == nil {
+		return c
 	}
-	return caller, nil
+	c.ARN, c.UserID = session[1], strings.TrimSuffix(c.UserID, ":"+session[2])
+	return c
 }

@@ -210,10 +210,9 @@ func TestAServerMayKnowLittleOfItsCaller(t *testing.T) {
 		result string
 		want   awssts.Caller
 	}{
-		"nothing":                       {"", awssts.Caller{}},
-		"an assumed role without names": {"<Arn>arn:aws:sts::1:assumed-role/</Arn><UserId>AROA</UserId>", awssts.Caller{ARN: "arn:aws:sts::1:assumed-role", UserID: "AROA"}},
-		"a federated user":              {"<Arn>arn:aws:sts::1:federated-user/bob</Arn><UserId>1:bob</UserId><Account>1</Account>", awssts.Caller{AccountID: "1", ARN: "arn:aws:sts::1:federated-user/bob", UserID: "1:bob"}},
-		"the root user":                 {"<Arn>arn:aws:iam::1:root</Arn><UserId>1</UserId><Account>1</Account>", awssts.Caller{AccountID: "1", ARN: "arn:aws:iam::1:root", UserID: "1"}},
+		"nothing":          {"", awssts.Caller{}},
+		"a federated user": {"<Arn>arn:aws:sts::1:federated-user/bob</Arn><UserId>1:bob</UserId><Account>1</Account>", awssts.Caller{AccountID: "1", ARN: "arn:aws:sts::1:federated-user/bob", UserID: "1:bob"}},
+		"the root user":    {"<Arn>arn:aws:iam::1:root</Arn><UserId>1</UserId><Account>1</Account>", awssts.Caller{AccountID: "1", ARN: "arn:aws:iam::1:root", UserID: "1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -226,7 +225,6 @@ func TestAServerMayKnowLittleOfItsCaller(t *testing.T) {
 }
 
 func TestServersThatCannotTellWhoTheCallerIs(t *testing.T) {
-	const page = "<html><head><title>405 Not Allowed</title></head><body><hr><center>nginx</center></body></html>"
 	for name, a := range map[string]answer{
 		"it does not know the action":              sts(http.StatusBadRequest, "InvalidAction", "Could not find operation GetCallerIdentity for version 2011-06-15"),
 		"it finds the action an invalid parameter": sts(http.StatusBadRequest, "InvalidParameterValue", "Unsupported action GetCallerIdentity"),
@@ -235,10 +233,6 @@ func TestServersThatCannotTellWhoTheCallerIs(t *testing.T) {
 		"it has not implemented it, as S3":         s3(http.StatusNotImplemented, "NotImplemented"),
 		"it finds nothing there, as S3":            s3(http.StatusNotFound, "NoSuchBucket"),
 		"it finds the request bad, as S3":          s3(http.StatusBadRequest, "InvalidRequest"),
-		"it finds nothing there, with no word":     {http.StatusNotFound, ""},
-		"it does not allow it, on a page":          {http.StatusMethodNotAllowed, page},
-		"it does not allow it, in JSON":            {http.StatusMethodNotAllowed, `{"message":"method not allowed"}`},
-		"it has not implemented it, in plain text": {http.StatusNotImplemented, "not implemented\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -19,41 +19,45 @@ import (
 // reasons maps the error codes of STS to reasons: those of the API reference's 'Common Errors' and of each call, and what
 // compatible servers answer in their place. Codes of throttling are the SDK's own list.
 var reasons = map[string]string{
-	"AccessDenied":                v1alpha1.ReasonAccessDenied,
-	"AccessDeniedException":       v1alpha1.ReasonAccessDenied,
-	"NotAuthorized":               v1alpha1.ReasonAccessDenied,
-	"OptInRequired":               v1alpha1.ReasonAccessDenied,
-	"NoSuchEntity":                v1alpha1.ReasonAccessDenied,
-	"AuthFailure":                 v1alpha1.ReasonInvalidSourceCredentials,
-	"ExpiredToken":                v1alpha1.ReasonInvalidSourceCredentials,
-	"ExpiredTokenException":       v1alpha1.ReasonInvalidSourceCredentials,
-	"IDPCommunicationError":       v1alpha1.ReasonInvalidSourceCredentials,
-	"IDPRejectedClaim":            v1alpha1.ReasonInvalidSourceCredentials,
-	"IncompleteSignature":         v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidAccessKeyId":          v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidClientTokenId":        v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidIdentityToken":        v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidSignatureException":   v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidToken":                v1alpha1.ReasonInvalidSourceCredentials,
-	"MissingAuthenticationToken":  v1alpha1.ReasonInvalidSourceCredentials,
-	"SignatureDoesNotMatch":       v1alpha1.ReasonInvalidSourceCredentials,
-	"UnrecognizedClientException": v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidParameter":            v1alpha1.ReasonInvalidRequest,
-	"InvalidParameterCombination": v1alpha1.ReasonInvalidRequest,
-	"InvalidParameterValue":       v1alpha1.ReasonInvalidRequest,
-	"MissingParameter":            v1alpha1.ReasonInvalidRequest,
-	"ValidationError":             v1alpha1.ReasonInvalidRequest,
-	"ValidationException":         v1alpha1.ReasonInvalidRequest,
-	"MalformedPolicyDocument":     v1alpha1.ReasonMalformedPolicy,
-	"PackedPolicyTooLarge":        v1alpha1.ReasonPolicyTooLarge,
-	"RegionDisabledException":     v1alpha1.ReasonRegionDisabled,
-	"RequestExpired":              v1alpha1.ReasonClockSkew,
-	"RequestInTheFuture":          v1alpha1.ReasonClockSkew,
-	"RequestTimeTooSkewed":        v1alpha1.ReasonClockSkew,
-	"TooManyRequests":             v1alpha1.ReasonThrottled,
+	"AccessDenied":                 v1alpha1.ReasonAccessDenied,
+	"AccessDeniedException":        v1alpha1.ReasonAccessDenied,
+	"NotAuthorized":                v1alpha1.ReasonAccessDenied,
+	"OptInRequired":                v1alpha1.ReasonAccessDenied,
+	"NoSuchEntity":                 v1alpha1.ReasonAccessDenied,
+	"AuthFailure":                  v1alpha1.ReasonInvalidSourceCredentials,
+	"AuthorizationHeaderMalformed": v1alpha1.ReasonInvalidSourceCredentials,
+	"ExpiredToken":                 v1alpha1.ReasonInvalidSourceCredentials,
+	"ExpiredTokenException":        v1alpha1.ReasonInvalidSourceCredentials,
+	"IDPCommunicationError":        v1alpha1.ReasonInvalidSourceCredentials,
+	"IDPRejectedClaim":             v1alpha1.ReasonInvalidSourceCredentials,
+	"IncompleteSignature":          v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidAccessKeyId":           v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidClientTokenId":         v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidIdentityToken":         v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidSignatureException":    v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidToken":                 v1alpha1.ReasonInvalidSourceCredentials,
+	"MissingAuthenticationToken":   v1alpha1.ReasonInvalidSourceCredentials,
+	"SignatureDoesNotMatch":        v1alpha1.ReasonInvalidSourceCredentials,
+	"UnrecognizedClientException":  v1alpha1.ReasonInvalidSourceCredentials,
+	"InvalidParameter":             v1alpha1.ReasonInvalidRequest,
+	"InvalidParameterCombination":  v1alpha1.ReasonInvalidRequest,
+	"InvalidParameterValue":        v1alpha1.ReasonInvalidRequest,
+	"MissingParameter":             v1alpha1.ReasonInvalidRequest,
+	"ValidationError":              v1alpha1.ReasonInvalidRequest,
+	"ValidationException":          v1alpha1.ReasonInvalidRequest,
+	"MalformedPolicyDocument":      v1alpha1.ReasonMalformedPolicy,
+	"PackedPolicyTooLarge":         v1alpha1.ReasonPolicyTooLarge,
+	"RegionDisabledException":      v1alpha1.ReasonRegionDisabled,
+	"RequestExpired":               v1alpha1.ReasonClockSkew,
+	"RequestInTheFuture":           v1alpha1.ReasonClockSkew,
+	"RequestTimeTooSkewed":         v1alpha1.ReasonClockSkew,
+	"TooManyRequests":              v1alpha1.ReasonThrottled,
 }
 
-// byStatus is for answers whose code says nothing, as those with a body in the style of S3.
+// unsupported are the codes of a server that does not know the call, or a parameter of it.
+var unsupported = map[string]bool{"InvalidAction": true, "MethodNotAllowed": true, "NotImplemented": true, "UnknownOperationException": true, "UnsupportedOperation": true}
+
+// byStatus is for error documents with a code that is in none of the maps.
 var byStatus = map[int]string{
 	http.StatusBadRequest:      v1alpha1.ReasonInvalidRequest,
 	http.StatusUnauthorized:    v1alpha1.ReasonInvalidSourceCredentials,
@@ -61,11 +65,11 @@ var byStatus = map[int]string{
 	http.StatusTooManyRequests: v1alpha1.ReasonThrottled,
 }
 
-// Classify turns an error of [Client.Issue] or [Client.Caller] into a failure, by its code and never by its text.
+// Classify turns an error of [Client.Issue] or [Client.Caller] into a failure, by its code and status and never by its text.
 func Classify(err error, subject failure.Subject) *failure.Failure {
 	// The hop nearest to the source is the one that failed; those after it could not even ask.
 	for hop, ok := errors.AsType[*failure.HopError](err); ok; hop, ok = errors.AsType[*failure.HopError](hop.Err) {
-		subject.Call, subject.RoleARN, subject.Hop = v1alpha1.CallAssumeRole, hop.RoleARN, true
+		subject.Call, subject.RoleARN, subject.Hop, subject.OptionalFields = v1alpha1.CallAssumeRole, hop.RoleARN, true, hop.OptionalFields
 		if hop.WebIdentity {
 			subject.Call = v1alpha1.CallAssumeRoleWithWebIdentity
 		}
@@ -73,44 +77,76 @@ func Classify(err error, subject failure.Subject) *failure.Failure {
 	if token, ok := errors.AsType[*failure.TokenError](err); ok {
 		return failure.NoToken(token)
 	}
-	reason, code := classify(err)
-	_, subject.Untrusted = errors.AsType[*tls.CertificateVerificationError](err)
-	return failure.STS(reason, code, subject, quoted{err})
+	reason, answer := classify(err)
+	return failure.STS(reason, answer, subject, quoted{err})
 }
 
-func classify(err error) (reason, code string) {
+func classify(err error) (reason string, answer failure.Answer) {
 	if _, ok := errors.AsType[*failure.SourceError](err); ok {
-		return v1alpha1.ReasonInvalidSourceCredentials, ""
+		return v1alpha1.ReasonInvalidSourceCredentials, failure.Answer{}
 	}
-	if errors.Is(err, errExpired) {
-		return v1alpha1.ReasonClockSkew, ""
+	switch {
+	case errors.Is(err, errExpired):
+		return v1alpha1.ReasonClockSkew, failure.Answer{Flaw: failure.FlawExpired}
+	case errors.Is(err, errIssuedExpired):
+		return v1alpha1.ReasonSTSError, failure.Answer{Flaw: failure.FlawExpired}
+	case errors.Is(err, errNoCredentials):
+		return v1alpha1.ReasonSTSError, failure.Answer{Flaw: failure.FlawNoCredentials}
 	}
-	if errors.Is(err, errNoCredentials) {
-		return v1alpha1.ReasonSTSError, ""
-	}
-	if answer, ok := errors.AsType[smithy.APIError](err); ok {
-		if answer.ErrorCode() == unknownCode && status(err) == http.StatusForbidden && signedOutOfTime(err) {
-			return v1alpha1.ReasonClockSkew, ""
+	answer.Status = status(err)
+	code, document := errorCode(err)
+	_, garbled := errors.AsType[*smithy.DeserializationError](err)
+	switch {
+	case document:
+		return reasonOf(code, answer)
+	case answer.Status == 0 && !garbled:
+		if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+			answer.Flaw = failure.FlawCertificate
 		}
-		return reasonOf(answer, status(err)), cleanCode(answer.ErrorCode())
+		return v1alpha1.ReasonSTSUnreachable, answer
+	case answer.Status >= 300 && answer.Status < 400:
+		answer.Flaw, answer.Redirect = failure.FlawRedirect, redirect(err)
+		return v1alpha1.ReasonSTSError, answer
+	case answer.Status == http.StatusTooManyRequests:
+		return v1alpha1.ReasonThrottled, answer
+	case answer.Status == http.StatusNotImplemented:
+		answer.Flaw = failure.FlawUnsupported
+		return v1alpha1.ReasonInvalidRequest, answer
+	default:
+		answer.Flaw = failure.FlawNoError
+		return v1alpha1.ReasonSTSError, answer
 	}
-	if _, garbled := errors.AsType[*smithy.DeserializationError](err); garbled || status(err) != 0 {
-		return v1alpha1.ReasonSTSError, ""
-	}
-	return v1alpha1.ReasonSTSUnreachable, ""
 }
 
-func reasonOf(answer smithy.APIError, status int) string {
-	if reason, ok := reasons[answer.ErrorCode()]; ok {
-		return reason
+// reasonOf is of an error document.
+func reasonOf(code string, answer failure.Answer) (string, failure.Answer) {
+	answer.Code = cleanCode(code)
+	if reason, ok := reasons[code]; ok {
+		return reason, answer
 	}
-	if _, ok := retry.DefaultThrottleErrorCodes[answer.ErrorCode()]; ok {
-		return v1alpha1.ReasonThrottled
+	if _, ok := retry.DefaultThrottleErrorCodes[code]; ok {
+		return v1alpha1.ReasonThrottled, answer
 	}
-	if reason, ok := byStatus[status]; ok {
-		return reason
+	if unsupported[code] || answer.Status == http.StatusNotImplemented || answer.Status == http.StatusMethodNotAllowed {
+		answer.Flaw = failure.FlawUnsupported
+		return v1alpha1.ReasonInvalidRequest, answer
 	}
-	return v1alpha1.ReasonSTSError
+	if reason, ok := byStatus[answer.Status]; ok {
+		return reason, answer
+	}
+	return v1alpha1.ReasonSTSError, answer
+}
+
+// unknownCode is the SDK's word for a body in which it finds no code.
+const unknownCode = "UnknownError"
+
+// errorCode returns the code of an error document, and whether the answer is one.
+func errorCode(err error) (code string, document bool) {
+	answer, ok := errors.AsType[smithy.APIError](err)
+	if !ok || answer.ErrorCode() == unknownCode {
+		return "", false
+	}
+	return answer.ErrorCode(), true
 }
 
 // status returns the HTTP status of the answer that an error is about, 0 if there was none.
@@ -121,15 +157,36 @@ func status(err error) int {
 	return 0
 }
 
-// unknownCode is the SDK's word for a body in which it finds no code.
-const unknownCode = "UnknownError"
+// plainHost is a host, with a port or without, that fits into a message. The SDK gives an answer without a Location that of
+// noLocation.
+var plainHost = regexp.MustCompile(`^[a-z0-9.:\[\]-]{1,261}$`)
+
+const noLocation = "https://amazonaws.com/badhttpredirectlocation"
+
+// redirect returns the scheme and host that an answer redirects to, empty if it names none that could be an endpoint. The path
+// and what follows it may be another each time.
+func redirect(err error) string {
+	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if !ok || response.Response == nil || response.Response.Response == nil {
+		return ""
+	}
+	location, err := response.Response.Location()
+	if err != nil || location.String() == noLocation || location.Scheme != "http" && location.Scheme != "https" {
+		return ""
+	}
+	host := strings.ToLower(location.Host)
+	if !plainHost.MatchString(host) {
+		return ""
+	}
+	return location.Scheme + "://" + host
+}
 
 // plainCode is a code as those of AWS are. The code of an MFA device, which a strange server could say back, is none.
 var plainCode = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.:_-]{0,63}$`)
 
-// cleanCode keeps a strange server's text, and the SDK's word for none, out of a condition.
+// cleanCode keeps a strange server's text out of a condition.
 func cleanCode(code string) string {
-	if code == unknownCode || !plainCode.MatchString(code) {
+	if !plainCode.MatchString(code) {
 		return ""
 	}
 	return code
@@ -138,23 +195,15 @@ func cleanCode(code string) string {
 // ErrNoCallerIdentity is the error of a server that has no GetCallerIdentity, as STS-compatible servers may not.
 var ErrNoCallerIdentity = errors.New("the server has no GetCallerIdentity")
 
-// callerError tells a server that does not know the call from one that knows it and refuses the caller. AWS refuses no
-// valid caller, and takes no parameter that could be invalid (API reference, 'GetCallerIdentity'). What was answered on the way to
-// the credentials that it is called with says nothing of it.
+// callerError distinguishes a server that does not know the call from one that knows it and denies it. AWS denies it to no
+// valid caller, and it takes no parameter that could be invalid (API reference, 'GetCallerIdentity'). Only an error document
+// shows that the server is one of STS: a page or a text may come from anything. An error of the source or of a hop is not about
+// this call.
 func callerError(err error) error {
-	_, ofSource := errors.AsType[*failure.SourceError](err)
-	_, ofHop := errors.AsType[*failure.HopError](err)
-	if ofSource || ofHop {
+	if _, document := errorCode(err); !document || notAsked(err) {
 		return err
 	}
-	answer, answered := errors.AsType[smithy.APIError](err)
-	switch code := status(err); {
-	case code == http.StatusMethodNotAllowed, code == http.StatusNotImplemented: // whatever the body is
-	case !answered:
-		return err
-	case answer.ErrorCode() == "InvalidAction", answer.ErrorCode() == "NotImplemented", answer.ErrorCode() == "MethodNotAllowed",
-		code == http.StatusNotFound, reasonOf(answer, code) == v1alpha1.ReasonInvalidRequest:
-	default:
+	if reason, answer := classify(err); reason != v1alpha1.ReasonInvalidRequest && answer.Status != http.StatusNotFound {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrNoCallerIdentity, err)

@@ -132,8 +132,8 @@ func TestTheReasonOfAFailure(t *testing.T) {
 
 		"STS is not activated in the region": {notActivated, v1alpha1.ReasonRegionDisabled},
 
-		"the answer's credentials have expired":      {answering(assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>2026-01-02T03:04:04Z</Expiration></Credentials>`)), v1alpha1.ReasonClockSkew},
-		"the answer's credentials expire just now":   {answering(assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>2026-01-02T03:04:05Z</Expiration></Credentials>`)), v1alpha1.ReasonClockSkew},
+		"the answer's credentials have expired":      {answering(assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>2026-01-02T03:04:04Z</Expiration></Credentials>`)), v1alpha1.ReasonSTSError},
+		"the answer's credentials expire just now":   {answering(assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>2026-01-02T03:04:05Z</Expiration></Credentials>`)), v1alpha1.ReasonSTSError},
 		"the request has expired on its way":         {answering(sts(http.StatusBadRequest, "RequestExpired", "no")), v1alpha1.ReasonClockSkew},
 		"the request is of a time that is to come":   {answering(sts(http.StatusBadRequest, "RequestInTheFuture", "no")), v1alpha1.ReasonClockSkew},
 		"the request's time is too far from the STS": {answering(sts(http.StatusForbidden, "RequestTimeTooSkewed", "no")), v1alpha1.ReasonClockSkew},
@@ -167,7 +167,7 @@ func TestTheReasonOfAFailure(t *testing.T) {
 		"a good answer's expiration is garbage": {answering(assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>soon</Expiration></Credentials>`)), v1alpha1.ReasonSTSError},
 		"a redirect that leads nowhere":         {answering(answer{http.StatusFound, ""}), v1alpha1.ReasonSTSError},
 
-		"a server refuses as S3 does":               {answering(s3(http.StatusForbidden, "SignatureDoesNotMatch")), v1alpha1.ReasonAccessDenied},
+		"a server refuses as S3 does":               {answering(s3(http.StatusForbidden, "SignatureDoesNotMatch")), v1alpha1.ReasonInvalidSourceCredentials},
 		"a server finds the request bad as S3 does": {answering(s3(http.StatusBadRequest, "InvalidRequest")), v1alpha1.ReasonInvalidRequest},
 		"a server does not know the caller as S3":   {answering(s3(http.StatusUnauthorized, "X")), v1alpha1.ReasonInvalidSourceCredentials},
 		"a server has an internal error as S3":      {answering(s3(http.StatusInternalServerError, "InternalError")), v1alpha1.ReasonSTSError},
@@ -235,7 +235,7 @@ func TestTheReasonOfACode(t *testing.T) {
 		"InvalidParameterValue":          {400, v1alpha1.ReasonInvalidRequest},
 		"MalformedHttpRequestException":  {400, v1alpha1.ReasonInvalidRequest},
 		"MalformedInput":                 {400, v1alpha1.ReasonInvalidRequest},
-		"UnknownOperationException":      {404, v1alpha1.ReasonSTSError},
+		"UnknownOperationException":      {404, v1alpha1.ReasonInvalidRequest},
 		"RequestEntityTooLargeException": {413, v1alpha1.ReasonSTSError},
 		"RequestTimeoutException":        {408, v1alpha1.ReasonSTSError},
 		"ValidationError":                {400, v1alpha1.ReasonInvalidRequest},
@@ -284,8 +284,8 @@ func TestTheSameFailureTwiceIsByteForByteTheSame(t *testing.T) {
 		},
 		"the port of who is not there": func(t *testing.T, _ int) error { return down(t, serve(t, stsemulator.Options{})) },
 		"ids of a body as S3's": func(t *testing.T, n int) error {
-			body := s3(http.StatusForbidden, fmt.Sprintf("Code%d", n))
-			return issue(t, answer{body.status, strings.ReplaceAll(body.body, "1879F6B2C7B6B2C7", fmt.Sprintf("1879F6B2C7B6B2%02d", n))})
+			body := s3(http.StatusForbidden, "AccessDenied")
+			return issue(t, answer{body.status, strings.NewReplacer("1879F6B2C7B6B2C7", fmt.Sprintf("1879F6B2C7B6B2%02d", n), "<Message>no", fmt.Sprintf("<Message>request %d", n)).Replace(body.body)})
 		},
 		"the place where a page breaks off": func(t *testing.T, n int) error {
 			return issue(t, answer{http.StatusBadGateway, strings.Repeat("\n", n) + "<html><hr></html>"})
@@ -305,18 +305,28 @@ func TestTheSameFailureTwiceIsByteForByteTheSame(t *testing.T) {
 	}
 }
 
-func TestAMessageNamesTheCodeOnlyIfItIsOne(t *testing.T) {
+func TestMessageNamesCodeAndHTTPStatus(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer answer
 		want   string
 	}{
-		"a code":                     {sts(500, "InternalFailure", "no"), "with an error (InternalFailure)."},
-		"a text":                     {sts(500, "It failed, sorry", "no"), "with an error."},
-		"a code of two lines":        {sts(500, "Internal\nFailure", "no"), "with an error."},
-		"a code that is too long":    {sts(500, strings.Repeat("x", 65), "no"), "with an error."},
-		"a body that cannot be read": {answer{500, "<"}, "with an error."},
-		"no body":                    {answer{500, ""}, "with an error."},
-		"a body as S3's":             {s3(500, "InternalError"), "with an error."},
+		"an error of STS":                      {sts(500, "InternalFailure", "no"), "an error of its own (InternalFailure, HTTP 500)."},
+		"an error in the style of S3":          {s3(500, "InternalError"), "an error of its own (InternalError, HTTP 500)."},
+		"a denial":                             {sts(403, "AccessDenied", "no"), "on " + readerARN + " (AccessDenied, HTTP 403)."},
+		"a wrong signature":                    {sts(403, "SignatureDoesNotMatch", "no"), "of ClusterIdentity default (SignatureDoesNotMatch, HTTP 403):"},
+		"a wrong signature in the style of S3": {s3(403, "SignatureDoesNotMatch"), "of ClusterIdentity default (SignatureDoesNotMatch, HTTP 403):"},
+		"an invalid value":                     {sts(400, "ValidationError", "no"), "for " + readerARN + " (ValidationError, HTTP 400)."},
+		"a malformed policy":                   {sts(400, "MalformedPolicyDocument", "no"), "(MalformedPolicyDocument, HTTP 400)."},
+		"a policy that is too large":           {sts(400, "PackedPolicyTooLarge", "no"), "(PackedPolicyTooLarge, HTTP 400)."},
+		"a disabled region":                    {sts(403, "RegionDisabledException", "no"), "(RegionDisabledException, HTTP 403)."},
+		"a signature of another time":          {sts(403, "RequestTimeTooSkewed", "no"), "(RequestTimeTooSkewed, HTTP 403)"},
+		"throttling":                           {sts(400, "Throttling", "no"), "(Throttling, HTTP 400)."},
+		"throttling by the status alone":       {answer{429, ""}, "(HTTP 429)."},
+		"a text in place of a code":            {sts(500, "It failed, sorry", "no"), "an error of its own (HTTP 500)."},
+		"a code of two lines":                  {sts(500, "Internal\nFailure", "no"), "an error of its own (HTTP 500)."},
+		"a code that is too long":              {sts(500, strings.Repeat("x", 65), "no"), "an error of its own (HTTP 500)."},
+		"a body that cannot be read":           {answer{500, "<"}, "returned HTTP 500 without"},
+		"no body":                              {answer{500, ""}, "returned HTTP 500 without"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			NewWithT(t).Expect(awssts.Classify(issue(t, tc.answer), subject).Message).To(ContainSubstring(tc.want))

@@ -35,7 +35,7 @@ func Hop(config aws.Config, r credential.Request, token func(context.Context) (c
 		provider = webIdentityHop(api, r, token)
 	}
 	cached := aws.NewCredentialsCache(accounted{provider, account, token != nil}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = hopRefreshBefore })
-	return hop{r.RoleARN, token != nil, cached}
+	return hop{r, token != nil, cached}
 }
 
 // webIdentityHop is stscreds.WebIdentityRoleProvider for a token that takes a call to get, which is to end with the caller's.
@@ -55,7 +55,7 @@ func webIdentityHop(api *sts.Client, r credential.Request, token func(context.Co
 }
 
 type hop struct {
-	roleARN     string
+	request     credential.Request
 	webIdentity bool
 	cache       *aws.CredentialsCache
 }
@@ -63,7 +63,7 @@ type hop struct {
 func (h hop) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	keys, err := h.cache.Retrieve(ctx)
 	if err != nil {
-		return keys, &failure.HopError{RoleARN: h.roleARN, WebIdentity: h.webIdentity, Err: err}
+		return keys, &failure.HopError{RoleARN: h.request.RoleARN, WebIdentity: h.webIdentity, OptionalFields: h.request.OptionalFields(), Err: err}
 	}
 	return keys, nil
 }

@@ -2,7 +2,6 @@ package awssts
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -19,25 +18,10 @@ import (
 // dateResolution is how far two clocks may seem apart that agree: a Date header tells whole seconds, and takes its time.
 const dateResolution = 5 * time.Second
 
-// tolerance is how far from its own time AWS bears that of a signature (IAM User Guide, 'AWS Signature Version 4 for API
-// requests'). Other servers bear more.
-const tolerance = 5 * time.Minute
-
 // maxTolerance is the most that STS tolerates in practice: beyond it STS answers 'Signature expired: ... (... - 15 min.)' or
 // 'Signature not yet current' (IAM User Guide, 'Troubleshoot Signature Version 4 signing for AWS API requests'). A Date header that
 // is further from the time of a signature which the server accepted cannot be the server's time.
 const maxTolerance = 15 * time.Minute
-
-// signedOutOfTime tells whether an answer is to a request whose signature was for another time than the server's. The SDK corrects
-// its time after an answer, so that this is no longer so of the next.
-func signedOutOfTime(err error) bool {
-	answer, ok := errors.AsType[*smithyhttp.ResponseError](err)
-	if !ok {
-		return false
-	}
-	off, ok := dateOffSignature(answer.Response)
-	return ok && off.Abs() > tolerance
-}
 
 // dateOffSignature returns how far the Date header of an answer is ahead of the time that its request was signed for. It is false
 // without a Date, and for a request without a signature.
@@ -77,8 +61,8 @@ func mayRefuseTime(err error) bool {
 	if err == nil {
 		return false
 	}
-	reason, code := classify(err)
-	return reason == v1alpha1.ReasonClockSkew || reason == v1alpha1.ReasonInvalidSourceCredentials || code == "AccessDeniedException"
+	reason, answer := classify(err)
+	return reason == v1alpha1.ReasonClockSkew || reason == v1alpha1.ReasonInvalidSourceCredentials || answer.Code == "AccessDeniedException"
 }
 
 // inEachAttempt runs a function on the result of each attempt of a call, before the SDK decides whether and how to repeat it.

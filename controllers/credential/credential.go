@@ -74,23 +74,41 @@ type Proof struct {
 	WebIdentityToken Secret
 }
 
-// NotWithWebIdentity lists the fields of the spec that ask for what AssumeRoleWithWebIdentity has no parameter for (API
-// Reference, 'AssumeRoleWithWebIdentity').
-func (r Request) NotWithWebIdentity() (fields []string) {
+// OptionalFields lists the fields that are set, among those that STS does not require.
+func (r Request) OptionalFields() (fields []string) {
 	for _, field := range []struct {
 		name string
 		set  bool
 	}{
+		{"policy", r.Policy != ""},
+		{"policyARNs", len(r.PolicyARNs) > 0},
 		{"externalID", r.ExternalID != ""},
 		{"sourceIdentity", r.SourceIdentity != ""},
 		{"tags", len(r.Tags) > 0},
+		{"transitiveTagKeys", len(r.TransitiveTagKeys) > 0},
 		{"mfa", r.MFASerialNumber != ""},
 	} {
 		if field.set {
-			fields = append(fields, "spec."+field.name)
+			fields = append(fields, field.name)
 		}
 	}
 	return fields
+}
+
+// NotWithWebIdentity lists the fields of the spec that AssumeRoleWithWebIdentity has no parameter for (API Reference,
+// 'AssumeRoleWithWebIdentity').
+func (r Request) NotWithWebIdentity() (fields []string) {
+	for _, field := range r.OptionalFields() {
+		if slices.Contains([]string{"externalID", "sourceIdentity", "tags", "mfa"}, field) {
+			fields = append(fields, "spec."+field)
+		}
+	}
+	return fields
+}
+
+// Sendable is true for a text that a header of HTTP can carry: one without control characters (RFC 9110, 'Field Values').
+func Sendable(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 // LongTermOnly tells whether STS takes the call from an IAM user's own access key only, and not from a session (AWS Security

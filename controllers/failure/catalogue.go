@@ -1,48 +1,24 @@
 package failure
 
 import (
-	"cmp"
 	"fmt"
+	"net/url"
+	"strings"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// Subject is what a message about a call of STS names.
-type Subject struct {
-	// Identity is the kind and name of the identity.
-	Identity string
-	// Caller is the ARN that STS knows the identity by, or empty where it is not known.
-	Caller string
-	// ServiceAccount is the subject of the token that goes with the call, or with that for the first hop; empty for none.
-	ServiceAccount string
-	// Call of STS.
-	Call v1alpha1.Call
-	// RoleARN is the role asked for, or empty for a call that asks for none.
-	RoleARN string
-	// Endpoint tells that the identity asks another server than AWS's own.
-	Endpoint bool
-	// MFA tells that the call bore the code of an MFA device.
-	MFA bool
-	// Hop tells that the role is one of the identity's chain.
-	Hop bool
-	// Stamped is true if the identity puts session tags on the session.
-	Stamped bool
-	// Untrusted tells that the server that was reached could not show whose it is.
-	Untrusted bool
-}
-
-func (s Subject) caller() string {
-	caller := cmp.Or(s.Caller, s.ServiceAccount)
-	if caller == "" {
-		return s.Identity
+// STS returns the failure of a call of STS for a reason of ConditionIssued.
+func STS(reason string, a Answer, s Subject, cause error) *Failure {
+	message, known := catalogue[reason]
+	if !known {
+		message = stsError
 	}
-	return caller + " (" + s.Identity + ")"
-}
-
-// STS returns the failure of a call of STS for a reason of ConditionIssued. The code is that of STS, and appears where the
-// reason alone says too little.
-func STS(reason, code string, s Subject, cause error) *Failure {
-	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: message(reason, code, s), Retry: Backoff, Cause: cause}
+	retry := Backoff
+	if a.Flaw == FlawUnsupported {
+		retry = After(MaxWait) // until the server is another, which nothing reports
+	}
+	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: message(a, s), Retry: retry, Cause: cause}
 }
 
 // WrongSource returns the failure of a call that STS takes from no session, for an identity whose credentials are one. It waits
@@ -58,20 +34,73 @@ func WrongSource(s Subject, source string) *Failure {
 	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonWrongSourceType, Message: message, Retry: After(MaxWait)}
 }
 
-// device says what an answer may mean when the call bore a code. AWS does not tell a wrong code from other refusals.
-func (s Subject) device() string {
+// catalogue has a function for each reason. Its message says what is wrong, then what to do.
+var catalogue = map[string]func(Answer, Subject) string{
+	v1alpha1.ReasonAccessDenied:             accessDenied,
+	v1alpha1.ReasonInvalidSourceCredentials: invalidSourceCredentials,
+	v1alpha1.ReasonInvalidRequest:           invalidRequest,
+	v1alpha1.ReasonPolicyTooLarge: func(a Answer, _ Subject) string {
+		return fmt.Sprintf("STS rejected the session's policies and tags: together they are too large%s. Shorten policy, or use fewer policyARNs or tags.", a)
+	},
+	v1alpha1.ReasonMalformedPolicy: func(a Answer, _ Subject) string {
+		return fmt.Sprintf("STS rejected spec.policy: it is no valid IAM policy%s. Check it with IAM's policy validator; a session policy has no Principal.", a)
+	},
+	v1alpha1.ReasonRegionDisabled: func(a Answer, s Subject) string {
+		return fmt.Sprintf("STS is not active in the identity's region for the account of %s%s. Activate the region's endpoint in IAM's account settings, "+
+			"or choose another region for the identity.", s.caller(), a)
+	},
+	v1alpha1.ReasonClockSkew: clockSkew,
+	v1alpha1.ReasonThrottled: func(a Answer, s Subject) string {
+		return fmt.Sprintf("STS throttled requests from %s%s. The operator retries at a lower rate.", s.caller(), a)
+	},
+	v1alpha1.ReasonSTSUnreachable: stsUnreachable,
+	v1alpha1.ReasonSTSError:       stsError,
+}
+
+func accessDenied(a Answer, s Subject) string {
+	if s.Hop && s.Call == v1alpha1.CallAssumeRole {
+		return fmt.Sprintf("STS denied AssumeRole on %s, a hop in the chain of %s%s. Check that the role exists, that its trust policy allows the previous hop "+
+			"(for the first hop, the source), that an sts:ExternalId condition there equals the hop's externalID, and that the previous hop's own policies allow sts:AssumeRole on the role.",
+			s.RoleARN, s.Identity, a) + s.deniedElsewhere()
+	}
+	denied := fmt.Sprintf("STS denied access: %s may not call %s", s.caller(), s.Call)
+	if s.RoleARN != "" {
+		denied += " on " + s.RoleARN
+	}
+	denied += a.String() + "."
+	switch {
+	case s.Call == v1alpha1.CallGetSessionToken && s.MFA:
+		return denied + s.checkDevice()
+	case s.Call == v1alpha1.CallGetSessionToken && s.Endpoint != "":
+		return denied + " The server decides by its own rules: check in its documentation and log whether it supports the call for this caller." + s.deniedElsewhere()
+	case s.Call == v1alpha1.CallGetSessionToken: // no policy of AWS can allow or deny it
+		return denied + " AWS denies this call only to temporary credentials. Check that the access key is an IAM user's own."
+	case s.RoleARN == "":
+		return denied + fmt.Sprintf(" Check that the caller's own policies allow sts:%s, and that no policy denies it.", s.Call) + s.deniedElsewhere()
+	case s.Call == v1alpha1.CallAssumeRoleWithWebIdentity:
+		return denied + fmt.Sprintf(" Check that the role exists, and that its trust policy allows sts:%s to the OIDC provider of this cluster, "+
+			"under conditions on its aud and sub that the identity's audience and this service account meet.", s.Call)
+	default:
+		return denied + " Check that the role exists, that its trust policy allows this caller " +
+			"(sts:AssumeRole, and sts:TagSession or sts:SetSourceIdentity if the spec has tags or a sourceIdentity), that an sts:ExternalId " +
+			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role." + s.checkDevice() + s.deniedElsewhere()
+	}
+}
+
+// checkDevice says what an answer may mean if the call carried an MFA code. AWS has no error code for a wrong one.
+func (s Subject) checkDevice() string {
 	if !s.MFA {
 		return ""
 	}
 	return " Check that spec.mfa.serialNumber is a device of the caller's own user, and that the seed is that device's."
 }
 
-// elsewhere says what an answer may mean on a server that is not AWS.
-func (s Subject) elsewhere() string {
-	if !s.Endpoint {
+// deniedElsewhere says what a denial may mean on a server that is not AWS.
+func (s Subject) deniedElsewhere() string {
+	if s.Endpoint == "" {
 		return ""
 	}
-	return " A server that is not AWS may also answer so to a wrong access key of the identity's source."
+	return fmt.Sprintf(" A server other than AWS may also answer so to a wrong access key of the identity's source, or if it expects another region in the signature than spec.region of the identity, %s.", s.Region)
 }
 
 // inheritedTags says why STS may refuse the session tags of the identity. The code of that refusal is the same as of others.
@@ -83,74 +112,113 @@ func (s Subject) inheritedTags() string {
 		"create the pod identity association with --disable-session-tags, or leave sessionTags out of the identity."
 }
 
-// message is the catalogue: one sentence on what is wrong, one on what to do.
-func message(reason, code string, s Subject) string {
-	switch reason {
-	case v1alpha1.ReasonAccessDenied:
-		if s.Call == v1alpha1.CallGetSessionToken && s.MFA {
-			return fmt.Sprintf("STS refuses %s the call %s with this MFA device's code.%s", s.caller(), s.Call, s.device())
-		}
-		if s.Call == v1alpha1.CallGetSessionToken { // which no policy can allow or deny
-			return fmt.Sprintf("STS refuses %s the call %s, which AWS does only to temporary credentials. Check that the access key is an IAM user's own.", s.caller(), s.Call)
-		}
-		if s.RoleARN == "" {
-			return fmt.Sprintf("STS refuses %s the call %s. Check that the caller's own policies allow sts:%s, and that none denies it.", s.caller(), s.Call, s.Call)
-		}
-		if s.Call == v1alpha1.CallAssumeRoleWithWebIdentity {
-			return fmt.Sprintf("STS refuses %s the call %s on %s. Check that the role exists, and that its trust policy allows sts:%s to the OIDC provider of this cluster, "+
-				"under conditions on its aud and sub that the identity's audience and this service account meet.", s.caller(), s.Call, s.RoleARN, s.Call)
-		}
-		if s.Hop {
-			return fmt.Sprintf("STS refuses the call AssumeRole on %s, a hop in the chain of %s. Check that the role exists, that its trust policy allows the hop before it, "+
-				"or for the first the source, and asks for no other external id than the hop's, and that the policies of the one before allow sts:AssumeRole on it.", s.RoleARN, s.Identity)
-		}
-		return fmt.Sprintf("STS refuses %s the call %s on %s. Check that the role exists, that its trust policy allows this caller "+
-			"(sts:AssumeRole, and sts:TagSession or sts:SetSourceIdentity where tags or a sourceIdentity are asked for), that an sts:ExternalId "+
-			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role.", s.caller(), s.Call, s.RoleARN) + s.device() + s.elsewhere()
-	case v1alpha1.ReasonInvalidSourceCredentials:
-		if s.Call == v1alpha1.CallAssumeRoleWithWebIdentity {
-			return fmt.Sprintf("STS does not take the token of %s. Check that IAM has an OIDC provider for this cluster's issuer in the account of %s, that its client ids hold the "+
-				"identity's audience, and that AWS can read the issuer's keys.", s.caller(), s.RoleARN)
-		}
-		return fmt.Sprintf("STS cannot be called as %s: its source credentials are missing, wrong, expired or switched off. "+
-			"Mend the identity's source; a changed Secret is tried at once.", s.Identity)
-	case v1alpha1.ReasonInvalidRequest:
-		if s.Hop {
-			return fmt.Sprintf("STS refuses the request%s for %s, a hop in the chain of %s. Check its roleARN, sessionName, externalID and tags; the event holds what STS said.",
-				coded(code), s.RoleARN, s.Identity)
-		}
-		if s.RoleARN == "" {
-			return fmt.Sprintf("STS refuses the request%s. Check the values of duration, userName, policyARNs and tags; the event holds what STS said.", coded(code))
-		}
-		return fmt.Sprintf("STS refuses the request%s for %s. Check that duration is no longer than the role's MaxSessionDuration "+
-			"(and at most 1h if the identity is itself a role session), and the values of sessionName, externalID, policyARNs and tags; "+
-			"the event holds what STS said.", coded(code), s.RoleARN) + s.inheritedTags()
-	case v1alpha1.ReasonPolicyTooLarge:
-		return "STS refuses the session's policies and tags together as too large. Make policy shorter, or use fewer policyARNs or tags."
-	case v1alpha1.ReasonMalformedPolicy:
-		return "STS refuses spec.policy: it is not a policy that IAM understands. Check it with IAM's policy validator; a session policy has no Principal."
-	case v1alpha1.ReasonRegionDisabled:
-		return fmt.Sprintf("STS is not active for the account of %s in the identity's region. Activate the region's endpoint in IAM's account settings, "+
-			"or choose another region for the identity.", s.caller())
-	case v1alpha1.ReasonClockSkew:
-		return "The operator's clock and that of STS differ by more than STS bears (5 to 15 minutes). Set the clock of the operator's node."
-	case v1alpha1.ReasonThrottled:
-		return fmt.Sprintf("STS is asked too often for the account of %s and refuses for now. It is asked again, more slowly.", s.caller())
-	case v1alpha1.ReasonSTSUnreachable:
-		if s.Untrusted {
-			return fmt.Sprintf("The server reached as the STS of %s shows a certificate that is not trusted. Check that the identity's caBundle holds the authority that issued it, "+
-				"that it is for the endpoint's name and has not expired, and that no proxy is in between; the event holds the error.", s.Identity)
-		}
-		return fmt.Sprintf("STS did not answer %s. Check the identity's region and endpoint, DNS, NetworkPolicies and proxies between the operator and STS; "+
-			"the event holds the error.", s.Identity)
+func invalidSourceCredentials(a Answer, s Subject) string {
+	switch {
+	case s.Call == v1alpha1.CallAssumeRoleWithWebIdentity:
+		return fmt.Sprintf("STS rejected the token of %s%s. Check that IAM has an OIDC provider for this cluster's issuer in the account of %s, that its client IDs hold the "+
+			"identity's audience, and that AWS can read the issuer's keys.", s.caller(), a, s.RoleARN)
+	case a == Answer{}:
+		return fmt.Sprintf("%s has no credentials to call STS with: its source failed. Fix the identity's source; the event holds the error.", s.Identity)
+	}
+	message := fmt.Sprintf("STS rejected the source credentials of %s%s: they are missing, wrong, expired or inactive. "+
+		"Fix the identity's source; a changed Secret is tried at once.", s.Identity, a)
+	if s.Endpoint != "" {
+		message += fmt.Sprintf(" The server may also expect another region in the signature than spec.region of the identity, %s: set that to the server's region.", s.Region)
+	}
+	return message
+}
+
+func invalidRequest(a Answer, s Subject) string {
+	switch {
+	case a.Flaw == FlawUnsupported:
+		return unsupported(a, s)
+	case s.Hop:
+		return fmt.Sprintf("STS rejected the request for %s, a hop in the chain of %s%s. Check the hop's roleARN, sessionName, externalID and tags; the event holds the text of STS.",
+			s.RoleARN, s.Identity, a) + s.maybeUnsupported()
+	case s.RoleARN == "":
+		return fmt.Sprintf("STS rejected the request%s. Check the values of duration, userName, policyARNs and tags; the event holds the text of STS.", a) + s.maybeUnsupported()
 	default:
-		return fmt.Sprintf("STS answered the call %s with an error%s. It is asked again; the event holds what STS said.", s.Call, coded(code))
+		return fmt.Sprintf("STS rejected the request for %s%s. Check that duration is no longer than the role's MaxSessionDuration "+
+			"(and at most 1h if the identity is itself a role session), and the values of sessionName, externalID, policyARNs and tags; "+
+			"the event holds the text of STS.", s.RoleARN, a) + s.inheritedTags() + s.maybeUnsupported()
 	}
 }
 
-func coded(code string) string {
-	if code == "" {
-		return ""
+func unsupported(a Answer, s Subject) string {
+	call := string(s.Call)
+	if s.Hop {
+		call += " on " + s.RoleARN + ", a hop in the chain of " + s.Identity
 	}
-	return " (" + code + ")"
+	if len(s.OptionalFields) == 0 {
+		return fmt.Sprintf("%s failed: %s does not support the call%s. Use an identity whose server supports it; if this is no STS server, correct the identity's endpoint.", call, s.server(), a)
+	}
+	return fmt.Sprintf("%s failed: %s does not support the call, or an optional field of it%s. Optional fields in use: %s. "+
+		"Remove the fields that the server does not support, or use an identity whose server supports them.", call, s.server(), a, strings.Join(s.OptionalFields, ", "))
+}
+
+// maybeUnsupported says what a rejected request may mean on a server that is not AWS, and knows no other error code.
+func (s Subject) maybeUnsupported() string {
+	switch {
+	case s.Endpoint == "":
+		return ""
+	case len(s.OptionalFields) == 0:
+		return fmt.Sprintf(" A server other than AWS may also not support the call %s.", s.Call)
+	default:
+		return fmt.Sprintf(" A server other than AWS may also not support the call %s, or an optional field in use: %s.", s.Call, strings.Join(s.OptionalFields, ", "))
+	}
+}
+
+func clockSkew(a Answer, s Subject) string {
+	switch {
+	case a.Flaw == FlawExpired:
+		return fmt.Sprintf("%s returned credentials that have expired by the operator's clock. The answer has no usable Date to compare with: check the clocks of the operator's node and of %s.", s.Call, s.server())
+	case s.ClockInSync:
+		return fmt.Sprintf("STS rejected the time of the request's signature%s, but the Date of its answer agrees with the operator's clock. "+
+			"Check the clocks of all servers behind %s, and that no proxy delays requests or changes the Date.", a, s.server())
+	default:
+		return fmt.Sprintf("STS rejected the request: the operator's clock is off by more than STS tolerates, which is 5 to 15 minutes%s. Set the clock of the operator's node.", a)
+	}
+}
+
+func stsUnreachable(a Answer, s Subject) string {
+	server := "STS"
+	if s.Endpoint != "" {
+		server = "The endpoint " + s.shownEndpoint()
+	}
+	if a.Flaw == FlawCertificate {
+		return fmt.Sprintf("%s presented %s a certificate that is not trusted. Check that the identity's caBundle holds the authority that issued it, "+
+			"that it is for the endpoint's name and has not expired, and that no proxy is in between; the event holds the error.", server, s.Identity)
+	}
+	return fmt.Sprintf("%s did not answer %s. Check the identity's region and endpoint, DNS, NetworkPolicies and proxies between the operator and STS; "+
+		"the event holds the error.", server, s.Identity)
+}
+
+func stsError(a Answer, s Subject) string {
+	switch a.Flaw {
+	case FlawRedirect:
+		return redirected(a, s)
+	case FlawNoError:
+		return fmt.Sprintf("%s failed: %s returned HTTP %d without an answer of STS. Check that the scheme, host, port and path of the identity's endpoint are those of an STS server, "+
+			"and that no proxy answers in its place; the event holds the error.", s.Call, s.server(), a.Status)
+	case FlawNoCredentials:
+		return fmt.Sprintf("%s failed: %s reported success, but returned no credentials that can be used. Check that the server is compatible with STS.", s.Call, s.server())
+	case FlawExpired:
+		return fmt.Sprintf("%s failed: %s returned credentials that have expired by the Date of the same answer. Check the server's clock, and that no proxy changes the Date.", s.Call, s.server())
+	default:
+		return fmt.Sprintf("%s failed: STS returned an error of its own%s. The operator retries; the event holds the text of STS.", s.Call, a)
+	}
+}
+
+// redirected says where a redirect leads. The operator follows none, since the signature is for the host that it was made for.
+func redirected(a Answer, s Subject) string {
+	redirect := fmt.Sprintf("%s failed: %s redirects", s.Call, s.server())
+	configured, err := url.Parse(s.Endpoint)
+	switch {
+	case a.Redirect == "":
+		return fmt.Sprintf("%s%s, which the operator does not follow. Set the identity's endpoint to the address of the STS server itself.", redirect, a)
+	case err == nil && a.Redirect == strings.ToLower(configured.Scheme+"://"+configured.Host):
+		return fmt.Sprintf("%s to another path of its own%s, which the operator does not follow. Set the identity's endpoint to the STS server's full path.", redirect, a)
+	default:
+		return fmt.Sprintf("%s to %s%s, which the operator does not follow. If that is the STS server, set the identity's endpoint to it.", redirect, a.Redirect, a)
+	}
 }

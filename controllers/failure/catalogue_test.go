@@ -26,24 +26,26 @@ var subject = failure.Subject{
 
 const code = "TheCode"
 
+var answer = failure.Answer{Code: code, Status: 418}
+
 // catalogue says of each reason what its message must name, and a word of what to do.
 var catalogue = map[string]struct{ names, advice []string }{
 	v1alpha1.ReasonAccessDenied: {
 		names:  []string{subject.Identity, subject.Caller, "AssumeRole", subject.RoleARN},
 		advice: []string{"Check", "trust policy", "sts:TagSession", "sts:SetSourceIdentity", "sts:ExternalId", "spec.externalID", "the caller's own policies"},
 	},
-	v1alpha1.ReasonInvalidSourceCredentials: {names: []string{subject.Identity}, advice: []string{"Mend the identity's source", "tried at once"}},
+	v1alpha1.ReasonInvalidSourceCredentials: {names: []string{subject.Identity, code}, advice: []string{"Fix the identity's source", "tried at once"}},
 	v1alpha1.ReasonInvalidRequest: {
 		names:  []string{code, subject.RoleARN},
 		advice: []string{"Check", "MaxSessionDuration", "1h", "sessionName", "externalID", "policyARNs", "tags", "event"},
 	},
-	v1alpha1.ReasonPolicyTooLarge:  {names: []string{"policies and tags"}, advice: []string{"shorter", "fewer policyARNs or tags"}},
+	v1alpha1.ReasonPolicyTooLarge:  {names: []string{"policies and tags"}, advice: []string{"Shorten", "fewer policyARNs or tags"}},
 	v1alpha1.ReasonMalformedPolicy: {names: []string{"spec.policy"}, advice: []string{"Check", "no Principal"}},
 	v1alpha1.ReasonRegionDisabled:  {names: []string{subject.Identity, subject.Caller}, advice: []string{"Activate", "choose another region"}},
 	v1alpha1.ReasonClockSkew:       {names: []string{"clock"}, advice: []string{"Set the clock"}},
-	v1alpha1.ReasonThrottled:       {names: []string{subject.Identity, subject.Caller}, advice: []string{"asked again, more slowly"}},
+	v1alpha1.ReasonThrottled:       {names: []string{subject.Identity, subject.Caller}, advice: []string{"lower rate"}},
 	v1alpha1.ReasonSTSUnreachable:  {names: []string{subject.Identity}, advice: []string{"Check", "region and endpoint", "DNS", "NetworkPolicies", "event"}},
-	v1alpha1.ReasonSTSError:        {names: []string{"AssumeRole", code}, advice: []string{"asked again", "event"}},
+	v1alpha1.ReasonSTSError:        {names: []string{"AssumeRole", code}, advice: []string{"retries", "event"}},
 }
 
 // notOfSTS are the reasons that say something else than how STS failed.
@@ -82,16 +84,19 @@ func TestEveryReasonWhySTSFailsIsInTheCatalogue(t *testing.T) {
 }
 
 func TestEveryMessageNamesWhatIsWrongAndSaysWhatToDo(t *testing.T) {
-	fallback := failure.STS("AReasonThatNobodyKnows", code, subject, nil).Message
+	fallback := failure.STS("AReasonThatNobodyKnows", answer, subject, nil).Message
 	for reason, tc := range catalogue {
 		t.Run(reason, func(t *testing.T) {
 			g := NewWithT(t)
 			cause := errors.New("as STS said it")
-			f := failure.STS(reason, code, subject, cause)
+			f := failure.STS(reason, answer, subject, cause)
 			g.Expect(f.Condition).To(Equal(v1alpha1.ConditionIssued))
 			g.Expect(f.Reason).To(Equal(reason))
 			g.Expect(f.Retry).To(Equal(failure.Backoff), "what AWS refuses may change unseen")
 			g.Expect(f.Cause).To(BeIdenticalTo(cause))
+			if reason != v1alpha1.ReasonSTSUnreachable { // where nothing answered
+				g.Expect(f.Message).To(ContainSubstring("(TheCode, HTTP 418)"))
+			}
 			for _, part := range slices.Concat(tc.names, tc.advice) {
 				g.Expect(f.Message).To(ContainSubstring(part))
 			}
@@ -108,9 +113,9 @@ func TestInvalidRequestNamesInheritedTagsOfAnIdentityThatSetsSessionTags(t *test
 	g := NewWithT(t)
 	stamped := subject
 	stamped.Stamped = true
-	g.Expect(failure.STS(v1alpha1.ReasonInvalidRequest, code, stamped, nil).Message).To(And(
+	g.Expect(failure.STS(v1alpha1.ReasonInvalidRequest, answer, stamped, nil).Message).To(And(
 		ContainSubstring("kubernetes-namespace"), ContainSubstring("--disable-session-tags"), ContainSubstring("leave sessionTags out of the identity.")))
-	g.Expect(failure.STS(v1alpha1.ReasonInvalidRequest, code, subject, nil).Message).NotTo(ContainSubstring("Pod Identity"))
+	g.Expect(failure.STS(v1alpha1.ReasonInvalidRequest, answer, subject, nil).Message).NotTo(ContainSubstring("Pod Identity"))
 }
 
 // volatile is what tells one try from the next.
@@ -120,8 +125,8 @@ func TestAMessageIsTheSameEachTime(t *testing.T) {
 	for reason := range catalogue {
 		t.Run(reason, func(t *testing.T) {
 			g := NewWithT(t)
-			first := failure.STS(reason, code, subject, errors.New("as STS said it first"))
-			again := failure.STS(reason, code, subject, errors.New("as STS said it then"))
+			first := failure.STS(reason, answer, subject, errors.New("as STS said it first"))
+			again := failure.STS(reason, answer, subject, errors.New("as STS said it then"))
 			g.Expect(again.Message).To(Equal(first.Message))
 			g.Expect(first.Message).NotTo(MatchRegexp(volatile.String()))
 		})
@@ -140,7 +145,7 @@ func TestAMessageReadsWellWithoutWhatIsNotKnown(t *testing.T) {
 		} {
 			t.Run(reason+" without "+name, func(t *testing.T) {
 				g := NewWithT(t)
-				message := failure.STS(reason, "", s, nil).Message
+				message := failure.STS(reason, failure.Answer{}, s, nil).Message
 				g.Expect(message).NotTo(Or(ContainSubstring("()"), ContainSubstring("  "), ContainSubstring(" ."), ContainSubstring(" ,")))
 			})
 		}

@@ -122,7 +122,9 @@ type HopError struct {
 	RoleARN string
 	// WebIdentity tells that a service account's token was shown for the role.
 	WebIdentity bool
-	Err         error
+	// OptionalFields are the optional fields of the hop that are set.
+	OptionalFields []string
+	Err            error
 }
 
 func (e *HopError) Error() string { return "hop " + e.RoleARN + ": " + e.Err.Error() }

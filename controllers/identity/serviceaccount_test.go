@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
 )
 
@@ -152,4 +154,35 @@ func TestANamespacesIdentityWithoutASourceIsNotTheOperatorsOwn(t *testing.T) {
 func changed[T any](object T, change func(T)) T {
 	change(object)
 	return object
+}
+
+func TestAPIServersAudienceIsRefusedWithAdviceForAnother(t *testing.T) {
+	for name, tc := range map[string]struct {
+		apiServers []string
+		audience   string // the schema's default if empty
+		want       string
+	}{
+		"the API server has the default audience of AWS": {[]string{"sts.amazonaws.com"}, "", "such as sts.amazonaws.com/rolecredential."},
+		"the API server has both":                        {[]string{"sts.amazonaws.com", "sts.amazonaws.com/rolecredential"}, "", "such as sts.amazonaws.com/rolecredential/rolecredential."},
+		"the API server has its own audience only":       {[]string{"https://api.example"}, "https://api.example", "such as sts.amazonaws.com."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, _ := withTokens(t)
+			f.client = interceptor.NewClient(f.client.(client.WithWatch), interceptor.Funcs{
+				SubResourceCreate: func(_ context.Context, _ client.Client, _ string, _, body client.Object, _ ...client.SubResourceCreateOption) error {
+					body.(*authenticationv1.TokenRequest).Spec.Audiences = tc.apiServers
+					return nil
+				},
+			})
+			f.resolver.Tokens = identity.NewTokens(f.client, clocktesting.NewFakePassiveClock(metav1.Now().Time))
+			found := changed(byToken(), func(i *v1alpha1.Identity) { i.Spec.Source.ServiceAccount.Audience = tc.audience })
+			_, err := f.as(found, "one").WebIdentity()(t.Context())
+			var refused *failure.TokenError
+			f.Expect(errors.As(err, &refused)).To(BeTrue())
+			f.Expect(refused.Message).To(And(
+				ContainSubstring("is the Kubernetes API server's own"), ContainSubstring(tc.want),
+				ContainSubstring("Add that to the client IDs of the IAM OIDC provider, and to the condition on aud in the role's trust policy."),
+			))
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -46,7 +47,7 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 	made := aws.Config{Region: settings.Region, HTTPClient: client, ConfigSources: []any{r.Endpoints.of(settings.Endpoint)}}
 	switch {
 	case from.secret != nil:
-		keys, version, problem, err := r.accessKey(ctx, KeyOf(found), *from.secret)
+		keys, version, problem, err := r.accessKey(ctx, found, *from.secret)
 		if problem != nil || err != nil {
 			return aws.Config{}, "", problem, err
 		}
@@ -105,12 +106,12 @@ func hopRequest(identity string, hop v1alpha1.Hop) credential.Request {
 	}
 }
 
-// accessKey reads an access key from a Secret, and has the identity woken when the Secret changes.
-func (r *Resolver[C]) accessKey(ctx context.Context, identity Key, ref types.NamespacedName) (aws.CredentialsProvider, string, *failure.Failure, error) {
+// accessKey reads an access key from a Secret, and enqueues the identity when the Secret changes.
+func (r *Resolver[C]) accessKey(ctx context.Context, found Object, ref types.NamespacedName) (aws.CredentialsProvider, string, *failure.Failure, error) {
 	secret := &corev1.Secret{}
 	err := r.Secrets.Get(ctx, ref, secret)
 	if apierrors.IsNotFound(err) {
-		r.Watch.Await(identity, ref, "")
+		r.Watch.Await(KeyOf(found), ref, "")
 		return nil, "", unready(v1alpha1.ReasonSecretNotFound, nil, "There is no Secret %s. Create it with the keys %s and %s.",
 			ref, output.AccessKeyID, output.SecretAccessKey), nil
 	}
@@ -122,14 +123,17 @@ func (r *Resolver[C]) accessKey(ctx context.Context, identity Key, ref types.Nam
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("reading Secret %s: %w", ref, err)
 	}
-	r.Watch.Await(identity, ref, secret.ResourceVersion)
-	// A line end that came along from a file is no part of a key.
+	r.Watch.Await(KeyOf(found), ref, secret.ResourceVersion)
+	// A line end at the end of a file is no part of the key.
 	value := func(key string) string { return strings.TrimSpace(string(secret.Data[key])) }
 	for _, key := range []string{output.AccessKeyID, output.SecretAccessKey} {
 		if value(key) == "" {
 			return nil, "", unready(v1alpha1.ReasonInvalidSecret, nil, "Secret %s has nothing under the key %s. Put an IAM user's access key into its keys %s and %s.",
 				ref, key, output.AccessKeyID, output.SecretAccessKey), nil
 		}
+	}
+	if problem := checkAccessKey(ref, value, found.Settings().Endpoint); problem != nil {
+		return nil, "", problem, nil
 	}
 	keys := credentials.NewStaticCredentialsProvider(value(output.AccessKeyID), value(output.SecretAccessKey), value(output.SessionToken))
 	return keys, secret.ResourceVersion, nil, nil
@@ -171,11 +175,22 @@ func (r *Resolver[C]) checkEndpoint(found Object) *failure.Failure {
 			"Leave it out, use a ClusterIdentity, or have the operator run with --allow-namespaced-endpoints.")
 	}
 	parsed, err := url.Parse(endpoint)
-	if err == nil && parsed.Host != "" && (parsed.Scheme == "http" || parsed.Scheme == "https") {
-		return nil
+	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		return unready(v1alpha1.ReasonInvalidEndpoint, err, "spec.endpoint is not the URL of a server. Give one such as https://sts.example.internal.")
 	}
-	return unready(v1alpha1.ReasonInvalidEndpoint, err, "spec.endpoint is not the URL of a server. Give one such as https://sts.example.internal.")
+	if region := found.Settings().Region; region != globalRegion && strings.TrimSuffix(strings.ToLower(parsed.Hostname()), ".") == globalEndpoint {
+		return unready(v1alpha1.ReasonInvalidEndpoint, nil, "spec.endpoint is AWS's global endpoint, which accepts only signatures for the region %s, and spec.region is %s. "+
+			"Remove spec.endpoint to call STS in %s, or set spec.region to %s.", globalRegion, region, region, globalRegion)
+	}
+	return nil
 }
+
+// The global endpoint of STS, and the region that requests to it are signed for (AWS SDKs and Tools Reference Guide, 'AWS STS
+// Regional endpoints').
+const (
+	globalEndpoint = "sts.amazonaws.com"
+	globalRegion   = "us-east-1"
+)
 
 // unready waits for a change of the identity or its Secret, which are watched.
 func unready(reason string, cause error, format string, args ...any) *failure.Failure {
@@ -187,8 +202,13 @@ type blamed struct{ source aws.CredentialsProvider }
 
 func (b blamed) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	keys, err := b.source.Retrieve(ctx)
+	if err == nil && !(credential.Sendable(keys.AccessKeyID) && credential.Sendable(keys.SessionToken)) {
+		err = errNotSendable
+	}
 	if err != nil {
-		return keys, &failure.SourceError{Err: err}
+		return aws.Credentials{}, &failure.SourceError{Err: err}
 	}
 	return keys, nil
 }
+
+var errNotSendable = errors.New("the access key ID or the session token holds a control character, which no request can carry")

@@ -100,10 +100,20 @@ func (t *Tokens) refuseAPIServers(ctx context.Context, account types.NamespacedN
 		t.held.Set(apiAudiences{}, own, apiAudiencesFor)
 	}
 	if audiences, ok := own.([]string); !ok || slices.Contains(audiences, audience) {
-		return &failure.TokenError{Message: fmt.Sprintf("The audience %s is the Kubernetes API server's own, and a token for it would be good for more than STS. "+
-			"Have source.serviceAccount.audience of the identity name another, such as sts.amazonaws.com.", audience), Err: errAPIAudience}
+		return &failure.TokenError{Message: fmt.Sprintf("The audience %s is the Kubernetes API server's own: a token for it would be valid for more than STS. "+
+			"Set source.serviceAccount.audience of the identity to another, such as %s. "+
+			"Add that to the client IDs of the IAM OIDC provider, and to the condition on aud in the role's trust policy.", audience, otherAudience(audiences)), Err: errAPIAudience}
 	}
 	return nil
+}
+
+// otherAudience returns an audience that is none of the API server's.
+func otherAudience(apiServers []string) string {
+	audience := defaultAudience
+	for slices.Contains(apiServers, audience) {
+		audience += "/rolecredential"
+	}
+	return audience
 }
 
 func (t *Tokens) request(ctx context.Context, account types.NamespacedName, audiences ...string) (*authenticationv1.TokenRequest, error) {

@@ -61,7 +61,8 @@ func FuzzTemplate(f *testing.F) {
 		}
 		g.Expect(len(data["auth.conf"])).To(BeNumerically("<=", longestValue))
 		account := ""
-		if fields := strings.Split(principalARN, ":"); len(fields) > 5 {
+		if fields := strings.Split(principalARN, ":"); len(fields) > 5 && fields[0] == "arn" && fields[1] != "" && fields[2] == "sts" && fields[3] == "" &&
+			len(fields[4]) == 12 && strings.Trim(fields[4], "0123456789") == "" {
 			account = fields[4]
 		}
 		want, err := plain(text, map[string]string{

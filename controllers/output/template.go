@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template/parse"
@@ -41,10 +42,13 @@ func valuesOf(in input) map[string]string {
 	}
 }
 
-// accountID returns the account of an ARN, arn:partition:service:region:account:resource; empty if there is none.
+// sessionARN is the ARN of a session, arn:partition:sts::account:resource (IAM User Guide, 'IAM identifiers').
+var sessionARN = regexp.MustCompile(`^arn:[^:]+:sts::(\d{12}):`)
+
+// accountID returns the account of a session's ARN, empty for a text of another shape, as a server other than AWS may return.
 func accountID(arn string) string {
-	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
-		return parts[4]
+	if parts := sessionARN.FindStringSubmatch(arn); parts != nil {
+		return parts[1]
 	}
 	return ""
 }

@@ -82,7 +82,7 @@ func chained(s *advice.Situation) {
 // saying gives the condition the message that the operator writes.
 func saying(subject failure.Subject) func(*advice.Situation) {
 	return func(s *advice.Situation) {
-		s.Condition.Message = failure.STS(s.Condition.Reason, "", subject, nil).Message
+		s.Condition.Message = failure.STS(s.Condition.Reason, failure.Answer{Code: "TheCode", Status: 403}, subject, nil).Message
 	}
 }
 

@@ -167,7 +167,7 @@ func (s Situation) caller() string {
 
 // quotedCaller is the caller that the operator's message names, for those who may not read identities.
 func (s Situation) quotedCaller() string {
-	if rest, ok := strings.CutPrefix(s.Condition.Message, "STS refuses arn:"); ok {
+	if rest, ok := strings.CutPrefix(s.Condition.Message, "STS denied access: arn:"); ok {
 		caller, _, _ := strings.Cut(rest, " ")
 		return "arn:" + caller
 	}

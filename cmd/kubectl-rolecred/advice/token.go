@@ -14,7 +14,7 @@ const issuer = "kubectl get --raw /.well-known/openid-configuration"
 // tokenRole is the role that the token of a service account was shown for, empty if STS was called in another way.
 func (s Situation) tokenRole() string {
 	switch {
-	case !strings.Contains(s.Condition.Message, string(v1alpha1.CallAssumeRoleWithWebIdentity)) && !strings.HasPrefix(s.Condition.Message, "STS does not take the token"):
+	case !strings.Contains(s.Condition.Message, string(v1alpha1.CallAssumeRoleWithWebIdentity)) && !strings.HasPrefix(s.Condition.Message, "STS rejected the token"):
 		return ""
 	case s.Identity != nil && len(s.Identity.Chain) > 0:
 		return s.Identity.Chain[0].RoleARN
