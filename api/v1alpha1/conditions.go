@@ -57,7 +57,8 @@ const (
 	ReasonAccessDenied = "AccessDenied"
 	// ReasonInvalidSourceCredentials: STS does not accept the identity's own credentials, or they cannot be had.
 	ReasonInvalidSourceCredentials = "InvalidSourceCredentials"
-	// ReasonInvalidRequest: STS refuses a value of the request, or could only refuse it and was not asked. Of an identity: its
+	// ReasonInvalidRequest: STS rejects a value of the request, the server does not support the call or an optional field of it,
+	// or STS could only reject the request and was not called. Of an identity: its
 	// chain leads where its region's STS knows no role, or a hop of it was refused so.
 	ReasonInvalidRequest = "InvalidRequest"
 	// ReasonPolicyTooLarge: session policies and tags together exceed the packed size that STS allows.
@@ -66,13 +67,13 @@ const (
 	ReasonMalformedPolicy = "MalformedPolicy"
 	// ReasonRegionDisabled: STS is not activated for the caller's account in the identity's region.
 	ReasonRegionDisabled = "RegionDisabled"
-	// ReasonClockSkew: the operator's clock and that of STS differ by more than STS bears.
+	// ReasonClockSkew: STS rejected the time of the request's signature.
 	ReasonClockSkew = "ClockSkew"
 	// ReasonThrottled: STS answers that it is asked too often.
 	ReasonThrottled = "Throttled"
 	// ReasonSTSUnreachable: STS could not be reached, or did not answer in time.
 	ReasonSTSUnreachable = "STSUnreachable"
-	// ReasonSTSError: STS answered with an error of its own, or with one that has no reason of its own here.
+	// ReasonSTSError: the server returned an error that has no reason of its own here, or an answer that is not of STS.
 	ReasonSTSError = "STSError"
 	// ReasonSecretNotWritten: STS issued a credential, which was dropped because the API server refused the Secret, or the
 	// formats or data of the spec cannot hold it.

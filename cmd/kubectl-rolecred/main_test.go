@@ -153,7 +153,7 @@ func TestARefreshThatFailsIsToldAndNotWaitedFor(t *testing.T) {
 	t.Cleanup(func() { sts.ClearFault(fault) })
 	got := rolecred(t, "refresh", "refused", "--wait", "--timeout", settle)
 	g.Expect(got.code).To(Equal(2))
-	g.Expect(got.err).To(HavePrefix("error: rolecredential/refused was not refreshed: Issued is False, AccessDenied: STS refuses " + operatorARN))
+	g.Expect(got.err).To(HavePrefix("error: rolecredential/refused was not refreshed: Issued is False, AccessDenied: STS denied access: " + operatorARN))
 
 	explained := rolecred(t, "explain", "refused")
 	g.Expect(explained.code).To(Equal(2))

@@ -1,6 +1,7 @@
 package awssts_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -253,4 +254,21 @@ func TestServerThatDeniesGetSessionTokenIsNotTakenForAWS(t *testing.T) {
 	atAWS := subject
 	ofSession(&atAWS)
 	g.Expect(awssts.Classify(err, atAWS).Message).To(ContainSubstring("AWS denies this call only to temporary credentials."))
+}
+
+func TestFailedSourceIsNamedWithItsCodeAndStatus(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err  error
+		want string
+	}{
+		"a role of the pod that is denied": {issue(t, sts(http.StatusForbidden, "AccessDenied", "no")), "its source failed (AccessDenied, HTTP 403)."},
+		"no credentials anywhere":          {errors.New("no EC2 IMDS role found"), "its source failed."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			f := awssts.Classify(&failure.SourceError{Err: tc.err}, behind())
+			g.Expect(f.Reason).To(Equal(v1alpha1.ReasonInvalidSourceCredentials))
+			g.Expect(f.Message).To(Equal("ClusterIdentity default has no credentials to call STS with: " + tc.want + " Fix the identity's source; the event holds the error."))
+		})
+	}
 }

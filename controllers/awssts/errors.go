@@ -83,7 +83,8 @@ func Classify(err error, subject failure.Subject) *failure.Failure {
 
 func classify(err error) (reason string, answer failure.Answer) {
 	if _, ok := errors.AsType[*failure.SourceError](err); ok {
-		return v1alpha1.ReasonInvalidSourceCredentials, failure.Answer{}
+		code, _ := errorCode(err)
+		return v1alpha1.ReasonInvalidSourceCredentials, failure.Answer{Code: cleanCode(code), Status: status(err), Flaw: failure.FlawSource}
 	}
 	switch {
 	case errors.Is(err, errExpired):

@@ -100,7 +100,7 @@ func (s Subject) deniedElsewhere() string {
 	if s.Endpoint == "" {
 		return ""
 	}
-	return fmt.Sprintf(" A server other than AWS may also answer so to a wrong access key of the identity's source, or if it expects another region in the signature than spec.region of the identity, %s.", s.Region)
+	return fmt.Sprintf(" A server other than AWS may also mean that the access key of the identity's source is wrong, or that it expects another region in the signature than spec.region of the identity, %s.", s.Region)
 }
 
 // inheritedTags says why STS may refuse the session tags of the identity. The code of that refusal is the same as of others.
@@ -114,11 +114,11 @@ func (s Subject) inheritedTags() string {
 
 func invalidSourceCredentials(a Answer, s Subject) string {
 	switch {
+	case a.Flaw == FlawSource:
+		return fmt.Sprintf("%s has no credentials to call STS with: its source failed%s. Fix the identity's source; the event holds the error.", s.Identity, a)
 	case s.Call == v1alpha1.CallAssumeRoleWithWebIdentity:
 		return fmt.Sprintf("STS rejected the token of %s%s. Check that IAM has an OIDC provider for this cluster's issuer in the account of %s, that its client IDs hold the "+
 			"identity's audience, and that AWS can read the issuer's keys.", s.caller(), a, s.RoleARN)
-	case a == Answer{}:
-		return fmt.Sprintf("%s has no credentials to call STS with: its source failed. Fix the identity's source; the event holds the error.", s.Identity)
 	}
 	message := fmt.Sprintf("STS rejected the source credentials of %s%s: they are missing, wrong, expired or inactive. "+
 		"Fix the identity's source; a changed Secret is tried at once.", s.Identity, a)

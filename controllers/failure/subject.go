@@ -91,6 +91,8 @@ const (
 	FlawUnsupported
 	// FlawCertificate: the server's certificate is not trusted, so that nothing was sent.
 	FlawCertificate
+	// FlawSource: the answer is one to the source, on the way to the credentials. STS was not called as the identity.
+	FlawSource
 )
 
 // String returns the code and the status in parentheses after a blank, as messages end a clause with them; nothing without both.

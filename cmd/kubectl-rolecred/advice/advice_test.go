@@ -98,6 +98,9 @@ func notAsked(s *advice.Situation) {
 	s.Condition.Message = failure.NotAsked(s.Condition.Reason, "It cannot be asked for.").Message
 }
 
+// ofAWS makes the identity call AWS's own STS.
+func ofAWS(s *advice.Situation) { s.Identity.Endpoint = "" }
+
 func ofIdentity(s *advice.Situation) { s.Credential = nil }
 
 func unknownIdentity(s *advice.Situation) { s.Identity = nil }
@@ -233,7 +236,8 @@ var steps = map[string]map[string]step{
 			situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{Spec: v1alpha1.SessionCredentialSpec{MFA: &v1alpha1.MFA{SerialNumber: "arn:mfa"}}}, 1)),
 			here:      []string{"spec.mfa.serialNumber"}, aws: []string{"aws iam list-mfa-devices --user-name operator"},
 		},
-		"a session without": {situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{}, 1)), here: []string{"AKIA"}},
+		"a session without":                      {situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{}, 1), ofAWS), here: []string{"AKIA"}},
+		"a session of a server other than AWS's": {situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{}, 1)), here: []string{"whether it supports the call for this caller"}},
 	},
 	v1alpha1.ReasonInvalidSourceCredentials: {
 		"an access key": {
@@ -277,13 +281,24 @@ var steps = map[string]map[string]step{
 		"a federated user": {situation: situation(v1alpha1.ReasonInvalidRequest, of(&v1alpha1.FederatedCredential{}, 2)), here: []string{"userName"}},
 		"an identity":      {situation: situation(v1alpha1.ReasonInvalidRequest, ofIdentity), here: []string{"kubectl events --for=clusteridentity/default", "chain's roleARN"}},
 	},
-	v1alpha1.ReasonPolicyTooLarge:   {"": {situation: situation(v1alpha1.ReasonPolicyTooLarge), here: []string{"packedPolicySize", "kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"create-policy"}}},
-	v1alpha1.ReasonMalformedPolicy:  {"": {situation: situation(v1alpha1.ReasonMalformedPolicy), here: []string{"kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"aws accessanalyzer validate-policy"}}},
-	v1alpha1.ReasonRegionDisabled:   {"": {situation: situation(v1alpha1.ReasonRegionDisabled), here: []string{"kubectl edit clusteridentity/default"}, aws: []string{"enable-region --region-name eu-south-1"}}},
-	v1alpha1.ReasonClockSkew:        {"": {situation: situation(v1alpha1.ReasonClockSkew), here: []string{"Set the clock of the node"}}},
-	v1alpha1.ReasonThrottled:        {"": {situation: situation(v1alpha1.ReasonThrottled), here: []string{"longer durations"}, aws: []string{"CloudTrail"}}},
-	v1alpha1.ReasonSTSUnreachable:   {"": {situation: situation(v1alpha1.ReasonSTSUnreachable), here: []string{"kubectl events --for=rolecredential/s3-reader -n shop", "NetworkPolicies", "https://sts.example.internal:8443"}, aws: []string{"VPC endpoint"}}},
-	v1alpha1.ReasonSTSError:         {"": {situation: situation(v1alpha1.ReasonSTSError), here: []string{"kubectl events --for=rolecredential/s3-reader -n shop"}, aws: []string{"If it lasts"}}},
+	v1alpha1.ReasonPolicyTooLarge:  {"": {situation: situation(v1alpha1.ReasonPolicyTooLarge), here: []string{"packedPolicySize", "kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"create-policy"}}},
+	v1alpha1.ReasonMalformedPolicy: {"": {situation: situation(v1alpha1.ReasonMalformedPolicy), here: []string{"kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"aws accessanalyzer validate-policy"}}},
+	v1alpha1.ReasonRegionDisabled:  {"": {situation: situation(v1alpha1.ReasonRegionDisabled), here: []string{"kubectl edit clusteridentity/default"}, aws: []string{"enable-region --region-name eu-south-1"}}},
+	v1alpha1.ReasonClockSkew: {
+		"the clocks differ": {situation: situation(v1alpha1.ReasonClockSkew), here: []string{"Set the clock of the node"}},
+		"the clocks agree": {
+			situation: situation(v1alpha1.ReasonClockSkew, func(s *advice.Situation) {
+				s.Identity.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionClockInSync, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonInSync}}
+			}),
+			here: []string{"Check the clocks of all servers behind the identity's endpoint"},
+		},
+	},
+	v1alpha1.ReasonThrottled:      {"": {situation: situation(v1alpha1.ReasonThrottled), here: []string{"longer durations"}, aws: []string{"CloudTrail"}}},
+	v1alpha1.ReasonSTSUnreachable: {"": {situation: situation(v1alpha1.ReasonSTSUnreachable), here: []string{"kubectl events --for=rolecredential/s3-reader -n shop", "NetworkPolicies", "https://sts.example.internal:8443"}, aws: []string{"VPC endpoint"}}},
+	v1alpha1.ReasonSTSError: {
+		"a server other than AWS": {situation: situation(v1alpha1.ReasonSTSError), here: []string{"kubectl events --for=rolecredential/s3-reader -n shop", "correct the identity's endpoint"}},
+		"AWS":                     {situation: situation(v1alpha1.ReasonSTSError, ofAWS), here: []string{"kubectl events --for=rolecredential/s3-reader -n shop"}, aws: []string{"If it lasts"}},
+	},
 	v1alpha1.ReasonSecretNotWritten: {"": {situation: situation(v1alpha1.ReasonSecretNotWritten), here: []string{"kubectl describe resourcequotas -n shop", "admission", "kubectl auth can-i create secrets -n shop"}}},
 
 	v1alpha1.ReasonSecretConflict: {"": {

@@ -74,6 +74,11 @@ func accessDenied(s Situation) answer {
 			here:  []Step{{Do: "Check that spec.mfa.serialNumber is a device of the very user whose access key the identity has, and that the seed is that device's.", Copy: s.edit()}},
 			aws:   []Step{{Do: "List the user's devices.", Copy: "aws iam list-mfa-devices --user-name " + s.user()}},
 		}
+	case asked.Call == v1alpha1.CallGetSessionToken && s.elsewhere():
+		return answer{
+			means: "The server denied GetSessionToken by its own rules.",
+			here:  []Step{{Do: "Check in the server's documentation and log whether it supports the call for this caller, and that the access key and the region of the identity are right.", Copy: s.editIdentity()}},
+		}
 	case asked.Call == v1alpha1.CallGetSessionToken:
 		return answer{
 			means: "STS refuses GetSessionToken, which no policy can allow or deny: the credentials are temporary.",

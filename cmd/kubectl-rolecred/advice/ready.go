@@ -114,7 +114,7 @@ func secretForbidden(s Situation) answer {
 
 func invalidSecret(s Situation) answer {
 	return answer{
-		means: "The Secret of the identity's source lacks a key, or a key of it is empty.",
+		means: "The Secret of the identity's source lacks a key, or a value of it cannot be an access key's. The message says which.",
 		here:  []Step{{Do: "Fill it, " + keyFile + ":", Copy: s.fillSource("apply")}},
 	}
 }
@@ -144,7 +144,7 @@ func hostPort(endpoint string) string {
 
 func invalidEndpoint(s Situation) answer {
 	a := answer{
-		means: "endpoint of the identity is not the URL of a server.",
+		means: "endpoint of the identity is not the URL of a server, or AWS's global endpoint with a region other than us-east-1; the message says which.",
 		here:  []Step{{Do: "Give one such as https://sts.example.internal, or leave endpoint out for AWS's own.", Copy: s.editIdentity()}},
 	}
 	if s.Ref.Kind == v1alpha1.IdentityKindIdentity {

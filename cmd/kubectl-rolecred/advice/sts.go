@@ -1,6 +1,15 @@
 package advice
 
-import "fmt"
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+)
+
+// elsewhere is true if the identity's server is another than AWS's own.
+func (s Situation) elsewhere() bool { return s.Identity != nil && s.Identity.Endpoint != "" }
 
 func regionDisabled(s Situation) answer {
 	region := "of the identity"
@@ -15,7 +24,13 @@ func regionDisabled(s Situation) answer {
 	}
 }
 
-func clockSkew(Situation) answer {
+func clockSkew(s Situation) answer {
+	if s.Identity != nil && meta.IsStatusConditionTrue(s.Identity.Conditions, v1alpha1.ConditionClockInSync) {
+		return answer{
+			means: "STS rejected the time of the request, although the Date of its answers agrees with the operator's clock.",
+			here:  []Step{{Do: "Check the clocks of all servers behind the identity's endpoint, and that no proxy delays requests or changes the Date.", Copy: s.editIdentity()}},
+		}
+	}
 	return answer{
 		means: "The operator's clock and that of STS are further apart than STS bears, 5 to 15 minutes, or than the minute after which it is told.",
 		here: []Step{{Do: "Set the clock of the node that the operator runs on, and have it synchronized (chrony, systemd-timesyncd).",
@@ -52,9 +67,14 @@ func stsUnreachable(s Situation) answer {
 }
 
 func stsError(s Situation) answer {
-	return answer{
-		means: "STS answered with an error of its own. It is asked again: there is nothing to do unless it lasts.",
+	a := answer{
+		means: "The server returned an error of its own, or an answer that is not of STS. The operator retries: there is nothing to do unless it lasts, or the message says what.",
 		here:  []Step{s.events()},
-		aws:   []Step{{Do: "If it lasts, see whether AWS reports trouble with STS in the region."}},
 	}
+	if s.elsewhere() {
+		a.here = append(a.here, Step{Do: "If the message names a redirect or an HTTP status without an answer of STS, correct the identity's endpoint: its scheme, host, port and path.", Copy: s.editIdentity()})
+		return a
+	}
+	a.aws = []Step{{Do: "If it lasts, see whether AWS reports trouble with STS in the region."}}
+	return a
 }

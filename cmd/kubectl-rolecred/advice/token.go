@@ -66,7 +66,8 @@ func tokenNotIssued(s Situation) answer {
 			{Do: "Or have the credential name another.", Copy: s.patch(`{"serviceAccountName":"NAME"}`)},
 			{Do: "See that the operator may ask for tokens; the ClusterRole serviceaccount-token-role of the manifests lets it.",
 				Copy: fmt.Sprintf("kubectl auth can-i create serviceaccounts/token -n %s --as=%s", s.namespace(), operator)},
-			{Do: "If the audience is the API server's own, have source.serviceAccount.audience of the identity name another, such as sts.amazonaws.com.", Copy: s.editIdentity()},
+			{Do: "If the audience is the API server's own, set source.serviceAccount.audience of the identity to another. Add that to the client IDs of the IAM OIDC provider, and to the condition on aud in the role's trust policy.",
+				Copy: s.editIdentity()},
 		},
 	}
 }

@@ -222,7 +222,7 @@ func golden(t *testing.T, name, got string) {
 
 func TestWhatIsWrittenForPeople(t *testing.T) {
 	denied := condition("Authorized", "False", "NotAllowed", `No rule of ClusterIdentity default allows namespace "shop" the call AssumeRole for the role `+reader+`.`)
-	refused := condition("Issued", "False", "AccessDenied", "STS refuses "+operator+" (ClusterIdentity default) the call AssumeRole on "+reader+". Check that the role exists.")
+	refused := condition("Issued", "False", "AccessDenied", "STS denied access: "+operator+" (ClusterIdentity default) may not call AssumeRole on "+reader+" (AccessDenied, HTTP 403). Check that the role exists.")
 	for name, tc := range map[string]struct {
 		objects []client.Object
 		forbid  []string
@@ -280,7 +280,7 @@ func TestWhatIsWrittenForPeople(t *testing.T) {
 		},
 		"explain one whose service account the role does not trust": {
 			objects: []client.Object{good(byOwn, failing(condition("Authorized", "True", "Allowed", "A rule allows it."),
-				condition("Issued", "False", "AccessDenied", "STS refuses system:serviceaccount:shop:reader (Identity own) the call AssumeRoleWithWebIdentity on "+reader+"."))), own()},
+				condition("Issued", "False", "AccessDenied", "STS denied access: system:serviceaccount:shop:reader (Identity own) may not call AssumeRoleWithWebIdentity on "+reader+" (AccessDenied, HTTP 403)."))), own()},
 			args: []string{"explain", "s3-reader"}, code: ExitNo,
 		},
 		"can-i, by the namespace's own identity": {objects: []client.Object{own()}, args: []string{"can-i", "--role", reader, "--identity", "stsid/own"}},
