@@ -127,6 +127,21 @@ func TestOwnerReferenceIsRestoredOfACredentialThatIsDenied(t *testing.T) {
 	f.Expect(f.secret().OwnerReferences).To(HaveLen(1))
 }
 
+// An upgrade issues nothing anew.
+func TestRecordOfAnEarlierReleaseStaysValidUntilTheNextWrite(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.reconcile()
+	f.update(changed(f.secret(), leftSecrets["not garbage-collected yet, with a record of an earlier release"]))
+	got, _ := f.reconcile()
+	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+	f.Expect(f.sts.issued).To(HaveLen(1))
+	f.Expect(f.requests.writes).To(BeEmpty())
+	f.Expect(f.secret().Annotations).NotTo(HaveKey(recordedCredential))
+	f.clock.SetTime(start.Add(50 * time.Minute))
+	f.reconcile()
+	f.Expect(f.secret().Annotations).To(HaveKeyWithValue(recordedCredential, "RoleCredential/s3-reader"))
+}
+
 func TestTakeOverThatTheAPIServerRefusesIsACondition(t *testing.T) {
 	f := newFixture(t, world()...)
 	f.reconcile()

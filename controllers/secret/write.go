@@ -127,8 +127,8 @@ func (s *Store) replace(ctx context.Context, secret *corev1.Secret, observed Obs
 	return s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached)
 }
 
-// reshape is the rare write of another form, over what was edited or handed over too. It takes out the labels and annotations of
-// ours that are no longer wanted.
+// reshape writes a Secret that has another template or owner, or was edited. It removes the labels and annotations that the operator
+// wrote and that are no longer wanted, and from an adopted Secret whatever may hold a copy of the old data.
 func (s *Store) reshape(ctx context.Context, owner client.Object, secret *corev1.Secret, observed Observed, template v1alpha1.SecretTemplate) error {
 	if observed.secret == nil {
 		var err error
