@@ -55,7 +55,7 @@ func ignoreImplausibleDate(o *sts.Options) {
 	}))
 }
 
-// mayRefuseTime tells whether an error may be that the server refuses the time of the signature. Servers have no error code of their
+// mayRefuseTime reports whether an error may be that the server refuses the time of the signature. Servers have no error code of their
 // own for it: STS answers SignatureDoesNotMatch.
 func mayRefuseTime(err error) bool {
 	if err == nil {

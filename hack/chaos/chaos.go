@@ -52,9 +52,9 @@ type chaos struct {
 	// doom is held by who deletes a namespace or breaks an identity.
 	doom sync.Mutex
 
-	// clockFault is held by a fault that shifts the Date header, and by one that sets the operator's clock: without a right Date a
-	// manager cannot follow a clock that is set ahead.
-	clockFault sync.Mutex
+	// clockFault keeps the operator's clock from being set while the Date header is shifted: without a right Date a manager cannot
+	// follow a clock that is set ahead. Faults that shift the Date header hold it for reading.
+	clockFault sync.RWMutex
 
 	mu sync.Mutex
 	// ahead is how far the operator's clock is set ahead.

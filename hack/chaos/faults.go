@@ -114,8 +114,8 @@ func dateIsWrong(ctx context.Context, c *chaos, lasts time.Duration, rng *rand.R
 	if rng.IntN(2) == 0 {
 		ahead = -dateOff
 	}
-	c.clockFault.Lock()
-	defer c.clockFault.Unlock()
+	c.clockFault.RLock()
+	defer c.clockFault.RUnlock()
 	if c.operatorAhead() != 0 {
 		c.weather.Begin(observer.OfSTS)
 		defer c.weather.End(0, observer.OfSTS)
