@@ -86,6 +86,7 @@ type FederatedCredentialSpec struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=2048
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!-~]*$')",message="each of policyARNs may hold printable ASCII characters other than spaces, as in arn:aws:iam::aws:policy/ReadOnlyAccess"
+	// +kubebuilder:validation:items:XValidation:rule="self.contains(':')",message="each of policyARNs must be the policy's whole ARN, such as arn:aws:iam::aws:policy/ReadOnlyAccess, and not its name alone"
 	// +listType=set
 	// +optional
 	PolicyARNs []string `json:"policyARNs,omitempty"`

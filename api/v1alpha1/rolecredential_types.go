@@ -52,6 +52,7 @@ type RoleCredentialSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]*$')",message="roleARN may hold printable ASCII characters other than spaces, as in arn:aws:iam::123456789012:role/S3Reader"
+	// +kubebuilder:validation:XValidation:rule="self.contains(':')",message="roleARN must be the role's whole ARN, such as arn:aws:iam::123456789012:role/S3Reader, and not its name alone"
 	// +required
 	RoleARN string `json:"roleARN,omitempty"`
 
@@ -110,6 +111,7 @@ type RoleCredentialSpec struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=2048
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!-~]*$')",message="each of policyARNs may hold printable ASCII characters other than spaces, as in arn:aws:iam::aws:policy/ReadOnlyAccess"
+	// +kubebuilder:validation:items:XValidation:rule="self.contains(':')",message="each of policyARNs must be the policy's whole ARN, such as arn:aws:iam::aws:policy/ReadOnlyAccess, and not its name alone"
 	// +listType=set
 	// +optional
 	PolicyARNs []string `json:"policyARNs,omitempty"`

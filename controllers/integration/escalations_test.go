@@ -124,11 +124,12 @@ var byRules = map[string]func(*attack){
 			bankRole, shopRole + "s", "arn:aws:iam::123456789012:role/bench-sho", "arn:aws:iam::123456789012:role/x/bench-shop", "arn:aws:iam::123456789012:role/bench-shop/x",
 			"arn:aws:iam::123456789012:role/Bench-Shop", "arn:aws:iam::123456789013:role/bench-shop", "arn:aws:iam:::role/bench-shop", "arn:aws-cn:iam::123456789012:role/bench-shop",
 			"arn:aws:iam::123456789012:role/*", "arn:aws:iam::123456789012:role/bench-shop*", "arn:aws:iam::123456789012:role/" + shopRole,
-			"arn:aws:iam::*:role/bench-shop", "*", "arn:*:iam::123456789012:role/bench-shop", "arn:aws:iam::role/bench-shop", "urn:aws:iam::123456789012:role/bench-shop",
+			"arn:aws:iam::*:role/bench-shop", "arn:*:iam::123456789012:role/bench-shop", "arn:aws:iam::role/bench-shop", "urn:aws:iam::123456789012:role/bench-shop",
 		} {
 			made := a.wants(fmt.Sprintf("like-%d", i), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
 			a.eventually(made, "Authorized", "False NotAllowed")
 		}
+		a.refuses(a.manifest("RoleCredential", "star", `{roleARN: "*"}`), "spec.roleARN")
 		a.nothingWasAsked()
 	},
 	"a namespace whose name looks like one that a rule names": func(a *attack) {

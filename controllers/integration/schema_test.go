@@ -73,7 +73,8 @@ var credentialCases = map[string]schemaCase{
 	"no role":                                    {"roleARN", nil, "spec.roleARN: Required value"},
 	"a role of Dell ECS":                         {"roleARN", "urn:ecs:iam::ns1:role/admins", ""},
 	"a role of SeaweedFS":                        {"roleARN", "arn:aws:iam::role/ClientRole", ""},
-	"a role that is no ARN":                      {"roleARN", "S3Reader", ""}, // without an endpoint a condition says so
+	"a role that is no ARN":                      {"roleARN", "S3Reader", "roleARN must be the role's whole ARN"},
+	"a user's ARN":                               {"roleARN", "arn:aws:iam::123456789012:user/alice", ""}, // without an endpoint a condition says so
 	"an empty role":                              {"roleARN", "", "should be at least 1 chars long"},
 	"a role with a space":                        {"roleARN", "arn:aws:iam::123456789012:role/S3 Reader", "roleARN may hold printable ASCII characters other than spaces"},
 	"a role with a line break":                   {"roleARN", "arn:aws:iam::123456789012:role/S3Reader\n", "roleARN may hold printable ASCII characters other than spaces"},
@@ -119,6 +120,7 @@ var credentialCases = map[string]schemaCase{
 	"a managed policy twice":                     {"policyARNs", []any{"arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::aws:policy/ReadOnlyAccess"}, "Duplicate value"},
 	"a managed policy of Dell ECS":               {"policyARNs", []any{"urn:ecs:iam:::policy/ECSS3FullAccess"}, ""},
 	"a managed policy with a space":              {"policyARNs", []any{"arn:aws:iam::aws:policy/Read Only"}, "each of policyARNs may hold printable ASCII characters other than spaces"},
+	"a managed policy by its name":               {"policyARNs", []any{"ReadOnlyAccess"}, "each of policyARNs must be the policy's whole ARN"},
 	"a managed policy that is empty":             {"policyARNs", []any{""}, "should be at least 1 chars long"},
 	"fifty tags":                                 {"tags", tags(50), ""},
 	"fifty-one tags":                             {"tags", tags(51), "must have at most 50 items"},
