@@ -244,6 +244,21 @@ func TestNothingIsDerivedFromCredentialsOfAnotherShape(t *testing.T) {
 	}
 }
 
+func TestHopWithoutUsableCredentialsIsNamed(t *testing.T) {
+	for name, result := range map[string]string{
+		"no credentials":                      "",
+		"credentials without a key":           `<Credentials>` + expirationXML + `</Credentials>`,
+		"credentials without an expiration":   `<Credentials>` + keyXML + secretXML + tokenXML + `</Credentials>`,
+		"a line break in the access key's ID": `<Credentials><AccessKeyId>AS&#10;IA</AccessKeyId>` + secretXML + tokenXML + expirationXML + `</Credentials>`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := awssts.Hop(configFor(assumed(result).dated(t, now), operatorKey), reads(), nil, &ledger{}).Retrieve(t.Context())
+			NewWithT(t).Expect(awssts.Classify(err, behind()).Message).To(Equal("AssumeRole on " + readerARN + ", a hop in the chain of ClusterIdentity default, failed: " +
+				"the endpoint https://sts.example:9000 reported success, but returned no credentials that can be used. Check that the server is compatible with STS."))
+		})
+	}
+}
+
 func TestServerThatDeniesGetSessionTokenIsNotTakenForAWS(t *testing.T) {
 	ofSession := func(s *failure.Subject) { s.Call, s.RoleARN = v1alpha1.CallGetSessionToken, "" }
 	g := NewWithT(t)

@@ -96,18 +96,17 @@ func classify(err error) (reason string, answer failure.Answer) {
 	}
 	answer.Status = status(err)
 	code, document := errorCode(err)
-	_, garbled := errors.AsType[*smithy.DeserializationError](err)
 	switch {
+	case answer.Status >= 300 && answer.Status < 400: // S3 has error documents for it
+		answer.Flaw, answer.Redirect = failure.FlawRedirect, redirect(err)
+		return v1alpha1.ReasonSTSError, answer
 	case document:
 		return reasonOf(code, answer)
-	case answer.Status == 0 && !garbled:
+	case answer.Status == 0:
 		if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
 			answer.Flaw = failure.FlawCertificate
 		}
 		return v1alpha1.ReasonSTSUnreachable, answer
-	case answer.Status >= 300 && answer.Status < 400:
-		answer.Flaw, answer.Redirect = failure.FlawRedirect, redirect(err)
-		return v1alpha1.ReasonSTSError, answer
 	case answer.Status == http.StatusTooManyRequests:
 		return v1alpha1.ReasonThrottled, answer
 	case answer.Status == http.StatusNotImplemented:

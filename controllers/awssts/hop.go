@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"rolecredential.dev/operator/controllers/credential"
@@ -24,33 +23,34 @@ const (
 // asked for when they are needed and refresh themselves. Their error is a [failure.HopError].
 func Hop(config aws.Config, r credential.Request, token func(context.Context) (credential.Secret, error), account Account) aws.CredentialsProvider {
 	api := sts.NewFromConfig(config, ignoreImplausibleDate, spare(account), measure(account))
-	var provider aws.CredentialsProvider = stscreds.NewAssumeRoleProvider(api, r.RoleARN, func(o *stscreds.AssumeRoleOptions) {
-		o.RoleSessionName = r.SessionName
-		o.ExternalID = optional(r.ExternalID)
-		o.Tags = tags(r.Tags)
-		o.TransitiveTagKeys = r.TransitiveTagKeys
-		o.Duration = hopLifetime
-	})
-	if token != nil {
-		provider = webIdentityHop(api, r, token)
-	}
-	cached := aws.NewCredentialsCache(accounted{provider, account, token != nil}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = hopRefreshBefore })
+	cached := aws.NewCredentialsCache(accounted{hopProvider(api, r, token), account, token != nil}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = hopRefreshBefore })
 	return hop{r, token != nil, cached}
 }
 
-// webIdentityHop is stscreds.WebIdentityRoleProvider for a token that takes a call to get, which is to end with the caller's.
-func webIdentityHop(api *sts.Client, r credential.Request, token func(context.Context) (credential.Secret, error)) aws.CredentialsProviderFunc {
+// hopProvider calls STS for a hop's role, with a token if its source is not nil. It is stscreds.AssumeRoleProvider for servers that
+// may leave fields out of their answer.
+func hopProvider(api *sts.Client, r credential.Request, token func(context.Context) (credential.Secret, error)) aws.CredentialsProviderFunc {
 	r.Duration = hopLifetime
 	return func(ctx context.Context) (aws.Credentials, error) {
-		shown, err := token(ctx)
+		issue, proof := assumeRole, credential.Proof{}
+		if token != nil {
+			var err error
+			if proof.WebIdentityToken, err = token(ctx); err != nil {
+				return aws.Credentials{}, err
+			}
+			issue = assumeRoleWithWebIdentity
+		}
+		issued, err := issue(ctx, api, r, proof)
+		if err == nil && !usable(issued) {
+			err = errNoCredentials
+		}
 		if err != nil {
 			return aws.Credentials{}, err
 		}
-		issued, err := assumeRoleWithWebIdentity(ctx, api, r, credential.Proof{WebIdentityToken: shown})
 		return aws.Credentials{
 			AccessKeyID: issued.AccessKeyID, SecretAccessKey: string(issued.SecretAccessKey), SessionToken: string(issued.SessionToken),
 			CanExpire: true, Expires: issued.Expiration,
-		}, err
+		}, nil
 	}
 }
 

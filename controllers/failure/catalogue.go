@@ -145,15 +145,11 @@ func invalidRequest(a Answer, s Subject) string {
 }
 
 func unsupported(a Answer, s Subject) string {
-	call := string(s.Call)
-	if s.Hop {
-		call += " on " + s.RoleARN + ", a hop in the chain of " + s.Identity
-	}
 	if len(s.OptionalFields) == 0 {
-		return fmt.Sprintf("%s failed: %s does not support the call%s. Use an identity whose server supports it; if this is no STS server, correct the identity's endpoint.", call, s.server(), a)
+		return fmt.Sprintf("%s failed: %s does not support the call%s. Use an identity whose server supports it; if this is no STS server, correct the identity's endpoint.", s.action(), s.server(), a)
 	}
 	return fmt.Sprintf("%s failed: %s does not support the call, or an optional field of it%s. Optional fields in use: %s. "+
-		"Remove the fields that the server does not support, or use an identity whose server supports them.", call, s.server(), a, strings.Join(s.OptionalFields, ", "))
+		"Remove the fields that the server does not support, or use an identity whose server supports them.", s.action(), s.server(), a, strings.Join(s.OptionalFields, ", "))
 }
 
 // maybeUnsupported says what a rejected request may mean on a server that is not AWS, and knows no other error code.
@@ -171,7 +167,7 @@ func (s Subject) maybeUnsupported() string {
 func clockSkew(a Answer, s Subject) string {
 	switch {
 	case a.Flaw == FlawExpired:
-		return fmt.Sprintf("%s returned credentials that have expired by the operator's clock. The answer has no usable Date to compare with: check the clocks of the operator's node and of %s.", s.Call, s.server())
+		return fmt.Sprintf("%s returned credentials that have expired by the operator's clock. The answer has no usable Date to compare with: check the clocks of the operator's node and of %s.", s.action(), s.server())
 	case s.ClockInSync:
 		return fmt.Sprintf("STS rejected the time of the request's signature%s, but the Date of its answer agrees with the operator's clock. "+
 			"Check the clocks of all servers behind %s, and that no proxy delays requests or changes the Date.", a, s.server())
@@ -199,19 +195,19 @@ func stsError(a Answer, s Subject) string {
 		return redirected(a, s)
 	case FlawNoError:
 		return fmt.Sprintf("%s failed: %s returned HTTP %d without an answer of STS. Check that the scheme, host, port and path of the identity's endpoint are those of an STS server, "+
-			"and that no proxy answers in its place; the event holds the error.", s.Call, s.server(), a.Status)
+			"and that no proxy answers in its place; the event holds the error.", s.action(), s.server(), a.Status)
 	case FlawNoCredentials:
-		return fmt.Sprintf("%s failed: %s reported success, but returned no credentials that can be used. Check that the server is compatible with STS.", s.Call, s.server())
+		return fmt.Sprintf("%s failed: %s reported success, but returned no credentials that can be used. Check that the server is compatible with STS.", s.action(), s.server())
 	case FlawExpired:
-		return fmt.Sprintf("%s failed: %s returned credentials that have expired by the Date of the same answer. Check the server's clock, and that no proxy changes the Date.", s.Call, s.server())
+		return fmt.Sprintf("%s failed: %s returned credentials that have expired by the Date of the same answer. Check the server's clock, and that no proxy changes the Date.", s.action(), s.server())
 	default:
-		return fmt.Sprintf("%s failed: STS returned an error of its own%s. The operator retries; the event holds the text of STS.", s.Call, a)
+		return fmt.Sprintf("%s failed: STS returned an error of its own%s. The operator retries; the event holds the text of STS.", s.action(), a)
 	}
 }
 
 // redirected says where a redirect leads. The operator follows none, since the signature is for the host that it was made for.
 func redirected(a Answer, s Subject) string {
-	redirect := fmt.Sprintf("%s failed: %s redirects", s.Call, s.server())
+	redirect := fmt.Sprintf("%s failed: %s redirects", s.action(), s.server())
 	configured, err := url.Parse(s.Endpoint)
 	switch {
 	case a.Redirect == "":

@@ -2,6 +2,7 @@ package failure
 
 import (
 	"cmp"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -43,6 +44,14 @@ func (s Subject) caller() string {
 		return s.Identity
 	}
 	return caller + " (" + s.Identity + ")"
+}
+
+// action names the call, and the hop that it is for.
+func (s Subject) action() string {
+	if !s.Hop {
+		return string(s.Call)
+	}
+	return fmt.Sprintf("%s on %s, a hop in the chain of %s,", s.Call, s.RoleARN, s.Identity)
 }
 
 // server names the server that the call went to.

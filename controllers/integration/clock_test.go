@@ -73,7 +73,8 @@ func (m *minio) forward(r *http.Request, later time.Duration) (*http.Response, e
 	return http.DefaultClient.Do(forwarded)
 }
 
-func TestTheClockOfAnSTSThatIsNotAWSIsToldAndThenFollowed(t *testing.T) {
+// MinIO reports the time of a signature with an error document in the style of S3.
+func TestClockOfMinIOIsFollowedWithinTheCall(t *testing.T) {
 	server := startMinIO(t)
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
@@ -82,7 +83,7 @@ func TestTheClockOfAnSTSThatIsNotAWSIsToldAndThenFollowed(t *testing.T) {
 		h.key(i.Name, server.user)
 		i.Spec.Endpoint = url
 	})
-	h.eventually(by, "Ready", "False ClockSkew")
+	h.eventually(by, "Ready", "True NotVerifiable")
 	h.eventually(by, "ClockInSync", "False ClockSkew")
 	h.Expect(answers()).To(ContainSubstring("<Code>RequestTimeTooSkewed</Code>"))
 
