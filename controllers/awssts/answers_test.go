@@ -160,7 +160,7 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 	})
 }
 
-func TestAClockThatIsInSyncIsNotToBeSet(t *testing.T) {
+func TestMessageDoesNotAdviseToSetAClockThatIsInSync(t *testing.T) {
 	inSync := func(s *failure.Subject) { s.ClockInSync = true }
 	credentials := func(expiration string) answer {
 		return assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>` + expiration + `</Expiration></Credentials>`)

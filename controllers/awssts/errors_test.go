@@ -326,6 +326,7 @@ func TestMessageNamesCodeAndHTTPStatus(t *testing.T) {
 		"a code of two lines":                  {sts(500, "Internal\nFailure", "no"), "an error of its own (HTTP 500)."},
 		"a code that is too long":              {sts(500, strings.Repeat("x", 65), "no"), "an error of its own (HTTP 500)."},
 		"a body that cannot be read":           {answer{500, "<"}, "returned HTTP 500 without"},
+		"a redirect in the style of S3":        {s3(301, "PermanentRedirect"), "the server reached as STS redirects (HTTP 301),"},
 		"no body":                              {answer{500, ""}, "returned HTTP 500 without"},
 	} {
 		t.Run(name, func(t *testing.T) {

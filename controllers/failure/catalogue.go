@@ -70,7 +70,7 @@ func accessDenied(a Answer, s Subject) string {
 	denied += a.String() + "."
 	switch {
 	case s.Call == v1alpha1.CallGetSessionToken && s.MFA:
-		return denied + s.checkDevice()
+		return denied + s.checkDevice() + s.deniedElsewhere()
 	case s.Call == v1alpha1.CallGetSessionToken && s.Endpoint != "":
 		return denied + " The server decides by its own rules: check in its documentation and log whether it supports the call for this caller." + s.deniedElsewhere()
 	case s.Call == v1alpha1.CallGetSessionToken: // no policy of AWS can allow or deny it
