@@ -257,6 +257,12 @@ func (r *requests) interceptor() interceptor.Funcs {
 			live.SetName(applied.GetName())
 			return c.Patch(ctx, live, client.RawPatch(types.MergePatchType, patch))
 		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
+			if err := r.write("patch", o); err != nil {
+				return err
+			}
+			return c.Patch(ctx, o, patch, options...)
+		},
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, options ...client.SubResourceUpdateOption) error {
 			if err := r.write("update "+sub, o); err != nil {
 				return err

@@ -14,8 +14,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 	"rolecredential.dev/operator/controllers/secret"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
@@ -24,6 +26,7 @@ import (
 type plan struct {
 	credential rollout.Credential
 	generation int64
+	spec       v1alpha1.Rollout
 	readers    []rollout.Reader
 }
 
@@ -83,7 +86,8 @@ func (r *RolloutReconciler[T]) plan(ctx context.Context, object T, held rollout.
 	case before != nil && before.credential.Secret == held.Secret && held.PreviousIssuedAt.IsZero(): // it was lost with a Secret that was deleted or edited
 		held.Record = held.After(&before.credential.Record)
 	}
-	found, err := r.Workloads.Survey(ctx, held.Namespace, *object.Common().Rollout, held.Secret)
+	made := &plan{credential: held, generation: object.GetGeneration(), spec: *object.Common().Rollout}
+	found, err := r.Workloads.Survey(ctx, held, made.spec)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +97,6 @@ func (r *RolloutReconciler[T]) plan(ctx context.Context, object T, held rollout.
 			remembered[reader.Ref] = reader
 		}
 	}
-	made := &plan{credential: held, generation: object.GetGeneration()}
 	for _, s := range found {
 		reader := remembered[s.Ref]
 		if !same {
@@ -111,7 +114,7 @@ func (r *RolloutReconciler[T]) plan(ctx context.Context, object T, held rollout.
 // look finds out how far a workload is now.
 func (r *RolloutReconciler[T]) look(ctx context.Context, p *plan, i int, now time.Time) (rollout.Sighting, error) {
 	before := p.readers[i]
-	found, err := r.Workloads.Look(ctx, p.credential.Namespace, before.Ref)
+	found, err := r.Workloads.Look(ctx, p.credential, p.spec, before.Ref)
 	if err != nil {
 		return found, err
 	}
@@ -144,9 +147,9 @@ func (r *RolloutReconciler[T]) restart(ctx context.Context, p *plan, i int, foun
 	if reader.State != rollout.Outdated || now.Before(reader.Due) || !r.Places.Take(place) {
 		return nil, nil
 	}
-	stamp, err := r.stamp(ctx, p.credential, *found.Workload)
+	stamp, err := r.stamp(ctx, p.credential, *found.Workload, now)
 	if err == nil {
-		err = r.Workloads.Restart(ctx, p.credential.Namespace, *found.Workload, stamp)
+		err = r.Workloads.Restart(ctx, p.credential.Namespace, *found.Workload, stamp, now.Add(-p.credential.Ahead))
 	}
 	if err == nil {
 		p.readers[i] = reader.Restarted(now, p.credential.ID())
@@ -169,19 +172,21 @@ func (r *RolloutReconciler[T]) restart(ctx context.Context, p *plan, i int, foun
 	}
 }
 
-// stamp names the credentials that a workload's pods will start with: of this Secret, and of all others of ours that its environment
-// variables come from or that it was restarted for before, so that one restart does for all.
-func (r *RolloutReconciler[T]) stamp(ctx context.Context, held rollout.Credential, w rollout.Workload) (rollout.Stamp, error) {
-	stamp := rollout.Stamp{}
+// stamp names the credentials that a workload's pods will start with: that of this Secret, and those of all other owned Secrets that
+// its pods read or that it was restarted for before, so that one restart does for all. A credential that was issued just now is left
+// out: a pod may still start with the one before.
+func (r *RolloutReconciler[T]) stamp(ctx context.Context, held rollout.Credential, w rollout.Workload, now time.Time) (readers.Stamp, error) {
+	stamp := readers.Stamp{}
 	for _, name := range slices.Concat(w.Secrets, slices.Collect(maps.Keys(w.Stamp))) {
-		kept := secret.Metadata() // the cache holds those of ours alone
+		kept := secret.Metadata() // the cache holds owned Secrets only
 		if err := r.Client.Get(ctx, client.ObjectKey{Namespace: held.Namespace, Name: name}, kept); err != nil {
 			if apierrors.IsNotFound(err) {
 				continue
 			}
 			return nil, err
 		}
-		if record, ok := credential.ParseRecord(kept.GetAnnotations()); ok && record.Genuine() {
+		record, ok := credential.ParseRecord(kept.GetAnnotations())
+		if ok && record.Genuine() && !now.Before(record.IssuedAt.Add(readers.Settle)) {
 			stamp[name] = rollout.Credential{Record: record}.ID()
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -25,7 +27,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
@@ -105,7 +109,7 @@ func podOf(d *appsv1.Deployment, started time.Time) *corev1.Pod {
 		Namespace: d.Namespace, Name: d.Name + "-abc-1", Labels: map[string]string{"app": d.Name, "pod-template-hash": "abc"}, Annotations: d.Spec.Template.Annotations,
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-abc", UID: "rs-uid", Controller: new(true)}},
 	}, Spec: d.Spec.Template.Spec}
-	p.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(started)}}}}
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(started)}}}}
 	return p
 }
 
@@ -216,7 +220,7 @@ func TestARolloutReports(t *testing.T) {
 	}{
 		"a rollout where all is well": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) { f.until(is("False Restarting")); f.finishAll() },
-			want: "True RolledOut", saying: "No pod that spec.rollout concerns holds an earlier credential than Secret s3-reader does.",
+			want: "True RolledOut", saying: "No running pod holds an earlier credential than Secret s3-reader does.",
 		},
 		"a rollout under way": {
 			credential: naming(web), refreshed: func(f *rolloutFixture) { f.until(func(string) bool { return f.stamp("web") != "" }) },
@@ -228,7 +232,7 @@ func TestARolloutReports(t *testing.T) {
 		},
 		"a target that does not exist": {
 			credential: naming(v1alpha1.WorkloadReference{Kind: v1alpha1.WorkloadStatefulSet, Name: "web"}),
-			want:       "False TargetNotFound", saying: "StatefulSet web", events: []string{"Warning TargetNotFound"},
+			want:       "False TargetNotFound", saying: "StatefulSet web", events: []string{"Warning TargetNotFound"}, stale: 1, // the Deployment
 		},
 		"a Deployment that is paused": {
 			credential: discovering(), before: func(f *rolloutFixture) { change(f, func(d *appsv1.Deployment) { d.Spec.Paused = true }) },
@@ -277,9 +281,9 @@ func TestARolloutReports(t *testing.T) {
 				})
 				f.Expect(stamped).To(Equal(3))
 			},
-			want: "False Contended", saying: "the pod template of Deployment web", events: []string{"Warning Contended"}, stale: 1,
+			want: "False Contended", saying: "undoing the restart of Deployment web", events: []string{"Warning Contended"}, stale: 1,
 		},
-		"an operator that may not list workloads": {
+		"an operator that may not read pods": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) { f.refuse = forbidden },
 			want: "False Forbidden", saying: "Apply config/rbac/rollout_role.yaml", events: []string{"Warning Forbidden"},
 		},
@@ -408,7 +412,7 @@ func TestARefreshCostsASurveyAndAFewRequestsForEachWorkload(t *testing.T) {
 	f.refresh()
 	state, wait := f.roll()
 	f.Expect(state).To(Equal("False Restarting"))
-	f.Expect(f.reads).To(Equal([]string{"list PodList", "list DeploymentList", "list StatefulSetList", "list DaemonSetList", "list RolloutList"}))
+	f.Expect(f.reads).To(Equal([]string{"list PodList", "get Deployment"}))
 	f.reads = nil
 	f.clock.SetTime(f.clock.Now().Add(wait / 2)) // something else wakes it
 	_, rest := f.roll()
@@ -549,7 +553,7 @@ func TestAWorkloadOfSeveralCredentialsIsRestartedOnceForAll(t *testing.T) {
 		}
 		f.clock.SetTime(f.clock.Now().Add(next))
 	}
-	f.Expect(rollout.ParseStamp(f.deployment("web").Spec.Template.Annotations)).To(HaveLen(3))
+	f.Expect(readers.ParseStamp(f.deployment("web").Spec.Template.Annotations)).To(HaveLen(3))
 	f.Expect(slices.DeleteFunc(f.requests.writes, func(w string) bool { return w != "apply Deployment" })).To(HaveLen(1))
 	for _, name := range names {
 		state, _ := f.rollOf(name)
@@ -835,4 +839,229 @@ func TestWorkloadsAreRestartedByTheClockOfSTS(t *testing.T) {
 	f.Expect(f.sts.issued).To(HaveLen(2))
 	f.until(func(string) bool { return f.stamp("web") != "" })
 	f.Expect(f.clock.Now()).To(And(BeTemporally(">", due.Add(5*time.Minute)), BeTemporally("<", due.Add(18*time.Minute))))
+}
+
+// injected is the pod of a Deployment to which a mutating webhook added the reference to the Secret: the pod template lacks it.
+func injected(d *appsv1.Deployment, started time.Time) *corev1.Pod {
+	p := podOf(d, started)
+	p.Spec = deployment(d.Name, "s3-reader").Spec.Template.Spec
+	return p
+}
+
+func TestRolloutRestartsOwnerOfPodThatAWebhookGaveTheSecret(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	web := deployment("web")
+	f.Expect(f.client.Create(t.Context(), web)).To(Succeed())
+	f.Expect(f.client.Create(t.Context(), injected(web, start))).To(Succeed())
+	f.reconcile()
+	f.refresh()
+	state, _ := f.roll()
+	f.Expect(state).To(Equal("False Restarting"))
+	f.Expect(f.metric("rolecredential_stale_readers")).To(Equal(1.0))
+
+	f.until(func(string) bool { return f.stamp("web") != "" })
+	f.Expect(f.stamp("web")).To(Equal(`{"s3-reader":"ASIAB"}`))
+	restarted := f.deployment("web")
+	f.Expect(f.client.Delete(t.Context(), injected(restarted, start))).To(Succeed())
+	f.Expect(f.client.Create(t.Context(), injected(restarted, f.clock.Now()))).To(Succeed())
+	f.requests.writes = nil
+	f.until(is("True RolledOut"))
+	f.Expect(f.metric("rolecredential_stale_readers")).To(BeZero())
+	f.restartManager()
+	state, wait := f.roll()
+	f.Expect(state).To(Equal("True RolledOut"))
+	f.Expect(wait).To(BeZero())
+	f.Expect(f.requests.writes).NotTo(ContainElement("apply Deployment"), "the restarted Deployment is not restarted again")
+}
+
+func TestStalePodThatNoTargetCoversIsReported(t *testing.T) {
+	web := v1alpha1.WorkloadReference{Kind: v1alpha1.WorkloadDeployment, Name: "web"}
+	for name, tc := range map[string]struct {
+		credential *v1alpha1.RoleCredential
+		pod        *corev1.Pod
+		saying     string
+	}{
+		"a pod that a Job owns": {
+			discovering(), changed(injected(deployment("job"), start), func(p *corev1.Pod) {
+				p.OwnerReferences[0].APIVersion, p.OwnerReferences[0].Kind, p.OwnerReferences[0].Name = "batch/v1", "Job", "job"
+			}), "Pod job-abc-1 is of no workload that can be restarted",
+		},
+		"a pod that a StatefulSet of another API group owns": {
+			discovering(), changed(injected(deployment("web"), start), func(p *corev1.Pod) {
+				p.OwnerReferences[0].APIVersion, p.OwnerReferences[0].Kind, p.OwnerReferences[0].Name = "apps.kruise.io/v1beta1", "StatefulSet", "web"
+			}), "Pod web-abc-1 is of no workload that can be restarted",
+		},
+		"a pod whose Deployment is gone": {discovering(), injected(deployment("gone"), start), "Pod gone-abc-1 is of no workload that can be restarted"},
+		"a pod of a Deployment that targets do not name": {
+			naming(web), injected(deployment("api"), start), "Deployment api is not named by spec.rollout.targets, and spec.rollout.discover is not set",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newRolloutFixture(t, world(tc.credential)...)
+			f.Expect(f.client.Create(t.Context(), deployment("web"))).To(Succeed())
+			f.Expect(f.client.Create(t.Context(), deployment("api"))).To(Succeed())
+			f.Expect(f.client.Create(t.Context(), tc.pod)).To(Succeed())
+			f.reconcile()
+			f.refresh()
+			f.until(is("False PodsOutdated"))
+			f.Expect(message(f.credential().Status.Conditions, "RolledOut")).To(ContainSubstring(tc.saying))
+			f.Expect(f.metric("rolecredential_stale_readers")).To(Equal(1.0))
+			f.Expect(f.metric("rolecredential_stuck_readers")).To(Equal(1.0))
+			f.Expect(f.stamp("web")).To(BeEmpty())
+			f.Expect(f.stamp("api")).To(BeEmpty())
+		})
+	}
+}
+
+// canary is an Argo Rollout that waits in a canary step, with one stable pod that reads the Secret.
+func (f *rolloutFixture) canary() {
+	f.t.Helper()
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"spec": map[string]any{
+			"selector": map[string]any{"matchLabels": map[string]any{"app": "canary"}},
+			"strategy": map[string]any{"canary": map[string]any{"steps": []any{map[string]any{"setWeight": int64(20)}, map[string]any{"pause": map[string]any{}}}}},
+			"template": map[string]any{"metadata": map[string]any{"labels": map[string]any{"app": "canary"}}},
+		},
+		"status": map[string]any{"phase": "Paused", "stableRS": "abc", "currentPodHash": "def", "availableReplicas": int64(1)},
+	}}
+	u.SetGroupVersionKind(argoRollout)
+	u.SetNamespace("shop")
+	u.SetName("canary")
+	u.SetUID("canary")
+	f.Expect(f.client.Create(f.t.Context(), u)).To(Succeed())
+	f.Expect(f.client.Create(f.t.Context(), stablePod(f.clock.Now()))).To(Succeed())
+}
+
+var argoRollout = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"}
+
+func stablePod(created time.Time) *corev1.Pod {
+	return changed(podOf(deployment("canary", "s3-reader"), created), func(p *corev1.Pod) {
+		p.Labels = map[string]string{"app": "canary", "rollouts-pod-template-hash": "abc"}
+		p.CreationTimestamp = metav1.NewTime(created)
+	})
+}
+
+func (f *rolloutFixture) argoRollout() *unstructured.Unstructured {
+	f.t.Helper()
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(argoRollout)
+	f.Expect(f.client.Get(f.t.Context(), client.ObjectKey{Namespace: "shop", Name: "canary"}, u)).To(Succeed())
+	return u
+}
+
+func (f *rolloutFixture) restartAt() string {
+	at, _, err := unstructured.NestedString(f.argoRollout().Object, "spec", "restartAt")
+	f.Expect(err).NotTo(HaveOccurred())
+	return at
+}
+
+// finishInPlace is what Argo Rollouts does: it replaces pods, or cancels the restart, and then sets status.restartedAt.
+func (f *rolloutFixture) finishInPlace(replace bool) {
+	f.t.Helper()
+	u, writes := f.argoRollout(), f.requests.writes
+	f.Expect(unstructured.SetNestedField(u.Object, f.restartAt(), "status", "restartedAt")).To(Succeed())
+	f.Expect(f.client.Update(f.t.Context(), u)).To(Succeed())
+	if replace {
+		f.Expect(f.client.Delete(f.t.Context(), stablePod(start))).To(Succeed())
+		f.Expect(f.client.Create(f.t.Context(), stablePod(f.clock.Now()))).To(Succeed())
+	}
+	f.requests.writes = writes
+}
+
+func (f *rolloutFixture) patches() (n int) {
+	for _, write := range f.requests.writes {
+		if write == "patch Rollout" {
+			n++
+		}
+	}
+	return n
+}
+
+func TestArgoRolloutIsRestartedInPlaceOncePerCredential(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.canary()
+	f.reconcile()
+	f.refresh()
+	before := f.argoRollout()
+	f.until(func(string) bool { return f.restartAt() != "" })
+	f.Expect(f.restartAt()).To(Equal(f.clock.Now().UTC().Format(time.RFC3339)))
+	f.Expect(f.argoRollout().GetAnnotations()).To(Equal(map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIAB"}`}))
+	f.Expect(f.argoRollout().Object["spec"].(map[string]any)["template"]).To(Equal(before.Object["spec"].(map[string]any)["template"]), "no revision begins")
+
+	f.restartManager()
+	state, wait := f.roll()
+	f.Expect(state).To(Equal("False Restarting"))
+	f.Expect(f.rollouts.Places.Taken()).To(Equal(1), "the restart takes a place")
+	f.clock.SetTime(f.clock.Now().Add(wait))
+	f.finishInPlace(true)
+	f.until(is("True RolledOut"))
+	f.Expect(f.rollouts.Places.Taken()).To(BeZero())
+	f.Expect(f.patches()).To(Equal(1))
+
+	f.refresh()
+	f.until(func(string) bool { return f.patches() == 1 })
+	f.Expect(f.restartAt()).To(Equal(f.clock.Now().UTC().Format(time.RFC3339)), "the next credential has a restart of its own")
+}
+
+func TestCancelledRestartOfArgoRolloutIsRepeatedAFewTimes(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.canary()
+	f.reconcile()
+	f.refresh()
+	restarts := 0
+	f.until(func(state string) bool {
+		if n := f.patches(); n > restarts {
+			restarts = n
+			f.finishInPlace(false) // the pod template changed meanwhile
+		}
+		return state == "False Contended"
+	})
+	f.Expect(restarts).To(Equal(3))
+	f.Expect(message(f.credential().Status.Conditions, "RolledOut")).To(ContainSubstring("undoing the restart of Rollout canary"))
+}
+
+func TestBlockedRestartOfArgoRolloutIsReported(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.canary()
+	f.reconcile()
+	f.refresh()
+	f.until(func(string) bool { // a PodDisruptionBudget lets no pod go
+		return strings.Contains(message(f.credential().Status.Conditions, "RolledOut"), "Rollout canary was restarted, and not all of its pods have been replaced")
+	})
+	state, _ := f.roll()
+	f.Expect(state).To(Equal("False PodsOutdated"))
+	f.Expect(f.patches()).To(Equal(1))
+}
+
+func TestRestartTimeIsOfTheClusterAndNotOfSTS(t *testing.T) {
+	f := newRolloutFixture(t, world(discovering())...)
+	f.sts.ahead = 10 * time.Minute
+	f.reconcile()
+	f.clock.SetTime(f.clock.Now().Add(time.Minute))
+	f.canary()
+	f.reconcile()
+	f.clock.SetTime(f.credential().Status.NextRefreshTime.Add(-10 * time.Minute))
+	f.reconcile()
+	f.until(func(string) bool { return f.restartAt() != "" })
+	f.Expect(f.restartAt()).To(Equal(f.clock.Now().UTC().Format(time.RFC3339)))
+}
+
+func TestRestartNamesNoCredentialThatWasJustIssued(t *testing.T) {
+	for name, tc := range map[string]struct {
+		since time.Duration
+		want  string
+	}{
+		"issued 29 seconds ago": {29 * time.Second, `{"s3-reader":"ASIANEW"}`},
+		"issued 30 seconds ago": {30 * time.Second, `{"queue":"ASIAQUEUE","s3-reader":"ASIANEW"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newRolloutFixture(t, world()...)
+			record := credential.Record{AccessKeyID: "ASIAQUEUE", IssuedAt: start, Expiration: start.Add(time.Hour)}.Sealed(nil)
+			f.Expect(f.client.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "queue", Annotations: record.Annotations()}})).To(Succeed())
+			held := rollout.Credential{Namespace: "shop", Secret: "s3-reader", Record: credential.Record{AccessKeyID: "ASIANEW"}}
+			stamp, err := f.rollouts.stamp(t.Context(), held, rollout.Workload{Secrets: []string{"queue", "s3-reader"}}, start.Add(tc.since))
+			f.Expect(err).NotTo(HaveOccurred())
+			f.Expect(stamp.String()).To(Equal(tc.want))
+		})
+	}
 }

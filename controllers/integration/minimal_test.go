@@ -39,6 +39,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers"
 	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -359,7 +360,7 @@ func (l *life) restartAll() {
 		try(err)
 		if err == nil {
 			l.Expect(seen.Workload).NotTo(BeNil(), kind)
-			try(cluster.Restart(l.ctx, namespace, *seen.Workload, rollout.Stamp{"a-secret": "ASIA"}))
+			try(cluster.Restart(l.ctx, namespace, *seen.Workload, readers.Stamp{"a-secret": "ASIA"}))
 		}
 	}
 	_, err = cluster.Look(l.ctx, namespace, rollout.Ref{Kind: "Pod", Name: "a"})

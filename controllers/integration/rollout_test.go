@@ -29,6 +29,7 @@ import (
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 	"rolecredential.dev/operator/controllers/secret"
 	"rolecredential.dev/operator/controllers/telemetry"
 	"rolecredential.dev/operator/hack/stsemulator"
@@ -340,10 +341,10 @@ func TestARestartIsOfTheWorkloadThatWasSeen(t *testing.T) {
 	seen := rollout.Workload{Ref: rollout.Ref{Kind: "Deployment", Name: "web"}, UID: d.UID}
 	s.Expect(admin.Delete(s.ctx, d)).To(Succeed())
 	workloads := rollout.Cluster{Reader: s.operator, Writer: s.operator}
-	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, rollout.Stamp{"s3-reader": "ASIAFIRST"})).NotTo(Succeed())
+	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, readers.Stamp{"s3-reader": "ASIAFIRST"})).NotTo(Succeed())
 	s.Expect(s.deployments()).To(BeEmpty())
 	anew := s.deploy("web")
-	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, rollout.Stamp{"s3-reader": "ASIAFIRST"})).NotTo(Succeed())
+	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, readers.Stamp{"s3-reader": "ASIAFIRST"})).NotTo(Succeed())
 	s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(anew), anew)).To(Succeed())
 	s.Expect(anew.Spec.Template.Annotations).NotTo(HaveKey(v1alpha1.CredentialsAnnotation))
 }

@@ -2,17 +2,20 @@ package rollout
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
 // Cluster reads and restarts workloads. It watches and caches none, so that it costs nothing where nothing is to be restarted, and
@@ -20,7 +23,7 @@ import (
 type Cluster struct {
 	// Reader reads what is there now.
 	Reader client.Reader
-	// Writer applies stamps.
+	// Writer restarts workloads.
 	Writer client.Writer
 }
 
@@ -34,96 +37,123 @@ type Sighting struct {
 	Pods     []Pod
 }
 
-// stray is a pod that no workload which could be restarted owns, taken for a workload of its own.
-func stray(m member) Sighting {
+// orphan is a pod that belongs to no workload which can be restarted. It stands for a workload of its own.
+func orphan(m member) Sighting {
 	ref := Ref{kindPod, m.Name}
 	return Sighting{Ref: ref, Pods: []Pod{m.Pod}, Workload: &Workload{
 		Ref: ref, Updated: true, Settled: true, Held: "is of no workload that can be restarted",
 	}}
 }
 
-// Survey finds all that a rollout concerns: the workloads that it names, and if it is to discover them those with the Secret as
-// environment variables, pods of no workload among them.
-func (c Cluster) Survey(ctx context.Context, namespace string, want v1alpha1.Rollout, secret string) ([]Sighting, error) {
-	var found []Sighting
-	named := map[Ref]bool{}
-	for _, target := range want.Targets {
-		s, err := c.Look(ctx, namespace, Ref{string(target.Kind), target.Name})
-		if err != nil {
-			return nil, err
-		}
-		s.Named = true
-		named[s.Ref] = true
-		found = append(found, s)
-	}
-	if !want.Discover {
-		return found, nil
-	}
-	members, err := c.members(ctx, client.InNamespace(namespace))
+// Survey finds all that a rollout concerns: the workloads that it names, and every pod of the namespace that keeps the content
+// which the Secret had when a container started. Such a pod counts for its workload if that can be restarted, and else for itself.
+// The pods' specs decide, and not the pod templates: a mutating webhook may have added the Secret.
+func (c Cluster) Survey(ctx context.Context, held Credential, want v1alpha1.Rollout) ([]Sighting, error) {
+	members, err := c.members(ctx, held)
 	if err != nil {
 		return nil, err
 	}
-	owners := map[string][]Pod{}
-	for _, m := range members {
-		owners[m.owner] = append(owners[m.owner], m.Pod)
+	var refs []Ref
+	for _, target := range want.Targets {
+		refs = append(refs, Ref{string(target.Kind), target.Name})
 	}
-	known := map[string]bool{}
-	for _, kind := range kinds {
-		err := c.each(ctx, kind.list, func(object client.Object) {
-			w, err := read(object)
-			if err != nil { // nobody can tell what it has
-				return
-			}
-			known[w.String()], known[string(w.UID)] = true, true
-			if slices.Contains(w.Secrets, secret) && !named[w.Ref] && object.GetDeletionTimestamp() == nil {
-				found = append(found, Sighting{Ref: w.Ref, Workload: &w.Workload, Pods: slices.Concat(owners[w.String()], owners[string(w.UID)])})
-			}
-		}, client.InNamespace(namespace))
+	for _, m := range members {
+		if m.reads && m.owner.Kind != kindPod {
+			refs = append(refs, m.owner.Ref)
+		}
+	}
+	var found []Sighting
+	owned, seen := map[string]bool{}, map[Ref]bool{}
+	for _, ref := range refs {
+		if seen[ref] {
+			continue
+		}
+		seen[ref] = true
+		w, err := c.workload(ctx, held.Namespace, ref)
 		if err != nil {
-			return nil, fmt.Errorf("listing %ss: %w", kind.name, err)
+			return nil, err
+		}
+		s := sighting(ref, w, members, want)
+		for _, p := range s.Pods {
+			owned[p.Name] = true
+		}
+		if s.Named || w != nil {
+			found = append(found, s)
 		}
 	}
 	for _, m := range members {
-		if !known[m.owner] && slices.Contains(m.secrets, secret) {
-			found = append(found, stray(m))
+		if m.active && m.reads && !owned[m.Name] {
+			found = append(found, orphan(m))
 		}
 	}
 	return found, nil
 }
 
-// Look finds one workload, or pod of none, with its pods.
-func (c Cluster) Look(ctx context.Context, namespace string, ref Ref) (Sighting, error) {
-	key, sighting := client.ObjectKey{Namespace: namespace, Name: ref.Name}, Sighting{Ref: ref}
+// Look finds one workload with its pods, or one pod that belongs to no workload.
+func (c Cluster) Look(ctx context.Context, held Credential, want v1alpha1.Rollout, ref Ref) (Sighting, error) {
 	if ref.Kind == kindPod {
 		pod := &corev1.Pod{}
-		if err := c.Reader.Get(ctx, key, pod); err != nil || !alive(pod) {
-			return sighting, absent(ref, err)
+		err := c.Reader.Get(ctx, client.ObjectKey{Namespace: held.Namespace, Name: ref.Name}, pod)
+		if err != nil || !readers.Active(pod) {
+			return Sighting{Ref: ref}, absent(ref, err)
 		}
-		return stray(memberOf(pod)), nil
+		return orphan(memberOf(pod, held.Secret)), nil
 	}
+	w, err := c.workload(ctx, held.Namespace, ref)
+	if w == nil || err != nil {
+		return sighting(ref, nil, nil, want), err
+	}
+	members, err := c.members(ctx, held, client.MatchingLabelsSelector{Selector: w.selector})
+	if err != nil {
+		return Sighting{Ref: ref}, err
+	}
+	return sighting(ref, w, members, want), nil
+}
+
+// sighting puts together a workload, nil for none, and the pods that it owns. Of a workload that the rollout names all pods count.
+func sighting(ref Ref, w *selected, members []member, want v1alpha1.Rollout) Sighting {
+	s := Sighting{Ref: ref, Named: slices.ContainsFunc(want.Targets, func(t v1alpha1.WorkloadReference) bool {
+		return ref == Ref{string(t.Kind), t.Name}
+	})}
+	if w == nil {
+		return s
+	}
+	workload := w.Workload
+	s.Workload = &workload
+	for _, m := range members {
+		if !m.active || !workload.owns(m) || !m.reads && !s.Named {
+			continue
+		}
+		if s.Named {
+			m.Started = m.first
+		}
+		s.Pods = append(s.Pods, m.Pod)
+		workload.Secrets = append(workload.Secrets, m.secrets...)
+	}
+	slices.Sort(workload.Secrets)
+	workload.Secrets = slices.Compact(workload.Secrets)
+	if !s.Named && !want.Discover {
+		workload.Held = "is not named by spec.rollout.targets, and spec.rollout.discover is not set"
+	}
+	return s
+}
+
+// workload reads a workload. It is nil if there is none, or if it is being deleted.
+func (c Cluster) workload(ctx context.Context, namespace string, ref Ref) (*selected, error) {
 	kind, ok := kindOf(ref.Kind)
 	if !ok {
-		return sighting, nil
+		return nil, nil
 	}
 	object := kind.object()
-	if err := c.Reader.Get(ctx, key, object); err != nil || object.GetDeletionTimestamp() != nil {
-		return sighting, absent(ref, err)
+	err := c.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, object)
+	if err != nil || object.GetDeletionTimestamp() != nil {
+		return nil, absent(ref, err)
 	}
 	w, err := read(object)
 	if err != nil {
-		return sighting, err
+		return nil, err
 	}
-	members, err := c.members(ctx, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: w.selector})
-	if err != nil {
-		return sighting, err
-	}
-	sighting.Workload = &w.Workload
-	for _, m := range members {
-		if w.owns(m) {
-			sighting.Pods = append(sighting.Pods, m.Pod)
-		}
-	}
-	return sighting, nil
+	return &w, nil
 }
 
 // absent takes what does not exist, nor its kind, for no error.
@@ -134,62 +164,46 @@ func absent(ref Ref, err error) error {
 	return fmt.Errorf("reading %s: %w", ref, err)
 }
 
-// Restart writes a stamp to a workload's pod template, upon which its controller replaces its pods. Writing the same again does
-// nothing. An apply without the UID could make what had been deleted meanwhile.
-func (c Cluster) Restart(ctx context.Context, namespace string, w Workload, stamp Stamp) error {
+// Restart has a workload's controller replace the workload's pods, and records in a stamp for which credentials. Its UID keeps a
+// workload of the same name that was made meanwhile from being restarted.
+func (c Cluster) Restart(ctx context.Context, namespace string, w Workload, stamp readers.Stamp, at time.Time) error {
 	kind, ok := kindOf(w.Kind)
 	if !ok {
 		return fmt.Errorf("%s cannot be restarted", w.Ref)
 	}
-	patch := &unstructured.Unstructured{Object: map[string]any{
+	object := &unstructured.Unstructured{Object: map[string]any{
 		"metadata": map[string]any{"namespace": namespace, "name": w.Name, "uid": string(w.UID)},
-		"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{
-			"annotations": map[string]any{v1alpha1.CredentialsAnnotation: stamp.String()},
-		}}},
 	}}
-	patch.SetGroupVersionKind(kind.gvk)
-	// A client whose reads wait for its own writes would watch what is written.
-	err := c.Writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(patch), client.FieldOwner(FieldManager), client.ForceOwnership, client.DisableReadYourWritesConsistency)
-	if err != nil {
+	object.SetGroupVersionKind(kind.gvk)
+	restart := c.restartByTemplate
+	if kind.gvk == argoRollout {
+		restart = c.restartInPlace
+	}
+	if err := restart(ctx, object, stamp, at); err != nil {
 		return fmt.Errorf("restarting %s: %w", w.Ref, err)
 	}
 	return nil
 }
 
-// members are the pods alive.
-func (c Cluster) members(ctx context.Context, options ...client.ListOption) (members []member, err error) {
-	err = c.each(ctx, func() client.ObjectList { return &corev1.PodList{} }, func(object client.Object) {
-		if pod, ok := object.(*corev1.Pod); ok && alive(pod) {
-			members = append(members, memberOf(pod))
-		}
-	}, options...)
-	if err != nil {
-		return nil, fmt.Errorf("listing Pods: %w", err)
-	}
-	return members, nil
+// restartByTemplate changes an annotation of the pod template. Applying the same stamp again changes nothing.
+func (c Cluster) restartByTemplate(ctx context.Context, object *unstructured.Unstructured, stamp readers.Stamp, _ time.Time) error {
+	object.Object["spec"] = map[string]any{"template": map[string]any{"metadata": map[string]any{
+		"annotations": map[string]any{v1alpha1.CredentialsAnnotation: stamp.String()},
+	}}}
+	// A client whose reads wait for its own writes would watch what is written.
+	return c.Writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(FieldManager), client.ForceOwnership, client.DisableReadYourWritesConsistency)
 }
 
-// page is how many objects are read in one request.
-const page = 500
-
-// each reads a list page by page. A kind that the cluster does not have has no objects.
-func (c Cluster) each(ctx context.Context, list func() client.ObjectList, visit func(client.Object), options ...client.ListOption) error {
-	for next := ""; ; {
-		read := list()
-		if err := c.Reader.List(ctx, read, append(slices.Clip(options), client.Limit(page), client.Continue(next))...); err != nil {
-			if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
-				return nil
-			}
-			return err
-		}
-		err := meta.EachListItem(read, func(item runtime.Object) error {
-			if object, ok := item.(client.Object); ok {
-				visit(object)
-			}
-			return nil
-		})
-		if next = read.GetContinue(); err != nil || next == "" {
-			return err
-		}
+// restartInPlace has Argo Rollouts evict the pods that were created before a time (Argo Rollouts documentation, 'Restarting Rollout
+// Pods'). A change of the pod template would begin a new revision, which may wait in a canary step while the stable pods stay. For
+// the same reason this is no server-side apply: that would remove the annotation that former versions of the operator applied to
+// the pod template.
+func (c Cluster) restartInPlace(ctx context.Context, object *unstructured.Unstructured, stamp readers.Stamp, at time.Time) error {
+	object.SetAnnotations(map[string]string{v1alpha1.CredentialsAnnotation: stamp.String()})
+	object.Object["spec"] = map[string]any{"restartAt": at.UTC().Format(time.RFC3339)}
+	patch, err := json.Marshal(object)
+	if err != nil {
+		return err
 	}
+	return c.Writer.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(FieldManager), client.DisableReadYourWritesConsistency)
 }

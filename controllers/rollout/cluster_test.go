@@ -24,6 +24,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
 // template is of pods with the label app, and with a Secret as environment variables.
@@ -89,6 +90,7 @@ var argo = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Ki
 func argoRollout(name string, fields map[string]any) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{
 		"spec": map[string]any{
+			"replicas": int64(3),
 			"selector": map[string]any{"matchLabels": map[string]any{"app": name}},
 			"template": map[string]any{
 				"metadata": map[string]any{"labels": map[string]any{"app": name}},
@@ -97,7 +99,7 @@ func argoRollout(name string, fields map[string]any) *unstructured.Unstructured 
 				}}},
 			},
 		},
-		"status": map[string]any{"observedGeneration": "3", "phase": "Healthy", "stableRS": "abc", "currentPodHash": "abc", "replicas": int64(3)},
+		"status": map[string]any{"observedGeneration": "3", "phase": "Healthy", "stableRS": "abc", "currentPodHash": "abc", "replicas": int64(3), "availableReplicas": int64(3)},
 	}}
 	u.SetGroupVersionKind(argo)
 	m := meta(name)
@@ -136,7 +138,7 @@ func pod(name, app string, owner *metav1.OwnerReference, change ...func(*corev1.
 }
 
 func running(since time.Duration) corev1.ContainerStatus {
-	return corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(after(since))}}}
+	return corev1.ContainerStatus{Name: "c", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(after(since))}}}
 }
 
 func replicaSet(name string) *metav1.OwnerReference {
@@ -151,7 +153,11 @@ func hashOf(owner *metav1.OwnerReference) (string, bool) {
 }
 
 func controller(kind, name string) *metav1.OwnerReference {
-	return &metav1.OwnerReference{APIVersion: "apps/v1", Kind: kind, Name: name, UID: types.UID(name + "-uid")}
+	version := "apps/v1"
+	if kind == "Job" {
+		version = "batch/v1"
+	}
+	return &metav1.OwnerReference{APIVersion: version, Kind: kind, Name: name, UID: types.UID(name + "-uid")}
 }
 
 func cluster(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) (rollout.Cluster, client.Client) {
@@ -183,146 +189,149 @@ func names(found []rollout.Sighting) map[string][]string {
 	return all
 }
 
-func TestWhatASurveyFinds(t *testing.T) {
-	inInit := deployment("in-init", func(d *appsv1.Deployment) {
-		d.Spec.Template.Spec = corev1.PodSpec{InitContainers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "PLAIN", Value: "x"}, secretKeyRef("s3-reader")}}}, Containers: []corev1.Container{{Name: "c"}}}
+// reading sets a pod's spec to one that uses the Secret in another way than by envFrom.
+func reading(spec corev1.PodSpec) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Spec = spec }
+}
+
+func mounting(subPath string) corev1.PodSpec {
+	return corev1.PodSpec{
+		Volumes:    []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s3-reader"}}}},
+		Containers: []corev1.Container{{Name: "c", VolumeMounts: []corev1.VolumeMount{{Name: "v", SubPath: subPath}}}},
+	}
+}
+
+// plain is a Deployment whose pod template names no Secret.
+func plain(name string) *appsv1.Deployment {
+	return deployment(name, func(d *appsv1.Deployment) {
+		d.Spec.Template.Spec = corev1.PodSpec{Containers: []corev1.Container{{Name: "c"}}}
 	})
-	mounts := deployment("mounts", func(d *appsv1.Deployment) {
-		d.Spec.Template.Spec = corev1.PodSpec{
-			Volumes:    []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s3-reader"}}}},
-			Containers: []corev1.Container{{Name: "c", EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{}}}}},
-		}
-	})
-	elsewhere := deployment("elsewhere", func(d *appsv1.Deployment) { d.Namespace = "bank" })
-	other := deployment("other", func(d *appsv1.Deployment) { d.Spec.Template = template("other", "another") })
-	web := pod("web-abc-1", "web", replicaSet("web-abc"))
+}
+
+func TestSurveyFindsWorkloadsByTheirPods(t *testing.T) {
+	deleted := func(p *corev1.Pod) {
+		p.DeletionTimestamp, p.Finalizers = &metav1.Time{Time: issuedAt}, []string{"test/test"}
+	}
 	objects := []client.Object{
-		deployment("web"), inInit, mounts, elsewhere, other, statefulSet("db"), daemonSet("agent"), argoRollout("canary", nil),
-		web, pod("web-abc-2", "web", replicaSet("web-abc")), pod("db-0", "db", controller("StatefulSet", "db")), pod("agent-x", "agent", controller("DaemonSet", "agent")),
+		plain("web"), plain("in-init"), plain("sub-path"), plain("mounts"), plain("recreates"), deployment("without-pods"), deployment("other"),
+		statefulSet("db"), daemonSet("agent"), argoRollout("canary", nil), deployment("elsewhere", func(d *appsv1.Deployment) { d.Namespace = "bank" }),
+		pod("web-abc-1", "web", replicaSet("web-abc")), pod("web-abc-2", "web", replicaSet("web-abc")),
+		pod("db-0", "db", controller("StatefulSet", "db")), pod("agent-x", "agent", controller("DaemonSet", "agent")),
 		pod("canary-xyz-1", "canary", replicaSet("canary-xyz"), func(p *corev1.Pod) {
 			p.Labels = map[string]string{"app": "canary", "rollouts-pod-template-hash": "xyz"}
 		}),
+		pod("in-init-abc-1", "in-init", replicaSet("in-init-abc"), reading(corev1.PodSpec{
+			InitContainers: []corev1.Container{{Name: "i", Env: []corev1.EnvVar{{Name: "PLAIN", Value: "x"}, secretKeyRef("s3-reader")}}},
+			Containers:     []corev1.Container{{Name: "c"}},
+		})),
+		pod("sub-path-abc-1", "sub-path", replicaSet("sub-path-abc"), reading(mounting("credentials"))),
+		pod("mounts-abc-1", "mounts", replicaSet("mounts-abc"), reading(mounting(""))),
+		pod("recreates-abc-1", "recreates", replicaSet("recreates-abc"), deleted),
 		pod("web-api-abc-1", "web", replicaSet("web-api-abc")), // of a Deployment whose selector overlaps, and which is not there
 		pod("bare", "web", nil), pod("job-1", "job", controller("Job", "job")),
+		pod("of-former-db", "db", &metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", UID: "another"}),
+		pod("of-kruise-db", "db", &metav1.OwnerReference{APIVersion: "apps.kruise.io/v1beta1", Kind: "StatefulSet", Name: "db", UID: "db-uid"}),
 		pod("job-2", "job", controller("Job", "job"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
 		pod("evicted", "web", replicaSet("web-abc"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
-		pod("ending", "web", replicaSet("web-abc"), func(p *corev1.Pod) {
-			p.DeletionTimestamp, p.Finalizers = &metav1.Time{Time: issuedAt}, []string{"test/test"}
-		}),
-		pod("old-other", "other", replicaSet("other-abc")), // of before its Deployment read another Secret
+		pod("ending", "web", replicaSet("web-abc"), deleted),
 		pod("reads-another", "x", nil, func(p *corev1.Pod) { p.Spec = template("x", "another").Spec }),
 	}
-	targets := func(refs ...v1alpha1.WorkloadReference) []v1alpha1.WorkloadReference { return refs }
+	target := func(kind v1alpha1.WorkloadKind, name string) v1alpha1.WorkloadReference {
+		return v1alpha1.WorkloadReference{Kind: kind, Name: name}
+	}
+	discovered := func(change map[string][]string) map[string][]string {
+		all := map[string][]string{
+			"Deployment web": {"web-abc-1", "web-abc-2"}, "Deployment in-init": {"in-init-abc-1"}, "Deployment sub-path": {"sub-path-abc-1"}, "Deployment recreates": {},
+			"StatefulSet db": {"db-0"}, "DaemonSet agent": {"agent-x"}, "Rollout canary": {"canary-xyz-1"},
+			"Pod web-api-abc-1": {"web-api-abc-1"}, "Pod bare": {"bare"}, "Pod job-1": {"job-1"}, "Pod of-former-db": {"of-former-db"}, "Pod of-kruise-db": {"of-kruise-db"},
+		}
+		for what, pods := range change {
+			delete(all, strings.TrimSuffix(what, " named"))
+			all[what] = pods
+		}
+		return all
+	}
 	for name, tc := range map[string]struct {
 		rollout v1alpha1.Rollout
 		want    map[string][]string
 	}{
-		"what it discovers": {
-			v1alpha1.Rollout{Discover: true},
-			map[string][]string{
-				"Deployment web": {"web-abc-1", "web-abc-2"}, "Deployment in-init": {}, "StatefulSet db": {"db-0"}, "DaemonSet agent": {"agent-x"}, "Rollout canary": {"canary-xyz-1"},
-				"Pod web-api-abc-1": {"web-api-abc-1"}, "Pod bare": {"bare"}, "Pod job-1": {"job-1"},
-			},
+		"the rollout discovers workloads": {v1alpha1.Rollout{Discover: true}, discovered(nil)},
+		"the rollout names workloads": {
+			v1alpha1.Rollout{Targets: []v1alpha1.WorkloadReference{target("Deployment", "mounts"), target("Deployment", "web"), target("DaemonSet", "web"), target("Rollout", "canary")}},
+			discovered(map[string][]string{
+				"Deployment mounts named": {"mounts-abc-1"}, "Deployment web named": {"web-abc-1", "web-abc-2"}, "DaemonSet web missing named": {}, "Rollout canary named": {"canary-xyz-1"},
+			}),
 		},
-		"what is named": {
-			v1alpha1.Rollout{Targets: targets(
-				v1alpha1.WorkloadReference{Kind: "Deployment", Name: "mounts"}, v1alpha1.WorkloadReference{Kind: "Deployment", Name: "web"},
-				v1alpha1.WorkloadReference{Kind: "DaemonSet", Name: "web"}, v1alpha1.WorkloadReference{Kind: "Rollout", Name: "canary"},
-			)},
-			map[string][]string{
-				"Deployment mounts named": {}, "Deployment web named": {"web-abc-1", "web-abc-2"}, "DaemonSet web missing named": {}, "Rollout canary named": {"canary-xyz-1"},
-			},
-		},
-		"what is named and what is discovered": {
-			v1alpha1.Rollout{Discover: true, Targets: targets(v1alpha1.WorkloadReference{Kind: "Deployment", Name: "web"}, v1alpha1.WorkloadReference{Kind: "Deployment", Name: "mounts"})},
-			map[string][]string{
-				"Deployment mounts named": {}, "Deployment web named": {"web-abc-1", "web-abc-2"}, "Deployment in-init": {}, "StatefulSet db": {"db-0"}, "DaemonSet agent": {"agent-x"},
-				"Rollout canary": {"canary-xyz-1"}, "Pod web-api-abc-1": {"web-api-abc-1"}, "Pod bare": {"bare"}, "Pod job-1": {"job-1"},
-			},
+		"the rollout names workloads and discovers others": {
+			v1alpha1.Rollout{Discover: true, Targets: []v1alpha1.WorkloadReference{target("Deployment", "web"), target("Deployment", "without-pods")}},
+			discovered(map[string][]string{"Deployment web named": {"web-abc-1", "web-abc-2"}, "Deployment without-pods named": {}}),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c, _ := cluster(t, interceptor.Funcs{}, objects...)
-			found, err := c.Survey(t.Context(), "shop", tc.rollout, "s3-reader")
+			found, err := c.Survey(t.Context(), refreshed(), tc.rollout)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(names(found)).To(Equal(tc.want))
-			for _, s := range found { // a look at each finds the same
-				again, err := c.Look(t.Context(), "shop", s.Ref)
+			for _, s := range found {
+				if s.Workload != nil && s.Kind != "Pod" {
+					g.Expect(s.Workload.Held != "").To(Equal(!s.Named && !tc.rollout.Discover), "%s is restarted only if it is named or discovered", s)
+				}
+				again, err := c.Look(t.Context(), refreshed(), tc.rollout, s.Ref)
 				g.Expect(err).NotTo(HaveOccurred())
-				again.Named = s.Named
-				g.Expect(again).To(Equal(s))
+				g.Expect(again).To(Equal(s), "a look finds the same")
 			}
 		})
 	}
 }
 
-func TestAClusterWithoutArgoHasNoRollouts(t *testing.T) {
+func TestClusterWithoutArgoHasNoRollouts(t *testing.T) {
 	g := NewWithT(t)
-	noMatch := &apimeta.NoKindMatchError{GroupKind: argo.GroupKind()}
 	c, _ := cluster(t, interceptor.Funcs{
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			if _, ok := list.(*unstructured.UnstructuredList); ok {
-				return noMatch
-			}
-			return c.List(ctx, list, options...)
-		},
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 			if _, ok := object.(*unstructured.Unstructured); ok {
-				return noMatch
+				return &apimeta.NoKindMatchError{GroupKind: argo.GroupKind()}
 			}
 			return c.Get(ctx, key, object, options...)
 		},
-	}, deployment("web"))
-	found, err := c.Survey(t.Context(), "shop", v1alpha1.Rollout{Discover: true, Targets: []v1alpha1.WorkloadReference{{Kind: "Rollout", Name: "canary"}}}, "s3-reader")
+	}, deployment("web"), pod("web-abc-1", "web", replicaSet("web-abc")))
+	found, err := c.Survey(t.Context(), refreshed(), v1alpha1.Rollout{Discover: true, Targets: []v1alpha1.WorkloadReference{{Kind: "Rollout", Name: "canary"}}})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(names(found)).To(Equal(map[string][]string{"Deployment web": {}, "Rollout canary missing named": {}}))
+	g.Expect(names(found)).To(Equal(map[string][]string{"Deployment web": {"web-abc-1"}, "Rollout canary missing named": {}}))
 }
 
-func TestASurveyThatIsNotAllowedIsAnError(t *testing.T) {
+func TestSurveyReportsWhatItMayNotRead(t *testing.T) {
 	g := NewWithT(t)
+	objects := []client.Object{deployment("web"), pod("web-abc-1", "web", replicaSet("web-abc"))}
 	for name, forbidden := range map[string]interceptor.Funcs{
-		"the pods": {List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			if _, ok := list.(*corev1.PodList); ok {
-				return apierrors.NewForbidden(corev1.Resource("pods"), "", nil)
-			}
-			return c.List(ctx, list, options...)
+		"the pods": {List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return apierrors.NewForbidden(corev1.Resource("pods"), "", nil)
 		}},
-		"the workloads": {List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			if _, ok := list.(*appsv1.DaemonSetList); ok {
-				return apierrors.NewForbidden(appsv1.Resource("daemonsets"), "", nil)
-			}
-			return c.List(ctx, list, options...)
+		"the workloads": {Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", nil)
 		}},
 	} {
-		c, _ := cluster(t, forbidden, deployment("web"))
-		_, err := c.Survey(t.Context(), "shop", v1alpha1.Rollout{Discover: true}, "s3-reader")
+		c, _ := cluster(t, forbidden, objects...)
+		_, err := c.Survey(t.Context(), refreshed(), discover)
+		g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), name)
+		_, err = c.Look(t.Context(), refreshed(), discover, web)
 		g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), name)
 	}
-	c, _ := cluster(t, interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
-		return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", nil)
-	}})
-	_, err := c.Look(t.Context(), "shop", web)
-	g.Expect(apierrors.IsForbidden(err)).To(BeTrue())
-	_, err = c.Survey(t.Context(), "shop", v1alpha1.Rollout{Targets: []v1alpha1.WorkloadReference{{Kind: "Deployment", Name: "web"}}}, "s3-reader")
-	g.Expect(apierrors.IsForbidden(err)).To(BeTrue())
 }
 
-func TestAListIsReadPageByPage(t *testing.T) {
+func TestPodsAreReadPageByPage(t *testing.T) {
 	g := NewWithT(t)
 	var asked []string
 	c, _ := cluster(t, interceptor.Funcs{List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 		o := (&client.ListOptions{}).ApplyOptions(options)
 		pods, ok := list.(*corev1.PodList)
-		if !ok {
-			return nil
-		}
+		g.Expect(ok).To(BeTrue(), "%T", list)
 		asked = append(asked, fmt.Sprint(o.Limit, o.Namespace, o.Continue))
 		pods.Items = []corev1.Pod{*pod(fmt.Sprint("bare-", len(asked)), "x", nil)}
 		pods.Continue = []string{"", "two", "three", ""}[len(asked)]
 		return nil
 	}})
-	found, err := c.Survey(t.Context(), "shop", v1alpha1.Rollout{Discover: true}, "s3-reader")
+	found, err := c.Survey(t.Context(), refreshed(), discover)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(asked).To(Equal([]string{"500shop", "500shoptwo", "500shopthree"}))
 	g.Expect(names(found)).To(HaveLen(3))
@@ -330,8 +339,8 @@ func TestAListIsReadPageByPage(t *testing.T) {
 
 func TestWhatIsReadOfAWorkload(t *testing.T) {
 	type state struct {
-		updated, settled, stuck bool
-		held                    string
+		updated, settled, restarted, stuck bool
+		held                               string
 	}
 	done := state{updated: true, settled: true}
 	for name, tc := range map[string]struct {
@@ -393,15 +402,26 @@ func TestWhatIsReadOfAWorkload(t *testing.T) {
 			state{updated: true, settled: true, held: "replaces a pod only when that is deleted (updateStrategy OnDelete)"},
 		},
 
-		"a Rollout that is done":      {argoRollout("w", nil), done},
-		"a Rollout not yet observed":  {argoRollout("w", map[string]any{"status.observedGeneration": "2"}), state{}},
-		"a Rollout in a canary step":  {argoRollout("w", map[string]any{"status.phase": "Paused", "status.currentPodHash": "def"}), state{}},
-		"a Rollout not yet available": {argoRollout("w", map[string]any{"status.phase": "Progressing"}), state{updated: true}},
-		"a Rollout that was aborted":  {argoRollout("w", map[string]any{"status.phase": "Degraded", "status.currentPodHash": "def"}), state{stuck: true}},
-		"a paused Rollout":            {argoRollout("w", map[string]any{"spec.paused": true}), state{updated: true, settled: true, held: "is paused"}},
+		"a Rollout that was never restarted": {argoRollout("w", nil), state{updated: true, settled: true, restarted: true}},
+		"a Rollout that is being restarted": {
+			argoRollout("w", map[string]any{"spec.restartAt": "2026-11-23T15:10:00Z", "status.restartedAt": "2026-11-22T15:10:00Z"}), state{updated: true},
+		},
+		"a Rollout that has been restarted": {
+			argoRollout("w", map[string]any{"spec.restartAt": "2026-11-23T15:10:00Z", "status.restartedAt": "2026-11-23T15:10:00Z"}), state{updated: true, settled: true, restarted: true},
+		},
+		"a Rollout whose last pod is not available yet": {
+			argoRollout("w", map[string]any{"status.availableReplicas": int64(2)}), state{updated: true, restarted: true},
+		},
+		"a Rollout that waits in a canary step": {
+			argoRollout("w", map[string]any{"status.phase": "Paused", "status.currentPodHash": "def"}), state{updated: true, settled: true, restarted: true},
+		},
+		"a Rollout that was aborted": {
+			argoRollout("w", map[string]any{"status.phase": "Degraded", "status.currentPodHash": "def"}), state{updated: true, settled: true, restarted: true},
+		},
+		"a paused Rollout": {argoRollout("w", map[string]any{"spec.paused": true}), state{updated: true, settled: true, restarted: true}},
 		"a Rollout of a Deployment's pods": {
 			argoRollout("w", map[string]any{"spec.workloadRef": map[string]any{"kind": "Deployment", "name": "w"}, "spec.template": nil, "spec.selector": nil}),
-			state{updated: true, settled: true, held: "has its pod template from another workload (workloadRef)"},
+			state{updated: true, settled: true, restarted: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -413,66 +433,109 @@ func TestWhatIsReadOfAWorkload(t *testing.T) {
 				g.Expect(err).NotTo(HaveOccurred())
 				kind = gvk.Kind
 			}
-			found, err := c.Look(t.Context(), "shop", rollout.Ref{Kind: kind, Name: "w"})
+			found, err := c.Look(t.Context(), refreshed(), discover, rollout.Ref{Kind: kind, Name: "w"})
 			g.Expect(err).NotTo(HaveOccurred())
 			w := found.Workload
-			g.Expect(state{w.Updated, w.Settled, w.Stuck, w.Held}).To(Equal(tc.want))
+			g.Expect(state{w.Updated, w.Settled, w.Restarted, w.Stuck, w.Held}).To(Equal(tc.want))
 			g.Expect(w.UID).To(BeEquivalentTo("w-uid"))
 			g.Expect(w.Progress).NotTo(BeEmpty())
 		})
 	}
 }
 
-func TestAPodHasItsEnvironmentSinceItsFirstRunningContainerStarted(t *testing.T) {
-	waiting := corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError"}}}
-	ended := corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.NewTime(after(-time.Hour))}}}
+// discover is a rollout of all workloads of the namespace.
+var discover = v1alpha1.Rollout{Discover: true}
+
+func TestPodCountsFromItsFirstContainerThatKeepsTheSecret(t *testing.T) {
+	status := func(name string, state corev1.ContainerState) corev1.ContainerStatus {
+		return corev1.ContainerStatus{Name: name, State: state}
+	}
+	runs := func(name string, since time.Duration) corev1.ContainerStatus {
+		return status(name, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(after(since))}})
+	}
+	waits := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError"}}
+	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.NewTime(after(-time.Hour))}}
+	named := v1alpha1.Rollout{Targets: []v1alpha1.WorkloadReference{{Kind: "StatefulSet", Name: "db"}}}
 	for name, tc := range map[string]struct {
 		init, containers []corev1.ContainerStatus
+		rollout          v1alpha1.Rollout
 		want             time.Time
 	}{
-		"none is known":                {nil, nil, time.Time{}},
-		"it waits for its Secret":      {nil, []corev1.ContainerStatus{waiting}, time.Time{}},
-		"the first of two counts":      {nil, []corev1.ContainerStatus{running(time.Hour), running(time.Minute)}, after(time.Minute)},
-		"one that ended does not":      {[]corev1.ContainerStatus{ended}, []corev1.ContainerStatus{ended, running(time.Minute)}, after(time.Minute)},
-		"a sidecar is a container too": {[]corev1.ContainerStatus{running(0)}, []corev1.ContainerStatus{running(time.Minute)}, issuedAt},
+		"no container has started":                          {nil, nil, discover, time.Time{}},
+		"the container waits for its Secret":                {nil, []corev1.ContainerStatus{status("a", waits)}, discover, time.Time{}},
+		"the first of two containers counts":                {nil, []corev1.ContainerStatus{runs("a", time.Hour), runs("b", time.Minute)}, discover, after(time.Minute)},
+		"a container that ended does not count":             {[]corev1.ContainerStatus{status("i", ended)}, []corev1.ContainerStatus{status("a", ended), runs("b", time.Minute)}, discover, after(time.Minute)},
+		"a sidecar counts":                                  {[]corev1.ContainerStatus{runs("i", 0)}, []corev1.ContainerStatus{runs("a", time.Minute)}, discover, issuedAt},
+		"a container without the Secret does not count":     {nil, []corev1.ContainerStatus{runs("a", time.Minute), runs("without", 0)}, discover, after(time.Minute)},
+		"in a named workload each container counts":         {nil, []corev1.ContainerStatus{runs("a", time.Minute), runs("without", 0)}, named, issuedAt},
+		"a container starts no sooner than its pod is made": {nil, []corev1.ContainerStatus{runs("a", -3*time.Hour)}, discover, after(-2 * time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			c, _ := cluster(t, interceptor.Funcs{}, pod("bare", "x", nil, func(p *corev1.Pod) {
+			reads := func(name string) corev1.Container {
+				return corev1.Container{Name: name, EnvFrom: []corev1.EnvFromSource{secretRef("s3-reader")}}
+			}
+			c, _ := cluster(t, interceptor.Funcs{}, statefulSet("db"), pod("db-0", "db", controller("StatefulSet", "db"), func(p *corev1.Pod) {
+				p.CreationTimestamp = metav1.NewTime(after(-2 * time.Hour))
+				p.Spec = corev1.PodSpec{InitContainers: []corev1.Container{reads("i")}, Containers: []corev1.Container{reads("a"), reads("b"), {Name: "without"}}}
 				p.Status.InitContainerStatuses, p.Status.ContainerStatuses = tc.init, tc.containers
 				p.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIAOLD"}`}
 			}))
-			found, err := c.Look(t.Context(), "shop", rollout.Ref{Kind: "Pod", Name: "bare"})
+			found, err := c.Look(t.Context(), refreshed(), tc.rollout, rollout.Ref{Kind: "StatefulSet", Name: "db"})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(found.Pods).To(HaveLen(1))
 			g.Expect(found.Pods[0].Started.Equal(tc.want)).To(BeTrue(), found.Pods[0].Started.String())
-			g.Expect(found.Pods[0].Stamp).To(Equal(rollout.Stamp{"s3-reader": "ASIAOLD"}))
+			g.Expect(found.Pods[0].Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIAOLD"}))
+			g.Expect(found.Workload.Secrets).To(Equal([]string{"s3-reader"}))
 		})
 	}
 }
 
-func TestARestartWritesOneAnnotationOfThePodTemplate(t *testing.T) {
-	for _, object := range []client.Object{deployment("w"), statefulSet("w"), daemonSet("w"), argoRollout("w", nil)} {
+func TestRestartWritesOneAnnotationOfThePodTemplate(t *testing.T) {
+	for _, object := range []client.Object{deployment("w"), statefulSet("w"), daemonSet("w")} {
 		t.Run(fmt.Sprintf("%T", object), func(t *testing.T) {
 			g := NewWithT(t)
 			c, reads := cluster(t, interceptor.Funcs{}, object)
 			gvk, err := reads.GroupVersionKindFor(object)
 			g.Expect(err).NotTo(HaveOccurred())
 			w := rollout.Workload{Ref: rollout.Ref{Kind: gvk.Kind, Name: "w"}, UID: "w-uid"}
-			g.Expect(c.Restart(t.Context(), "shop", w, rollout.Stamp{"s3-reader": "ASIANEW"})).To(Succeed())
-			found, err := c.Look(t.Context(), "shop", w.Ref)
+			g.Expect(c.Restart(t.Context(), "shop", w, readers.Stamp{"s3-reader": "ASIANEW"}, issuedAt)).To(Succeed())
+			found, err := c.Look(t.Context(), refreshed(), discover, w.Ref)
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(found.Workload.Stamp).To(Equal(rollout.Stamp{"s3-reader": "ASIANEW"}))
-			g.Expect(found.Workload.Secrets).To(Equal([]string{"s3-reader"}))
+			g.Expect(found.Workload.Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIANEW"}))
 		})
 	}
 }
 
-func TestWhatIsNoWorkloadIsNotRestarted(t *testing.T) {
+func TestRestartOfArgoRolloutLeavesItsPodTemplateAlone(t *testing.T) {
+	g := NewWithT(t)
+	canary := argoRollout("canary", map[string]any{"spec.strategy": map[string]any{"canary": map[string]any{"steps": []any{
+		map[string]any{"setWeight": int64(20)}, map[string]any{"pause": map[string]any{}},
+	}}}})
+	former := `{"s3-reader":"ASIAOLD"}` // what the operator wrote before it restarted in place
+	g.Expect(unstructured.SetNestedField(canary.Object, former, "spec", "template", "metadata", "annotations", v1alpha1.CredentialsAnnotation)).To(Succeed())
+	canary.SetAnnotations(map[string]string{"theirs": "stays"})
+	c, reads := cluster(t, interceptor.Funcs{}, canary.DeepCopy())
+	at := after(10*time.Minute + time.Second/2).In(time.FixedZone("CET", 3600))
+	w := rollout.Workload{Ref: rollout.Ref{Kind: "Rollout", Name: "canary"}, UID: "canary-uid"}
+	g.Expect(c.Restart(t.Context(), "shop", w, readers.Stamp{"s3-reader": "ASIANEW"}, at)).To(Succeed())
+
+	live := canary.DeepCopy()
+	g.Expect(reads.Get(t.Context(), client.ObjectKeyFromObject(canary), live)).To(Succeed())
+	g.Expect(unstructured.SetNestedField(canary.Object, "2026-11-23T15:10:00Z", "spec", "restartAt")).To(Succeed())
+	g.Expect(live.Object["spec"]).To(Equal(canary.Object["spec"]), "nothing but spec.restartAt changes, in UTC and whole seconds")
+	g.Expect(live.GetAnnotations()).To(Equal(map[string]string{"theirs": "stays", v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIANEW"}`}))
+	found, err := c.Look(t.Context(), refreshed(), discover, w.Ref)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(found.Workload.Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIANEW"}))
+	g.Expect(found.Workload.Settled).To(BeFalse())
+}
+
+func TestOnlyKnownKindsAreRestarted(t *testing.T) {
 	g := NewWithT(t)
 	c, _ := cluster(t, interceptor.Funcs{}, pod("bare", "x", nil))
-	g.Expect(c.Restart(t.Context(), "shop", rollout.Workload{Ref: rollout.Ref{Kind: "Pod", Name: "bare"}}, nil)).To(MatchError(ContainSubstring("cannot be restarted")))
-	found, err := c.Look(t.Context(), "shop", rollout.Ref{Kind: "ConfigMap", Name: "x"})
+	g.Expect(c.Restart(t.Context(), "shop", rollout.Workload{Ref: rollout.Ref{Kind: "Pod", Name: "bare"}}, nil, issuedAt)).To(MatchError(ContainSubstring("cannot be restarted")))
+	found, err := c.Look(t.Context(), refreshed(), discover, rollout.Ref{Kind: "ConfigMap", Name: "x"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(found.Workload).To(BeNil())
 }

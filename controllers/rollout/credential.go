@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
 // Credential is what a Secret holds, and what is known of the one that it held before.
@@ -22,36 +23,31 @@ func (c Credential) ID() string { return cmp.Or(c.AccessKeyID, c.Seal) }
 // Place is the name of the place that a workload of the credential's namespace takes when it is restarted.
 func (c Credential) Place(r Ref) string { return c.Namespace + "/" + r.String() }
 
-// settle is for how long after an issue a container that starts may still get the former credential: STS answers, the Secret is
-// written, and each node's kubelet learns of it. No workload is restarted sooner.
-const settle = 30 * time.Second
+// issued is the credential as [readers] takes it.
+func (c Credential) issued() readers.Issued {
+	return readers.Issued{
+		Secret: c.Secret, ID: c.ID(), At: c.IssuedAt, Expiration: c.Expiration,
+		PreviousAt: c.PreviousIssuedAt, PreviousExpiration: c.PreviousExpiration,
+	}
+}
 
-// Pod is what counts of a pod that is alive.
+// Pod is what counts of an active pod.
 type Pod struct {
 	Name string
 	// Stamp is that of the pod template which it was made from.
-	Stamp Stamp
-	// Started is when the first of its running containers did. Environment variables are set at that time, and not when the pod
-	// is made: one that waits for its Secret starts with what is put there. It is zero while no container runs.
+	Stamp readers.Stamp
+	// Started is when the first of its running containers that count started. A container has what the Secret held at that time,
+	// and not when the pod was created: a pod may wait for its Secret. It is zero while no such container runs.
 	Started time.Time
 }
 
-// outdates tells whether a pod holds an earlier credential as environment variables, and until when that lives; zero if it may have
-// expired.
+// outdates tells whether a pod holds an earlier credential, or may do so, and until when that lives; zero if it may have expired.
 func (c Credential) outdates(p Pod) (until time.Time, outdated bool) {
-	known, since := !c.PreviousIssuedAt.IsZero(), c.IssuedAt
-	if known { // with none before it, there was nothing else to start with
-		since = since.Add(settle)
-	}
-	started := p.Started.Add(c.Ahead)
-	switch {
-	case p.Stamp[c.Secret] == c.ID(), p.Started.IsZero(), !started.Before(since):
+	if p.Started.IsZero() {
 		return time.Time{}, false
-	case known && !started.Before(c.PreviousIssuedAt):
-		return c.PreviousExpiration, true
-	default:
-		return time.Time{}, true
 	}
+	holds, until, _ := c.issued().HeldSince(p.Started.Add(c.Ahead), p.Stamp)
+	return until, holds != readers.Current
 }
 
 // outdated counts the pods that hold an earlier credential, and tells until when the first of those lives.
@@ -74,7 +70,7 @@ func (c Credential) outdated(pods []Pod) (n int, until time.Time) {
 // restarted onto along with this; the last is kept for those that have to wait for others or take long; and over what is between
 // workloads are spread by a hash of their names. One whose credential may have expired is due at once.
 func (c Credential) due(r Ref, until time.Time) time.Time {
-	soonest := c.IssuedAt.Add(settle)
+	soonest := c.IssuedAt.Add(readers.Settle)
 	window := until.Sub(c.IssuedAt)
 	if window <= 0 {
 		return soonest

@@ -1,5 +1,5 @@
-// Package rollout restarts workloads whose pods hold a former credential as environment variables: it finds them, says which of
-// them to restart when, and restarts them by their pod template.
+// Package rollout restarts workloads whose pods hold an earlier credential since their containers started: it finds them, decides
+// which of them to restart when, and restarts them.
 package rollout
 
 import (
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
 // Ref names a workload, or a pod that is of none, in a credential's namespace.
@@ -23,13 +25,16 @@ const kindPod = "Pod"
 type Workload struct {
 	Ref
 	UID types.UID
-	// Stamp is that of its pod template, and Secrets are those that the template sets environment variables from.
-	Stamp   Stamp
+	// Stamp names the credentials that it was last restarted for.
+	Stamp readers.Stamp
+	// Secrets are the Secrets whose content its pods keep as it was when their containers started.
 	Secrets []string
-	// Held says why a change of its pod template restarts no pod; empty if it does.
+	// Held says why it cannot be restarted; empty if it can.
 	Held string
 	// Updated tells whether all pods that are to be are of the present template, and Settled whether they are available too.
 	Updated, Settled bool
+	// Restarted tells whether a restart in place is over. A pod that it missed is then replaced by another restart only.
+	Restarted bool
 	// Stuck tells whether its controller has given up.
 	Stuck bool
 	// Progress changes for as long as its pods are being replaced.
@@ -107,7 +112,7 @@ func (c Credential) Assess(now time.Time, r Reader, w *Workload, pods []Pod) Rea
 		r.Expires, r.Due = until, c.due(r.Ref, until)
 	}
 	due, overdue := !now.Before(r.Due), !until.After(now)
-	stamped := w.Stamp[c.Secret] == c.ID()
+	stamped := w.Stamp[c.Secret] == c.ID() && (n == 0 || !w.Restarted)
 	if progress := fmt.Sprint(w.Progress, n, stamped); progress != r.progress {
 		r.progress, r.since = progress, now
 	}

@@ -12,6 +12,7 @@ import (
 
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
 var issuedAt = time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
@@ -54,12 +55,13 @@ func still(change ...func(*rollout.Workload)) *rollout.Workload {
 
 func paused(w *rollout.Workload) { w.Held = "is paused" }
 func stamped(w *rollout.Workload) {
-	w.Stamp = rollout.Stamp{"s3-reader": "ASIANEW", "other": "ASIAOTHER"}
+	w.Stamp = readers.Stamp{"s3-reader": "ASIANEW", "other": "ASIAOTHER"}
 }
-func stampedOld(w *rollout.Workload)  { w.Stamp = rollout.Stamp{"s3-reader": "ASIAOLD"} }
+func stampedOld(w *rollout.Workload)  { w.Stamp = readers.Stamp{"s3-reader": "ASIAOLD"} }
 func updating(w *rollout.Workload)    { w.Updated, w.Settled = false, false }
 func unavailable(w *rollout.Workload) { w.Settled = false }
 func givenUp(w *rollout.Workload)     { w.Stuck = true }
+func restarted(w *rollout.Workload)   { w.Restarted = true }
 
 func TestWhichPodsHoldAnEarlierCredential(t *testing.T) {
 	const ago = -time.Minute
@@ -75,9 +77,9 @@ func TestWhichPodsHoldAnEarlierCredential(t *testing.T) {
 		"one that started when the Secret was being written":                 {refreshed(), started(29 * time.Second), true, after(window)},
 		"one that started after the Secret was written":                      {refreshed(), started(30 * time.Second), false, time.Time{}},
 		"one that has not started":                                           {refreshed(), rollout.Pod{}, false, time.Time{}},
-		"one that was restarted onto the credential":                         {refreshed(), rollout.Pod{Started: after(time.Second), Stamp: rollout.Stamp{"s3-reader": "ASIANEW"}}, false, time.Time{}},
-		"one that was restarted onto the former credential":                  {refreshed(), rollout.Pod{Started: after(ago), Stamp: rollout.Stamp{"s3-reader": "ASIAOLD"}}, true, after(window)},
-		"one that was restarted onto a credential of that id, of another":    {refreshed(), rollout.Pod{Started: after(ago), Stamp: rollout.Stamp{"other": "ASIANEW"}}, true, after(window)},
+		"one that was restarted onto the credential":                         {refreshed(), rollout.Pod{Started: after(time.Second), Stamp: readers.Stamp{"s3-reader": "ASIANEW"}}, false, time.Time{}},
+		"one that was restarted onto the former credential":                  {refreshed(), rollout.Pod{Started: after(ago), Stamp: readers.Stamp{"s3-reader": "ASIAOLD"}}, true, after(window)},
+		"one that was restarted onto a credential of that id, of another":    {refreshed(), rollout.Pod{Started: after(ago), Stamp: readers.Stamp{"other": "ASIANEW"}}, true, after(window)},
 		"one that waited for its Secret to be made":                          {first(), started(0), false, time.Time{}},
 		"one that ran before its Secret was made, or made anew":              {first(), started(ago), true, time.Time{}},
 		"one that started after the Secret by a clock that STS is ahead of":  {ahead(refreshed(), time.Minute), started(-30 * time.Second), false, time.Time{}},
@@ -146,6 +148,12 @@ func TestHowFarAWorkloadIs(t *testing.T) {
 		},
 		"its restart is given up": {
 			late, still(stamped, updating, givenUp), old, false, rollout.Held, "was restarted, and not all of its pods have been replaced", false, 5 * time.Minute,
+		},
+		"its pods are being replaced in place": {late, still(stamped, unavailable), old, false, rollout.Updating, "", true, 10 * time.Second},
+		"its restart in place missed a pod":    {late, still(stamped, restarted), old, false, rollout.Outdated, "", false, 0},
+		"its restart in place is over":         {late, still(stamped, restarted), fresh, false, rollout.Fresh, "", false, 0},
+		"its restart in place is given up": {
+			late, still(stamped, unavailable, givenUp), old, false, rollout.Held, "was restarted, and not all of its pods have been replaced", false, 5 * time.Minute,
 		},
 		"it was paused in the middle of a restart": {late, still(stamped, updating, paused), old, false, rollout.Held, "is paused", false, 5 * time.Minute},
 		"it was paused when all pods were fresh":   {late, still(stamped, unavailable, paused), fresh, false, rollout.Fresh, "", false, 0},

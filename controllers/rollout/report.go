@@ -11,7 +11,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// FieldManager is the name that restarts stand under in the managedFields of workloads: it owns the annotation and nothing else.
+// FieldManager is the operator's name in the managedFields of workloads. It owns the annotation, and spec.restartAt of a Rollout.
 const FieldManager = "rolecredential-rollout"
 
 // Verdict is what there is to say of a credential's readers, in words that stay the same for as long as it does.
@@ -40,9 +40,10 @@ func Report(now time.Time, secret string, readers []Reader) Verdict {
 		return problem(v1alpha1.ReasonForbidden, "The API server refuses the operator the restart of %s. %s", names, permissions)
 	}
 	if names := of(state(Contended), name); names != "" {
-		return problem(v1alpha1.ReasonContended, "Something keeps taking the annotation %s off the pod template of %s, so that they are left alone until the next refresh. "+
-			"Find what does (kubectl get --show-managed-fields), and have it leave the annotation: in Argo CD, put managedFieldsManagers: [%s] into the Application's "+
-			"ignoreDifferences, and RespectIgnoreDifferences=true into its syncOptions.", v1alpha1.CredentialsAnnotation, names, FieldManager)
+		return problem(v1alpha1.ReasonContended, "Something keeps undoing the restart of %s, so that the operator leaves these alone until the next refresh: it removes the "+
+			"annotation %s, or changes spec.restartAt of a Rollout. Find it (kubectl get --show-managed-fields), and have it leave these fields: in Argo CD, put "+
+			"managedFieldsManagers: [%s] into the Application's ignoreDifferences, and RespectIgnoreDifferences=true into its syncOptions.",
+			names, v1alpha1.CredentialsAnnotation, FieldManager)
 	}
 	if names := of(func(r Reader) bool { return r.State == Held || r.late(now) }, func(r Reader) string { return r.why(now) }); names != "" {
 		return problem(v1alpha1.ReasonPodsOutdated, "Pods hold an earlier credential than Secret %s does, and fail once it expires: %s. Resume these, or restart them by hand.", secret, names)
@@ -53,7 +54,7 @@ func Report(now time.Time, secret string, readers []Reader) Verdict {
 	if slices.ContainsFunc(readers, func(r Reader) bool { return r.State != Fresh }) {
 		return problem(v1alpha1.ReasonRestarting, "Workloads whose pods hold an earlier credential than Secret %s does are restarted, a few at a time, before it expires.", secret)
 	}
-	return Verdict{metav1.ConditionTrue, v1alpha1.ReasonRolledOut, fmt.Sprintf("No pod that spec.rollout concerns holds an earlier credential than Secret %s does.", secret)}
+	return Verdict{metav1.ConditionTrue, v1alpha1.ReasonRolledOut, fmt.Sprintf("No running pod holds an earlier credential than Secret %s does.", secret)}
 }
 
 // permissions says what to do where the operator may not.

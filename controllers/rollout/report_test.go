@@ -10,6 +10,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/rollout"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
 func TestWhatIsSaidOfARollout(t *testing.T) {
@@ -30,8 +31,8 @@ func TestWhatIsSaidOfARollout(t *testing.T) {
 		readers []rollout.Reader
 		want    string
 	}{
-		"there are no workloads": {0, nil, "True RolledOut: No pod that spec.rollout concerns holds an earlier credential than Secret s3-reader does."},
-		"all are fresh":          {0, []rollout.Reader{fresh, fresh}, "True RolledOut: No pod that spec.rollout concerns holds an earlier credential than Secret s3-reader does."},
+		"there are no workloads": {0, nil, "True RolledOut: No running pod holds an earlier credential than Secret s3-reader does."},
+		"all are fresh":          {0, []rollout.Reader{fresh, fresh}, "True RolledOut: No running pod holds an earlier credential than Secret s3-reader does."},
 		"one waits":              {0, []rollout.Reader{fresh, waits}, "False Restarting: " + restarting},
 		"one is being restarted": {0, []rollout.Reader{updates, fresh}, "False Restarting: " + restarting},
 		"one does not exist":     {0, []rollout.Reader{waits, missing}, "False TargetNotFound: spec.rollout.targets names what does not exist in this namespace: Rollout missing. Create it, or take it out."},
@@ -45,8 +46,8 @@ func TestWhatIsSaidOfARollout(t *testing.T) {
 		},
 		"something takes the annotation back": {
 			0, []rollout.Reader{held, contended},
-			"False Contended: Something keeps taking the annotation sts.rolecredential.dev/credentials off the pod template of Deployment contended, so that they are left alone until the next refresh. " +
-				"Find what does (kubectl get --show-managed-fields), and have it leave the annotation: in Argo CD, put managedFieldsManagers: [rolecredential-rollout] into the Application's ignoreDifferences, and RespectIgnoreDifferences=true into its syncOptions.",
+			"False Contended: Something keeps undoing the restart of Deployment contended, so that the operator leaves these alone until the next refresh: it removes the annotation sts.rolecredential.dev/credentials, or changes spec.restartAt of a Rollout. " +
+				"Find it (kubectl get --show-managed-fields), and have it leave these fields: in Argo CD, put managedFieldsManagers: [rolecredential-rollout] into the Application's ignoreDifferences, and RespectIgnoreDifferences=true into its syncOptions.",
 		},
 		"the operator may not restart one": {
 			0, []rollout.Reader{contended, refused},
@@ -83,11 +84,11 @@ func TestWhatIsSaidWhereTheOperatorMayNotLook(t *testing.T) {
 
 func TestAStampIsReadAsItWasWritten(t *testing.T) {
 	g := NewWithT(t)
-	stamp := rollout.Stamp{"s3-reader": "ASIANEW", "a.b-c": `"odd", =id`}
+	stamp := readers.Stamp{"s3-reader": "ASIANEW", "a.b-c": `"odd", =id`}
 	g.Expect(stamp.String()).To(Equal(`{"a.b-c":"\"odd\", =id","s3-reader":"ASIANEW"}`))
-	g.Expect(rollout.ParseStamp(map[string]string{v1alpha1.CredentialsAnnotation: stamp.String()})).To(Equal(stamp))
+	g.Expect(readers.ParseStamp(map[string]string{v1alpha1.CredentialsAnnotation: stamp.String()})).To(Equal(stamp))
 	for _, annotations := range []map[string]string{nil, {"other": "{}"}, {v1alpha1.CredentialsAnnotation: "ASIANEW"}, {v1alpha1.CredentialsAnnotation: `{"a":1}`}} {
-		g.Expect(rollout.ParseStamp(annotations)["s3-reader"]).To(BeEmpty())
+		g.Expect(readers.ParseStamp(annotations)["s3-reader"]).To(BeEmpty())
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
-	"rolecredential.dev/operator/cmd/kubectl-rolecred/readers"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
 )
 
@@ -43,10 +43,10 @@ func (p *plugin) readers(ctx context.Context, c *cluster.Cluster, found cluster.
 	}
 	issued := readers.Issued{Secret: found.SecretName()}
 	if line := timeLineOf(found); line != nil {
-		issued.AccessKeyID, issued.At, issued.Expiration = found.Report().AccessKeyID, line.Issued, line.Expires
+		issued.ID, issued.At, issued.Expiration = found.Report().AccessKeyID, line.Issued, line.Expires
 	}
 	// Who may not read it gets what can be told without.
-	if record, ok := c.Record(ctx, found); ok && record.AccessKeyID == issued.AccessKeyID {
+	if record, ok := c.Record(ctx, found); ok && record.AccessKeyID == issued.ID {
 		issued.PreviousAt, issued.PreviousExpiration = record.PreviousIssuedAt, record.PreviousExpiration
 	}
 	return readers.Find(pods, issued, p.now()), nil
@@ -67,7 +67,7 @@ func printReaders(p *term.Printer, indent string, list []readers.Reader, unknown
 	}
 	rows := [][]term.Text{header}
 	for _, r := range list {
-		row := append(term.Row(r.Pod, r.Container, r.By), holds(r))
+		row := append(term.Row(r.Pod, r.Container, string(r.By)), holds(r))
 		if wide {
 			since := none
 			if r.Since != nil {

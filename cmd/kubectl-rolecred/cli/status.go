@@ -13,7 +13,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
-	"rolecredential.dev/operator/cmd/kubectl-rolecred/readers"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
 )

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/cmd/kubectl-rolecred/readers"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
 var (
@@ -59,7 +59,7 @@ func TestWhatAContainerHolds(t *testing.T) {
 	before, after := at.Add(-10*time.Minute), at.Add(time.Minute)
 	for name, tc := range map[string]struct {
 		pod   corev1.Pod
-		by    string
+		by    readers.Way
 		holds readers.Holds
 		until time.Time
 		now   time.Time
@@ -96,7 +96,7 @@ func TestWhatAContainerHolds(t *testing.T) {
 
 func TestWhatTheSecretKeepsOfTheCredentialBeforeMakesItKnown(t *testing.T) {
 	known := issued
-	known.AccessKeyID, known.PreviousAt, known.PreviousExpiration = "ASIANEW", at.Add(-40*time.Minute), at.Add(20*time.Minute+time.Second)
+	known.ID, known.PreviousAt, known.PreviousExpiration = "ASIANEW", at.Add(-40*time.Minute), at.Add(20*time.Minute+time.Second)
 	stamped := running(at.Add(-time.Minute), envFrom("s3-reader"))
 	stamped.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIANEW"}`}
 	formerly := running(at.Add(-time.Minute), envFrom("s3-reader"))
@@ -135,12 +135,15 @@ func TestWhatTheSecretKeepsOfTheCredentialBeforeMakesItKnown(t *testing.T) {
 func TestWhoIsNoReader(t *testing.T) {
 	ended := running(at, envFrom("s3-reader"))
 	ended.Status.Phase = corev1.PodSucceeded
+	deleted := running(at, envFrom("s3-reader"))
+	deleted.DeletionTimestamp = &metav1.Time{Time: now}
 	ranOnce := corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{envFrom("s3-reader")}, Containers: []corev1.Container{{Name: "other"}}}}
 	for name, pod := range map[string]corev1.Pod{
 		"one who uses another Secret":             running(at, envFrom("other")),
 		"one who mounts another Secret":           running(at, mounting(""), secretVolume("other")),
 		"one whose pod has the volume unmounted":  running(at, corev1.Container{Name: "app"}, secretVolume("s3-reader")),
 		"one whose pod has ended":                 ended,
+		"one whose pod is being deleted":          deleted,
 		"an init container that has run or is to": ranOnce,
 	} {
 		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(readers.Find([]corev1.Pod{pod}, issued, now)).To(BeEmpty()) })
@@ -161,7 +164,7 @@ func TestEachWayOfEachContainerIsListedByPod(t *testing.T) {
 
 	var got []string
 	for _, r := range readers.Find([]corev1.Pod{second, sidecar}, issued, now) {
-		got = append(got, r.Pod+" "+r.Container+" "+r.By+" "+r.Owner)
+		got = append(got, r.Pod+" "+r.Container+" "+string(r.By)+" "+r.Owner)
 	}
 	g.Expect(got).To(Equal([]string{"web-0 app envFrom ", "web-1 app envFrom StatefulSet/web", "web-1 app volume StatefulSet/web", "web-1 app volume, subPath StatefulSet/web"}))
 }

@@ -1,0 +1,144 @@
+// Package readers finds the pods that use a credential's Secret, and decides which credential each of them holds. It is pure. The
+// operator and the kubectl plugin share it, so that both count the same pods.
+package readers
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Holds is what a container holds of a credential.
+type Holds string
+
+// What a container may hold.
+const (
+	// Current: the credential that is in the Secret now.
+	Current Holds = "current"
+	// Following: the Secret changed a moment ago, and the kubelet brings the change.
+	Following Holds = "following"
+	// Either: the current one, or the one before: the container started just when the Secret changed.
+	Either Holds = "either"
+	// Earlier: a credential that was in the Secret before.
+	Earlier Holds = "earlier"
+	// Expired: an earlier one, which has expired.
+	Expired Holds = "expired"
+	// Nothing: the container is not running. When it starts, it gets what is in the Secret then.
+	Nothing Holds = "nothing"
+)
+
+// Reader is one way in which one container of a pod uses the Secret.
+type Reader struct {
+	Pod       string `json:"pod"`
+	Owner     string `json:"owner,omitempty"`
+	Container string `json:"container"`
+	By        Way    `json:"by"`
+	Holds     Holds  `json:"holds"`
+	// Since is when the container started, if it runs.
+	Since *time.Time `json:"since,omitempty"`
+	// Until is when an earlier credential expires. If it is not Known, that is at the latest, and if the credential was issued for
+	// as long as the current one.
+	Until *time.Time `json:"until,omitempty"`
+	Known bool       `json:"known,omitempty"`
+}
+
+// Issued is the credential in a Secret.
+type Issued struct {
+	// ID is the credential's access key id, or what else a [Stamp] names it by.
+	Secret, ID string
+	// At and Expiration are zero if there is none.
+	At, Expiration time.Time
+	// PreviousAt and PreviousExpiration are of the credential in the Secret before; zero if that is not known.
+	PreviousAt, PreviousExpiration time.Time
+}
+
+// Settle is how long after an issue a container that starts may still get the credential before: STS answers, the Secret is
+// written, and the kubelet of each node learns of it.
+const Settle = 30 * time.Second
+
+// follows is how long a kubelet takes at most to bring a change of a Secret to a volume: its syncFrequency, a minute by default,
+// and the delay of its watch.
+const follows = 2 * time.Minute
+
+// Find returns the readers among pods of the Secret's namespace, by pod and container.
+func Find(pods []corev1.Pod, issued Issued, now time.Time) []Reader {
+	found := []Reader{}
+	for i := range pods {
+		pod := &pods[i]
+		if !Active(pod) {
+			continue
+		}
+		for _, use := range Uses(pod) {
+			if use.Secret != issued.Secret || use.ends && use.Started == nil {
+				continue
+			}
+			reader := Reader{Pod: pod.Name, Owner: owner(pod), Container: use.Container, By: use.By, Since: use.Started}
+			reader.hold(issued, ParseStamp(pod.Annotations), now)
+			found = append(found, reader)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b Reader) int { return strings.Compare(a.Pod, b.Pod) })
+	return found
+}
+
+// hold sets what a reader holds of the credential, in a pod with a stamp.
+func (r *Reader) hold(issued Issued, stamp Stamp, now time.Time) {
+	switch {
+	case r.Since == nil || issued.At.IsZero():
+		r.Holds = Nothing
+		return
+	case !r.By.AtStart():
+		r.Holds = Current
+		if now.Sub(issued.At) < follows && r.Since.Before(issued.At) && !issued.names(stamp) {
+			r.Holds = Following
+		}
+		return
+	}
+	var until time.Time
+	r.Holds, until, r.Known = issued.HeldSince(*r.Since, stamp)
+	if r.Holds == Current {
+		return
+	}
+	if !r.Known {
+		until = r.Since.Add(issued.Expiration.Sub(issued.At))
+	}
+	r.Until = &until
+	if r.Holds == Earlier && !now.Before(until) {
+		r.Holds = Expired
+	}
+}
+
+// HeldSince returns what a container of a pod with this stamp holds if it keeps the content that the Secret had when the container
+// started: Current, Either or Earlier. Unless that is Current, until is when the credential before expires, if that is known.
+func (i Issued) HeldSince(started time.Time, stamp Stamp) (holds Holds, until time.Time, known bool) {
+	hasPrevious := !i.PreviousAt.IsZero()
+	since := i.At
+	if hasPrevious { // otherwise the Secret held nothing else to start with
+		since = since.Add(Settle)
+	}
+	switch {
+	case i.names(stamp), !started.Before(since):
+		return Current, time.Time{}, false
+	case !started.Before(i.At):
+		return Either, i.PreviousExpiration, true
+	case hasPrevious && !started.Before(i.PreviousAt):
+		return Earlier, i.PreviousExpiration, true
+	default:
+		return Earlier, time.Time{}, false
+	}
+}
+
+// names reports whether a stamp names this credential.
+func (i Issued) names(stamp Stamp) bool { return i.ID != "" && stamp[i.Secret] == i.ID }
+
+// owner is the controller of a pod, as kubectl names it.
+func owner(pod *corev1.Pod) string {
+	controller := metav1.GetControllerOf(pod)
+	if controller == nil {
+		return ""
+	}
+	return controller.Kind + "/" + controller.Name
+}
