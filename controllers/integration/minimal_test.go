@@ -86,18 +86,14 @@ var operations = map[string]string{
 
 	"get /pods":                  "restarting what a pod of no workload holds",
 	"list /pods":                 "seeing what credentials pods started with",
-	"get apps/deployments":       "a rollout that names a Deployment",
-	"list apps/deployments":      "a rollout that discovers Deployments",
+	"get apps/deployments":       "a rollout of a Deployment",
 	"patch apps/deployments":     "restarting a Deployment",
-	"get apps/statefulsets":      "a rollout that names a StatefulSet",
-	"list apps/statefulsets":     "a rollout that discovers StatefulSets",
+	"get apps/statefulsets":      "a rollout of a StatefulSet",
 	"patch apps/statefulsets":    "restarting a StatefulSet",
-	"get apps/daemonsets":        "a rollout that names a DaemonSet",
-	"list apps/daemonsets":       "a rollout that discovers DaemonSets",
+	"get apps/daemonsets":        "a rollout of a DaemonSet",
 	"patch apps/daemonsets":      "restarting a DaemonSet",
-	"get argoproj.io/rollouts":   "a rollout that names one of Argo's",
-	"list argoproj.io/rollouts":  "a rollout that discovers Argo's",
-	"patch argoproj.io/rollouts": "restarting one of Argo's",
+	"get argoproj.io/rollouts":   "a rollout of an Argo Rollout",
+	"patch argoproj.io/rollouts": "restarting an Argo Rollout",
 }
 
 // Every right that the operator is given is taken away once: the operation that it is for is then forbidden. With all of them nothing
@@ -350,22 +346,23 @@ func (l *life) restartAll() {
 	operator, err := client.New(l.config, client.Options{Scheme: admin.Scheme()})
 	l.Expect(err).NotTo(HaveOccurred())
 	cluster := rollout.Cluster{Reader: operator, Writer: operator}
+	held, discover := rollout.Credential{Namespace: namespace, Secret: "a-secret"}, v1alpha1.Rollout{Discover: true}
 	try := func(err error) {
 		if l.awaited == "" || !apierrors.IsForbidden(err) {
 			l.Expect(err).NotTo(HaveOccurred())
 		}
 	}
 	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "Rollout"} {
-		seen, err := cluster.Look(l.ctx, namespace, rollout.Ref{Kind: kind, Name: "a"})
+		seen, err := cluster.Look(l.ctx, held, discover, rollout.Ref{Kind: kind, Name: "a"})
 		try(err)
 		if err == nil {
 			l.Expect(seen.Workload).NotTo(BeNil(), kind)
-			try(cluster.Restart(l.ctx, namespace, *seen.Workload, readers.Stamp{"a-secret": "ASIA"}))
+			try(cluster.Restart(l.ctx, namespace, *seen.Workload, readers.Stamp{"a-secret": "ASIA"}, clock.RealClock{}.Now()))
 		}
 	}
-	_, err = cluster.Look(l.ctx, namespace, rollout.Ref{Kind: "Pod", Name: "a"})
+	_, err = cluster.Look(l.ctx, held, discover, rollout.Ref{Kind: "Pod", Name: "a"})
 	try(err)
-	_, err = cluster.Survey(l.ctx, namespace, v1alpha1.Rollout{Discover: true}, "a-secret")
+	_, err = cluster.Survey(l.ctx, held, discover)
 	try(err)
 }
 

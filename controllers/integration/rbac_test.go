@@ -27,6 +27,7 @@ func TestTheOperatorMayDoNoMoreThanItMust(t *testing.T) {
 		"patch apps/deployments":                                true, // of a ClusterRole of its own, for spec.rollout
 		"patch argoproj.io/rollouts":                            true,
 		"list v1/pods":                                          true,
+		"list apps/deployments":                                 false,
 		"watch v1/pods":                                         false,
 		"delete v1/pods":                                        false,
 		"update apps/deployments":                               false,

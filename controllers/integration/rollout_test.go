@@ -341,10 +341,10 @@ func TestARestartIsOfTheWorkloadThatWasSeen(t *testing.T) {
 	seen := rollout.Workload{Ref: rollout.Ref{Kind: "Deployment", Name: "web"}, UID: d.UID}
 	s.Expect(admin.Delete(s.ctx, d)).To(Succeed())
 	workloads := rollout.Cluster{Reader: s.operator, Writer: s.operator}
-	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, readers.Stamp{"s3-reader": "ASIAFIRST"})).NotTo(Succeed())
+	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())).NotTo(Succeed())
 	s.Expect(s.deployments()).To(BeEmpty())
 	anew := s.deploy("web")
-	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, readers.Stamp{"s3-reader": "ASIAFIRST"})).NotTo(Succeed())
+	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())).NotTo(Succeed())
 	s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(anew), anew)).To(Succeed())
 	s.Expect(anew.Spec.Template.Annotations).NotTo(HaveKey(v1alpha1.CredentialsAnnotation))
 }
@@ -361,7 +361,7 @@ func TestWithoutItsClusterRoleARolloutSaysSoAndAllElseWorks(t *testing.T) {
 	t.Cleanup(restore)
 	operator, err := client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()})
 	h.Expect(err).NotTo(HaveOccurred())
-	may := func() error { return operator.List(h.ctx, &appsv1.DeploymentList{}, client.InNamespace("default")) }
+	may := func() error { return operator.List(h.ctx, &corev1.PodList{}, client.InNamespace("default")) }
 	h.Eventually(may).WithTimeout(settle).ShouldNot(Succeed())
 	h.start()
 	by := h.identity()
@@ -448,7 +448,7 @@ func TestACredentialWithoutARolloutReadsNoWorkloads(t *testing.T) {
 	with := h.credential(namespace, "with", by, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
 	h.eventually(with, "RolledOut", "True RolledOut")
 	after := h.reads()
-	h.Expect(after["LIST deployments"] - before["LIST deployments"]).To(BeNumerically("~", 1, 1)) // one for each survey
+	h.Expect(after["LIST pods"] - before["LIST pods"]).To(BeNumerically("~", 1, 1)) // one for each survey
 	h.Expect(slices.Collect(func(yield func(string) bool) {
 		for what := range after {
 			if what == "WATCH deployments" || what == "WATCH pods" {
@@ -465,12 +465,18 @@ func TestACredentialWithoutARolloutReadsNoWorkloads(t *testing.T) {
 // argo has the cluster know Argo's Rollouts, for the time of a test.
 func (h *harness) argo() {
 	h.t.Helper()
-	schema := &apiextensionsv1.JSONSchemaProps{Type: "object", XPreserveUnknownFields: new(true)}
+	// Of the project's own definition (manifests/crds/rollout-crd.yaml): what the operator reads and writes.
+	at := apiextensionsv1.JSONSchemaProps{Type: "string", Format: "date-time"}
+	part := func(property string) apiextensionsv1.JSONSchemaProps {
+		return apiextensionsv1.JSONSchemaProps{Type: "object", XPreserveUnknownFields: new(true), Properties: map[string]apiextensionsv1.JSONSchemaProps{property: at}}
+	}
+	schema := &apiextensionsv1.JSONSchemaProps{Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"spec": part("restartAt"), "status": part("restartedAt")}}
 	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "rollouts.argoproj.io"}, Spec: apiextensionsv1.CustomResourceDefinitionSpec{
 		Group: "argoproj.io", Scope: apiextensionsv1.NamespaceScoped,
 		Names: apiextensionsv1.CustomResourceDefinitionNames{Kind: "Rollout", ListKind: "RolloutList", Plural: "rollouts", Singular: "rollout"},
 		Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
 			Name: "v1alpha1", Served: true, Storage: true, Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: schema},
+			Subresources: &apiextensionsv1.CustomResourceSubresources{Status: &apiextensionsv1.CustomResourceSubresourceStatus{}},
 		}},
 	}}
 	text, err := json.Marshal(crd)
@@ -479,16 +485,22 @@ func (h *harness) argo() {
 	h.Expect(json.Unmarshal(text, &made.Object)).To(Succeed())
 	made.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
 	h.Expect(admin.Create(h.ctx, made)).To(Succeed())
-	h.t.Cleanup(func() { h.Expect(admin.Delete(context.Background(), made)).To(Succeed()) })
+	h.t.Cleanup(func() {
+		h.Expect(admin.Delete(context.Background(), made)).To(Succeed())
+		_, err := kubectl("wait", "--for=delete", "--timeout=30s", "crd", made.GetName()) // another test may make it again
+		h.Expect(err).NotTo(HaveOccurred())
+	})
 	_, err = kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", made.GetName())
 	h.Expect(err).NotTo(HaveOccurred())
 }
 
-// argoRollout returns a Rollout whose pods read a Secret.
+// argoRollout returns a Rollout whose pods read a Secret, and which has canary steps.
 func argoRollout(namespace, name, secret string) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": map[string]any{"namespace": namespace, "name": name},
 		"spec": map[string]any{
+			"replicas": int64(1),
+			"strategy": map[string]any{"canary": map[string]any{"steps": []any{map[string]any{"setWeight": int64(20)}, map[string]any{"pause": map[string]any{}}}}},
 			"selector": map[string]any{"matchLabels": map[string]any{"app": name}},
 			"template": map[string]any{
 				"metadata": map[string]any{"labels": map[string]any{"app": name}},
@@ -497,41 +509,73 @@ func argoRollout(namespace, name, secret string) *unstructured.Unstructured {
 				}}},
 			},
 		},
-		"status": map[string]any{"observedGeneration": "1", "phase": "Healthy", "stableRS": "abc", "currentPodHash": "abc"},
 	}}
 }
 
-func TestAnArgoRolloutIsRestartedToo(t *testing.T) {
+// stablePod makes and starts a pod of a Rollout named canary.
+func (s *stage) stablePod(name string) *corev1.Pod {
+	s.t.Helper()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace, Name: name, Labels: map[string]string{"app": "canary", "rollouts-pod-template-hash": "abc"},
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "canary-abc", UID: "abc", Controller: new(true)}},
+	}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "c", EnvFrom: []corev1.EnvFromSource{
+		{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "s3-reader"}}},
+	}}}}}
+	s.Expect(admin.Create(s.ctx, pod)).To(Succeed())
+	s.run(pod)
+	return pod
+}
+
+func TestArgoRolloutIsRestartedByRestartAt(t *testing.T) {
 	s := newStage(t)
 	s.argo()
 	canary := argoRollout(s.namespace, "canary", "s3-reader")
-	s.Expect(admin.Create(s.ctx, canary.DeepCopy())).To(Succeed())
+	s.Expect(admin.Create(s.ctx, canary)).To(Succeed())
+	canary.Object["status"] = map[string]any{"phase": "Paused", "stableRS": "abc", "currentPodHash": "def", "availableReplicas": int64(1)}
+	s.Expect(admin.Status().Update(s.ctx, canary)).To(Succeed())
 	s.issue("ASIAFIRST")
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Namespace: s.namespace, Name: "canary-abc-1", Labels: map[string]string{"app": "canary", "rollouts-pod-template-hash": "abc"},
-		OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "canary-abc", UID: "abc", Controller: new(true)}},
-	}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "c"}}}}
-	s.Expect(admin.Create(s.ctx, pod)).To(Succeed())
-	s.run(pod)
+	stable := s.stablePod("canary-abc-1")
 
 	s.clock.SetTime(s.clock.Now().Add(40 * time.Minute))
 	s.issue("ASIASECOND")
-	get := func() *unstructured.Unstructured {
-		live := canary.DeepCopy()
+	live := canary.DeepCopy()
+	restartAt := func() string {
 		s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(canary), live)).To(Succeed())
-		return live
+		at, _, _ := unstructured.NestedString(live.Object, "spec", "restartAt")
+		return at
 	}
-	stamp := func() string {
-		value, _, _ := unstructured.NestedString(get().Object, "spec", "template", "metadata", "annotations", v1alpha1.CredentialsAnnotation)
-		return value
-	}
-	s.until(func(string) bool { return stamp() != "" })
-	s.Expect(stamp()).To(Equal(`{"s3-reader":"ASIASECOND"}`))
+	s.until(func(string) bool { return restartAt() != "" })
+	at := s.clock.Now().UTC().Format(time.RFC3339)
+	s.Expect(unstructured.SetNestedField(canary.Object, at, "spec", "restartAt")).To(Succeed())
+	s.Expect(live.Object["spec"]).To(Equal(canary.Object["spec"]), "no revision begins")
+	s.Expect(live.GetAnnotations()).To(Equal(map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIASECOND"}`}))
 	s.Expect(s.state(s.owner, "RolledOut")()).To(Equal("False Restarting"))
-	s.run(pod)
-	done := get()
-	// Without a subresource of its own the status counts in the generation too.
-	s.Expect(unstructured.SetNestedField(done.Object, fmt.Sprint(done.GetGeneration()+1), "status", "observedGeneration")).To(Succeed())
-	s.Expect(admin.Update(s.ctx, done)).To(Succeed())
+
+	// Argo Rollouts evicts the pod, and its ReplicaSet makes another.
+	s.Expect(admin.Delete(s.ctx, stable, client.GracePeriodSeconds(0))).To(Succeed())
+	s.clock.SetTime(s.clock.Now().Add(10 * time.Second))
+	s.stablePod("canary-abc-2")
+	s.Expect(unstructured.SetNestedField(live.Object, at, "status", "restartedAt")).To(Succeed())
+	s.Expect(admin.Status().Update(s.ctx, live)).To(Succeed())
 	s.until(func(state string) bool { return state == "True RolledOut" })
+	s.startRollouts() // the manager restarts
+	state, wait := s.reconcile()
+	s.Expect(state).To(Equal("True RolledOut"))
+	s.Expect(wait).To(BeZero())
+	s.Expect(restartAt()).To(Equal(at), "it is restarted once")
+}
+
+func TestRestartOfArgoRolloutIsOfTheOneThatWasSeen(t *testing.T) {
+	s := newStage(t)
+	s.argo()
+	workloads := rollout.Cluster{Reader: s.operator, Writer: s.operator}
+	canary := argoRollout(s.namespace, "canary", "s3-reader")
+	restart := func(of types.UID) error {
+		seen := rollout.Workload{Ref: rollout.Ref{Kind: "Rollout", Name: "canary"}, UID: of}
+		return workloads.Restart(s.ctx, s.namespace, seen, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())
+	}
+	s.Expect(restart("gone")).NotTo(Succeed())
+	s.Expect(admin.Create(s.ctx, canary)).To(Succeed())
+	s.Expect(restart("another")).NotTo(Succeed())
+	s.Expect(restart(canary.GetUID())).To(Succeed())
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
-	"rolecredential.dev/operator/controllers/rollout/readers"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
 func (p *plugin) readersCommand() *cobra.Command {

@@ -13,9 +13,9 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
-	"rolecredential.dev/operator/controllers/rollout/readers"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
+	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
 // status is all that there is to say of a credential.
