@@ -2,15 +2,16 @@ package v1alpha1
 
 // CredentialsAnnotation on the pod template of a workload, and so on its pods, names the credential that its pods start with: a
 // JSON object from the names of Secrets to the access key ids of the credentials in them. The operator writes it to restart the
-// workload, as the field manager rolecredential-rollout.
+// workload, as the field manager rolecredential-rollout. On an Argo Rollout it is an annotation of the Rollout itself, beside
+// spec.restartAt.
 const CredentialsAnnotation = "sts.rolecredential.dev/credentials"
 
-// Rollout says which workloads of the credential's namespace are restarted after a refresh, since their pods keep the environment
-// variables that they started with.
+// Rollout defines which workloads of the credential's namespace the operator restarts after a refresh, since their pods keep what
+// the Secret held when their containers started.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.targets) || (has(self.discover) && self.discover)",message="rollout must name targets, or set discover: it restarts nothing otherwise"
 type Rollout struct {
-	// targets are workloads to restart, whether or not their pods have the Secret as environment variables.
+	// targets are workloads to restart, however their pods read the Secret.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
@@ -20,15 +21,15 @@ type Rollout struct {
 	// +optional
 	Targets []WorkloadReference `json:"targets,omitempty"`
 
-	// discover restarts every workload of these kinds in the namespace whose pods have the Secret as environment variables, by
-	// envFrom or by valueFrom, in their containers or init containers.
+	// discover restarts every workload of these kinds in the namespace whose pods read the Secret at their start: in envFrom, in
+	// valueFrom, or as a volume that is mounted by subPath. The pods themselves decide, and not the pod template.
 	//
 	// +optional
 	Discover bool `json:"discover,omitempty"`
 }
 
-// WorkloadKind is the kind of a workload whose pods can be restarted by a change of its pod template: of apps/v1, or an Argo
-// Rollout of argoproj.io/v1alpha1.
+// WorkloadKind is the kind of a workload that the operator can restart: of apps/v1, by a change of the pod template, or an Argo
+// Rollout of argoproj.io/v1alpha1, by spec.restartAt.
 //
 // +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;Rollout
 type WorkloadKind string

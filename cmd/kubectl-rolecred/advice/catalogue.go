@@ -46,7 +46,7 @@ func init() { // the answers use the catalogue themselves
 		v1alpha1.ReasonInvalidTemplate: invalidTemplate,
 		v1alpha1.ReasonSuspended:       suspended,
 
-		v1alpha1.ReasonRolledOut:      well("No pod that spec.rollout concerns holds an earlier credential."),
+		v1alpha1.ReasonRolledOut:      well("No running pod holds an earlier credential."),
 		v1alpha1.ReasonRestarting:     well("Workloads whose pods hold an earlier credential are restarted, a few at a time, before it expires. It is so after each refresh."),
 		v1alpha1.ReasonTargetNotFound: targetNotFound,
 		v1alpha1.ReasonForbidden:      rolloutForbidden,

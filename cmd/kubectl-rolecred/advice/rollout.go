@@ -31,7 +31,7 @@ func rolloutForbidden(s Situation) answer {
 
 func contended(s Situation) answer {
 	return answer{
-		means: "Something keeps taking back the annotation by which the operator restarts a workload, which is left alone until the next refresh.",
+		means: "Something keeps undoing the restart of a workload: it removes the operator's annotation, or changes spec.restartAt of a Rollout. The operator leaves the workload alone until the next refresh.",
 		here: []Step{
 			{Do: "See who writes the workload that the message names.", Copy: fmt.Sprintf("kubectl get deployment NAME -n %s --show-managed-fields -o jsonpath='{range .metadata.managedFields[*]}{.manager}{\" \"}{.operation}{\"\\n\"}{end}'", s.namespace())},
 			{Do: "Have it leave the annotation. In an Application of Argo CD:", Copy: "ignoreDifferences:\n- group: apps\n  kind: Deployment\n  managedFieldsManagers: [rolecredential-rollout]\nsyncPolicy:\n  syncOptions: [RespectIgnoreDifferences=true]"},
