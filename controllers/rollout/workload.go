@@ -144,9 +144,9 @@ type argo struct {
 	} `json:"status"`
 }
 
-// rollout reads an Argo Rollout. Its controller restarts pods in place whatever else the Rollout does: while it is paused, in a
-// canary step, aborted, or has its pod template from another workload. So of its state only the restart counts, which is over once
-// status.restartedAt is spec.restartAt. A restart that somebody else began, or scheduled for later, keeps the operator from none.
+// rollout reads an Argo Rollout. Argo Rollouts restarts pods in place also while the Rollout is paused, waits in a canary step, was
+// aborted, or takes its pod template from another workload. So only the state of the restart counts: it is over once
+// status.restartedAt is spec.restartAt. A restart that somebody else requested does not keep the operator from its own.
 func rollout(u *unstructured.Unstructured) (selected, error) {
 	var r argo
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &r); err != nil {
