@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -39,9 +38,11 @@ type owner struct {
 	uid types.UID
 }
 
+// memberOf reads a pod. No container starts before its pod is created: where a node's clock is behind the API server's, the creation
+// counts. Otherwise the pods that Argo Rollouts made after a restart might seem to be stale still.
 func memberOf(p *corev1.Pod, secret string) member {
 	m := member{Pod: Pod{Name: p.Name, Stamp: readers.ParseStamp(p.Annotations)}, owner: ownerOf(p), active: readers.Active(p)}
-	m.first = ptr.Deref(readers.FirstStarted(p), time.Time{})
+	m.first = notBefore(p, readers.FirstStarted(p))
 	for _, use := range readers.Uses(p) {
 		if !use.By.AtStart() {
 			continue
@@ -51,11 +52,23 @@ func memberOf(p *corev1.Pod, secret string) member {
 			continue
 		}
 		m.reads = true
-		if use.Started != nil && (m.Started.IsZero() || use.Started.Before(m.Started)) {
-			m.Started = *use.Started
+		if started := notBefore(p, use.Started); !started.IsZero() && (m.Started.IsZero() || started.Before(m.Started)) {
+			m.Started = started
 		}
 	}
 	return m
+}
+
+// notBefore returns a time, or that of the pod's creation if it is later; zero for nil.
+func notBefore(p *corev1.Pod, started *time.Time) time.Time {
+	switch {
+	case started == nil:
+		return time.Time{}
+	case started.Before(p.CreationTimestamp.Time):
+		return p.CreationTimestamp.Time
+	default:
+		return *started
+	}
 }
 
 // hashLabels are the labels of pods with the hash of their pod template, by the kind of workload. These workloads name their

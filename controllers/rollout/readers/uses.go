@@ -77,17 +77,12 @@ func FirstStarted(pod *corev1.Pod) (first *time.Time) {
 	return first
 }
 
-// started returns when the running containers of a pod started, by name. No container starts before its pod is created: where the
-// clock of a node is behind that of the API server, the pod's creation counts.
+// started returns when the running containers of a pod started, by name.
 func started(pod *corev1.Pod) map[string]*time.Time {
 	all := map[string]*time.Time{}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses) {
 		if running := status.State.Running; running != nil {
-			at := running.StartedAt.Time
-			if at.Before(pod.CreationTimestamp.Time) {
-				at = pod.CreationTimestamp.Time
-			}
-			all[status.Name] = &at
+			all[status.Name] = &running.StartedAt.Time
 		}
 	}
 	return all
