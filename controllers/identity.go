@@ -28,8 +28,9 @@ import (
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities;identities,verbs=list;watch
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities/status;identities/status,verbs=update
 
-// verifyEvery is how often an identity that is well is asked who it is. Nothing hangs on it: each credential tries for itself.
-const verifyEvery = time.Hour
+// verifyEvery is how often the operator calls GetCallerIdentity for an identity that is Ready, less up to a tenth: it looks at each
+// object once an hour at least. No credential depends on the call.
+const verifyEvery = credential.MaxRequeue
 
 const callGetCallerIdentity = "GetCallerIdentity"
 
@@ -142,7 +143,7 @@ func clockInSync(asked STS) bool {
 }
 
 func spreadVerify(name string) time.Duration {
-	return verifyEvery + time.Duration(credential.Spread(name)*float64(verifyEvery/10))
+	return verifyEvery - time.Duration(credential.Spread(name)*float64(verifyEvery/10))
 }
 
 // reportsOn tells whether a good status speaks of the identity as it is now.
