@@ -211,7 +211,7 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 		"the endpoint has another scheme":     {withKey(endpoint("ftp://sts.example.internal")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 		"the endpoint names no server":        {withKey(endpoint("https:///sts")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 		"the endpoint is no URL at all":       {withKey(endpoint("https://sts\x7f")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
-		"there is no source":                  {withKey(sourceless), operatorKey(), v1alpha1.ReasonInvalidSourceCredentials, "spec.source names no source that this version of the operator knows for a ClusterIdentity. Give it exactly one, or upgrade the operator if the CRDs are newer."},
+		"there is no source":                  {withKey(sourceless), operatorKey(), v1alpha1.ReasonInvalidSourceCredentials, "spec.source names no source of ClusterIdentity that this version of the operator knows. Give it exactly one, or upgrade the operator if the CRDs are newer."},
 		"the bundle of an ambient identity":   {withKey(ambient, caBundle("certificate")), nil, v1alpha1.ReasonInvalidCABundle, invalidCA},
 		"the endpoint of an ambient identity": {withKey(ambient, endpoint("sts")), nil, v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 	} {

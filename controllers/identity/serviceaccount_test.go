@@ -58,12 +58,16 @@ func withTokens(t *testing.T) (f *fixture, issued *int) {
 	return f, issued
 }
 
+// roleNamed is the ARN of a role of a name.
+func roleNamed(name string) string { return "arn:aws:iam::123456789012:role/" + name }
+
+// byToken is an identity whose source is a service account, with a chain of the roles of these names.
 func byToken(chain ...string) *v1alpha1.Identity {
 	found := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own", UID: "own-uid", Generation: 1}}
 	found.Spec.Region = "eu-west-1"
 	found.Spec.Source.ServiceAccount = &v1alpha1.ServiceAccountSource{}
 	for _, role := range chain {
-		found.Spec.Chain = append(found.Spec.Chain, v1alpha1.Hop{RoleARN: role})
+		found.Spec.Chain = append(found.Spec.Chain, v1alpha1.Hop{RoleARN: roleNamed(role)})
 	}
 	return found
 }
@@ -96,7 +100,7 @@ func TestAChainShowsATokenToItsFirstHopAndHasASessionForEachServiceAccount(t *te
 	f.Expect(two.Client.config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/two"))
 
 	longer := f.as(changed(byToken("first", "second"), func(i *v1alpha1.Identity) { i.Generation++ }), "one")
-	f.Expect(longer.Client.config.Credentials).To(Equal(hop{roleARN: "second"}))
+	f.Expect(longer.Client.config.Credentials).To(Equal(hop{roleARN: roleNamed("second")}))
 }
 
 func TestAllWhoComeAsOneServiceAccountShareItsSession(t *testing.T) {
@@ -114,9 +118,11 @@ func TestAllWhoComeAsOneServiceAccountShareItsSession(t *testing.T) {
 		})
 	}
 	users.Wait()
+	close(sessions)
+	f.Expect(sessions).To(HaveLen(cap(sessions)))
 	first := <-sessions
-	for range cap(sessions) - 1 {
-		f.Expect(<-sessions).To(BeIdenticalTo(first))
+	for session := range sessions {
+		f.Expect(session).To(BeIdenticalTo(first))
 	}
 }
 
@@ -147,7 +153,7 @@ func TestANamespacesIdentityWithoutASourceIsNotTheOperatorsOwn(t *testing.T) {
 	configured, problem, err := f.resolver.Configure(t.Context(), found, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(configured).To(BeNil())
-	f.Expect(problem).To(HaveField("Message", "spec.source names no source that Identity has. Give it just one."))
+	f.Expect(problem).To(HaveField("Message", "spec.source names no source of Identity that this version of the operator knows. Give it exactly one, or upgrade the operator if the CRDs are newer."))
 	f.Expect(f.connected).To(BeZero())
 }
 

@@ -63,7 +63,7 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 	default:
 		// The schema requires a source. One that a newer CRD accepted is lost in decoding.
 		r.Watch.Done(KeyOf(found))
-		return aws.Config{}, "", unready(v1alpha1.ReasonInvalidSourceCredentials, nil, "spec.source names no source that this version of the operator knows for a %s. "+
+		return aws.Config{}, "", unready(v1alpha1.ReasonInvalidSourceCredentials, nil, "spec.source names no source of %s that this version of the operator knows. "+
 			"Give it exactly one, or upgrade the operator if the CRDs are newer.", KeyOf(found).Kind), nil
 	}
 	made.Credentials = blamed{made.Credentials}

@@ -10,7 +10,7 @@ import (
 var (
 	roleForm   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/([!-~]+/)?[A-Za-z0-9_+=,.@-]+$`)
 	policyForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/([!-~]+/)?[A-Za-z0-9_+=,.@-]+$`)
-	regionForm = regexp.MustCompile(`^[a-z0-9-]+$`)
+	regionForm = regexp.MustCompile(`^[a-z0-9-]*$`)
 )
 
 // CheckRole returns an error if an ARN does not have the form of a role's at AWS.
