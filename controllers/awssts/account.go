@@ -88,9 +88,11 @@ func asErrorOfSTS(body io.Reader) io.Reader {
 		if err != nil {
 			return bytes.NewReader(read)
 		}
-		if root, ok := token.(xml.StartElement); ok && root.Name.Local == "Error" {
+		root, ok := token.(xml.StartElement)
+		switch {
+		case ok && root.Name.Local == "Error":
 			return io.MultiReader(strings.NewReader("<ErrorResponse>"), bytes.NewReader(read[begin:]), strings.NewReader("</ErrorResponse>"))
-		} else if ok {
+		case ok:
 			return bytes.NewReader(read)
 		}
 	}

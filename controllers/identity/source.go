@@ -202,7 +202,7 @@ type blamed struct{ source aws.CredentialsProvider }
 
 func (b blamed) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	keys, err := b.source.Retrieve(ctx)
-	if err == nil && !(credential.Sendable(keys.AccessKeyID) && credential.Sendable(keys.SessionToken)) {
+	if err == nil && (!credential.Sendable(keys.AccessKeyID) || !credential.Sendable(keys.SessionToken)) {
 		err = errNotSendable
 	}
 	if err != nil {
