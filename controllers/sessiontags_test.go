@@ -22,7 +22,7 @@ func TestSessionTagsThatTheCallersSessionPassesOnAreExplained(t *testing.T) {
 	f.emulate(worldOf("aws"))
 	got, _ := f.reconcile()
 	f.Expect(firstBad(got.Status.Conditions)).To(And(
-		HavePrefix("Issued=False InvalidRequest"), ContainSubstring("(InvalidParameterValue)"), ContainSubstring("--disable-session-tags"),
+		HavePrefix("Issued=False InvalidRequest"), ContainSubstring("(InvalidParameterValue, HTTP 400)"), ContainSubstring("--disable-session-tags"),
 	))
 
 	f.update(changed(f.identity(), func(i *v1alpha1.ClusterIdentity) { i.Generation, i.Spec.SessionTags = 2, nil }))
