@@ -90,6 +90,9 @@ for the next one by themselves. In ~/.aws/config:
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := clearProfile(); err != nil { // it is probably the profile that this process provides
+				return err
+			}
 			_, _, held, err := p.hold(cmd.Context(), args[0])
 			if err != nil {
 				return err

@@ -108,6 +108,9 @@ func (p *plugin) connect() (*cluster.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.guardRecursion(config); err != nil {
+		return nil, err
+	}
 	config.UserAgent = "kubectl-rolecred/" + p.Version
 	config.WarningHandler = rest.NewWarningWriter(p.ErrOut, rest.WarningWriterOptions{Deduplicate: true}) // as kubectl does
 	return cluster.New(config, namespace)
