@@ -70,6 +70,7 @@ type ServiceAccountSource struct {
 	// +kubebuilder:default="sts.amazonaws.com"
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\\\p{C}]')",message="audience must hold no line breaks and no other control characters"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('https://kubernetes.default')",message="audience must not be that of the Kubernetes API server, or the token would be good for more than STS"
 	// +optional
 	Audience string `json:"audience,omitempty"`

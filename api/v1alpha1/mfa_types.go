@@ -32,6 +32,7 @@ type SecretKeyReference struct {
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="totpSecretRef.key must be a key that a Secret can have: letters, digits, '-', '_' and '.', and neither '.' nor beginning with '..'"
 	// +required
 	Key string `json:"key,omitempty"`
 }

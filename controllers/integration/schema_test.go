@@ -205,6 +205,10 @@ var credentialCases = map[string]schemaCase{
 	"an MFA device":                                 {"mfa", mfa("arn:aws:iam::123456789012:mfa/alice"), ""},
 	"a device whose serial number is too short":     {"mfa", mfa("GAHT1234"), "should be at least 9 chars long"},
 	"a device with a strange serial number":         {"mfa", mfa("arn:aws:iam::1:mfa/a b"), "serialNumber may hold letters"},
+	"a device whose seed is under any valid key":    {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "alice.seed_1-b"}}, ""},
+	"a device whose key has a line break":           {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "seed\nx"}}, "totpSecretRef.key must be a key that a Secret can have"},
+	"a device whose key is a command":               {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "$(x)"}}, "totpSecretRef.key must be a key that a Secret can have"},
+	"a device whose key names a parent":             {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "..seed"}}, "totpSecretRef.key must be a key that a Secret can have"},
 	"a device whose seed is found by a path":        {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "../bank/device", "key": "seed"}}, "totpSecretRef.name must be a name that a Secret of this namespace can have"},
 	"a device without a seed":                       {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice"}, "Required value"},
 	"a code, which is of the moment":                {"mfa", map[string]any{"tokenCode": "123456"}, `unknown field "spec.mfa.tokenCode"`},
@@ -333,6 +337,9 @@ var endpointCases = map[string]schemaCase{
 // of identities whose source is a service account.
 var tokenCases = map[string]schemaCase{
 	"an audience":                          {"source", serviceAccount("sts.amazonaws.com.cn"), ""},
+	"an audience in another script":        {"source", serviceAccount("città.example/1 2"), ""},
+	"an audience with a line break":        {"source", serviceAccount("a\nb"), "audience must hold no line breaks"},
+	"an audience with an escape sequence":  {"source", serviceAccount("a\x1b[2J"), "audience must hold no line breaks"},
 	"the API server's audience":            {"source", serviceAccount("https://kubernetes.default.svc.cluster.local"), "audience must not be that of the Kubernetes API server"},
 	"session tags for whom STS takes none": {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "sessionTags cannot be stamped with source.serviceAccount and no chain"},
 	"a chain":                              {"chain", []any{hop("a"), changedHop("externalID", "k8s")}, ""},

@@ -124,7 +124,7 @@ var steps = map[string]map[string]step{
 	v1alpha1.ReasonIdentityNotFound: {
 		"a ClusterIdentity": {
 			situation: situation(v1alpha1.ReasonIdentityNotFound, unknownIdentity),
-			here:      []string{"kubectl get clusteridentities; kubectl get identities -n shop", `{"spec":{"identityRef":{"name":"NAME"}}}`, "namespaces:\n  - shop"},
+			here:      []string{"kubectl get clusteridentities\nkubectl get identities -n shop", `{"spec":{"identityRef":{"name":"NAME"}}}`, "namespaces:\n  - shop"},
 		},
 		"the namespace's own": {
 			situation: situation(v1alpha1.ReasonIdentityNotFound, unknownIdentity, own), here: []string{"create the Identity own in this namespace"},

@@ -18,7 +18,7 @@ func identityNotFound(s Situation) answer {
 	return answer{
 		means: fmt.Sprintf("spec.identityRef names the %s, which does not exist.", s.Ref),
 		here: []Step{
-			{Do: "See which identities there are.", Copy: fmt.Sprintf("kubectl get clusteridentities; kubectl get identities -n %s", s.namespace())},
+			{Do: "See which identities there are.", Copy: lines(kubectl("get", "clusteridentities"), kubectl("get", "identities", "-n", s.namespace()))},
 			s.otherIdentity(", one of those"),
 			s.create(),
 		},
@@ -35,7 +35,7 @@ func (s Situation) create() Step {
 func identityNotReady(s Situation) answer {
 	a := answer{means: fmt.Sprintf("The configuration of %s cannot work, so that nothing can be asked for as it.", s.Ref)}
 	if s.Identity == nil {
-		a.here = []Step{{Do: "Have those who own the identity mend it: its condition Ready says what of it.", Copy: "kubectl describe " + s.Ref.Args()}}
+		a.here = []Step{{Do: "Have those who own the identity mend it: its condition Ready says what of it.", Copy: kubectl(append([]string{"describe"}, s.Ref.Args()...)...)}}
 		return a
 	}
 	condition, wrong := Pick(s.Identity.Conditions)

@@ -2,7 +2,6 @@ package advice
 
 import (
 	"cmp"
-	"fmt"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 )
@@ -82,22 +81,24 @@ const operator = "system:serviceaccount:rolecredential-system:rolecredential-man
 
 // patch is a command that changes the credential's spec.
 func (s Situation) patch(spec string) string {
-	return fmt.Sprintf("kubectl patch %s -n %s --type=merge --patch='{\"spec\":%s}'", s.subject(), s.namespace(), spec)
+	return kubectl("patch", s.subject(), "-n", s.namespace(), "--type=merge", "--patch", `{"spec":`+spec+`}`)
 }
 
 func (s Situation) edit() string {
 	if s.Credential == nil {
 		return s.editIdentity()
 	}
-	return fmt.Sprintf("kubectl edit %s -n %s", s.subject(), s.namespace())
+	return kubectl("edit", s.subject(), "-n", s.namespace())
 }
 
-func (s Situation) editIdentity() string { return "kubectl edit " + s.Ref.Args() }
+func (s Situation) editIdentity() string {
+	return kubectl(append([]string{"edit"}, s.Ref.Args()...)...)
+}
 
 func (s Situation) events() Step {
-	command := fmt.Sprintf("kubectl events --for=%s -n %s", s.subject(), s.namespace())
-	if s.Credential == nil {
-		command = "kubectl events --for=" + s.Ref.Args()
+	command := kubectl("events", "--for="+s.subject(), "-n", s.namespace())
+	if args := s.Ref.Args(); s.Credential == nil {
+		command = kubectl(append([]string{"events", "--for=" + args[0]}, args[1:]...)...)
 	}
 	return Step{Do: "Read what STS said: it is in the last event.", Copy: command}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -46,7 +47,7 @@ func invalidMFA(s Situation) answer {
 		means: "The code of the MFA device cannot be computed: the Secret of its seed, or the key in it, is missing or holds no seed. STS was not asked.",
 		here: []Step{{
 			Do:   "Put the device's seed, the base32 text that AWS calls the secret configuration key, into a file, and the file into the Secret:",
-			Copy: fmt.Sprintf("kubectl create secret generic %s -n %s --from-file=%s=FILE", name, s.namespace(), key),
+			Copy: kubectl("create", "secret", "generic", name, "-n", s.namespace(), "--from-file="+key+"=FILE"),
 		}},
 		aws: []Step{{
 			Do:   "If the seed is lost, which AWS shows only once, make a new device for the user and enable it with two codes in a row.",
@@ -72,7 +73,7 @@ func accessDenied(s Situation) answer {
 		return answer{
 			means: "STS refuses the code of the MFA device.",
 			here:  []Step{{Do: "Check that spec.mfa.serialNumber is a device of the very user whose access key the identity has, and that the seed is that device's.", Copy: s.edit()}},
-			aws:   []Step{{Do: "List the user's devices.", Copy: "aws iam list-mfa-devices --user-name " + s.user()}},
+			aws:   []Step{{Do: "List the user's devices.", Copy: aws("iam", "list-mfa-devices", "--user-name", s.user())}},
 		}
 	case asked.Call == v1alpha1.CallGetSessionToken && s.elsewhere():
 		return answer{
@@ -101,7 +102,7 @@ func (s Situation) roleDenied() answer {
 	a := answer{
 		means: "STS knows the caller and refuses it the role. Both sides must agree: the role's trust policy, and the caller's own policies.",
 		aws: []Step{
-			{Do: "See that the role exists, and whom it trusts.", Copy: "aws iam get-role --role-name " + roleName(asked.RoleARN)},
+			{Do: "See that the role exists, and whom it trusts.", Copy: getRole(asked.RoleARN)},
 			{Do: fmt.Sprintf("Let its trust policy admit %s:", iam.Principal(s.caller())), Copy: iam.Trust(s.caller(), asked, s.tagged()).String()},
 			{Do: "Let the caller's own policies allow it, and see that none, and no policy of its organization, denies it:", Copy: iam.Caller(s.caller(), asked, s.tagged()).String()},
 		},
@@ -112,7 +113,7 @@ func (s Situation) roleDenied() answer {
 	}
 	a.here = append(a.here, Step{Do: externalID, Copy: s.edit()})
 	if asked.MFASerialNumber != "" {
-		a.here = append(a.here, Step{Do: "Check that spec.mfa.serialNumber is a device of the caller's own user, and that the seed is that device's.", Copy: "aws iam list-mfa-devices --user-name " + s.user()})
+		a.here = append(a.here, Step{Do: "Check that spec.mfa.serialNumber is a device of the caller's own user, and that the seed is that device's.", Copy: aws("iam", "list-mfa-devices", "--user-name", s.user())})
 	}
 	if strings.Contains(s.caller(), ":assumed-role/") {
 		a.aws[1].Do += " (If the caller's role has a path, put it before the name: the session does not tell.)"
@@ -137,7 +138,7 @@ func (s Situation) hopDenied(a answer) answer {
 		who = fmt.Sprintf("the identity's source (%s), whose ARN is to stand for arn:aws:iam::ACCOUNT:user/NAME", s.Identity.Source)
 	}
 	a.aws = []Step{
-		{Do: "See that the role exists, and whom it trusts.", Copy: "aws iam get-role --role-name " + roleName(hop.RoleARN)},
+		{Do: "See that the role exists, and whom it trusts.", Copy: getRole(hop.RoleARN)},
 		{Do: "Let its trust policy admit " + who + ":", Copy: iam.Trust(before, asked, false).String()},
 		{Do: "Let the policies of the one before allow it:", Copy: iam.Caller(before, asked, false).String()},
 	}
@@ -183,6 +184,8 @@ func (s Situation) user() string { return iam.Name(s.caller(), "user/", "USER") 
 
 func roleName(arn string) string { return iam.Name(arn, "role/", "ROLE") }
 
+func getRole(arn string) string { return aws("iam", "get-role", "--role-name", roleName(arn)) }
+
 // tagged tells whether the identity stamps tags on the session.
 func (s Situation) tagged() bool { return s.Identity != nil && s.Identity.SessionTags != nil }
 
@@ -192,14 +195,14 @@ func invalidSourceCredentials(s Situation) answer {
 			means: "STS does not take the token of the service account: IAM does not know who issued it, or not whom it is for.",
 			aws: []Step{
 				{Do: "See that IAM has an OIDC provider for the cluster's issuer in the account of " + role + ", and that its client ids hold the audience " + s.audience() + ".",
-					Copy: issuer + "\naws iam list-open-id-connect-providers\naws iam create-open-id-connect-provider --url https://ISSUER --client-id-list " + s.audience()},
+					Copy: lines(issuer, "aws iam list-open-id-connect-providers", aws("iam", "create-open-id-connect-provider", "--url", "https://ISSUER", "--client-id-list", s.audience()))},
 				{Do: "See that AWS can read the issuer's keys, at its jwks_uri."},
 			},
 		}
 	}
 	a := answer{means: fmt.Sprintf("STS does not accept the own credentials of %s, or they cannot be had: they are missing, wrong, expired or switched off.", s.Ref)}
 	if s.Identity == nil || s.Identity.SourceSecret != nil {
-		a.aws = []Step{{Do: "See whether the user's access key exists and is Active; if not, make another.", Copy: fmt.Sprintf("aws iam list-access-keys --user-name %s\naws iam create-access-key --user-name %[1]s", s.user())}}
+		a.aws = []Step{{Do: "See whether the user's access key exists and is Active; if not, make another.", Copy: lines(aws("iam", "list-access-keys", "--user-name", s.user()), aws("iam", "create-access-key", "--user-name", s.user()))}}
 		a.here = []Step{{Do: "Put the key that is good into the source's Secret. It is watched: what failed is tried again at once.", Copy: s.fillSource("apply")}}
 		return a
 	}
@@ -234,8 +237,8 @@ func invalidRequest(s Situation) answer {
 		}
 		a.aws = []Step{{
 			Do: "Or raise the role's MaxSessionDuration, which is 1h unless somebody raised it.",
-			Copy: fmt.Sprintf("aws iam get-role --role-name %s --query Role.MaxSessionDuration\naws iam update-role --role-name %[1]s --max-session-duration %d",
-				roleName(asked.RoleARN), int(asked.Duration.Seconds())),
+			Copy: lines(aws("iam", "get-role", "--role-name", roleName(asked.RoleARN), "--query", "Role.MaxSessionDuration"),
+				aws("iam", "update-role", "--role-name", roleName(asked.RoleARN), "--max-session-duration", strconv.Itoa(int(asked.Duration.Seconds())))),
 		}}
 	default:
 		a.here = append(a.here, Step{Do: "Check the values of duration, userName, policyARNs and tags.", Copy: s.edit()})
@@ -278,6 +281,7 @@ func malformedPolicy(s Situation) answer {
 		means: "spec.policy is not JSON, or not a policy that IAM understands. A session policy has no Principal.",
 		here:  []Step{{Do: "Correct it.", Copy: s.edit()}},
 		aws: []Step{{Do: "Have IAM's policy validator say what is wrong.",
-			Copy: fmt.Sprintf("kubectl get %s -n %s -o jsonpath='{.spec.policy}' > policy.json\naws accessanalyzer validate-policy --policy-type IDENTITY_POLICY --policy-document file://policy.json", s.subject(), s.namespace())}},
+			Copy: lines(kubectl("get", s.subject(), "-n", s.namespace(), "-o", "jsonpath={.spec.policy}")+" > policy.json",
+				"aws accessanalyzer validate-policy --policy-type IDENTITY_POLICY --policy-document file://policy.json")}},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
 )
 
 // secretName is the credential's Secret, as the spec names it.
@@ -22,9 +23,9 @@ func secretNotWritten(s Situation) answer {
 		means: "STS issued a credential, which was dropped: the API server did not take the Secret, or the formats or data of spec.secret cannot hold it.",
 		here: []Step{
 			{Do: "Read what the API server said: it is in the last event.", Copy: s.events().Copy},
-			{Do: "See whether a quota is used up.", Copy: "kubectl describe resourcequotas -n " + s.namespace()},
+			{Do: "See whether a quota is used up.", Copy: kubectl("describe", "resourcequotas", "-n", s.namespace())},
 			{Do: "See whether an admission policy or webhook refuses Secrets there.", Copy: "kubectl get validatingadmissionpolicies,validatingwebhookconfigurations,mutatingwebhookconfigurations"},
-			{Do: "See whether the operator may write them.", Copy: fmt.Sprintf("kubectl auth can-i create secrets -n %s --as=%s", s.namespace(), operator)},
+			{Do: "See whether the operator may write them.", Copy: s.operatorCan("create", "secrets")},
 		},
 	}
 }
@@ -34,10 +35,10 @@ func secretConflict(s Situation) answer {
 	return answer{
 		means: "The Secret cannot be this credential's: it is somebody else's, or it is immutable, or something keeps undoing it. The message says which.",
 		here: []Step{
-			{Do: "See whose it is, and what writes it.", Copy: fmt.Sprintf("kubectl get secret %s -n %s --show-managed-fields -o jsonpath='{.metadata.ownerReferences}{\"\\n\"}{.metadata.managedFields[*].manager}{\"\\n\"}'", name, namespace)},
+			{Do: "See whose it is, and what writes it.", Copy: kubectl("get", "secret", name, "-n", namespace, "--show-managed-fields", "-o", `jsonpath={.metadata.ownerReferences}{"\n"}{.metadata.managedFields[*].manager}{"\n"}`)},
 			{Do: "Have the credential keep another Secret.", Copy: s.patch(`{"secret":{"name":"NAME"}}`)},
-			{Do: "Or hand the Secret over: its other keys are then removed.", Copy: fmt.Sprintf("kubectl annotate secret %s -n %s %s=%s/%s", name, namespace, v1alpha1.AdoptAnnotation, s.kind(), s.name())},
-			{Do: "Or delete it, if nobody needs it, or if it is immutable; a new one is made in its place.", Copy: fmt.Sprintf("kubectl delete secret %s -n %s", name, namespace)},
+			{Do: "Or hand the Secret over: its other keys are then removed.", Copy: kubectl("annotate", "secret", name, "-n", namespace, v1alpha1.AdoptAnnotation+"="+s.kind()+"/"+s.name())},
+			{Do: "Or delete it, if nobody needs it, or if it is immutable; a new one is made in its place.", Copy: kubectl("delete", "secret", name, "-n", namespace)},
 		},
 	}
 }
@@ -81,11 +82,11 @@ func (s Situation) source() (namespace, name string) {
 // fillSource is a command that puts an access key into the Secret of the identity's source.
 func (s Situation) fillSource(how string) string {
 	namespace, name := s.source()
-	command := fmt.Sprintf("kubectl create secret generic %s -n %s --from-env-file=key.env", name, namespace)
+	create := []string{"create", "secret", "generic", name, "-n", namespace, "--from-env-file=key.env"}
 	if how == "apply" {
-		command += " --dry-run=client -o yaml | kubectl apply --server-side --force-conflicts -f -"
+		return kubectl(append(create, "--dry-run=client", "-o", "yaml")...) + " | kubectl apply --server-side --force-conflicts -f -"
 	}
-	return command
+	return kubectl(create...)
 }
 
 // keyFile says what is in the file that [Situation.fillSource] reads.
@@ -104,10 +105,10 @@ func secretForbidden(s Situation) answer {
 	return answer{
 		means: "The operator's RBAC does not let it read the Secret of the identity's source.",
 		here: []Step{
-			{Do: "See what it may.", Copy: fmt.Sprintf("kubectl auth can-i get secret/%s -n %s --as=%s", name, namespace, operator)},
+			{Do: "See what it may.", Copy: kubectl("auth", "can-i", "get", "secret/"+name, "-n", namespace, "--as="+operator)},
 			{Do: fmt.Sprintf("Let it get, list and watch Secrets in %s, as the manifests do for the whole cluster.", namespace),
-				Copy: fmt.Sprintf("kubectl create role rolecredential-source -n %s --verb=get,list,watch --resource=secrets\n"+
-					"kubectl create rolebinding rolecredential-source -n %[1]s --role=rolecredential-source --serviceaccount=rolecredential-system:rolecredential-manager", namespace)},
+				Copy: lines(kubectl("create", "role", "rolecredential-source", "-n", namespace, "--verb=get,list,watch", "--resource=secrets"),
+					kubectl("create", "rolebinding", "rolecredential-source", "-n", namespace, "--role=rolecredential-source", "--serviceaccount=rolecredential-system:rolecredential-manager"))},
 		},
 	}
 }
@@ -127,7 +128,7 @@ func invalidCABundle(s Situation) answer {
 	return answer{
 		means: "caBundle of the identity holds no certificate that can be read.",
 		here: []Step{
-			{Do: "See which authority the endpoint's certificate is from.", Copy: fmt.Sprintf("openssl s_client -connect %s -showcerts </dev/null", host)},
+			{Do: "See which authority the endpoint's certificate is from.", Copy: shell.Command("openssl", "s_client", "-connect", host, "-showcerts") + " </dev/null"},
 			{Do: "Put that authority's certificate into caBundle, in PEM, from -----BEGIN CERTIFICATE----- on.", Copy: s.editIdentity()},
 		},
 	}

@@ -20,7 +20,7 @@ func regionDisabled(s Situation) answer {
 		means: fmt.Sprintf("STS is not active in the region %s for the caller's account.", region),
 		here:  []Step{{Do: "Choose a region for the identity in which it is active.", Copy: s.editIdentity()}},
 		aws: []Step{{Do: "Or activate the region: of those that are off until an account opts in, by opting in; of the others in IAM's account settings, under Security Token Service.",
-			Copy: fmt.Sprintf("aws account get-region-opt-status --region-name %s\naws account enable-region --region-name %[1]s", region)}},
+			Copy: lines(aws("account", "get-region-opt-status", "--region-name", region), aws("account", "enable-region", "--region-name", region))}},
 	}
 }
 
@@ -60,7 +60,7 @@ func stsUnreachable(s Situation) answer {
 			s.events(),
 			{Do: "Check the identity's region and endpoint; if the event speaks of a certificate, that caBundle holds the authority which issued it.", Copy: s.editIdentity()},
 			{Do: "See that the operator's namespace can reach it: DNS, NetworkPolicies, proxies (HTTPS_PROXY of the manager).",
-				Copy: fmt.Sprintf("kubectl run reach -n rolecredential-system --rm -it --restart=Never --image=curlimages/curl -- -sv -m 10 %s", where)},
+				Copy: kubectl("run", "reach", "-n", "rolecredential-system", "--rm", "-it", "--restart=Never", "--image=curlimages/curl", "--", "-sv", "-m", "10", where)},
 		},
 		aws: []Step{{Do: "If the endpoint is a VPC endpoint, see that its security group admits the nodes, and that its policy allows the call.", Copy: "aws ec2 describe-vpc-endpoints --filters Name=service-name,Values='*.sts'"}},
 	}

@@ -47,7 +47,7 @@ func (s Situation) tokenDenied() answer {
 		means: "STS takes the token of the service account and refuses it the role: the role's trust policy alone decides that.",
 		here:  []Step{{Do: fmt.Sprintf("Check that the credential names the service account that the role trusts; it is %s now.", s.account()), Copy: s.edit()}},
 		aws: []Step{
-			{Do: "See that the role exists, and whom it trusts.", Copy: "aws iam get-role --role-name " + roleName(role)},
+			{Do: "See that the role exists, and whom it trusts.", Copy: getRole(role)},
 			{Do: "See who issues the cluster's tokens: the issuer, without https://, is to stand for ISSUER below.", Copy: issuer},
 			{Do: "Let the role's trust policy admit " + s.account() + ":", Copy: iam.TrustToken(role, "ISSUER", s.audience(), s.account()).String()},
 		},
@@ -62,10 +62,10 @@ func tokenNotIssued(s Situation) answer {
 	return answer{
 		means: "The API server issued no token for the service account that the credential names, or none that may be shown to STS. STS was not asked; the message says which.",
 		here: []Step{
-			{Do: "See that the service account exists, or create it.", Copy: fmt.Sprintf("kubectl get serviceaccount %s -n %s\nkubectl create serviceaccount %[1]s -n %[2]s", name, s.namespace())},
+			{Do: "See that the service account exists, or create it.", Copy: lines(kubectl("get", "serviceaccount", name, "-n", s.namespace()), kubectl("create", "serviceaccount", name, "-n", s.namespace()))},
 			{Do: "Or have the credential name another.", Copy: s.patch(`{"serviceAccountName":"NAME"}`)},
 			{Do: "See that the operator may ask for tokens; the ClusterRole serviceaccount-token-role of the manifests lets it.",
-				Copy: fmt.Sprintf("kubectl auth can-i create serviceaccounts/token -n %s --as=%s", s.namespace(), operator)},
+				Copy: s.operatorCan("create", "serviceaccounts/token")},
 			{Do: "If the audience is the API server's own, set source.serviceAccount.audience of the identity to another. Add that to the client IDs of the IAM OIDC provider, and to the condition on aud in the role's trust policy.",
 				Copy: s.editIdentity()},
 		},

@@ -55,7 +55,7 @@ it. STS cannot take a session back. Nothing is changed by this verb.`,
 func (p *plugin) revocation(found cluster.Credential, caller string, all bool) revocation {
 	now := p.now().UTC().Truncate(time.Second)
 	stop := iam.Revoke(found.Request, caller, now, all)
-	report := revocation{Credential: found.String(), Before: now, Of: stop.Of, Policy: stop.Policy, Put: shell.Quote(stop.Put), Remove: shell.Quote(stop.Remove)}
+	report := revocation{Credential: found.String(), Before: now, Of: stop.Of, Policy: stop.Policy, Put: shell.Command(stop.Put...), Remove: shell.Command(stop.Remove...)}
 	if line := timeLineOf(found); line != nil {
 		report.Until = &line.Expires
 	}
@@ -74,8 +74,8 @@ func (r revocation) print(p *term.Printer, found cluster.Credential, all bool) {
 	p.Section("PUT IT IN PLACE")
 	p.Block("  ", r.Put)
 	p.Section("THEN HAVE A NEW CREDENTIAL ISSUED, WHICH IT DOES NOT STOP, AND START ANEW WHO HOLDS AN OLD ONE")
-	p.Linef("  kubectl rolecred refresh %s -n %s --wait", found, found.GetNamespace())
-	p.Linef("  kubectl rolecred readers %s -n %s", found, found.GetNamespace())
+	p.Block("  ", shell.Command("kubectl", "rolecred", "refresh", found.String(), "-n", found.GetNamespace(), "--wait"))
+	p.Block("  ", shell.Command("kubectl", "rolecred", "readers", found.String(), "-n", found.GetNamespace()))
 	after := "WHEN THE LAST OF THOSE SESSIONS HAS EXPIRED, REMOVE IT"
 	if r.Until != nil {
 		after = fmt.Sprintf("AFTER %s, WHEN THE LAST OF THOSE SESSIONS HAS EXPIRED, REMOVE IT", term.Time(*r.Until))

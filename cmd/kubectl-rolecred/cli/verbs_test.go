@@ -335,6 +335,30 @@ func session() *v1alpha1.SessionCredential {
 	return c
 }
 
+func TestTextForPeopleHasNoControlCharacters(t *testing.T) {
+	const escape = "\x1b[2J\r\u009b\u202e\nx"
+	hostile := good(func(c *v1alpha1.RoleCredential) {
+		c.Spec.RoleARN, c.Spec.SessionName, c.Spec.ExternalID = reader+escape, "name"+escape, "id"+escape
+		c.Status.PrincipalARN += escape
+		c.Status.Conditions[1] = condition("Issued", "False", "AccessDenied"+escape, "STS refuses"+escape)
+		c.Status.Conditions[2] = condition("Ready", "False", "NotIssued", "nothing"+escape)
+	})
+	denying := identity(func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Region, i.Spec.Endpoint = "eu"+escape, "https://"+escape
+		i.Spec.Chain = []v1alpha1.Hop{{RoleARN: hub + escape, ExternalID: "k8s" + escape}}
+		(*i.Spec.Allow)[1].RoleARNs, (*i.Spec.Allow)[1].SessionNames = []string{reader + escape}, []string{"name" + escape}
+		i.Status.Conditions = []metav1.Condition{condition("Ready", "False", "AccessDenied", "STS refuses"+escape)}
+	})
+	w := newWorld(t, hostile, denying, secretOf(hostile))
+	for _, args := range [][]string{
+		{"get"}, {"get", "-A", "-o", "wide"}, {"status", "s3-reader"}, {"explain", "s3-reader"}, {"explain", "clusterid/default"}, {"readers", "s3-reader", "-o", "wide"},
+		{"revoke", "s3-reader"}, {"can-i", "--role", reader + escape, "--session-name", "other" + escape}, {"env", "s3-reader"}, {"explain", "none" + escape},
+	} {
+		got := w.run(args...)
+		NewWithT(t).Expect(strings.ReplaceAll(got.out+got.err, "\n", "")).NotTo(Or(BeEmpty(), MatchRegexp(`\p{C}`)), "%v", args)
+	}
+}
+
 func TestReportsForProgramsAreJSONAndYAMLOfTheSame(t *testing.T) {
 	g := NewWithT(t)
 	w := newWorld(t, good(), identity(), secretOf(good()))

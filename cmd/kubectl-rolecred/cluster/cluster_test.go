@@ -56,11 +56,11 @@ func TestAnIdentityIsNamedWithItsType(t *testing.T) {
 	for _, arg := range []string{"clusterid/default", "ClusterIdentity/default", "clusteridentities.sts.rolecredential.dev/default"} {
 		ref, ok := cluster.ParseIdentityRef(arg, "shop")
 		g.Expect(ok).To(BeTrue(), arg)
-		g.Expect(ref.Args()).To(Equal("clusteridentity/default"))
+		g.Expect(ref.Args()).To(Equal([]string{"clusteridentity/default"}))
 	}
 	ref, ok := cluster.ParseIdentityRef("stsid/own", "shop")
 	g.Expect(ok).To(BeTrue())
-	g.Expect(ref.Args()).To(Equal("identity/own -n shop"))
+	g.Expect(ref.Args()).To(Equal([]string{"identity/own", "-n", "shop"}))
 	for _, arg := range []string{"default", "rolecred/default", "clusterid/"} {
 		_, ok := cluster.ParseIdentityRef(arg, "shop")
 		g.Expect(ok).To(BeFalse(), arg)

@@ -25,11 +25,11 @@ func (r IdentityRef) String() string { return string(r.Kind) + " " + r.Name }
 func (r IdentityRef) Path() string { return strings.ToLower(string(r.Kind)) + "/" + r.Name }
 
 // Args are what kubectl finds the identity by, with its namespace if it is in one.
-func (r IdentityRef) Args() string {
+func (r IdentityRef) Args() []string {
 	if identityKinds[r.Kind].clusterScoped {
-		return r.Path()
+		return []string{r.Path()}
 	}
-	return r.Path() + " -n " + r.Namespace
+	return []string{r.Path(), "-n", r.Namespace}
 }
 
 // Resource is what kubectl calls several identities of the kind.

@@ -6,7 +6,9 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Names of shells.
@@ -51,18 +53,40 @@ var powershell = strings.NewReplacer(`'`, `''`, "\u2018", "\u2018\u2018", "\u201
 
 func quoted(value string) string { return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'" }
 
-// plain is what no shell makes anything of. An = at the beginning is a command's path to zsh, and one in the first word a variable
-// that is set.
-var plain = regexp.MustCompile(`^[\w@%+:,./-]+$`)
+// plainWord and plainOperand match arguments that need no quotes. The first word of a command may hold no =, since the shell would
+// set a variable. No other word may begin with one, since zsh would look up a command.
+var (
+	plainWord    = regexp.MustCompile(`^[\w@%+:,./-]+$`)
+	plainOperand = regexp.MustCompile(`^[\w@%+:,./-][\w@%+:,./=-]*$`)
+)
 
-// Quote writes arguments as a POSIX shell reads them.
-func Quote(args []string) string {
+// Command returns a line that a POSIX shell reads as these arguments, for people to copy. Control characters are written as
+// [Printable] writes them, so that the line stays one line. No name that AWS or Kubernetes accepts holds one.
+func Command(args ...string) string {
 	words := make([]string, len(args))
 	for i, arg := range args {
-		words[i] = arg
+		plain := plainOperand
+		if i == 0 {
+			plain = plainWord
+		}
+		words[i] = Printable(arg)
 		if !plain.MatchString(arg) {
-			words[i] = quoted(arg)
+			words[i] = quoted(words[i])
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// Printable replaces each character that a terminal may obey (control characters, line breaks, directions of writing) by its
+// escape in Go, such as \n or \x1b.
+func Printable(text string) string {
+	var printable strings.Builder
+	for _, r := range text { // an invalid byte becomes U+FFFD
+		if unicode.IsGraphic(r) {
+			printable.WriteRune(r)
+			continue
+		}
+		printable.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+	}
+	return printable.String()
 }

@@ -63,8 +63,20 @@ func TestAShellIsKnownByItsNameOrPath(t *testing.T) {
 	}
 }
 
-func TestQuotedArgumentsReadAsTheyWere(t *testing.T) {
-	g := NewWithT(t)
-	args := []string{"aws", "--policy-document", `{"a":"it's"}`, "", "not-plain=1"}
-	g.Expect(shell.Quote(args)).To(Equal(`aws --policy-document '{"a":"it'\''s"}' '' 'not-plain=1'`))
+func TestCommandQuotesWhatAShellWouldInterpret(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"plain words and options stay as they are": {[]string{"aws", "--type=merge", "adopt=a/b", "x@y"}, `aws --type=merge adopt=a/b x@y`},
+		"JSON, quotes and an empty argument":       {[]string{"aws", `{"a":"it's"}`, ""}, `aws '{"a":"it'\''s"}' ''`},
+		"an assignment in place of a command":      {[]string{"a=b"}, `'a=b'`},
+		"an argument that begins with =":           {[]string{"a", "=b"}, `a '=b'`},
+		"a home directory":                         {[]string{"a", "~b", "b=~c"}, `a '~b' 'b=~c'`},
+		"a command substitution and a second one":  {[]string{"a", "$(x);x", "`x`"}, "a '$(x);x' '`x`'"},
+		"control characters":                       {[]string{"a", "b\nc", "\x1b[2J\r\u009b"}, `a 'b\nc' '\x1b[2J\r\u009b'`},
+		"a direction of writing":                   {[]string{"a", "b\u202ec"}, `a 'b\u202ec'`},
+	} {
+		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(shell.Command(tc.args...)).To(Equal(tc.want)) })
+	}
 }

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/printers"
+
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
 )
 
 // Colours reports whether to write colours to a writer: to a terminal that has them, unless NO_COLOR asks for none
@@ -63,13 +65,8 @@ func Of(status metav1.ConditionStatus) Colour {
 	}
 }
 
-// escape keeps a text on its line, and a terminal from obeying it.
-func escape(text string) string {
-	return strings.ReplaceAll(printers.EscapeTerminal(text), "\n", `\n`)
-}
-
 func (p *Printer) painted(t Text) string {
-	text := escape(t.Text)
+	text := shell.Printable(t.Text)
 	if !p.colours || t.Colour == None || text == "" {
 		return text
 	}
@@ -114,7 +111,7 @@ func (p *Printer) Table(indent string, rows ...[]Text) {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(escape(cell.Text)))
+			widths[i] = max(widths[i], utf8.RuneCountInString(shell.Printable(cell.Text)))
 		}
 	}
 	for _, row := range rows {
@@ -122,7 +119,7 @@ func (p *Printer) Table(indent string, rows ...[]Text) {
 		for i, cell := range row {
 			line = append(line, cell)
 			if i < len(row)-1 {
-				line = append(line, Plain(strings.Repeat(" ", widths[i]+gap-utf8.RuneCountInString(escape(cell.Text)))))
+				line = append(line, Plain(strings.Repeat(" ", widths[i]+gap-utf8.RuneCountInString(shell.Printable(cell.Text)))))
 			}
 		}
 		p.Texts(line...)

@@ -49,7 +49,7 @@ func TestWhatIsWritten(t *testing.T) {
 	}{
 		"a colour, where there are any":                  {colours: true, write: func(p *term.Printer) { p.Texts(term.Text{Text: "True", Colour: term.Good}, term.Plain(" x")) }, want: "\x1b[32mTrue\x1b[0m x\n"},
 		"none, where there are none":                     {write: func(p *term.Printer) { p.Texts(term.Text{Text: "True", Colour: term.Good}) }, want: "True\n"},
-		"what a terminal would obey, so that it is seen": {colours: true, write: func(p *term.Printer) { p.Linef("%s", "a\x1b]0;title\x07\rb") }, want: "a^[]0;title\x07\\rb\n"},
+		"what a terminal would obey, so that it is seen": {colours: true, write: func(p *term.Printer) { p.Linef("%s", "a\x1b]0;title\x07\rb") }, want: `a\x1b]0;title\a\rb` + "\n"},
 		"columns as wide as they are seen": {colours: true, write: func(p *term.Printer) {
 			p.Table("  ", term.Row("A", "B"), []term.Text{{Text: "└─ x", Colour: term.Bad}, term.Plain("y")})
 		}, want: "  A      B\n  \x1b[31m└─ x\x1b[0m   y\n"},
