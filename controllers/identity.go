@@ -217,6 +217,10 @@ func (r *IdentityReconciler[T]) report(ctx context.Context, found T, v verdict, 
 	current = append(current, v.ready) // last, so that it is what an event tells when all is well
 	status.Conditions = withConditions(status.Conditions, current, found.GetGeneration(), now)
 	status.ObservedGeneration, status.ObservedSecretVersion = found.GetGeneration(), v.secretVersion
+	status.FailedCall = nil
+	if v.failure != nil {
+		status.FailedCall = v.failure.Call.DeepCopy()
+	}
 	status.AccountID, status.ARN, status.UserID = "", "", ""
 	if v.caller != nil {
 		status.AccountID, status.ARN, status.UserID = v.caller.AccountID, v.caller.ARN, v.caller.UserID

@@ -103,6 +103,33 @@ func TestAnIdentityReports(t *testing.T) {
 	}
 }
 
+func TestIdentityStatusNamesTheFailedCallWhileReadyIsFalse(t *testing.T) {
+	const hub = "arn:aws:iam::210987654321:role/Hub"
+	for name, tc := range map[string]struct {
+		err  error
+		want *v1alpha1.FailedCall
+	}{
+		"GetCallerIdentity":     {answers("AccessDenied"), &v1alpha1.FailedCall{Call: "GetCallerIdentity"}},
+		"a hop":                 {&failure.HopError{RoleARN: hub, Err: answers("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: hub}},
+		"no source credentials": {&failure.SourceError{Err: errors.New("no role")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, world()...)
+			f.sts.callerErr = tc.err
+			first, _ := f.verify()
+			f.Expect(first.Status.FailedCall).To(Equal(tc.want))
+			f.later(time.Minute)
+			again, _ := f.verify()
+			f.Expect(f.sts.callers).To(Equal(2))
+			f.Expect(again.ResourceVersion).To(Equal(first.ResourceVersion), "the same failure is the same status")
+			f.sts.callerErr = nil
+			f.later(time.Minute)
+			verified, _ := f.verify()
+			f.Expect(verified.Status.FailedCall).To(BeNil())
+		})
+	}
+}
+
 func TestAnIdentityIsAskedAgainOnlyInItsTime(t *testing.T) {
 	f := newFixture(t, world()...)
 	_, result := f.verify()

@@ -101,7 +101,7 @@ func (t *turn) left() time.Duration {
 func (r *Reconciler[T]) suits(ctx context.Context, t *turn) (*failure.Failure, error) {
 	if t.byWebIdentity() {
 		if fields := t.request.NotWithWebIdentity(); len(fields) > 0 {
-			return failure.NotAsked(v1alpha1.ReasonInvalidRequest, "%s asks for the role with a service account's token, and AssumeRoleWithWebIdentity takes no %s. "+
+			return failure.NotAsked(v1alpha1.ReasonUnsupportedField, "%s asks for the role with a service account's token, and AssumeRoleWithWebIdentity takes no %s. "+
 				"Leave that out, or use an identity with another source or with a chain.", t.identity.Name, strings.Join(fields, ", ")), nil
 		}
 	}
@@ -297,7 +297,7 @@ func (r *Reconciler[T]) stamped(object T, request credential.Request, stamp *v1a
 		request, err = request.Stamped(stamps, stamp.Transitive && request.Call == v1alpha1.CallAssumeRole)
 	}
 	if err != nil {
-		return request, failure.NotAsked(v1alpha1.ReasonInvalidRequest, "spec.tags cannot be asked for: %s.", err)
+		return request, failure.NotAsked(v1alpha1.ReasonInvalidTags, "spec.tags cannot be asked for: %s.", err)
 	}
 	return request, nil
 }

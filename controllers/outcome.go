@@ -146,6 +146,10 @@ func (o outcome) refreshes() bool {
 func (o outcome) report(status *v1alpha1.CredentialStatus, generation int64, now time.Time) {
 	status.Conditions = withConditions(status.Conditions, o.conditions(), generation, now)
 	status.ObservedGeneration = generation
+	status.FailedCall = nil
+	if o.failed != nil {
+		status.FailedCall = o.failed.Call.DeepCopy()
+	}
 	var held credential.Record
 	status.SecretName, status.Expiration, status.LastRefreshTime, status.NextRefreshTime = "", nil, nil, nil
 	if o.record != nil {

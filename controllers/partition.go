@@ -35,7 +35,7 @@ func checkARNs(request credential.Request, found *identity.Identity[STS]) *failu
 	all = append(all, named{field: "spec.mfa.serialNumber", arn: request.MFASerialNumber}) // of a hardware device it is no ARN
 	for _, n := range all {
 		if err := partition.Check(found.Region, n.arn); err != nil {
-			return failure.NotAsked(v1alpha1.ReasonInvalidRequest, "%s: %s. Give one of the partition of %s, or name an identity of the other partition.", n.field, err, found.Name)
+			return failure.NotAsked(v1alpha1.ReasonWrongPartition, "%s: %s. Give one of the partition of %s, or name an identity of the other partition.", n.field, err, found.Name)
 		}
 	}
 	return nil

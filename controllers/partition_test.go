@@ -32,7 +32,7 @@ func TestWhatIsOfAnotherPartitionThanTheIdentityIsNotAskedFor(t *testing.T) {
 	role := func(arn string) func(f *fixture) Object {
 		return asks(func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = arn })
 	}
-	const works, refused = "Ready=True Issued", "Issued=False InvalidRequest: "
+	const works, refused = "Ready=True Issued", "Issued=False WrongPartition: "
 	const ofAnother = " is of the partition aws-cn, but the region eu-west-1 is of aws, whose credentials are worth nothing elsewhere. " +
 		"Give one of the partition of ClusterIdentity default, or name an identity of the other partition. STS was not asked."
 	for name, tc := range map[string]struct {
@@ -96,7 +96,7 @@ func TestACredentialOfARoleThatCannotBeReachedAnyMoreStays(t *testing.T) {
 	f.reconcile()
 	f.update(changed(f.identity(), func(i *v1alpha1.ClusterIdentity) { i.Spec.Region = "cn-north-1" }))
 	got, _ := f.reconcile()
-	f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "False InvalidRequest", "Ready": "True Issued"}))
+	f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "False WrongPartition", "Ready": "True Issued"}))
 	f.Expect(got.Status.NextRefreshTime).To(BeNil())
 	f.Expect(f.sts.issued).To(HaveLen(1))
 }
@@ -112,7 +112,7 @@ func TestAnIdentityWhoseChainLeadsToAnotherPartitionIsNotReady(t *testing.T) {
 	}{
 		"a hop of the region's partition": {chain: []v1alpha1.Hop{hub}, want: "True Verified"},
 		"a hop of another partition": {
-			chain: []v1alpha1.Hop{hub, abroad}, want: "False InvalidRequest",
+			chain: []v1alpha1.Hop{hub, abroad}, want: "False WrongPartition",
 			saying: "spec.chain[1].roleARN: arn:aws-us-gov:iam::210987654321:role/Hub is of the partition aws-us-gov, but the region eu-west-1 is of aws, whose credentials are worth nothing elsewhere. " +
 				"Give the identity a region, a source and hops of one partition.",
 		},

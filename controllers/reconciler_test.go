@@ -128,6 +128,35 @@ func TestTheFirstReconcileReports(t *testing.T) {
 	}
 }
 
+func TestStatusNamesTheFailedCallWhileIssuedIsFalse(t *testing.T) {
+	const hub = "arn:aws:iam::210987654321:role/Hub"
+	for name, tc := range map[string]struct {
+		err  error
+		want *v1alpha1.FailedCall
+	}{
+		"the role itself":          {answers("AccessDenied"), &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: "arn:aws:iam::123456789012:role/S3Reader"}},
+		"a hop":                    {&failure.HopError{RoleARN: hub, Err: answers("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: hub}},
+		"a hop, by a token":        {&failure.HopError{RoleARN: hub, WebIdentity: true, Err: answers("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRoleWithWebIdentity", RoleARN: hub}},
+		"no source credentials":    {&failure.SourceError{Err: errors.New("none")}, nil},
+		"no service account token": {&failure.TokenError{Message: "None.", Err: errors.New("none")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, world()...)
+			f.sts.err = tc.err
+			first, _ := f.reconcile()
+			f.Expect(first.Status.FailedCall).To(Equal(tc.want))
+			f.later(time.Minute)
+			again, _ := f.reconcile()
+			f.Expect(f.sts.issued).To(HaveLen(2))
+			f.Expect(again.ResourceVersion).To(Equal(first.ResourceVersion), "the same failure is the same status")
+			f.sts.err = nil
+			f.later(time.Minute)
+			issued, _ := f.reconcile()
+			f.Expect(issued.Status.FailedCall).To(BeNil())
+		})
+	}
+}
+
 func TestAnIssuedCredentialIsInTheSecretAndTheStatus(t *testing.T) {
 	f := newFixture(t, world()...)
 	got, result := f.reconcile()
@@ -593,7 +622,7 @@ func TestWhatIsOnItsWayOutGetsNothing(t *testing.T) {
 func TestEveryReasonOfTheAPIIsExpectedByATest(t *testing.T) {
 	g := NewWithT(t)
 	var tests strings.Builder
-	for _, file := range []string{"reconciler_test.go", "identity_test.go", "kinds_test.go", "mfa_test.go", "rollout_test.go", "serviceaccount_test.go"} {
+	for _, file := range []string{"reconciler_test.go", "identity_test.go", "kinds_test.go", "mfa_test.go", "partition_test.go", "rollout_test.go", "serviceaccount_test.go"} {
 		text, err := os.ReadFile(file)
 		g.Expect(err).NotTo(HaveOccurred())
 		tests.Write(text)
@@ -721,7 +750,7 @@ func TestWhoAskedCannotBeForgedWithAnIdentityThatStampsNothing(t *testing.T) {
 					c.Spec.IdentityRef, c.Spec.Tags = ofOwn().Spec.IdentityRef, forged
 				})),
 			} {
-				f.Expect(firstBad(object.Report().Conditions)).To(And(HavePrefix("Issued=False InvalidRequest"), ContainSubstring("says who asked, and is the identity's to stamp")))
+				f.Expect(firstBad(object.Report().Conditions)).To(And(HavePrefix("Issued=False InvalidTags"), ContainSubstring("says who asked, and is the identity's to stamp")))
 			}
 			f.Expect(f.sts.issued).To(BeEmpty())
 		})

@@ -151,7 +151,7 @@ func TestWhatAssumeRoleWithWebIdentityDoesNotTakeIsRefused(t *testing.T) {
 			asks := changed(reader(), func(c *v1alpha1.RoleCredential) { set(&c.Spec) })
 			f := newFixture(t, world(byToken(), asks, seedSecret(deviceSeed))...)
 			got, result := f.reconcile()
-			f.Expect(firstBad(got.Status.Conditions)).To(And(HavePrefix("Issued=False InvalidRequest"), ContainSubstring("takes no spec."+field+".")))
+			f.Expect(firstBad(got.Status.Conditions)).To(And(HavePrefix("Issued=False UnsupportedField"), ContainSubstring("takes no spec."+field+".")))
 			f.Expect(f.tokens.asked).To(BeEmpty())
 			f.Expect(f.sts.issued).To(BeEmpty())
 			f.Expect(result.RequeueAfter).To(BeZero())

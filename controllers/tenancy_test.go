@@ -139,7 +139,7 @@ func (c cell) says() (verdict, asks string) {
 	case cluster && c.ref.Name == "chained" && c.call == v1alpha1.CallAssumeRole && c.duration > time.Hour:
 		return "Authorized=False DurationNotAllowed", ""
 	case strings.HasPrefix(c.role, "arn:aws-cn:"): // all identities are of a region of the partition aws
-		return "Issued=False InvalidRequest", ""
+		return "Issued=False WrongPartition", ""
 	case c.call != v1alpha1.CallAssumeRole && (cluster && slices.Contains([]string{"chained", "by-token", "of-a-session"}, c.ref.Name) || strings.HasPrefix(own, "token")):
 		return "Issued=False WrongSourceType", ""
 	case cluster:

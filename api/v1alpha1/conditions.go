@@ -57,10 +57,18 @@ const (
 	ReasonAccessDenied = "AccessDenied"
 	// ReasonInvalidSourceCredentials: STS does not accept the identity's own credentials, or they cannot be had.
 	ReasonInvalidSourceCredentials = "InvalidSourceCredentials"
-	// ReasonInvalidRequest: STS rejects a value of the request, the server does not support the call or an optional field of it,
-	// or STS could only reject the request and was not called. Of an identity: its
-	// chain leads where its region's STS knows no role, or a hop of it was refused so.
+	// ReasonInvalidRequest: STS rejected a value of the request, or the server does not support the call or an optional field of
+	// it. Without status.failedCall STS could only reject the request, and the operator did not call it. Of an identity: its
+	// region or a hop of its chain has no name that AWS knows, or STS rejected a hop so.
 	ReasonInvalidRequest = "InvalidRequest"
+	// ReasonInvalidTags: spec.tags has a key that only an identity may set, or more tags than STS takes together with the
+	// identity's. The operator did not call STS.
+	ReasonInvalidTags = "InvalidTags"
+	// ReasonUnsupportedField: the spec has a field that AssumeRoleWithWebIdentity does not take. The operator did not call STS.
+	ReasonUnsupportedField = "UnsupportedField"
+	// ReasonWrongPartition: a role, policy or MFA device, or of an identity a hop of its chain, is of another AWS partition than
+	// the identity's region. The operator did not call STS.
+	ReasonWrongPartition = "WrongPartition"
 	// ReasonPolicyTooLarge: session policies and tags together exceed the packed size that STS allows.
 	ReasonPolicyTooLarge = "PolicyTooLarge"
 	// ReasonMalformedPolicy: the session policy is not JSON, or not an IAM policy.
@@ -113,7 +121,7 @@ const (
 )
 
 // Reasons of an identity's ConditionReady, beside [ReasonInvalidSourceCredentials], [ReasonAccessDenied], [ReasonInvalidRequest],
-// [ReasonRegionDisabled], [ReasonClockSkew], [ReasonThrottled], [ReasonSTSUnreachable] and [ReasonSTSError].
+// [ReasonWrongPartition], [ReasonRegionDisabled], [ReasonClockSkew], [ReasonThrottled], [ReasonSTSUnreachable] and [ReasonSTSError].
 const (
 	// ReasonVerified: GetCallerIdentity answered; the status says who the caller is.
 	ReasonVerified = "Verified"

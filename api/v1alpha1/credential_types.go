@@ -143,6 +143,31 @@ type SecretTemplate struct {
 	Data map[string]DataTemplate `json:"data,omitempty"`
 }
 
+// FailedCall is an STS call that failed.
+type FailedCall struct {
+	// call is the name of the call, such as AssumeRole or AssumeRoleWithWebIdentity.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +required
+	Call string `json:"call,omitempty"`
+
+	// roleARN is the role that the call is for: the credential's own, or a hop of the identity's chain. It is absent for a call
+	// without a role.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +optional
+	RoleARN string `json:"roleARN,omitempty"`
+
+	// callerARN is the identity's ARN in AWS. It is absent if that is not known, and for a hop.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +optional
+	CallerARN string `json:"callerARN,omitempty"`
+}
+
 // CredentialStatus is what the statuses of all credential kinds share. It is a report: the operator decides from the spec, the
 // identity and the Secret. It reads the status to see what it reported before, and takes a credential without conditions for new.
 type CredentialStatus struct {
@@ -152,6 +177,11 @@ type CredentialStatus struct {
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// failedCall is the STS call that failed when Issued is False. It is absent if the operator did not call STS.
+	//
+	// +optional
+	FailedCall *FailedCall `json:"failedCall,omitempty"`
 
 	// observedGeneration is the generation of the spec that this status reports on.
 	//

@@ -85,6 +85,12 @@ type IdentityStatus struct {
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
+	// failedCall is the STS call that failed when Ready is False: GetCallerIdentity, or the call for a hop of the chain. It is
+	// absent if the operator did not call STS.
+	//
+	// +optional
+	FailedCall *FailedCall `json:"failedCall,omitempty"`
+
 	// observedGeneration is the generation of the spec that this status reports on.
 	//
 	// +kubebuilder:validation:Minimum=1

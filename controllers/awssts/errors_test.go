@@ -206,7 +206,8 @@ func reasonsOfSTS(t *testing.T) []string {
 	group, _, _ = strings.Cut(group, "\n)")
 	var reasons []string
 	for _, match := range regexp.MustCompile(`= "(\w+)"`).FindAllStringSubmatch(group, -1) {
-		if !slices.Contains([]string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonTokenNotIssued, v1alpha1.ReasonSecretNotWritten}, match[1]) {
+		if !slices.Contains([]string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonTokenNotIssued, v1alpha1.ReasonSecretNotWritten,
+			v1alpha1.ReasonInvalidTags, v1alpha1.ReasonUnsupportedField, v1alpha1.ReasonWrongPartition}, match[1]) {
 			reasons = append(reasons, match[1])
 		}
 	}

@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -18,7 +19,19 @@ func STS(reason string, a Answer, s Subject, cause error) *Failure {
 	if a.Flaw == FlawUnsupported {
 		retry = After(MaxWait) // until the server is another, which nothing reports
 	}
-	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: message(a, s), Retry: retry, Cause: cause}
+	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: message(a, s), Call: call(s, cause), Retry: retry, Cause: cause}
+}
+
+// call returns the STS call that failed, nil if the source had no credentials to call STS with.
+func call(s Subject, cause error) *v1alpha1.FailedCall {
+	if _, ofSource := errors.AsType[*SourceError](cause); ofSource {
+		return nil
+	}
+	failed := &v1alpha1.FailedCall{Call: string(s.Call), RoleARN: s.RoleARN}
+	if !s.Hop {
+		failed.CallerARN = s.Caller
+	}
+	return failed
 }
 
 // WrongSource returns the failure of a call that STS takes from no session, for an identity whose credentials are one. It waits

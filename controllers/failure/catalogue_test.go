@@ -2,6 +2,7 @@ package failure_test
 
 import (
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -49,7 +50,7 @@ var catalogue = map[string]struct{ names, advice []string }{
 }
 
 // notOfSTS are the reasons that say something else than how STS failed.
-var notOfSTS = []string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonTokenNotIssued, v1alpha1.ReasonSecretNotWritten}
+var notOfSTS = []string{v1alpha1.ReasonInvalidTags, v1alpha1.ReasonUnsupportedField, v1alpha1.ReasonWrongPartition, v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonTokenNotIssued, v1alpha1.ReasonSecretNotWritten}
 
 // reasonsOfIssued are those that the API declares as reasons of ConditionIssued.
 func reasonsOfIssued(t *testing.T) []string {
@@ -129,6 +130,25 @@ func TestAMessageIsTheSameEachTime(t *testing.T) {
 			again := failure.STS(reason, answer, subject, errors.New("as STS said it then"))
 			g.Expect(again.Message).To(Equal(first.Message))
 			g.Expect(first.Message).NotTo(MatchRegexp(volatile.String()))
+		})
+	}
+}
+
+func TestFailureNamesTheCallThatFailed(t *testing.T) {
+	hop := subject
+	hop.RoleARN, hop.Hop = "arn:aws:iam::210987654321:role/Hub", true
+	for name, tc := range map[string]struct {
+		subject failure.Subject
+		cause   error
+		want    *v1alpha1.FailedCall
+	}{
+		"the credential's own role":                 {subject, errors.New("refused"), &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: subject.RoleARN, CallerARN: subject.Caller}},
+		"a hop, whose caller is not the identity's": {hop, errors.New("refused"), &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: hop.RoleARN}},
+		"a call without a role":                     {failure.Subject{Call: "GetSessionToken"}, errors.New("refused"), &v1alpha1.FailedCall{Call: "GetSessionToken"}},
+		"no call, for want of source credentials":   {subject, fmt.Errorf("signing: %w", &failure.SourceError{Err: errors.New("none")}), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(failure.STS(v1alpha1.ReasonAccessDenied, failure.Answer{Code: "TheCode"}, tc.subject, tc.cause).Call).To(Equal(tc.want))
 		})
 	}
 }

@@ -18,6 +18,8 @@ type Failure struct {
 	Reason string
 	// Message says what is wrong and what to do. It holds nothing that changes from one try to the next.
 	Message string
+	// Call is the STS call that failed, nil if there was none.
+	Call *v1alpha1.FailedCall
 	// Retry says when to try again.
 	Retry Retry
 	// Cause is the error as it came, for the log and an event only. It may be nil.

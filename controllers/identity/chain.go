@@ -20,7 +20,7 @@ func checkNames(settings *v1alpha1.IdentitySettings) *failure.Failure {
 			return unready(v1alpha1.ReasonInvalidRequest, nil, "spec.chain[%d].roleARN: %s. Correct it, or set spec.endpoint to the server that knows it.", i, err)
 		}
 		if err := partition.Check(settings.Region, hop.RoleARN); err != nil {
-			return unready(v1alpha1.ReasonInvalidRequest, nil, "spec.chain[%d].roleARN: %s. Give the identity a region, a source and hops of one partition.", i, err)
+			return unready(v1alpha1.ReasonWrongPartition, nil, "spec.chain[%d].roleARN: %s. Give the identity a region, a source and hops of one partition.", i, err)
 		}
 	}
 	return nil

@@ -123,7 +123,7 @@ func TestSessionTagsSayWhoAsked(t *testing.T) {
 	forged := h.credential(namespace, "forged", by, func(c *v1alpha1.RoleCredential) {
 		c.Spec.Tags = []v1alpha1.Tag{{Key: "Kubernetes-Namespace", Value: new("kube-system")}}
 	})
-	h.eventually(forged, "Issued", "False InvalidRequest")
+	h.eventually(forged, "Issued", "False InvalidTags")
 	h.Expect(h.issues()).To(Equal(1))
 
 	// Stamps are part of what a credential is: other stamps, another credential.

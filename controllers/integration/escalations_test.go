@@ -166,7 +166,7 @@ var byRules = map[string]func(*attack){
 			for i, key := range []string{"kubernetes-namespace", "Kubernetes-Namespace", "KUBERNETES-NAMESPACE", "kubernetes-cluster", "kubernetes-name", "kubernetes-uid", "kubernetes-kind"} {
 				made := roleCredential(a.shop, fmt.Sprintf("tagged-%d-%s", i, by), by)
 				made.Spec.RoleARN, made.Spec.Tags, made.Spec.TransitiveTagKeys = shopRole, []v1alpha1.Tag{{Key: key, Value: &a.bank}}, []string{key}
-				a.isDenied("Issued", "False InvalidRequest", made)
+				a.isDenied("Issued", "False InvalidTags", made)
 			}
 		}
 	},

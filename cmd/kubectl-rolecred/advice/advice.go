@@ -70,6 +70,18 @@ func Explain(s Situation) Explanation {
 	return explanation
 }
 
+// failedCall is the STS call that failed, nil if there was none.
+func (s Situation) failedCall() *v1alpha1.FailedCall {
+	switch {
+	case s.Credential != nil:
+		return s.Credential.Report().FailedCall
+	case s.Identity != nil:
+		return s.Identity.FailedCall
+	default:
+		return nil
+	}
+}
+
 func (s Situation) subject() string {
 	if s.Credential == nil {
 		return s.Ref.Path()

@@ -79,10 +79,17 @@ func chained(s *advice.Situation) {
 	s.Identity.Chain = []v1alpha1.Hop{{RoleARN: hub, ExternalID: "k8s"}, {RoleARN: entry}}
 }
 
-// saying gives the condition the message that the operator writes.
-func saying(subject failure.Subject) func(*advice.Situation) {
+// failing gives the condition the message, and the statuses the call, of a call of STS that failed.
+func failing(subject failure.Subject) func(*advice.Situation) {
 	return func(s *advice.Situation) {
-		s.Condition.Message = failure.STS(s.Condition.Reason, failure.Answer{Code: "TheCode", Status: 403}, subject, nil).Message
+		failed := failure.STS(s.Condition.Reason, failure.Answer{Code: "TheCode", Status: 403}, subject, nil)
+		s.Condition.Message = failed.Message
+		if s.Credential != nil {
+			s.Credential.Report().FailedCall = failed.Call
+		}
+		if s.Identity != nil {
+			s.Identity.FailedCall = failed.Call
+		}
 	}
 }
 
@@ -92,10 +99,6 @@ func own(s *advice.Situation) {
 	if s.Identity != nil {
 		s.Identity.IdentityRef, s.Identity.SourceSecret, s.Identity.Source, s.Identity.Audience, s.Identity.ARN = s.Ref, nil, "serviceAccount", "aud.example.com", ""
 	}
-}
-
-func notAsked(s *advice.Situation) {
-	s.Condition.Message = failure.NotAsked(s.Condition.Reason, "It cannot be asked for.").Message
 }
 
 // ofAWS makes the identity call AWS's own STS.
@@ -195,11 +198,11 @@ var steps = map[string]map[string]step{
 	}},
 	v1alpha1.ReasonAccessDenied: {
 		"a service account, by its token": {
-			situation: situation(v1alpha1.ReasonAccessDenied, own, saying(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
+			situation: situation(v1alpha1.ReasonAccessDenied, own, failing(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
 			aws:       []string{"aws iam get-role --role-name S3Reader", "openid-configuration", `"ISSUER:sub": "system:serviceaccount:shop:default"`, `"ISSUER:aud": "aud.example.com"`, "oidc-provider/ISSUER"}, here: []string{"system:serviceaccount:shop:default"},
 		},
 		"a service account, the first hop": {
-			situation: situation(v1alpha1.ReasonAccessDenied, own, chained, saying(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: hub, Hop: true})),
+			situation: situation(v1alpha1.ReasonAccessDenied, own, chained, failing(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: hub, Hop: true})),
 			aws:       []string{"aws iam get-role --role-name Hub", "arn:aws:iam::210987654321:oidc-provider/ISSUER"},
 		},
 		"the role's trust policy": {
@@ -208,20 +211,20 @@ var steps = map[string]map[string]step{
 		},
 		"by way of a chain, the last hop is the caller": {situation: situation(v1alpha1.ReasonAccessDenied, chained), aws: []string{`"AWS": "` + entry + `"`}},
 		"a hop that the first one is": {
-			situation: situation(v1alpha1.ReasonAccessDenied, chained, saying(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: hub, Hop: true})),
+			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: hub, Hop: true})),
 			aws:       []string{"aws iam get-role --role-name Hub", `"sts:ExternalId": "k8s"`, "the identity's source (accessKey in Secret ops/bootstrap)", `"Resource": "` + hub + `"`}, here: []string{"kubectl edit clusteridentity/default"},
 		},
 		"a hop after another": {
-			situation: situation(v1alpha1.ReasonAccessDenied, chained, saying(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true})),
+			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true})),
 			aws:       []string{`"AWS": "` + hub + `"`, `"Resource": "` + entry + `"`},
 		},
 		"a hop, told on the identity": {
-			situation: situation(v1alpha1.ReasonAccessDenied, chained, saying(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true}), ofIdentity),
+			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true}), ofIdentity),
 			aws:       []string{`"AWS": "` + hub + `"`},
 		},
 		"GetCallerIdentity, told on the identity": {situation: situation(v1alpha1.ReasonAccessDenied, ofIdentity), aws: []string{"policy of the organization"}},
-		"for those who may not read the identity, the message names the caller": {
-			situation: situation(v1alpha1.ReasonAccessDenied, unknownIdentity, saying(failure.Subject{Identity: "ClusterIdentity default", Caller: operator, Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
+		"for those who may not read the identity, the failed call names the caller": {
+			situation: situation(v1alpha1.ReasonAccessDenied, unknownIdentity, failing(failure.Subject{Identity: "ClusterIdentity default", Caller: operator, Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
 			aws:       []string{`"AWS": "` + operator + `"`},
 		},
 		"of a role's session, whose path is not known": {
@@ -245,7 +248,7 @@ var steps = map[string]map[string]step{
 			here:      []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}, aws: []string{"aws iam list-access-keys --user-name operator"},
 		},
 		"the token of a service account": {
-			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, own, saying(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
+			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, own, failing(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
 			aws:       []string{"create-open-id-connect-provider --url https://ISSUER --client-id-list aud.example.com", "jwks_uri"},
 		},
 		"what the operator's pod finds": {
@@ -255,31 +258,35 @@ var steps = map[string]map[string]step{
 	},
 	v1alpha1.ReasonInvalidRequest: {
 		"a role": {
-			situation: situation(v1alpha1.ReasonInvalidRequest),
+			situation: situation(v1alpha1.ReasonInvalidRequest, failing(failure.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
 			here:      []string{"kubectl events --for=rolecredential/s3-reader -n shop", `{"spec":{"duration":"1h"}}`}, aws: []string{"aws iam update-role --role-name S3Reader --max-session-duration 7200"},
 		},
-		"a tag that the identity stamps": {
-			situation: situation(v1alpha1.ReasonInvalidRequest, role(func(s *v1alpha1.RoleCredentialSpec) { s.Tags = []v1alpha1.Tag{{Key: "kubernetes-name"}} }),
-				func(s *advice.Situation) { s.Identity.SessionTags = &v1alpha1.SessionTags{ClusterName: "prod"} }, notAsked),
-			here: []string{"Remove from spec.tags"},
-		},
-		"what a token does not go with": {
-			situation: situation(v1alpha1.ReasonInvalidRequest, own, role(func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "x" }), notAsked),
-			here:      []string{"Leave spec.externalID out"},
-		},
-		"another partition": {situation: situation(v1alpha1.ReasonInvalidRequest, notAsked), here: []string{"partition of the identity's region"}},
 		"an ARN in another form than AWS's": {
 			situation: situation(v1alpha1.ReasonInvalidRequest,
 				role(func(s *v1alpha1.RoleCredentialSpec) { s.RoleARN = "urn:ecs:iam::ns1:role/admins" }),
-				func(s *advice.Situation) { s.Identity.Endpoint = "" }, notAsked),
+				func(s *advice.Situation) { s.Identity.Endpoint = "" }),
 			here: []string{"name an identity whose endpoint is the server that has these roles and policies"},
 		},
 		"tags that the caller's session passes on": {
-			situation: situation(v1alpha1.ReasonInvalidRequest, func(s *advice.Situation) { s.Identity.SessionTags = &v1alpha1.SessionTags{ClusterName: "prod"} }),
-			here:      []string{"--disable-session-tags", "kubectl edit clusteridentity/default"},
+			situation: situation(v1alpha1.ReasonInvalidRequest, func(s *advice.Situation) { s.Identity.SessionTags = &v1alpha1.SessionTags{ClusterName: "prod"} },
+				failing(failure.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
+			here: []string{"--disable-session-tags", "kubectl edit clusteridentity/default"},
 		},
-		"a federated user": {situation: situation(v1alpha1.ReasonInvalidRequest, of(&v1alpha1.FederatedCredential{}, 2)), here: []string{"userName"}},
-		"an identity":      {situation: situation(v1alpha1.ReasonInvalidRequest, ofIdentity), here: []string{"kubectl events --for=clusteridentity/default", "chain's roleARN"}},
+		"STS was not called": {situation: situation(v1alpha1.ReasonInvalidRequest), here: []string{"kubectl edit rolecredential/s3-reader -n shop"}},
+		"a federated user":   {situation: situation(v1alpha1.ReasonInvalidRequest, of(&v1alpha1.FederatedCredential{}, 2), failing(failure.Subject{Call: v1alpha1.CallGetFederationToken})), here: []string{"userName"}},
+		"an identity":        {situation: situation(v1alpha1.ReasonInvalidRequest, ofIdentity), here: []string{"kubectl events --for=clusteridentity/default", "chain's roleARN"}},
+	},
+	v1alpha1.ReasonInvalidTags: {"": {situation: situation(v1alpha1.ReasonInvalidTags), here: []string{"spec.tags", "kubectl edit rolecredential/s3-reader -n shop"}}},
+	v1alpha1.ReasonUnsupportedField: {
+		"a known identity": {
+			situation: situation(v1alpha1.ReasonUnsupportedField, own, role(func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "x" })),
+			here:      []string{"Leave spec.externalID out", "kubectl edit rolecredential/s3-reader -n shop"},
+		},
+		"a field that the spec does not have any more": {situation: situation(v1alpha1.ReasonUnsupportedField, own), here: []string{"Leave the field that the message names out"}},
+	},
+	v1alpha1.ReasonWrongPartition: {
+		"a credential": {situation: situation(v1alpha1.ReasonWrongPartition), here: []string{"partition of the identity's region", "kubectl edit rolecredential/s3-reader -n shop", `{"spec":{"identityRef":{"name":"NAME"}}}`}},
+		"an identity":  {situation: situation(v1alpha1.ReasonWrongPartition, ofIdentity), here: []string{"chain's roleARN", "kubectl edit clusteridentity/default"}},
 	},
 	v1alpha1.ReasonPolicyTooLarge:  {"": {situation: situation(v1alpha1.ReasonPolicyTooLarge), here: []string{"packedPolicySize", "kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"create-policy"}}},
 	v1alpha1.ReasonMalformedPolicy: {"": {situation: situation(v1alpha1.ReasonMalformedPolicy), here: []string{"kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"aws accessanalyzer validate-policy"}}},

@@ -60,6 +60,8 @@ func filled(text string, kind int) advice.Situation {
 	if c, ok := object.(*v1alpha1.RoleCredential); ok {
 		c.Spec.RoleARN = "arn:aws:iam::123456789012:role/" + text
 	}
+	report := object.Report()
+	fill(reflect.ValueOf(&report.FailedCall).Elem(), text)
 	credential := cluster.NewCredential(cluster.Kinds[kind], object)
 	identity := &cluster.Identity{}
 	fill(reflect.ValueOf(identity).Elem(), text)
@@ -82,13 +84,13 @@ var variants = map[string]func(*advice.Situation){
 	"no endpoint":            func(s *advice.Situation) { s.Identity.Endpoint = "" },
 	"a ClusterIdentity":      func(s *advice.Situation) { s.Ref.Kind = v1alpha1.IdentityKindClusterIdentity },
 	"no rule":                ruled(),
-	"STS was not called":     notAsked,
+	"STS was not called":     func(s *advice.Situation) { s.Credential.Report().FailedCall = nil },
 	"a refused hop": func(s *advice.Situation) {
-		saying(failure.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: s.Identity.Chain[0].RoleARN, Hop: true})(s)
+		failing(failure.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: s.Identity.Chain[0].RoleARN, Hop: true})(s)
 	},
 	"a refused token": func(s *advice.Situation) {
 		s.Identity.Chain = nil
-		saying(failure.Subject{Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: s.Credential.Request.RoleARN})(s)
+		failing(failure.Subject{Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: s.Credential.Request.RoleARN})(s)
 	},
 }
 

@@ -146,13 +146,14 @@ func (s Situation) hopDenied(a answer) answer {
 	return a
 }
 
-// deniedHop returns the hop that a message names as refused, nil if it names none.
+// deniedHop returns the hop whose call failed, nil if another call failed or the identity is not known.
 func (s Situation) deniedHop() *v1alpha1.Hop {
-	if s.Identity == nil {
+	failed := s.failedCall()
+	if s.Identity == nil || failed == nil {
 		return nil
 	}
 	for i, hop := range s.Identity.Chain {
-		if strings.Contains(s.Condition.Message, hop.RoleARN+", a hop in the chain") {
+		if hop.RoleARN == failed.RoleARN {
 			return &s.Identity.Chain[i]
 		}
 	}
@@ -163,21 +164,21 @@ func (s Situation) deniedHop() *v1alpha1.Hop {
 func (s Situation) caller() string {
 	switch {
 	case s.Identity == nil:
-		return s.quotedCaller()
+		return s.failedCaller()
 	case len(s.Identity.Chain) > 0: // the session of the last hop, whose ARN has no path
 		return s.Identity.Chain[len(s.Identity.Chain)-1].RoleARN
 	default:
-		return cmp.Or(s.Identity.ARN, s.quotedCaller())
+		return cmp.Or(s.Identity.ARN, s.failedCaller())
 	}
 }
 
-// quotedCaller is the caller that the operator's message names, for those who may not read identities.
-func (s Situation) quotedCaller() string {
-	if rest, ok := strings.CutPrefix(s.Condition.Message, "STS denied access: arn:"); ok {
-		caller, _, _ := strings.Cut(rest, " ")
-		return "arn:" + caller
+// failedCaller is the caller of the call that failed, for those who may not read identities.
+func (s Situation) failedCaller() string {
+	const unknown = "ARN-OF-THE-CALLER"
+	if failed := s.failedCall(); failed != nil {
+		return cmp.Or(failed.CallerARN, unknown)
 	}
-	return "ARN-OF-THE-CALLER"
+	return unknown
 }
 
 func (s Situation) user() string { return iam.Name(s.caller(), "user/", "USER") }
@@ -223,8 +224,8 @@ func invalidRequest(s Situation) answer {
 	}
 	asked := s.Credential.Request
 	switch {
-	case strings.HasSuffix(s.Condition.Message, "STS was not asked."):
-		return s.notAsked()
+	case s.failedCall() == nil:
+		return s.notCalled()
 	case asked.Call == v1alpha1.CallAssumeRole:
 		a.here = append(a.here,
 			Step{Do: fmt.Sprintf("Ask for no longer than the role's MaxSessionDuration, and for 1h at most if the identity is itself a role's session; it is %s now.", rules.Duration(asked.Duration)), Copy: s.patch(`{"duration":"1h"}`)},
@@ -246,23 +247,44 @@ func invalidRequest(s Situation) answer {
 	return a
 }
 
-// notAsked is of a request that STS could only refuse.
-func (s Situation) notAsked() answer {
-	a := answer{means: "STS could only refuse the request, and was not asked; the message says why."}
-	asked := s.Credential.Request
-	if s.Identity != nil && s.Identity.Audience != "" && len(s.Identity.Chain) == 0 && len(asked.NotWithWebIdentity()) > 0 {
-		a.here = append(a.here, Step{Do: fmt.Sprintf("Leave %s out: AssumeRoleWithWebIdentity, which a service account's token is for, does not take it.", strings.Join(asked.NotWithWebIdentity(), ", ")), Copy: s.edit()},
-			s.otherIdentity(" with another source"))
-		return a
-	}
-	if s.tagged() && len(asked.Tags) > 0 {
-		a.here = append(a.here, Step{Do: "Remove from spec.tags what the identity stamps itself (kubernetes-cluster, -namespace, -name, -uid, -kind), or what is more than 50 together.", Copy: s.edit()})
-	}
-	a.here = append(a.here, Step{Do: "Give roles, policies and MFA devices of the partition of the identity's region, or name an identity of the other partition.", Copy: s.edit()})
+// notCalled is the answer for a request that STS can only reject.
+func (s Situation) notCalled() answer {
+	a := answer{means: "STS can only reject the request, so the operator did not call it. The message says why.", here: []Step{{Do: "Correct the spec.", Copy: s.edit()}}}
 	if s.Identity != nil && s.Identity.Endpoint == "" {
 		a.here = append(a.here, Step{Do: "Give ARNs in AWS's form, or name an identity whose endpoint is the server that has these roles and policies.", Copy: s.edit()})
 	}
 	return a
+}
+
+func invalidTags(s Situation) answer {
+	return answer{
+		means: "spec.tags has a key that only an identity may set, or too many tags. The operator did not call STS.",
+		here:  []Step{{Do: "Remove the keys kubernetes-cluster, -namespace, -name, -uid and -kind from spec.tags. With those that the identity sets, there may be 50 tags.", Copy: s.edit()}},
+	}
+}
+
+func unsupportedField(s Situation) answer {
+	fields := "the field that the message names"
+	if s.Credential != nil && len(s.Credential.Request.NotWithWebIdentity()) > 0 {
+		fields = strings.Join(s.Credential.Request.NotWithWebIdentity(), ", ")
+	}
+	return answer{
+		means: "The identity calls AssumeRoleWithWebIdentity with a service account's token, and that call does not take a field of the spec. The operator did not call STS.",
+		here:  []Step{{Do: "Leave " + fields + " out.", Copy: s.edit()}, s.otherIdentity(" with another source or with a chain")},
+	}
+}
+
+func wrongPartition(s Situation) answer {
+	if s.Credential == nil {
+		return answer{
+			means: "A hop of the identity's chain is of another AWS partition than its region. The operator did not call STS.",
+			here:  []Step{{Do: "Set the region, the source and the chain's roleARN to one partition.", Copy: s.editIdentity()}},
+		}
+	}
+	return answer{
+		means: "A role, policy or MFA device of the spec is of another AWS partition than the identity's region. The operator did not call STS.",
+		here:  []Step{{Do: "Name roles, policies and MFA devices of the partition of the identity's region.", Copy: s.edit()}, s.otherIdentity(" of that partition")},
+	}
 }
 
 func policyTooLarge(s Situation) answer {

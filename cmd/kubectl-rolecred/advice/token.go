@@ -2,7 +2,6 @@ package advice
 
 import (
 	"fmt"
-	"strings"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/iam"
@@ -11,18 +10,12 @@ import (
 // issuer is the command that names the issuer of the cluster's tokens.
 const issuer = "kubectl get --raw /.well-known/openid-configuration"
 
-// tokenRole is the role that the token of a service account was shown for, empty if STS was called in another way.
+// tokenRole is the role of the call that failed if that call took a service account's token, and otherwise empty.
 func (s Situation) tokenRole() string {
-	switch {
-	case !strings.Contains(s.Condition.Message, string(v1alpha1.CallAssumeRoleWithWebIdentity)) && !strings.HasPrefix(s.Condition.Message, "STS rejected the token"):
-		return ""
-	case s.Identity != nil && len(s.Identity.Chain) > 0:
-		return s.Identity.Chain[0].RoleARN
-	case s.Credential != nil:
-		return s.Credential.Request.RoleARN
-	default:
-		return ""
+	if failed := s.failedCall(); failed != nil && failed.Call == string(v1alpha1.CallAssumeRoleWithWebIdentity) {
+		return failed.RoleARN
 	}
+	return ""
 }
 
 func (s Situation) audience() string {

@@ -266,7 +266,10 @@ func TestWhatIsWrittenForPeople(t *testing.T) {
 			args: []string{"explain", "s3-reader"}, code: ExitNo,
 		},
 		"explain one that is Ready and cannot be refreshed": {
-			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) { c.Status.Conditions[1] = refused }), identity()}, forbid: []string{"ClusterIdentity"},
+			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) {
+				c.Status.Conditions[1] = refused
+				c.Status.FailedCall = &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: reader, CallerARN: operator}
+			}), identity()}, forbid: []string{"ClusterIdentity"},
 			args: []string{"explain", "s3-reader"}, code: ExitNo,
 		},
 		"explain one whose pods are not restarted": {
@@ -280,7 +283,10 @@ func TestWhatIsWrittenForPeople(t *testing.T) {
 		},
 		"explain one whose service account the role does not trust": {
 			objects: []client.Object{good(byOwn, failing(condition("Authorized", "True", "Allowed", "A rule allows it."),
-				condition("Issued", "False", "AccessDenied", "STS denied access: system:serviceaccount:shop:reader (Identity own) may not call AssumeRoleWithWebIdentity on "+reader+" (AccessDenied, HTTP 403)."))), own()},
+				condition("Issued", "False", "AccessDenied", "STS denied access: system:serviceaccount:shop:reader (Identity own) may not call AssumeRoleWithWebIdentity on "+reader+" (AccessDenied, HTTP 403).")),
+				func(c *v1alpha1.RoleCredential) {
+					c.Status.FailedCall = &v1alpha1.FailedCall{Call: "AssumeRoleWithWebIdentity", RoleARN: reader}
+				}), own()},
 			args: []string{"explain", "s3-reader"}, code: ExitNo,
 		},
 		"can-i, by the namespace's own identity": {objects: []client.Object{own()}, args: []string{"can-i", "--role", reader, "--identity", "stsid/own"}},

@@ -51,6 +51,8 @@ type Identity struct {
 	Rules      []v1alpha1.AllowRule
 	Own        bool
 	Conditions []metav1.Condition
+	// FailedCall is the STS call that failed, nil if there was none.
+	FailedCall *v1alpha1.FailedCall
 	// ARN is who STS takes the identity for, empty while it is not known.
 	ARN string
 }
@@ -115,7 +117,7 @@ func namespacedIdentity(ctx context.Context, reader client.Reader, name types.Na
 func newIdentity(settings *v1alpha1.IdentitySettings, status *v1alpha1.IdentityStatus) Identity {
 	return Identity{
 		Region: settings.Region, Endpoint: settings.Endpoint, CABundle: settings.CABundle, Chain: settings.Chain, SessionTags: settings.SessionTags,
-		Source: "unknown", Conditions: status.Conditions, ARN: status.ARN,
+		Source: "unknown", Conditions: status.Conditions, FailedCall: status.FailedCall, ARN: status.ARN,
 	}
 }
 

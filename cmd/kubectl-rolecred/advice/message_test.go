@@ -1,0 +1,37 @@
+package advice_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/advice"
+)
+
+// messages are texts that a condition may have. All but the first two are from another reason than the one explained.
+var messages = []string{
+	"", "Some other words.",
+	"STS denied access: arn:aws:iam::111111111111:user/other (ClusterIdentity default) may not call AssumeRoleWithWebIdentity on " + reader + ".",
+	"STS denied AssumeRole on " + hub + ", a hop in the chain of ClusterIdentity default.",
+	"STS rejected the token of system:serviceaccount:shop:default.",
+	"The request cannot be made. STS was not asked.",
+}
+
+func TestRewordingMessagesChangesNoAdvice(t *testing.T) {
+	for reason, cases := range steps {
+		for name, tc := range cases {
+			t.Run(reason+" "+name, func(t *testing.T) {
+				want := advice.Explain(tc.situation)
+				for _, message := range messages {
+					s := tc.situation
+					s.Condition.Message = message
+					got := advice.Explain(s)
+					got.Message = want.Message // it is repeated, and nothing else
+					if diff := cmp.Diff(want, got); diff != "" {
+						t.Errorf("the message %q changes the advice (-want +got):\n%s", message, diff)
+					}
+				}
+			})
+		}
+	}
+}
