@@ -75,7 +75,7 @@ func updateStatus[T Object](ctx context.Context, c client.Client, object T, chan
 			object.SetResourceVersion(stored.GetResourceVersion())
 			return before, written, err
 		}
-		current, _ := reflect.New(reflect.TypeOf(object).Elem()).Interface().(T)
+		current, _ := reflect.TypeAssert[T](reflect.New(reflect.TypeOf(object).Elem()))
 		if err = c.Get(ctx, client.ObjectKeyFromObject(object), current); err != nil {
 			return before, false, client.IgnoreNotFound(err)
 		}

@@ -225,7 +225,7 @@ func redirected(a Answer, s Subject) string {
 	switch {
 	case a.Redirect == "":
 		return fmt.Sprintf("%s%s, which the operator does not follow. Set the identity's endpoint to the address of the STS server itself.", redirect, a)
-	case err == nil && a.Redirect == strings.ToLower(configured.Scheme+"://"+configured.Host):
+	case err == nil && strings.EqualFold(a.Redirect, configured.Scheme+"://"+configured.Host):
 		return fmt.Sprintf("%s to another path of its own%s, which the operator does not follow. Set the identity's endpoint to the STS server's full path.", redirect, a)
 	default:
 		return fmt.Sprintf("%s to %s%s, which the operator does not follow. If that is the STS server, set the identity's endpoint to it.", redirect, a.Redirect, a)

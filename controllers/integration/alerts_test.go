@@ -146,7 +146,7 @@ func TestEachAlertFiresLiveOnItsFaultAndOnlyOnIt(t *testing.T) {
 	denied := h.part(namespace, "denied", stsemulator.Options{}, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
 	expires.fault(stsemulator.Fault{Kind: stsemulator.FaultError, Action: "AssumeRole", Code: "AccessDenied"})
 	pod := stale.paused()
-	stale.poke()
+	soon(func() []string { stale.poke(); return p.query("rolecredential_stale_readers == 1") }).WithPolling(time.Second).Should(HaveLen(1), "once a refresh is later than the pod's creation")
 	throttled.fault(stsemulator.Fault{Kind: stsemulator.FaultError, Action: "AssumeRole", Code: "Throttling"})
 	h.key("broken", stsemulator.AccessKey{ID: "AKIAI44QH8DHBNOTTHERE", Secret: "no such key"})
 	skewed.fault(stsemulator.Fault{Kind: stsemulator.FaultSkewedDate, Duration: metav1.Duration{Duration: 3 * time.Minute}})

@@ -8,8 +8,8 @@ import (
 // The forms of AWS's own names (IAM User Guide, 'IAM identifiers'; AWS General Reference, 'AWS service endpoints'). The rules of
 // the CRDs for an identity without an endpoint have the same forms of a role and a region.
 var (
-	roleForm   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/([!-~]+/)?[A-Za-z0-9_+=,.@-]+$`)
-	policyForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/([!-~]+/)?[A-Za-z0-9_+=,.@-]+$`)
+	roleForm   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/([[:graph:]]+/)?[A-Za-z0-9_+=,.@-]+$`)
+	policyForm = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/([[:graph:]]+/)?[A-Za-z0-9_+=,.@-]+$`)
 	regionForm = regexp.MustCompile(`^[a-z0-9-]*$`)
 )
 

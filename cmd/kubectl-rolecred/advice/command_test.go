@@ -126,7 +126,7 @@ func runCommands(t *testing.T, text string, kind int, change func(*advice.Situat
 			}
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", script) //nolint:gosec // that is what is tested
+	cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", script)
 	cmd.Dir = t.TempDir()
 	out, err := cmd.CombinedOutput()
 	g.Expect(err).NotTo(HaveOccurred(), string(out))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func newExecWorld(t *testing.T, pluginEnv ...clientcmdapi.ExecEnvVar) execWorld 
 	t.Helper()
 	g := NewWithT(t)
 	dir := t.TempDir()
-	g.Expect(os.WriteFile(filepath.Join(dir, "aws"), []byte(stubAWS), 0o700)).To(Succeed()) //nolint:gosec // a program
+	g.Expect(os.WriteFile(filepath.Join(dir, "aws"), []byte(stubAWS), 0o700)).To(Succeed())
 	self, err := os.Executable()
 	g.Expect(err).NotTo(HaveOccurred())
 	server := apiServer(t)
@@ -110,8 +111,8 @@ func (w execWorld) run(environ []string, args ...string) (result, []string) {
 	g.Expect(os.WriteFile(w.calls, nil, 0o600)).To(Succeed())
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], args...) //nolint:gosec // this test binary
-	cmd.Env = append(w.environ, environ...)
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd.Env = slices.Concat(w.environ, environ)
 	var out, errOut strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	_ = cmd.Run()
