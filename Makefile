@@ -126,7 +126,7 @@ BENCH_ARGS ?=
 .PHONY: bench
 bench: build ## Measure the operator against the API server's limit, best on a machine that does nothing else; BENCH_ARGS=-help lists options.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/bench/ ./hack/bench ./hack/stsemulator/cmd/stsemulator
-	$(WITH_CONTROLPLANE) exec bin/bench/bench $(BENCH_ARGS)
+	$(WITH_CONTROLPLANE) $(WITH_NODE) exec bin/bench/bench $(BENCH_ARGS)
 
 # What chaos is drawn from, for how long faults come, and a regular expression of the only faults to choose from.
 CHAOS_SEED ?= 1

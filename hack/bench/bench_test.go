@@ -34,13 +34,34 @@ func measured(side string, n int, perSecond float64) measurement {
 	return measurement{Side: side, N: n, Issue: phase{PerSecond: perSecond}, Refresh: phase{PerSecond: perSecond / 2}}
 }
 
-func TestARatioIsOfWhatWasMeasuredTogether(t *testing.T) {
+func TestTablesCompareTheOperatorWithBothBareClients(t *testing.T) {
 	g := NewWithT(t)
+	operator := measured(sideOperator, 100, 100)
+	operator.Issue.PerSecondOfCalls = 180
 	r := results{Measurements: []measurement{
-		measured(sideRaw, 100, 200), measured(sideOperator, 100, 100), measured(sideOperator, 100, 90), measured(sideRaw, 100, 100), measured(sideRaw, 1000, 1),
+		measured(sideRaw, 100, 200), measured(sideWatching, 100, 125), operator, measured(sideOperator, 100, 90), measured(sideRaw, 100, 100), measured(sideRaw, 1000, 1),
 	}}
-	g.Expect(r.ratio(100, func(m measurement) float64 { return m.Issue.PerSecond })).To(Equal(figures{0.5, 0.9}))
-	g.Expect(r.tables()).To(ContainSubstring("| issued | 100 | 150 (100–200) | 95 (90–100) | 0.70 (0.50–0.90) |\n"))
+	g.Expect(r.ratio(sideRaw, 100, func(m measurement) float64 { return m.Issue.PerSecond })).To(Equal(figures{0.5, 0.9}))
+	g.Expect(r.tables()).To(And(
+		ContainSubstring("| issued, from the start of the process | 100 | 150 (100–200) | 125 | 95 (90–100) | 0.70 (0.50–0.90) | 0.80 |\n"),
+		ContainSubstring("| issued, from the first STS call | 100 | 150 (100–200) | 125 | 135 (90–180) | 0.90 (0.90–0.90) | 1.44 |\n"),
+	))
+}
+
+func TestAPIServerCountersNameTerminatedWatchesByResource(t *testing.T) {
+	g := NewWithT(t)
+	found, err := parseMetrics([]byte(`# TYPE apiserver_terminated_watchers_total counter
+apiserver_terminated_watchers_total{group="",resource="secrets"} 3
+apiserver_terminated_watchers_total{group="apps",resource="deployments"} 1
+# TYPE apiserver_request_total counter
+apiserver_request_total{verb="PUT",resource="rolecredentials",subresource="status",code="200"} 5
+apiserver_request_total{verb="PUT",resource="rolecredentials",subresource="status",code="409"} 1
+apiserver_request_total{verb="PUT",resource="leases",subresource="",code="200"} 7
+`))
+	g.Expect(err).NotTo(HaveOccurred())
+	read := countersOf(found)
+	g.Expect(read.requests).To(Equal(counts{"PUT rolecredentials/status": 6}))
+	g.Expect(read.terminated.since(counts{"secrets": 1, "deployments": 1})).To(Equal(counts{"secrets": 2}))
 }
 
 func TestPlotsAreXML(t *testing.T) {
@@ -86,10 +107,11 @@ func TestHalvesOfTheCores(t *testing.T) {
 
 func TestWhatAProcessUses(t *testing.T) {
 	g := NewWithT(t)
-	now, peak, err := memory(os.Getpid())
+	used, err := memory(os.Getpid())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(now).To(BeNumerically(">", 1<<20))
-	g.Expect(peak).To(BeNumerically(">=", now))
+	g.Expect(used.now).To(BeNumerically(">", used.files))
+	g.Expect(used.files).To(BeNumerically(">", 1<<20))
+	g.Expect(used.peak).To(BeNumerically(">=", used.now))
 	_, err = cpu(os.Getpid())
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = cpu(-1)

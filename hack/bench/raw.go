@@ -112,9 +112,9 @@ func (r *raw) writeStatus(ctx context.Context, i int, status v1alpha1.Credential
 	return nil
 }
 
-// measureRaw measures how fast n credentials are written, and then written anew.
-func measureRaw(ctx context.Context, w *world, n int) (measurement, error) {
-	taken := measurement{Side: sideRaw, N: n}
+// measureRaw measures how fast n credentials are written, and then written anew, with the operator's watches or with none.
+func measureRaw(ctx context.Context, w *world, n int, side string) (measurement, error) {
+	taken := measurement{Side: side, N: n}
 	like, err := w.warmUp(ctx)
 	if err != nil {
 		return taken, err
@@ -127,12 +127,17 @@ func measureRaw(ctx context.Context, w *world, n int) (measurement, error) {
 	if err != nil {
 		return taken, err
 	}
+	if side == sideWatching {
+		if err := w.watchAsOperator(ctx); err != nil {
+			return taken, err
+		}
+	}
 	for i, phase := range []struct {
 		into *phase
 		name string
 		do   func(context.Context, int) error
 	}{{&taken.Issue, "raw-issue", r.issue}, {&taken.Refresh, "raw-refresh", r.refresh}} {
-		*phase.into, err = w.watchPhase(ctx, n, nil, func(ctx context.Context) (begin, end time.Time, err error) {
+		*phase.into, err = w.watchPhase(ctx, n, func(ctx context.Context) (begin, end time.Time, err error) {
 			profiled := w.startProfile(ctx, nil, n, phase.name)
 			begin = time.Now()
 			if err = parallel(ctx, w.workers(), n, phase.do); err == nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -63,12 +64,12 @@ func (r *results) of(side string, n int, quantity func(measurement) float64) (fo
 	return found
 }
 
-// ratio divides the operator's figures by those of the limit, the medians and each repetition's.
-func (r *results) ratio(n int, quantity func(measurement) float64) figures {
-	operator, raw := r.of(sideOperator, n, quantity), r.of(sideRaw, n, quantity)
+// ratio divides the operator's figures by those of a bare client, repetition by repetition.
+func (r *results) ratio(side string, n int, quantity func(measurement) float64) figures {
+	operator, bare := r.of(sideOperator, n, quantity), r.of(side, n, quantity)
 	var each figures
-	for i := range min(len(operator), len(raw)) {
-		each = append(each, operator[i]/raw[i])
+	for i := range min(len(operator), len(bare)) {
+		each = append(each, operator[i]/bare[i])
 	}
 	return each
 }
@@ -92,11 +93,17 @@ var rows = []struct {
 	{"CPU of the manager, s per 1,000 issued", "%.2f", func(m measurement) float64 { return m.Issue.CPU["manager"] }},
 	{"CPU of the manager, s per 1,000 refreshed", "%.2f", func(m measurement) float64 { return m.Refresh.CPU["manager"] }},
 	{"CPU of etcd and kube-apiserver, s per 1,000 issued", "%.2f", func(m measurement) float64 { return m.Issue.CPU["etcd"] + m.Issue.CPU["kube-apiserver"] }},
+	{"CPU of kube-controller-manager, s per 1,000 issued", "%.2f", func(m measurement) float64 { return m.Issue.CPU[controllerManagerComm] }},
+	{"watches that the API server terminated, issued and refreshed", "%.0f", func(m measurement) float64 {
+		return sum(m.Issue.TerminatedWatches) + sum(m.Refresh.TerminatedWatches)
+	}},
 	{"STS calls each, issued", "%.3f", func(m measurement) float64 { return m.Issue.STSCalls }},
 	{"STS calls each, refreshed", "%.3f", func(m measurement) float64 { return m.Refresh.STSCalls }},
-	{"memory (RSS) at most, MiB", "%.0f", func(m measurement) float64 { return m.Held.PeakRSS / mebi }},
-	{"memory (RSS) held after issue and refresh, MiB", "%.0f", func(m measurement) float64 { return m.Held.RSS / mebi }},
-	{"memory (RSS) held after a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.RSS / mebi }},
+	{"memory (RSS), peak while all are issued and refreshed, MiB", "%.0f", func(m measurement) float64 { return m.Held.PeakRSS / mebi }},
+	{"memory (RSS) after issue and refresh, MiB", "%.0f", func(m measurement) float64 { return m.Held.RSS / mebi }},
+	{"memory (RSS), peak of a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.PeakRSS / mebi }},
+	{"memory (RSS) after a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.RSS / mebi }},
+	{"of which pages of files, which the kernel can take back, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.FileRSS / mebi }},
 	{"heap after a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.Heap / mebi }},
 	{"goroutines", "%.0f", func(m measurement) float64 { return m.Held.Goroutines }},
 	{"CPU while idle, % of a core", "%.2f", func(m measurement) float64 { return 100 * m.Restart.Held.IdleCPU }},
@@ -106,9 +113,16 @@ var rows = []struct {
 	{"reads of single objects of a restart", "%.0f", func(m measurement) float64 { return sumOf(m.Restart.Requests, "GET") }},
 }
 
-func writes(r requests) float64 { return max(0, sumOf(r, "POST", "PUT", "PATCH", "APPLY", "DELETE")-1) }
+func writes(r counts) float64 { return max(0, sumOf(r, "POST", "PUT", "PATCH", "APPLY", "DELETE")-1) }
 
-func sumOf(r requests, verbs ...string) (sum float64) {
+func sum(c counts) (sum float64) {
+	for _, n := range c {
+		sum += n
+	}
+	return sum
+}
+
+func sumOf(r counts, verbs ...string) (sum float64) {
 	for what, n := range r {
 		if verb, _, _ := strings.Cut(what, " "); slices.Contains(verbs, verb) {
 			sum += n
@@ -142,16 +156,21 @@ func (r *results) tables() string {
 	return strings.TrimLeft(b.String(), "\n")
 }
 
-// compared is the operator against the limit.
+// compared is the operator against the bare clients.
 func (r *results) compared(b *strings.Builder) {
-	fmt.Fprintf(b, "| | credentials | the limit, each second | the operator | ratio |\n|---|---|---|---|---|\n")
+	fmt.Fprintf(b, "| | credentials | bare client, each second | bare client with the operator's watches | the operator | ratio | ratio with watches |\n|---|---|---|---|---|---|---|\n")
 	for _, phase := range []struct {
 		name     string
 		quantity func(measurement) float64
-	}{{"issued", func(m measurement) float64 { return m.Issue.PerSecond }}, {"refreshed", func(m measurement) float64 { return m.Refresh.PerSecond }}} {
+	}{
+		{"issued, from the start of the process", func(m measurement) float64 { return m.Issue.PerSecond }},
+		{"issued, from the first STS call", func(m measurement) float64 { return cmp.Or(m.Issue.PerSecondOfCalls, m.Issue.PerSecond) }},
+		{"refreshed", func(m measurement) float64 { return m.Refresh.PerSecond }},
+	} {
 		for _, n := range r.sizes() {
-			fmt.Fprintf(b, "| %s | %d | %s | %s | %s |\n", phase.name, n,
-				r.of(sideRaw, n, phase.quantity).text("%.0f"), r.of(sideOperator, n, phase.quantity).text("%.0f"), r.ratio(n, phase.quantity).text("%.2f"))
+			fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %s | %s |\n", phase.name, n,
+				r.of(sideRaw, n, phase.quantity).text("%.0f"), r.of(sideWatching, n, phase.quantity).text("%.0f"), r.of(sideOperator, n, phase.quantity).text("%.0f"),
+				r.ratio(sideRaw, n, phase.quantity).text("%.2f"), r.ratio(sideWatching, n, phase.quantity).text("%.2f"))
 		}
 	}
 }
@@ -180,8 +199,8 @@ func (r *results) asked(b *strings.Builder) {
 			continue
 		}
 		for _, p := range []struct {
-			name string
-			requests
+			name     string
+			requests counts
 		}{{"issue", m.Issue.Requests}, {"refresh", m.Refresh.Requests}} {
 			var list []string
 			for _, what := range slices.Sorted(maps.Keys(p.requests)) {

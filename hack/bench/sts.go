@@ -74,7 +74,11 @@ func ask(ctx context.Context, method, url string, body []byte) ([]byte, error) {
 	return answer, err
 }
 
-// await looks until something is so, and fails if it is not within bounds.
+// await looks until something is so, and fails if it is not within bounds. Its error is the cause of the context's end, if that ends first.
 func await(ctx context.Context, bounds, every time.Duration, look func(context.Context) (bool, error)) error {
-	return wait.PollUntilContextTimeout(ctx, every, bounds, true, look)
+	err := wait.PollUntilContextTimeout(ctx, every, bounds, true, look)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }

@@ -175,7 +175,7 @@ func measureDenied(ctx context.Context, w *world, n int, settle, counted time.Du
 	}); err != nil {
 		return taken, err
 	}
-	before, err := w.requests(ctx)
+	before, err := w.apiCounters(ctx)
 	if err != nil {
 		return taken, err
 	}
@@ -195,8 +195,8 @@ func measureDenied(ctx context.Context, w *world, n int, settle, counted time.Du
 	if err != nil {
 		return taken, err
 	}
-	after, err := w.requests(ctx)
-	taken.CallsPerMinute, taken.Events = float64(len(calls))/counted.Minutes(), after.since(before)["POST events"]
+	after, err := w.apiCounters(ctx)
+	taken.CallsPerMinute, taken.Events = float64(len(calls))/counted.Minutes(), after.requests.since(before.requests)["POST events"]
 	return taken, err
 }
 

@@ -36,26 +36,27 @@ func cpu(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * time.Second / ticks, nil
 }
 
-// memory is a process's resident set now, and the largest it ever was, in bytes.
-func memory(pid int) (now, peak float64, err error) {
+// resident is a process's resident set in bytes: now, the largest since its start, and the part that holds pages of files, such as those
+// of the program itself, which the kernel can drop and read again.
+type resident struct{ now, peak, files float64 }
+
+// memory returns a process's resident set.
+func memory(pid int) (resident, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, 0, err
+		return resident{}, err
 	}
+	bytesOf := map[string]float64{}
 	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
-			continue
-		}
-		kilobytes, _ := strconv.ParseFloat(fields[1], 64) // of other lines it is none
-		switch fields[0] {
-		case "VmRSS:":
-			now = kilobytes * 1024
-		case "VmHWM:":
-			peak = kilobytes * 1024
+		if fields := strings.Fields(line); len(fields) == 3 && fields[2] == "kB" {
+			kilobytes, err := strconv.ParseFloat(fields[1], 64)
+			if err != nil {
+				return resident{}, err
+			}
+			bytesOf[fields[0]] = kilobytes * 1024
 		}
 	}
-	return now, peak, nil
+	return resident{now: bytesOf["VmRSS:"], peak: bytesOf["VmHWM:"], files: bytesOf["RssFile:"]}, nil
 }
 
 // children are the processes that this one started, by their program's name.
@@ -81,6 +82,22 @@ func children(pid int) (map[string]int, error) {
 	return found, nil
 }
 
+// cpuByProgram returns the CPU time that this process and its children have used, by the programs' names.
+func cpuByProgram() (map[string]time.Duration, error) {
+	programs, err := children(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	programs["bench"] = os.Getpid()
+	used := map[string]time.Duration{}
+	for program, pid := range programs {
+		if used[program], err = cpu(pid); err != nil {
+			return nil, err
+		}
+	}
+	return used, nil
+}
+
 type families map[string]*dto.MetricFamily
 
 func parseMetrics(text []byte) (families, error) {
@@ -92,11 +109,7 @@ func parseMetrics(text []byte) (families, error) {
 func (f families) sum(name string, where func(labels map[string]string) bool) float64 {
 	var sum float64
 	for _, metric := range f[name].GetMetric() {
-		labels := map[string]string{}
-		for _, pair := range metric.GetLabel() {
-			labels[pair.GetName()] = pair.GetValue()
-		}
-		if where == nil || where(labels) {
+		if where == nil || where(labelsOf(metric)) {
 			sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 		}
 	}
@@ -112,50 +125,67 @@ func (m *manager) scrape(ctx context.Context) (families, error) {
 	return parseMetrics(text)
 }
 
-// requests are how many the API server answered, by verb and resource, but for those of the bench's own and of leader election.
-type requests map[string]float64
+// apiCounters are counters of the API server: the requests that it answered, by verb and resource, without requests for leases, and the
+// watches that it terminated because their channel was full, by resource.
+type apiCounters struct{ requests, terminated counts }
 
-func (w *world) requests(ctx context.Context) (requests, error) {
+// counts are counters by name.
+type counts map[string]float64
+
+// apiCounters reads the API server's metrics.
+func (w *world) apiCounters(ctx context.Context) (apiCounters, error) {
 	text, err := w.clientset.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
-		return nil, err
+		return apiCounters{}, err
 	}
 	found, err := parseMetrics(text)
 	if err != nil {
-		return nil, err
+		return apiCounters{}, err
 	}
-	counted := requests{}
+	return countersOf(found), nil
+}
+
+func countersOf(found families) apiCounters {
+	read := apiCounters{requests: counts{}, terminated: counts{}}
 	for _, metric := range found["apiserver_request_total"].GetMetric() {
-		labels := map[string]string{}
-		for _, pair := range metric.GetLabel() {
-			labels[pair.GetName()] = pair.GetValue()
-		}
+		labels := labelsOf(metric)
 		what := labels["verb"] + " " + labels["resource"]
 		if labels["subresource"] != "" {
 			what += "/" + labels["subresource"]
 		}
 		if labels["resource"] != "leases" && labels["resource"] != "" {
-			counted[what] += metric.GetCounter().GetValue()
+			read.requests[what] += metric.GetCounter().GetValue()
 		}
 	}
-	return counted, nil
+	for _, metric := range found["apiserver_terminated_watchers_total"].GetMetric() {
+		read.terminated[labelsOf(metric)["resource"]] += metric.GetCounter().GetValue()
+	}
+	return read
 }
 
-// since is what was asked after an earlier count.
-func (r requests) since(before requests) requests {
-	asked := requests{}
-	for what, n := range r {
+func labelsOf(metric *dto.Metric) map[string]string {
+	labels := map[string]string{}
+	for _, pair := range metric.GetLabel() {
+		labels[pair.GetName()] = pair.GetValue()
+	}
+	return labels
+}
+
+// since returns what was counted after an earlier reading, without what did not change.
+func (c counts) since(before counts) counts {
+	added := counts{}
+	for what, n := range c {
 		if n > before[what] {
-			asked[what] = n - before[what]
+			added[what] = n - before[what]
 		}
 	}
-	return asked
+	return added
 }
 
-// each is for each of n.
-func (r requests) each(n int) requests {
-	share := requests{}
-	for what, count := range r {
+// each divides the counts by n.
+func (c counts) each(n int) counts {
+	share := counts{}
+	for what, count := range c {
 		share[what] = count / float64(n)
 	}
 	return share

@@ -32,6 +32,8 @@ import (
 // programs are what a measurement starts, and how.
 type programs struct {
 	manager, emulator string
+	// controllerManager is kube-controller-manager, empty for none.
+	controllerManager string
 	// profiles is a folder for profiles of the manager, empty for none.
 	profiles string
 	// args are more flags of the manager.
@@ -59,11 +61,12 @@ type world struct {
 	*cluster.Cluster
 	// clients are the bench's own, and asManager those of the manager's ServiceAccount, with its rights.
 	clients
-	asManager  clients
-	sts        sts
-	kubeconfig string
-	managers   int
-	ends       []func() error
+	asManager     clients
+	managerConfig *rest.Config
+	sts           sts
+	kubeconfig    string
+	managers      int
+	ends          []func() error
 }
 
 // clients are for Kubernetes' own kinds, and for ours.
@@ -118,14 +121,16 @@ func (w *world) start(ctx context.Context) error {
 	if err := w.Install(ctx); err != nil {
 		return err
 	}
+	if err := w.onControlPlaneCores(ctx, func() error { return w.startControllerManager(ctx) }); err != nil {
+		return err
+	}
 	if w.kubeconfig, err = w.ManagerKubeconfig(ctx); err != nil {
 		return err
 	}
-	manager, err := clientcmd.BuildConfigFromFlags("", w.kubeconfig)
-	if err != nil {
+	if w.managerConfig, err = clientcmd.BuildConfigFromFlags("", w.kubeconfig); err != nil {
 		return err
 	}
-	if w.asManager, err = newClients(manager); err != nil {
+	if w.asManager, err = newClients(w.managerConfig); err != nil {
 		return err
 	}
 	if err := w.startSTS(ctx); err != nil {
@@ -134,18 +139,23 @@ func (w *world) start(ctx context.Context) error {
 	return w.makeIdentity(ctx)
 }
 
-func (w *world) startControlPlane(ctx context.Context, assets, dir string) (err error) {
-	if w.apart {
-		if err := moveTo(ctx, controlPlaneHalf); err != nil {
-			return err
-		}
+func (w *world) startControlPlane(ctx context.Context, assets, dir string) error {
+	return w.onControlPlaneCores(ctx, func() (err error) {
+		w.Cluster, err = cluster.Start(assets, dir, true)
+		w.ends = append(w.ends, func() error { return errors.Join(w.Close(), os.Unsetenv("TMPDIR")) })
+		return err
+	})
+}
+
+// onControlPlaneCores starts a part of the control plane. With apart, that part runs on the control plane's half of the cores.
+func (w *world) onControlPlaneCores(ctx context.Context, start func() error) error {
+	if !w.apart {
+		return start()
 	}
-	w.Cluster, err = cluster.Start(assets, dir, true)
-	w.ends = append(w.ends, func() error { return errors.Join(w.Close(), os.Unsetenv("TMPDIR")) })
-	if err == nil && w.apart {
-		err = moveTo(ctx, othersHalf)
+	if err := moveTo(ctx, controlPlaneHalf); err != nil {
+		return err
 	}
-	return err
+	return errors.Join(start(), moveTo(ctx, othersHalf))
 }
 
 // instrumentGC lets the bench and the emulator take memory rather than the CPU that is measured.
@@ -247,6 +257,19 @@ func (w *world) startManager(args ...string) (*manager, error) {
 	}
 	w.ends = append(w.ends, m.End)
 	return m, nil
+}
+
+// whileRunning returns a context that ends with the manager's process.
+func (m *manager) whileRunning(ctx context.Context) (running context.Context, stop func()) {
+	running, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-m.Ended():
+			cancel(fmt.Errorf("the manager ended: %s", m.State()))
+		case <-running.Done():
+		}
+	}()
+	return running, func() { cancel(nil) }
 }
 
 func freeAddress() (string, error) {
