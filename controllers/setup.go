@@ -118,7 +118,8 @@ func ManagerOptions(scope Scope) (manager.Options, error) {
 	}
 	ours := labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})
 	return manager.Options{
-		Scheme: scheme,
+		Scheme:   scheme,
+		NewCache: newCache,
 		Cache: cache.Options{
 			DefaultNamespaces:           watched,
 			ReaderFailOnMissingInformer: true,
