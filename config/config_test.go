@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -262,17 +263,20 @@ func deployed(g *WithT, installed objects) (container corev1.Container, barred [
 	return deployment.Spec.Template.Spec.Containers[0], barred
 }
 
-func TestSpansAreSentOnlyWhereACollectorIsNamed(t *testing.T) {
+func TestManagerGetsItsMemoryLimitAndACollectorOnlyWhereNamed(t *testing.T) {
 	const collector = "http://collector.observability:4317"
+	memory := corev1.EnvVar{Name: "GOMEMLIMIT", ValueFrom: &corev1.EnvVarSource{
+		ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.memory", Divisor: resource.MustParse("1")},
+	}}
 	for name, tc := range map[string]struct {
 		installed objects
 		want      []corev1.EnvVar
 	}{
-		"kustomize":                                 {installed: kustomize(t, "default")},
-		"the chart":                                 {installed: chart(t, "rolecredential")},
-		"kustomize, with its comment taken off":     {installed: kustomize(t, withTracing(t)), want: []corev1.EnvVar{{Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}}},
-		"the chart, with an endpoint":               {installed: chart(t, "rolecredential", "--set", "tracing.endpoint="+collector), want: []corev1.EnvVar{{Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}}},
-		"the chart, with an endpoint and a sampler": {installed: chart(t, "rolecredential", "--set", "tracing.endpoint="+collector+",env[0].name=OTEL_TRACES_SAMPLER,env[0].value=always_on"), want: []corev1.EnvVar{{Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}, {Name: "OTEL_TRACES_SAMPLER", Value: "always_on"}}},
+		"kustomize":                                 {installed: kustomize(t, "default"), want: []corev1.EnvVar{memory}},
+		"the chart":                                 {installed: chart(t, "rolecredential"), want: []corev1.EnvVar{memory}},
+		"kustomize, with its comment taken off":     {installed: kustomize(t, withTracing(t)), want: []corev1.EnvVar{memory, {Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}}},
+		"the chart, with an endpoint":               {installed: chart(t, "rolecredential", "--set", "tracing.endpoint="+collector), want: []corev1.EnvVar{memory, {Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}}},
+		"the chart, with an endpoint and a sampler": {installed: chart(t, "rolecredential", "--set", "tracing.endpoint="+collector+",env[0].name=OTEL_TRACES_SAMPLER,env[0].value=always_on"), want: []corev1.EnvVar{memory, {Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}, {Name: "OTEL_TRACES_SAMPLER", Value: "always_on"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
