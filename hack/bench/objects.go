@@ -200,5 +200,6 @@ func (w *world) warmUp(ctx context.Context) (sample, error) {
 		return of, err
 	}
 	of.status = *made[0].Report()
-	return of, errors.Join(w.Client.Delete(ctx, made[0]), w.Client.Delete(ctx, &of.secret))
+	// kube-controller-manager deletes the Secret too.
+	return of, errors.Join(w.Client.Delete(ctx, made[0]), client.IgnoreNotFound(w.Client.Delete(ctx, &of.secret)))
 }

@@ -110,7 +110,7 @@ func (w *world) measureWrites(ctx context.Context, like sample, samples int) (sp
 		times = append(times, time.Since(begin))
 	}
 	for i := range samples { // it is not for the operator to look at
-		if err := errors.Join(w.Client.Delete(ctx, r.made[i]), w.Client.Delete(ctx, r.secrets[i])); err != nil {
+		if err := errors.Join(w.Client.Delete(ctx, r.made[i]), client.IgnoreNotFound(w.Client.Delete(ctx, r.secrets[i]))); err != nil {
 			return spread{}, err
 		}
 	}

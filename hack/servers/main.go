@@ -2,7 +2,7 @@
 // hand, and prints the folder that holds them:
 //
 //	go run ./hack/servers controlplane   # etcd, kube-apiserver and kubectl
-//	go run ./hack/servers node           # kube-scheduler, kube-controller-manager and kubelet, for make e2e alone
+//	go run ./hack/servers node           # kube-scheduler, kube-controller-manager and kubelet, for make e2e and make bench
 //	go run ./hack/servers minio          # MinIO, an STS and an S3
 //	go run ./hack/servers helm           # Helm
 //	go run ./hack/servers prometheus     # Prometheus and promtool

@@ -64,7 +64,7 @@ var minio = set{
 var node = set{
 	name:    "node",
 	title:   "the rest of Kubernetes",
-	use:     "`make e2e`",
+	use:     "`make e2e` and `make bench`",
 	module:  "k8s.io/kubernetes",
 	stamped: controlplane.stamped,
 	binaries: []binary{
