@@ -1,0 +1,48 @@
+package limit
+
+import "time"
+
+// probeInterval is how often an identity may call while its calls fail. It is about as long as the SDK's three attempts of one call
+// take. An outage is found to be over within this time, and one that lasts costs 20 calls a minute.
+const probeInterval = 3 * time.Second
+
+// breaker is a circuit breaker: once a call fails for a reason that affects every call of the identity, only probes are made, until one
+// is answered.
+type breaker struct {
+	open bool
+	// probing is true while a probe is in flight, and nextProbe is when the next may start.
+	probing   bool
+	nextProbe time.Time
+}
+
+func (b *breaker) allows(now time.Time) bool {
+	return !b.open || !b.probing && !now.Before(b.nextProbe)
+}
+
+// start records that a call starts, and returns whether it is a probe.
+func (b *breaker) start() (probe bool) {
+	b.probing = b.open
+	return b.open
+}
+
+// until is how long it is until the next call is allowed, as far as that is known.
+func (b *breaker) until(now time.Time) time.Duration {
+	if !b.open {
+		return 0
+	}
+	return max(0, b.nextProbe.Sub(now))
+}
+
+// record takes the outcome of a call into account. A probe that was not made leaves the breaker as it was.
+func (b *breaker) record(now time.Time, probe bool, outcome Outcome) {
+	if probe {
+		b.probing = false
+	}
+	switch outcome {
+	case Answered, Throttled:
+		b.open = false
+	case Unavailable:
+		b.open, b.nextProbe = true, now.Add(probeInterval)
+	case NotCalled:
+	}
+}

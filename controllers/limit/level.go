@@ -1,0 +1,44 @@
+package limit
+
+import "time"
+
+// Level is the state of one identity's limits, for metrics.
+type Level struct {
+	Identity Key
+	// Tokens is the number of calls that can be made at once; it is negative if calls were made ahead of the rate.
+	Tokens float64
+	// Rate is the present number of calls per second, and Limit what it is while STS does not throttle.
+	Rate, Limit float64
+	// Waiting counts the credentials that wait, by class.
+	Waiting map[Class]int
+	// Expires is the earliest expiry among the waiting credentials; zero if none of them is valid.
+	Expires time.Time
+	// InFlight counts the calls in flight and the reserved ones.
+	InFlight int
+	// Throttled counts the calls that STS throttled.
+	Throttled int
+	// CircuitOpen is true while only probes are made.
+	CircuitOpen bool
+}
+
+// Levels returns the state of every identity's limits, in no order.
+func (l *Limiter) Levels(now time.Time) []Level {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	levels := make([]Level, 0, len(l.identities))
+	for key, id := range l.identities {
+		level := Level{
+			Identity: key, Tokens: id.rate.tokens(now), Rate: id.rate.rate(), Limit: id.rate.limit, Waiting: map[Class]int{},
+			InFlight: l.slots.byIdentity[key], Throttled: id.rate.throttles, CircuitOpen: id.breaker.open,
+		}
+		for _, element := range id.queue.byCredential {
+			r := element.Value.(Request)
+			level.Waiting[r.Class]++
+			if r.Expires.After(now) {
+				level.Expires = earlier(level.Expires, r.Expires)
+			}
+		}
+		levels = append(levels, level)
+	}
+	return levels
+}

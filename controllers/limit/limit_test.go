@@ -1,0 +1,379 @@
+package limit_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
+	"pgregory.net/rapid"
+
+	"rolecredential.dev/operator/controllers/limit"
+)
+
+var (
+	start    = time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
+	operator = limit.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "default"}}
+)
+
+func credential(namespace string, n int) limit.Key {
+	return limit.Key{Kind: "RoleCredential", NamespacedName: types.NamespacedName{Namespace: namespace, Name: fmt.Sprint("reader-", n)}}
+}
+
+func request(credential limit.Key, class limit.Class) limit.Request {
+	return limit.Request{Identity: operator, Credential: credential, Class: class}
+}
+
+// fill queues requests behind a used-up rate limit, and returns the limiter and the time.
+func fill(g *WithT, qps int, requests ...limit.Request) *limit.Limiter {
+	l := &limit.Limiter{DefaultQPS: qps, Slots: 1000}
+	for i := range qps {
+		r := request(credential("used", i), limit.Routine)
+		call, _ := l.Acquire(start, r)
+		g.Expect(call).NotTo(BeNil())
+		l.Release(start, call, limit.Answered)
+	}
+	for _, r := range requests {
+		call, _ := l.Acquire(start, r)
+		g.Expect(call).To(BeNil())
+	}
+	return l
+}
+
+// serve returns the credentials in the order in which calls are reserved for them, up to a time.
+func serve(l *limit.Limiter, until time.Duration) (order []string) {
+	for now := start; !now.After(start.Add(until)); now = now.Add(100 * time.Millisecond) {
+		ready, _ := l.Ready(now)
+		for _, key := range ready {
+			order = append(order, key.String())
+			call, _ := l.Acquire(now, request(key, limit.Routine))
+			l.Release(now, call, limit.Answered)
+		}
+	}
+	return order
+}
+
+func TestQueueServesClassesInOrderAndNamespacesInTurn(t *testing.T) {
+	requests := func(class limit.Class, namespace string, numbers ...int) (all []limit.Request) {
+		for _, n := range numbers {
+			all = append(all, request(credential(namespace, n), class))
+		}
+		return all
+	}
+	join := func(parts ...[]limit.Request) (all []limit.Request) {
+		for _, part := range parts {
+			all = append(all, part...)
+		}
+		return all
+	}
+	for name, tc := range map[string]struct {
+		queued []limit.Request
+		want   []string
+	}{
+		"one namespace is served in the order of its requests": {
+			queued: requests(limit.Missing, "shop", 2, 1, 3),
+			want:   []string{"shop/reader-2", "shop/reader-1", "shop/reader-3"},
+		},
+		"a namespace with many requests delays another by one call": {
+			queued: join(requests(limit.Missing, "busy", 1, 2, 3, 4), requests(limit.Missing, "shop", 1, 2)),
+			want:   []string{"busy/reader-1", "shop/reader-1", "busy/reader-2", "shop/reader-2", "busy/reader-3", "busy/reader-4"},
+		},
+		"expiring credentials go first, then missing ones": {
+			queued: join(requests(limit.Routine, "shop", 1), requests(limit.Missing, "shop", 2), requests(limit.Expiring, "shop", 3)),
+			want:   []string{"shop/reader-3", "shop/reader-2", "shop/reader-1"},
+		},
+		"a request whose class changes moves to that class": {
+			queued: join(requests(limit.Routine, "shop", 1), requests(limit.Missing, "shop", 2), requests(limit.Expiring, "shop", 1)),
+			want:   []string{"shop/reader-1", "shop/reader-2"},
+		},
+		"a request that is repeated keeps its position": {
+			queued: requests(limit.Missing, "shop", 1, 2, 1),
+			want:   []string{"shop/reader-1", "shop/reader-2"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			l := fill(g, 1, tc.queued...)
+			g.Expect(serve(l, 10*time.Second)).To(Equal(tc.want))
+		})
+	}
+}
+
+func TestWaitNamesItsCause(t *testing.T) {
+	g := NewWithT(t)
+	l := &limit.Limiter{DefaultQPS: 10, Slots: 4}
+	var calls []*limit.Call
+	for i := range 3 {
+		call, _ := l.Acquire(start, request(credential("shop", i), limit.Missing))
+		g.Expect(call).NotTo(BeNil())
+		calls = append(calls, call)
+	}
+	call, wait := l.Acquire(start, request(credential("shop", 3), limit.Missing))
+	g.Expect(call).To(BeNil())
+	g.Expect(wait.Cause).To(Equal(limit.ConcurrencyLimit), "one identity holds three quarters of the slots")
+
+	l.Release(start, calls[0], limit.Unavailable)
+	_, wait = l.Acquire(start, request(credential("shop", 3), limit.Missing))
+	g.Expect(wait).To(Equal(limit.Wait{Cause: limit.CircuitOpen, For: 3 * time.Second}))
+
+	l.Release(start, calls[1], limit.Answered)
+	for range 8 {
+		l.Spend(start, operator)
+	}
+	_, wait = l.Acquire(start, request(credential("shop", 4), limit.Missing))
+	g.Expect(wait.Cause).To(Equal(limit.RateLimit))
+	g.Expect(wait.For).To(BeNumerically("~", 400*time.Millisecond, 110*time.Millisecond))
+}
+
+func TestHangingCallsLeaveSlotsForOthers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		identity func(i int) limit.Key
+		other    limit.Request
+	}{
+		"of another identity and namespace, if the calls of one identity hang": {
+			identity: func(int) limit.Key { return operator },
+			other:    limit.Request{Identity: limit.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}}, Credential: credential("calm", 1)},
+		},
+		"of another namespace, if the calls of several identities of one namespace hang": {
+			identity: func(i int) limit.Key {
+				return limit.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Namespace: "shop", Name: fmt.Sprint(i)}}
+			},
+			other: limit.Request{Identity: operator, Credential: credential("calm", 1)},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			l := &limit.Limiter{DefaultQPS: 1000, Slots: 48}
+			granted := 0
+			for i := range 100 {
+				namespace := fmt.Sprint("namespace-", i)
+				if tc.identity(0) != tc.identity(1) {
+					namespace = "shop"
+				}
+				call, _ := l.Acquire(start, limit.Request{Identity: tc.identity(i % 4), Credential: credential(namespace, i)})
+				if call != nil {
+					granted++
+				}
+			}
+			g.Expect(granted).To(Equal(36))
+			call, _ := l.Acquire(start, tc.other)
+			g.Expect(call).NotTo(BeNil())
+		})
+	}
+}
+
+func TestCircuitBreakerAllowsOneProbeAtATime(t *testing.T) {
+	g := NewWithT(t)
+	l := &limit.Limiter{DefaultQPS: 100, Slots: 100}
+	first, _ := l.Acquire(start, request(credential("shop", 0), limit.Missing))
+	l.Release(start, first, limit.Unavailable)
+	for i := 1; i <= 50; i++ {
+		call, wait := l.Acquire(start, request(credential("shop", i), limit.Missing))
+		g.Expect(call).To(BeNil())
+		g.Expect(wait.Cause).To(Equal(limit.CircuitOpen))
+	}
+	ready, next := l.Ready(start)
+	g.Expect(ready).To(BeEmpty())
+	g.Expect(next).To(Equal(start.Add(3 * time.Second)))
+
+	ready, _ = l.Ready(next)
+	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 0)}), "the credential whose call failed is queued again")
+	probe, _ := l.Acquire(next, request(ready[0], limit.Missing))
+	ready, _ = l.Ready(next.Add(time.Minute))
+	g.Expect(ready).To(BeEmpty(), "the probe is in flight")
+
+	l.Release(next, probe, limit.Unavailable)
+	ready, _ = l.Ready(next.Add(3 * time.Second))
+	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 1)}))
+	now := next.Add(3 * time.Second)
+	probe, _ = l.Acquire(now, request(ready[0], limit.Missing))
+	l.Release(now, probe, limit.Answered)
+	ready, _ = l.Ready(now)
+	g.Expect(ready).To(HaveLen(50), "all others, as far as the rate allows")
+}
+
+func TestProbeThatIsNotMadeIsReplaced(t *testing.T) {
+	g := NewWithT(t)
+	l := &limit.Limiter{DefaultQPS: 1, Slots: 10}
+	call, _ := l.Acquire(start, request(credential("shop", 1), limit.Missing))
+	l.Release(start, call, limit.Unavailable)
+	l.Acquire(start, request(credential("shop", 2), limit.Missing))
+	now := start.Add(3 * time.Second)
+	ready, next := l.Ready(now)
+	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 1)}))
+	g.Expect(next).To(Equal(now.Add(5 * time.Second)))
+
+	now = next
+	ready, _ = l.Ready(now)
+	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 2)}), "the first did not claim its call")
+	call, _ = l.Acquire(now, request(credential("shop", 2), limit.Missing))
+	l.Release(now, call, limit.NotCalled)
+	call, _ = l.Acquire(now, request(credential("shop", 3), limit.Missing))
+	g.Expect(call).NotTo(BeNil(), "neither the token nor the probe was used up")
+}
+
+func TestThrottlingHalvesTheRateAndSuccessRestoresIt(t *testing.T) {
+	g := NewWithT(t)
+	l := &limit.Limiter{DefaultQPS: 100, Slots: 1000}
+	call, _ := l.Acquire(start, request(credential("shop", 1), limit.Missing))
+	late, _ := l.Acquire(start, request(credential("shop", 2), limit.Missing))
+	l.Release(start.Add(time.Second), call, limit.Throttled)
+	l.Release(start.Add(time.Second), late, limit.Throttled)
+	level := l.Levels(start.Add(time.Second))[0]
+	g.Expect(level.Rate).To(BeEquivalentTo(50), "a call that started before the rate was halved does not halve it again")
+	g.Expect(level.Throttled).To(Equal(2))
+	g.Expect(level.Tokens).To(BeNumerically("<", 1))
+	g.Expect(level.Waiting).To(Equal(map[limit.Class]int{limit.Missing: 2}))
+
+	now := start.Add(time.Minute)
+	l.Cancel(now, credential("shop", 2))
+	for range 3 {
+		call, _ = l.Acquire(now, request(credential("shop", 1), limit.Missing))
+		l.Release(now, call, limit.Answered)
+	}
+	g.Expect(l.Levels(now)[0].Rate).To(BeEquivalentTo(100))
+}
+
+func TestIdentityOfANamespaceCannotExceedTheDefaultRate(t *testing.T) {
+	for name, tc := range map[string]struct {
+		namespace string
+		qps, want int
+	}{
+		"an identity of a namespace that asks for more": {"shop", 500, 100},
+		"an identity of a namespace that asks for less": {"shop", 5, 5},
+		"an identity of the cluster that asks for more": {"", 500, 500},
+		"an identity that asks for nothing":             {"", 0, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			l := &limit.Limiter{DefaultQPS: 100, Slots: 10}
+			key := limit.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Namespace: tc.namespace, Name: "own"}}
+			l.Acquire(start, limit.Request{Identity: key, Credential: credential("shop", 1), QPS: tc.qps})
+			g.Expect(l.Levels(start)[0].Limit).To(BeEquivalentTo(tc.want))
+		})
+	}
+}
+
+func TestCancelledCredentialIsNotServed(t *testing.T) {
+	g := NewWithT(t)
+	l := fill(g, 1, request(credential("shop", 1), limit.Missing), request(credential("shop", 2), limit.Missing))
+	l.Cancel(start, credential("shop", 1))
+	g.Expect(serve(l, 5*time.Second)).To(Equal([]string{"shop/reader-2"}))
+}
+
+func TestCredentialThatChangesItsIdentityWaitsForTheNewOneOnly(t *testing.T) {
+	g := NewWithT(t)
+	l := fill(g, 1, request(credential("shop", 1), limit.Missing))
+	other := limit.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}}
+	call, _ := l.Acquire(start, limit.Request{Identity: other, Credential: credential("shop", 1)})
+	g.Expect(call).NotTo(BeNil())
+	g.Expect(serve(l, 5*time.Second)).To(BeEmpty())
+}
+
+func TestDeletedIdentityStaysForgottenWhenItsCallEnds(t *testing.T) {
+	g := NewWithT(t)
+	l := &limit.Limiter{DefaultQPS: 100, Slots: 4}
+	var calls []*limit.Call
+	for i := range 3 {
+		call, _ := l.Acquire(start, request(credential("shop", i), limit.Missing))
+		calls = append(calls, call)
+	}
+	l.Forget(start, operator)
+	for _, call := range calls {
+		l.Release(start, call, limit.Unavailable)
+	}
+	g.Expect(l.Levels(start)).To(BeEmpty())
+	call, _ := l.Acquire(start, request(credential("shop", 9), limit.Missing))
+	g.Expect(call).NotTo(BeNil(), "the slots are free again, and the circuit of the new identity is closed")
+}
+
+// TestEveryRequestIsServedWithinTheLimits draws requests, outcomes and cancellations, and checks after each step that no limit is exceeded.
+// At the end, every request that still waits is served.
+func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		qps, slots := rapid.IntRange(1, 5).Draw(t, "qps"), rapid.IntRange(1, 4).Draw(t, "slots")
+		l := &limit.Limiter{DefaultQPS: qps, Slots: slots}
+		now, waiting, inFlight := start, map[limit.Key]bool{}, map[limit.Key]*limit.Call{}
+		var granted []time.Time
+		acquire := func(key limit.Key, class limit.Class) {
+			if inFlight[key] != nil {
+				return
+			}
+			call, _ := l.Acquire(now, request(key, class))
+			waiting[key] = call == nil
+			if call != nil {
+				granted = append(granted, now)
+				inFlight[key] = call
+			}
+			if len(inFlight) > slots {
+				t.Fatalf("%d calls in flight, with %d slots", len(inFlight), slots)
+			}
+		}
+		advance := func(by time.Duration) {
+			now = now.Add(by)
+			ready, _ := l.Ready(now)
+			for _, key := range ready {
+				if !waiting[key] {
+					t.Fatalf("a call is reserved for %v, which does not wait", key)
+				}
+				acquire(key, limit.Missing)
+				if inFlight[key] == nil {
+					t.Fatalf("the call reserved for %v is gone", key)
+				}
+			}
+		}
+		release := func(key limit.Key, outcome limit.Outcome) {
+			call := inFlight[key]
+			delete(inFlight, key)
+			waiting[key] = outcome == limit.Throttled || outcome == limit.Unavailable
+			l.Release(now, call, outcome)
+		}
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			key := credential(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "namespace"), rapid.IntRange(0, 5).Draw(t, "number"))
+			switch rapid.IntRange(0, 3).Draw(t, "step") {
+			case 0:
+				acquire(key, limit.Class(rapid.IntRange(0, 2).Draw(t, "class")))
+			case 1:
+				if inFlight[key] != nil {
+					release(key, limit.Outcome(rapid.IntRange(0, 2).Draw(t, "outcome")))
+				}
+			case 2:
+				l.Cancel(now, key)
+				waiting[key] = false
+			case 3:
+				advance(time.Duration(rapid.IntRange(0, 4000).Draw(t, "milliseconds")) * time.Millisecond)
+			}
+		}
+		for i, at := range granted { // the rate holds over every window
+			for j := i; j < len(granted); j++ {
+				if most := float64(qps)*granted[j].Sub(at).Seconds() + float64(qps) + 0.01; float64(j-i+1) > most {
+					t.Fatalf("%d calls within %s at %d per second", j-i+1, granted[j].Sub(at), qps)
+				}
+			}
+		}
+		for range 400 {
+			for key := range inFlight {
+				release(key, limit.Answered)
+			}
+			advance(500 * time.Millisecond)
+		}
+		for key, waits := range waiting {
+			if waits && inFlight[key] == nil {
+				t.Fatalf("%v was never served", key)
+			}
+		}
+	})
+}
+
+func TestReadyTellsWhenTheNextCallCanBeMade(t *testing.T) {
+	g := NewWithT(t)
+	l := fill(g, 2, request(credential("shop", 1), limit.Missing))
+	ready, next := l.Ready(start)
+	g.Expect(ready).To(BeEmpty())
+	g.Expect(next.Sub(start)).To(BeNumerically("~", 500*time.Millisecond, 2*time.Millisecond))
+	ready, _ = l.Ready(next)
+	g.Expect(ready).To(HaveLen(1))
+	_, next = (&limit.Limiter{}).Ready(start)
+	g.Expect(next).To(BeZero())
+}
