@@ -34,9 +34,9 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/secret"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
@@ -53,7 +53,7 @@ type fixture struct {
 	events   *events.FakeRecorder
 	requests *requests
 	tokens   *fakeTokens
-	budget   *budget.Budget
+	limits   *limit.Limiter
 
 	credentials *Reconciler[*v1alpha1.RoleCredential]
 	identities  *IdentityReconciler[*v1alpha1.ClusterIdentity]
@@ -197,25 +197,25 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	done, stop := context.WithCancel(context.Background())
 	stop()
 	f.Expect(watcher.Start(done)).To(Succeed()) // watches are for the tests with a real API server
-	f.budget = &budget.Budget{Default: DefaultSTSQPS}
-	p := &parts{budget: f.budget, metrics: metrics, clock: f.clock}
+	f.limits = &limit.Limiter{DefaultQPS: DefaultSTSQPS, Slots: 4}
+	p := &parts{limits: f.limits, metrics: metrics, clock: f.clock}
 	resolver := &identity.Resolver[STS]{
 		Reader: f.client, Secrets: f.client, Watch: noWatch{}, Connect: func(identity.Key, aws.Config, STS) STS { return f.sts }, Assume: p.assume,
 		Tokens: identity.NewTokens(f.client, f.clock),
 	}
 	f.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Devices: &identity.Devices{}, Budget: f.budget, Places: newPlaces(4), Wakers: newWakers(), Strangers: watcher,
+		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Devices: &identity.Devices{}, Limits: f.limits, Strangers: watcher,
 		Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock,
 	}
 	f.identities = &IdentityReconciler[*v1alpha1.ClusterIdentity]{
-		New: func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, Client: f.client, Identities: resolver, Budget: f.budget, Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock,
+		New: func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, Client: f.client, Identities: resolver, Limits: f.limits, Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock,
 	}
 	return f
 }
 
 // account is of the calls that the SDK makes as an identity.
 func (f *fixture) account(key identity.Key) account {
-	return account{key, f.budget, f.credentials.Metrics, f.clock}
+	return account{key, f.limits, f.credentials.Metrics, f.clock}
 }
 
 func (r *requests) interceptor() interceptor.Funcs {

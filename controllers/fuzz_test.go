@@ -60,19 +60,16 @@ func FuzzStoredRecord(f *testing.F) {
 		if readable && seals {
 			found = found.Sealed(nil)
 		}
-		judged := turn{
-			outcome: outcome{now: start.Add(time.Duration(later) * time.Second), secret: "s3-reader"},
-			wanted:  credential.Wanted{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text},
-		}
-		judged.observed.Ownership = credential.Ours
+		judged := result{now: start.Add(time.Duration(later) * time.Second), secret: "s3-reader"}
+		observed := credential.Observed{Ownership: credential.Ours}
 		if readable && found.Intact(nil) {
-			judged.observed.Record = &found
+			observed.Record = &found
 		}
-		judged.judge()
+		judged.decide(credential.Wanted{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text}, observed)
 
-		if judged.due == credential.NotDue {
+		if judged.why == credential.NotDue {
 			g.Expect(judged.valid()).To(BeTrue())
-			g.Expect(judged.again().RequeueAfter).To(And(BeNumerically(">=", time.Second), BeNumerically("<=", max(time.Second, found.Expiration.Sub(judged.now)))))
+			g.Expect(judged.requeue().RequeueAfter).To(And(BeNumerically(">=", time.Second), BeNumerically("<=", max(time.Second, found.Expiration.Sub(judged.now)))))
 		}
 		if judged.ready().Status == metav1.ConditionTrue {
 			g.Expect(judged.now).To(BeTemporally("<", found.Expiration))

@@ -18,10 +18,10 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
@@ -39,12 +39,12 @@ type IdentityReconciler[T identity.Object] struct {
 	New        func() T
 	Client     client.Client
 	Identities *identity.Resolver[STS]
-	Budget     *budget.Budget
+	Limits     *limit.Limiter
 	Events     telemetry.Events
 	Metrics    *telemetry.Metrics
 	Clock      clock.PassiveClock
 
-	attempts attempts
+	backoff backoff
 }
 
 // verdict is what is known of an identity.
@@ -66,11 +66,11 @@ func (r *IdentityReconciler[T]) Reconcile(ctx context.Context, req reconcile.Req
 	found := r.New()
 	if err := r.Client.Get(ctx, req.NamespacedName, found); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.attempts.forget(req.NamespacedName)
+			r.backoff.forget(req.NamespacedName)
 			gone := identity.Key{Kind: identity.KeyOf(found).Kind, NamespacedName: req.NamespacedName}
 			r.Metrics.ForgetIdentity(gone.Label())
 			r.Identities.Forget(gone)
-			r.Budget.ForgetIdentity(budget.Key(gone))
+			r.Limits.Forget(r.Clock.Now(), limit.Key(gone))
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -98,21 +98,21 @@ func (r *IdentityReconciler[T]) verify(ctx context.Context, found T, now time.Ti
 	if problem != nil {
 		return verdict{ready: isFalse(problem), failure: problem, next: problem.Retry.From(now)}, nil
 	}
-	r.Budget.Limit(now, budget.Key(configured.Key), configured.QPS)
+	r.Limits.Configure(now, limit.Key(configured.Key), configured.QPS)
 	if configured.ServiceAccount != "" {
 		return verdict{ready: condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
 			"Each credential calls STS with a token of the service account that it names, so that there is no caller of this identity's own.")}, nil
 	}
 	key := client.ObjectKeyFromObject(found)
-	last := r.attempts.get(key)
+	last := r.backoff.get(key)
 	skewed := meta.IsStatusConditionFalse(found.Report().Conditions, v1alpha1.ConditionClockInSync) // by how much, only STS tells
 	if last.inputs != configured.Version && reportsOn(found, configured) && !skewed {
 		// After a restart the status tells as much as STS would; it is asked again in its time.
-		last = attempt{inputs: configured.Version, next: now.Add(spreadVerify(identity.KeyOf(found).Label()))}
-		r.attempts.set(key, last)
+		last = attempted{inputs: configured.Version, next: now.Add(spreadVerify(identity.KeyOf(found).Label()))}
+		r.backoff.set(key, last)
 	}
 	switch {
-	case last.waits(configured.Version, now):
+	case last.inBackoff(configured.Version, now):
 		return verdict{ready: isFalse(last.failure), failure: last.failure, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.next}, nil
 	case last.inputs == configured.Version && now.Before(last.next) && reportsOn(found, configured):
 		ready := *meta.FindStatusCondition(found.Report().Conditions, v1alpha1.ConditionReady)
@@ -164,12 +164,12 @@ func callerOf(found identity.Object) *awssts.Caller {
 func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *identity.Identity[STS], now time.Time) (verdict, error) {
 	key := client.ObjectKeyFromObject(found)
 	v := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion}
-	r.Budget.Spend(now, budget.Key(configured.Key)) // one call an hour waits for no turn
+	r.Limits.Spend(now, limit.Key(configured.Key)) // one call an hour does not wait
 	caller, err := configured.Client.Caller(ctx)
 	switch {
 	case err == nil:
 		v.caller = &caller
-		r.Budget.Succeeded(r.Clock.Now(), budget.Key(configured.Key))
+		r.Limits.Succeeded(r.Clock.Now(), limit.Key(configured.Key))
 		v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonVerified, "STS knows the caller as %s.", caller.ARN)
 		if caller.ARN == "" {
 			v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
@@ -191,10 +191,10 @@ func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *id
 		case v1alpha1.ReasonInvalidSourceCredentials:
 			configured.Refused()
 		case v1alpha1.ReasonThrottled:
-			r.Budget.Throttled(r.Clock.Now(), now, budget.Key(configured.Key))
+			r.Limits.Throttled(r.Clock.Now(), now, limit.Key(configured.Key))
 		}
 		log.FromContext(ctx).Info("the caller is not known", "reason", v.failure.Reason, "requestID", awssts.RequestID(err), "cause", fmt.Sprint(v.failure.Cause))
-		v.next = r.attempts.failed(key, configured.Version, v.failure, now, 0).next
+		v.next = r.backoff.failed(key, configured.Version, v.failure, now, 0)
 	}
 	if _, hop := errors.AsType[*failure.HopError](err); !hop { // which is counted where it is made
 		r.Metrics.Called(configured.Key.Kind, callGetCallerIdentity, v.ready.Reason)
@@ -202,7 +202,7 @@ func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *id
 	v.clock, v.ahead = clockOf(configured.Client)
 	if v.failure == nil {
 		v.next = now.Add(spreadVerify(identity.KeyOf(found).Label()))
-		r.attempts.set(key, attempt{inputs: configured.Version, at: now, next: v.next})
+		r.backoff.set(key, attempted{inputs: configured.Version, at: now, next: v.next})
 	}
 	return v, nil
 }

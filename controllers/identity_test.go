@@ -137,7 +137,7 @@ func TestAnIdentityIsAskedAgainOnlyInItsTime(t *testing.T) {
 	f.requests.writes = nil
 
 	f.verify()
-	f.identities.attempts = attempts{} // as after a restart
+	f.identities.backoff = backoff{} // as after a restart
 	_, result = f.verify()
 	f.Expect(f.sts.callers).To(Equal(1))
 	f.Expect(f.requests.writes).To(BeEmpty())
@@ -234,7 +234,7 @@ func TestAfterARestartASkewIsMeasuredAnew(t *testing.T) {
 	f := newFixture(t, world()...)
 	f.sts.ahead = 10 * time.Minute
 	f.verify()
-	f.identities.attempts = attempts{}
+	f.identities.backoff = backoff{}
 	f.verify()
 	f.Expect(f.sts.callers).To(Equal(2))
 }

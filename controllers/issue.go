@@ -5,299 +5,264 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/output"
 	"rolecredential.dev/operator/controllers/secret"
 )
 
-// issue asks STS and writes the Secret, unless it is too soon after an attempt that went wrong.
-func (r *Reconciler[T]) issue(ctx context.Context, object T, t *turn) error {
-	seed, failed, err := r.seed(ctx, object)
-	if err != nil {
-		return err
-	}
-	inputs := credential.Hash([]string{t.wanted.RequestHash, t.wanted.TemplateHash, t.wanted.RefreshRequest, t.identity.Version, seed.version})
-	last := r.attempts.get(t.key)
-	if last.waits(inputs, t.now) {
-		t.failed, t.retryAt = last.failure, last.next
-		return nil
-	}
-	if soonest := last.mayMend(object.GetUID()); t.due.Mends() && t.now.Before(soonest) {
-		t.unwritable, t.retryAt = contended(t.secret), soonest
-		return nil
-	}
-	dueAt := t.refreshAt
-	if last.retries(inputs) && !r.mayRetry(t, last.failure) {
-		t.failed = last.failure
-		return nil
-	}
-	if failed == nil {
-		failed, err = r.attempt(ctx, object, t, seed)
-	}
-	switch {
-	case err != nil:
-		return err
-	case failed != nil:
-		t.tell(ctx, "no new credential", failed.Reason, "cause", fmt.Sprint(failed.Cause))
-		t.failed, t.retryAt = failed, r.attempts.failed(t.key, inputs, failed, t.now, t.left()).next
-	case t.waiting != "":
-		if last.inputs == inputs {
-			t.failed = last.failure // what went wrong before has not gone right by waiting
-		}
-	case t.unwritable != nil:
-		t.tell(ctx, "no new credential", t.unwritable.Reason)
-	default:
-		r.attempts.succeeded(t.key, object.GetUID(), t.due, t.now)
-		if t.due == credential.Due {
-			r.measureLateness(t.record.IssuedAt.Sub(dueAt))
-		}
-		t.tell(ctx, "issued", v1alpha1.ReasonIssued, "accessKeyID", t.record.AccessKeyID, "principalARN", t.record.PrincipalARN, "expiration", t.record.Expiration)
-	}
-	return nil
+// attempt is the input of a call of STS for a credential. It does not change during a reconcile.
+type attempt struct {
+	// asked is the request of the spec, and request the same with the session tags of the identity.
+	asked, request credential.Request
+	desired        credential.Wanted
+	identity       *identity.Identity[STS] // nil if there is no usable identity
+	observed       secret.Observed
 }
 
-// measureLateness measures how long after it was due a credential was refreshed. It leaves out a credential that was due longer ago
-// than any lives: it was suspended or restored from a backup, and says nothing of how fast the operator refreshes.
-func (r *Reconciler[T]) measureLateness(late time.Duration) {
-	if late <= credential.MaxLifetime {
-		r.Metrics.Refreshed(r.Kind.Name, late)
-	}
+// byWebIdentity reports whether a service account's token authenticates the call.
+func (a attempt) byWebIdentity() bool {
+	return a.request.Call == v1alpha1.CallAssumeRole && a.identity.WebIdentity() != nil
 }
 
-// attempt asks STS and writes the Secret. If there is no failure, the credential is in the Secret, unless the turn has to wait,
-// or the Secret turned out to be a stranger's.
-func (r *Reconciler[T]) attempt(ctx context.Context, object T, t *turn, s seed) (*failure.Failure, error) {
-	if failed, err := r.suits(ctx, t); failed != nil || err != nil {
-		return failed, err
-	}
-	issued, failed, err := r.ask(ctx, object, t, s)
-	if issued == nil {
-		return failed, err
-	}
-	return r.write(ctx, object, t, *issued)
-}
-
-// left is how long the credential in the Secret has to live.
-func (t *turn) left() time.Duration {
-	if t.record == nil {
-		return 0
-	}
-	return max(0, t.record.Expiration.Sub(t.now))
-}
-
-// suits tells whether the identity's credentials are such as STS takes for the call, which is known before it is asked.
-func (r *Reconciler[T]) suits(ctx context.Context, t *turn) (*failure.Failure, error) {
-	if t.byWebIdentity() {
-		if fields := t.request.NotWithWebIdentity(); len(fields) > 0 {
-			return failure.NotAsked(v1alpha1.ReasonUnsupportedField, "%s asks for the role with a service account's token, and AssumeRoleWithWebIdentity takes no %s. "+
-				"Leave that out, or use an identity with another source or with a chain.", t.identity.Name, strings.Join(fields, ", ")), nil
-		}
-	}
-	if !t.request.LongTermOnly() {
-		return nil, nil
-	}
-	temporary, err := t.identity.Temporary(ctx)
-	switch {
-	case err != nil:
-		return r.classify(ctx, t, err)
-	case temporary:
-		return failure.WrongSource(t.subject(), t.identity.Source), nil
-	default:
-		return nil, nil
-	}
-}
-
-// ask asks STS. If there is neither a credential nor a failure, the turn has to wait.
-func (r *Reconciler[T]) ask(ctx context.Context, object T, t *turn, s seed) (*credential.Credential, *failure.Failure, error) {
-	if !r.takePlace(ctx, t) {
-		return nil, nil, nil
-	}
-	defer r.freePlace(t)
-	if ready, failed := r.prepare(t, s); !ready {
-		return nil, failed, nil
-	}
-	var err error
-	if t.byWebIdentity() {
-		t.proof.WebIdentityToken, err = t.identity.WebIdentity()(ctx)
-	}
-	var issued credential.Credential
-	if err == nil {
-		r.attend(ctx, object, *t, func() { issued, err = t.identity.Client.Issue(ctx, t.request, t.proof) })
-		r.tellTime(t)
-		if ahead, known := t.identity.Client.Skew(); known {
-			r.Metrics.ClockSkew(t.identity.Key.Label(), ahead)
-		}
-	}
-	if err != nil {
-		failed, err := r.classify(ctx, t, err)
-		return nil, failed, err
-	}
-	t.requestID = issued.RequestID
-	r.Metrics.Called(r.Kind.Name, string(t.call()), v1alpha1.ReasonIssued)
-	r.Budget.Succeeded(r.Clock.Now(), budget.Key(t.identity.Key))
-	return &issued, nil, nil
-}
-
-// silence is how long STS may say nothing before somebody looks what becomes of the Secret meanwhile, and then each time again.
-const silence = 2 * time.Second
-
-// attend makes a call of STS. While that says nothing, Ready is taken back if the Secret goes, is changed, or expires.
-func (r *Reconciler[T]) attend(ctx context.Context, object T, t turn, call func()) {
-	silent, answered := context.WithCancel(ctx)
-	var looking sync.WaitGroup
-	looking.Go(func() {
-		_ = wait.PollUntilContextCancel(silent, silence, false, func(context.Context) (bool, error) {
-			if err := r.look(ctx, object, t); err != nil {
-				log.FromContext(ctx).Error(err, "the status stays as it is while STS says nothing")
-			}
-			return false, nil
-		})
-	})
-	defer looking.Wait()
-	defer answered()
-	call()
-}
-
-// look looks again at the Secret of a turn that is under way, and takes Ready back if that holds nothing valid.
-func (r *Reconciler[T]) look(ctx context.Context, object T, t turn) (err error) {
-	if !isReady(object) {
-		return nil
-	}
-	spec := object.Common()
-	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret, spec.Secret, output.Keys(spec.Secret), false); err != nil {
-		return err
-	}
-	t.record, t.unwritable = nil, nil
-	r.tellTime(&t)
-	r.decide(&t, object)
-	return r.withdraw(ctx, object, t.outcome)
-}
-
-// byWebIdentity tells whether a service account's token goes with the call.
-func (t *turn) byWebIdentity() bool {
-	return t.request.Call == v1alpha1.CallAssumeRole && t.identity.WebIdentity() != nil
-}
-
-// call is the call of STS as AWS names it.
-func (t *turn) call() v1alpha1.Call {
-	if t.byWebIdentity() {
+// call is the call as AWS names it.
+func (a attempt) call() v1alpha1.Call {
+	if a.byWebIdentity() {
 		return v1alpha1.CallAssumeRoleWithWebIdentity
 	}
-	return t.request.Call
+	return a.request.Call
 }
 
-// classify turns an error of the source or of STS into a failure, unless it is that the manager stops, which says nothing of
-// either.
-func (r *Reconciler[T]) classify(ctx context.Context, t *turn, err error) (*failure.Failure, error) {
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	failed := awssts.Classify(err, t.subject())
-	t.requestID = awssts.RequestID(err)
-	if _, hop := errors.AsType[*failure.HopError](err); !hop { // which is counted where it is made
-		r.Metrics.Called(r.Kind.Name, string(t.call()), failed.Reason)
-	}
-	r.remember(t, failed)
-	switch failed.Reason {
-	case v1alpha1.ReasonInvalidSourceCredentials:
-		t.identity.Refused()
-	case v1alpha1.ReasonThrottled:
-		r.Budget.Throttled(r.Clock.Now(), t.asked, budget.Key(t.identity.Key))
-	}
-	return failed, nil
+// inputs is a hash of all that the result of the call depends on.
+func (a attempt) inputs(d mfaDevice) string {
+	return credential.Hash([]string{a.desired.RequestHash, a.desired.TemplateHash, a.desired.RefreshRequest, a.identity.Version, d.version})
 }
 
 // subject is what a message about the call names.
-func (t *turn) subject() failure.Subject {
+func (a attempt) subject() failure.Subject {
 	return failure.Subject{
-		Identity: t.identity.Name, Caller: t.identity.CallerARN, ServiceAccount: t.identity.ServiceAccount, Call: t.call(), RoleARN: t.request.RoleARN,
-		Endpoint: t.identity.Endpoint, Region: t.identity.Region, OptionalFields: t.optionalFields, MFA: t.request.MFASerialNumber != "",
-		Stamped: t.identity.SessionTags != nil, ClockInSync: clockInSync(t.identity.Client),
+		Identity: a.identity.Name, Caller: a.identity.CallerARN, ServiceAccount: a.identity.ServiceAccount, Call: a.call(), RoleARN: a.request.RoleARN,
+		Endpoint: a.identity.Endpoint, Region: a.identity.Region, OptionalFields: a.optionalFields(), MFA: a.request.MFASerialNumber != "",
+		Stamped: a.identity.SessionTags != nil, ClockInSync: clockInSync(a.identity.Client),
 	}
 }
 
-// optionalFields lists what a request asks for that a server other than AWS may not support.
-func optionalFields(request credential.Request, from *identity.Identity[STS]) (fields []string) {
-	for _, field := range request.OptionalFields() {
+// optionalFields lists the fields that a server other than AWS may not support.
+func (a attempt) optionalFields() (fields []string) {
+	for _, field := range a.asked.OptionalFields() {
 		fields = append(fields, "spec."+field)
 	}
-	if from.SessionTags != nil && request.Call != v1alpha1.CallGetSessionToken {
+	if a.identity.SessionTags != nil && a.request.Call != v1alpha1.CallGetSessionToken {
 		fields = append(fields, "sessionTags of the identity")
 	}
 	return fields
 }
 
-// write is the point at which a credential counts as issued.
-func (r *Reconciler[T]) write(ctx context.Context, object T, t *turn, issued credential.Credential) (*failure.Failure, error) {
-	data, err := output.Render(object.Common().Secret, issued, t.identity.Region)
+// issue calls STS and writes the Secret, unless an earlier failure or a limit makes the credential wait.
+func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result) (result, error) {
+	device, err := r.readMFADevice(ctx, cred)
+	if err != nil && !failure.Is(err) {
+		return res, err
+	}
+	inputs, last := a.inputs(device), r.backoff.get(client.ObjectKeyFromObject(cred))
+	switch allowed := last.nextRepairAllowed(cred.GetUID()); {
+	case last.inBackoff(inputs, res.now):
+		res.issueErr, res.retryAt = last.failure, last.next
+		return res, nil
+	case res.why.Mends() && res.now.Before(allowed):
+		res.secretErr, res.retryAt = contended(res.secret), allowed
+		return res, nil
+	case last.inputs == inputs:
+		res.issueErr = last.failure // it stands until STS issues credentials
+	}
+	if err == nil {
+		err = r.validateSource(ctx, a)
+	}
 	if err != nil {
-		r.answered(t, true)
-		return unfit(t.secret, err), nil
+		return r.failed(ctx, cred, a, res, inputs, err)
+	}
+	permit, proof, err := r.acquire(cred, a, device, &res)
+	if err != nil {
+		return r.failed(ctx, cred, a, res, inputs, err)
+	}
+	if permit == nil {
+		return res, nil
+	}
+	issued, err := r.callSTS(ctx, a, proof, permit)
+	res.now, res.skew = r.timeOf(a.identity)
+	if err != nil {
+		return r.failed(ctx, cred, a, res, inputs, err)
+	}
+	record, err := r.write(ctx, cred, a, issued)
+	if err != nil {
+		return r.failed(ctx, cred, a, res, inputs, err)
+	}
+	return r.issued(ctx, cred, a, res, record, issued.RequestID), nil
+}
+
+// validateSource fails if the identity's own credentials cannot make the call. STS would reject it.
+func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
+	if a.byWebIdentity() {
+		if fields := a.request.NotWithWebIdentity(); len(fields) > 0 {
+			return failure.NotAsked(v1alpha1.ReasonUnsupportedField, "%s calls STS with a service account's token, and AssumeRoleWithWebIdentity has no parameter for %s. "+
+				"Remove that, or use an identity with another source or with a chain.", a.identity.Name, strings.Join(fields, ", "))
+		}
+	}
+	if !a.request.LongTermOnly() {
+		return nil
+	}
+	temporary, err := a.identity.Temporary(ctx)
+	switch {
+	case err != nil:
+		return r.classify(ctx, a, err)
+	case temporary:
+		return failure.WrongSource(a.subject(), a.identity.Source)
+	default:
+		return nil
+	}
+}
+
+// callSTS makes the call and releases its permit.
+func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, proof credential.Proof, permit *limit.Call) (credential.Credential, error) {
+	issued, err := r.issueAs(ctx, a, proof)
+	if err != nil {
+		err = r.classify(ctx, a, err)
+		if f, ok := failure.As(err); ok && r.Limits.Release(r.Clock.Now(), permit, outcomeOf(f)) {
+			return issued, &notOwnFailure{f}
+		} else if !ok { // the manager stops
+			r.Limits.Release(r.Clock.Now(), permit, limit.NotCalled)
+		}
+		return issued, err
+	}
+	r.Limits.Release(r.Clock.Now(), permit, limit.Answered)
+	r.Metrics.Called(r.Kind.Name, string(a.call()), v1alpha1.ReasonIssued)
+	return issued, nil
+}
+
+func (r *Reconciler[T]) issueAs(ctx context.Context, a attempt, proof credential.Proof) (issued credential.Credential, err error) {
+	if a.byWebIdentity() {
+		if proof.WebIdentityToken, err = a.identity.WebIdentity()(ctx); err != nil {
+			return issued, err
+		}
+	}
+	issued, err = a.identity.Client.Issue(ctx, a.request, proof)
+	if skew, known := a.identity.Client.Skew(); known {
+		r.Metrics.ClockSkew(a.identity.Key.Label(), skew)
+	}
+	return issued, err
+}
+
+// classify turns an error of the source or of STS into a failure, unless the manager stops.
+func (r *Reconciler[T]) classify(ctx context.Context, a attempt, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	f := awssts.Classify(err, a.subject())
+	if _, hop := errors.AsType[*failure.HopError](err); !hop { // a hop's call is counted where it is made
+		r.Metrics.Called(r.Kind.Name, string(a.call()), f.Reason)
+	}
+	if f.Reason == v1alpha1.ReasonInvalidSourceCredentials {
+		a.identity.Refused()
+	}
+	return f
+}
+
+// write writes issued credentials to the Secret. Only then do they count as issued.
+func (r *Reconciler[T]) write(ctx context.Context, cred T, a attempt, issued credential.Credential) (credential.Record, error) {
+	name, template := secretName(cred), cred.Common().Secret
+	data, err := output.Render(template, issued, a.identity.Region)
+	if err != nil {
+		return credential.Record{}, unfit(name, err)
 	}
 	record := credential.Record{
-		Credential:       r.Kind.Name + "/" + object.GetName(),
-		RequestHash:      t.wanted.RequestHash,
-		IssuerHash:       t.wanted.IssuerHash,
-		TemplateHash:     t.wanted.TemplateHash,
+		Credential:       r.Kind.Name + "/" + cred.GetName(),
+		RequestHash:      a.desired.RequestHash,
+		IssuerHash:       a.desired.IssuerHash,
+		TemplateHash:     a.desired.TemplateHash,
 		IssuedAt:         issued.IssuedAt,
 		Expiration:       issued.Expiration,
 		AccessKeyID:      issued.AccessKeyID,
 		PrincipalARN:     issued.PrincipalARN,
 		PackedPolicySize: issued.PackedPolicySize,
-		RefreshRequest:   t.wanted.RefreshRequest,
-	}.After(t.observed.Record).Sealed(data)
-	err = r.Secrets.Write(ctx, object, t.secret, t.observed, secret.Content{Template: object.Common().Secret, Record: record, Data: data})
-	foreign := errors.Is(err, secret.ErrForeign)
+		RefreshRequest:   a.desired.RefreshRequest,
+	}.After(a.observed.Record).Sealed(data)
+	err = r.Secrets.Write(ctx, cred, name, a.observed, secret.Content{Template: template, Record: record, Data: data})
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil && !foreign:
-		failed := notWritten(t.secret, err)
-		r.remember(t, failed)
-		return failed, nil
+	case err == nil:
+		return record, nil
+	case ctx.Err() != nil:
+		return record, ctx.Err()
+	case errors.Is(err, secret.ErrForeign):
+		return record, conflict(name, r.Kind.Name, cred.GetName(), "")
+	default:
+		return record, notWritten(name, err)
 	}
-	r.answered(t, true)
-	if foreign {
-		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName(), "")
-		t.retryAt = t.now.Add(failure.MinWait) // a look at the Secret, which then is watched
-		return nil, nil
-	}
-	t.hold(record, true)
-	return nil, nil
 }
 
-// stamped returns the request with the tags that the identity stamps on sessions. They are no part of what the spec wants: an
-// object's are always the same, and a change of what is stamped shows in the identity's hash. Where nothing is stamped, nothing
-// may be forged either: another identity may have the same caller, and a policy that rests on the tags sees the caller only.
-func (r *Reconciler[T]) stamped(object T, request credential.Request, stamp *v1alpha1.SessionTags) (credential.Request, *failure.Failure) {
-	if request.Call == v1alpha1.CallGetSessionToken { // which takes no tags
-		return request, nil
+// issued returns the result of a Secret that was written.
+func (r *Reconciler[T]) issued(ctx context.Context, cred T, a attempt, res result, record credential.Record, requestID string) result {
+	r.backoff.succeeded(client.ObjectKeyFromObject(cred), cred.GetUID(), res.why, res.now)
+	if late := record.IssuedAt.Sub(res.refreshAt); res.why == credential.Due && late <= credential.MaxLifetime {
+		// A credential that was due even earlier was suspended or restored from a backup: that says nothing about the operator.
+		r.Metrics.Refreshed(r.Kind.Name, late)
 	}
-	stamps := []credential.Tag{
-		{Key: "kubernetes-cluster", Value: ptr.Deref(stamp, v1alpha1.SessionTags{}).ClusterName},
-		{Key: "kubernetes-namespace", Value: object.GetNamespace()},
-		{Key: "kubernetes-name", Value: object.GetName()},
-		{Key: "kubernetes-uid", Value: string(object.GetUID())},
+	res.issueErr = nil
+	res.setRecord(record, a.desired, true)
+	a.log(ctx, "issued", res.why, v1alpha1.ReasonIssued, requestID, "accessKeyID", record.AccessKeyID, "principalARN", record.PrincipalARN, "expiration", record.Expiration)
+	return res
+}
+
+// failed returns the result of a failure and records when the next call may be made. An error that is not a failure is the API
+// server's.
+func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res result, inputs string, err error) (result, error) {
+	f, ok := failure.As(err)
+	if !ok {
+		return res, err
+	}
+	key := client.ObjectKeyFromObject(cred)
+	a.log(ctx, "no new credential", res.why, f.Reason, awssts.RequestID(f.Cause), "cause", fmt.Sprint(f.Cause))
+	if f.Condition == v1alpha1.ConditionReady { // the Secret became foreign during the call
+		res.secretErr, res.retryAt = f, res.now.Add(failure.MinWait)
+		return res, nil
+	}
+	res.issueErr = f
+	if _, notOwn := errors.AsType[*notOwnFailure](err); notOwn {
+		r.backoff.failedForAll(key, inputs, f, res.now)
+		res.wait = &wait{retryAfter: limitRecheck}
+		return res, nil
+	}
+	res.retryAt = r.backoff.failed(key, inputs, f, res.now, res.left())
+	return res, nil
+}
+
+// validate returns the request with the session tags of the identity, or a failure if STS could only reject it. The tags are no part of
+// what the spec asks for: those of an object never change, and a change of the identity's settings shows in its hash. A request may not
+// set these tags itself, even without sessionTags: another identity may have the same caller, and a policy sees the caller only.
+func (r *Reconciler[T]) validate(cred T, asked credential.Request, id *identity.Identity[STS]) (credential.Request, *failure.Failure) {
+	if asked.Call == v1alpha1.CallGetSessionToken { // it has no tags
+		return asked, checkARNs(asked, id)
+	}
+	tags := []credential.Tag{
+		{Key: "kubernetes-cluster", Value: ptr.Deref(id.SessionTags, v1alpha1.SessionTags{}).ClusterName},
+		{Key: "kubernetes-namespace", Value: cred.GetNamespace()},
+		{Key: "kubernetes-name", Value: cred.GetName()},
+		{Key: "kubernetes-uid", Value: string(cred.GetUID())},
 		{Key: "kubernetes-kind", Value: r.Kind.Name},
 	}
-	err := request.Forges(stamps)
-	if stamp != nil {
-		request, err = request.Stamped(stamps, stamp.Transitive && request.Call == v1alpha1.CallAssumeRole)
+	request, err := asked, asked.Forges(tags)
+	if id.SessionTags != nil {
+		request, err = asked.Stamped(tags, id.SessionTags.Transitive && asked.Call == v1alpha1.CallAssumeRole)
 	}
 	if err != nil {
-		return request, failure.NotAsked(v1alpha1.ReasonInvalidTags, "spec.tags cannot be asked for: %s.", err)
+		return request, failure.NotAsked(v1alpha1.ReasonInvalidTags, "spec.tags is invalid: %s.", err)
 	}
-	return request, nil
+	return request, checkARNs(asked, id)
 }

@@ -61,7 +61,7 @@ func TestAnMFADeviceThatCannotBeUsed(t *testing.T) {
 		wantSaying string
 	}{
 		"without its Secret":            {world(guarded()), "Issued=False InvalidMFA", "There is no Secret device in this namespace."},
-		"without its key":               {world(guarded(), changed(seedSecret(""), func(s *corev1.Secret) { s.Data = nil })), "Issued=False InvalidMFA", "has nothing under the key seed"},
+		"without its key":               {world(guarded(), changed(seedSecret(""), func(s *corev1.Secret) { s.Data = nil })), "Issued=False InvalidMFA", "has no key seed, or it is empty"},
 		"with an empty seed":            {world(guarded(), seedSecret(" ")), "Issued=False InvalidMFA", "is not base32"},
 		"with a seed that is not one":   {world(guarded(), seedSecret("not-a-seed!")), "Issued=False InvalidMFA", "is not base32"},
 		"with another namespace's":      {world(guarded(), changed(seedSecret(deviceSeed), func(s *corev1.Secret) { s.Namespace = "other" })), "Issued=False InvalidMFA", "in this namespace"},
@@ -101,7 +101,7 @@ func TestTheSecondCredentialOfADeviceWaitsForTheNextCode(t *testing.T) {
 	f.Expect(firstBad(reconcileKind(f, sessionCredential, own).Status.Conditions)).To(HavePrefix("Ready=True Issued"))
 
 	got, result := f.reconcile()
-	f.Expect(firstBad(got.Status.Conditions)).To(And(HavePrefix("Issued=Unknown NotAttempted"), ContainSubstring("the next comes within 30 seconds")))
+	f.Expect(firstBad(got.Status.Conditions)).To(And(HavePrefix("Issued=Unknown NotAttempted"), ContainSubstring("retries with the next one within 30 seconds")))
 	f.Expect(result.RequeueAfter).To(Equal(23 * time.Second))
 	f.Expect(f.sts.issued).To(HaveLen(1))
 

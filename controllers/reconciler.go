@@ -16,166 +16,173 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/access"
-	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/output"
 	"rolecredential.dev/operator/controllers/secret"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
-// Object is a credential of any kind.
-type Object interface {
-	client.Object
-	Common() *v1alpha1.CredentialSpec
-	Report() *v1alpha1.CredentialStatus
-}
-
-// Kind is what a kind of credential adds to the reconciler that serves them all.
-type Kind[T Object] struct {
-	Name    string
-	New     func() T
-	NewList func() client.ObjectList
-	// NameField is the field of the spec that a session's name stands in, and NameLength how long the name may be; zero for a
-	// call that takes no name.
-	NameField  string
-	NameLength int
-	// Request returns what the spec asks of STS, or a failure of ConditionIssued if STS could only refuse it.
-	Request func(T) (credential.Request, *failure.Failure)
-	// MFA returns the MFA device that the spec names, nil for none; it is nil itself for a call that takes none.
-	MFA func(T) *v1alpha1.MFA
-}
-
-// defaultName is the name of a session that the spec does not name.
-func (k Kind[T]) defaultName(object client.Object) string {
-	if k.NameLength == 0 {
-		return ""
-	}
-	return credential.SessionName(object.GetNamespace(), object.GetName(), k.NameLength)
-}
-
-// STS is what a credential and an identity ask of STS.
-type STS interface {
-	Issue(ctx context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error)
-	Caller(ctx context.Context) (awssts.Caller, error)
-	// Skew returns how far the clock of STS is ahead of the operator's, false while that is not known.
-	Skew() (time.Duration, bool)
-}
-
-// Reconciler keeps the Secrets of one kind of credential.
+// Reconciler keeps the Secrets of one kind of credential up to date.
 type Reconciler[T Object] struct {
 	Kind       Kind[T]
 	Client     client.Client
 	Identities *identity.Resolver[STS]
 	Secrets    *secret.Store
 	Devices    *identity.Devices
-	Budget     *budget.Budget
-	Places     *places
-	Wakers     *wakers
+	Limits     *limit.Limiter
 	Strangers  *secret.Watcher
 	Events     telemetry.Events
 	Metrics    *telemetry.Metrics
 	Clock      clock.PassiveClock
 
-	attempts attempts
+	backoff backoff
 }
 
-// Reconcile goes the whole way for one credential, then writes its status once.
+// Reconcile reconciles one credential, then updates its status once.
 func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	object := r.Kind.New()
-	if err := r.Client.Get(ctx, req.NamespacedName, object); err != nil {
+	cred := r.Kind.New()
+	if err := r.Client.Get(ctx, req.NamespacedName, cred); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.attempts.forget(req.NamespacedName)
-			r.Budget.Gone(r.caller(req.NamespacedName))
-			r.Strangers.Done(r.waiter(req.NamespacedName))
-			r.Metrics.ForgetCredential(r.Kind.Name, req.NamespacedName)
-			object.SetNamespace(req.Namespace)
-			object.SetName(req.Name)
-			r.Secrets.Forget(object)
+			r.forget(req.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	namespace := namespaceMetadata()
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: req.Namespace}, namespace); err != nil {
-		// One that the cache does not know yet wakes its credentials when it comes.
+		// A namespace that the cache does not hold yet enqueues its credentials when its event arrives.
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	// What is on its way out gets no new credential; the API server would refuse the Secret. Nobody is to miss it.
-	if !object.GetDeletionTimestamp().IsZero() || !namespace.GetDeletionTimestamp().IsZero() {
+	if !cred.GetDeletionTimestamp().IsZero() || !namespace.GetDeletionTimestamp().IsZero() {
+		// The API server accepts no Secret here any more. Drop the metrics so that no alert fires.
 		r.Metrics.ForgetCredential(r.Kind.Name, req.NamespacedName)
 		return reconcile.Result{}, nil
 	}
-	result, err := r.advance(ctx, object, namespace.GetLabels())
+	res, err := r.reconcile(ctx, cred, namespace.GetLabels())
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	r.Metrics.Credential(r.Kind.Name, req.NamespacedName, result.told())
-	if result.turnIn == 0 {
-		r.Budget.Forget(r.caller(req.NamespacedName))
+	r.Metrics.Credential(r.Kind.Name, req.NamespacedName, res.sample())
+	if res.wait != nil && res.wait.brief {
+		return res.requeue(), r.markNotReady(ctx, cred, res)
 	}
-	if result.turnIn > 0 && result.turnIn < shortWait {
-		return result.again(), r.withdraw(ctx, object, result)
-	}
-	if err := r.report(ctx, object, result); err != nil {
-		return reconcile.Result{}, err
-	}
-	return result.again(), nil
+	return res.requeue(), r.report(ctx, cred, res)
 }
 
-// requeue has an object looked at again at a time, or only when something changes if that is zero.
-func requeue(now, next time.Time) reconcile.Result {
-	if next.IsZero() {
-		return reconcile.Result{}
+// reconcile brings the Secret of one credential up to date: authorize, observe, decide, issue, write. It writes the status only to set
+// Ready to False before a wait. Its error is the API server's; every other failure is in the result.
+func (r *Reconciler[T]) reconcile(ctx context.Context, cred T, namespaceLabels map[string]string) (result, error) {
+	asked, invalid := r.Kind.Request(cred)
+	id, denied, err := r.authorize(ctx, cred, asked, namespaceLabels)
+	if err != nil {
+		return result{}, err
 	}
-	return reconcile.Result{RequeueAfter: credential.Requeue(now, next), Priority: new(ordinaryPriority)}
+	request := asked
+	if invalid == nil && id != nil {
+		request, invalid = r.validate(cred, asked, id)
+	}
+	observed, notTakenOver, err := r.observe(ctx, cred, denied == nil && invalid == nil)
+	if err != nil {
+		return result{}, err
+	}
+	a := attempt{asked: asked, request: request, desired: desired(cred, asked, id), identity: id, observed: observed}
+	res := r.evaluate(cred, a)
+	res.authorizationErr, res.issueErr = denied, cmp.Or(invalid, notTakenOver)
+	res.retryAt = earliest(res.now, res.retryAt, denied, notTakenOver)
+	if !res.needsCall() {
+		r.Limits.Cancel(r.Clock.Now(), r.limitKey(client.ObjectKeyFromObject(cred)))
+		return r.prune(ctx, cred, res), nil
+	}
+	if err := r.markNotReady(ctx, cred, res); err != nil {
+		return result{}, err
+	}
+	res, err = r.issue(ctx, cred, a, res)
+	if err != nil {
+		return result{}, err
+	}
+	return r.prune(ctx, cred, res), nil
 }
 
-// advance takes a credential as far as it can come: authorize, observe, decide, issue, write. Its error is of the API server,
-// to be tried again; all else is in the outcome.
-func (r *Reconciler[T]) advance(ctx context.Context, object T, namespaceLabels map[string]string) (outcome, error) {
-	spec := object.Common()
-	request, invalid := r.Kind.Request(object)
-	t := turn{
-		key:     client.ObjectKeyFromObject(object),
-		request: request,
-		outcome: outcome{now: r.Clock.Now(), identity: request.Identity, secret: secretName(object), suspended: spec.Suspend, failed: invalid},
+// authorize returns the identity of a credential, and a failure if there is none or no rule allows the request.
+func (r *Reconciler[T]) authorize(ctx context.Context, cred T, request credential.Request, namespaceLabels map[string]string) (*identity.Identity[STS], *failure.Failure, error) {
+	id, denied, err := r.Identities.Resolve(ctx, identityRef(cred), serviceAccount(cred, request))
+	if denied != nil || err != nil {
+		return nil, denied, err
 	}
-	var err error
-	if t.identity, t.denied, err = r.authorize(ctx, object, request, namespaceLabels); err != nil {
-		return outcome{}, err
+	return id, access.Decide(id.Allow, access.Request{
+		Identity:           id.Name,
+		Namespace:          cred.GetNamespace(),
+		NamespaceLabels:    namespaceLabels,
+		Call:               request.Call,
+		RoleARN:            request.RoleARN,
+		SessionName:        request.SessionName,
+		NameField:          r.Kind.NameField,
+		DefaultSessionName: r.Kind.defaultName(cred),
+		Duration:           request.Duration,
+		Chain:              id.Chain,
+	}), nil
+}
+
+// observe returns what the Secret holds. It first takes over a Secret that a former credential of this kind and name left; the failure
+// is that of the takeover.
+func (r *Reconciler[T]) observe(ctx context.Context, cred T, allowed bool) (secret.Observed, *failure.Failure, error) {
+	spec := cred.Common()
+	isNew := len(cred.Report().Conditions) == 0 && allowed && !spec.Suspend
+	observed, err := r.Secrets.Observe(ctx, cred, secretName(cred), spec.Secret, output.Keys(spec.Secret), isNew)
+	if err != nil || observed.Ownership != credential.Former {
+		return observed, nil, err
 	}
-	if t.denied != nil {
-		t.retryAt = t.denied.Retry.From(t.now)
+	observed, err = r.Secrets.TakeOver(ctx, cred, observed, spec.Secret)
+	switch {
+	case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
+		return observed, notTakenOver(secretName(cred), err), nil
+	case err == nil && observed.Ownership == credential.Ours:
+		log.FromContext(ctx).Info("took over the Secret", "secret", secretName(cred))
 	}
-	if err := r.observe(ctx, object, &t); err != nil {
-		return outcome{}, err
+	return observed, nil, err
+}
+
+// evaluate decides whether the Secret can be written, what it holds, and whether STS must be called for it.
+func (r *Reconciler[T]) evaluate(cred T, a attempt) result {
+	key := client.ObjectKeyFromObject(cred)
+	res := result{now: r.Clock.Now(), identity: identity.Name(identityRef(cred)), secret: secretName(cred), suspended: cred.Common().Suspend}
+	if a.identity != nil {
+		res.now, res.skew = r.timeOf(a.identity)
 	}
-	t.wanted = wanted(object, request, t.identity)
-	if t.identity != nil {
-		t.optionalFields = optionalFields(request, t.identity)
-		r.tellTime(&t)
-		if t.failed == nil {
-			t.request, t.failed = r.stamped(object, request, t.identity.SessionTags)
+	if a.observed.Ownership == credential.Foreign {
+		res.secretErr = conflict(res.secret, r.Kind.Name, cred.GetName(), a.observed.Controller)
+		res.retryAt = res.secretErr.Retry.From(res.now)
+		r.Strangers.Await(r.waiter(key), types.NamespacedName{Namespace: key.Namespace, Name: res.secret}, a.observed.Version)
+		return res
+	}
+	r.Strangers.Done(r.waiter(key))
+	res.secretErr = output.Check(cred.Common().Secret)
+	if a.observed.Immutable {
+		res.secretErr = immutable(res.secret)
+	}
+	res.decide(a.desired, a.observed.Observed)
+	return res
+}
+
+// timeOf returns the time by the clock of STS, by which credentials expire, and how far that is ahead of the operator's.
+func (r *Reconciler[T]) timeOf(id *identity.Identity[STS]) (time.Time, time.Duration) {
+	skew, _ := id.Client.Skew()
+	return r.Clock.Now().Add(skew), skew
+}
+
+// earliest returns the earliest of a time and the retries of failures, as far as they are set.
+func earliest(now, at time.Time, failures ...*failure.Failure) time.Time {
+	for _, f := range failures {
+		if f == nil {
+			continue
 		}
-		if t.failed == nil {
-			t.failed = checkARNs(request, t.identity)
+		if retry := f.Retry.From(now); !retry.IsZero() && (at.IsZero() || retry.Before(at)) {
+			at = retry
 		}
 	}
-	r.decide(&t, object)
-	if t.record != nil { // one that is not there is back in a moment
-		if err := r.withdraw(ctx, object, t.outcome); err != nil {
-			return outcome{}, err
-		}
-	}
-	if t.due != credential.NotDue && t.refreshes() && t.failed == nil {
-		if err := r.issue(ctx, object, &t); err != nil {
-			return outcome{}, err
-		}
-	}
-	r.prune(ctx, object, &t)
-	return t.outcome, nil
+	return at
 }
 
 // pruneRetry is how long the operator waits before it tries again to delete an old Secret.
@@ -183,153 +190,62 @@ const pruneRetry = time.Minute
 
 // prune deletes the Secrets of earlier values of spec.secret.name, once the present Secret holds what the spec asks for. A failure
 // shows in the condition Ready. It has a retry time of its own, and changes no retry time of a refresh.
-func (r *Reconciler[T]) prune(ctx context.Context, object T, t *turn) {
-	if !t.valid() || !t.current {
-		return
+func (r *Reconciler[T]) prune(ctx context.Context, cred T, res result) result {
+	if !res.valid() || !res.current {
+		return res
 	}
-	if err := r.Secrets.Prune(ctx, object, t.secret); err != nil {
+	if err := r.Secrets.Prune(ctx, cred, res.secret); err != nil {
 		log.FromContext(ctx).Error(err, "failed to delete the old Secret")
-		t.undeletable, t.pruneAt = apiReason(err), t.now.Add(pruneRetry)
+		res.undeletable, res.pruneAt = apiReason(err), res.now.Add(pruneRetry)
 	}
+	return res
 }
 
-// observe finds out what the Secret holds. It first takes over a Secret that a former credential of this kind and name left, so that
-// all that follows sees a Secret of this credential.
-func (r *Reconciler[T]) observe(ctx context.Context, object T, t *turn) (err error) {
-	spec := object.Common()
-	isNew := len(object.Report().Conditions) == 0 && t.refreshes() && t.failed == nil
-	if t.observed, err = r.Secrets.Observe(ctx, object, t.secret, spec.Secret, output.Keys(spec.Secret), isNew); err != nil {
-		return err
-	}
-	if t.observed.Ownership != credential.Former {
+// markNotReady sets Ready to False at once if the Secret holds no valid credentials. A call of STS, and a wait for it, may take seconds.
+func (r *Reconciler[T]) markNotReady(ctx context.Context, cred T, res result) error {
+	if res.valid() || !meta.IsStatusConditionTrue(cred.Report().Conditions, v1alpha1.ConditionReady) {
 		return nil
 	}
-	t.observed, err = r.Secrets.TakeOver(ctx, object, t.observed, spec.Secret)
-	switch {
-	case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
-		t.failed = cmp.Or(t.failed, notTakenOver(t.secret, err))
-		t.retryAt = t.failed.Retry.From(t.now)
-		return nil
-	case err == nil && t.observed.Ownership == credential.Ours:
-		log.FromContext(ctx).Info("took over the Secret", "secret", t.secret)
-	}
-	return err
-}
-
-// turn is one credential on its way.
-type turn struct {
-	outcome
-	key     types.NamespacedName
-	request credential.Request
-	// optionalFields of the request, as the spec and the identity name them.
-	optionalFields []string
-	wanted         credential.Wanted
-	identity       *identity.Identity[STS]
-	observed       secret.Observed
-	due            credential.Why
-	// proof goes with the call.
-	proof credential.Proof
-	// asked is when the token for the call was taken.
-	asked time.Time
-	// requestID is what STS calls the call; empty for none.
-	requestID string
-}
-
-// tellTime says what time it is by the clock of STS, by which lives and ends what STS issues.
-func (r *Reconciler[T]) tellTime(t *turn) {
-	t.ahead, _ = t.identity.Client.Skew()
-	t.now = r.Clock.Now().Add(t.ahead)
-}
-
-func (r *Reconciler[T]) authorize(ctx context.Context, object T, request credential.Request, namespaceLabels map[string]string) (*identity.Identity[STS], *failure.Failure, error) {
-	found, denied, err := r.Identities.Resolve(ctx, identityRef(object), serviceAccount(object, request))
-	if denied != nil || err != nil {
-		return nil, denied, err
-	}
-	return found, access.Decide(found.Allow, access.Request{
-		Identity:           found.Name,
-		Namespace:          object.GetNamespace(),
-		NamespaceLabels:    namespaceLabels,
-		Call:               request.Call,
-		RoleARN:            request.RoleARN,
-		SessionName:        request.SessionName,
-		NameField:          r.Kind.NameField,
-		DefaultSessionName: r.Kind.defaultName(object),
-		Duration:           request.Duration,
-		Chain:              found.Chain,
-	}), nil
-}
-
-// decide finds out what the Secret holds and why it is due, and whether it can be written at all.
-func (r *Reconciler[T]) decide(t *turn, object T) {
-	if t.observed.Ownership == credential.Foreign {
-		t.unwritable = conflict(t.secret, r.Kind.Name, object.GetName(), t.observed.Controller)
-		t.retryAt = t.unwritable.Retry.From(t.now)
-		r.Strangers.Await(r.waiter(t.key), types.NamespacedName{Namespace: t.key.Namespace, Name: t.secret}, t.observed.Version)
-		return
-	}
-	r.Strangers.Done(r.waiter(t.key))
-	t.unwritable = output.Check(object.Common().Secret)
-	if t.observed.Immutable {
-		t.unwritable = immutable(t.secret)
-	}
-	t.judge()
-}
-
-// judge says what the Secret holds, if it is ours, and why that is due.
-func (t *turn) judge() {
-	t.due = credential.Decide(t.now, t.wanted, t.observed.Observed)
-	if t.due == credential.Tampered { // the record may be one whose times cannot be true
-		t.observed.Record = nil
-	}
-	if t.observed.Record != nil {
-		t.hold(*t.observed.Record, t.due.Current())
-	}
-}
-
-// hold says what the Secret holds.
-func (t *turn) hold(record credential.Record, current bool) {
-	t.record, t.current = &record, current
-	t.refreshAt = t.wanted.RefreshAt(record)
-}
-
-// withdraw takes Ready back from a credential that is not there, or has expired. Who reads it is not to wait for a turn, nor for
-// STS, which may take half a minute to say nothing.
-func (r *Reconciler[T]) withdraw(ctx context.Context, object T, found outcome) error {
-	if found.valid() || !isReady(object) {
-		return nil
-	}
-	generation, now := object.GetGeneration(), r.Clock.Now()
-	return r.tell(ctx, object, found, func(status *v1alpha1.CredentialStatus) {
-		status.Conditions = withConditions(status.Conditions, []metav1.Condition{found.ready()}, generation, now)
+	generation, now := cred.GetGeneration(), r.Clock.Now()
+	return r.updateStatus(ctx, cred, res, func(status *v1alpha1.CredentialStatus) {
+		status.Conditions = withConditions(status.Conditions, []metav1.Condition{res.ready()}, generation, now)
 	})
 }
 
-func isReady(object Object) bool {
-	return meta.IsStatusConditionTrue(object.Report().Conditions, v1alpha1.ConditionReady)
+// report writes the status of a result.
+func (r *Reconciler[T]) report(ctx context.Context, cred T, res result) error {
+	generation, now := cred.GetGeneration(), r.Clock.Now()
+	return r.updateStatus(ctx, cred, res, func(status *v1alpha1.CredentialStatus) { res.report(status, generation, now) })
 }
 
-// report writes the status if it changed, and then the event.
-func (r *Reconciler[T]) report(ctx context.Context, object T, result outcome) error {
-	generation, now := object.GetGeneration(), r.Clock.Now()
-	return r.tell(ctx, object, result, func(status *v1alpha1.CredentialStatus) { result.report(status, generation, now) })
-}
-
-func (r *Reconciler[T]) tell(ctx context.Context, object T, result outcome, change func(*v1alpha1.CredentialStatus)) error {
-	before, written, err := updateStatus(ctx, r.Client, object, change)
+// updateStatus writes the status if it changed, then an event.
+func (r *Reconciler[T]) updateStatus(ctx context.Context, cred T, res result, change func(*v1alpha1.CredentialStatus)) error {
+	before, written, err := updateStatus(ctx, r.Client, cred, change)
 	if !written {
 		return err
 	}
-	announce(r.Events, object, telemetry.ActionIssue, before.Report().Conditions, object.Report().Conditions, result.failure)
-	if crowded(object.Report()) && !crowded(before.Report()) {
-		r.Events.Failed(object, telemetry.ActionIssue, "PackedPolicySize", "The session's policies and tags fill more than 80 percent of what STS packs. At 100 it refuses them: make policy shorter, or use fewer policyARNs or tags.", nil)
+	announce(r.Events, cred, telemetry.ActionIssue, before.Report().Conditions, cred.Report().Conditions, res.failure)
+	if packedPolicyNearLimit(cred.Report()) && !packedPolicyNearLimit(before.Report()) {
+		r.Events.Failed(cred, telemetry.ActionIssue, "PackedPolicySize", "The session's policies and tags use more than 80 percent of the packed size that STS allows. Shorten policy, or use fewer policyARNs or tags.", nil)
 	}
 	return nil
 }
 
-// crowded tells whether policies and tags are near to what STS refuses.
-func crowded(status *v1alpha1.CredentialStatus) bool {
+// packedPolicyNearLimit reports whether STS is about to reject the session's policies and tags.
+func packedPolicyNearLimit(status *v1alpha1.CredentialStatus) bool {
 	return status.PackedPolicySize != nil && *status.PackedPolicySize >= 80
+}
+
+// forget drops all that is known of a credential that was deleted.
+func (r *Reconciler[T]) forget(key types.NamespacedName) {
+	r.backoff.forget(key)
+	r.Limits.Cancel(r.Clock.Now(), r.limitKey(key))
+	r.Strangers.Done(r.waiter(key))
+	r.Metrics.ForgetCredential(r.Kind.Name, key)
+	cred := r.Kind.New()
+	cred.SetNamespace(key.Namespace)
+	cred.SetName(key.Name)
+	r.Secrets.Forget(cred)
 }
 
 func (r *Reconciler[T]) waiter(key types.NamespacedName) secret.Waiter {

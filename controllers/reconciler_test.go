@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/smithy-go"
@@ -189,7 +188,7 @@ func TestAnIdleCredentialCostsNothing(t *testing.T) {
 	f.reconcile()
 	f.requests.writes, f.sts.issued = nil, nil
 	f.told()
-	f.credentials.attempts = attempts{} // as after a restart
+	f.credentials.backoff = backoff{} // as after a restart
 	f.clock.SetTime(start.Add(10 * time.Minute))
 	got, result := f.reconcile()
 	f.Expect(f.requests.writes).To(BeEmpty())
@@ -446,52 +445,31 @@ func TestACredentialThatHasExpiredIsNotReadyWhileSTSIsAsked(t *testing.T) {
 	f.Expect(f.requests.writes).To(Equal([]string{"update status RoleCredential", "update Secret", "update status RoleCredential"}))
 }
 
-func TestReadyIsTakenBackWhileSTSSaysNothing(t *testing.T) {
-	deleted := func(f *fixture) { f.Expect(f.client.Delete(f.t.Context(), f.secret())).To(Succeed()) }
-	for name, tc := range map[string]struct {
-		left   time.Duration // that the credential has to live when STS is asked
-		before func(*fixture)
-		while  func(*fixture)
-		want   string
-	}{
-		"nothing happens":        {left: 20 * time.Minute, want: "True Issued"},
-		"it expires":             {left: silence + time.Second, want: "False Expired"},
-		"its Secret was deleted": {left: time.Hour, before: deleted, want: "False NotIssued"},
-		"its Secret is deleted":  {left: 20 * time.Minute, while: deleted, want: "False NotIssued"},
-		"its Secret is edited": {left: 20 * time.Minute, want: "False NotIssued", while: func(f *fixture) {
-			f.update(changed(f.secret(), func(s *corev1.Secret) { s.Data["AWS_SECRET_ACCESS_KEY"] = []byte("of somebody else") }))
-		}},
-		"a stranger's stands in its place": {left: 20 * time.Minute, want: "False SecretConflict", while: func(f *fixture) {
-			deleted(f)
-			f.Expect(f.client.Create(f.t.Context(), strangers())).To(Succeed())
-		}},
+func TestReadyIsFalseBeforeACallIfTheSecretHoldsNothingValid(t *testing.T) {
+	for want, happens := range map[string]func(*fixture){
+		"True Issued":     func(f *fixture) { f.later(40 * time.Minute) },
+		"False Expired":   func(f *fixture) { f.later(time.Hour) },
+		"False NotIssued": func(f *fixture) { f.Expect(f.client.Delete(f.t.Context(), f.secret())).To(Succeed()) },
+		"False NotIssued after an edit": func(f *fixture) {
+			f.update(changed(f.secret(), func(s *corev1.Secret) { s.Data["AWS_SECRET_ACCESS_KEY"] = []byte("of something else") }))
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFixture(t, world()...)
-				f.reconcile()
-				f.clock.SetTime(start.Add(time.Hour - tc.left))
-				if tc.before != nil {
-					tc.before(f)
-				}
-				asked := false
-				f.sts.before = func() {
-					asked = true
-					f.pass(silence)
-					if tc.while != nil {
-						tc.while(f)
-					}
-					f.pass(silence)
-					f.Expect(states(f.credential().Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "True Issued", "Ready": tc.want}))
-				}
-				f.reconcile()
-				f.Expect(asked).To(BeTrue())
-			})
+		t.Run(want, func(t *testing.T) {
+			f := newFixture(t, world()...)
+			f.reconcile()
+			happens(f)
+			called := false
+			f.sts.before = func() {
+				called = true
+				f.Expect(want).To(HavePrefix(states(f.credential().Status.Conditions)["Ready"]))
+			}
+			f.reconcile()
+			f.Expect(called).To(BeTrue())
 		})
 	}
 }
 
-func TestReadyIsTakenBackFromACredentialThatWaitsForItsTurn(t *testing.T) {
+func TestReadyIsFalseWhileACredentialWithNothingValidWaits(t *testing.T) {
 	for want, happens := range map[string]func(*fixture){
 		"False Expired":   func(f *fixture) { f.clock.SetTime(start.Add(time.Hour)) },
 		"False NotIssued": func(f *fixture) { f.Expect(f.client.Delete(t.Context(), f.secret())).To(Succeed()) },
@@ -500,8 +478,7 @@ func TestReadyIsTakenBackFromACredentialThatWaitsForItsTurn(t *testing.T) {
 		f.reconcile()
 		happens(f)
 		f.spend(2)
-		got, result := f.reconcile()
-		f.Expect(result.RequeueAfter).To(BeNumerically("<", shortWait))
+		got, _ := f.reconcile()
 		f.Expect(f.sts.issued).To(HaveLen(1))
 		f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal(want))
 	}
@@ -675,7 +652,7 @@ func TestUndeletableFormerSecretNeitherDelaysNorHastensTheRetryOfARefresh(t *tes
 			}
 			f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name, c.Generation = "elsewhere", 2 }))
 			f.reconcile()
-			f.sts.err = answers("InternalFailure")
+			f.sts.err = answers("AccessDenied") // a failure of the credential's own
 			f.clock.SetTime(start.Add(50 * time.Minute))
 			expiry := start.Add(time.Hour)
 			calls := len(f.sts.issued)

@@ -18,10 +18,10 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/telemetry"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
@@ -51,7 +51,7 @@ func newRecordingSTS(t *testing.T) *recordingSTS {
 		Region: "eu-west-1", BaseEndpoint: &endpoint.URL,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""),
 		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
-	}, now, account{identity.Key{}, &budget.Budget{Default: 1}, metrics, now}, nil)
+	}, now, account{identity.Key{}, &limit.Limiter{DefaultQPS: 1, Slots: 1}, metrics, now}, nil)
 	return s
 }
 

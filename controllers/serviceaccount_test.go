@@ -151,7 +151,7 @@ func TestWhatAssumeRoleWithWebIdentityDoesNotTakeIsRefused(t *testing.T) {
 			asks := changed(reader(), func(c *v1alpha1.RoleCredential) { set(&c.Spec) })
 			f := newFixture(t, world(byToken(), asks, seedSecret(deviceSeed))...)
 			got, result := f.reconcile()
-			f.Expect(firstBad(got.Status.Conditions)).To(And(HavePrefix("Issued=False UnsupportedField"), ContainSubstring("takes no spec."+field+".")))
+			f.Expect(firstBad(got.Status.Conditions)).To(And(HavePrefix("Issued=False UnsupportedField"), ContainSubstring("has no parameter for spec."+field+".")))
 			f.Expect(f.tokens.asked).To(BeEmpty())
 			f.Expect(f.sts.issued).To(BeEmpty())
 			f.Expect(result.RequeueAfter).To(BeZero())
@@ -172,7 +172,7 @@ func (f *fixture) verifyOwn() *v1alpha1.Identity {
 	f.t.Helper()
 	of := f.identities
 	r := &IdentityReconciler[*v1alpha1.Identity]{
-		New: func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, Client: of.Client, Identities: of.Identities, Budget: of.Budget, Events: of.Events, Metrics: of.Metrics, Clock: of.Clock,
+		New: func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, Client: of.Client, Identities: of.Identities, Limits: of.Limits, Events: of.Events, Metrics: of.Metrics, Clock: of.Clock,
 	}
 	key := client.ObjectKeyFromObject(ownIdentity())
 	_, err := r.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: key})

@@ -27,10 +27,10 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/intern"
+	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/rollout"
 	"rolecredential.dev/operator/controllers/secret"
 	"rolecredential.dev/operator/controllers/telemetry"
@@ -53,8 +53,10 @@ type Options struct {
 	FIPS, DualStack bool
 	// STSQPS is how many calls of STS a second may be made as one identity, unless it says itself; 100 if zero, and at most 1000.
 	STSQPS int
+	// STSTimeout bounds one STS call with the SDK's retries; awssts.DefaultTimeout if zero.
+	STSTimeout time.Duration
 	// Clock is the time; the system's if nil.
-	Clock clock.PassiveClock
+	Clock clock.Clock
 	// AllowNamespacedEndpoints lets an Identity have an endpoint, and with that its author aim the operator's requests.
 	AllowNamespacedEndpoints bool
 	// Spans takes a span of each reconcile and of each call of STS; nil for none, which costs nothing.
@@ -169,8 +171,8 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.STSQPS == 0 {
 		options.STSQPS = DefaultSTSQPS
 	}
-	if options.STSQPS < budget.MinQPS || options.STSQPS > budget.MaxQPS {
-		return fmt.Errorf("%d calls of STS a second: give %d to %d", options.STSQPS, budget.MinQPS, budget.MaxQPS)
+	if options.STSQPS < limit.MinQPS || options.STSQPS > limit.MaxQPS {
+		return fmt.Errorf("%d calls of STS a second: give %d to %d", options.STSQPS, limit.MinQPS, limit.MaxQPS)
 	}
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
@@ -203,8 +205,9 @@ type parts struct {
 	identities *identity.Resolver[STS]
 	secrets    *secret.Store
 	devices    *identity.Devices
-	budget     *budget.Budget
-	wakers     *wakers
+	limits     *limit.Limiter
+	stsTimeout time.Duration
+	dispatcher *dispatcher
 	watcher    *secret.Watcher
 	rollouts   *rollouts
 	events     telemetry.Events
@@ -229,13 +232,19 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 	if err := mgr.Add(counters); err != nil {
 		return nil, err
 	}
+	// A quarter of the workers of a kind is left for work that calls no STS.
+	dispatch := newDispatcher(options.STSQPS, max(1, options.Concurrency*3/4), options.Clock)
+	if err := mgr.Add(dispatch); err != nil {
+		return nil, err
+	}
 	p := &parts{
-		client:  mgr.GetClient(),
-		secrets: &secret.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
-		devices: &identity.Devices{},
-		budget:  &budget.Budget{Default: options.STSQPS},
-		wakers:  newWakers(),
-		watcher: watcher,
+		limits:     dispatch.limits,
+		stsTimeout: options.STSTimeout,
+		dispatcher: dispatch,
+		client:     mgr.GetClient(),
+		secrets:    &secret.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
+		devices:    &identity.Devices{},
+		watcher:    watcher,
 		rollouts: &rollouts{
 			workloads: rollout.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
 			places:    &rollout.Places{Max: options.MaxConcurrentRollouts},
@@ -258,25 +267,27 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 
 		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
 	}
-	counters.Budgets(p.levels)
+	counters.Limits(p.levels)
 	return p, nil
 }
 
 func (p *parts) connect(key identity.Key, config aws.Config, before STS) STS {
 	replaced, _ := before.(*awssts.Client)
-	return awssts.New(p.traced(key, config), p.clock, p.account(key), replaced)
+	client := awssts.New(p.traced(key, config), p.clock, p.account(key), replaced)
+	client.Timeout = p.stsTimeout
+	return client
 }
 
 func (p *parts) assume(key identity.Key, config aws.Config, request credential.Request, token identity.TokenSource) aws.CredentialsProvider {
 	return awssts.Hop(p.traced(key, config), request, token, p.account(key))
 }
 
-func (p *parts) account(key identity.Key) account { return account{key, p.budget, p.metrics, p.clock} }
+func (p *parts) account(key identity.Key) account { return account{key, p.limits, p.metrics, p.clock} }
 
-// levels are how the budgets stand, by the identities' labels.
-func (p *parts) levels() map[string]budget.Level {
-	levels := map[string]budget.Level{}
-	for _, level := range p.budget.Levels(p.clock.Now()) {
+// levels returns the state of the limits by the identities' labels.
+func (p *parts) levels() map[string]limit.Level {
+	levels := map[string]limit.Level{}
+	for _, level := range p.limits.Levels(p.clock.Now()) {
 		levels[identity.Key(level.Identity).Label()] = level
 	}
 	return levels
@@ -301,7 +312,7 @@ func setupIdentities[T identity.Object](mgr manager.Manager, p *parts, newOne fu
 		WatchesRawSource(woken(p.watcher, identity.KeyOf(newOne()).Kind, itself)).
 		WithOptions(workers).
 		Complete(p.spanned(identity.KeyOf(newOne()).Kind, "verify", &IdentityReconciler[T]{
-			New: newOne, Client: p.client, Identities: p.identities, Budget: p.budget, Events: p.events, Metrics: p.metrics, Clock: p.clock,
+			New: newOne, Client: p.client, Identities: p.identities, Limits: p.limits, Events: p.events, Metrics: p.metrics, Clock: p.clock,
 		}))
 }
 
@@ -311,8 +322,8 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 	}
 	fans := fans[T]{reader: mgr.GetCache(), kind: kind}
 	r := &Reconciler[T]{
-		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Budget: p.budget, Wakers: p.wakers, Strangers: p.watcher,
-		Places: newPlaces(workers.MaxConcurrentReconciles), Events: p.events, Metrics: p.metrics, Clock: p.clock,
+		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Limits: p.limits, Strangers: p.watcher,
+		Events: p.events, Metrics: p.metrics, Clock: p.clock,
 	}
 	return builder.ControllerManagedBy(mgr).
 		For(kind.New(), builder.WithPredicates(specChanged)).
@@ -323,7 +334,7 @@ func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kin
 		WatchesRawSource(woken(p.watcher, kind.Name, itself)).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
 		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindIdentity), fans.byIdentity(v1alpha1.IdentityKindIdentity))).
-		WatchesRawSource(r.woken()).
+		WatchesRawSource(p.dispatcher.source(kind.Name)).
 		WithOptions(workers).
 		Complete(p.spanned(kind.Name, "issue", r))
 }

@@ -39,8 +39,8 @@ func secretName(object Object) string {
 	return cmp.Or(object.Common().Secret.Name, object.GetName())
 }
 
-// wanted is what the Secret is to be compared with.
-func wanted(object Object, request credential.Request, found *identity.Identity[STS]) credential.Wanted {
+// desired is what the Secret is compared with.
+func desired(object Object, request credential.Request, found *identity.Identity[STS]) credential.Wanted {
 	spec := object.Common()
 	w := credential.Wanted{
 		RequestHash:    request.Hash(),

@@ -23,9 +23,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/budget"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/secret"
 )
 
@@ -337,7 +337,7 @@ func TestANamespaceReachesWhatItIsGivenAndNothingElse(t *testing.T) {
 		wantVerdict, wantAsks := c.says()
 		verdicts[wantVerdict]++
 		asked, reported, f.sts.issued = nil, nil, nil
-		f.credentials.Budget = &budget.Budget{Default: DefaultSTSQPS} // no cell waits for those before it
+		f.credentials.Limits = &limit.Limiter{DefaultQPS: DefaultSTSQPS, Slots: 4} // no cell waits for those before it
 		tokens := len(f.tokens.asked)
 		written := c.reconciled(f)
 		verdict, _, _ := strings.Cut(firstBad(reported.Report().Conditions), ":")

@@ -13,6 +13,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
 )
 
@@ -63,18 +64,18 @@ func (p *parts) spanned(kind, what string, reconciler reconcile.Reconciler) reco
 	})
 }
 
-// tell writes the line of the log on a credential that was asked for, and the same into the reconcile's span.
-func (t *turn) tell(ctx context.Context, message, reason string, more ...any) {
+// log writes the log line of a call that was made or rejected, and the same to the span of the reconcile.
+func (a attempt) log(ctx context.Context, message string, why credential.Why, reason, requestID string, more ...any) {
 	log.FromContext(ctx).Info(message, append([]any{
-		"why", t.due, "call", t.call(), "identity", identityLabel(t.identity.Key), "reason", reason, "requestID", t.requestID,
+		"why", why, "call", a.call(), "identity", identityLabel(a.identity.Key), "reason", reason, "requestID", requestID,
 	}, more...)...)
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {
 		return
 	}
-	span.SetAttributes(traceIdentity.String(identityLabel(t.identity.Key)), awssts.TraceCall.String(string(t.call())), traceWhy.String(string(t.due)), awssts.TraceReason.String(reason))
-	if t.requestID != "" {
-		span.SetAttributes(awssts.TraceRequestID.String(t.requestID))
+	span.SetAttributes(traceIdentity.String(identityLabel(a.identity.Key)), awssts.TraceCall.String(string(a.call())), traceWhy.String(string(why)), awssts.TraceReason.String(reason))
+	if requestID != "" {
+		span.SetAttributes(awssts.TraceRequestID.String(requestID))
 	}
 	if reason != v1alpha1.ReasonIssued {
 		span.SetStatus(codes.Error, reason)

@@ -43,7 +43,7 @@ const (
 const (
 	// ReasonIssued: STS issued the credential.
 	ReasonIssued = "Issued"
-	// ReasonNotAttempted: STS was not asked for this spec; another condition says why.
+	// ReasonNotAttempted: STS was not called for this spec; another condition says why.
 	ReasonNotAttempted = "NotAttempted"
 	// ReasonWrongSourceType: the identity's credentials are temporary, and STS takes the call from an IAM user's own access key
 	// only. It was not asked.

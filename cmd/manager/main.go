@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // the authorities that Mozilla trusts, for an image that has no files
 	"k8s.io/apimachinery/pkg/labels"
@@ -23,6 +24,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/controllers/awssts"
 )
 
 // version is set when a release is built.
@@ -40,6 +42,7 @@ type flags struct {
 	leaderElectNS  string
 	concurrency    int
 	stsQPS         int
+	stsTimeout     time.Duration
 	rollouts       int
 	qps            float64
 	burst          int
@@ -62,6 +65,7 @@ func bind(set *flag.FlagSet) *flags {
 	set.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own if empty")
 	set.IntVar(&f.concurrency, "concurrency", controllers.DefaultConcurrency, "how many credentials of a kind are dealt with at a time")
 	set.IntVar(&f.stsQPS, "sts-qps", controllers.DefaultSTSQPS, "calls of STS per second for each identity that does not say itself, 1 to 1000")
+	set.DurationVar(&f.stsTimeout, "sts-timeout", awssts.DefaultTimeout, "how long one STS call may take, with the retries of the AWS SDK")
 	set.IntVar(&f.rollouts, "max-concurrent-rollouts", 5, "how many workloads of the cluster are in the middle of a restart at a time, for credentials with spec.rollout")
 	set.Float64Var(&f.qps, "kube-api-qps", -1, "requests per second to the API server, on average; less than 0 for as many as its own Priority and Fairness takes")
 	set.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once, where there is a --kube-api-qps")
@@ -143,7 +147,7 @@ func run(ctx context.Context, f flags) error {
 	}
 	defer end()
 	err = controllers.Setup(ctx, mgr, controllers.Options{
-		Concurrency: f.concurrency, MaxConcurrentRollouts: f.rollouts, STSQPS: f.stsQPS,
+		Concurrency: f.concurrency, MaxConcurrentRollouts: f.rollouts, STSQPS: f.stsQPS, STSTimeout: f.stsTimeout,
 		FIPS: f.stsFIPS, DualStack: f.stsDualStack, AllowNamespacedEndpoints: f.endpoints, Spans: spans,
 	})
 	if err != nil {

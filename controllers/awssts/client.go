@@ -2,6 +2,7 @@
 package awssts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,16 +20,22 @@ import (
 	"rolecredential.dev/operator/controllers/credential"
 )
 
-// callTimeout bounds one call with the SDK's retries: a server that hangs must not hold a worker for long.
-const callTimeout = 30 * time.Second
+// DefaultTimeout bounds one call with the SDK's retries if nothing else is set. STS answers within a second; a server that hangs must not
+// hold a worker for long.
+const DefaultTimeout = 10 * time.Second
 
 // Client asks one STS with one identity's credentials. It keeps connections and the measured clock skew, so that there is to
 // be one for an identity, not one for a call.
 type Client struct {
+	// Timeout bounds one call with the SDK's retries; DefaultTimeout if zero.
+	Timeout time.Duration
+
 	api   *sts.Client
 	clock clock.PassiveClock
 	skew  *skew
 }
+
+func (c *Client) timeout() time.Duration { return cmp.Or(c.Timeout, DefaultTimeout) }
 
 // New returns a client for a region, endpoint and credentials. It takes over the clock skew that a client of the same STS
 // measured before it, nil if there was none.
@@ -67,7 +74,7 @@ func (c *Client) Issue(ctx context.Context, r credential.Request, proof credenti
 	if !ok {
 		return credential.Credential{}, fmt.Errorf("no call of STS is named %q", call)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 	asked := c.clock.Now()
 	issued, err := issue(ctx, c.api, r, proof)
@@ -258,7 +265,7 @@ type Caller struct{ AccountID, ARN, UserID string }
 
 // Caller asks STS who the caller is. The error is [ErrNoCallerIdentity] for a server that cannot tell.
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 	output, err := c.api.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {

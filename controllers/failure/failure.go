@@ -2,6 +2,7 @@
 package failure
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -24,6 +25,21 @@ type Failure struct {
 	Retry Retry
 	// Cause is the error as it came, for the log and an event only. It may be nil.
 	Cause error
+}
+
+// Error returns the reason and the message.
+func (f *Failure) Error() string { return f.Reason + ": " + f.Message }
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Cause }
+
+// As returns the failure in an error's chain, and false if there is none.
+func As(err error) (*Failure, bool) { return errors.AsType[*Failure](err) }
+
+// Is reports whether an error is a failure.
+func Is(err error) bool {
+	_, ok := As(err)
+	return ok
 }
 
 // Denied returns a failure of ConditionAuthorized. It waits for a change of the identity, its source's Secret, the namespace or

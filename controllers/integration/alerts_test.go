@@ -107,7 +107,7 @@ func (p *part) fault(f stsemulator.Fault) {
 // paused is a Deployment that is not to be restarted, with a pod that started an hour ago and reads the Secret s3-reader.
 func (p *part) paused() *corev1.Pod {
 	p.t.Helper()
-	hourAgo := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(-time.Hour))
+	hourAgo := clocktesting.NewFakeClock(clock.RealClock{}.Now().Add(-time.Hour))
 	s := &stage{harness: p.harness, namespace: p.made.Namespace, clock: hourAgo, underWay: map[string]time.Time{}}
 	d := s.deploy("web")
 	update(p.harness, d, func(d *appsv1.Deployment) { d.Spec.Paused = true })

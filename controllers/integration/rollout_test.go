@@ -40,7 +40,7 @@ import (
 // kubelets do.
 type stage struct {
 	*harness
-	clock     *clocktesting.FakePassiveClock
+	clock     *clocktesting.FakeClock
 	operator  client.Client
 	namespace string
 	owner     *v1alpha1.RoleCredential
@@ -59,7 +59,7 @@ const maxConcurrent = 5
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{
-		harness: newHarness(t, stsemulator.Options{}), clock: clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Truncate(time.Second)),
+		harness: newHarness(t, stsemulator.Options{}), clock: clocktesting.NewFakeClock(clock.RealClock{}.Now().Truncate(time.Second)),
 		takes: 90 * time.Second, underWay: map[string]time.Time{}, restarts: map[string][]time.Time{},
 	}
 	s.stop = func() {}
@@ -382,7 +382,7 @@ func TestWithoutItsClusterRoleARolloutSaysSoAndAllElseWorks(t *testing.T) {
 
 // The way of a refresh through the whole manager: the Secret's watch wakes the rollout, and both reconcilers write one status.
 func TestARefreshRestartsADeployment(t *testing.T) {
-	now := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now())
+	now := clocktesting.NewFakeClock(clock.RealClock{}.Now())
 	s := &stage{harness: newHarness(t, stsemulator.Options{Clock: now, SignatureClock: clock.RealClock{}}), clock: now}
 	s.options.Clock = now
 	s.start()

@@ -19,8 +19,10 @@ type Key struct {
 type Request struct {
 	Identity, Credential Key
 	// QPS is the identity's own limit of calls per second, zero for the default. An identity in a namespace cannot exceed the default.
-	QPS   int
-	Class Class
+	QPS int
+	// Version changes with anything that may end a failure of the identity as a whole, and closes the circuit.
+	Version string
+	Class   Class
 	// Expires is when the credentials in use expire, by the operator's clock; zero if there are none.
 	Expires time.Time
 }
@@ -39,9 +41,9 @@ type Outcome int
 const (
 	// Answered means that STS issued credentials, or refused the request for a reason of the request's own.
 	Answered Outcome = iota
-	// Throttled means that STS throttled the call. The credential is queued again.
+	// Throttled means that STS throttled the call. It lowers the identity's rate.
 	Throttled
-	// Unavailable means that the call failed for a reason that affects every call of the identity. The credential is queued again.
+	// Unavailable means that the call failed for a reason that is likely to affect every call of the identity. It opens the circuit.
 	Unavailable
 	// NotCalled means that STS was not called, so that the call does not count.
 	NotCalled
@@ -89,6 +91,7 @@ type Limiter struct {
 // identity holds the limits of one identity.
 type identity struct {
 	Key
+	version  string
 	rate     pace
 	breaker  breaker
 	queue    queue
@@ -108,7 +111,10 @@ func (l *Limiter) Acquire(now time.Time, r Request) (*Call, Wait) {
 func (l *Limiter) acquire(now time.Time, r Request) (*Call, Wait) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	id := l.configure(now, r)
+	id := l.configure(now, r.Identity, r.QPS)
+	if id.version != r.Version {
+		id.version, id.breaker = r.Version, breaker{}
+	}
 	if l.waiting[r.Credential] != id {
 		l.cancel(now, r.Credential) // it waited for another identity
 	}
@@ -127,12 +133,15 @@ func (l *Limiter) acquire(now time.Time, r Request) (*Call, Wait) {
 	return nil, l.wait(now, id, r)
 }
 
-// Release ends a call. It frees the call's slot, and the outcome sets the pace of the identity's next calls.
-func (l *Limiter) Release(now time.Time, call *Call, outcome Outcome) {
+// Release ends a call. It frees the call's slot, and the outcome sets the pace of the identity's next calls. It returns true if the
+// credential is queued again because the failure is not its own: STS throttled the call, or the call was a probe. Any other failed call
+// is the credential's to retry.
+func (l *Limiter) Release(now time.Time, call *Call, outcome Outcome) (queued bool) {
 	l.mu.Lock()
-	l.release(now, call, outcome)
+	queued = l.release(now, call, outcome)
 	l.mu.Unlock()
 	l.notify()
+	return queued
 }
 
 // Spend counts a call that does not wait for the rate limit. The credentials in the queue wait longer for it.
@@ -141,6 +150,31 @@ func (l *Limiter) Spend(now time.Time, identity Key) {
 	defer l.mu.Unlock()
 	if id, ok := l.identities[identity]; ok {
 		id.rate.spend(now)
+	}
+}
+
+// Configure sets the rate of an identity, as [Limiter.Acquire] does. QPS is zero for the default.
+func (l *Limiter) Configure(now time.Time, identity Key, qps int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.configure(now, identity, qps)
+}
+
+// Succeeded lets a throttled identity recover after a call that did not wait for the rate limit.
+func (l *Limiter) Succeeded(now time.Time, identity Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if id, ok := l.identities[identity]; ok {
+		id.rate.succeeded(now)
+	}
+}
+
+// Throttled lowers the rate of an identity after STS throttled a call, made at a time, that did not wait for the rate limit.
+func (l *Limiter) Throttled(now, made time.Time, identity Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if id, ok := l.identities[identity]; ok {
+		id.rate.throttled(now, made)
 	}
 }
 
@@ -197,19 +231,18 @@ func (l *Limiter) Forget(now time.Time, identity Key) {
 	delete(l.identities, identity)
 }
 
-// configure returns the limits of the identity of a request, with the rate that the request sets.
-func (l *Limiter) configure(now time.Time, r Request) *identity {
-	qps := r.QPS
-	if qps == 0 || r.Identity.Namespace != "" && qps > l.DefaultQPS {
+// configure returns the limits of an identity and sets its rate.
+func (l *Limiter) configure(now time.Time, key Key, qps int) *identity {
+	if qps == 0 || key.Namespace != "" && qps > l.DefaultQPS {
 		qps = l.DefaultQPS
 	}
-	id, ok := l.identities[r.Identity]
+	id, ok := l.identities[key]
 	if !ok {
 		if l.identities == nil {
 			l.identities, l.waiting = map[Key]*identity{}, map[Key]*identity{}
 		}
-		id = &identity{Key: r.Identity, rate: newPace(qps), reserved: map[Key]*Call{}}
-		l.identities[r.Identity] = id
+		id = &identity{Key: key, rate: newPace(qps), reserved: map[Key]*Call{}}
+		l.identities[key] = id
 	}
 	id.rate.setLimit(now, qps)
 	return id
@@ -230,7 +263,7 @@ func (l *Limiter) grant(now time.Time, id *identity, r Request) *Call {
 	return &Call{request: r, id: id, granted: now, probe: id.breaker.start()}
 }
 
-func (l *Limiter) release(now time.Time, call *Call, outcome Outcome) {
+func (l *Limiter) release(now time.Time, call *Call, outcome Outcome) (queued bool) {
 	l.slots.free(call.request)
 	id := call.id
 	id.breaker.record(now, call.probe, outcome)
@@ -243,10 +276,11 @@ func (l *Limiter) release(now time.Time, call *Call, outcome Outcome) {
 		id.rate.giveBack(now)
 	case Unavailable:
 	}
-	requeue := outcome == Throttled || outcome == Unavailable
-	if requeue && l.identities[id.Key] == id { // it was not deleted during the call
+	queued = outcome == Throttled || outcome == Unavailable && call.probe
+	if queued && l.identities[id.Key] == id { // the identity was not deleted during the call
 		l.enqueue(id, call.request)
 	}
+	return queued
 }
 
 func (l *Limiter) cancel(now time.Time, credential Key) bool {

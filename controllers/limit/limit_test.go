@@ -167,7 +167,7 @@ func TestCircuitBreakerAllowsOneProbeAtATime(t *testing.T) {
 	g := NewWithT(t)
 	l := &limit.Limiter{DefaultQPS: 100, Slots: 100}
 	first, _ := l.Acquire(start, request(credential("shop", 0), limit.Missing))
-	l.Release(start, first, limit.Unavailable)
+	g.Expect(l.Release(start, first, limit.Unavailable)).To(BeFalse(), "the credential retries by itself, for the failure may be its own")
 	for i := 1; i <= 50; i++ {
 		call, wait := l.Acquire(start, request(credential("shop", i), limit.Missing))
 		g.Expect(call).To(BeNil())
@@ -178,19 +178,19 @@ func TestCircuitBreakerAllowsOneProbeAtATime(t *testing.T) {
 	g.Expect(next).To(Equal(start.Add(3 * time.Second)))
 
 	ready, _ = l.Ready(next)
-	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 0)}), "the credential whose call failed is queued again")
+	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 1)}))
 	probe, _ := l.Acquire(next, request(ready[0], limit.Missing))
 	ready, _ = l.Ready(next.Add(time.Minute))
 	g.Expect(ready).To(BeEmpty(), "the probe is in flight")
 
-	l.Release(next, probe, limit.Unavailable)
+	g.Expect(l.Release(next, probe, limit.Unavailable)).To(BeTrue(), "a failed probe is not a failure of the credential")
 	ready, _ = l.Ready(next.Add(3 * time.Second))
-	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 1)}))
+	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 2)}))
 	now := next.Add(3 * time.Second)
 	probe, _ = l.Acquire(now, request(ready[0], limit.Missing))
 	l.Release(now, probe, limit.Answered)
 	ready, _ = l.Ready(now)
-	g.Expect(ready).To(HaveLen(50), "all others, as far as the rate allows")
+	g.Expect(ready).To(HaveLen(49), "all others, as far as the rate allows")
 }
 
 func TestProbeThatIsNotMadeIsReplaced(t *testing.T) {
@@ -198,6 +198,7 @@ func TestProbeThatIsNotMadeIsReplaced(t *testing.T) {
 	l := &limit.Limiter{DefaultQPS: 1, Slots: 10}
 	call, _ := l.Acquire(start, request(credential("shop", 1), limit.Missing))
 	l.Release(start, call, limit.Unavailable)
+	l.Acquire(start, request(credential("shop", 1), limit.Missing))
 	l.Acquire(start, request(credential("shop", 2), limit.Missing))
 	now := start.Add(3 * time.Second)
 	ready, next := l.Ready(now)
@@ -326,8 +327,7 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 		release := func(key limit.Key, outcome limit.Outcome) {
 			call := inFlight[key]
 			delete(inFlight, key)
-			waiting[key] = outcome == limit.Throttled || outcome == limit.Unavailable
-			l.Release(now, call, outcome)
+			waiting[key] = l.Release(now, call, outcome)
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			key := credential(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "namespace"), rapid.IntRange(0, 5).Draw(t, "number"))
@@ -366,7 +366,20 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 	})
 }
 
-func TestReadyTellsWhenTheNextCallCanBeMade(t *testing.T) {
+func TestNewVersionOfAnIdentityClosesItsCircuit(t *testing.T) {
+	g := NewWithT(t)
+	l := &limit.Limiter{DefaultQPS: 100, Slots: 10}
+	r := request(credential("shop", 1), limit.Missing)
+	call, _ := l.Acquire(start, r)
+	l.Release(start, call, limit.Unavailable)
+	call, _ = l.Acquire(start, r)
+	g.Expect(call).To(BeNil())
+	r.Version = "another key"
+	call, _ = l.Acquire(start, r)
+	g.Expect(call).NotTo(BeNil())
+}
+
+func TestReadyReturnsWhenTheNextCallCanBeMade(t *testing.T) {
 	g := NewWithT(t)
 	l := fill(g, 2, request(credential("shop", 1), limit.Missing))
 	ready, next := l.Ready(start)

@@ -100,32 +100,42 @@ var (
 	}
 	throttledMetric = Metric{
 		Name: "rolecredential_sts_throttled_total", Type: Counter, Labels: ofIdentity,
-		Help:   "Calls that STS refused an identity because it was asked too often.",
+		Help:   "STS calls of an identity that STS throttled.",
 		Series: forEachIdentity,
 	}
 	limitMetric = Metric{
-		Name: "rolecredential_sts_budget_limit", Type: Gauge, Labels: ofIdentity,
-		Help:   "Calls of STS per second that may be made as an identity if STS throttles none.",
+		Name: "rolecredential_sts_rate_limit", Type: Gauge, Labels: ofIdentity,
+		Help:   "STS calls per second that an identity may make while STS does not throttle.",
 		Series: forEachIdentity,
 	}
 	rateMetric = Metric{
-		Name: "rolecredential_sts_budget_rate", Type: Gauge, Labels: ofIdentity,
-		Help:   "Calls of STS per second that may be made as an identity now: its limit, or less after STS throttled.",
+		Name: "rolecredential_sts_rate", Type: Gauge, Labels: ofIdentity,
+		Help:   "STS calls per second that an identity may make at present: its limit, or less after STS throttled.",
 		Series: forEachIdentity,
 	}
 	tokensMetric = Metric{
-		Name: "rolecredential_sts_budget_tokens", Type: Gauge, Labels: ofIdentity,
-		Help:   "Calls of STS that may be made as an identity at once; below 0 after calls that do not wait, such as those of a chain.",
+		Name: "rolecredential_sts_tokens", Type: Gauge, Labels: ofIdentity,
+		Help:   "STS calls that an identity can make at once; negative after calls that do not wait, such as those of a chain.",
 		Series: forEachIdentity,
 	}
-	waitersMetric = Metric{
-		Name: "rolecredential_sts_budget_waiters", Type: Gauge, Labels: append(ofIdentity[:1:1], "turn"),
-		Help:   "Credentials that wait to ask STS as an identity, by whose turn comes first: EndsSoon, then HasNone, then EndsLater.",
+	inFlightMetric = Metric{
+		Name: "rolecredential_sts_calls_in_flight", Type: Gauge, Labels: ofIdentity,
+		Help:   "STS calls of an identity that are in flight or reserved for a credential.",
+		Series: forEachIdentity,
+	}
+	circuitMetric = Metric{
+		Name: "rolecredential_sts_circuit_open", Type: Gauge, Labels: ofIdentity,
+		Help:   "1 while the STS calls of an identity fail and only probes are made, else 0.",
+		Series: forEachIdentity,
+	}
+	waitingMetric = Metric{
+		Name: "rolecredential_sts_waiting_credentials", Type: Gauge, Labels: append(ofIdentity[:1:1], "class"),
+		Help:   "Credentials that wait for an STS call of an identity, by class: expiring is served first, then missing, then routine.",
 		Series: "3 for each identity",
 	}
-	deadlineMetric = Metric{
-		Name: "rolecredential_sts_budget_deadline_timestamp_seconds", Type: Gauge, Labels: ofIdentity,
-		Help:   "When the first of the credentials ends that wait to ask STS as an identity, in seconds since 1970 by the operator's clock; none if none that lives waits.",
+	waitingExpirationMetric = Metric{
+		Name: "rolecredential_sts_waiting_expiration_timestamp_seconds", Type: Gauge, Labels: ofIdentity,
+		Help:   "Earliest expiry among the credentials that wait for an STS call of an identity, in seconds since 1970 by the operator's clock; absent if none waits with valid credentials.",
 		Series: "one for each identity that credentials wait for",
 	}
 	skewMetric = Metric{
@@ -148,7 +158,7 @@ var (
 // Catalogue is all metrics of the operator's own, in the order in which they are documented.
 var Catalogue = []Metric{
 	expirationMetric, issuedMetric, refreshMetric, expiredMetric, failingMetric, latenessMetric,
-	callsMetric, requestsMetric, throttledMetric, limitMetric, rateMetric, tokensMetric, waitersMetric, deadlineMetric,
+	callsMetric, requestsMetric, throttledMetric, limitMetric, rateMetric, tokensMetric, inFlightMetric, circuitMetric, waitingMetric, waitingExpirationMetric,
 	readyMetric, skewMetric,
 	staleMetric, stuckMetric, restartsMetric, underWayMetric,
 	leadingMetric,

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
-	"rolecredential.dev/operator/controllers/budget"
+	"rolecredential.dev/operator/controllers/limit"
 )
 
 // descs are those of the catalogue, by name.
@@ -49,8 +49,8 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 			to.send(&skewMetric, i.ahead.Seconds(), labels)
 		}
 	}
-	for name, level := range s.budgets {
-		to.budget(name, level)
+	for name, level := range s.limits {
+		to.limits(name, level)
 	}
 }
 
@@ -73,16 +73,21 @@ func (s sink) credential(name object, h held, now time.Time) {
 	}
 }
 
-func (s sink) budget(name string, level budget.Level) {
+// classNames are the values of the label class.
+var classNames = map[limit.Class]string{limit.Expiring: "expiring", limit.Missing: "missing", limit.Routine: "routine"}
+
+func (s sink) limits(name string, level limit.Level) {
 	labels := pairs("identity", name)
 	s.send(&limitMetric, level.Limit, labels)
 	s.send(&rateMetric, level.Rate, labels)
 	s.send(&tokensMetric, level.Tokens, labels)
 	s.send(&throttledMetric, float64(level.Throttled), labels)
-	for turn, n := range map[string]int{"EndsSoon": level.Waiting.EndsSoon, "HasNone": level.Waiting.HasNone, "EndsLater": level.Waiting.EndsLater} {
-		s.send(&waitersMetric, float64(n), pairs("identity", name, "turn", turn))
+	s.send(&inFlightMetric, float64(level.InFlight), labels)
+	s.send(&circuitMetric, flag(level.CircuitOpen), labels)
+	for class, className := range classNames {
+		s.send(&waitingMetric, float64(level.Waiting[class]), pairs("identity", name, "class", className))
 	}
-	s.sendTime(&deadlineMetric, unix(level.Deadline), labels)
+	s.sendTime(&waitingExpirationMetric, unix(level.Expires), labels)
 }
 
 func (s sink) send(metric *Metric, value float64, labels []*dto.LabelPair) {

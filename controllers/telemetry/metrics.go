@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
-	"rolecredential.dev/operator/controllers/budget"
+	"rolecredential.dev/operator/controllers/limit"
 )
 
 // Metrics counts and measures what is in the [Catalogue]. It is a prometheus.Collector. What it tells of objects it keeps in a few
@@ -26,7 +26,7 @@ type Metrics struct {
 	state
 	// over tells that this manager works no more, and is to tell of no object.
 	over   bool
-	levels func() map[string]budget.Level
+	levels func() map[string]limit.Level
 }
 
 // state is what there is to tell at a time.
@@ -35,7 +35,7 @@ type state struct {
 	credentials map[object]held
 	readers     map[object]readers
 	identities  map[string]identity
-	budgets     map[string]budget.Level
+	limits      map[string]limit.Level
 	underWay    int
 }
 
@@ -108,8 +108,8 @@ func (m *Metrics) end() {
 	m.state, m.over = newState(), true
 }
 
-// Budgets has the budgets of identities told, by their labels, as they stand at each scrape.
-func (m *Metrics) Budgets(levels func() map[string]budget.Level) {
+// Limits sets the function that returns the state of the limits by the labels of their identities. It is called at each scrape.
+func (m *Metrics) Limits(levels func() map[string]limit.Level) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.levels = levels
@@ -230,7 +230,7 @@ func (m *Metrics) now() state {
 	s := m.state
 	s.credentials, s.readers, s.identities = maps.Clone(s.credentials), maps.Clone(s.readers), maps.Clone(s.identities)
 	if m.levels != nil {
-		s.budgets = m.levels()
+		s.limits = m.levels()
 	}
 	return s
 }

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 
-	"rolecredential.dev/operator/controllers/budget"
+	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
@@ -165,22 +165,22 @@ func TestWhatIsToldOfAnIdentityEndsWithIt(t *testing.T) {
 	s.Expect(s.series()).To(Equal(idle(map[string]float64{"identity_ready identity=hub": 0, "sts_clock_skew_seconds identity=hub": -60})))
 }
 
-func TestABudgetIsToldAsItStands(t *testing.T) {
+func TestLimitsAreReportedAsTheyAre(t *testing.T) {
 	s := newScraped(t)
-	levels := map[string]budget.Level{
-		"hub":      {Tokens: -2.5, Rate: 10, Limit: 50, Throttled: 4, Waiting: budget.Waiting{EndsSoon: 1, HasNone: 2, EndsLater: 3}, Deadline: at(time.Minute)},
+	levels := map[string]limit.Level{
+		"hub":      {Tokens: -2.5, Rate: 10, Limit: 50, Throttled: 4, Waiting: map[limit.Class]int{limit.Expiring: 1, limit.Missing: 2, limit.Routine: 3}, Expires: at(time.Minute)},
 		"shop/hub": {Tokens: 3, Rate: 3, Limit: 3},
 	}
-	s.metrics.Budgets(func() map[string]budget.Level { return levels })
+	s.metrics.Limits(func() map[string]limit.Level { return levels })
 	s.Expect(s.series()).To(Equal(idle(map[string]float64{
-		"sts_budget_tokens identity=hub": -2.5, "sts_budget_tokens identity=shop/hub": 3,
-		"sts_budget_rate identity=hub": 10, "sts_budget_rate identity=shop/hub": 3,
-		"sts_budget_limit identity=hub": 50, "sts_budget_limit identity=shop/hub": 3,
+		"sts_tokens identity=hub": -2.5, "sts_tokens identity=shop/hub": 3,
+		"sts_rate identity=hub": 10, "sts_rate identity=shop/hub": 3,
+		"sts_rate_limit identity=hub": 50, "sts_rate_limit identity=shop/hub": 3,
 		"sts_throttled_total identity=hub": 4, "sts_throttled_total identity=shop/hub": 0,
-		"sts_budget_waiters identity=hub turn=EndsSoon": 1, "sts_budget_waiters identity=shop/hub turn=EndsSoon": 0,
-		"sts_budget_waiters identity=hub turn=HasNone": 2, "sts_budget_waiters identity=shop/hub turn=HasNone": 0,
-		"sts_budget_waiters identity=hub turn=EndsLater": 3, "sts_budget_waiters identity=shop/hub turn=EndsLater": 0,
-		"sts_budget_deadline_timestamp_seconds identity=hub": unix(time.Minute),
+		"sts_waiting_credentials identity=hub class=expiring": 1, "sts_waiting_credentials identity=shop/hub class=expiring": 0,
+		"sts_waiting_credentials identity=hub class=missing": 2, "sts_waiting_credentials identity=shop/hub class=missing": 0,
+		"sts_waiting_credentials identity=hub class=routine": 3, "sts_waiting_credentials identity=shop/hub class=routine": 0,
+		"sts_waiting_expiration_timestamp_seconds identity=hub": unix(time.Minute),
 	})))
 	levels = nil
 	s.Expect(s.series()).To(Equal(idle(nil)))
@@ -212,7 +212,7 @@ func (s *scraped) everything() {
 	s.metrics.Restarting(1)
 	s.metrics.Identity("hub", true)
 	s.metrics.ClockSkew("hub", time.Minute)
-	s.metrics.Budgets(func() map[string]budget.Level { return map[string]budget.Level{"hub": {Deadline: at(time.Second)}} })
+	s.metrics.Limits(func() map[string]limit.Level { return map[string]limit.Level{"hub": {Expires: at(time.Second)}} })
 	s.metrics.Called("RoleCredential", "AssumeRole", "Issued")
 	s.metrics.Requested("AssumeRole")()
 	s.metrics.Refreshed("RoleCredential", 0)
@@ -241,7 +241,7 @@ func TestAManagerThatWorksNoMoreTellsOfNoObject(t *testing.T) {
 
 	again, err := telemetry.NewMetrics(s.registry, s.clock)
 	s.Expect(err).NotTo(HaveOccurred())
-	again.Budgets(func() map[string]budget.Level { return nil })
+	again.Limits(func() map[string]limit.Level { return nil })
 	s.Expect(s.series()).To(Equal(counts), "another goes on with the counts, and begins with what it finds")
 	again.Identity("hub", true)
 	s.Expect(s.series()).To(HaveKeyWithValue("identity_ready identity=hub", 1.0))

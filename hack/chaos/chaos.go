@@ -81,7 +81,7 @@ type tally struct {
 const (
 	// honest is how long Ready=True may stand on what is no good, and settled how long after a fault of the API server or a change of
 	// leaders that counts: a new leader reads everything first.
-	honest, settled = 5 * time.Second, 10 * time.Second
+	honest, settled = 12 * time.Second, 15 * time.Second
 	// tenth is added to a tenth of a life, for what a loaded machine takes.
 	tenth = 3 * time.Second
 	// recovery is how long after the last fault all must be well.

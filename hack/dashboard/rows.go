@@ -72,15 +72,15 @@ var rows = []row{
 		}},
 		{title: "Clock of STS ahead of the operator's", shape: graph, unit: "s", queries: []query{{"max by (identity) (rolecredential_sts_clock_skew_seconds)", "{{identity}}"}}},
 	}},
-	{"Budgets", []panel{
+	{"STS rate limits", []panel{
 		{title: "Rate and limit", about: "A rate below the limit: STS has throttled.", shape: graph, unit: "reqps", queries: []query{
-			{"max by (identity) (rolecredential_sts_budget_rate)", "{{identity}} rate"},
-			{"max by (identity) (rolecredential_sts_budget_limit)", "{{identity}} limit"},
+			{"max by (identity) (rolecredential_sts_rate)", "{{identity}} rate"},
+			{"max by (identity) (rolecredential_sts_rate_limit)", "{{identity}} limit"},
 		}},
-		{title: "Tokens", shape: graph, queries: []query{{"max by (identity) (rolecredential_sts_budget_tokens)", "{{identity}}"}}},
-		{title: "Who waits for a call, by turn", shape: graph, queries: []query{{"max by (identity, turn) (rolecredential_sts_budget_waiters)", "{{identity}} {{turn}}"}}},
+		{title: "Tokens", shape: graph, queries: []query{{"max by (identity) (rolecredential_sts_tokens)", "{{identity}}"}}},
+		{title: "Credentials that wait for a call, by class", shape: graph, queries: []query{{"max by (identity, class) (rolecredential_sts_waiting_credentials)", "{{identity}} {{class}}"}}},
 		{title: "Time until the first of those who wait expires", shape: graph, unit: "s", queries: []query{
-			{"min by (identity) (rolecredential_sts_budget_deadline_timestamp_seconds) - time()", "{{identity}}"},
+			{"min by (identity) (rolecredential_sts_waiting_expiration_timestamp_seconds) - time()", "{{identity}}"},
 		}},
 	}},
 	{"Rollouts", []panel{

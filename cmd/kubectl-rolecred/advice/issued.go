@@ -15,7 +15,7 @@ import (
 
 func notAttempted(Situation) answer {
 	return answer{
-		means: "STS was not asked for this spec; another condition, or the message, says why.",
+		means: "STS was not called for this spec; another condition, or the message, says why.",
 		here:  []Step{{Do: "See the condition that the message names. If it names none, wait for what it says: an MFA device has a new code every 30 seconds."}},
 	}
 }

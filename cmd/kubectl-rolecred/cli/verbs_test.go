@@ -61,7 +61,7 @@ func good(change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 		Expiration: at(expires), LastRefreshTime: at(issued), NextRefreshTime: at(due),
 		Conditions: []metav1.Condition{
 			condition("Authorized", "True", "Allowed", "A rule of ClusterIdentity default allows the request."),
-			condition("Issued", "True", "Issued", "STS issued the credential that this spec asks for."),
+			condition("Issued", "True", "Issued", "STS issued credentials for this spec."),
 			condition("Ready", "True", "Issued", "Secret s3-reader holds valid credentials of this spec."),
 		},
 	}
@@ -242,7 +242,7 @@ func TestWhatIsWrittenForPeople(t *testing.T) {
 			args: []string{"status", "rolecred/s3-reader"},
 		},
 		"status of one that is not allowed": {
-			objects: []client.Object{good(failing(denied, condition("Issued", "Unknown", "NotAttempted", "STS was not asked for this spec: see the condition Authorized."),
+			objects: []client.Object{good(failing(denied, condition("Issued", "Unknown", "NotAttempted", "STS was not called for this spec: see the condition Authorized."),
 				condition("Ready", "False", "NotIssued", "Secret s3-reader holds no credential yet: see the condition Authorized."))),
 				identity(func(i *v1alpha1.ClusterIdentity) { i.Spec.Allow = &[]v1alpha1.AllowRule{} })},
 			args: []string{"status", "s3-reader"}, code: ExitNo,

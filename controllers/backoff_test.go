@@ -22,54 +22,67 @@ var (
 	contested = &failure.Failure{Reason: "SecretConflict", Retry: failure.After(time.Hour)}
 )
 
-func TestFailuresInARowAreWaitedOutLongerAndLonger(t *testing.T) {
+func TestBackoffGrowsWithEachFailure(t *testing.T) {
 	g := NewWithT(t)
-	var a attempts
+	var a backoff
 	now, spread := start, credential.Spread(readerKey.String())
 	for n := 1; n <= 10; n++ {
-		made := a.failed(readerKey, "inputs", throttled, now, 0)
-		g.Expect(made.failures).To(Equal(n))
-		g.Expect(made.next).To(Equal(now.Add(failure.Wait(n, 0, spread))))
-		g.Expect(a.get(readerKey)).To(Equal(made))
-		now = made.next
+		next := a.failed(readerKey, "inputs", throttled, now, 0)
+		g.Expect(next).To(Equal(now.Add(failure.Wait(n, 0, spread))))
+		g.Expect(a.get(readerKey).failures).To(Equal(n))
+		g.Expect(a.get(readerKey).next).To(Equal(next))
+		now = next
 	}
 }
 
 func TestFirstFailureOfNewInputsWaitsTheFirstBackoffStep(t *testing.T) {
 	g := NewWithT(t)
-	var a attempts
+	var a backoff
 	for range 10 {
 		a.failed(readerKey, "inputs", throttled, start, 0)
 	}
 	first := a.failed(readerKey, "other inputs", throttled, start, 0)
-	g.Expect(first.failures).To(Equal(1))
-	g.Expect(first.next).To(Equal(start.Add(failure.Wait(1, 0, credential.Spread(readerKey.String())))))
-	g.Expect(a.failed(readerKey, "other inputs", throttled, first.next, 0).failures).To(Equal(2), "the same inputs fail again")
+	g.Expect(a.get(readerKey).failures).To(Equal(1))
+	g.Expect(first).To(Equal(start.Add(failure.Wait(1, 0, credential.Spread(readerKey.String())))))
+	a.failed(readerKey, "other inputs", throttled, first, 0)
+	g.Expect(a.get(readerKey).failures).To(Equal(2), "the same inputs fail again")
 }
 
-func TestAFailureIsNotWaitedOutPastTheEndOfTheOldCredential(t *testing.T) {
+func TestBackoffEndsBeforeTheOldCredentialsExpire(t *testing.T) {
 	g := NewWithT(t)
-	var a attempts
+	var a backoff
 	for range 10 {
 		a.failed(readerKey, "inputs", throttled, start, time.Minute)
 	}
 	g.Expect(a.get(readerKey).next).To(Equal(start.Add(30 * time.Second)))
 }
 
-func TestASuccessEndsTheRow(t *testing.T) {
+func TestFailureOfTheIdentityDoesNotGrowTheBackoff(t *testing.T) {
 	g := NewWithT(t)
-	var a attempts
+	var a backoff
+	a.failed(readerKey, "inputs", throttled, start, 0)
+	for range 10 {
+		a.failedForAll(readerKey, "inputs", throttled, start.Add(time.Minute))
+	}
+	g.Expect(a.get(readerKey).failures).To(Equal(1))
+	g.Expect(a.get(readerKey).inBackoff("inputs", start.Add(time.Minute))).To(BeFalse(), "the limiter decides when the next call is made")
+}
+
+func TestSuccessResetsTheBackoff(t *testing.T) {
+	g := NewWithT(t)
+	var a backoff
 	for range 5 {
 		a.failed(readerKey, "inputs", throttled, start, 0)
 	}
 	a.succeeded(readerKey, "uid", credential.Due, start)
 	g.Expect(a.last).To(BeEmpty(), "what does not matter takes no memory")
-	g.Expect(a.failed(readerKey, "inputs", throttled, start, 0).failures).To(Equal(1))
+	a.failed(readerKey, "inputs", throttled, start, 0)
+	g.Expect(a.get(readerKey).failures).To(Equal(1))
 }
 
-func TestObjectsHaveAttemptsOfTheirOwn(t *testing.T) {
+func TestBackoffIsPerObject(t *testing.T) {
 	g := NewWithT(t)
-	var a attempts
+	var a backoff
 	a.failed(readerKey, "inputs", throttled, start, 0)
 	g.Expect(a.get(writerKey)).To(BeZero())
 	a.succeeded(writerKey, "uid", credential.Missing, start)
@@ -80,7 +93,7 @@ func TestObjectsHaveAttemptsOfTheirOwn(t *testing.T) {
 	a.forget(readerKey)
 }
 
-func TestWhenAFailureIsToBeWaitedOut(t *testing.T) {
+func TestInBackoff(t *testing.T) {
 	for name, tc := range map[string]struct {
 		failure *failure.Failure // nil for a success
 		inputs  string
@@ -103,27 +116,27 @@ func TestWhenAFailureIsToBeWaitedOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			var a attempts
+			var a backoff
 			if tc.failure != nil {
 				a.failed(readerKey, "inputs", tc.failure, start, 0)
 			} else {
 				a.succeeded(readerKey, "uid", credential.Due, start)
 			}
-			g.Expect(a.get(readerKey).waits(tc.inputs, start.Add(tc.after))).To(Equal(tc.want))
+			g.Expect(a.get(readerKey).inBackoff(tc.inputs, start.Add(tc.after))).To(Equal(tc.want))
 		})
 	}
 	t.Run("nothing was tried", func(t *testing.T) {
-		NewWithT(t).Expect(attempt{}.waits("", start)).To(BeFalse())
+		NewWithT(t).Expect(attempted{}.inBackoff("", start)).To(BeFalse())
 	})
 }
 
-func TestMendingTheSameAgainAndAgainSlowsDown(t *testing.T) {
+func TestRepairsOfTheSameSecretSlowDown(t *testing.T) {
 	g := NewWithT(t)
-	var a attempts
+	var a backoff
 	now := start
 	mend := func(want time.Duration) {
 		t.Helper()
-		soonest := a.get(readerKey).mayMend("uid")
+		soonest := a.get(readerKey).nextRepairAllowed("uid")
 		g.Expect(max(0, soonest.Sub(now))).To(Equal(want))
 		now = now.Add(want)
 		a.succeeded(readerKey, "uid", credential.Tampered, now)
@@ -140,39 +153,39 @@ func TestMendingTheSameAgainAndAgainSlowsDown(t *testing.T) {
 	mend(5 * time.Minute)
 }
 
-func TestMendingIsQuickAgain(t *testing.T) {
-	fought := func() *attempts {
-		var a attempts
+func TestRepairIsImmediateAgain(t *testing.T) {
+	fought := func() *backoff {
+		var a backoff
 		for range 5 {
 			a.succeeded(readerKey, "uid", credential.Tampered, start)
 		}
 		return &a
 	}
 	for name, tc := range map[string]struct {
-		then func(*attempts)
+		then func(*backoff)
 		want bool
 	}{
-		"not while it goes on":        {func(*attempts) {}, false},
-		"not after a failure":         {func(a *attempts) { a.failed(readerKey, "inputs", throttled, start, 0) }, false},
-		"after a refresh in its time": {func(a *attempts) { a.succeeded(readerKey, "uid", credential.Due, start) }, true},
-		"after a change of the spec":  {func(a *attempts) { a.succeeded(readerKey, "uid", credential.OtherRequest, start) }, true},
-		"after a mend that was long after the others": {func(a *attempts) {
+		"not while it goes on":        {func(*backoff) {}, false},
+		"not after a failure":         {func(a *backoff) { a.failed(readerKey, "inputs", throttled, start, 0) }, false},
+		"after a refresh in its time": {func(a *backoff) { a.succeeded(readerKey, "uid", credential.Due, start) }, true},
+		"after a change of the spec":  {func(a *backoff) { a.succeeded(readerKey, "uid", credential.OtherRequest, start) }, true},
+		"after a mend that was long after the others": {func(a *backoff) {
 			a.succeeded(readerKey, "uid", credential.Missing, start.Add(2*failure.MaxWait+1))
 		}, true},
-		"not after a mend soon after the others": {func(a *attempts) { a.succeeded(readerKey, "uid", credential.Missing, start.Add(2*failure.MaxWait)) }, false},
+		"not after a mend soon after the others": {func(a *backoff) { a.succeeded(readerKey, "uid", credential.Missing, start.Add(2*failure.MaxWait)) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := fought()
 			tc.then(a)
-			soonest := a.get(readerKey).mayMend("uid")
+			soonest := a.get(readerKey).nextRepairAllowed("uid")
 			NewWithT(t).Expect(soonest.IsZero()).To(Equal(tc.want))
 		})
 	}
 }
 
-func TestAttemptsMayBeMadeByMany(t *testing.T) {
+func TestBackoffMayBeUsedConcurrently(t *testing.T) {
 	g := NewWithT(t)
-	var a attempts
+	var a backoff
 	var workers sync.WaitGroup
 	keys := []types.NamespacedName{readerKey, writerKey}
 	for _, key := range keys {
@@ -188,21 +201,21 @@ func TestAttemptsMayBeMadeByMany(t *testing.T) {
 	}
 }
 
-func TestTheNextAttemptIsAlwaysLater(t *testing.T) {
+func TestNextCallIsAlwaysLater(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var a attempts
+		var a backoff
 		key := types.NamespacedName{Namespace: "shop", Name: rapid.StringN(1, 20, -1).Draw(t, "name")}
 		now := start
 		for range rapid.IntRange(1, 30).Draw(t, "failures") {
 			left := time.Duration(rapid.Int64Range(0, int64(12*time.Hour)).Draw(t, "left"))
-			made := a.failed(key, "inputs", throttled, now, left)
-			if !made.next.After(now) {
-				t.Fatalf("%s after a failure at %s", made.next, now)
+			next := a.failed(key, "inputs", throttled, now, left)
+			if !next.After(now) {
+				t.Fatalf("%s after a failure at %s", next, now)
 			}
-			if left >= time.Second && made.next.After(now.Add(left)) {
-				t.Fatalf("%s after a failure at %s, past the %s that were left", made.next, now, left)
+			if left >= time.Second && next.After(now.Add(left)) {
+				t.Fatalf("%s after a failure at %s, past the %s that were left", next, now, left)
 			}
-			now = made.next
+			now = next
 		}
 	})
 }

@@ -27,8 +27,8 @@ func held() *credential.Record {
 }
 
 // well is the outcome of a reconcile, a while after the issue, that found nothing to do.
-func well(change ...func(*outcome)) outcome {
-	o := outcome{
+func well(change ...func(*result)) result {
+	o := result{
 		now: start.Add(time.Minute), identity: "ClusterIdentity default", secret: "s3-reader",
 		record: held(), current: true, refreshAt: start.Add(untilRefresh),
 	}
@@ -38,36 +38,36 @@ func well(change ...func(*outcome)) outcome {
 	return o
 }
 
-func nothingHeld(o *outcome) { o.record, o.current, o.refreshAt = nil, false, time.Time{} }
-func outdated(o *outcome)    { o.current = false }
-func expired(o *outcome)     { o.now = start.Add(untilExpiry) }
-func late(o *outcome)        { o.refreshAt = start.Add(untilExpiry + time.Second) }
-func overdue(o *outcome)     { o.now = start.Add(50 * time.Minute) }
-func suspended(o *outcome)   { o.suspended = true }
+func nothingHeld(o *result) { o.record, o.current, o.refreshAt = nil, false, time.Time{} }
+func outdated(o *result)    { o.current = false }
+func expired(o *result)     { o.now = start.Add(untilExpiry) }
+func late(o *result)        { o.refreshAt = start.Add(untilExpiry + time.Second) }
+func overdue(o *result)     { o.now = start.Add(50 * time.Minute) }
+func suspended(o *result)   { o.suspended = true }
 
-func denied(o *outcome) {
-	o.denied = &failure.Failure{Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonNotAllowed, Message: "No rule."}
+func denied(o *result) {
+	o.authorizationErr = &failure.Failure{Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonNotAllowed, Message: "No rule."}
 }
 
-func failed(o *outcome) {
-	o.failed = &failure.Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonThrottled, Message: "Too often.", Retry: failure.Backoff}
+func failed(o *result) {
+	o.issueErr = &failure.Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonThrottled, Message: "Too often.", Retry: failure.Backoff}
 	o.retryAt = o.now.Add(10 * time.Second)
 }
 
-func failedForGood(o *outcome) {
-	o.failed = &failure.Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonMalformedPolicy, Message: "No JSON.", Retry: failure.Never}
+func failedForGood(o *result) {
+	o.issueErr = &failure.Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonMalformedPolicy, Message: "No JSON.", Retry: failure.Never}
 }
 
-func unwritable(o *outcome) { o.unwritable = conflict("s3-reader", "RoleCredential", "s3-reader", "") }
+func unwritable(o *result) { o.secretErr = conflict("s3-reader", "RoleCredential", "s3-reader", "") }
 
-func invalidTemplate(o *outcome) {
-	o.unwritable = &failure.Failure{Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidTemplate, Message: "No label."}
+func invalidTemplate(o *result) {
+	o.secretErr = &failure.Failure{Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidTemplate, Message: "No label."}
 }
 
 func TestWhatAnOutcomeIs(t *testing.T) {
 	const never = time.Duration(0)
 	for name, tc := range map[string]struct {
-		outcome    outcome
+		outcome    result
 		authorized string
 		issued     string
 		ready      string
@@ -81,7 +81,7 @@ func TestWhatAnOutcomeIs(t *testing.T) {
 			well(overdue, failed), "True Allowed", "False Throttled", "True Issued", 50*time.Minute + 10*time.Second, true,
 		},
 		"a refresh fails, and the end comes before the next try": {
-			well(func(o *outcome) { o.now = start.Add(untilExpiry - 3*time.Second) }, failed), "True Allowed", "False Throttled", "True Issued", untilExpiry, true,
+			well(func(o *result) { o.now = start.Add(untilExpiry - 3*time.Second) }, failed), "True Allowed", "False Throttled", "True Issued", untilExpiry, true,
 		},
 		"it is due only after its end": {
 			well(late), "True Allowed", "True Issued", "True Issued", untilExpiry, true,
@@ -131,7 +131,7 @@ func TestWhatAnOutcomeIs(t *testing.T) {
 			well(nothingHeld, unwritable, denied), "False NotAllowed", "Unknown NotAttempted", "False SecretConflict", never, false,
 		},
 		"the Secret became a stranger's during the call": {
-			well(nothingHeld, unwritable, func(o *outcome) { o.retryAt = o.now.Add(failure.MinWait) }),
+			well(nothingHeld, unwritable, func(o *result) { o.retryAt = o.now.Add(failure.MinWait) }),
 			"True Allowed", "Unknown NotAttempted", "False SecretConflict", time.Minute + failure.MinWait, false,
 		},
 		"the template became what cannot be": {
@@ -184,19 +184,19 @@ func TestWhatAnOutcomeIs(t *testing.T) {
 
 func TestWhatTheConditionsSay(t *testing.T) {
 	for name, tc := range map[string]struct {
-		outcome                   outcome
+		outcome                   result
 		authorized, issued, ready string
 	}{
 		"all is well": {
 			outcome:    well(),
 			authorized: "ClusterIdentity default allows the request.",
-			issued:     "STS issued the credential that this spec asks for.",
+			issued:     "STS issued credentials for this spec.",
 			ready:      "Secret s3-reader holds valid credentials of this spec.",
 		},
 		"nothing was issued, for it is denied": {
 			outcome:    well(nothingHeld, denied),
 			authorized: "No rule.",
-			issued:     "STS was not asked for this spec: see the condition Authorized.",
+			issued:     "STS was not called for this spec: see the condition Authorized.",
 			ready:      "Secret s3-reader holds no credential yet: see the condition Authorized.",
 		},
 		"it expired, for STS fails": {
@@ -214,26 +214,26 @@ func TestWhatTheConditionsSay(t *testing.T) {
 		"nothing was issued, for the Secret is a stranger's": {
 			outcome:    well(nothingHeld, unwritable),
 			authorized: "ClusterIdentity default allows the request.",
-			issued:     "STS was not asked for this spec: see the condition Ready.",
+			issued:     "STS was not called for this spec: see the condition Ready.",
 			ready: "Secret s3-reader exists and does not belong to this RoleCredential, so it is left alone. Delete it, choose another spec.secret.name, " +
 				"or hand it over with the annotation sts.rolecredential.dev/adopt: RoleCredential/s3-reader on the Secret.",
 		},
 		"it is suspended and still good": {
 			outcome:    well(suspended),
 			authorized: "ClusterIdentity default allows the request.",
-			issued:     "STS issued the credential that this spec asks for.",
+			issued:     "STS issued credentials for this spec.",
 			ready:      "Secret s3-reader holds valid credentials of this spec. They are not refreshed: spec.suspend is set.",
 		},
 		"it is suspended and expired": {
 			outcome:    well(expired, suspended),
 			authorized: "ClusterIdentity default allows the request.",
-			issued:     "STS issued the credential that this spec asks for.",
+			issued:     "STS issued credentials for this spec.",
 			ready:      "The credential in Secret s3-reader has expired: spec.suspend is set.",
 		},
 		"it is suspended before anything was issued": {
 			outcome:    well(nothingHeld, suspended),
 			authorized: "ClusterIdentity default allows the request.",
-			issued:     "STS was not asked for this spec: spec.suspend is set.",
+			issued:     "STS was not called for this spec: spec.suspend is set.",
 			ready:      "Secret s3-reader holds no credential yet: spec.suspend is set.",
 		},
 	} {
@@ -284,7 +284,7 @@ func TestTheSameOutcomeIsTheSameStatus(t *testing.T) {
 	well(overdue, failed).report(&status, 3, start)
 	first := status.DeepCopy()
 	for n := range 5 {
-		well(overdue, failed, func(o *outcome) {
+		well(overdue, failed, func(o *result) {
 			o.now = o.now.Add(time.Duration(n) * time.Minute)
 			o.retryAt = o.now.Add(time.Minute)
 		}).report(&status, 3, start.Add(time.Duration(n)*time.Minute))
@@ -296,7 +296,7 @@ func TestATransitionIsDatedWhereTheStatusChangedAlone(t *testing.T) {
 	g := NewWithT(t)
 	var status v1alpha1.CredentialStatus
 	well().report(&status, 3, start)
-	well(overdue, failed, func(o *outcome) { o.now = o.now.Add(time.Millisecond) }).report(&status, 4, start.Add(50*time.Minute+time.Millisecond))
+	well(overdue, failed, func(o *result) { o.now = o.now.Add(time.Millisecond) }).report(&status, 4, start.Add(50*time.Minute+time.Millisecond))
 	for _, c := range status.Conditions {
 		g.Expect(c.ObservedGeneration).To(BeEquivalentTo(4))
 		want := start
@@ -310,9 +310,9 @@ func TestATransitionIsDatedWhereTheStatusChangedAlone(t *testing.T) {
 func TestTheFailureBehindACondition(t *testing.T) {
 	g := NewWithT(t)
 	o := well(denied, failed, unwritable)
-	g.Expect(o.failure(v1alpha1.ConditionAuthorized)).To(BeIdenticalTo(o.denied))
-	g.Expect(o.failure(v1alpha1.ConditionIssued)).To(BeIdenticalTo(o.failed))
-	g.Expect(o.failure(v1alpha1.ConditionReady)).To(BeIdenticalTo(o.unwritable))
+	g.Expect(o.failure(v1alpha1.ConditionAuthorized)).To(BeIdenticalTo(o.authorizationErr))
+	g.Expect(o.failure(v1alpha1.ConditionIssued)).To(BeIdenticalTo(o.issueErr))
+	g.Expect(o.failure(v1alpha1.ConditionReady)).To(BeIdenticalTo(o.secretErr))
 	for _, conditionType := range []string{v1alpha1.ConditionAuthorized, v1alpha1.ConditionIssued, v1alpha1.ConditionReady} {
 		g.Expect(well().failure(conditionType)).To(BeNil())
 	}
