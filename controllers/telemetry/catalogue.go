@@ -129,7 +129,7 @@ var (
 		Series: forEachIdentity,
 	}
 	waitingMetric = Metric{
-		Name: "rolecredential_sts_waiting_credentials", Type: Gauge, Labels: append(ofIdentity[:1:1], "class"),
+		Name: "rolecredential_sts_waiting_credentials", Type: Gauge, Labels: append([]string{"class"}, ofIdentity...),
 		Help:   "Credentials that wait for an STS call of an identity, by class: expiring is served first, then missing, then routine.",
 		Series: "3 for each identity",
 	}

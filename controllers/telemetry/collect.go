@@ -85,7 +85,7 @@ func (s sink) limits(name string, level limit.Level) {
 	s.send(&inFlightMetric, float64(level.InFlight), labels)
 	s.send(&circuitMetric, flag(level.CircuitOpen), labels)
 	for class, className := range classNames {
-		s.send(&waitingMetric, float64(level.Waiting[class]), pairs("identity", name, "class", className))
+		s.send(&waitingMetric, float64(level.Waiting[class]), pairs("class", className, "identity", name))
 	}
 	s.sendTime(&waitingExpirationMetric, unix(level.Expires), labels)
 }

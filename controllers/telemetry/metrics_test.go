@@ -168,7 +168,7 @@ func TestWhatIsToldOfAnIdentityEndsWithIt(t *testing.T) {
 func TestLimitsAreReportedAsTheyAre(t *testing.T) {
 	s := newScraped(t)
 	levels := map[string]limit.Level{
-		"hub":      {Tokens: -2.5, Rate: 10, Limit: 50, Throttled: 4, Waiting: map[limit.Class]int{limit.Expiring: 1, limit.Missing: 2, limit.Routine: 3}, Expires: at(time.Minute)},
+		"hub":      {Tokens: -2.5, Rate: 10, Limit: 50, Throttled: 4, Waiting: map[limit.Class]int{limit.Expiring: 1, limit.Missing: 2, limit.Routine: 3}, Expires: at(time.Minute), InFlight: 7, CircuitOpen: true},
 		"shop/hub": {Tokens: 3, Rate: 3, Limit: 3},
 	}
 	s.metrics.Limits(func() map[string]limit.Level { return levels })
@@ -177,9 +177,11 @@ func TestLimitsAreReportedAsTheyAre(t *testing.T) {
 		"sts_rate identity=hub": 10, "sts_rate identity=shop/hub": 3,
 		"sts_rate_limit identity=hub": 50, "sts_rate_limit identity=shop/hub": 3,
 		"sts_throttled_total identity=hub": 4, "sts_throttled_total identity=shop/hub": 0,
-		"sts_waiting_credentials identity=hub class=expiring": 1, "sts_waiting_credentials identity=shop/hub class=expiring": 0,
-		"sts_waiting_credentials identity=hub class=missing": 2, "sts_waiting_credentials identity=shop/hub class=missing": 0,
-		"sts_waiting_credentials identity=hub class=routine": 3, "sts_waiting_credentials identity=shop/hub class=routine": 0,
+		"sts_calls_in_flight identity=hub": 7, "sts_calls_in_flight identity=shop/hub": 0,
+		"sts_circuit_open identity=hub": 1, "sts_circuit_open identity=shop/hub": 0,
+		"sts_waiting_credentials class=expiring identity=hub": 1, "sts_waiting_credentials class=expiring identity=shop/hub": 0,
+		"sts_waiting_credentials class=missing identity=hub": 2, "sts_waiting_credentials class=missing identity=shop/hub": 0,
+		"sts_waiting_credentials class=routine identity=hub": 3, "sts_waiting_credentials class=routine identity=shop/hub": 0,
 		"sts_waiting_expiration_timestamp_seconds identity=hub": unix(time.Minute),
 	})))
 	levels = nil
