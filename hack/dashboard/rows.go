@@ -79,7 +79,9 @@ var rows = []row{
 		}},
 		{title: "Tokens", shape: graph, queries: []query{{"max by (identity) (rolecredential_sts_tokens)", "{{identity}}"}}},
 		{title: "Credentials that wait for a call, by class", shape: graph, queries: []query{{"max by (identity, class) (rolecredential_sts_waiting_credentials)", "{{identity}} {{class}}"}}},
-		{title: "Time until the first of those who wait expires", shape: graph, unit: "s", queries: []query{
+		{title: "Calls in flight", shape: graph, queries: []query{{"max by (identity) (rolecredential_sts_calls_in_flight)", "{{identity}}"}}},
+		{title: "Identities whose calls fail (circuit open)", shape: graph, queries: []query{{"max by (identity) (rolecredential_sts_circuit_open)", "{{identity}}"}}},
+		{title: "Time until the first waiting credential expires", shape: graph, unit: "s", queries: []query{
 			{"min by (identity) (rolecredential_sts_waiting_expiration_timestamp_seconds) - time()", "{{identity}}"},
 		}},
 	}},
