@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,7 +24,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	metadatafake "k8s.io/client-go/metadata/fake"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -343,13 +341,6 @@ func (f *fixture) reconcile() (*v1alpha1.RoleCredential, reconcile.Result) {
 	result, err := f.credentials.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: key})
 	f.Expect(err).NotTo(HaveOccurred())
 	return f.credential(), result
-}
-
-// pass lets time pass in a bubble, and all come as far as it comes.
-func (f *fixture) pass(by time.Duration) {
-	f.later(by)
-	clock.RealClock{}.Sleep(by)
-	synctest.Wait()
 }
 
 func (f *fixture) credential() *v1alpha1.RoleCredential {

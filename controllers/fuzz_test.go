@@ -65,7 +65,7 @@ func FuzzStoredRecord(f *testing.F) {
 		if readable && found.Intact(nil) {
 			observed.Record = &found
 		}
-		judged.decide(credential.Wanted{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text}, observed)
+		judged = judged.decide(credential.Wanted{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text}, observed)
 
 		if judged.why == credential.NotDue {
 			g.Expect(judged.valid()).To(BeTrue())

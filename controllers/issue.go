@@ -136,7 +136,7 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, proof credential
 	if err != nil {
 		err = r.classify(ctx, a, err)
 		if f, ok := failure.As(err); ok && r.Limits.Release(r.Clock.Now(), permit, outcomeOf(f)) {
-			return issued, &notOwnFailure{f}
+			return issued, &identityWideError{f}
 		} else if !ok { // the manager stops
 			r.Limits.Release(r.Clock.Now(), permit, limit.NotCalled)
 		}
@@ -215,7 +215,7 @@ func (r *Reconciler[T]) issued(ctx context.Context, cred T, a attempt, res resul
 		r.Metrics.Refreshed(r.Kind.Name, late)
 	}
 	res.issueErr = nil
-	res.setRecord(record, a.desired, true)
+	res = res.holding(record, a.desired, true)
 	a.log(ctx, "issued", res.why, v1alpha1.ReasonIssued, requestID, "accessKeyID", record.AccessKeyID, "principalARN", record.PrincipalARN, "expiration", record.Expiration)
 	return res
 }
@@ -234,7 +234,7 @@ func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res resul
 		return res, nil
 	}
 	res.issueErr = f
-	if _, notOwn := errors.AsType[*notOwnFailure](err); notOwn {
+	if _, notOwn := errors.AsType[*identityWideError](err); notOwn {
 		r.backoff.failedForAll(key, inputs, f, res.now)
 		res.wait = &wait{retryAfter: limitRecheck}
 		return res, nil

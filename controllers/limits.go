@@ -97,11 +97,11 @@ func (r *Reconciler[T]) limitRequest(cred T, a attempt, res result) limit.Reques
 	return request
 }
 
-// notOwnFailure is a failure of the identity rather than of the credential. The limiter has queued the credential again.
-type notOwnFailure struct{ *failure.Failure }
+// identityWideError is a failure of the identity rather than of the credential. The limiter has queued the credential again.
+type identityWideError struct{ *failure.Failure }
 
 // Unwrap returns the failure.
-func (f *notOwnFailure) Unwrap() error { return f.Failure }
+func (f *identityWideError) Unwrap() error { return f.Failure }
 
 // identityWide are the reasons that are likely to affect every call of an identity.
 var identityWide = map[string]bool{

@@ -162,8 +162,7 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt) result {
 	if a.observed.Immutable {
 		res.secretErr = immutable(res.secret)
 	}
-	res.decide(a.desired, a.observed.Observed)
-	return res
+	return res.decide(a.desired, a.observed.Observed)
 }
 
 // timeOf returns the time by the clock of STS, by which credentials expire, and how far that is ahead of the operator's.

@@ -47,18 +47,20 @@ type wait struct {
 	brief bool
 }
 
-// decide compares an own Secret with what is desired.
-func (r *result) decide(desired credential.Wanted, observed credential.Observed) {
+// decide returns the result with what an own Secret holds, and why STS must be called for it.
+func (r result) decide(desired credential.Wanted, observed credential.Observed) result {
 	r.why = credential.Decide(r.now, desired, observed)
-	if observed.Record != nil && r.why != credential.Tampered { // the times of a tampered record may be wrong
-		r.setRecord(*observed.Record, desired, r.why.Current())
+	if observed.Record == nil || r.why == credential.Tampered { // the times of a tampered record may be wrong
+		return r
 	}
+	return r.holding(*observed.Record, desired, r.why.Current())
 }
 
-// setRecord records what the Secret holds, and whether that is of the present spec.
-func (r *result) setRecord(record credential.Record, desired credential.Wanted, current bool) {
+// holding returns the result of a Secret with a record, which matches the spec if current is true.
+func (r result) holding(record credential.Record, desired credential.Wanted, current bool) result {
 	r.record, r.current = &record, current
 	r.refreshAt = desired.RefreshAt(record)
+	return r
 }
 
 // needsCall reports whether STS must be called.

@@ -53,7 +53,7 @@ type Options struct {
 	FIPS, DualStack bool
 	// STSQPS is how many calls of STS a second may be made as one identity, unless it says itself; 100 if zero, and at most 1000.
 	STSQPS int
-	// STSTimeout bounds one STS call with the SDK's retries; awssts.DefaultTimeout if zero.
+	// STSTimeout bounds one STS call with the SDK's retries; DefaultSTSTimeout if zero.
 	STSTimeout time.Duration
 	// Clock is the time; the system's if nil.
 	Clock clock.Clock
@@ -72,6 +72,8 @@ const (
 	// DefaultSTSQPS is a sixth of what AWS takes a second from all callers of an account in a region, which others need too
 	// (IAM User Guide, 'IAM and AWS STS quotas').
 	DefaultSTSQPS = 100
+	// DefaultSTSTimeout bounds one STS call with the SDK's retries.
+	DefaultSTSTimeout = awssts.DefaultTimeout
 	// reconcileTimeout frees a worker that the API server leaves waiting; a call of STS has a shorter one of its own.
 	reconcileTimeout = 2 * time.Minute
 )

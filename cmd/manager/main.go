@@ -24,7 +24,6 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"rolecredential.dev/operator/controllers"
-	"rolecredential.dev/operator/controllers/awssts"
 )
 
 // version is set when a release is built.
@@ -65,7 +64,7 @@ func bind(set *flag.FlagSet) *flags {
 	set.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own if empty")
 	set.IntVar(&f.concurrency, "concurrency", controllers.DefaultConcurrency, "how many credentials of a kind are dealt with at a time")
 	set.IntVar(&f.stsQPS, "sts-qps", controllers.DefaultSTSQPS, "calls of STS per second for each identity that does not say itself, 1 to 1000")
-	set.DurationVar(&f.stsTimeout, "sts-timeout", awssts.DefaultTimeout, "how long one STS call may take, with the retries of the AWS SDK")
+	set.DurationVar(&f.stsTimeout, "sts-timeout", controllers.DefaultSTSTimeout, "how long one STS call may take, with the retries of the AWS SDK")
 	set.IntVar(&f.rollouts, "max-concurrent-rollouts", 5, "how many workloads of the cluster are in the middle of a restart at a time, for credentials with spec.rollout")
 	set.Float64Var(&f.qps, "kube-api-qps", -1, "requests per second to the API server, on average; less than 0 for as many as its own Priority and Fairness takes")
 	set.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once, where there is a --kube-api-qps")

@@ -12,7 +12,7 @@ import (
 
 // Failure is a step of the way from a spec to a Secret that went wrong. The same cause is byte for byte the same Failure but
 // for its Cause, so that a status written from it changes only when something changed.
-type Failure struct {
+type Failure struct { //nolint:errname // it is named with its package: failure.Failure
 	// Condition is the type of the condition that turns False.
 	Condition string
 	// Reason is that condition's reason.
