@@ -42,7 +42,7 @@ func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res *result) (pe
 		var w limit.Wait
 		permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, *res))
 		if permit == nil {
-			res.wait = &wait{message: waitMessage(w.Cause, a.identity), retryAfter: limitRecheck, brief: w.For < briefWait}
+			res.wait = &wait{message: waitMessage(w.Cause, a.identity), retryAfter: limitRecheck, brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
 		}
 		return permit != nil
 	}

@@ -201,14 +201,20 @@ func (r *Reconciler[T]) prune(ctx context.Context, cred T, res result) result {
 }
 
 // markNotReady sets Ready to False at once if the Secret holds no valid credentials. A call of STS, and a wait for it, may take seconds.
+// A Secret that is missing gets no event: it is usually issued within milliseconds.
 func (r *Reconciler[T]) markNotReady(ctx context.Context, cred T, res result) error {
 	if res.valid() || !meta.IsStatusConditionTrue(cred.Report().Conditions, v1alpha1.ConditionReady) {
 		return nil
 	}
 	generation, now := cred.GetGeneration(), r.Clock.Now()
-	return r.updateStatus(ctx, cred, res, func(status *v1alpha1.CredentialStatus) {
+	change := func(status *v1alpha1.CredentialStatus) {
 		status.Conditions = withConditions(status.Conditions, []metav1.Condition{res.ready()}, generation, now)
-	})
+	}
+	if res.record == nil {
+		_, _, err := updateStatus(ctx, r.Client, cred, change)
+		return err
+	}
+	return r.updateStatus(ctx, cred, res, change)
 }
 
 // report writes the status of a result.
