@@ -35,14 +35,14 @@ const (
 	settle            = "60s"
 )
 
-// The cluster with an operator, and where things are.
+// The cluster with an operator.
 var (
 	environment = &envtest.Environment{}
 	admin       client.Client
 	sts         *stsemulator.Server
 	stsURL      string
-	dir         string // of the plugin and of kubeconfigs
-	adminConfig string // a kubeconfig
+	dir         string // holds the plugin and the kubeconfigs
+	adminConfig string // path of a kubeconfig
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -59,7 +59,7 @@ func run(m *testing.M) int {
 		cancel()
 		for _, end := range slices.Backward(ends) {
 			if err := end(); err != nil {
-				fmt.Fprintln(os.Stderr, "ending:", err)
+				fmt.Fprintln(os.Stderr, "stopping:", err)
 			}
 		}
 	}()
@@ -76,7 +76,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// build builds the plugin as people have it: as a program of its own.
+// build builds the plugin as a program.
 func build(ctx context.Context) (func() error, error) {
 	var err error
 	if dir, err = os.MkdirTemp("", "kubectl-rolecred-"); err != nil {
@@ -112,7 +112,7 @@ func startCluster(context.Context) (func() error, error) {
 	return environment.Stop, nil
 }
 
-// kubeconfig writes one for a user of some groups.
+// kubeconfig writes a kubeconfig for a user with some groups.
 func kubeconfig(name string, groups ...string) (string, error) {
 	user, err := environment.AddUser(envtest.User{Name: name, Groups: groups}, nil)
 	if err != nil {
@@ -142,7 +142,7 @@ func startSTS(context.Context) (func() error, error) {
 	return endpoint.Close, nil
 }
 
-// startOperator starts an operator with an identity that allows the namespace shop what is tested.
+// startOperator starts an operator and creates an identity that allows the requests of the tests in the namespace shop.
 func startOperator(ctx context.Context) (func() error, error) {
 	options, err := controllers.ManagerOptions(controllers.Scope{})
 	if err != nil {
@@ -178,13 +178,13 @@ func startOperator(ctx context.Context) (func() error, error) {
 	)
 }
 
-// result is what a program wrote, and its exit code.
+// result is the output and exit code of a program.
 type result struct {
 	out, err string
 	code     int
 }
 
-// kubectl runs kubectl with the plugin where it looks for plugins.
+// kubectl runs kubectl with the plugin in its PATH.
 func kubectl(ctx context.Context, config string, args ...string) result {
 	return finish(kubectlCommand(ctx, config, args...))
 }
@@ -205,14 +205,14 @@ func finish(cmd *exec.Cmd) result {
 	return result{out: out.String(), err: errOut.String(), code: cmd.ProcessState.ExitCode()}
 }
 
-// rolecred runs a verb in the namespace shop, as the administrator.
+// rolecred runs a command of the plugin in the namespace shop, as an administrator.
 func rolecred(t *testing.T, args ...string) result {
 	t.Helper()
 	return kubectl(t.Context(), adminConfig, append([]string{"rolecred", "-n", "shop"}, args...)...)
 }
 
-// made makes a credential, which goes with the test.
-func made(t *testing.T, object client.Object) {
+// create creates an object and deletes it after the test.
+func create(t *testing.T, object client.Object) {
 	t.Helper()
 	if object.GetNamespace() == "" {
 		object.SetNamespace("shop")
@@ -221,13 +221,13 @@ func made(t *testing.T, object client.Object) {
 	t.Cleanup(func() { _ = admin.Delete(context.Background(), object) })
 }
 
-func awaited(t *testing.T, condition, what string) {
+func waitFor(t *testing.T, condition, what string) {
 	t.Helper()
 	got := kubectl(t.Context(), adminConfig, "wait", "-n", "shop", "--for=condition="+condition, what, "--timeout="+settle)
 	NewWithT(t).Expect(got.code).To(BeZero(), got.err)
 }
 
-// readerCredential is one of the role S3Reader, unless it is changed, in a namespace that allows it.
+// readerCredential returns a RoleCredential of the role S3Reader in the namespace shop.
 func readerCredential(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	c := &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: v1alpha1.RoleCredentialSpec{RoleARN: readerRole}}
 	for _, f := range change {
@@ -236,8 +236,8 @@ func readerCredential(name string, change ...func(*v1alpha1.RoleCredential)) *v1
 	return c
 }
 
-// person writes a kubeconfig for somebody who may do in the namespace shop what is listed, and nothing else.
-func person(t *testing.T, name string, rules ...rbacv1.PolicyRule) string {
+// userWithRules writes a kubeconfig for a user who has only these rules in the namespace shop.
+func userWithRules(t *testing.T, name string, rules ...rbacv1.PolicyRule) string {
 	t.Helper()
 	g := NewWithT(t)
 	config, err := kubeconfig(name)

@@ -1,4 +1,4 @@
-// Command kubectl-rolecred is the kubectl plugin `kubectl rolecred`: it looks at credentials, says why one is not Ready, and uses
+// Command kubectl-rolecred is the kubectl plugin `kubectl rolecred`. It lists credentials, explains why one is not Ready, and uses
 // one from a terminal.
 package main
 
@@ -14,7 +14,7 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cli"
 )
 
-// version is set when a release is built.
+// version is set by the release build.
 var version = "dev"
 
 func main() {

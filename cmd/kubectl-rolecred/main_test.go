@@ -1,5 +1,5 @@
-// Package main_test runs the plugin as people do: as a program that kubectl finds, against a real API server with an operator and
-// an STS.
+// Package main_test runs the plugin as users do: kubectl starts it, against a real API server with an operator and
+// the STS emulator.
 package main_test
 
 import (
@@ -32,17 +32,17 @@ import (
 
 const readerPrincipal = "arn:aws:sts::123456789012:assumed-role/S3Reader/shop."
 
-func TestACredentialIsSeenExplainedAndUsed(t *testing.T) {
+func TestCommandsOnReadyCredential(t *testing.T) {
 	g := NewWithT(t)
-	made(t, readerCredential("used"))
-	awaited(t, "Ready", "rolecred/used")
+	create(t, readerCredential("used"))
+	waitFor(t, "Ready", "rolecred/used")
 
 	status := rolecred(t, "status", "used")
 	g.Expect(status.code).To(BeZero(), status.err)
 	for _, part := range []string{"rolecredential/used in shop: Ready", operatorARN, readerRole, readerPrincipal + "used", "spec.allow[1] of clusteridentity/default", "expires", "no pod uses the Secret"} {
 		g.Expect(status.out).To(ContainSubstring(part))
 	}
-	g.Expect(status.out).NotTo(ContainSubstring("\x1b"), "a pipe is no terminal")
+	g.Expect(status.out).NotTo(ContainSubstring("\x1b"), "stdout is not a terminal")
 
 	g.Expect(rolecred(t, "get").out).To(MatchRegexp(`rolecredential/used +True +Issued +` + readerRole + ` +in \d+m`))
 	g.Expect(rolecred(t, "get", "used", "-o", "jsonpath={.status.principalARN}").out).To(Equal(readerPrincipal + "used"))
@@ -63,40 +63,40 @@ func TestACredentialIsSeenExplainedAndUsed(t *testing.T) {
 	g.Expect(revoked.out).To(ContainSubstring(`"aws:userid": "*:shop.used"`))
 }
 
-func TestTheOtherKindsAreNamedWithTheirType(t *testing.T) {
+func TestOtherKindsAreNamedWithType(t *testing.T) {
 	g := NewWithT(t)
-	made(t, &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Name: "own"}})
-	made(t, &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Name: "up"}, Spec: v1alpha1.FederatedCredentialSpec{Policy: `{"Version":"2012-10-17","Statement":[]}`}})
-	awaited(t, "Ready", "sessioncred/own")
-	awaited(t, "Ready", "fedcred/up")
+	create(t, &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Name: "own"}})
+	create(t, &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Name: "up"}, Spec: v1alpha1.FederatedCredentialSpec{Policy: `{"Version":"2012-10-17","Statement":[]}`}})
+	waitFor(t, "Ready", "sessioncred/own")
+	waitFor(t, "Ready", "fedcred/up")
 	g.Expect(rolecred(t, "whoami", "sessioncred/own").out).To(ContainSubstring(operatorARN))
 	g.Expect(rolecred(t, "whoami", "federatedcredentials/up").out).To(ContainSubstring("arn:aws:sts::210987654321:federated-user/shop.up"))
-	g.Expect(rolecred(t, "status", "own").code).To(Equal(3), "a name without a type is of a RoleCredential")
+	g.Expect(rolecred(t, "status", "own").code).To(Equal(3), "a name without a type is a RoleCredential")
 	listed := rolecred(t, "get", "-o", "name").out
 	g.Expect(listed).To(And(ContainSubstring("sessioncredential.sts.rolecredential.dev/own"), ContainSubstring("federatedcredential.sts.rolecredential.dev/up")))
 }
 
-func TestANamespacesOwnIdentityIsExplained(t *testing.T) {
+func TestExplainIdentity(t *testing.T) {
 	g := NewWithT(t)
 	own := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Name: "own"}}
 	own.Spec.Region, own.Spec.Endpoint, own.Spec.Source.ServiceAccount = "eu-west-1", stsURL, &v1alpha1.ServiceAccountSource{}
-	made(t, own)
-	awaited(t, "Ready=false", "stsid/own")
+	create(t, own)
+	waitFor(t, "Ready=false", "stsid/own")
 	explained := rolecred(t, "explain", "stsid/own")
 	g.Expect(explained.code).To(Equal(2))
 	g.Expect(explained.out).To(And(HavePrefix("identity/own: Ready is False, InvalidEndpoint\n"), ContainSubstring("--allow-namespaced-endpoints"), ContainSubstring("kubectl edit identity/own -n shop")))
-	made(t, readerCredential("by-own", func(c *v1alpha1.RoleCredential) {
+	create(t, readerCredential("by-own", func(c *v1alpha1.RoleCredential) {
 		c.Spec.IdentityRef = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindIdentity, Name: "own"}
 	}))
-	awaited(t, "Authorized=false", "rolecred/by-own")
+	waitFor(t, "Authorized=false", "rolecred/by-own")
 	explained = rolecred(t, "explain", "by-own")
 	g.Expect(explained.out).To(And(ContainSubstring("Authorized is False, IdentityNotReady"), ContainSubstring("--allow-namespaced-endpoints")))
 }
 
-func TestAnSDKReadsACredentialByAProfile(t *testing.T) {
+func TestSDKUsesProcessAsCredentialProcess(t *testing.T) {
 	g := NewWithT(t)
-	made(t, readerCredential("profile"))
-	awaited(t, "Ready", "rolecred/profile")
+	create(t, readerCredential("profile"))
+	waitFor(t, "Ready", "rolecred/profile")
 	file := filepath.Join(t.TempDir(), "config")
 	process := fmt.Sprintf("%s process profile -n shop --kubeconfig %s", filepath.Join(dir, "kubectl-rolecred"), adminConfig)
 	g.Expect(os.WriteFile(file, []byte("[profile laptop]\nregion = eu-west-1\ncredential_process = "+process+"\n"), 0o600)).To(Succeed())
@@ -112,11 +112,11 @@ func TestAnSDKReadsACredentialByAProfile(t *testing.T) {
 	g.Expect(*answer.Arn).To(Equal(readerPrincipal + "profile"))
 }
 
-// The command is the process that kubectl was: it gets its signals, and its exit code is kubectl's.
-func TestASignalReachesTheCommand(t *testing.T) {
+// The command replaces the process of kubectl: it gets kubectl's signals and sets kubectl's exit code.
+func TestExecPassesSignalsToCommand(t *testing.T) {
 	g := NewWithT(t)
-	made(t, readerCredential("signal"))
-	awaited(t, "Ready", "rolecred/signal")
+	create(t, readerCredential("signal"))
+	waitFor(t, "Ready", "rolecred/signal")
 	cmd := kubectlCommand(t.Context(), adminConfig, "rolecred", "-n", "shop", "exec", "signal", "--", "sh", "-c", `trap 'kill $!; exit 9' TERM; sleep 60 & echo ready; wait`)
 	out, err := cmd.StdoutPipe()
 	g.Expect(err).NotTo(HaveOccurred())
@@ -129,10 +129,10 @@ func TestASignalReachesTheCommand(t *testing.T) {
 	g.Expect(cmd.ProcessState.ExitCode()).To(Equal(9))
 }
 
-func TestARefreshIsAskedForAndWaitedFor(t *testing.T) {
+func TestRefreshWaitsForNewCredentials(t *testing.T) {
 	g := NewWithT(t)
-	made(t, readerCredential("refreshed"))
-	awaited(t, "Ready", "rolecred/refreshed")
+	create(t, readerCredential("refreshed"))
+	waitFor(t, "Ready", "rolecred/refreshed")
 	before := rolecred(t, "get", "refreshed", "-o", "jsonpath={.status.accessKeyID}").out
 	got := rolecred(t, "refresh", "refreshed", "--wait", "--timeout", settle)
 	g.Expect(got.code).To(BeZero(), got.err)
@@ -143,11 +143,11 @@ func TestARefreshIsAskedForAndWaitedFor(t *testing.T) {
 	g.Expect(rolecred(t, "refresh", "refreshed").out).To(Equal("rolecredential/refreshed refresh requested\n"))
 }
 
-func TestARefreshThatFailsIsToldAndNotWaitedFor(t *testing.T) {
+func TestRefreshReportsFailureAtOnce(t *testing.T) {
 	g := NewWithT(t)
 	const role = "arn:aws:iam::123456789012:role/LongRunning"
-	made(t, readerCredential("refused", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role }))
-	awaited(t, "Ready", "rolecred/refused")
+	create(t, readerCredential("refused", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role }))
+	waitFor(t, "Ready", "rolecred/refused")
 	fault, err := sts.SetFault(stsemulator.Fault{Kind: stsemulator.FaultError, Code: "AccessDenied", RoleARN: role})
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { sts.ClearFault(fault) })
@@ -157,15 +157,15 @@ func TestARefreshThatFailsIsToldAndNotWaitedFor(t *testing.T) {
 
 	explained := rolecred(t, "explain", "refused")
 	g.Expect(explained.code).To(Equal(2))
-	g.Expect(explained.out).To(And(ContainSubstring("is good until"), ContainSubstring(`"AWS": "`+operatorARN+`"`)))
-	g.Expect(rolecred(t, "status", "refused").code).To(BeZero(), "the Secret is good all the same")
+	g.Expect(explained.out).To(And(ContainSubstring("are valid until"), ContainSubstring(`"AWS": "`+operatorARN+`"`)))
+	g.Expect(rolecred(t, "status", "refused").code).To(BeZero(), "the credential is still Ready")
 }
 
-func TestAWaitEndsWhenItsTimeIsOver(t *testing.T) {
+func TestRefreshWaitTimesOut(t *testing.T) {
 	g := NewWithT(t)
 	const role = "arn:aws:iam::123456789012:role/Partner"
-	made(t, readerCredential("slow", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN, c.Spec.ExternalID = role, "k8s" }))
-	awaited(t, "Ready", "rolecred/slow")
+	create(t, readerCredential("slow", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN, c.Spec.ExternalID = role, "k8s" }))
+	waitFor(t, "Ready", "rolecred/slow")
 	fault, err := sts.SetFault(stsemulator.Fault{Kind: stsemulator.FaultHang, RoleARN: role})
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { sts.ClearFault(fault) })
@@ -174,10 +174,10 @@ func TestAWaitEndsWhenItsTimeIsOver(t *testing.T) {
 	g.Expect(got.err).To(ContainSubstring("was not refreshed within 1s"))
 }
 
-func TestWhatIsNotAllowedIsExplained(t *testing.T) {
+func TestExplainDeniedCredential(t *testing.T) {
 	g := NewWithT(t)
-	made(t, readerCredential("hub", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::210987654321:role/Hub" }))
-	awaited(t, "Authorized=false", "rolecred/hub")
+	create(t, readerCredential("hub", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::210987654321:role/Hub" }))
+	waitFor(t, "Authorized=false", "rolecred/hub")
 	status := rolecred(t, "status", "hub")
 	g.Expect(status.code).To(Equal(2))
 	g.Expect(status.out).To(And(ContainSubstring("not Ready"), ContainSubstring("denied: No rule of ClusterIdentity default")))
@@ -187,19 +187,19 @@ func TestWhatIsNotAllowedIsExplained(t *testing.T) {
 	g.Expect(rolecred(t, "env", "hub").code).To(Equal(2))
 }
 
-// The API server takes the manifest, and the operator allows it.
-func TestACredentialThatCanIWritesPasses(t *testing.T) {
+// The API server accepts the manifest, and the operator allows it.
+func TestCanIPrintsAllowedManifest(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args      []string
 		namespace string
 		code      int
 	}{
-		"as it was asked":                {args: []string{"--role", readerRole, "--duration", "30m"}, namespace: "shop"},
-		"by the labels of its namespace": {args: []string{"--role", "arn:aws:iam::210987654321:role/Hub", "--as-namespace", "hub"}, namespace: "hub"},
-		"for a shorter time":             {args: []string{"--role", readerRole, "--duration", "2h"}, namespace: "shop", code: 2},
-		"under the default name":         {args: []string{"--role", readerRole, "--session-name", "mine"}, namespace: "shop", code: 2},
-		"that of a federated user":       {args: []string{"--call", "GetFederationToken"}, namespace: "shop"},
-		"that of a session":              {args: []string{"--call", "GetSessionToken", "--identity", "clusterid/default"}, namespace: "shop"},
+		"an allowed request":               {args: []string{"--role", readerRole, "--duration", "30m"}, namespace: "shop"},
+		"a rule with a namespace selector": {args: []string{"--role", "arn:aws:iam::210987654321:role/Hub", "--as-namespace", "hub"}, namespace: "hub"},
+		"a shorter duration":               {args: []string{"--role", readerRole, "--duration", "2h"}, namespace: "shop", code: 2},
+		"the default session name":         {args: []string{"--role", readerRole, "--session-name", "mine"}, namespace: "shop", code: 2},
+		"GetFederationToken":               {args: []string{"--call", "GetFederationToken"}, namespace: "shop"},
+		"GetSessionToken":                  {args: []string{"--call", "GetSessionToken", "--identity", "clusterid/default"}, namespace: "shop"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -218,43 +218,43 @@ func TestACredentialThatCanIWritesPasses(t *testing.T) {
 	}
 }
 
-func TestReadersAreThePodsThatUseTheSecret(t *testing.T) {
+func TestReadersListsPodsThatUseSecret(t *testing.T) {
 	g := NewWithT(t)
-	made(t, readerCredential("read"))
-	awaited(t, "Ready", "rolecred/read")
+	create(t, readerCredential("read"))
+	waitFor(t, "Ready", "rolecred/read")
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-0"}}
 	pod.Spec.Containers = []corev1.Container{{Name: "app", Image: "none", EnvFrom: []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "read"}}}}}}
-	made(t, pod)
+	create(t, pod)
 	running := func(since time.Time) {
 		pod.Status.Phase = corev1.PodRunning
 		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(since)}}}}
 		g.Expect(admin.Status().Update(t.Context(), pod)).To(Succeed())
 	}
-	g.Expect(rolecred(t, "readers", "read").out).To(MatchRegexp(`web-0 +app +envFrom +nothing: it is not running`))
+	g.Expect(rolecred(t, "readers", "read").out).To(MatchRegexp(`web-0 +app +envFrom +none: the container is not running`))
 	running(time.Now().Add(time.Hour))
 	g.Expect(rolecred(t, "readers", "read").out).To(MatchRegexp(`web-0 +app +envFrom +the current credential`))
 	running(time.Now().Add(-time.Minute))
-	g.Expect(rolecred(t, "status", "read").out).To(MatchRegexp(`web-0 +app +envFrom +an earlier one, until 20`))
+	g.Expect(rolecred(t, "status", "read").out).To(MatchRegexp(`web-0 +app +envFrom +an earlier credential, until 20`))
 }
 
-// Somebody may be allowed to get credentials in one namespace, and nothing else.
-func TestWhoMayOnlyGetCredentialsIsToldWhatCannotBeKnown(t *testing.T) {
+// A user may have the permission to get credentials in one namespace, and no other permission.
+func TestCommandsWithOnlyGetPermission(t *testing.T) {
 	g := NewWithT(t)
-	made(t, readerCredential("little"))
-	awaited(t, "Ready", "rolecred/little")
-	config := person(t, "little", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"rolecredentials"}, Verbs: []string{"get"}})
+	create(t, readerCredential("limited"))
+	waitFor(t, "Ready", "rolecred/little")
+	config := userWithRules(t, "limited", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"rolecredentials"}, Verbs: []string{"get"}})
 	as := func(args ...string) result {
 		return kubectl(t.Context(), config, append([]string{"rolecred", "-n", "shop"}, args...)...)
 	}
-	status := as("status", "little")
+	status := as("status", "limited")
 	g.Expect(status.code).To(BeZero(), status.err)
-	g.Expect(status.out).To(And(ContainSubstring(readerPrincipal+"little"), ContainSubstring(`not known: clusteridentities.sts.rolecredential.dev "default" is forbidden`), ContainSubstring("not known: pods is forbidden"), ContainSubstring("expires")))
-	got := as("get", "little")
+	g.Expect(status.out).To(And(ContainSubstring(readerPrincipal+"limited"), ContainSubstring(`not known: clusteridentities.sts.rolecredential.dev "default" is forbidden`), ContainSubstring("not known: pods is forbidden"), ContainSubstring("expires")))
+	got := as("get", "limited")
 	g.Expect(got.code).To(BeZero(), got.err)
-	g.Expect(as("explain", "little").code).To(BeZero())
-	revoked := as("revoke", "little")
+	g.Expect(as("explain", "limited").code).To(BeZero())
+	revoked := as("revoke", "limited")
 	g.Expect(revoked.code).To(BeZero(), revoked.err)
-	for _, args := range [][]string{{"get"}, {"readers", "little"}, {"env", "little"}, {"process", "little"}, {"whoami", "little"}, {"console", "little"}, {"refresh", "little"}, {"exec", "little", "--", "true"}, {"can-i", "--role", readerRole}} {
+	for _, args := range [][]string{{"get"}, {"readers", "limited"}, {"env", "limited"}, {"process", "limited"}, {"whoami", "limited"}, {"console", "limited"}, {"refresh", "limited"}, {"exec", "limited", "--", "true"}, {"can-i", "--role", readerRole}} {
 		got := as(args...)
 		g.Expect(got.code).To(Equal(4), "%v: %s", args, got.err)
 		g.Expect(got.err).To(ContainSubstring("is forbidden"), "%v", args)
@@ -262,24 +262,24 @@ func TestWhoMayOnlyGetCredentialsIsToldWhatCannotBeKnown(t *testing.T) {
 	}
 }
 
-// Of a Secret that may be read, but not its identity, STS is asked where the flags say.
-func TestWhoMayReadTheSecretAsksSTSWhereTheFlagsSay(t *testing.T) {
+// The user may read the Secret but not the identity, so the flags name the endpoint.
+func TestWhoAmIUsesFlagsWithoutPermissionToReadIdentity(t *testing.T) {
 	g := NewWithT(t)
-	made(t, readerCredential("flags"))
-	awaited(t, "Ready", "rolecred/flags")
-	config := person(t, "flags", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"rolecredentials"}, Verbs: []string{"get"}},
+	create(t, readerCredential("flags"))
+	waitFor(t, "Ready", "rolecred/flags")
+	config := userWithRules(t, "flags", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"rolecredentials"}, Verbs: []string{"get"}},
 		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{"flags"}, Verbs: []string{"get"}})
 	got := kubectl(t.Context(), config, "rolecred", "-n", "shop", "whoami", "flags", "--endpoint", stsURL)
 	g.Expect(got.code).To(BeZero(), got.err)
 	g.Expect(got.out).To(ContainSubstring(readerPrincipal + "flags"))
-	g.Expect(got.err).To(ContainSubstring("cannot be read"))
+	g.Expect(got.err).To(ContainSubstring("could not read clusteridentity/default"))
 }
 
-// client-go logs the bodies of answers at -v=8 and above, and those of Secrets among them.
-func TestNoVerbosityShowsASecret(t *testing.T) {
+// client-go logs response bodies at -v=8 and above, including those of Secrets.
+func TestNoLogLevelPrintsSecrets(t *testing.T) {
 	g := NewWithT(t)
-	made(t, readerCredential("quiet"))
-	awaited(t, "Ready", "rolecred/quiet")
+	create(t, readerCredential("quiet"))
+	waitFor(t, "Ready", "rolecred/quiet")
 	secret := &corev1.Secret{}
 	g.Expect(admin.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "quiet"}, secret)).To(Succeed())
 	shown := func(text string) bool {
@@ -287,7 +287,7 @@ func TestNoVerbosityShowsASecret(t *testing.T) {
 			value := secret.Data[key]
 			encoded, err := json.Marshal(value) // base64
 			g.Expect(err).NotTo(HaveOccurred())
-			// In a dump of hexadecimals a value is cut into pieces.
+			// A hex dump splits a value into groups.
 			for _, form := range []string{string(value[:8]), strings.Trim(string(encoded), `"`)[:16], strings.TrimSpace(strings.ToLower(spaced(hex.EncodeToString(value[:4]))))} {
 				if strings.Contains(text, form) {
 					return true
@@ -296,8 +296,8 @@ func TestNoVerbosityShowsASecret(t *testing.T) {
 		}
 		return false
 	}
-	g.Expect(shown(kubectl(t.Context(), adminConfig, "get", "secret", "quiet", "-n", "shop", "-o", "json", "-v=9").err)).To(BeTrue(), "it would be seen: kubectl itself shows it")
-	g.Expect(rolecred(t, "env", "quiet").out).To(Satisfy(shown), "it would be seen: env writes it")
+	g.Expect(shown(kubectl(t.Context(), adminConfig, "get", "secret", "quiet", "-n", "shop", "-o", "json", "-v=9").err)).To(BeTrue(), "the check works: kubectl itself logs it")
+	g.Expect(rolecred(t, "env", "quiet").out).To(Satisfy(shown), "the check works: env prints it")
 
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"SigninToken":"given"}`) }))
 	defer endpoint.Close()
@@ -308,7 +308,7 @@ func TestNoVerbosityShowsASecret(t *testing.T) {
 		for _, level := range []string{"7", "8", "9", "10", "99"} {
 			got := rolecred(t, append(args, "-v="+level)...)
 			g.Expect(got.code).To(BeZero(), got.err)
-			g.Expect(got.err).To(ContainSubstring("/apis/sts.rolecredential.dev/v1alpha1"), "requests are logged")
+			g.Expect(got.err).To(ContainSubstring("/apis/sts.rolecredential.dev/v1alpha1"), "client-go logs requests")
 			g.Expect(shown(got.out+got.err)).To(BeFalse(), "%v at -v=%s", args, level)
 		}
 	}
@@ -320,7 +320,7 @@ func TestNoVerbosityShowsASecret(t *testing.T) {
 	}
 }
 
-// spaced writes hexadecimals as a dump does.
+// spaced formats hex digits as in a dump.
 func spaced(digits string) string {
 	var text strings.Builder
 	for i := 0; i < len(digits); i += 2 {
@@ -329,10 +329,10 @@ func spaced(digits string) string {
 	return text.String()
 }
 
-func TestNamesAreCompleted(t *testing.T) {
+func TestCompletionOffersNames(t *testing.T) {
 	g := NewWithT(t)
-	made(t, readerCredential("completed"))
-	made(t, &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Name: "completed-too"}})
+	create(t, readerCredential("completed"))
+	create(t, &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Name: "completed-too"}})
 	got := rolecred(t, "__complete", "status", "")
 	g.Expect(got.out).To(And(ContainSubstring("completed\tRoleCredential\n"), ContainSubstring("sessioncred/completed-too\tSessionCredential\n")))
 	g.Expect(rolecred(t, "__complete", "status", "--output", "").out).To(HavePrefix("json\nyaml\n"))

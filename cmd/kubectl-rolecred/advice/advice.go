@@ -1,4 +1,4 @@
-// Package advice says what to do about each reason of the API: in the cluster, and in AWS. It is pure.
+// Package advice explains each condition reason of the API and lists what to do, in the cluster and in AWS. It is pure.
 package advice
 
 import (
@@ -12,60 +12,60 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
 )
 
-// Situation is what is known when advice is asked for.
+// Situation is the input of an explanation.
 type Situation struct {
-	// Condition is the one that is not as it should be.
+	// Condition is the condition to explain.
 	Condition metav1.Condition
 	// Credential is nil if the condition is an identity's.
 	Credential *cluster.Credential
-	// Identity is nil if it could not be read, or does not exist; Ref names it either way.
+	// Identity is nil if it does not exist or cannot be read. Ref is set in both cases.
 	Identity *cluster.Identity
 	Ref      cluster.IdentityRef
-	// Verdict of the identity's rules on the credential; nil if either is not known.
+	// Verdict of the identity's rules on the credential, nil if either is not known.
 	Verdict *rules.Verdict
 }
 
-// Explanation is why something is as it is, and what to do about it.
+// Explanation says what a condition means and what to do.
 type Explanation struct {
 	Subject   string                 `json:"subject"`
 	Condition string                 `json:"condition"`
 	Status    metav1.ConditionStatus `json:"status"`
 	Reason    string                 `json:"reason"`
 	Message   string                 `json:"message,omitempty"`
-	// Means is what the reason stands for.
+	// Means explains the reason.
 	Means string `json:"means"`
-	// Here is what to do in the cluster, and AWS what to do there; nothing where there is nothing to do.
-	Here []Step `json:"here,omitempty"`
-	AWS  []Step `json:"aws,omitempty"`
+	// Cluster lists the steps in the cluster, AWS those in AWS. Both are empty if nothing is wrong.
+	Cluster []Step `json:"here,omitempty"`
+	AWS     []Step `json:"aws,omitempty"`
 }
 
-// Step is one thing to do.
+// Step is one instruction.
 type Step struct {
 	Do string `json:"do"`
-	// Copy is what to copy for it: commands, or a document.
+	// Copy holds the commands or the document of the step.
 	Copy string `json:"copy,omitempty"`
 }
 
-// answer is what the catalogue says to a reason.
-type answer struct {
-	means     string
-	here, aws []Step
+// guidance is what the catalogue has for a reason.
+type guidance struct {
+	means        string
+	cluster, aws []Step
 }
 
-// Explain explains a condition by its reason. A reason of a later version of the operator is explained by the condition's own
-// message, which says what to do as well.
+// Explain explains a condition by its reason. A reason of a newer operator version is not in the catalogue; the condition's message
+// says what to do then.
 func Explain(s Situation) Explanation {
 	explanation := Explanation{
 		Subject: s.subject(), Condition: s.Condition.Type, Status: s.Condition.Status, Reason: s.Condition.Reason, Message: s.Condition.Message,
-		Means: "This version of the plugin does not know the reason. The operator's message above says what is wrong and what to do.",
+		Means: "This version of the plugin does not know the reason. The operator's message says what is wrong and what to do.",
 	}
 	if s.Condition.Reason == "" {
-		explanation.Means = "The operator has not looked at it yet, which it does within a second or two."
-		explanation.Here = []Step{{Do: "See whether the operator runs.", Copy: operatorRuns}}
+		explanation.Means = "The operator has not reconciled it yet. This normally takes a second or two."
+		explanation.Cluster = []Step{{Do: "Check that the operator runs.", Copy: operatorRuns}}
 	}
-	if answers, known := catalogue[s.Condition.Reason]; known {
-		a := answers(s)
-		explanation.Means, explanation.Here, explanation.AWS = a.means, a.here, a.aws
+	if entry, known := catalogue[s.Condition.Reason]; known {
+		a := entry(s)
+		explanation.Means, explanation.Cluster, explanation.AWS = a.means, a.cluster, a.aws
 	}
 	return explanation
 }
@@ -89,31 +89,31 @@ func (s Situation) subject() string {
 	return s.Credential.String()
 }
 
-// steps of the way, in which the first that went wrong is the one to mend.
-var way = []string{v1alpha1.ConditionAuthorized, v1alpha1.ConditionIssued, v1alpha1.ConditionReady}
+// order lists the conditions of the steps of a reconcile. The first that is not True is the cause of those after it.
+var order = []string{v1alpha1.ConditionAuthorized, v1alpha1.ConditionIssued, v1alpha1.ConditionReady}
 
-// pointers are reasons that only point to another condition.
-var pointers = []string{v1alpha1.ReasonNotAttempted, v1alpha1.ReasonNotIssued, v1alpha1.ReasonExpired, v1alpha1.ReasonOutdated}
+// derivedReasons are reasons that only refer to another condition.
+var derivedReasons = []string{v1alpha1.ReasonNotAttempted, v1alpha1.ReasonNotIssued, v1alpha1.ReasonExpired, v1alpha1.ReasonOutdated}
 
-// Pick returns the condition to mend: the first on the way that is not True, but one that only points to another if there is no
-// other. It is false if all are True.
-func Pick(conditions []metav1.Condition) (metav1.Condition, bool) {
+// ConditionToFix returns the first condition in [order] that is not True. It prefers conditions that do not just refer to another
+// one. It returns the condition Ready and false if nothing is wrong.
+func ConditionToFix(conditions []metav1.Condition) (metav1.Condition, bool) {
 	sorted := slices.Clone(conditions)
-	slices.SortStableFunc(sorted, func(a, b metav1.Condition) int { return place(a.Type) - place(b.Type) })
-	var pointing *metav1.Condition
+	slices.SortStableFunc(sorted, func(a, b metav1.Condition) int { return position(a.Type) - position(b.Type) })
+	var derived *metav1.Condition
 	for i, c := range sorted {
-		if c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonRestarting { // which takes its course
+		if c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonRestarting { // a rollout in progress needs no fix
 			continue
 		}
-		if !slices.Contains(pointers, c.Reason) {
+		if !slices.Contains(derivedReasons, c.Reason) {
 			return c, true
 		}
-		if pointing == nil {
-			pointing = &sorted[i]
+		if derived == nil {
+			derived = &sorted[i]
 		}
 	}
-	if pointing != nil {
-		return *pointing, true
+	if derived != nil {
+		return *derived, true
 	}
 	if ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); ready != nil {
 		return *ready, false
@@ -121,16 +121,18 @@ func Pick(conditions []metav1.Condition) (metav1.Condition, bool) {
 	return metav1.Condition{}, false
 }
 
-// Arrived tells whether a credential came all the way. An identity has no way: it is there when it is Ready.
-func Arrived(conditions []metav1.Condition) bool {
+// Healthy reports whether a credential is Ready and nothing prevents its refresh, or whether an identity is Ready.
+func Healthy(conditions []metav1.Condition) bool {
 	return meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) &&
-		!slices.ContainsFunc(conditions, func(c metav1.Condition) bool { return slices.Contains(way, c.Type) && c.Status != metav1.ConditionTrue })
+		!slices.ContainsFunc(conditions, func(c metav1.Condition) bool {
+			return slices.Contains(order, c.Type) && c.Status != metav1.ConditionTrue
+		})
 }
 
-// place is a condition's on the way; those that are not on it come last.
-func place(conditionType string) int {
-	if i := slices.Index(way, conditionType); i >= 0 {
+// position returns the index of a condition in [order]. All other conditions come last.
+func position(conditionType string) int {
+	if i := slices.Index(order, conditionType); i >= 0 {
 		return i
 	}
-	return len(way)
+	return len(order)
 }

@@ -28,7 +28,7 @@ const (
 	entry    = "arn:aws:iam::123456789012:role/Entry"
 )
 
-// situation is that of shop/s3-reader by the identity default, with a condition of a reason, unless it is changed.
+// situation returns the situation of shop/s3-reader with the identity default and a condition with a reason.
 func situation(reason string, change ...func(*advice.Situation)) advice.Situation {
 	c := cluster.NewCredential(cluster.Kinds[0], &v1alpha1.RoleCredential{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s3-reader"},
@@ -63,11 +63,11 @@ func role(change func(*v1alpha1.RoleCredentialSpec)) func(*advice.Situation) {
 	}
 }
 
-// ruled has the identity's rules judge the credential, as the verb does.
+// ruled evaluates the identity's rules on the credential, as the command explain does.
 func ruled(allow ...v1alpha1.AllowRule) func(*advice.Situation) {
 	return func(s *advice.Situation) {
 		r := s.Credential.Request
-		verdict := rules.Judge(allow, access.Request{
+		verdict := rules.Evaluate(allow, access.Request{
 			Identity: r.Identity, Namespace: "shop", Call: r.Call, RoleARN: r.RoleARN, SessionName: r.SessionName,
 			DefaultSessionName: s.Credential.DefaultSessionName(), Duration: r.Duration, Chain: s.Identity.Roles(),
 		})
@@ -79,7 +79,7 @@ func chained(s *advice.Situation) {
 	s.Identity.Chain = []v1alpha1.Hop{{RoleARN: hub, ExternalID: "k8s"}, {RoleARN: entry}}
 }
 
-// failing gives the condition the message, and the statuses the call, of a call of STS that failed.
+// failing sets the condition's message and the statuses' failed call to those of a failed STS call.
 func failing(subject failure.Subject) func(*advice.Situation) {
 	return func(s *advice.Situation) {
 		failed := failure.STS(s.Condition.Reason, failure.Answer{Code: "TheCode", Status: 403}, subject, nil)
@@ -93,7 +93,7 @@ func failing(subject failure.Subject) func(*advice.Situation) {
 	}
 }
 
-// own makes the identity the namespace's own, with its service accounts for a source.
+// own replaces the identity with an Identity whose source is serviceAccount.
 func own(s *advice.Situation) {
 	s.Ref.Kind, s.Ref.Name = v1alpha1.IdentityKindIdentity, "own"
 	if s.Identity != nil {
@@ -101,22 +101,22 @@ func own(s *advice.Situation) {
 	}
 }
 
-// ofAWS makes the identity call AWS's own STS.
+// ofAWS removes the identity's endpoint.
 func ofAWS(s *advice.Situation) { s.Identity.Endpoint = "" }
 
 func ofIdentity(s *advice.Situation) { s.Credential = nil }
 
 func unknownIdentity(s *advice.Situation) { s.Identity = nil }
 
-// step is what an explanation must tell somebody to do: texts of its steps in the cluster and in AWS.
+// step lists texts that the steps of an explanation must contain, in the cluster and in AWS.
 type step struct {
-	situation advice.Situation
-	here, aws []string
-	// nothing tells that there is nothing to do.
+	situation    advice.Situation
+	cluster, aws []string
+	// nothing means that the explanation has no steps.
 	nothing bool
 }
 
-// steps has for each reason of the API the next step that is right, in each of the cases that differ.
+// steps lists the right steps for each reason of the API, in all cases that differ.
 var steps = map[string]map[string]step{
 	v1alpha1.ReasonAllowed:       {"": {situation: situation(v1alpha1.ReasonAllowed), nothing: true}},
 	v1alpha1.ReasonIssued:        {"": {situation: situation(v1alpha1.ReasonIssued), nothing: true}},
@@ -127,107 +127,107 @@ var steps = map[string]map[string]step{
 	v1alpha1.ReasonIdentityNotFound: {
 		"a ClusterIdentity": {
 			situation: situation(v1alpha1.ReasonIdentityNotFound, unknownIdentity),
-			here:      []string{"kubectl get clusteridentities\nkubectl get identities -n shop", `{"spec":{"identityRef":{"name":"NAME"}}}`, "namespaces:\n  - shop"},
+			cluster:   []string{"kubectl get clusteridentities\nkubectl get identities -n shop", `{"spec":{"identityRef":{"name":"NAME"}}}`, "namespaces:\n  - shop"},
 		},
-		"the namespace's own": {
-			situation: situation(v1alpha1.ReasonIdentityNotFound, unknownIdentity, own), here: []string{"create the Identity own in this namespace"},
+		"an Identity": {
+			situation: situation(v1alpha1.ReasonIdentityNotFound, unknownIdentity, own), cluster: []string{"create the Identity own in this namespace"},
 		},
 	},
 	v1alpha1.ReasonIdentityNotReady: {
-		"the identity's own condition is what to mend": {
+		"the identity's condition names the cause": {
 			situation: situation(v1alpha1.ReasonIdentityNotReady, func(s *advice.Situation) {
 				s.Identity.Conditions = []metav1.Condition{{Type: "Ready", Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonSecretNotFound}}
 			}),
-			here: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env"},
+			cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env"},
 		},
-		"for those who may not read it, its owners do": {situation: situation(v1alpha1.ReasonIdentityNotReady, unknownIdentity), here: []string{"kubectl describe clusteridentity/default"}},
-		"it is Ready by now": {
+		"the user may not read the identity": {situation: situation(v1alpha1.ReasonIdentityNotReady, unknownIdentity), cluster: []string{"kubectl describe clusteridentity/default"}},
+		"the identity is Ready now": {
 			situation: situation(v1alpha1.ReasonIdentityNotReady, func(s *advice.Situation) {
 				s.Identity.Conditions = []metav1.Condition{{Type: "Ready", Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonVerified}}
 			}),
-			here: []string{"Ready by now"},
+			cluster: []string{"Ready now"},
 		},
 	},
 	v1alpha1.ReasonNotAllowed: {
-		"a rule is to be added": {
+		"a rule must be added": {
 			situation: situation(v1alpha1.ReasonNotAllowed, ruled(v1alpha1.AllowRule{Namespaces: []string{"bank"}, RoleARNs: []string{"*"}})),
-			here:      []string{"namespaces:\n  - shop\n  roleARNs:\n  - " + reader, "kubectl edit clusteridentity/default"},
+			cluster:   []string{"namespaces:\n  - shop\n  roleARNs:\n  - " + reader, "kubectl edit clusteridentity/default"},
 		},
-		"the session's name is to be left out": {
+		"the session name must be removed": {
 			situation: situation(v1alpha1.ReasonNotAllowed, role(func(s *v1alpha1.RoleCredentialSpec) { s.SessionName = "mine" }), ruled(v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}})),
-			here:      []string{`{"spec":{"sessionName":null}}`, "add mine to sessionNames of spec.allow[0]"},
+			cluster:   []string{`{"spec":{"sessionName":null}}`, "add mine to sessionNames of spec.allow[0]"},
 		},
-		"the role is a hop itself": {
+		"the role is a hop": {
 			situation: situation(v1alpha1.ReasonNotAllowed, func(s *advice.Situation) { s.Identity.Chain = []v1alpha1.Hop{{RoleARN: reader}} }, ruled(v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}})),
-			here:      []string{"chain ends before that role"},
+			cluster:   []string{"chain does not contain the role"},
 		},
-		"a call is to be said": {
+		"the rule must name the call": {
 			situation: situation(v1alpha1.ReasonNotAllowed, of(&v1alpha1.SessionCredential{}, 1), ruled()),
-			here:      []string{"calls:\n  - GetSessionToken\n  namespaces:\n  - shop"},
+			cluster:   []string{"calls:\n  - GetSessionToken\n  namespaces:\n  - shop"},
 		},
-		"for those who may not read the identity": {situation: situation(v1alpha1.ReasonNotAllowed, unknownIdentity), here: []string{"namespaces:\n  - shop"}},
+		"the user may not read the identity": {situation: situation(v1alpha1.ReasonNotAllowed, unknownIdentity), cluster: []string{"namespaces:\n  - shop"}},
 	},
 	v1alpha1.ReasonDurationNotAllowed: {
-		"as long as the rule allows": {
+		"the maximum of the rule": {
 			situation: situation(v1alpha1.ReasonDurationNotAllowed, ruled(v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}, MaxDuration: &metav1.Duration{Duration: 90 * time.Minute}})),
-			here:      []string{`{"spec":{"duration":"1h30m"}}`, "raise maxDuration"},
+			cluster:   []string{`{"spec":{"duration":"1h30m"}}`, "raise maxDuration"},
 		},
-		"1h by way of a chain": {
+		"1h because of role chaining": {
 			situation: situation(v1alpha1.ReasonDurationNotAllowed, chained, ruled(v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}})),
-			here:      []string{`{"spec":{"duration":"1h"}}`, "no chain"},
+			cluster:   []string{`{"spec":{"duration":"1h"}}`, "no chain"},
 		},
 	},
 
-	v1alpha1.ReasonNotAttempted: {"": {situation: situation(v1alpha1.ReasonNotAttempted), here: []string{"the condition that the message names"}}},
+	v1alpha1.ReasonNotAttempted: {"": {situation: situation(v1alpha1.ReasonNotAttempted), cluster: []string{"the condition that the message names"}}},
 	v1alpha1.ReasonWrongSourceType: {
 		"a session": {
 			situation: situation(v1alpha1.ReasonWrongSourceType, of(&v1alpha1.SessionCredential{}, 1)),
-			here:      []string{"sessioncredential/other -n shop", "source.accessKey is an IAM user's key", "RoleCredential"}, aws: []string{"aws iam create-access-key"},
+			cluster:   []string{"sessioncredential/other -n shop", "source.accessKey is an IAM user's key", "RoleCredential"}, aws: []string{"aws iam create-access-key"},
 		},
-		"a role with MFA": {situation: situation(v1alpha1.ReasonWrongSourceType, role(func(s *v1alpha1.RoleCredentialSpec) { s.MFA = &v1alpha1.MFA{SerialNumber: "arn:mfa"} })), here: []string{`{"spec":{"mfa":null}}`}},
+		"a role with MFA": {situation: situation(v1alpha1.ReasonWrongSourceType, role(func(s *v1alpha1.RoleCredentialSpec) { s.MFA = &v1alpha1.MFA{SerialNumber: "arn:mfa"} })), cluster: []string{`{"spec":{"mfa":null}}`}},
 	},
 	v1alpha1.ReasonInvalidMFA: {"": {
 		situation: situation(v1alpha1.ReasonInvalidMFA, role(func(s *v1alpha1.RoleCredentialSpec) {
 			s.MFA = &v1alpha1.MFA{SerialNumber: "arn:mfa", TOTPSecretRef: v1alpha1.SecretKeyReference{Name: "device", Key: "seed"}}
 		})),
-		here: []string{"kubectl create secret generic device -n shop --from-file=seed=FILE"}, aws: []string{"create-virtual-mfa-device"},
+		cluster: []string{"kubectl create secret generic device -n shop --from-file=seed=FILE"}, aws: []string{"create-virtual-mfa-device"},
 	}},
 	v1alpha1.ReasonTokenNotIssued: {"": {
 		situation: situation(v1alpha1.ReasonTokenNotIssued, role(func(s *v1alpha1.RoleCredentialSpec) { s.ServiceAccountName = "reader" })),
-		here:      []string{"kubectl create serviceaccount reader -n shop", `{"spec":{"serviceAccountName":"NAME"}}`, "kubectl auth can-i create serviceaccounts/token -n shop", "audience"},
+		cluster:   []string{"kubectl create serviceaccount reader -n shop", `{"spec":{"serviceAccountName":"NAME"}}`, "kubectl auth can-i create serviceaccounts/token -n shop", "audience"},
 	}},
 	v1alpha1.ReasonAccessDenied: {
-		"a service account, by its token": {
+		"AssumeRoleWithWebIdentity on the role": {
 			situation: situation(v1alpha1.ReasonAccessDenied, own, failing(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
-			aws:       []string{"aws iam get-role --role-name S3Reader", "openid-configuration", `"ISSUER:sub": "system:serviceaccount:shop:default"`, `"ISSUER:aud": "aud.example.com"`, "oidc-provider/ISSUER"}, here: []string{"system:serviceaccount:shop:default"},
+			aws:       []string{"aws iam get-role --role-name S3Reader", "openid-configuration", `"ISSUER:sub": "system:serviceaccount:shop:default"`, `"ISSUER:aud": "aud.example.com"`, "oidc-provider/ISSUER"}, cluster: []string{"system:serviceaccount:shop:default"},
 		},
-		"a service account, the first hop": {
+		"AssumeRoleWithWebIdentity on the first hop": {
 			situation: situation(v1alpha1.ReasonAccessDenied, own, chained, failing(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: hub, Hop: true})),
 			aws:       []string{"aws iam get-role --role-name Hub", "arn:aws:iam::210987654321:oidc-provider/ISSUER"},
 		},
 		"the role's trust policy": {
 			situation: situation(v1alpha1.ReasonAccessDenied, role(func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "shop-7f3a" })),
-			aws:       []string{"aws iam get-role --role-name S3Reader", `"AWS": "` + operator + `"`, `"sts:ExternalId": "shop-7f3a"`, `"Resource": "` + reader + `"`}, here: []string{"shop-7f3a"},
+			aws:       []string{"aws iam get-role --role-name S3Reader", `"AWS": "` + operator + `"`, `"sts:ExternalId": "shop-7f3a"`, `"Resource": "` + reader + `"`}, cluster: []string{"shop-7f3a"},
 		},
-		"by way of a chain, the last hop is the caller": {situation: situation(v1alpha1.ReasonAccessDenied, chained), aws: []string{`"AWS": "` + entry + `"`}},
-		"a hop that the first one is": {
+		"with a chain, the last hop is the caller": {situation: situation(v1alpha1.ReasonAccessDenied, chained), aws: []string{`"AWS": "` + entry + `"`}},
+		"the first hop": {
 			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: hub, Hop: true})),
-			aws:       []string{"aws iam get-role --role-name Hub", `"sts:ExternalId": "k8s"`, "the identity's source (accessKey in Secret ops/bootstrap)", `"Resource": "` + hub + `"`}, here: []string{"kubectl edit clusteridentity/default"},
+			aws:       []string{"aws iam get-role --role-name Hub", `"sts:ExternalId": "k8s"`, "the identity's source (accessKey in Secret ops/bootstrap)", `"Resource": "` + hub + `"`}, cluster: []string{"kubectl edit clusteridentity/default"},
 		},
-		"a hop after another": {
+		"the second hop": {
 			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true})),
 			aws:       []string{`"AWS": "` + hub + `"`, `"Resource": "` + entry + `"`},
 		},
-		"a hop, told on the identity": {
+		"a hop, on the identity's condition": {
 			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true}), ofIdentity),
 			aws:       []string{`"AWS": "` + hub + `"`},
 		},
-		"GetCallerIdentity, told on the identity": {situation: situation(v1alpha1.ReasonAccessDenied, ofIdentity), aws: []string{"policy of the organization"}},
-		"for those who may not read the identity, the failed call names the caller": {
+		"GetCallerIdentity, on the identity's condition": {situation: situation(v1alpha1.ReasonAccessDenied, ofIdentity), aws: []string{"policy of the organization"}},
+		"the user may not read the identity, but the failed call names the caller": {
 			situation: situation(v1alpha1.ReasonAccessDenied, unknownIdentity, failing(failure.Subject{Identity: "ClusterIdentity default", Caller: operator, Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
 			aws:       []string{`"AWS": "` + operator + `"`},
 		},
-		"of a role's session, whose path is not known": {
+		"a role session as the caller, whose path is not known": {
 			situation: situation(v1alpha1.ReasonAccessDenied, func(s *advice.Situation) { s.Identity.ARN = "arn:aws:sts::210987654321:assumed-role/Operator" }),
 			aws:       []string{`"AWS": "arn:aws:iam::210987654321:role/Operator"`, "has a path"},
 		},
@@ -237,105 +237,105 @@ var steps = map[string]map[string]step{
 		},
 		"a session with MFA": {
 			situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{Spec: v1alpha1.SessionCredentialSpec{MFA: &v1alpha1.MFA{SerialNumber: "arn:mfa"}}}, 1)),
-			here:      []string{"spec.mfa.serialNumber"}, aws: []string{"aws iam list-mfa-devices --user-name operator"},
+			cluster:   []string{"spec.mfa.serialNumber"}, aws: []string{"aws iam list-mfa-devices --user-name operator"},
 		},
-		"a session without":                      {situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{}, 1), ofAWS), here: []string{"AKIA"}},
-		"a session of a server other than AWS's": {situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{}, 1)), here: []string{"whether it supports the call for this caller"}},
+		"a session without MFA":            {situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{}, 1), ofAWS), cluster: []string{"AKIA"}},
+		"a session from a custom endpoint": {situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{}, 1)), cluster: []string{"whether it supports the call for this caller"}},
 	},
 	v1alpha1.ReasonInvalidSourceCredentials: {
 		"an access key": {
 			situation: situation(v1alpha1.ReasonInvalidSourceCredentials),
-			here:      []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}, aws: []string{"aws iam list-access-keys --user-name operator"},
+			cluster:   []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}, aws: []string{"aws iam list-access-keys --user-name operator"},
 		},
 		"the token of a service account": {
 			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, own, failing(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
 			aws:       []string{"create-open-id-connect-provider --url https://ISSUER --client-id-list aud.example.com", "jwks_uri"},
 		},
-		"what the operator's pod finds": {
+		"ambient credentials": {
 			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, func(s *advice.Situation) { s.Identity.SourceSecret, s.Identity.Source = nil, "ambient" }),
-			here:      []string{"IRSA", "kubectl rollout restart"}, aws: []string{"OIDC"},
+			cluster:   []string{"IRSA", "kubectl rollout restart"}, aws: []string{"OIDC"},
 		},
 	},
 	v1alpha1.ReasonInvalidRequest: {
 		"a role": {
 			situation: situation(v1alpha1.ReasonInvalidRequest, failing(failure.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
-			here:      []string{"kubectl events --for=rolecredential/s3-reader -n shop", `{"spec":{"duration":"1h"}}`}, aws: []string{"aws iam update-role --role-name S3Reader --max-session-duration 7200"},
+			cluster:   []string{"kubectl events --for=rolecredential/s3-reader -n shop", `{"spec":{"duration":"1h"}}`}, aws: []string{"aws iam update-role --role-name S3Reader --max-session-duration 7200"},
 		},
-		"an ARN in another form than AWS's": {
+		"an ARN that is not in AWS's form": {
 			situation: situation(v1alpha1.ReasonInvalidRequest,
 				role(func(s *v1alpha1.RoleCredentialSpec) { s.RoleARN = "urn:ecs:iam::ns1:role/admins" }),
 				func(s *advice.Situation) { s.Identity.Endpoint = "" }),
-			here: []string{"name an identity whose endpoint is the server that has these roles and policies"},
+			cluster: []string{"name an identity whose endpoint is the server that has these roles and policies"},
 		},
-		"tags that the caller's session passes on": {
+		"tags that are transitive in the caller's session": {
 			situation: situation(v1alpha1.ReasonInvalidRequest, func(s *advice.Situation) { s.Identity.SessionTags = &v1alpha1.SessionTags{ClusterName: "prod"} },
 				failing(failure.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
-			here: []string{"--disable-session-tags", "kubectl edit clusteridentity/default"},
+			cluster: []string{"--disable-session-tags", "kubectl edit clusteridentity/default"},
 		},
-		"STS was not called": {situation: situation(v1alpha1.ReasonInvalidRequest), here: []string{"kubectl edit rolecredential/s3-reader -n shop"}},
-		"a federated user":   {situation: situation(v1alpha1.ReasonInvalidRequest, of(&v1alpha1.FederatedCredential{}, 2), failing(failure.Subject{Call: v1alpha1.CallGetFederationToken})), here: []string{"userName"}},
-		"an identity":        {situation: situation(v1alpha1.ReasonInvalidRequest, ofIdentity), here: []string{"kubectl events --for=clusteridentity/default", "chain's roleARN"}},
+		"STS was not called": {situation: situation(v1alpha1.ReasonInvalidRequest), cluster: []string{"kubectl edit rolecredential/s3-reader -n shop"}},
+		"a federated user":   {situation: situation(v1alpha1.ReasonInvalidRequest, of(&v1alpha1.FederatedCredential{}, 2), failing(failure.Subject{Call: v1alpha1.CallGetFederationToken})), cluster: []string{"userName"}},
+		"an identity":        {situation: situation(v1alpha1.ReasonInvalidRequest, ofIdentity), cluster: []string{"kubectl events --for=clusteridentity/default", "chain's roleARN"}},
 	},
-	v1alpha1.ReasonInvalidTags: {"": {situation: situation(v1alpha1.ReasonInvalidTags), here: []string{"spec.tags", "kubectl edit rolecredential/s3-reader -n shop"}}},
+	v1alpha1.ReasonInvalidTags: {"": {situation: situation(v1alpha1.ReasonInvalidTags), cluster: []string{"spec.tags", "kubectl edit rolecredential/s3-reader -n shop"}}},
 	v1alpha1.ReasonUnsupportedField: {
 		"a known identity": {
 			situation: situation(v1alpha1.ReasonUnsupportedField, own, role(func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "x" })),
-			here:      []string{"Leave spec.externalID out", "kubectl edit rolecredential/s3-reader -n shop"},
+			cluster:   []string{"Remove spec.externalID", "kubectl edit rolecredential/s3-reader -n shop"},
 		},
-		"a field that the spec does not have any more": {situation: situation(v1alpha1.ReasonUnsupportedField, own), here: []string{"Leave the field that the message names out"}},
+		"a field that the spec no longer has": {situation: situation(v1alpha1.ReasonUnsupportedField, own), cluster: []string{"Remove the field that the message names"}},
 	},
 	v1alpha1.ReasonWrongPartition: {
-		"a credential": {situation: situation(v1alpha1.ReasonWrongPartition), here: []string{"partition of the identity's region", "kubectl edit rolecredential/s3-reader -n shop", `{"spec":{"identityRef":{"name":"NAME"}}}`}},
-		"an identity":  {situation: situation(v1alpha1.ReasonWrongPartition, ofIdentity), here: []string{"chain's roleARN", "kubectl edit clusteridentity/default"}},
+		"a credential": {situation: situation(v1alpha1.ReasonWrongPartition), cluster: []string{"partition of the identity's region", "kubectl edit rolecredential/s3-reader -n shop", `{"spec":{"identityRef":{"name":"NAME"}}}`}},
+		"an identity":  {situation: situation(v1alpha1.ReasonWrongPartition, ofIdentity), cluster: []string{"chain's roleARN", "kubectl edit clusteridentity/default"}},
 	},
-	v1alpha1.ReasonPolicyTooLarge:  {"": {situation: situation(v1alpha1.ReasonPolicyTooLarge), here: []string{"packedPolicySize", "kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"create-policy"}}},
-	v1alpha1.ReasonMalformedPolicy: {"": {situation: situation(v1alpha1.ReasonMalformedPolicy), here: []string{"kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"aws accessanalyzer validate-policy"}}},
-	v1alpha1.ReasonRegionDisabled:  {"": {situation: situation(v1alpha1.ReasonRegionDisabled), here: []string{"kubectl edit clusteridentity/default"}, aws: []string{"enable-region --region-name eu-south-1"}}},
+	v1alpha1.ReasonPolicyTooLarge:  {"": {situation: situation(v1alpha1.ReasonPolicyTooLarge), cluster: []string{"packedPolicySize", "kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"create-policy"}}},
+	v1alpha1.ReasonMalformedPolicy: {"": {situation: situation(v1alpha1.ReasonMalformedPolicy), cluster: []string{"kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"aws accessanalyzer validate-policy"}}},
+	v1alpha1.ReasonRegionDisabled:  {"": {situation: situation(v1alpha1.ReasonRegionDisabled), cluster: []string{"kubectl edit clusteridentity/default"}, aws: []string{"enable-region --region-name eu-south-1"}}},
 	v1alpha1.ReasonClockSkew: {
-		"the clocks differ": {situation: situation(v1alpha1.ReasonClockSkew), here: []string{"Set the clock of the node"}},
+		"the clocks differ": {situation: situation(v1alpha1.ReasonClockSkew), cluster: []string{"Set the clock of the node"}},
 		"the clocks agree": {
 			situation: situation(v1alpha1.ReasonClockSkew, func(s *advice.Situation) {
 				s.Identity.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionClockInSync, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonInSync}}
 			}),
-			here: []string{"Check the clocks of all servers behind the identity's endpoint"},
+			cluster: []string{"Check the clocks of all servers behind the identity's endpoint"},
 		},
 	},
-	v1alpha1.ReasonThrottled:      {"": {situation: situation(v1alpha1.ReasonThrottled), here: []string{"longer durations"}, aws: []string{"CloudTrail"}}},
-	v1alpha1.ReasonSTSUnreachable: {"": {situation: situation(v1alpha1.ReasonSTSUnreachable), here: []string{"kubectl events --for=rolecredential/s3-reader -n shop", "NetworkPolicies", "https://sts.example.internal:8443"}, aws: []string{"VPC endpoint"}}},
+	v1alpha1.ReasonThrottled:      {"": {situation: situation(v1alpha1.ReasonThrottled), cluster: []string{"longer durations"}, aws: []string{"CloudTrail"}}},
+	v1alpha1.ReasonSTSUnreachable: {"": {situation: situation(v1alpha1.ReasonSTSUnreachable), cluster: []string{"kubectl events --for=rolecredential/s3-reader -n shop", "NetworkPolicies", "https://sts.example.internal:8443"}, aws: []string{"VPC endpoint"}}},
 	v1alpha1.ReasonSTSError: {
-		"a server other than AWS": {situation: situation(v1alpha1.ReasonSTSError), here: []string{"kubectl events --for=rolecredential/s3-reader -n shop", "correct the identity's endpoint"}},
-		"AWS":                     {situation: situation(v1alpha1.ReasonSTSError, ofAWS), here: []string{"kubectl events --for=rolecredential/s3-reader -n shop"}, aws: []string{"If it lasts"}},
+		"a server other than AWS": {situation: situation(v1alpha1.ReasonSTSError), cluster: []string{"kubectl events --for=rolecredential/s3-reader -n shop", "correct the identity's endpoint"}},
+		"AWS":                     {situation: situation(v1alpha1.ReasonSTSError, ofAWS), cluster: []string{"kubectl events --for=rolecredential/s3-reader -n shop"}, aws: []string{"If it lasts"}},
 	},
-	v1alpha1.ReasonSecretNotWritten: {"": {situation: situation(v1alpha1.ReasonSecretNotWritten), here: []string{"kubectl describe resourcequotas -n shop", "admission", "kubectl auth can-i create secrets -n shop"}}},
+	v1alpha1.ReasonSecretNotWritten: {"": {situation: situation(v1alpha1.ReasonSecretNotWritten), cluster: []string{"kubectl describe resourcequotas -n shop", "admission", "kubectl auth can-i create secrets -n shop"}}},
 
 	v1alpha1.ReasonSecretConflict: {"": {
 		situation: situation(v1alpha1.ReasonSecretConflict, role(func(s *v1alpha1.RoleCredentialSpec) { s.Secret.Name = "taken" })),
-		here:      []string{"kubectl get secret taken -n shop --show-managed-fields", `{"secret":{"name":"NAME"}}`, "kubectl annotate secret taken -n shop sts.rolecredential.dev/adopt=RoleCredential/s3-reader", "kubectl delete secret taken -n shop"},
+		cluster:   []string{"kubectl get secret taken -n shop --show-managed-fields", `{"secret":{"name":"NAME"}}`, "kubectl annotate secret taken -n shop sts.rolecredential.dev/adopt=RoleCredential/s3-reader", "kubectl delete secret taken -n shop"},
 	}},
-	v1alpha1.ReasonNotIssued:       {"": {situation: situation(v1alpha1.ReasonNotIssued), here: []string{"Authorized and Issued"}}},
-	v1alpha1.ReasonExpired:         {"": {situation: situation(v1alpha1.ReasonExpired), here: []string{"Authorized and Issued"}}},
-	v1alpha1.ReasonOutdated:        {"": {situation: situation(v1alpha1.ReasonOutdated), here: []string{"Authorized and Issued"}}},
-	v1alpha1.ReasonInvalidTemplate: {"": {situation: situation(v1alpha1.ReasonInvalidTemplate), here: []string{"Correct spec.secret", "kubectl edit rolecredential/s3-reader -n shop"}}},
-	v1alpha1.ReasonSuspended:       {"": {situation: situation(v1alpha1.ReasonSuspended), here: []string{`{"spec":{"suspend":false}}`}}},
+	v1alpha1.ReasonNotIssued:       {"": {situation: situation(v1alpha1.ReasonNotIssued), cluster: []string{"Authorized and Issued"}}},
+	v1alpha1.ReasonExpired:         {"": {situation: situation(v1alpha1.ReasonExpired), cluster: []string{"Authorized and Issued"}}},
+	v1alpha1.ReasonOutdated:        {"": {situation: situation(v1alpha1.ReasonOutdated), cluster: []string{"Authorized and Issued"}}},
+	v1alpha1.ReasonInvalidTemplate: {"": {situation: situation(v1alpha1.ReasonInvalidTemplate), cluster: []string{"Correct spec.secret", "kubectl edit rolecredential/s3-reader -n shop"}}},
+	v1alpha1.ReasonSuspended:       {"": {situation: situation(v1alpha1.ReasonSuspended), cluster: []string{`{"spec":{"suspend":false}}`}}},
 
 	v1alpha1.ReasonRolledOut:      {"": {situation: situation(v1alpha1.ReasonRolledOut), nothing: true}},
 	v1alpha1.ReasonRestarting:     {"": {situation: situation(v1alpha1.ReasonRestarting), nothing: true}},
-	v1alpha1.ReasonTargetNotFound: {"": {situation: situation(v1alpha1.ReasonTargetNotFound), here: []string{"kubectl get deployments,statefulsets,daemonsets -n shop", "spec.rollout.targets"}}},
-	v1alpha1.ReasonForbidden:      {"": {situation: situation(v1alpha1.ReasonForbidden), here: []string{"kubectl auth can-i patch deployments -n shop", "rollout_role.yaml", `{"spec":{"rollout":null}}`}}},
-	v1alpha1.ReasonContended:      {"": {situation: situation(v1alpha1.ReasonContended), here: []string{"--show-managed-fields", "managedFieldsManagers: [rolecredential-rollout]", "kubectl rollout restart"}}},
-	v1alpha1.ReasonPodsOutdated:   {"": {situation: situation(v1alpha1.ReasonPodsOutdated), here: []string{"kubectl rolecred readers rolecredential/s3-reader -n shop", "kubectl rollout resume", "kubectl delete pod"}}},
+	v1alpha1.ReasonTargetNotFound: {"": {situation: situation(v1alpha1.ReasonTargetNotFound), cluster: []string{"kubectl get deployments,statefulsets,daemonsets -n shop", "spec.rollout.targets"}}},
+	v1alpha1.ReasonForbidden:      {"": {situation: situation(v1alpha1.ReasonForbidden), cluster: []string{"kubectl auth can-i patch deployments -n shop", "rollout_role.yaml", `{"spec":{"rollout":null}}`}}},
+	v1alpha1.ReasonContended:      {"": {situation: situation(v1alpha1.ReasonContended), cluster: []string{"--show-managed-fields", "managedFieldsManagers: [rolecredential-rollout]", "kubectl rollout restart"}}},
+	v1alpha1.ReasonPodsOutdated:   {"": {situation: situation(v1alpha1.ReasonPodsOutdated), cluster: []string{"kubectl rolecred readers rolecredential/s3-reader -n shop", "kubectl rollout resume", "kubectl delete pod"}}},
 
-	v1alpha1.ReasonSecretNotFound:  {"": {situation: situation(v1alpha1.ReasonSecretNotFound, ofIdentity), here: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env"}, aws: []string{"create-access-key"}}},
-	v1alpha1.ReasonSecretForbidden: {"": {situation: situation(v1alpha1.ReasonSecretForbidden, ofIdentity), here: []string{"kubectl auth can-i get secret/bootstrap -n ops", "kubectl create rolebinding rolecredential-source -n ops"}}},
-	v1alpha1.ReasonInvalidSecret:   {"": {situation: situation(v1alpha1.ReasonInvalidSecret, ofIdentity), here: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}}},
-	v1alpha1.ReasonInvalidCABundle: {"": {situation: situation(v1alpha1.ReasonInvalidCABundle, ofIdentity), here: []string{"openssl s_client -connect sts.example.internal:8443", "kubectl edit clusteridentity/default"}}},
+	v1alpha1.ReasonSecretNotFound:  {"": {situation: situation(v1alpha1.ReasonSecretNotFound, ofIdentity), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env"}, aws: []string{"create-access-key"}}},
+	v1alpha1.ReasonSecretForbidden: {"": {situation: situation(v1alpha1.ReasonSecretForbidden, ofIdentity), cluster: []string{"kubectl auth can-i get secret/bootstrap -n ops", "kubectl create rolebinding rolecredential-source -n ops"}}},
+	v1alpha1.ReasonInvalidSecret:   {"": {situation: situation(v1alpha1.ReasonInvalidSecret, ofIdentity), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}}},
+	v1alpha1.ReasonInvalidCABundle: {"": {situation: situation(v1alpha1.ReasonInvalidCABundle, ofIdentity), cluster: []string{"openssl s_client -connect sts.example.internal:8443", "kubectl edit clusteridentity/default"}}},
 	v1alpha1.ReasonInvalidEndpoint: {
-		"a ClusterIdentity's": {situation: situation(v1alpha1.ReasonInvalidEndpoint, ofIdentity), here: []string{"https://sts.example.internal", "kubectl edit clusteridentity/default"}},
-		"the namespace's own": {situation: situation(v1alpha1.ReasonInvalidEndpoint, own, ofIdentity), here: []string{"kubectl edit identity/own -n shop", "--allow-namespaced-endpoints"}},
+		"a ClusterIdentity's": {situation: situation(v1alpha1.ReasonInvalidEndpoint, ofIdentity), cluster: []string{"https://sts.example.internal", "kubectl edit clusteridentity/default"}},
+		"an Identity":         {situation: situation(v1alpha1.ReasonInvalidEndpoint, own, ofIdentity), cluster: []string{"kubectl edit identity/own -n shop", "--allow-namespaced-endpoints"}},
 	},
 }
 
-// reasons are those that the API declares.
+// reasons returns the reasons that the API declares.
 func reasons(t *testing.T) (values []string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -353,24 +353,24 @@ func reasons(t *testing.T) (values []string) {
 	return values
 }
 
-// A reason that has no row here has no next step that anybody looked at.
-func TestEachReasonOfTheAPIHasTheRightNextStep(t *testing.T) {
+// A reason without an entry in steps fails.
+func TestEachReasonHasTheRightSteps(t *testing.T) {
 	for _, reason := range reasons(t) {
 		t.Run(reason, func(t *testing.T) {
 			g := NewWithT(t)
-			g.Expect(steps).To(HaveKey(reason), "has no test")
+			g.Expect(steps).To(HaveKey(reason), "has no case")
 			for name, tc := range steps[reason] {
 				got := advice.Explain(tc.situation)
 				g.Expect(got.Means).NotTo(Or(BeEmpty(), ContainSubstring("does not know the reason")), name)
 				g.Expect(got.Reason).To(Equal(reason))
 				if tc.nothing {
-					g.Expect(append(got.Here, got.AWS...)).To(BeEmpty(), name)
+					g.Expect(append(got.Cluster, got.AWS...)).To(BeEmpty(), name)
 					continue
 				}
-				here, inAWS := text(got.Here), text(got.AWS)
-				g.Expect(here+inAWS).NotTo(BeEmpty(), name)
-				for _, want := range tc.here {
-					g.Expect(here).To(ContainSubstring(want), name)
+				inCluster, inAWS := text(got.Cluster), text(got.AWS)
+				g.Expect(inCluster+inAWS).NotTo(BeEmpty(), name)
+				for _, want := range tc.cluster {
+					g.Expect(inCluster).To(ContainSubstring(want), name)
 				}
 				for _, want := range tc.aws {
 					g.Expect(inAWS).To(ContainSubstring(want), name)
@@ -388,19 +388,19 @@ func text(steps []advice.Step) string {
 	return all.String()
 }
 
-// Whoever reads an identity, a verdict or neither gets an answer, and none of them a panic.
-func TestEachReasonIsExplainedWhateverIsKnown(t *testing.T) {
+// Users may lack the permission to read some objects. No combination may panic.
+func TestEachReasonIsExplainedWithMissingInput(t *testing.T) {
 	for _, reason := range reasons(t) {
 		for name, change := range map[string]func(*advice.Situation){
-			"all":                     func(*advice.Situation) {},
-			"no identity":             unknownIdentity,
-			"no credential":           ofIdentity,
-			"the condition alone":     func(s *advice.Situation) { s.Credential, s.Identity = nil, nil },
-			"a chain":                 chained,
-			"a session":               of(&v1alpha1.SessionCredential{}, 1),
-			"a federated user":        of(&v1alpha1.FederatedCredential{}, 2),
-			"rules, and none of them": ruled(),
-			"the namespace's own":     own,
+			"all":                 func(*advice.Situation) {},
+			"no identity":         unknownIdentity,
+			"no credential":       ofIdentity,
+			"the condition alone": func(s *advice.Situation) { s.Credential, s.Identity = nil, nil },
+			"a chain":             chained,
+			"a session":           of(&v1alpha1.SessionCredential{}, 1),
+			"a federated user":    of(&v1alpha1.FederatedCredential{}, 2),
+			"no rules":            ruled(),
+			"the namespace's own": own,
 		} {
 			if got := advice.Explain(situation(reason, change)); got.Means == "" {
 				t.Errorf("%s with %s known means nothing", reason, name)
@@ -409,17 +409,17 @@ func TestEachReasonIsExplainedWhateverIsKnown(t *testing.T) {
 	}
 }
 
-func TestAReasonOfALaterOperatorIsLeftToItsMessage(t *testing.T) {
+func TestUnknownReasonKeepsMessageOfNewerOperator(t *testing.T) {
 	g := NewWithT(t)
 	s := situation("ReasonOfTomorrow")
 	s.Condition.Message = "Do this."
 	got := advice.Explain(s)
 	g.Expect(got.Message).To(Equal("Do this."))
 	g.Expect(got.Means).To(ContainSubstring("does not know the reason"))
-	g.Expect(got.Here).To(BeEmpty())
+	g.Expect(got.Cluster).To(BeEmpty())
 }
 
-func TestTheConditionToMendIsTheFirstOnTheWayThatIsNotTrue(t *testing.T) {
+func TestConditionToFixIsFirstThatIsNotTrue(t *testing.T) {
 	is := func(conditionType string, status metav1.ConditionStatus, reason string) metav1.Condition {
 		return metav1.Condition{Type: conditionType, Status: status, Reason: reason}
 	}
@@ -427,55 +427,55 @@ func TestTheConditionToMendIsTheFirstOnTheWayThatIsNotTrue(t *testing.T) {
 	for name, tc := range map[string]struct {
 		conditions []metav1.Condition
 		want       string
-		well       bool
-		arrived    bool
+		noProblem  bool
+		healthy    bool
 	}{
-		"all is well": {conditions: []metav1.Condition{is("Ready", "True", "Issued"), allowed, attempted}, want: "Issued", well: true, arrived: true},
-		"not allowed": {conditions: []metav1.Condition{is("Ready", "False", "NotIssued"), is("Issued", "Unknown", "NotAttempted"), is("Authorized", "False", "NotAllowed")}, want: "NotAllowed"},
-		"not issued":  {conditions: []metav1.Condition{allowed, is("Issued", "False", "AccessDenied"), is("Ready", "False", "Expired")}, want: "AccessDenied"},
-		"a refresh that failed, of one that is Ready":      {conditions: []metav1.Condition{allowed, is("Issued", "False", "Throttled"), is("Ready", "True", "Issued")}, want: "Throttled"},
-		"a Secret in the way, for which STS was not asked": {conditions: []metav1.Condition{allowed, is("Issued", "Unknown", "NotAttempted"), is("Ready", "False", "SecretConflict")}, want: "SecretConflict"},
-		"suspended before the first issue":                 {conditions: []metav1.Condition{allowed, is("Issued", "Unknown", "NotAttempted"), is("Ready", "False", "Suspended")}, want: "Suspended"},
-		"nothing but what points elsewhere":                {conditions: []metav1.Condition{allowed, is("Issued", "Unknown", "NotAttempted"), is("Ready", "False", "NotIssued")}, want: "NotAttempted"},
-		"a condition that is not on the way comes last":    {conditions: []metav1.Condition{is("RolledOut", "False", "Contended"), allowed, is("Issued", "False", "AccessDenied")}, want: "AccessDenied"},
-		"and is told if it is all that is amiss":           {conditions: []metav1.Condition{is("RolledOut", "False", "Contended"), allowed, attempted, is("Ready", "True", "Issued")}, want: "Contended", arrived: true},
-		"what takes its course is not":                     {conditions: []metav1.Condition{is("RolledOut", "False", "Restarting"), allowed, attempted, is("Ready", "True", "Issued")}, want: "Issued", well: true, arrived: true},
-		"nothing yet":                                      {well: true},
+		"all True":                               {conditions: []metav1.Condition{is("Ready", "True", "Issued"), allowed, attempted}, want: "Issued", noProblem: true, healthy: true},
+		"not allowed":                            {conditions: []metav1.Condition{is("Ready", "False", "NotIssued"), is("Issued", "Unknown", "NotAttempted"), is("Authorized", "False", "NotAllowed")}, want: "NotAllowed"},
+		"not issued":                             {conditions: []metav1.Condition{allowed, is("Issued", "False", "AccessDenied"), is("Ready", "False", "Expired")}, want: "AccessDenied"},
+		"a failed refresh of a Ready credential": {conditions: []metav1.Condition{allowed, is("Issued", "False", "Throttled"), is("Ready", "True", "Issued")}, want: "Throttled"},
+		"a foreign Secret, so STS was not called":         {conditions: []metav1.Condition{allowed, is("Issued", "Unknown", "NotAttempted"), is("Ready", "False", "SecretConflict")}, want: "SecretConflict"},
+		"suspended before the first issue":                {conditions: []metav1.Condition{allowed, is("Issued", "Unknown", "NotAttempted"), is("Ready", "False", "Suspended")}, want: "Suspended"},
+		"only reasons that refer to another condition":    {conditions: []metav1.Condition{allowed, is("Issued", "Unknown", "NotAttempted"), is("Ready", "False", "NotIssued")}, want: "NotAttempted"},
+		"a condition of another kind comes last":          {conditions: []metav1.Condition{is("RolledOut", "False", "Contended"), allowed, is("Issued", "False", "AccessDenied")}, want: "AccessDenied"},
+		"a condition of another kind is the only problem": {conditions: []metav1.Condition{is("RolledOut", "False", "Contended"), allowed, attempted, is("Ready", "True", "Issued")}, want: "Contended", healthy: true},
+		"a rollout in progress is no problem":             {conditions: []metav1.Condition{is("RolledOut", "False", "Restarting"), allowed, attempted, is("Ready", "True", "Issued")}, want: "Issued", noProblem: true, healthy: true},
+		"no conditions":                                   {noProblem: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			got, wrong := advice.Pick(tc.conditions)
+			got, problem := advice.ConditionToFix(tc.conditions)
 			g.Expect(got.Reason).To(Equal(tc.want))
-			g.Expect(wrong).To(Equal(!tc.well))
-			g.Expect(advice.Arrived(tc.conditions)).To(Equal(tc.arrived))
+			g.Expect(problem).To(Equal(!tc.noProblem))
+			g.Expect(advice.Healthy(tc.conditions)).To(Equal(tc.healthy))
 		})
 	}
 }
 
-// What is said to pass is judged again.
-func TestACredentialThatIsSaidToPassPasses(t *testing.T) {
+// The test evaluates the suggestion again.
+func TestSuggestedCredentialIsAllowed(t *testing.T) {
 	bounded := v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}, MaxDuration: &metav1.Duration{Duration: time.Hour}}
 	for name, tc := range map[string]struct {
 		change []func(*advice.Situation)
 		steps  int
 	}{
-		"with a shorter duration":        {change: []func(*advice.Situation){ruled(bounded)}},
-		"with the default session name":  {change: []func(*advice.Situation){role(func(s *v1alpha1.RoleCredentialSpec) { s.SessionName = "mine" }), ruled(bounded)}},
-		"within an hour, by a chain":     {change: []func(*advice.Situation){chained, ruled(v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}})}},
-		"after a rule was added":         {change: []func(*advice.Situation){ruled()}, steps: 1},
-		"not of a role that is a hop":    {change: []func(*advice.Situation){func(s *advice.Situation) { s.Identity.Chain = []v1alpha1.Hop{{RoleARN: reader}} }, ruled(v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}})}, steps: 1},
-		"after a rule for a longer time": {change: []func(*advice.Situation){chained, ruled()}, steps: 1},
+		"with a shorter duration":              {change: []func(*advice.Situation){ruled(bounded)}},
+		"with the default session name":        {change: []func(*advice.Situation){role(func(s *v1alpha1.RoleCredentialSpec) { s.SessionName = "mine" }), ruled(bounded)}},
+		"within 1h, with role chaining":        {change: []func(*advice.Situation){chained, ruled(v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}})}},
+		"after a new rule":                     {change: []func(*advice.Situation){ruled()}, steps: 1},
+		"not for a role that is a hop":         {change: []func(*advice.Situation){func(s *advice.Situation) { s.Identity.Chain = []v1alpha1.Hop{{RoleARN: reader}} }, ruled(v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}})}, steps: 1},
+		"after a new rule, with role chaining": {change: []func(*advice.Situation){chained, ruled()}, steps: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			s := situation(v1alpha1.ReasonNotAllowed, tc.change...)
 			g.Expect(s.Verdict.Denied).NotTo(BeNil())
-			passes, todo := advice.ToPass(s)
+			suggested, todo := advice.SuggestAllowed(s)
 			g.Expect(todo).To(HaveLen(tc.steps))
 			if tc.steps > 0 {
 				return
 			}
-			s.Credential = &passes
+			s.Credential = &suggested
 			ruled(s.Identity.Rules...)(&s)
 			g.Expect(s.Verdict.Denied).To(BeNil())
 		})

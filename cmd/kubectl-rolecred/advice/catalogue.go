@@ -6,16 +6,16 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// catalogue has an answer to every reason of the API.
-var catalogue map[string]func(Situation) answer
+// catalogue maps each reason of the API to its guidance.
+var catalogue map[string]func(Situation) guidance
 
-func init() { // the answers use the catalogue themselves
-	catalogue = map[string]func(Situation) answer{
-		v1alpha1.ReasonAllowed:       well("A rule of the identity allows the request."),
-		v1alpha1.ReasonIssued:        well("STS issued the credential that the spec asks for."),
-		v1alpha1.ReasonVerified:      well("STS knows the identity's caller."),
-		v1alpha1.ReasonNotVerifiable: well("The identity's configuration can work, and there is no more to tell: its server has no GetCallerIdentity, or each credential calls STS as a service account of its own."),
-		v1alpha1.ReasonInSync:        well("The clocks of STS and of the operator agree."),
+func init() { // a literal would be an initialization cycle: identityNotReady uses the catalogue
+	catalogue = map[string]func(Situation) guidance{
+		v1alpha1.ReasonAllowed:       noProblem("A rule of the identity allows the request."),
+		v1alpha1.ReasonIssued:        noProblem("STS issued session credentials for the current spec."),
+		v1alpha1.ReasonVerified:      noProblem("STS confirmed the identity's caller."),
+		v1alpha1.ReasonNotVerifiable: noProblem("The identity's configuration is valid, but its caller cannot be verified. Either its endpoint has no GetCallerIdentity, or each credential calls STS with its own service account."),
+		v1alpha1.ReasonInSync:        noProblem("The clocks of STS and of the operator agree."),
 
 		v1alpha1.ReasonIdentityNotFound:   identityNotFound,
 		v1alpha1.ReasonIdentityNotReady:   identityNotReady,
@@ -42,14 +42,14 @@ func init() { // the answers use the catalogue themselves
 		v1alpha1.ReasonSecretNotWritten:         secretNotWritten,
 
 		v1alpha1.ReasonSecretConflict:  secretConflict,
-		v1alpha1.ReasonNotIssued:       pointing("There is no credential yet."),
-		v1alpha1.ReasonExpired:         pointing("The credential in the Secret has expired, and no new one came in its place."),
-		v1alpha1.ReasonOutdated:        pointing("The Secret holds a valid credential, but of an earlier spec."),
+		v1alpha1.ReasonNotIssued:       seeOtherConditions("STS has issued no session credentials yet."),
+		v1alpha1.ReasonExpired:         seeOtherConditions("The session credentials in the Secret have expired, and no refresh has replaced them."),
+		v1alpha1.ReasonOutdated:        seeOtherConditions("The Secret holds valid session credentials, but of an earlier spec."),
 		v1alpha1.ReasonInvalidTemplate: invalidTemplate,
 		v1alpha1.ReasonSuspended:       suspended,
 
-		v1alpha1.ReasonRolledOut:      well("No running pod holds an earlier credential."),
-		v1alpha1.ReasonRestarting:     well("Workloads whose pods hold an earlier credential are restarted, a few at a time, before it expires. It is so after each refresh."),
+		v1alpha1.ReasonRolledOut:      noProblem("No running pod is stale."),
+		v1alpha1.ReasonRestarting:     noProblem("The operator restarts workloads with stale pods, a few at a time, before the earlier credentials expire. It does so after each refresh."),
 		v1alpha1.ReasonTargetNotFound: targetNotFound,
 		v1alpha1.ReasonForbidden:      rolloutForbidden,
 		v1alpha1.ReasonContended:      contended,
@@ -63,26 +63,26 @@ func init() { // the answers use the catalogue themselves
 	}
 }
 
-func well(means string) func(Situation) answer {
-	return func(Situation) answer { return answer{means: means} }
+func noProblem(means string) func(Situation) guidance {
+	return func(Situation) guidance { return guidance{means: means} }
 }
 
-// pointing is of a reason that another condition explains.
-func pointing(means string) func(Situation) answer {
-	return func(Situation) answer {
-		return answer{means: means, here: []Step{
-			{Do: "See the conditions Authorized and Issued, which say why. If both are True, the operator has not come to it yet: see whether it runs.", Copy: operatorRuns},
+// seeOtherConditions returns guidance for a reason that another condition explains.
+func seeOtherConditions(means string) func(Situation) guidance {
+	return func(Situation) guidance {
+		return guidance{means: means, cluster: []Step{
+			{Do: "Read the conditions Authorized and Issued, which say why. If both are True, check that the operator runs.", Copy: operatorRuns},
 		}}
 	}
 }
 
-// operatorRuns shows the operator, wherever it was installed.
+// operatorRuns lists the operator's pods in any namespace.
 const operatorRuns = "kubectl get pods -A -l app.kubernetes.io/name=rolecredential,app.kubernetes.io/component=manager"
 
-// operator is the operator's service account, where the manifests put it.
+// operator is the user name of the operator's service account in the manifests.
 const operator = "system:serviceaccount:rolecredential-system:rolecredential-manager"
 
-// patch is a command that changes the credential's spec.
+// patch returns a command that patches the credential's spec.
 func (s Situation) patch(spec string) string {
 	return kubectl("patch", s.subject(), "-n", s.namespace(), "--type=merge", "--patch", `{"spec":`+spec+`}`)
 }
@@ -103,7 +103,7 @@ func (s Situation) events() Step {
 	if args := s.Ref.Args(); s.Credential == nil {
 		command = kubectl(append([]string{"events", "--for=" + args[0]}, args[1:]...)...)
 	}
-	return Step{Do: "Read what STS said: it is in the last event.", Copy: command}
+	return Step{Do: "Read the answer of STS in the last event.", Copy: command}
 }
 
 func (s Situation) namespace() string {
@@ -113,7 +113,7 @@ func (s Situation) namespace() string {
 	return s.Credential.GetNamespace()
 }
 
-// otherIdentity is the step of naming another identity.
+// otherIdentity is the step of setting another identity in the credential.
 func (s Situation) otherIdentity(which string) Step {
-	return Step{Do: "Or have the credential name another identity" + which + ".", Copy: s.patch(`{"identityRef":{"name":"NAME"}}`)}
+	return Step{Do: "Or set identityRef to another identity" + which + ".", Copy: s.patch(`{"identityRef":{"name":"NAME"}}`)}
 }

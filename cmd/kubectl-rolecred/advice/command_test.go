@@ -25,11 +25,11 @@ import (
 
 const (
 	harmlessText = "word"
-	// hostileText is what a tenant may write to have whoever copies a command run another one.
+	// hostileText is a name that runs another command in a shell if it is not quoted.
 	hostileText = "a$(x);x|x&`x`'\"x\nx\r\x1b[2J >y *\\"
 )
 
-// fill puts a text into each string of a value, at any depth.
+// fill sets each string of a value to a text, at any depth.
 func fill(v reflect.Value, text string) {
 	switch {
 	case v.Type() == reflect.TypeFor[string]():
@@ -51,7 +51,7 @@ func fill(v reflect.Value, text string) {
 	}
 }
 
-// filled is a situation with a text in each string that a tenant or the owner of an identity can write.
+// filled returns a situation with a text in each string that a tenant or the owner of an identity can set.
 func filled(text string, kind int) advice.Situation {
 	object := cluster.Kinds[kind].New()
 	fill(reflect.ValueOf(object).Elem().FieldByName("Spec"), text)
@@ -65,14 +65,14 @@ func filled(text string, kind int) advice.Situation {
 	credential := cluster.NewCredential(cluster.Kinds[kind], object)
 	identity := &cluster.Identity{}
 	fill(reflect.ValueOf(identity).Elem(), text)
-	identity.Endpoint = text + "\x7f" // no URL in either case
+	identity.Endpoint = text + "\x7f" // not a URL
 	identity.ARN, identity.Conditions = "arn:aws:iam::210987654321:user/"+text, nil
 	identity.Chain[0].RoleARN = "arn:aws:iam::210987654321:role/" + text
 	ref := cluster.IdentityRef{Kind: v1alpha1.IdentityKindIdentity, NamespacedName: types.NamespacedName{Namespace: text, Name: text}}
 	return advice.Situation{Credential: &credential, Identity: identity, Ref: ref}
 }
 
-// variants are changes of a situation that lead to other advice for the same reason.
+// variants change a situation so that the same reason has other advice.
 var variants = map[string]func(*advice.Situation){
 	"everything known":       func(*advice.Situation) {},
 	"no identity":            unknownIdentity,
@@ -85,10 +85,10 @@ var variants = map[string]func(*advice.Situation){
 	"a ClusterIdentity":      func(s *advice.Situation) { s.Ref.Kind = v1alpha1.IdentityKindClusterIdentity },
 	"no rule":                ruled(),
 	"STS was not called":     func(s *advice.Situation) { s.Credential.Report().FailedCall = nil },
-	"a refused hop": func(s *advice.Situation) {
+	"a denied hop": func(s *advice.Situation) {
 		failing(failure.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: s.Identity.Chain[0].RoleARN, Hop: true})(s)
 	},
-	"a refused token": func(s *advice.Situation) {
+	"a denied token": func(s *advice.Situation) {
 		s.Identity.Chain = nil
 		failing(failure.Subject{Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: s.Credential.Request.RoleARN})(s)
 	},
@@ -99,7 +99,7 @@ func isCommand(text string) bool {
 	return slices.Contains([]string{"kubectl", "aws", "openssl"}, program)
 }
 
-// stubs stand in for the programs of the commands. Each writes its arguments on one line of a file.
+// stubs replace the programs of the commands. Each appends its arguments as one line to a file.
 const stubs = `
 record() { line=$(printf '%s\037' "$STEP" "$@"); printf '%s\n' "$line" >>record; }
 kubectl() { record kubectl "$@"; }
@@ -108,7 +108,7 @@ openssl() { record openssl "$@"; }
 x() { record "a second command"; }
 `
 
-// runCommands has a shell run all commands that the catalogue gives in one variant and returns what each was called with.
+// runCommands runs all commands of the catalogue for one variant in a shell, and returns the arguments of each.
 func runCommands(t *testing.T, text string, kind int, change func(*advice.Situation)) []string {
 	t.Helper()
 	g := NewWithT(t)
@@ -118,7 +118,7 @@ func runCommands(t *testing.T, text string, kind int, change func(*advice.Situat
 		s.Condition = metav1.Condition{Type: v1alpha1.ConditionIssued, Status: metav1.ConditionFalse, Reason: reason}
 		change(&s)
 		explained := advice.Explain(s)
-		for i, step := range append(explained.Here, explained.AWS...) {
+		for i, step := range append(explained.Cluster, explained.AWS...) {
 			if isCommand(step.Copy) {
 				script += fmt.Sprintf("STEP='%s %d'\n%s\n", reason, i, step.Copy)
 			} else if step.Copy != "" {
@@ -136,7 +136,7 @@ func runCommands(t *testing.T, text string, kind int, change func(*advice.Situat
 	return strings.Split(string(record), "\n")
 }
 
-func TestCommandsKeepTheirWordsWhateverTenantsWrite(t *testing.T) {
+func TestCommandsQuoteAllNames(t *testing.T) {
 	for name, change := range variants {
 		for kind := range cluster.Kinds {
 			t.Run(fmt.Sprintf("%s, %s", name, cluster.Kinds[kind].Name), func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestCommandsKeepTheirWordsWhateverTenantsWrite(t *testing.T) {
 				for i := range want {
 					want[i] = strings.ReplaceAll(want[i], harmlessText, shell.Printable(hostileText))
 				}
-				slices.Sort(want) // the two programs of a pipe write in any order
+				slices.Sort(want) // the programs of a pipe write in any order
 				slices.Sort(got)
 				g.Expect(cmp.Diff(want, got)).To(BeEmpty())
 			})

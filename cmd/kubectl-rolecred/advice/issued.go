@@ -13,136 +13,136 @@ import (
 	"rolecredential.dev/operator/controllers/credential"
 )
 
-func notAttempted(Situation) answer {
-	return answer{
-		means: "STS was not called for this spec; another condition, or the message, says why.",
-		here:  []Step{{Do: "See the condition that the message names. If it names none, wait for what it says: an MFA device has a new code every 30 seconds."}},
+func notAttempted(Situation) guidance {
+	return guidance{
+		means:   "The operator did not call STS for this spec. Another condition, or the message, says why.",
+		cluster: []Step{{Do: "Read the condition that the message names. If it names none, wait: the operator retries. An MFA device has a new code every 30 seconds."}},
 	}
 }
 
-func wrongSourceType(s Situation) answer {
-	a := answer{
-		means: "STS takes this call from an IAM user's own access key only, and the identity's credentials are temporary. STS was not asked.",
-		here: []Step{
-			{Do: "Name an identity whose source.accessKey is an IAM user's key, without AWS_SESSION_TOKEN, and which has no chain.", Copy: s.patch(`{"identityRef":{"name":"NAME"}}`)},
-			{Do: "Or use a RoleCredential: AssumeRole takes temporary credentials too."},
+func wrongSourceType(s Situation) guidance {
+	a := guidance{
+		means: "This call needs an IAM user's access key, but the identity's credentials are temporary. The operator did not call STS.",
+		cluster: []Step{
+			{Do: "Use an identity without a chain whose source.accessKey is an IAM user's key, without AWS_SESSION_TOKEN.", Copy: s.patch(`{"identityRef":{"name":"NAME"}}`)},
+			{Do: "Or use a RoleCredential: AssumeRole accepts temporary credentials."},
 		},
-		aws: []Step{{Do: "If there is no such user yet, make one and give it a key.", Copy: "aws iam create-user --user-name NAME\naws iam create-access-key --user-name NAME"}},
+		aws: []Step{{Do: "If there is no such user yet, create one with an access key.", Copy: "aws iam create-user --user-name NAME\naws iam create-access-key --user-name NAME"}},
 	}
 	if s.Credential != nil && s.Credential.Request.Call == v1alpha1.CallAssumeRole {
-		a.means = "An MFA device is an IAM user's, and the identity's credentials are temporary. STS was not asked."
-		a.here[1] = Step{Do: "Or leave spec.mfa out, if the role's trust policy can do without.", Copy: s.patch(`{"mfa":null}`)}
+		a.means = "MFA needs an IAM user's access key, but the identity's credentials are temporary. The operator did not call STS."
+		a.cluster[1] = Step{Do: "Or remove spec.mfa, if the role's trust policy does not require MFA.", Copy: s.patch(`{"mfa":null}`)}
 	}
 	return a
 }
 
-func invalidMFA(s Situation) answer {
+func invalidMFA(s Situation) guidance {
 	name, key := "NAME", "KEY"
 	if s.Credential != nil {
 		if device := s.Credential.MFA(); device != nil {
 			name, key = device.TOTPSecretRef.Name, device.TOTPSecretRef.Key
 		}
 	}
-	return answer{
-		means: "The code of the MFA device cannot be computed: the Secret of its seed, or the key in it, is missing or holds no seed. STS was not asked.",
-		here: []Step{{
-			Do:   "Put the device's seed, the base32 text that AWS calls the secret configuration key, into a file, and the file into the Secret:",
+	return guidance{
+		means: "The operator cannot compute the MFA code. The Secret of the seed, or its key, is missing or contains no valid seed. The operator did not call STS.",
+		cluster: []Step{{
+			Do:   "Save the device's seed (base32; AWS calls it the secret configuration key) to a file, and create the Secret from it:",
 			Copy: kubectl("create", "secret", "generic", name, "-n", s.namespace(), "--from-file="+key+"=FILE"),
 		}},
 		aws: []Step{{
-			Do:   "If the seed is lost, which AWS shows only once, make a new device for the user and enable it with two codes in a row.",
+			Do:   "If the seed is lost, create a new device for the user, since AWS shows a seed only once. Enable it with two consecutive codes.",
 			Copy: "aws iam create-virtual-mfa-device --virtual-mfa-device-name NAME --outfile FILE --bootstrap-method Base32StringSeed",
 		}},
 	}
 }
 
-func accessDenied(s Situation) answer {
+func accessDenied(s Situation) guidance {
 	if s.Credential == nil && s.tokenRole() != "" {
 		return s.tokenDenied()
 	}
 	if s.Credential == nil {
-		return s.hopDenied(answer{means: "STS knows the identity's source, and refuses it the call GetCallerIdentity or a hop of its chain; the message names which."})
+		return s.hopDenied(guidance{means: "STS accepted the identity's credentials, but denied GetCallerIdentity or a hop of the chain. The message names the call."})
 	}
-	asked := s.Credential.Request
+	request := s.Credential.Request
 	switch {
 	case s.tokenRole() != "":
 		return s.tokenDenied()
 	case s.deniedHop() != nil:
-		return s.hopDenied(answer{means: "STS refuses a hop on the way to the role; the message names it."})
-	case asked.Call == v1alpha1.CallGetSessionToken && asked.MFASerialNumber != "":
-		return answer{
-			means: "STS refuses the code of the MFA device.",
-			here:  []Step{{Do: "Check that spec.mfa.serialNumber is a device of the very user whose access key the identity has, and that the seed is that device's.", Copy: s.edit()}},
-			aws:   []Step{{Do: "List the user's devices.", Copy: aws("iam", "list-mfa-devices", "--user-name", s.user())}},
+		return s.hopDenied(guidance{means: "STS denied a hop of the identity's chain. The message names it."})
+	case request.Call == v1alpha1.CallGetSessionToken && request.MFASerialNumber != "":
+		return guidance{
+			means:   "STS rejected the MFA code.",
+			cluster: []Step{{Do: "Check that spec.mfa.serialNumber is a device of the user whose access key the identity uses. Check that the seed is from that device.", Copy: s.edit()}},
+			aws:     []Step{{Do: "List the user's devices.", Copy: aws("iam", "list-mfa-devices", "--user-name", s.user())}},
 		}
-	case asked.Call == v1alpha1.CallGetSessionToken && s.elsewhere():
-		return answer{
-			means: "The server denied GetSessionToken by its own rules.",
-			here:  []Step{{Do: "Check in the server's documentation and log whether it supports the call for this caller, and that the access key and the region of the identity are right.", Copy: s.editIdentity()}},
+	case request.Call == v1alpha1.CallGetSessionToken && s.customEndpoint():
+		return guidance{
+			means:   "The server denied GetSessionToken by its own rules.",
+			cluster: []Step{{Do: "Check the server's documentation and log: whether it supports the call for this caller. Check the identity's access key and region.", Copy: s.editIdentity()}},
 		}
-	case asked.Call == v1alpha1.CallGetSessionToken:
-		return answer{
-			means: "STS refuses GetSessionToken, which no policy can allow or deny: the credentials are temporary.",
-			here:  []Step{{Do: "Check that the identity's access key is an IAM user's own: its id begins with AKIA.", Copy: s.editIdentity()}},
+	case request.Call == v1alpha1.CallGetSessionToken:
+		return guidance{
+			means:   "STS denied GetSessionToken. No policy controls this call, so the identity's credentials are temporary.",
+			cluster: []Step{{Do: "Check that the identity uses an IAM user's access key. Its ID starts with AKIA.", Copy: s.editIdentity()}},
 		}
-	case asked.Call == v1alpha1.CallGetFederationToken:
-		return answer{
-			means: "STS knows the caller and refuses it the call GetFederationToken.",
-			aws: []Step{{Do: fmt.Sprintf("Let the policies of %s allow it, and see that none denies it:", s.caller()),
-				Copy: iam.Caller(s.caller(), asked, s.tagged()).String()}},
+	case request.Call == v1alpha1.CallGetFederationToken:
+		return guidance{
+			means: "STS accepted the caller's credentials, but denied GetFederationToken.",
+			aws: []Step{{Do: fmt.Sprintf("Allow the call in the policies of %s, and check that none denies it:", s.caller()),
+				Copy: iam.CallerPolicy(s.caller(), request, s.addsTags()).String()}},
 		}
 	default:
 		return s.roleDenied()
 	}
 }
 
-// roleDenied is of AssumeRole on the role that was asked for.
-func (s Situation) roleDenied() answer {
-	asked := s.Credential.Request
-	a := answer{
-		means: "STS knows the caller and refuses it the role. Both sides must agree: the role's trust policy, and the caller's own policies.",
+// roleDenied is the guidance for a denied AssumeRole on spec.roleARN.
+func (s Situation) roleDenied() guidance {
+	request := s.Credential.Request
+	a := guidance{
+		means: "STS accepted the caller's credentials, but denied the role. Both the role's trust policy and the caller's own policies must allow it.",
 		aws: []Step{
-			{Do: "See that the role exists, and whom it trusts.", Copy: getRole(asked.RoleARN)},
-			{Do: fmt.Sprintf("Let its trust policy admit %s:", iam.Principal(s.caller())), Copy: iam.Trust(s.caller(), asked, s.tagged()).String()},
-			{Do: "Let the caller's own policies allow it, and see that none, and no policy of its organization, denies it:", Copy: iam.Caller(s.caller(), asked, s.tagged()).String()},
+			{Do: "Check that the role exists, and read its trust policy.", Copy: getRole(request.RoleARN)},
+			{Do: fmt.Sprintf("In its trust policy, allow %s:", iam.Principal(s.caller())), Copy: iam.TrustPolicy(s.caller(), request, s.addsTags()).String()},
+			{Do: "Allow the call in the caller's own policies. Check that no policy of the caller or of its organization denies it:", Copy: iam.CallerPolicy(s.caller(), request, s.addsTags()).String()},
 		},
 	}
-	externalID := "spec.externalID is not set. If the trust policy asks for an sts:ExternalId, set it to that."
-	if asked.ExternalID != "" {
-		externalID = fmt.Sprintf("Check that the trust policy asks for the external id %s, or for none.", asked.ExternalID)
+	externalID := "spec.externalID is not set. If the trust policy requires an sts:ExternalId, set spec.externalID to it."
+	if request.ExternalID != "" {
+		externalID = fmt.Sprintf("Check that the trust policy requires the external ID %s, or none.", request.ExternalID)
 	}
-	a.here = append(a.here, Step{Do: externalID, Copy: s.edit()})
-	if asked.MFASerialNumber != "" {
-		a.here = append(a.here, Step{Do: "Check that spec.mfa.serialNumber is a device of the caller's own user, and that the seed is that device's.", Copy: aws("iam", "list-mfa-devices", "--user-name", s.user())})
+	a.cluster = append(a.cluster, Step{Do: externalID, Copy: s.edit()})
+	if request.MFASerialNumber != "" {
+		a.cluster = append(a.cluster, Step{Do: "Check that spec.mfa.serialNumber is a device of the caller, and that the seed is from that device.", Copy: aws("iam", "list-mfa-devices", "--user-name", s.user())})
 	}
 	if strings.Contains(s.caller(), ":assumed-role/") {
-		a.aws[1].Do += " (If the caller's role has a path, put it before the name: the session does not tell.)"
+		a.aws[1].Do += " (If the caller's role has a path, insert it before the name. The session's ARN does not contain it.)"
 	}
 	return a
 }
 
-// hopDenied adds what to do about a hop of the identity's chain.
-func (s Situation) hopDenied(a answer) answer {
+// hopDenied adds the steps for a denied hop of the identity's chain.
+func (s Situation) hopDenied(a guidance) guidance {
 	hop := s.deniedHop()
 	if hop == nil {
-		a.aws = []Step{{Do: "See that no policy of the organization denies the caller sts:GetCallerIdentity or the use of the region.", Copy: "aws organizations list-policies --filter SERVICE_CONTROL_POLICY"}}
+		a.aws = []Step{{Do: "Check that no policy of the organization denies the caller sts:GetCallerIdentity or the region.", Copy: "aws organizations list-policies --filter SERVICE_CONTROL_POLICY"}}
 		return a
 	}
 	before := "arn:aws:iam::ACCOUNT:user/NAME"
 	if i := slices.Index(s.Identity.Roles(), hop.RoleARN); i > 0 {
 		before = s.Identity.Chain[i-1].RoleARN
 	}
-	asked := credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hop.RoleARN, ExternalID: hop.ExternalID, Tags: credential.Tags(hop.Tags)}
-	who := "the hop before it, " + before
+	request := credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hop.RoleARN, ExternalID: hop.ExternalID, Tags: credential.Tags(hop.Tags)}
+	previous := "the previous hop, " + before
 	if strings.Contains(before, "ACCOUNT") {
-		who = fmt.Sprintf("the identity's source (%s), whose ARN is to stand for arn:aws:iam::ACCOUNT:user/NAME", s.Identity.Source)
+		previous = fmt.Sprintf("the identity's source (%s). Replace arn:aws:iam::ACCOUNT:user/NAME with its ARN", s.Identity.Source)
 	}
 	a.aws = []Step{
-		{Do: "See that the role exists, and whom it trusts.", Copy: getRole(hop.RoleARN)},
-		{Do: "Let its trust policy admit " + who + ":", Copy: iam.Trust(before, asked, false).String()},
-		{Do: "Let the policies of the one before allow it:", Copy: iam.Caller(before, asked, false).String()},
+		{Do: "Check that the role exists, and read its trust policy.", Copy: getRole(hop.RoleARN)},
+		{Do: "In its trust policy, allow " + previous + ":", Copy: iam.TrustPolicy(before, request, false).String()},
+		{Do: "Allow the call in the policies of that caller:", Copy: iam.CallerPolicy(before, request, false).String()},
 	}
-	a.here = []Step{{Do: "Check the hop's externalID against the sts:ExternalId that the trust policy asks for.", Copy: s.editIdentity()}}
+	a.cluster = []Step{{Do: "Check that the hop's externalID equals the sts:ExternalId that the trust policy requires.", Copy: s.editIdentity()}}
 	return a
 }
 
@@ -160,19 +160,19 @@ func (s Situation) deniedHop() *v1alpha1.Hop {
 	return nil
 }
 
-// caller is the ARN that STS knows the identity by, or what to put in its place.
+// caller returns the ARN of the identity's caller, or a placeholder.
 func (s Situation) caller() string {
 	switch {
 	case s.Identity == nil:
 		return s.failedCaller()
-	case len(s.Identity.Chain) > 0: // the session of the last hop, whose ARN has no path
+	case len(s.Identity.Chain) > 0: // a session's ARN lacks the path of its role
 		return s.Identity.Chain[len(s.Identity.Chain)-1].RoleARN
 	default:
 		return cmp.Or(s.Identity.ARN, s.failedCaller())
 	}
 }
 
-// failedCaller is the caller of the call that failed, for those who may not read identities.
+// failedCaller returns the caller of the failed call. Users who may not read identities see it in the credential's status.
 func (s Situation) failedCaller() string {
 	const unknown = "ARN-OF-THE-CALLER"
 	if failed := s.failedCall(); failed != nil {
@@ -187,122 +187,122 @@ func roleName(arn string) string { return iam.Name(arn, "role/", "ROLE") }
 
 func getRole(arn string) string { return aws("iam", "get-role", "--role-name", roleName(arn)) }
 
-// tagged tells whether the identity stamps tags on the session.
-func (s Situation) tagged() bool { return s.Identity != nil && s.Identity.SessionTags != nil }
+// addsTags reports whether the identity adds session tags.
+func (s Situation) addsTags() bool { return s.Identity != nil && s.Identity.SessionTags != nil }
 
-func invalidSourceCredentials(s Situation) answer {
+func invalidSourceCredentials(s Situation) guidance {
 	if role := s.tokenRole(); role != "" {
-		return answer{
-			means: "STS does not take the token of the service account: IAM does not know who issued it, or not whom it is for.",
+		return guidance{
+			means: "STS rejected the service account token. IAM has no OIDC provider for its issuer, or the provider does not list its audience.",
 			aws: []Step{
-				{Do: "See that IAM has an OIDC provider for the cluster's issuer in the account of " + role + ", and that its client ids hold the audience " + s.audience() + ".",
+				{Do: "Check that IAM has an OIDC provider for the cluster's issuer in the account of " + role + ", and that its client IDs contain the audience " + s.audience() + ".",
 					Copy: lines(issuer, "aws iam list-open-id-connect-providers", aws("iam", "create-open-id-connect-provider", "--url", "https://ISSUER", "--client-id-list", s.audience()))},
-				{Do: "See that AWS can read the issuer's keys, at its jwks_uri."},
+				{Do: "Check that AWS can read the issuer's keys at its jwks_uri."},
 			},
 		}
 	}
-	a := answer{means: fmt.Sprintf("STS does not accept the own credentials of %s, or they cannot be had: they are missing, wrong, expired or switched off.", s.Ref)}
+	a := guidance{means: fmt.Sprintf("The source credentials of %s are missing, or STS rejected them: they are wrong, expired or inactive.", s.Ref)}
 	if s.Identity == nil || s.Identity.SourceSecret != nil {
-		a.aws = []Step{{Do: "See whether the user's access key exists and is Active; if not, make another.", Copy: lines(aws("iam", "list-access-keys", "--user-name", s.user()), aws("iam", "create-access-key", "--user-name", s.user()))}}
-		a.here = []Step{{Do: "Put the key that is good into the source's Secret. It is watched: what failed is tried again at once.", Copy: s.fillSource("apply")}}
+		a.aws = []Step{{Do: "Check that the user's access key exists and is Active. If not, create another.", Copy: lines(aws("iam", "list-access-keys", "--user-name", s.user()), aws("iam", "create-access-key", "--user-name", s.user()))}}
+		a.cluster = []Step{{Do: "Write a valid key to the source's Secret. The operator watches it and retries at once.", Copy: s.writeSourceSecret("apply")}}
 		return a
 	}
-	a.here = []Step{
-		{Do: "See that the operator's pod has AWS credentials: the annotation of its service account (IRSA), the association (EKS Pod Identity), or the instance profile.",
+	a.cluster = []Step{
+		{Do: "Check that the operator's pod has AWS credentials: the annotation of its service account (IRSA), the association (EKS Pod Identity), or the instance profile.",
 			Copy: "kubectl get serviceaccounts -A -l app.kubernetes.io/name=rolecredential -o yaml\n" + operatorRuns},
-		{Do: "A pod gets them when it starts: start it anew after a change.", Copy: "kubectl rollout restart deployment -n NAMESPACE rolecredential-manager"},
+		{Do: "A pod gets them when it starts. Restart it after a change.", Copy: "kubectl rollout restart deployment -n NAMESPACE rolecredential-manager"},
 	}
-	a.aws = []Step{{Do: "For IRSA, see that the role's trust policy names the cluster's OIDC provider and the operator's service account.", Copy: "aws iam list-open-id-connect-providers"}}
+	a.aws = []Step{{Do: "For IRSA, check that the role's trust policy names the cluster's OIDC provider and the operator's service account.", Copy: "aws iam list-open-id-connect-providers"}}
 	return a
 }
 
-func invalidRequest(s Situation) answer {
-	a := answer{means: "STS refuses a value of the request.", here: []Step{s.events()}}
+func invalidRequest(s Situation) guidance {
+	a := guidance{means: "STS rejected a value of the request.", cluster: []Step{s.events()}}
 	if s.Credential == nil {
-		a.here = append(a.here, Step{Do: "Check the chain's roleARN, sessionName, externalID and tags, and that region, source and hops are of one partition.", Copy: s.editIdentity()})
+		a.cluster = append(a.cluster, Step{Do: "Check the chain's roleARN, sessionName, externalID and tags. Check that region, source and hops are in one partition.", Copy: s.editIdentity()})
 		return a
 	}
-	asked := s.Credential.Request
+	request := s.Credential.Request
 	switch {
 	case s.failedCall() == nil:
 		return s.notCalled()
-	case asked.Call == v1alpha1.CallAssumeRole:
-		a.here = append(a.here,
-			Step{Do: fmt.Sprintf("Ask for no longer than the role's MaxSessionDuration, and for 1h at most if the identity is itself a role's session; it is %s now.", rules.Duration(asked.Duration)), Copy: s.patch(`{"duration":"1h"}`)},
+	case request.Call == v1alpha1.CallAssumeRole:
+		a.cluster = append(a.cluster,
+			Step{Do: fmt.Sprintf("Reduce spec.duration, which is %s now, to the role's MaxSessionDuration. The maximum is 1h if the identity's caller is itself a role session.", rules.Duration(request.Duration)), Copy: s.patch(`{"duration":"1h"}`)},
 			Step{Do: "Check the values of sessionName, externalID, policyARNs and tags.", Copy: s.edit()})
-		if s.tagged() {
-			a.here = append(a.here, Step{
-				Do:   "If the operator runs with EKS Pod Identity, create its association with --disable-session-tags, or leave sessionTags out of the identity: STS refuses a tag that the caller's session passes on.",
+		if s.addsTags() {
+			a.cluster = append(a.cluster, Step{
+				Do:   "If the operator uses EKS Pod Identity, create its association with --disable-session-tags, or remove sessionTags from the identity. STS rejects a tag that the caller's session already has as transitive.",
 				Copy: s.editIdentity(),
 			})
 		}
 		a.aws = []Step{{
-			Do: "Or raise the role's MaxSessionDuration, which is 1h unless somebody raised it.",
-			Copy: lines(aws("iam", "get-role", "--role-name", roleName(asked.RoleARN), "--query", "Role.MaxSessionDuration"),
-				aws("iam", "update-role", "--role-name", roleName(asked.RoleARN), "--max-session-duration", strconv.Itoa(int(asked.Duration.Seconds())))),
+			Do: "Or raise the role's MaxSessionDuration. AWS's default is 1h.",
+			Copy: lines(aws("iam", "get-role", "--role-name", roleName(request.RoleARN), "--query", "Role.MaxSessionDuration"),
+				aws("iam", "update-role", "--role-name", roleName(request.RoleARN), "--max-session-duration", strconv.Itoa(int(request.Duration.Seconds())))),
 		}}
 	default:
-		a.here = append(a.here, Step{Do: "Check the values of duration, userName, policyARNs and tags.", Copy: s.edit()})
+		a.cluster = append(a.cluster, Step{Do: "Check the values of duration, userName, policyARNs and tags.", Copy: s.edit()})
 	}
 	return a
 }
 
-// notCalled is the answer for a request that STS can only reject.
-func (s Situation) notCalled() answer {
-	a := answer{means: "STS can only reject the request, so the operator did not call it. The message says why.", here: []Step{{Do: "Correct the spec.", Copy: s.edit()}}}
+// notCalled is the guidance for a request that STS can only reject.
+func (s Situation) notCalled() guidance {
+	a := guidance{means: "The request is not valid, so the operator did not call STS. The message says why.", cluster: []Step{{Do: "Correct the spec.", Copy: s.edit()}}}
 	if s.Identity != nil && s.Identity.Endpoint == "" {
-		a.here = append(a.here, Step{Do: "Give ARNs in AWS's form, or name an identity whose endpoint is the server that has these roles and policies.", Copy: s.edit()})
+		a.cluster = append(a.cluster, Step{Do: "Use ARNs in AWS's form, or name an identity whose endpoint is the server that has these roles and policies.", Copy: s.edit()})
 	}
 	return a
 }
 
-func invalidTags(s Situation) answer {
-	return answer{
-		means: "spec.tags has a key that only an identity may set, or too many tags. The operator did not call STS.",
-		here:  []Step{{Do: "Remove the keys kubernetes-cluster, -namespace, -name, -uid and -kind from spec.tags. With those that the identity sets, there may be 50 tags.", Copy: s.edit()}},
+func invalidTags(s Situation) guidance {
+	return guidance{
+		means:   "spec.tags has a key that only an identity may set, or too many tags. The operator did not call STS.",
+		cluster: []Step{{Do: "Remove the keys kubernetes-cluster, -namespace, -name, -uid and -kind from spec.tags. The limit is 50 tags, including those of the identity.", Copy: s.edit()}},
 	}
 }
 
-func unsupportedField(s Situation) answer {
+func unsupportedField(s Situation) guidance {
 	fields := "the field that the message names"
 	if s.Credential != nil && len(s.Credential.Request.NotWithWebIdentity()) > 0 {
 		fields = strings.Join(s.Credential.Request.NotWithWebIdentity(), ", ")
 	}
-	return answer{
-		means: "The identity calls AssumeRoleWithWebIdentity with a service account's token, and that call does not take a field of the spec. The operator did not call STS.",
-		here:  []Step{{Do: "Leave " + fields + " out.", Copy: s.edit()}, s.otherIdentity(" with another source or with a chain")},
+	return guidance{
+		means:   "The identity calls AssumeRoleWithWebIdentity with a service account token. That call does not support a field of the spec. The operator did not call STS.",
+		cluster: []Step{{Do: "Remove " + fields + ".", Copy: s.edit()}, s.otherIdentity(" with another source or with a chain")},
 	}
 }
 
-func wrongPartition(s Situation) answer {
+func wrongPartition(s Situation) guidance {
 	if s.Credential == nil {
-		return answer{
-			means: "A hop of the identity's chain is of another AWS partition than its region. The operator did not call STS.",
-			here:  []Step{{Do: "Set the region, the source and the chain's roleARN to one partition.", Copy: s.editIdentity()}},
+		return guidance{
+			means:   "A hop of the identity's chain is in another AWS partition than its region. The operator did not call STS.",
+			cluster: []Step{{Do: "Set the region, the source and the chain's roleARN to one partition.", Copy: s.editIdentity()}},
 		}
 	}
-	return answer{
-		means: "A role, policy or MFA device of the spec is of another AWS partition than the identity's region. The operator did not call STS.",
-		here:  []Step{{Do: "Name roles, policies and MFA devices of the partition of the identity's region.", Copy: s.edit()}, s.otherIdentity(" of that partition")},
+	return guidance{
+		means:   "A role, policy or MFA device of the spec is in another AWS partition than the identity's region. The operator did not call STS.",
+		cluster: []Step{{Do: "Name roles, policies and MFA devices in the partition of the identity's region.", Copy: s.edit()}, s.otherIdentity(" in that partition")},
 	}
 }
 
-func policyTooLarge(s Situation) answer {
-	return answer{
-		means: "STS takes a policy of 2048 characters without white space, packs policies and tags together, and they are too large for it.",
-		here: []Step{{
-			Do:   "Make spec.policy shorter, or use fewer policyARNs or tags; tags that the identity stamps count too. status.packedPolicySize tells how many percent the last credential took.",
+func policyTooLarge(s Situation) guidance {
+	return guidance{
+		means: "The session policies and tags exceed the size limits of STS. spec.policy may have 2048 characters without white space. STS also limits the packed size of policies and tags together.",
+		cluster: []Step{{
+			Do:   "Shorten spec.policy, or use fewer policyARNs or tags. Tags that the identity adds count too. status.packedPolicySize is the used percentage at the last issue.",
 			Copy: s.edit(),
 		}},
-		aws: []Step{{Do: "Or put what the policy says into a managed policy, and name its ARN in policyARNs.", Copy: "aws iam create-policy --policy-name NAME --policy-document file://policy.json"}},
+		aws: []Step{{Do: "Or create a managed policy from it, and name its ARN in policyARNs.", Copy: "aws iam create-policy --policy-name NAME --policy-document file://policy.json"}},
 	}
 }
 
-func malformedPolicy(s Situation) answer {
-	return answer{
-		means: "spec.policy is not JSON, or not a policy that IAM understands. A session policy has no Principal.",
-		here:  []Step{{Do: "Correct it.", Copy: s.edit()}},
-		aws: []Step{{Do: "Have IAM's policy validator say what is wrong.",
+func malformedPolicy(s Situation) guidance {
+	return guidance{
+		means:   "spec.policy is not JSON, or not a valid IAM policy. A session policy has no Principal.",
+		cluster: []Step{{Do: "Correct spec.policy.", Copy: s.edit()}},
+		aws: []Step{{Do: "Find the error with IAM Access Analyzer's policy validation.",
 			Copy: lines(kubectl("get", s.subject(), "-n", s.namespace(), "-o", "jsonpath={.spec.policy}")+" > policy.json",
 				"aws accessanalyzer validate-policy --policy-type IDENTITY_POLICY --policy-document file://policy.json")}},
 	}

@@ -8,13 +8,13 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/advice"
 )
 
-// messages are texts that a condition may have. All but the first two are from another reason than the one explained.
+// messages are condition messages. Only the first two do not belong to another reason.
 var messages = []string{
 	"", "Some other words.",
 	"STS denied access: arn:aws:iam::111111111111:user/other (ClusterIdentity default) may not call AssumeRoleWithWebIdentity on " + reader + ".",
 	"STS denied AssumeRole on " + hub + ", a hop in the chain of ClusterIdentity default.",
 	"STS rejected the token of system:serviceaccount:shop:default.",
-	"The request cannot be made. STS was not asked.",
+	"The request cannot be made. STS was not called.",
 }
 
 func TestRewordingMessagesChangesNoAdvice(t *testing.T) {
@@ -26,7 +26,7 @@ func TestRewordingMessagesChangesNoAdvice(t *testing.T) {
 					s := tc.situation
 					s.Condition.Message = message
 					got := advice.Explain(s)
-					got.Message = want.Message // it is repeated, and nothing else
+					got.Message = want.Message // the explanation repeats the message
 					if diff := cmp.Diff(want, got); diff != "" {
 						t.Errorf("the message %q changes the advice (-want +got):\n%s", message, diff)
 					}

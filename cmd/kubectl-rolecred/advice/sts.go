@@ -8,45 +8,45 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// elsewhere is true if the identity's server is another than AWS's own.
-func (s Situation) elsewhere() bool { return s.Identity != nil && s.Identity.Endpoint != "" }
+// customEndpoint reports whether the identity's endpoint is not AWS's default.
+func (s Situation) customEndpoint() bool { return s.Identity != nil && s.Identity.Endpoint != "" }
 
-func regionDisabled(s Situation) answer {
+func regionDisabled(s Situation) guidance {
 	region := "of the identity"
 	if s.Identity != nil {
 		region = s.Identity.Region
 	}
-	return answer{
-		means: fmt.Sprintf("STS is not active in the region %s for the caller's account.", region),
-		here:  []Step{{Do: "Choose a region for the identity in which it is active.", Copy: s.editIdentity()}},
-		aws: []Step{{Do: "Or activate the region: of those that are off until an account opts in, by opting in; of the others in IAM's account settings, under Security Token Service.",
+	return guidance{
+		means:   fmt.Sprintf("STS is not enabled in the region %s for the caller's account.", region),
+		cluster: []Step{{Do: "Set the identity's region to one where STS is enabled.", Copy: s.editIdentity()}},
+		aws: []Step{{Do: "Or enable the region. For an opt-in region, opt in with this command. For any other, use Security Token Service in IAM's account settings.",
 			Copy: lines(aws("account", "get-region-opt-status", "--region-name", region), aws("account", "enable-region", "--region-name", region))}},
 	}
 }
 
-func clockSkew(s Situation) answer {
+func clockSkew(s Situation) guidance {
 	if s.Identity != nil && meta.IsStatusConditionTrue(s.Identity.Conditions, v1alpha1.ConditionClockInSync) {
-		return answer{
-			means: "STS rejected the time of the request, although the Date of its answers agrees with the operator's clock.",
-			here:  []Step{{Do: "Check the clocks of all servers behind the identity's endpoint, and that no proxy delays requests or changes the Date.", Copy: s.editIdentity()}},
+		return guidance{
+			means:   "STS rejected the time of the request, although the Date of its responses agrees with the operator's clock.",
+			cluster: []Step{{Do: "Check the clocks of all servers behind the identity's endpoint. Check that no proxy delays requests or changes the Date.", Copy: s.editIdentity()}},
 		}
 	}
-	return answer{
-		means: "The operator's clock and that of STS are further apart than STS bears, 5 to 15 minutes, or than the minute after which it is told.",
-		here: []Step{{Do: "Set the clock of the node that the operator runs on, and have it synchronized (chrony, systemd-timesyncd).",
+	return guidance{
+		means: "The operator's clock is off by more than a minute. STS rejects requests when it is off by 5 to 15 minutes.",
+		cluster: []Step{{Do: "Set the clock of the node that the operator runs on. Synchronize it with NTP (chrony, systemd-timesyncd).",
 			Copy: operatorRuns + " -o wide\nkubectl debug node/NODE -it --image=busybox -- date -u"}},
 	}
 }
 
-func throttled(Situation) answer {
-	return answer{
-		means: "STS answers that it is asked too often. It is asked again, more slowly: there is nothing to do unless it lasts.",
-		here:  []Step{{Do: "If it lasts, ask for longer durations, or have fewer credentials by one identity. The metric rolecredential_sts_calls_total counts the calls."}},
-		aws:   []Step{{Do: "See in CloudTrail who else asks STS in that account and region."}},
+func throttled(Situation) guidance {
+	return guidance{
+		means:   "STS throttled the requests. The operator retries at a lower rate. Act only if it lasts.",
+		cluster: []Step{{Do: "If it lasts, set longer durations, or use fewer credentials for each identity. The metric rolecredential_sts_calls_total counts the calls."}},
+		aws:     []Step{{Do: "Find other callers of STS in that account and region in CloudTrail."}},
 	}
 }
 
-func stsUnreachable(s Situation) answer {
+func stsUnreachable(s Situation) guidance {
 	where := "the region's STS"
 	if s.Identity != nil {
 		where = "https://sts." + s.Identity.Region + ".amazonaws.com"
@@ -54,27 +54,27 @@ func stsUnreachable(s Situation) answer {
 			where = s.Identity.Endpoint
 		}
 	}
-	return answer{
-		means: fmt.Sprintf("%s did not answer the operator.", where),
-		here: []Step{
+	return guidance{
+		means: fmt.Sprintf("The operator got no response from %s.", where),
+		cluster: []Step{
 			s.events(),
-			{Do: "Check the identity's region and endpoint; if the event speaks of a certificate, that caBundle holds the authority which issued it.", Copy: s.editIdentity()},
-			{Do: "See that the operator's namespace can reach it: DNS, NetworkPolicies, proxies (HTTPS_PROXY of the manager).",
+			{Do: "Check the identity's region and endpoint. If the event names a certificate, check that caBundle holds the CA that issued it.", Copy: s.editIdentity()},
+			{Do: "Check that pods of the operator's namespace can reach it: DNS, NetworkPolicies, proxies (HTTPS_PROXY of the manager).",
 				Copy: kubectl("run", "reach", "-n", "rolecredential-system", "--rm", "-it", "--restart=Never", "--image=curlimages/curl", "--", "-sv", "-m", "10", where)},
 		},
-		aws: []Step{{Do: "If the endpoint is a VPC endpoint, see that its security group admits the nodes, and that its policy allows the call.", Copy: "aws ec2 describe-vpc-endpoints --filters Name=service-name,Values='*.sts'"}},
+		aws: []Step{{Do: "If the endpoint is a VPC endpoint, check that its security group allows the nodes, and that its policy allows the call.", Copy: "aws ec2 describe-vpc-endpoints --filters Name=service-name,Values='*.sts'"}},
 	}
 }
 
-func stsError(s Situation) answer {
-	a := answer{
-		means: "The server returned an error of its own, or an answer that is not of STS. The operator retries: there is nothing to do unless it lasts, or the message says what.",
-		here:  []Step{s.events()},
+func stsError(s Situation) guidance {
+	a := guidance{
+		means:   "The endpoint returned a server error, or a response that is not from STS. The operator retries. Act if the message says what to do, or if the error lasts.",
+		cluster: []Step{s.events()},
 	}
-	if s.elsewhere() {
-		a.here = append(a.here, Step{Do: "If the message names a redirect or an HTTP status without an answer of STS, correct the identity's endpoint: its scheme, host, port and path.", Copy: s.editIdentity()})
+	if s.customEndpoint() {
+		a.cluster = append(a.cluster, Step{Do: "If the message names a redirect or just an HTTP status, correct the identity's endpoint: its scheme, host, port and path.", Copy: s.editIdentity()})
 		return a
 	}
-	a.aws = []Step{{Do: "If it lasts, see whether AWS reports trouble with STS in the region."}}
+	a.aws = []Step{{Do: "If it lasts, check the AWS Health Dashboard for STS in the region."}}
 	return a
 }

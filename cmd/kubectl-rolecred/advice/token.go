@@ -7,10 +7,10 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/iam"
 )
 
-// issuer is the command that names the issuer of the cluster's tokens.
+// issuer is the command that prints the issuer of the cluster's service account tokens.
 const issuer = "kubectl get --raw /.well-known/openid-configuration"
 
-// tokenRole is the role of the call that failed if that call took a service account's token, and otherwise empty.
+// tokenRole returns the role of the failed call if that call is AssumeRoleWithWebIdentity, and otherwise nothing.
 func (s Situation) tokenRole() string {
 	if failed := s.failedCall(); failed != nil && failed.Call == string(v1alpha1.CallAssumeRoleWithWebIdentity) {
 		return failed.RoleARN
@@ -25,41 +25,41 @@ func (s Situation) audience() string {
 	return s.Identity.Audience
 }
 
-// account is the subject of the token.
-func (s Situation) account() string {
+// tokenSubject returns the subject of the service account token.
+func (s Situation) tokenSubject() string {
 	if s.Credential == nil {
 		return "system:serviceaccount:NAMESPACE:NAME"
 	}
 	return s.Credential.ServiceAccount()
 }
 
-// tokenDenied is of AssumeRoleWithWebIdentity on a role.
-func (s Situation) tokenDenied() answer {
+// tokenDenied is the guidance for a denied AssumeRoleWithWebIdentity.
+func (s Situation) tokenDenied() guidance {
 	role := s.tokenRole()
-	return answer{
-		means: "STS takes the token of the service account and refuses it the role: the role's trust policy alone decides that.",
-		here:  []Step{{Do: fmt.Sprintf("Check that the credential names the service account that the role trusts; it is %s now.", s.account()), Copy: s.edit()}},
+	return guidance{
+		means:   "STS accepted the service account token, but denied the role. For this call only the role's trust policy decides.",
+		cluster: []Step{{Do: fmt.Sprintf("Check that spec.serviceAccountName is the service account that the role trusts. It is %s now.", s.tokenSubject()), Copy: s.edit()}},
 		aws: []Step{
-			{Do: "See that the role exists, and whom it trusts.", Copy: getRole(role)},
-			{Do: "See who issues the cluster's tokens: the issuer, without https://, is to stand for ISSUER below.", Copy: issuer},
-			{Do: "Let the role's trust policy admit " + s.account() + ":", Copy: iam.TrustToken(role, "ISSUER", s.audience(), s.account()).String()},
+			{Do: "Check that the role exists, and read its trust policy.", Copy: getRole(role)},
+			{Do: "Read the issuer of the cluster's tokens. Replace ISSUER below with it, without https://.", Copy: issuer},
+			{Do: "In the role's trust policy, allow " + s.tokenSubject() + ":", Copy: iam.WebIdentityTrustPolicy(role, "ISSUER", s.audience(), s.tokenSubject()).String()},
 		},
 	}
 }
 
-func tokenNotIssued(s Situation) answer {
+func tokenNotIssued(s Situation) guidance {
 	name := "default"
 	if s.Credential != nil {
 		name = s.Credential.ServiceAccountName()
 	}
-	return answer{
-		means: "The API server issued no token for the service account that the credential names, or none that may be shown to STS. STS was not asked; the message says which.",
-		here: []Step{
-			{Do: "See that the service account exists, or create it.", Copy: lines(kubectl("get", "serviceaccount", name, "-n", s.namespace()), kubectl("create", "serviceaccount", name, "-n", s.namespace()))},
-			{Do: "Or have the credential name another.", Copy: s.patch(`{"serviceAccountName":"NAME"}`)},
-			{Do: "See that the operator may ask for tokens; the ClusterRole serviceaccount-token-role of the manifests lets it.",
+	return guidance{
+		means: "The API server issued no token for the credential's service account, or a token that the operator may not send to STS. The message says which. The operator did not call STS.",
+		cluster: []Step{
+			{Do: "Check that the service account exists, or create it.", Copy: lines(kubectl("get", "serviceaccount", name, "-n", s.namespace()), kubectl("create", "serviceaccount", name, "-n", s.namespace()))},
+			{Do: "Or set another service account.", Copy: s.patch(`{"serviceAccountName":"NAME"}`)},
+			{Do: "Check that the operator may create tokens. The ClusterRole serviceaccount-token-role of the manifests grants it.",
 				Copy: s.operatorCan("create", "serviceaccounts/token")},
-			{Do: "If the audience is the API server's own, set source.serviceAccount.audience of the identity to another. Add that to the client IDs of the IAM OIDC provider, and to the condition on aud in the role's trust policy.",
+			{Do: "If the audience is the API server's own, set source.serviceAccount.audience of the identity to another one. Add it to the client IDs of the IAM OIDC provider, and to the condition on aud in the role's trust policy.",
 				Copy: s.editIdentity()},
 		},
 	}

@@ -1,4 +1,4 @@
-// Package aws asks AWS what the plugin wants to know of a credential. No error that it returns holds a secret.
+// Package aws calls AWS with a credential: STS and the console's federation endpoint. Its errors contain no secrets.
 package aws
 
 import (
@@ -24,18 +24,18 @@ import (
 	"rolecredential.dev/operator/controllers/failure"
 )
 
-// timeout bounds one call, with the SDK's retries.
+// timeout is the limit for one call, including the SDK's retries.
 const timeout = 30 * time.Second
 
-// ErrRefused is the error of a call that AWS answered with a refusal.
-var ErrRefused = errors.New("refused")
+// ErrRejected means that AWS answered the call with an error.
+var ErrRejected = errors.New("rejected")
 
-// Endpoint is where an STS is.
+// Endpoint is the STS endpoint to call.
 type Endpoint struct {
 	Region string
-	// URL is empty for the region's own.
+	// URL is empty for AWS's endpoint in Region.
 	URL string
-	// CABundle is PEM; empty for the system's authorities.
+	// CABundle holds CA certificates in PEM. The system's CAs are used if it is empty.
 	CABundle string
 }
 
@@ -46,14 +46,15 @@ func (e Endpoint) String() string {
 	return "STS in " + e.Region
 }
 
-// Caller is GetCallerIdentity's answer, in the AWS CLI's words.
+// Caller is the result of GetCallerIdentity, with the field names of the AWS CLI.
 type Caller struct {
 	UserID  string `json:"UserId"`
 	Account string `json:"Account"`
 	ARN     string `json:"Arn"`
 }
 
-// WhoAmI asks an STS who a credential is ('GetCallerIdentity' of the AWS Security Token Service API Reference).
+// WhoAmI calls GetCallerIdentity with a credential (AWS Security Token Service API Reference). The error is [ErrRejected] if STS
+// returned an error.
 func WhoAmI(ctx context.Context, keys credential.Credential, at Endpoint) (Caller, error) {
 	client, err := httpClient(at.CABundle)
 	if err != nil {
@@ -68,15 +69,15 @@ func WhoAmI(ctx context.Context, keys credential.Credential, at Endpoint) (Calle
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	answer, err := sts.NewFromConfig(config).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if refusal, ok := errors.AsType[smithy.APIError](err); ok {
-		// Its text may quote the request that was signed, with the session token.
-		return Caller{}, fmt.Errorf("%s answers %s: %w", at, refusal.ErrorCode(), ErrRefused)
+	identity, err := sts.NewFromConfig(config).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if apiErr, ok := errors.AsType[smithy.APIError](err); ok {
+		// The message may quote the signed request, which contains the session token.
+		return Caller{}, fmt.Errorf("%s returned %s: %w", at, apiErr.ErrorCode(), ErrRejected)
 	}
 	if err != nil {
-		return Caller{}, fmt.Errorf("%s did not answer: %s", at, firstLine(err))
+		return Caller{}, fmt.Errorf("no response from %s: %s", at, firstLine(err))
 	}
-	return Caller{UserID: aws.ToString(answer.UserId), Account: aws.ToString(answer.Account), ARN: aws.ToString(answer.Arn)}, nil
+	return Caller{UserID: aws.ToString(identity.UserId), Account: aws.ToString(identity.Account), ARN: aws.ToString(identity.Arn)}, nil
 }
 
 const quotedLength = 256
@@ -93,7 +94,7 @@ func httpClient(caBundle string) (*awshttp.BuildableClient, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(caBundle)) {
-		return nil, errors.New("caBundle holds no certificate that can be read")
+		return nil, errors.New("caBundle contains no valid certificate")
 	}
 	return client.WithTransportOptions(func(t *http.Transport) {
 		if t.TLSClientConfig == nil {
@@ -103,12 +104,12 @@ func httpClient(caBundle string) (*awshttp.BuildableClient, error) {
 	}), nil
 }
 
-// maxAnswer is more than a federation endpoint answers, in bytes.
-const maxAnswer = 1 << 20
+// maxResponse is the limit for the response of a federation endpoint, in bytes. A sign-in token is far smaller.
+const maxResponse = 1 << 20
 
-// SigninURL asks a federation endpoint for a token, and returns the URL by which whoever has it signs in to the console within 15
-// minutes (IAM User Guide, 'Enable custom identity broker access to the AWS console'). The session there lasts as long as the
-// credential.
+// SigninURL requests a sign-in token from a federation endpoint and returns the URL that signs in to the console. The URL is valid for 15
+// minutes and works for everyone who has it (IAM User Guide, 'Enable custom identity broker access to the AWS console'). The console
+// session expires with the credential.
 func SigninURL(ctx context.Context, keys credential.Credential, federation, destination, issuer string) (string, error) {
 	session, err := json.Marshal(map[string]string{
 		"sessionId": keys.AccessKeyID, "sessionKey": string(keys.SecretAccessKey), "sessionToken": string(keys.SessionToken),
@@ -124,7 +125,7 @@ func SigninURL(ctx context.Context, keys credential.Credential, federation, dest
 	return federation + "?" + login.Encode(), nil
 }
 
-// signinToken sends the session in the body, since servers and proxies write URLs to their logs.
+// signinToken sends the session in the body, because servers and proxies log URLs.
 func signinToken(ctx context.Context, federation, session string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -137,17 +138,17 @@ func signinToken(ctx context.Context, federation, session string) (string, error
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if err != nil {
-		return "", fmt.Errorf("%s did not answer: %s", federation, firstLine(err))
+		return "", fmt.Errorf("no response from %s: %s", federation, firstLine(err))
 	}
 	defer func() { _ = response.Body.Close() }()
-	var answer struct{ SigninToken string }
-	err = json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&answer)
+	var body struct{ SigninToken string }
+	err = json.NewDecoder(io.LimitReader(response.Body, maxResponse)).Decode(&body)
 	switch {
 	case response.StatusCode != http.StatusOK:
-		return "", fmt.Errorf("%s answers %s: %w", federation, response.Status, ErrRefused)
-	case err != nil || answer.SigninToken == "":
-		return "", fmt.Errorf("%s gave no sign-in token", federation)
+		return "", fmt.Errorf("%s returned %s: %w", federation, response.Status, ErrRejected)
+	case err != nil || body.SigninToken == "":
+		return "", fmt.Errorf("%s returned no sign-in token", federation)
 	default:
-		return answer.SigninToken, nil
+		return body.SigninToken, nil
 	}
 }

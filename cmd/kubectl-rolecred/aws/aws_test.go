@@ -25,7 +25,7 @@ const (
 	role   = "arn:aws:iam::123456789012:role/S3Reader"
 )
 
-// serve serves the emulator over TLS, with a session of a role in it.
+// serve serves the emulator over TLS and returns the session credentials of a role.
 func serve(t *testing.T) (*stsemulator.Server, aws.Endpoint, credential.Credential) {
 	t.Helper()
 	g := NewWithT(t)
@@ -47,7 +47,7 @@ func serve(t *testing.T) (*stsemulator.Server, aws.Endpoint, credential.Credenti
 		credential.Credential{AccessKeyID: *keys.AccessKeyId, SecretAccessKey: credential.Secret(*keys.SecretAccessKey), SessionToken: credential.Secret(*keys.SessionToken)}
 }
 
-func TestSTSTellsWhoACredentialIs(t *testing.T) {
+func TestWhoAmIReturnsCaller(t *testing.T) {
 	g := NewWithT(t)
 	_, at, keys := serve(t)
 	caller, err := aws.WhoAmI(t.Context(), keys, at)
@@ -57,31 +57,31 @@ func TestSTSTellsWhoACredentialIs(t *testing.T) {
 	g.Expect(caller.UserID).To(HaveSuffix(":shop.s3-reader"))
 }
 
-// An answer to a wrong signature quotes the request that was signed, with its session token.
-func TestNoErrorOfSTSHoldsASecret(t *testing.T) {
+// The response to a wrong signature quotes the signed request, which contains the session token.
+func TestWhoAmIErrorsContainNoSecrets(t *testing.T) {
 	_, at, good := serve(t)
 	wrong := good
 	wrong.SecretAccessKey = "a-wrong-secret-access-key"
 	for name, tc := range map[string]struct {
-		keys    credential.Credential
-		at      aws.Endpoint
-		refused bool
-		says    string
+		keys     credential.Credential
+		at       aws.Endpoint
+		rejected bool
+		want     string
 	}{
-		"a wrong key":                    {keys: wrong, at: at, refused: true, says: "SignatureDoesNotMatch"},
-		"nobody's key":                   {keys: credential.Credential{AccessKeyID: "ASIANOBODY", SecretAccessKey: "nobody's-secret-key"}, at: at, refused: true, says: "InvalidClientTokenId"},
-		"an authority that is not known": {keys: good, at: aws.Endpoint{Region: region, URL: at.URL}, says: "did not answer"},
-		"a bundle that holds none":       {keys: good, at: aws.Endpoint{Region: region, URL: at.URL, CABundle: "none"}, says: "caBundle"},
-		"nobody there":                   {keys: good, at: aws.Endpoint{Region: region, URL: "http://127.0.0.1:1"}, says: "did not answer"},
+		"a wrong key":                      {keys: wrong, at: at, rejected: true, want: "SignatureDoesNotMatch"},
+		"an unknown key":                   {keys: credential.Credential{AccessKeyID: "ASIAUNKNOWN", SecretAccessKey: "unknown-secret-key"}, at: at, rejected: true, want: "InvalidClientTokenId"},
+		"an unknown CA":                    {keys: good, at: aws.Endpoint{Region: region, URL: at.URL}, want: "no response from"},
+		"a CA bundle without certificates": {keys: good, at: aws.Endpoint{Region: region, URL: at.URL, CABundle: "none"}, want: "caBundle"},
+		"no server":                        {keys: good, at: aws.Endpoint{Region: region, URL: "http://127.0.0.1:1"}, want: "no response from"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			_, err := aws.WhoAmI(t.Context(), tc.keys, tc.at)
-			g.Expect(err).To(MatchError(ContainSubstring(tc.says)))
-			if tc.refused {
-				g.Expect(err).To(MatchError(aws.ErrRefused))
+			g.Expect(err).To(MatchError(ContainSubstring(tc.want)))
+			if tc.rejected {
+				g.Expect(err).To(MatchError(aws.ErrRejected))
 			} else {
-				g.Expect(err).NotTo(MatchError(aws.ErrRefused))
+				g.Expect(err).NotTo(MatchError(aws.ErrRejected))
 			}
 			for _, secret := range []credential.Secret{tc.keys.SecretAccessKey, tc.keys.SessionToken} {
 				if secret != "" {
@@ -94,13 +94,13 @@ func TestNoErrorOfSTSHoldsASecret(t *testing.T) {
 
 var session = credential.Credential{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "CANARY+secret/key", SessionToken: "CANARY token&more"}
 
-func TestTheSigninURLIsMadeOfATokenThatTheEndpointGives(t *testing.T) {
+func TestSigninURLContainsTokenOfEndpoint(t *testing.T) {
 	g := NewWithT(t)
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g.Expect(r.URL.RawQuery).To(BeEmpty(), "servers write URLs to their logs")
+		g.Expect(r.URL.RawQuery).To(BeEmpty(), "servers log URLs")
 		g.Expect(r.Method).To(Equal(http.MethodPost))
 		g.Expect(r.PostFormValue("Action")).To(Equal("getSigninToken"))
-		g.Expect(r.PostForm).NotTo(HaveKey("SessionDuration"), "AWS refuses it of chained and of federated sessions")
+		g.Expect(r.PostForm).NotTo(HaveKey("SessionDuration"), "AWS rejects it for chained and federated sessions")
 		var sent map[string]string
 		g.Expect(json.Unmarshal([]byte(r.PostFormValue("Session")), &sent)).To(Succeed())
 		g.Expect(sent).To(Equal(map[string]string{"sessionId": session.AccessKeyID, "sessionKey": string(session.SecretAccessKey), "sessionToken": string(session.SessionToken)}))
@@ -117,7 +117,7 @@ func TestTheSigninURLIsMadeOfATokenThatTheEndpointGives(t *testing.T) {
 	g.Expect(text).NotTo(ContainSubstring("CANARY"))
 }
 
-func TestNoErrorOfTheFederationEndpointHoldsASecret(t *testing.T) {
+func TestSigninURLErrorsContainNoSecrets(t *testing.T) {
 	answering := func(status int, body string) string {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if status == http.StatusFound {
@@ -131,29 +131,29 @@ func TestNoErrorOfTheFederationEndpointHoldsASecret(t *testing.T) {
 		return server.URL
 	}
 	for name, tc := range map[string]struct {
-		endpoint, says string
-		refused        bool
+		endpoint, want string
+		rejected       bool
 	}{
-		"a refusal":             {answering(http.StatusBadRequest, "no: "), "400", true},
-		"a redirection":         {answering(http.StatusFound, ""), "302", true},
-		"an answer of no JSON":  {answering(http.StatusOK, "<html>"), "no sign-in token", false},
-		"an answer of no token": {answering(http.StatusOK, `{} `), "no sign-in token", false},
-		"nobody there":          {"http://127.0.0.1:1/federation", "did not answer", false},
-		"what is no URL":        {"http://[", "not a URL", false},
+		"an error":                    {answering(http.StatusBadRequest, "no: "), "400", true},
+		"a redirect":                  {answering(http.StatusFound, ""), "302", true},
+		"a response that is not JSON": {answering(http.StatusOK, "<html>"), "no sign-in token", false},
+		"a response without a token":  {answering(http.StatusOK, `{} `), "no sign-in token", false},
+		"no server":                   {"http://127.0.0.1:1/federation", "no response from", false},
+		"an invalid URL":              {"http://[", "not a URL", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			_, err := aws.SigninURL(t.Context(), session, tc.endpoint, "", "")
-			g.Expect(err).To(MatchError(ContainSubstring(tc.says)))
+			g.Expect(err).To(MatchError(ContainSubstring(tc.want)))
 			g.Expect(err.Error()).NotTo(ContainSubstring("CANARY"))
-			if tc.refused {
-				g.Expect(err).To(MatchError(aws.ErrRefused))
+			if tc.rejected {
+				g.Expect(err).To(MatchError(aws.ErrRejected))
 			}
 		})
 	}
 }
 
-func TestWhatIsCancelledEnds(t *testing.T) {
+func TestSigninURLStopsWhenCancelled(t *testing.T) {
 	g := NewWithT(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

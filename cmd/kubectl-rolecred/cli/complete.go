@@ -11,10 +11,10 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
 )
 
-// completionTimeout is how long anyone waits for a completion.
+// completionTimeout bounds the requests of one completion.
 const completionTimeout = 3 * time.Second
 
-// completeNames completes the names of credentials in the namespace; what cannot be listed is not offered.
+// completeNames completes at most this many names of credentials in the namespace, any number for 0. It offers no kind that cannot be listed.
 func (p *plugin) completeNames(most int) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		const directive = cobra.ShellCompDirectiveNoFileComp

@@ -20,7 +20,7 @@ func page(t *testing.T, name string) string {
 	return string(text)
 }
 
-func TestEveryExitCodeIsDocumented(t *testing.T) {
+func TestEachExitCodeIsDocumented(t *testing.T) {
 	g := NewWithT(t)
 	file, err := parser.ParseFile(token.NewFileSet(), "exit.go", nil, 0)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -36,7 +36,7 @@ func TestEveryExitCodeIsDocumented(t *testing.T) {
 	g.Expect(codes).To(BeNumerically(">", 7))
 }
 
-func TestEveryVerbIsDocumentedAndShown(t *testing.T) {
+func TestEachCommandIsDocumentedAndRecorded(t *testing.T) {
 	g := NewWithT(t)
 	for _, verb := range newPlugin(Options{}).root().Commands() {
 		if slices.Contains([]string{"help", "completion"}, verb.Name()) {

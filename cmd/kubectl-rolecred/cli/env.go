@@ -17,16 +17,16 @@ import (
 // variable is an environment variable.
 type variable struct{ name, value string }
 
-// variables are what a program needs to use a credential (AWS SDKs and Tools Reference Guide, 'Environment variables support').
-func variables(held cluster.Held) []variable {
+// variables returns the environment variables of a credential (AWS SDKs and Tools Reference Guide, 'Environment variables support').
+func variables(issued cluster.SessionCredentials) []variable {
 	list := []variable{
-		{output.AccessKeyID, held.AccessKeyID},
-		{output.SecretAccessKey, string(held.SecretAccessKey)},
-		{output.SessionToken, string(held.SessionToken)},
-		{"AWS_CREDENTIAL_EXPIRATION", held.Expiration.UTC().Format(time.RFC3339)},
+		{output.AccessKeyID, issued.AccessKeyID},
+		{output.SecretAccessKey, string(issued.SecretAccessKey)},
+		{output.SessionToken, string(issued.SessionToken)},
+		{"AWS_CREDENTIAL_EXPIRATION", issued.Expiration.UTC().Format(time.RFC3339)},
 	}
-	if held.Region != "" {
-		list = append(list, variable{"AWS_REGION", held.Region}, variable{"AWS_DEFAULT_REGION", held.Region})
+	if issued.Region != "" {
+		list = append(list, variable{"AWS_REGION", issued.Region}, variable{"AWS_DEFAULT_REGION", issued.Region})
 	}
 	return list
 }
@@ -35,8 +35,8 @@ func (p *plugin) envCommand() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use:   "env NAME",
-		Short: "Write the lines that give a shell a credential",
-		Long:  "Write the lines that set a credential's environment variables in a shell. They hold the secrets: have the shell read them, and nobody else.",
+		Short: "Print shell commands that export a credential",
+		Long:  "Print the commands that set a credential's environment variables in a shell. They contain secrets: let the shell evaluate them, do not log them.",
 		Example: `  eval "$(kubectl rolecred env s3-reader -n shop)"                                          # sh, bash, zsh
   kubectl rolecred env s3-reader -n shop --shell fish | source
   kubectl rolecred env s3-reader -n shop --shell powershell | Out-String | Invoke-Expression`,
@@ -47,32 +47,32 @@ func (p *plugin) envCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, _, held, err := p.hold(cmd.Context(), args[0])
+			_, _, issued, err := p.sessionCredentials(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			for _, v := range variables(held) {
+			for _, v := range variables(issued) {
 				fmt.Fprintln(p.Out, shell.Export(dialect, v.name, v.value))
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&name, "shell", "", "`shell` to write for: "+strings.Join(shell.Names, ", ")+"; that of SHELL if empty")
+	cmd.Flags().StringVar(&name, "shell", "", "`shell` to print for: "+strings.Join(shell.Names, ", ")+"; the one in $SHELL if empty")
 	_ = cmd.RegisterFlagCompletionFunc("shell", cobra.FixedCompletions(shell.Names, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// shell is the one that is named, or else the caller's own, or else any of POSIX.
+// shell returns the named shell, or else the one in SHELL, or else a POSIX shell.
 func (p *plugin) shell(name string) (string, error) {
 	if name == "" {
-		if found, ok := shell.Of(p.getenv("SHELL")); ok {
+		if found, ok := shell.Parse(p.getenv("SHELL")); ok {
 			return found, nil
 		}
 		return shell.POSIX, nil
 	}
-	found, ok := shell.Of(name)
+	found, ok := shell.Parse(name)
 	if !ok {
-		return "", fmt.Errorf("there is no shell %q: it is one of %s", name, strings.Join(shell.Names, ", "))
+		return "", fmt.Errorf("unknown shell %q: use one of %s", name, strings.Join(shell.Names, ", "))
 	}
 	return found, nil
 }
@@ -80,9 +80,9 @@ func (p *plugin) shell(name string) (string, error) {
 func (p *plugin) processCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "process NAME",
-		Short: "Write a credential as an AWS profile's credential_process does",
-		Long: `Write a credential in the form in which the AWS SDKs and the AWS CLI read it from a program, with its expiration, so that they come
-for the next one by themselves. In ~/.aws/config:
+		Short: "Print a credential for credential_process of an AWS profile",
+		Long: `Print a credential in the format of credential_process. The AWS SDKs and the AWS CLI run the command again when the credential
+expires. In ~/.aws/config:
 
   [profile s3-reader]
   credential_process = kubectl rolecred process s3-reader -n shop --context prod`,
@@ -90,24 +90,24 @@ for the next one by themselves. In ~/.aws/config:
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := clearProfile(); err != nil { // it is probably the profile that this process provides
+			if err := clearProfile(); err != nil { // it may be the profile that runs this command
 				return err
 			}
-			_, _, held, err := p.hold(cmd.Context(), args[0])
+			_, _, issued, err := p.sessionCredentials(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return writeProcess(p.Out, held)
+			return writeProcess(p.Out, issued)
 		},
 	}
 }
 
-// writeProcess writes what a credential_process prints (AWS SDKs and Tools Reference Guide, 'Process credential provider').
-func writeProcess(out io.Writer, held cluster.Held) error {
+// writeProcess writes the output of a credential_process (AWS SDKs and Tools Reference Guide, 'Process credential provider').
+func writeProcess(out io.Writer, issued cluster.SessionCredentials) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(map[string]any{
-		"Version": 1, "AccessKeyId": held.AccessKeyID, "SecretAccessKey": string(held.SecretAccessKey), "SessionToken": string(held.SessionToken),
-		"Expiration": held.Expiration.UTC().Format(time.RFC3339),
+		"Version": 1, "AccessKeyId": issued.AccessKeyID, "SecretAccessKey": string(issued.SecretAccessKey), "SessionToken": string(issued.SessionToken),
+		"Expiration": issued.Expiration.UTC().Format(time.RFC3339),
 	})
 }

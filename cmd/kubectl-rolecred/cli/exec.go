@@ -17,12 +17,12 @@ func (p *plugin) execCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "exec NAME -- COMMAND [ARG ...]",
 		Short: "Run a command with a credential in its environment",
-		Long: `Run a command with a credential in its environment, and without what of AWS was in yours: keys, profile, role. The command takes
-this program's place, so that signals reach it and its exit code is yours. It keeps the credential that it starts with.`,
+		Long: `Run a command with a credential in its environment. Existing AWS_* credential, profile and role variables are removed first. The command
+replaces this process: it gets signals, and its exit code is the exit code. It does not get later refreshes.`,
 		Example: "  kubectl rolecred exec s3-reader -n shop -- aws s3 ls",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.ArgsLenAtDash() != 1 || len(args) < 2 {
-				return errors.New("write exec NAME -- COMMAND [ARG ...]")
+				return errors.New("usage: exec NAME -- COMMAND [ARG ...]")
 			}
 			return nil
 		},
@@ -32,11 +32,11 @@ this program's place, so that signals reach it and its exit code is yours. It ke
 			if err != nil {
 				return exitError{err, exitOfLookup(err)}
 			}
-			_, _, held, err := p.hold(cmd.Context(), args[0])
+			_, _, issued, err := p.sessionCredentials(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			err = p.Exec(path, args[1:], environment(p.Environ, held))
+			err = p.Exec(path, args[1:], environment(p.Environ, issued))
 			if err == nil || errors.As(err, new(exitError)) {
 				return err
 			}
@@ -52,7 +52,7 @@ func exitOfLookup(err error) int {
 	return ExitNoCommand
 }
 
-// competing are variables by which an SDK would take other credentials, or take ours for something else (AWS SDKs and Tools
+// competing lists the variables that would make an SDK use other credentials (AWS SDKs and Tools
 // Reference Guide, 'Environment variables support').
 var competing = []string{
 	"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION",
@@ -60,12 +60,12 @@ var competing = []string{
 	"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 }
 
-// environment is an environment with the credential's variables in place of all that would compete with them.
-func environment(inherited []string, held cluster.Held) []string {
-	set := variables(held)
+// environment returns the inherited environment with the credential's variables, and without the competing ones.
+func environment(inherited []string, issued cluster.SessionCredentials) []string {
+	set := variables(issued)
 	environ := slices.DeleteFunc(slices.Clone(inherited), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		is := func(other string) bool { return strings.EqualFold(name, other) } // as Windows has it
+		is := func(other string) bool { return strings.EqualFold(name, other) } // Windows ignores case
 		return slices.ContainsFunc(competing, is) || slices.ContainsFunc(set, func(v variable) bool { return is(v.name) })
 	})
 	for _, v := range set {

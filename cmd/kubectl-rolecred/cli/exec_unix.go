@@ -4,7 +4,7 @@ package cli
 
 import "syscall"
 
-// replaceProcess runs a program in place of this one.
+// replaceProcess replaces this process with a program.
 func replaceProcess(path string, args, environ []string) error {
-	return syscall.Exec(path, args, environ) //nolint:gosec // that is what exec is for
+	return syscall.Exec(path, args, environ) //nolint:gosec // exec runs the user's command
 }

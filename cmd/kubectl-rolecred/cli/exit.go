@@ -13,32 +13,32 @@ import (
 
 // Exit codes, for scripts.
 const (
-	// ExitOK: done, or the answer is yes.
+	// ExitOK means success, or that the answer is yes.
 	ExitOK = 0
-	// ExitError: something went wrong that has no code of its own.
+	// ExitError means an error without a code of its own.
 	ExitError = 1
-	// ExitNo: the answer is no. The credential is not Ready, the request not allowed, the credential expired or refused.
+	// ExitNo means that the answer is no: the credential is not Ready, not allowed or expired, or AWS rejected it.
 	ExitNo = 2
-	// ExitNotFound: there is no such credential, identity or Secret.
+	// ExitNotFound means that the credential, identity or Secret does not exist.
 	ExitNotFound = 3
-	// ExitForbidden: the API server forbids it to the caller.
+	// ExitForbidden means that RBAC does not allow the request.
 	ExitForbidden = 4
-	// ExitTimeout: what was waited for did not come in time.
+	// ExitTimeout means that a wait timed out.
 	ExitTimeout = 5
-	// ExitNotExecutable and ExitNoCommand are of exec, as shells have them.
+	// ExitNotExecutable and ExitNoCommand are the codes of shells. Only exec uses them.
 	ExitNotExecutable = 126
 	ExitNoCommand     = 127
-	// ExitInterrupted: by Ctrl-C, or SIGTERM.
+	// ExitInterrupted means Ctrl-C or SIGTERM.
 	ExitInterrupted = 130
 )
 
-// errNo is the error of a verb whose answer is no, and written already.
+// errNo sets the exit code of a command that has already printed the answer no.
 var errNo = errors.New("no")
 
-// errTimeout is the error of what was waited for in vain.
+// errTimeout is the error of a wait that timed out.
 var errTimeout = errors.New("timed out")
 
-// exitError is an error with a code of its own.
+// exitError is an error with an exit code.
 type exitError struct {
 	error
 	code int
@@ -46,7 +46,7 @@ type exitError struct {
 
 func (e exitError) Unwrap() error { return e.error }
 
-// exit writes an error and returns the code for it.
+// exit writes an error and returns its exit code.
 func (p *plugin) exit(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
@@ -66,7 +66,7 @@ func codeOf(err error) int {
 	switch {
 	case ok:
 		return coded.code
-	case errors.Is(err, cluster.ErrUnusable), errors.Is(err, aws.ErrRefused):
+	case errors.Is(err, cluster.ErrUnusable), errors.Is(err, aws.ErrRejected):
 		return ExitNo
 	case apierrors.IsNotFound(err):
 		return ExitNotFound

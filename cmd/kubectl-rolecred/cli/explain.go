@@ -14,25 +14,25 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
 )
 
-// explanation is why something is not Ready, or that it is.
+// explanation says why a credential or an identity is not Ready, or that it is.
 type explanation struct {
-	// Ready tells that the credential is usable and nothing keeps it from being refreshed.
+	// Ready is true if the credential is Ready and nothing prevents its refresh.
 	Ready bool `json:"ready"`
-	// Well tells that there is nothing at all to mend.
+	// Well is true if there is nothing to fix.
 	Well bool `json:"well"`
 	advice.Explanation
-	// Usable tells of a credential that is Ready although something is amiss.
+	// Usable says until when a credential is valid that is Ready but needs a fix.
 	Usable string `json:"usable,omitempty"`
-	// Outdated tells that the operator has not looked at the present spec yet.
+	// Outdated is true if the operator has not reconciled the current spec.
 	Outdated bool `json:"outdated,omitempty"`
 }
 
 func (p *plugin) explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain NAME",
-		Short: "Say why a credential or an identity is not Ready, and what to change",
-		Long: `Say why a credential is not Ready, or why it cannot be refreshed, and what to change in the cluster and in AWS: with the
-commands, and with the trust policy that would admit the caller. An identity is explained as clusterid/NAME.`,
+		Short: "Explain why a credential or an identity is not Ready, and what to change",
+		Long: `Explain why a credential is not Ready or cannot be refreshed, and what to change in the cluster and in AWS. The steps include
+commands and IAM policies to copy. To explain an identity, use clusterid/NAME or stsid/NAME.`,
 		Example: `  kubectl rolecred explain s3-reader -n shop
   kubectl rolecred explain clusterid/default`,
 		Args:              cobra.ExactArgs(1),
@@ -77,40 +77,40 @@ func (p *plugin) explain(ctx context.Context, arg string) (explanation, error) {
 	}
 	situation := p.situation(ctx, c, found)
 	report := explained(found.Report().Conditions, situation)
-	report.Outdated = outdated(found) && len(found.Report().Conditions) > 0
+	report.Outdated = specNotObserved(found) && len(found.Report().Conditions) > 0
 	if expiration := found.Report().Expiration; found.Ready() && !report.Ready && expiration != nil {
-		report.Usable = fmt.Sprintf("The Secret's credential is good until %s (%s).", term.Time(expiration.Time), term.Distance(expiration.Time, p.now()))
+		report.Usable = fmt.Sprintf("The session credentials in the Secret are valid until %s (%s).", term.Time(expiration.Time), term.Relative(expiration.Time, p.now()))
 	}
 	return report, nil
 }
 
-// situation reads what advice rests on; what cannot be read is told, and the advice is the more general for it.
+// situation reads the input of the advice. If a part cannot be read, it writes a warning and the advice is more general.
 func (p *plugin) situation(ctx context.Context, c *cluster.Cluster, found cluster.Credential) advice.Situation {
 	situation := advice.Situation{Credential: &found, Ref: found.IdentityRef()}
 	identity, err := c.Identity(ctx, situation.Ref)
 	if err != nil {
-		p.warn("%s cannot be read: %v", situation.Ref.Path(), err)
+		p.warn("could not read %s: %v", situation.Ref.Path(), err)
 		return situation
 	}
 	situation.Identity = &identity
-	verdict, err := judge(ctx, c, found, identity)
+	verdict, err := evaluate(ctx, c, found, identity)
 	if err != nil {
-		p.warn("rules with a namespaceSelector are taken for not fitting: %v", err)
+		p.warn("the namespace's labels could not be read, so rules with a namespaceSelector do not match: %v", err)
 	}
 	situation.Verdict = &verdict
 	return situation
 }
 
-// unseen is the condition of what the operator has not looked at.
-var unseen = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionUnknown}
+// notReconciled is the condition of an object that the operator has not reconciled.
+var notReconciled = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionUnknown}
 
 func explained(conditions []metav1.Condition, situation advice.Situation) explanation {
-	condition, wrong := advice.Pick(conditions)
+	condition, problem := advice.ConditionToFix(conditions)
 	if len(conditions) == 0 {
-		condition, wrong = unseen, true
+		condition, problem = notReconciled, true
 	}
 	situation.Condition = condition
-	return explanation{Ready: advice.Arrived(conditions), Well: !wrong, Explanation: advice.Explain(situation)}
+	return explanation{Ready: advice.Healthy(conditions), Well: !problem, Explanation: advice.Explain(situation)}
 }
 
 func (e explanation) print(p *term.Printer) {
@@ -118,7 +118,7 @@ func (e explanation) print(p *term.Printer) {
 		p.Texts(term.Text{Text: e.Subject, Colour: term.Title}, term.Plain(" is "), term.Text{Text: "Ready", Colour: term.Good}, term.Plain(": "+e.Means))
 	} else {
 		p.Texts(term.Text{Text: e.Subject, Colour: term.Title}, term.Plain(": "+e.Condition+" is "),
-			term.Text{Text: string(e.Status), Colour: term.Of(e.Status)}, term.Plain(", "+cmp.Or(e.Reason, "without a reason")))
+			term.Text{Text: string(e.Status), Colour: term.StatusColour(e.Status)}, term.Plain(", "+cmp.Or(e.Reason, "without a reason")))
 		p.Linef("")
 		p.Linef("%s", e.Means)
 	}
@@ -126,13 +126,13 @@ func (e explanation) print(p *term.Printer) {
 		p.Linef("%s", e.Usable)
 	}
 	if e.Outdated {
-		p.Texts(term.Text{Text: "The operator has not looked at the present spec yet: this is of an earlier one.", Colour: term.Doubt})
+		p.Texts(term.Text{Text: "The operator has not reconciled the current spec yet. This explains an earlier spec.", Colour: term.Warning})
 	}
 	if e.Message != "" && !e.Well {
-		p.Section("THE OPERATOR SAYS")
+		p.Section("MESSAGE OF THE OPERATOR")
 		p.Linef("  %s", e.Message)
 	}
-	printSteps(p, "WHAT TO DO IN THE CLUSTER", e.Here)
+	printSteps(p, "WHAT TO DO IN THE CLUSTER", e.Cluster)
 	printSteps(p, "WHAT TO DO IN AWS", e.AWS)
 }
 

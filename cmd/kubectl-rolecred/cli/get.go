@@ -28,16 +28,16 @@ func (p *plugin) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "get [NAME | TYPE/NAME ...]",
 		Aliases: []string{"list", "ls"},
-		Short:   "List credentials of all kinds, with what is left of them",
+		Short:   "List credentials of all kinds, with their expiry and next refresh",
 		Example: `  kubectl rolecred get -A --expiring 10m
   kubectl rolecred get s3-reader sessioncred/own-rights -o yaml`,
 		ValidArgsFunction: p.completeNames(0),
 		RunE:              func(cmd *cobra.Command, args []string) error { return p.get(cmd.Context(), args, o) },
 	}
-	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "list those of all namespaces")
-	cmd.Flags().DurationVar(&o.expiring, "expiring", 0, "list those alone whose credentials have expired or will `within` this time, such as 10m")
+	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "list credentials in all namespaces")
+	cmd.Flags().DurationVar(&o.expiring, "expiring", 0, "list only credentials that have expired or expire `within` this time, such as 10m")
 	o.print.AddFlags(cmd)
-	cmd.Flags().Lookup("output").Usage = "output format: wide, json, yaml, name, or another of kubectl's"
+	cmd.Flags().Lookup("output").Usage = "output format: wide, json, yaml, name, or another format of kubectl"
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(append([]string{formatWide}, o.print.AllowedFormats()...), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -52,7 +52,7 @@ func (p *plugin) get(ctx context.Context, args []string, o getOptions) error {
 		return err
 	}
 	if err != nil {
-		p.warn("not all could be listed: %v", err)
+		p.warn("some credentials could not be listed: %v", err)
 	}
 	if o.expiring > 0 {
 		soon := p.now().Add(o.expiring)
@@ -72,7 +72,7 @@ func (p *plugin) get(ctx context.Context, args []string, o getOptions) error {
 	return nil
 }
 
-// gather reads the credentials that are named, or lists them.
+// gather reads the named credentials, or lists all without a name.
 func (p *plugin) gather(ctx context.Context, c *cluster.Cluster, args []string, allNamespaces bool) ([]cluster.Credential, error) {
 	if len(args) == 0 {
 		namespace := c.Namespace
@@ -96,7 +96,7 @@ func (p *plugin) gather(ctx context.Context, c *cluster.Cluster, args []string, 
 	return found, nil
 }
 
-// printObjects writes the objects themselves, one alone or as kubectl writes a list.
+// printObjects writes the API objects: a single object if alone is set, otherwise a List.
 func (p *plugin) printObjects(found []cluster.Credential, alone bool, flags *genericclioptions.PrintFlags) error {
 	printer, err := flags.ToPrinter()
 	if err != nil {
@@ -143,17 +143,17 @@ func table(found []cluster.Credential, namespaces, wide bool, now time.Time) [][
 func row(c cluster.Credential, now time.Time) []term.Text {
 	ready := conditionOf(c, v1alpha1.ConditionReady)
 	status := c.Report()
-	expires := term.Plain(distance(status.Expiration, now))
+	expires := term.Plain(relativeTime(status.Expiration, now))
 	if status.Expiration != nil && !now.Before(status.Expiration.Time) {
 		expires.Colour = term.Bad
 	}
 	return []term.Text{
 		term.Plain(c.String()),
-		{Text: string(ready.Status), Colour: term.Of(ready.Status)},
+		{Text: string(ready.Status), Colour: term.StatusColour(ready.Status)},
 		term.Plain(ready.Reason),
 		term.Plain(cmp.Or(c.Request.RoleARN, status.PrincipalARN, string(c.Request.Call))),
 		expires,
-		term.Plain(distance(status.NextRefreshTime, now)),
+		term.Plain(relativeTime(status.NextRefreshTime, now)),
 		term.Plain(term.Age(c.GetCreationTimestamp().Time, now)),
 	}
 }
@@ -168,7 +168,7 @@ func wideRow(c cluster.Credential) []term.Text {
 		c.IdentityRef().Path(), c.SecretName(), expiration, ready.Message)
 }
 
-// conditionOf returns a condition, one that is unknown if there is none.
+// conditionOf returns a condition, or an Unknown one if it is missing.
 func conditionOf(c cluster.Credential, conditionType string) metav1.Condition {
 	if found := c.Condition(conditionType); found != nil {
 		return *found
@@ -176,9 +176,9 @@ func conditionOf(c cluster.Credential, conditionType string) metav1.Condition {
 	return metav1.Condition{Type: conditionType, Status: metav1.ConditionUnknown, Reason: none}
 }
 
-func distance(t *metav1.Time, now time.Time) string {
+func relativeTime(t *metav1.Time, now time.Time) string {
 	if t == nil {
 		return none
 	}
-	return term.Distance(t.Time, now)
+	return term.Relative(t.Time, now)
 }

@@ -20,7 +20,7 @@ func (p *plugin) guardRecursion(config *rest.Config) error {
 		return nil
 	}
 	if p.getenv(nestedVariable) != "" {
-		return fmt.Errorf("the kubeconfig's exec plugin (%s) started this plugin again, and would do so without end: "+
+		return fmt.Errorf("the kubeconfig's exec plugin (%s) started this plugin again, which never ends: "+
 			"set AWS_PROFILE in users[].user.exec.env of the kubeconfig to a profile that does not use kubectl rolecred as its credential_process", config.ExecProvider.Command)
 	}
 	config.ExecProvider = config.ExecProvider.DeepCopy()

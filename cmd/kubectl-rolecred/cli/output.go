@@ -12,14 +12,14 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
 )
 
-// Formats of a report for programs.
+// Formats of a report.
 const (
 	formatJSON = "json"
 	formatYAML = "yaml"
 	formatWide = "wide"
 )
 
-// outputFlag is the flag -o of a verb that writes a report.
+// outputFlag is the flag -o of a command that writes a report.
 type outputFlag struct {
 	format  string
 	allowed []string
@@ -32,10 +32,10 @@ func addOutput(cmd *cobra.Command, allowed ...string) *outputFlag {
 	return o
 }
 
-// write writes a report as the flag says: for people by its own text, which is told whether it is to be wide.
+// write writes a report in the format of the flag. Without one, or for wide, it calls text.
 func (p *plugin) write(o *outputFlag, report any, text func(printer *term.Printer, wide bool)) error {
 	if o.format != "" && !slices.Contains(o.allowed, o.format) {
-		return fmt.Errorf("-o %s is none of %s", o.format, strings.Join(o.allowed, ", "))
+		return fmt.Errorf("unknown output format %s: use one of %s", o.format, strings.Join(o.allowed, ", "))
 	}
 	switch o.format {
 	case formatJSON:

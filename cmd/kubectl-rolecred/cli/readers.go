@@ -14,9 +14,9 @@ import (
 func (p *plugin) readersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "readers NAME",
-		Short: "List the pods that use a credential's Secret, and which credential each holds",
-		Long: `List the pods that use a credential's Secret in their environment or as a volume, and tell which credential each of their
-containers holds. Programs that read the Secret from the API server are not seen.`,
+		Short: "List the pods that use a credential's Secret, and show which are stale",
+		Long: `List the pods that use a credential's Secret in their environment or as a volume, and show which credential each
+container holds. Programs that read the Secret from the API server are not listed.`,
 		Example:           "  kubectl rolecred readers s3-reader -n shop",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeNames(1),
@@ -45,7 +45,7 @@ func (p *plugin) readers(ctx context.Context, c *cluster.Cluster, found cluster.
 	if line := timeLineOf(found); line != nil {
 		issued.ID, issued.At, issued.Expiration = found.Report().AccessKeyID, line.Issued, line.Expires
 	}
-	// Who may not read it gets what can be told without.
+	// Without permission to read the Secret the result is less exact.
 	if record, ok := c.Record(ctx, found); ok && record.AccessKeyID == issued.ID {
 		issued.PreviousAt, issued.PreviousExpiration = record.PreviousIssuedAt, record.PreviousExpiration
 	}
@@ -55,7 +55,7 @@ func (p *plugin) readers(ctx context.Context, c *cluster.Cluster, found cluster.
 func printReaders(p *term.Printer, indent string, list []readers.Reader, unknown string, wide bool) {
 	switch {
 	case unknown != "":
-		unread(p, unknown)
+		printUnknown(p, unknown)
 		return
 	case len(list) == 0:
 		p.Linef("%sno pod uses the Secret", indent)
@@ -67,7 +67,7 @@ func printReaders(p *term.Printer, indent string, list []readers.Reader, unknown
 	}
 	rows := [][]term.Text{header}
 	for _, r := range list {
-		row := append(term.Row(r.Pod, r.Container, string(r.By)), holds(r))
+		row := append(term.Row(r.Pod, r.Container, string(r.By)), describeHeld(r))
 		if wide {
 			since := none
 			if r.Since != nil {
@@ -87,20 +87,20 @@ func until(r readers.Reader) string {
 	return term.Time(*r.Until) + " at the latest"
 }
 
-// holds says what a reader holds in words.
-func holds(r readers.Reader) term.Text {
+// describeHeld describes which credential a container holds.
+func describeHeld(r readers.Reader) term.Text {
 	switch r.Holds {
 	case readers.Current:
 		return term.Text{Text: "the current credential", Colour: term.Good}
 	case readers.Following:
-		return term.Text{Text: "the current credential, or gets it in a moment", Colour: term.Good}
+		return term.Text{Text: "the current credential, or within a minute or two", Colour: term.Good}
 	case readers.Either:
-		return term.Text{Text: "the current credential, or the one before, until " + until(r), Colour: term.Doubt}
+		return term.Text{Text: "the current or the previous credential, until " + until(r), Colour: term.Warning}
 	case readers.Earlier:
-		return term.Text{Text: "an earlier one, until " + until(r), Colour: term.Doubt}
+		return term.Text{Text: "an earlier credential, until " + until(r), Colour: term.Warning}
 	case readers.Expired:
-		return term.Text{Text: fmt.Sprintf("an earlier one, which expired by %s", term.Time(*r.Until)), Colour: term.Bad}
+		return term.Text{Text: fmt.Sprintf("an expired credential, expired by %s", term.Time(*r.Until)), Colour: term.Bad}
 	default:
-		return term.Plain("nothing: it is not running")
+		return term.Plain("none: the container is not running")
 	}
 }

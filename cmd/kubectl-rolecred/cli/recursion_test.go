@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// stubAWS stands in for `aws eks get-token`. It writes its depth and its profile to a file. If a profile is set, it resolves the
+// stubAWS replaces `aws eks get-token`. It writes its depth and its profile to a file. If a profile is set, it resolves the
 // profile's credential_process as the AWS CLI does, which is the plugin. It stops at five calls.
 const stubAWS = `#!/bin/sh
 DEPTH=$((${DEPTH:-0} + 1)); export DEPTH
@@ -145,15 +145,15 @@ func TestProcessKeepsProfileThatKubeconfigSets(t *testing.T) {
 	g.Expect(got.code).To(Equal(ExitOK), got.err)
 }
 
-func TestOtherVerbsKeepInheritedProfileForExecPlugin(t *testing.T) {
+func TestOtherCommandsKeepInheritedProfileForExecPlugin(t *testing.T) {
 	g := NewWithT(t)
 	got, calls := newExecWorld(t).run([]string{"AWS_PROFILE=admin"}, "env", "s3-reader")
 	g.Expect(calls).To(Equal([]string{"depth 1, profile admin"}))
 	g.Expect(got.code).To(Equal(ExitOK), got.err)
 }
 
-// A kubeconfig that names the recursive profile itself is stopped at the second run of the plugin, whatever verb starts it.
-func TestEachVerbStopsRecursionThroughExecPlugin(t *testing.T) {
+// If the kubeconfig itself names the recursive profile, the second run of the plugin stops the recursion.
+func TestEachCommandStopsRecursionThroughExecPlugin(t *testing.T) {
 	verbs := map[string][]string{
 		"get": {"s3-reader"}, "status": {"s3-reader"}, "explain": {"s3-reader"}, "readers": {"s3-reader"}, "can-i": {"--role", reader}, "refresh": {"s3-reader"},
 		"whoami": {"s3-reader"}, "env": {"s3-reader"}, "process": {"s3-reader"}, "exec": {"s3-reader", "--", "true"}, "console": {"s3-reader"}, "revoke": {"s3-reader"},

@@ -1,4 +1,4 @@
-// Package cli is the plugin's verbs: each reads from the cluster, makes a report of it, and writes that for people or for programs.
+// Package cli has the plugin's commands. Most read from the cluster, build a report, and write it as text or as JSON or YAML.
 package cli
 
 import (
@@ -16,32 +16,32 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
 )
 
-// Options are what the plugin takes from its process.
+// Options are the plugin's inputs from its process.
 type Options struct {
 	genericiooptions.IOStreams
 	Clock clock.PassiveClock
 	// Environ is the environment, as NAME=value.
 	Environ []string
 	Version string
-	// Exec runs a program in place of this one. It returns only if it cannot; the system's if nil.
+	// Exec replaces this process with a program. It returns only an error. The default is the operating system's.
 	Exec func(path string, args, environ []string) error
 }
 
-// plugin is one run of it.
+// plugin is one invocation.
 type plugin struct {
 	Options
 	config *genericclioptions.ConfigFlags
-	// cluster returns the one that the flags and the kubeconfig name.
+	// cluster connects to the cluster of the flags and the kubeconfig.
 	cluster func() (*cluster.Cluster, error)
 }
 
-const long = `Look at the credentials that the RoleCredential operator keeps, find out why one is not Ready, and use one.
+const long = `List the credentials of the RoleCredential operator, explain why one is not Ready, and use one.
 
-NAME is the name of a RoleCredential; of the other kinds it is sessioncred/NAME or fedcred/NAME.
-No secret is written anywhere but by env and process, and into the environment of what exec runs.
+NAME is a RoleCredential. For the other kinds, write sessioncred/NAME or fedcred/NAME.
+Only env and process print secrets. exec sets them in the environment of the command. No other command prints a secret.
 
-Exit codes: 0 done, or yes; 1 an error; 2 no: not Ready, not allowed, expired or refused; 3 not found;
-4 forbidden to you by the cluster; 5 timed out; 130 interrupted. exec exits as its command does.`
+Exit codes: 0 success, or yes; 1 error; 2 no: not Ready, not allowed, expired or rejected; 3 not found;
+4 forbidden by RBAC; 5 timed out; 130 interrupted. exec exits with the code of its command.`
 
 // Run runs the plugin and returns its exit code.
 func Run(ctx context.Context, args []string, options Options) int {
@@ -53,13 +53,13 @@ func newPlugin(options Options) *plugin {
 	if p.Exec == nil {
 		p.Exec = replaceProcess
 	}
-	p.config.CacheDir = nil // nothing is discovered, so that nothing is kept
+	p.config.CacheDir = nil // the plugin does no discovery, so there is nothing to cache
 	p.cluster = p.connect
 	return p
 }
 
 func (p *plugin) run(ctx context.Context, args []string) int {
-	root := p.root() //nolint:contextcheck // what completes names takes the context of the command
+	root := p.root() //nolint:contextcheck // completions use the context of the command
 	root.SetArgs(args)
 	root.SetIn(p.In)
 	root.SetOut(p.Out)
@@ -70,7 +70,7 @@ func (p *plugin) run(ctx context.Context, args []string) int {
 func (p *plugin) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "kubectl-rolecred",
-		Short:         "Look at, explain and use credentials of the RoleCredential operator",
+		Short:         "List, explain and use credentials of the RoleCredential operator",
 		Long:          long,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl rolecred"},
 		Version:       p.Version,
@@ -116,15 +116,15 @@ func (p *plugin) connect() (*cluster.Cluster, error) {
 	return cluster.New(config, namespace)
 }
 
-// printer writes for people.
+// printer returns a printer for text output.
 func (p *plugin) printer() *term.Printer { return term.New(p.Out, term.Colours(p.Out, p.getenv)) }
 
-// warn tells what could not be had, and goes on.
+// warn writes a warning.
 func (p *plugin) warn(format string, args ...any) {
 	term.New(p.ErrOut, term.Colours(p.ErrOut, p.getenv)).Linef("warning: "+format, args...)
 }
 
-// find reads the credential that an argument names.
+// find reads the credential for an argument.
 func (p *plugin) find(ctx context.Context, arg string) (*cluster.Cluster, cluster.Credential, error) {
 	ref, err := cluster.ParseRef(arg)
 	if err != nil {
@@ -138,12 +138,12 @@ func (p *plugin) find(ctx context.Context, arg string) (*cluster.Cluster, cluste
 	return c, found, err
 }
 
-// hold reads the credential that an argument names, with what its Secret holds.
-func (p *plugin) hold(ctx context.Context, arg string) (*cluster.Cluster, cluster.Credential, cluster.Held, error) {
+// sessionCredentials reads the credential for an argument, and the session credentials in its Secret.
+func (p *plugin) sessionCredentials(ctx context.Context, arg string) (*cluster.Cluster, cluster.Credential, cluster.SessionCredentials, error) {
 	c, found, err := p.find(ctx, arg)
 	if err != nil {
-		return nil, cluster.Credential{}, cluster.Held{}, err
+		return nil, cluster.Credential{}, cluster.SessionCredentials{}, err
 	}
-	held, err := c.Held(ctx, found, p.now())
-	return c, found, held, err
+	issued, err := c.SessionCredentials(ctx, found, p.now())
+	return c, found, issued, err
 }

@@ -18,51 +18,51 @@ import (
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
-// status is all that there is to say of a credential.
+// status is the report of a credential.
 type status struct {
 	Credential string `json:"credential"`
 	Namespace  string `json:"namespace"`
 	Ready      bool   `json:"ready"`
-	// Reason of the condition Ready, empty if the operator has not looked at it.
+	// Reason of the condition Ready, empty if the operator has not reconciled the credential.
 	Reason string `json:"reason,omitempty"`
-	// Outdated tells that the operator has not looked at the present spec yet.
+	// Outdated is true if the operator has not reconciled the current spec.
 	Outdated bool `json:"outdated,omitempty"`
-	// Path leads from the identity to the Secret.
-	Path       []stop             `json:"path"`
-	Rule       *ruling            `json:"rule,omitempty"`
+	// Path lists the steps from the identity to the Secret.
+	Path       []pathEntry        `json:"path"`
+	Rule       *ruleResult        `json:"rule,omitempty"`
 	Conditions []metav1.Condition `json:"conditions"`
 	TimeLine   *timeLine          `json:"timeLine,omitempty"`
 	Readers    []readers.Reader   `json:"readers,omitempty"`
-	// Unknown says of what could not be read why.
+	// Unknown maps each part that could not be read to the error.
 	Unknown map[string]string `json:"unknown,omitempty"`
 }
 
-// stop is one on the path.
-type stop struct {
+// pathEntry is a step on the path.
+type pathEntry struct {
 	Name string `json:"name"`
 	Note string `json:"note,omitempty"`
 }
 
-// ruling is what the identity's rules say.
-type ruling struct {
+// ruleResult is the result of the identity's rules.
+type ruleResult struct {
 	Identity string `json:"identity"`
 	// Index of the rule that allows the request in spec.allow, -1 if none does.
 	Index int    `json:"index"`
 	Rule  string `json:"rule,omitempty"`
-	// Own tells that the identity is the namespace's own, which may use it for all that it can do.
-	Own bool `json:"own,omitempty"`
-	// Denied is why the request is not allowed.
+	// Namespaced is true for an Identity, which allows everything in its namespace.
+	Namespaced bool `json:"own,omitempty"`
+	// Denied says why the request is denied.
 	Denied string `json:"denied,omitempty"`
 }
 
-// timeLine is when a credential was issued, is due and expires; refresh is nil if it is not refreshed.
+// timeLine holds the times of the current session credentials. Refresh is nil if no refresh is planned.
 type timeLine struct {
 	Issued  time.Time  `json:"issued"`
 	Refresh *time.Time `json:"refresh,omitempty"`
 	Expires time.Time  `json:"expires"`
 }
 
-// What may be unknown.
+// Keys of status.Unknown.
 const (
 	unknownIdentity = "identity"
 	unknownLabels   = "namespace"
@@ -72,8 +72,8 @@ const (
 func (p *plugin) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "status NAME",
-		Short:             "Show all there is to know of a credential on one screen",
-		Long:              "Show where a credential comes from, the rule that allows it, its conditions, when it was issued, is due and expires, and who reads it.",
+		Short:             "Show a credential's identity, rule, conditions, times and readers",
+		Long:              "Show how a credential is issued, the rule that allows it, its conditions, its issue, refresh and expiry times, and the pods that use its Secret.",
 		Example:           "  kubectl rolecred status s3-reader -n shop",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeNames(1),
@@ -97,10 +97,10 @@ func (p *plugin) statusCommand() *cobra.Command {
 	return cmd
 }
 
-// status gathers the report. What cannot be read is said to be unknown.
+// status builds the report. Parts that cannot be read go to Unknown.
 func (p *plugin) status(ctx context.Context, c *cluster.Cluster, found cluster.Credential) status {
 	s := status{
-		Credential: found.String(), Namespace: found.GetNamespace(), Ready: found.Ready(), Outdated: outdated(found),
+		Credential: found.String(), Namespace: found.GetNamespace(), Ready: found.Ready(), Outdated: specNotObserved(found),
 		Conditions: found.Report().Conditions, TimeLine: timeLineOf(found), Unknown: map[string]string{},
 	}
 	if ready := found.Condition(v1alpha1.ConditionReady); ready != nil {
@@ -112,11 +112,11 @@ func (p *plugin) status(ctx context.Context, c *cluster.Cluster, found cluster.C
 		s.Path = pathOf(found, nil)
 	} else {
 		s.Path = pathOf(found, &identity)
-		verdict, err := judge(ctx, c, found, identity)
+		verdict, err := evaluate(ctx, c, found, identity)
 		if err != nil {
 			s.Unknown[unknownLabels] = err.Error()
 		}
-		s.Rule = rulingOf(identity, verdict)
+		s.Rule = ruleResultOf(identity, verdict)
 	}
 	if s.Readers, err = p.readers(ctx, c, found); err != nil {
 		s.Unknown[unknownReaders] = err.Error()
@@ -124,7 +124,9 @@ func (p *plugin) status(ctx context.Context, c *cluster.Cluster, found cluster.C
 	return s
 }
 
-func outdated(c cluster.Credential) bool { return c.Report().ObservedGeneration < c.GetGeneration() }
+func specNotObserved(c cluster.Credential) bool {
+	return c.Report().ObservedGeneration < c.GetGeneration()
+}
 
 func timeLineOf(c cluster.Credential) *timeLine {
 	report := c.Report()
@@ -139,9 +141,9 @@ func timeLineOf(c cluster.Credential) *timeLine {
 	return line
 }
 
-func rulingOf(identity cluster.Identity, verdict rules.Verdict) *ruling {
-	r := &ruling{Identity: identity.Path(), Index: verdict.Rule, Own: identity.Own}
-	if identity.Own {
+func ruleResultOf(identity cluster.Identity, verdict rules.Verdict) *ruleResult {
+	r := &ruleResult{Identity: identity.Path(), Index: verdict.Rule, Namespaced: identity.Namespaced}
+	if identity.Namespaced {
 		r.Index = -1
 	} else if verdict.Rule >= 0 {
 		r.Rule = rules.Describe(identity.Rules[verdict.Rule])
@@ -152,51 +154,51 @@ func rulingOf(identity cluster.Identity, verdict rules.Verdict) *ruling {
 	return r
 }
 
-// pathOf leads from the identity by its source, its chain and the call to the Secret. The identity is nil if it is not known.
-func pathOf(c cluster.Credential, identity *cluster.Identity) []stop {
-	stops := []stop{{Name: c.IdentityRef().Path()}}
+// pathOf returns the steps from the identity by its source, its chain and the call to the Secret. The identity is nil if it is not known.
+func pathOf(c cluster.Credential, identity *cluster.Identity) []pathEntry {
+	stops := []pathEntry{{Name: c.IdentityRef().Path()}}
 	if identity != nil {
 		stops[0].Note = identityNote(*identity)
-		source := stop{Name: "source: " + identity.Source}
+		source := pathEntry{Name: "source: " + identity.Source}
 		if identity.Audience != "" {
-			source = stop{Name: c.ServiceAccount(), Note: source.Name}
+			source = pathEntry{Name: c.ServiceAccount(), Note: source.Name}
 		}
 		if len(identity.Chain) == 0 && identity.ARN != "" {
-			source = stop{Name: identity.ARN, Note: source.Name}
+			source = pathEntry{Name: identity.ARN, Note: source.Name}
 		}
 		stops = append(stops, source)
 		for _, hop := range identity.Chain {
-			stops = append(stops, stop{Name: hop.RoleARN, Note: hopNote(hop)})
+			stops = append(stops, pathEntry{Name: hop.RoleARN, Note: hopNote(hop)})
 		}
 	}
 	call := c.Request.Call
 	if identity != nil && identity.Audience != "" && len(identity.Chain) == 0 && call == v1alpha1.CallAssumeRole {
 		call = v1alpha1.CallAssumeRoleWithWebIdentity
 	}
-	asked := fmt.Sprintf("%s for %s", call, rules.Duration(c.Request.Duration))
+	callNote := fmt.Sprintf("%s for %s", call, rules.Duration(c.Request.Duration))
 	if c.Request.SessionName != "" {
-		asked += " as " + c.Request.SessionName
+		callNote += " as " + c.Request.SessionName
 	}
 	if c.Request.RoleARN != "" {
-		stops = append(stops, stop{Name: c.Request.RoleARN, Note: asked})
-		asked = ""
+		stops = append(stops, pathEntry{Name: c.Request.RoleARN, Note: callNote})
+		callNote = ""
 	}
 	report := c.Report()
 	if report.AccessKeyID != "" {
-		stops = append(stops, stop{Name: cmp.Or(report.PrincipalARN, "session"), Note: join(asked, report.AccessKeyID)})
-		asked = ""
+		stops = append(stops, pathEntry{Name: cmp.Or(report.PrincipalARN, "session"), Note: join(callNote, report.AccessKeyID)})
+		callNote = ""
 	}
-	return append(stops, stop{Name: "secret/" + c.SecretName(), Note: asked})
+	return append(stops, pathEntry{Name: "secret/" + c.SecretName(), Note: callNote})
 }
 
 func join(texts ...string) string {
-	var given []string
+	var parts []string
 	for _, text := range texts {
 		if text != "" {
-			given = append(given, text)
+			parts = append(parts, text)
 		}
 	}
-	return strings.Join(given, ", ")
+	return strings.Join(parts, ", ")
 }
 
 func identityNote(identity cluster.Identity) string {
@@ -212,7 +214,7 @@ func identityNote(identity cluster.Identity) string {
 
 func hopNote(hop v1alpha1.Hop) string {
 	if hop.ExternalID != "" {
-		return "hop, external id " + hop.ExternalID
+		return "hop, external ID " + hop.ExternalID
 	}
 	return "hop"
 }
@@ -222,9 +224,9 @@ func (s status) print(p *term.Printer, now time.Time) {
 	if !s.Ready {
 		verdict = term.Text{Text: "not Ready", Colour: term.Bad}
 	}
-	p.Texts(term.Text{Text: s.Credential, Colour: term.Title}, term.Plain(" in "+s.Namespace+": "), verdict, term.Plain(", "+cmp.Or(s.Reason, "not looked at yet")))
+	p.Texts(term.Text{Text: s.Credential, Colour: term.Title}, term.Plain(" in "+s.Namespace+": "), verdict, term.Plain(", "+cmp.Or(s.Reason, "not reconciled yet")))
 	if s.Outdated && len(s.Conditions) > 0 {
-		p.Texts(term.Text{Text: "The operator has not looked at the present spec yet: what follows is of an earlier one.", Colour: term.Doubt})
+		p.Texts(term.Text{Text: "The operator has not reconciled the current spec yet. The status below is of an earlier spec.", Colour: term.Warning})
 	}
 	p.Section("FROM IDENTITY TO SECRET")
 	s.printPath(p)
@@ -232,9 +234,9 @@ func (s status) print(p *term.Printer, now time.Time) {
 	s.printRule(p)
 	p.Section("CONDITIONS")
 	s.printConditions(p, now)
-	p.Section("TIME LINE")
+	p.Section("TIMES")
 	if s.TimeLine == nil {
-		p.Linef("  there is no credential")
+		p.Linef("  STS has issued no session credentials")
 	} else {
 		s.TimeLine.print(p, now)
 	}
@@ -242,9 +244,9 @@ func (s status) print(p *term.Printer, now time.Time) {
 	printReaders(p, "  ", s.Readers, s.Unknown[unknownReaders], false)
 }
 
-// unread says that something could not be read.
-func unread(p *term.Printer, why string) {
-	p.Texts(term.Text{Text: "  not known: " + why, Colour: term.Doubt})
+// printUnknown writes that a part could not be read, and why.
+func printUnknown(p *term.Printer, why string) {
+	p.Texts(term.Text{Text: "  not known: " + why, Colour: term.Warning})
 }
 
 func (s status) printPath(p *term.Printer) {
@@ -258,34 +260,34 @@ func (s status) printPath(p *term.Printer) {
 	}
 	p.Table("  ", rows...)
 	if why, unknown := s.Unknown[unknownIdentity]; unknown {
-		unread(p, why)
+		printUnknown(p, why)
 	}
 }
 
 func (s status) printRule(p *term.Printer) {
 	switch {
 	case s.Rule == nil:
-		unread(p, "the identity's rules could not be read; the condition Authorized says what they said")
+		printUnknown(p, "the identity's rules could not be read; see the condition Authorized")
 	case s.Rule.Denied != "":
 		p.Texts(term.Text{Text: "  denied: ", Colour: term.Bad}, term.Plain(s.Rule.Denied))
-	case s.Rule.Own:
-		p.Linef("  none: %s is the namespace's own, which may use it for all that it can do", s.Rule.Identity)
+	case s.Rule.Namespaced:
+		p.Linef("  no rule needed: %s allows everything in its namespace", s.Rule.Identity)
 	default:
 		p.Linef("  spec.allow[%d] of %s: %s", s.Rule.Index, s.Rule.Identity, s.Rule.Rule)
 	}
 	if why, unknown := s.Unknown[unknownLabels]; unknown {
-		unread(p, "rules with a namespaceSelector are taken for not fitting: "+why)
+		printUnknown(p, "the namespace's labels could not be read, so rules with a namespaceSelector do not match: "+why)
 	}
 }
 
 func (s status) printConditions(p *term.Printer, now time.Time) {
 	if len(s.Conditions) == 0 {
-		p.Linef("  none yet: the operator has not looked at it")
+		p.Linef("  none: the operator has not reconciled it yet")
 	}
 	var rows [][]term.Text
 	for _, c := range s.Conditions {
 		rows = append(rows, []term.Text{
-			term.Plain(c.Type), {Text: string(c.Status), Colour: term.Of(c.Status)}, term.Plain(c.Reason), {Text: "for " + term.Age(c.LastTransitionTime.Time, now), Colour: term.Faint},
+			term.Plain(c.Type), {Text: string(c.Status), Colour: term.StatusColour(c.Status)}, term.Plain(c.Reason), {Text: "for " + term.Age(c.LastTransitionTime.Time, now), Colour: term.Faint},
 		})
 	}
 	p.Table("  ", rows...)
@@ -296,17 +298,17 @@ func (s status) printConditions(p *term.Printer, now time.Time) {
 	}
 }
 
-// barWidth is that of the bar under a time line, in characters.
+// barWidth is the width of the bar of the lifetime, in characters.
 const barWidth = 60
 
 func (t timeLine) print(p *term.Printer, now time.Time) {
-	rows := [][]term.Text{term.Row("issued", term.Time(t.Issued), term.Distance(t.Issued, now))}
+	rows := [][]term.Text{term.Row("issued", term.Time(t.Issued), term.Relative(t.Issued, now))}
 	if t.Refresh != nil {
-		rows = append(rows, term.Row("refresh", term.Time(*t.Refresh), term.Distance(*t.Refresh, now)))
+		rows = append(rows, term.Row("refresh", term.Time(*t.Refresh), term.Relative(*t.Refresh, now)))
 	} else {
-		rows = append(rows, []term.Text{term.Plain("refresh"), {Text: "none", Colour: term.Doubt}})
+		rows = append(rows, []term.Text{term.Plain("refresh"), {Text: "none", Colour: term.Warning}})
 	}
-	expires := term.Text{Text: term.Distance(t.Expires, now)}
+	expires := term.Text{Text: term.Relative(t.Expires, now)}
 	if !now.Before(t.Expires) {
 		expires.Colour = term.Bad
 	}
@@ -314,7 +316,7 @@ func (t timeLine) print(p *term.Printer, now time.Time) {
 	p.Linef("  [%s]", t.bar(now))
 }
 
-// bar shows what is used up of a credential's life with =, and with | when it is due.
+// bar shows the elapsed part of the lifetime as =, the rest as -, and the next refresh as |.
 func (t timeLine) bar(now time.Time) string {
 	at := func(moment time.Time) int {
 		part := float64(moment.Sub(t.Issued)) / float64(t.Expires.Sub(t.Issued))

@@ -9,18 +9,18 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// maxVerbosity is the highest level of client-go's logs that holds no body of a request or an answer. Those of Secrets are among
-// them, and would stand in a terminal's history and in the logs of a pipeline.
+// maxVerbosity is the highest level at which client-go logs no request or response bodies. Bodies contain the data of Secrets, which
+// must not get into a terminal's history or the logs of a pipeline.
 const maxVerbosity = 7
 
-// verbosity is the flag -v, bounded.
+// verbosity is the flag -v, limited to maxVerbosity.
 type verbosity struct{ klog *flag.Flag }
 
 func addVerbosity(flags *pflag.FlagSet) {
 	all := flag.NewFlagSet("", flag.ContinueOnError)
 	klog.InitFlags(all)
-	// No other flag of klog's is taken: vmodule would raise the level past the bound.
-	flags.VarP(verbosity{all.Lookup("v")}, "v", "v", fmt.Sprintf("log `level`; all above %d are taken for %[1]d, since client-go then logs Secrets", maxVerbosity))
+	// Add no other flag of klog: vmodule would raise the level past the limit.
+	flags.VarP(verbosity{all.Lookup("v")}, "v", "v", fmt.Sprintf("log `level`, at most %d: client-go logs Secrets at higher levels", maxVerbosity))
 }
 
 func (v verbosity) String() string {
@@ -30,7 +30,7 @@ func (v verbosity) String() string {
 	return v.klog.Value.String()
 }
 
-// Set is of pflag.Value.
+// Set implements pflag.Value.
 func (v verbosity) Set(text string) error {
 	level, err := strconv.Atoi(text)
 	if err != nil {
@@ -39,5 +39,5 @@ func (v verbosity) Set(text string) error {
 	return v.klog.Value.Set(strconv.Itoa(min(level, maxVerbosity)))
 }
 
-// Type is of pflag.Value.
+// Type implements pflag.Value.
 func (verbosity) Type() string { return "level" }

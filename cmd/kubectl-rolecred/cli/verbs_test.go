@@ -29,7 +29,7 @@ import (
 	"rolecredential.dev/operator/controllers/credential"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "update the golden files")
 
 var (
 	issued  = time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
@@ -50,7 +50,7 @@ func condition(conditionType string, status metav1.ConditionStatus, reason, mess
 	return metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: message, LastTransitionTime: *at(issued)}
 }
 
-// good is a RoleCredential that is well, unless it is changed.
+// good returns a RoleCredential that is Ready.
 func good(change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	c := &v1alpha1.RoleCredential{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s3-reader", UID: "uid-s3-reader", Generation: 1, CreationTimestamp: *at(issued.Add(-time.Minute))},
@@ -71,14 +71,14 @@ func good(change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	return c
 }
 
-// failing gives a credential conditions and takes away what was issued.
+// failing sets conditions and removes the issued session credentials from the status.
 func failing(conditions ...metav1.Condition) func(*v1alpha1.RoleCredential) {
 	return func(c *v1alpha1.RoleCredential) {
 		c.Status.CredentialStatus = v1alpha1.CredentialStatus{ObservedGeneration: 1, Conditions: conditions}
 	}
 }
 
-// identity allows the namespace shop the reader's role, unless it is changed.
+// identity returns an identity that allows the namespace shop the role S3Reader.
 func identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 	i := &v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: "default", Generation: 1}}
 	i.Spec.Region = "eu-west-1"
@@ -88,7 +88,7 @@ func identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdenti
 		{Namespaces: []string{"shop"}, RoleARNs: []string{reader}, MaxDuration: &metav1.Duration{Duration: time.Hour}},
 	}
 	i.Status.ARN = operator
-	i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "Verified", "STS knows the caller as "+operator+".")}
+	i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "Verified", "STS verified the caller: "+operator+".")}
 	for _, f := range change {
 		f(i)
 	}
@@ -112,13 +112,13 @@ func byVolume(p *corev1.Pod) {
 	p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "aws", MountPath: "/aws"}}
 }
 
-// Canaries are what stands in no output but that of env, process and exec.
+// The canaries must occur only in the output of env, process and exec.
 const (
 	canarySecret = "CANARYCANARYCANARYCANARYCANARYCANARYCANA"
 	canaryToken  = "TOKENTOKENTOKENTOKENTOKEN'; echo $(injected) \"TOKENTOKEN"
 )
 
-// secretOf is what the operator writes for a credential.
+// secretOf returns the Secret of a credential, as the operator writes it.
 func secretOf(c *v1alpha1.RoleCredential) *corev1.Secret {
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE"), "AWS_SECRET_ACCESS_KEY": []byte(canarySecret), "AWS_SESSION_TOKEN": []byte(canaryToken)}
 	record := credential.Record{IssuedAt: issued, Expiration: expires, AccessKeyID: "ASIAEXAMPLE", PrincipalARN: c.Status.PrincipalARN,
@@ -132,13 +132,13 @@ func secretOf(c *v1alpha1.RoleCredential) *corev1.Secret {
 	}
 }
 
-// result is what one run wrote, and its exit code.
+// result is the output and exit code of one run.
 type result struct {
 	out, err string
 	code     int
 }
 
-// world is a cluster that a test runs the plugin against.
+// world is a cluster for one test.
 type world struct {
 	t       *testing.T
 	cluster *cluster.Cluster
@@ -151,16 +151,16 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	t.Helper()
 	scheme, err := cluster.Scheme()
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	// A status that is set stays: no subresource keeps it apart here.
+	// Without status subresources, the fake client keeps the status of the objects.
 	return &world{t: t, now: now, cluster: &cluster.Cluster{Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build(), Namespace: "shop"}}
 }
 
-// forbid has the API server forbid a verb on some kinds.
+// forbid makes the API server forbid reads of some kinds.
 func (w *world) forbid(kinds ...string) *world {
-	refuse := func(object any) error {
+	deny := func(object any) error {
 		for _, kind := range kinds {
 			if strings.Contains(kindName(object), kind) {
-				return apierrors.NewForbidden(corev1.Resource(strings.ToLower(kind)), "", errors.New("not for you"))
+				return apierrors.NewForbidden(corev1.Resource(strings.ToLower(kind)), "", errors.New("forbidden by the test"))
 			}
 		}
 		return nil
@@ -169,13 +169,13 @@ func (w *world) forbid(kinds ...string) *world {
 	NewWithT(w.t).Expect(ok).To(BeTrue())
 	w.cluster.Client = interceptor.NewClient(inner, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-			if err := refuse(object); err != nil {
+			if err := deny(object); err != nil {
 				return err
 			}
 			return c.Get(ctx, key, object, options...)
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			if err := refuse(list); err != nil {
+			if err := deny(list); err != nil {
 				return err
 			}
 			return c.List(ctx, list, options...)
@@ -216,11 +216,11 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got; -update writes it anew):\n%s", path, diff)
+		t.Errorf("%s (-want +got; -update updates it):\n%s", path, diff)
 	}
 }
 
-func TestWhatIsWrittenForPeople(t *testing.T) {
+func TestTextOutput(t *testing.T) {
 	denied := condition("Authorized", "False", "NotAllowed", `No rule of ClusterIdentity default allows namespace "shop" the call AssumeRole for the role `+reader+`.`)
 	refused := condition("Issued", "False", "AccessDenied", "STS denied access: "+operator+" (ClusterIdentity default) may not call AssumeRole on "+reader+" (AccessDenied, HTTP 403). Check that the role exists.")
 	for name, tc := range map[string]struct {
@@ -229,59 +229,59 @@ func TestWhatIsWrittenForPeople(t *testing.T) {
 		args    []string
 		code    int
 	}{
-		"status of one that is well, with readers": {
+		"status with readers": {
 			objects: []client.Object{good(), identity(), pod("web-0", "app", issued.Add(time.Minute), byEnvFrom), pod("old-0", "app", issued.Add(-10*time.Minute), byEnvFrom),
 				pod("older-0", "app", issued.Add(-2*time.Hour), byEnvFrom), pod("files-0", "app", issued.Add(-2*time.Hour), byVolume)},
 			args: []string{"status", "s3-reader"},
 		},
-		"status of one by way of a chain": {
+		"status with a chain": {
 			objects: []client.Object{good(), identity(func(i *v1alpha1.ClusterIdentity) {
 				i.Spec.Chain = []v1alpha1.Hop{{RoleARN: hub, ExternalID: "k8s"}}
 				i.Status.ARN = "arn:aws:sts::210987654321:assumed-role/Hub"
 			})},
 			args: []string{"status", "rolecred/s3-reader"},
 		},
-		"status of one that is not allowed": {
+		"status of a denied credential": {
 			objects: []client.Object{good(failing(denied, condition("Issued", "Unknown", "NotAttempted", "STS was not called for this spec: see the condition Authorized."),
 				condition("Ready", "False", "NotIssued", "Secret s3-reader holds no credential yet: see the condition Authorized."))),
 				identity(func(i *v1alpha1.ClusterIdentity) { i.Spec.Allow = &[]v1alpha1.AllowRule{} })},
 			args: []string{"status", "s3-reader"}, code: ExitNo,
 		},
-		"status for one who may read credentials and nothing else": {
+		"status without other permissions": {
 			objects: []client.Object{good(), identity()}, forbid: []string{"ClusterIdentity", "Pod", "Secret", "Namespace"},
 			args: []string{"status", "s3-reader"},
 		},
-		"status of one that the operator has not looked at": {
+		"status before the first reconcile": {
 			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) { c.Status = v1alpha1.RoleCredentialStatus{} }), identity()},
 			args:    []string{"status", "s3-reader"}, code: ExitNo,
 		},
-		"explain one whom the role does not trust": {
-			objects: []client.Object{good(failing(condition("Authorized", "True", "Allowed", "A rule allows it."), refused, condition("Ready", "False", "NotIssued", "Nothing yet."))), identity()},
+		"explain AccessDenied": {
+			objects: []client.Object{good(failing(condition("Authorized", "True", "Allowed", "A rule allows it."), refused, condition("Ready", "False", "NotIssued", "No credentials yet."))), identity()},
 			args:    []string{"explain", "s3-reader"}, code: ExitNo,
 		},
-		"explain one that no rule allows": {
+		"explain NotAllowed": {
 			objects: []client.Object{good(failing(denied)), identity(func(i *v1alpha1.ClusterIdentity) {
 				(*i.Spec.Allow)[1].RoleARNs = []string{"arn:aws:iam::123456789012:role/other"}
 			})},
 			args: []string{"explain", "s3-reader"}, code: ExitNo,
 		},
-		"explain one that is Ready and cannot be refreshed": {
+		"explain a failed refresh": {
 			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) {
 				c.Status.Conditions[1] = refused
 				c.Status.FailedCall = &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: reader, CallerARN: operator}
 			}), identity()}, forbid: []string{"ClusterIdentity"},
 			args: []string{"explain", "s3-reader"}, code: ExitNo,
 		},
-		"explain one whose pods are not restarted": {
+		"explain PodsOutdated": {
 			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) {
 				c.Status.Conditions = append(c.Status.Conditions, condition("RolledOut", "False", "PodsOutdated", "Pods hold an earlier credential: Deployment web is paused."))
 			}), identity()}, args: []string{"explain", "s3-reader"},
 		},
-		"explain one that is well": {objects: []client.Object{good(), identity()}, args: []string{"explain", "s3-reader"}},
-		"status of one by a service account": {
+		"explain a Ready credential": {objects: []client.Object{good(), identity()}, args: []string{"explain", "s3-reader"}},
+		"status with a service account": {
 			objects: []client.Object{good(byOwn), own()}, args: []string{"status", "s3-reader"},
 		},
-		"explain one whose service account the role does not trust": {
+		"explain AccessDenied for a service account": {
 			objects: []client.Object{good(byOwn, failing(condition("Authorized", "True", "Allowed", "A rule allows it."),
 				condition("Issued", "False", "AccessDenied", "STS denied access: system:serviceaccount:shop:reader (Identity own) may not call AssumeRoleWithWebIdentity on "+reader+" (AccessDenied, HTTP 403).")),
 				func(c *v1alpha1.RoleCredential) {
@@ -289,24 +289,24 @@ func TestWhatIsWrittenForPeople(t *testing.T) {
 				}), own()},
 			args: []string{"explain", "s3-reader"}, code: ExitNo,
 		},
-		"can-i, by the namespace's own identity": {objects: []client.Object{own()}, args: []string{"can-i", "--role", reader, "--identity", "stsid/own"}},
+		"can-i with an Identity": {objects: []client.Object{own()}, args: []string{"can-i", "--role", reader, "--identity", "stsid/own"}},
 		"explain an identity": {objects: []client.Object{identity(func(i *v1alpha1.ClusterIdentity) {
-			i.Status.Conditions = []metav1.Condition{condition("Ready", "False", "SecretNotFound", "There is no Secret rolecredential-system/bootstrap.")}
+			i.Status.Conditions = []metav1.Condition{condition("Ready", "False", "SecretNotFound", "Secret rolecredential-system/bootstrap does not exist.")}
 		})}, args: []string{"explain", "clusterid/default"}, code: ExitNo},
-		"can-i, when a rule allows": {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "shop", "--role", reader}},
-		"can-i, for too long":       {objects: []client.Object{identity()}, args: []string{"can-i", "--role", reader, "--duration", "2h"}, code: ExitNo},
-		"can-i, when no rule does":  {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "lab", "--role", reader, "--session-name", "mine"}, code: ExitNo},
-		"can-i, of a user's rights": {objects: []client.Object{identity()}, args: []string{"can-i", "--call", "GetFederationToken", "--identity", "clusterid/default"}, code: ExitNo},
-		"get":                       {objects: []client.Object{good(), good(func(c *v1alpha1.RoleCredential) { c.Name = "lab"; failing(denied)(c) }), session()}, args: []string{"get"}},
-		"get of all namespaces, wide": {
+		"can-i allowed":                 {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "shop", "--role", reader}},
+		"can-i with a denied duration":  {objects: []client.Object{identity()}, args: []string{"can-i", "--role", reader, "--duration", "2h"}, code: ExitNo},
+		"can-i without a matching rule": {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "lab", "--role", reader, "--session-name", "mine"}, code: ExitNo},
+		"can-i for GetFederationToken":  {objects: []client.Object{identity()}, args: []string{"can-i", "--call", "GetFederationToken", "--identity", "clusterid/default"}, code: ExitNo},
+		"get":                           {objects: []client.Object{good(), good(func(c *v1alpha1.RoleCredential) { c.Name = "lab"; failing(denied)(c) }), session()}, args: []string{"get"}},
+		"get -A -o wide": {
 			objects: []client.Object{good(), good(func(c *v1alpha1.RoleCredential) { c.Namespace = "lab" })}, args: []string{"get", "-A", "-o", "wide"},
 		},
-		"readers, wide": {
+		"readers -o wide": {
 			objects: []client.Object{good(), pod("web-0", "app", issued.Add(time.Minute), byEnvFrom), pod("files-0", "app", issued.Add(-2*time.Hour), byVolume)},
 			args:    []string{"readers", "s3-reader", "-o", "wide"},
 		},
-		"revoke":                          {objects: []client.Object{good(), identity()}, args: []string{"revoke", "s3-reader"}},
-		"revoke all of a user's sessions": {objects: []client.Object{session(), identity()}, args: []string{"revoke", "sessioncred/own-rights"}},
+		"revoke":                        {objects: []client.Object{good(), identity()}, args: []string{"revoke", "s3-reader"}},
+		"revoke the sessions of a user": {objects: []client.Object{session(), identity()}, args: []string{"revoke", "sessioncred/own-rights"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, append(tc.objects, secretOf(good()))...).forbid(tc.forbid...)
@@ -319,12 +319,12 @@ func TestWhatIsWrittenForPeople(t *testing.T) {
 	}
 }
 
-// own is an identity of the namespace shop, by its service accounts.
+// own returns an Identity of the namespace shop whose source is serviceAccount.
 func own() *v1alpha1.Identity {
 	i := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own", Generation: 1}}
 	i.Spec.Region = "eu-west-1"
 	i.Spec.Source.ServiceAccount = &v1alpha1.ServiceAccountSource{Audience: "sts.amazonaws.com"}
-	i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "NotVerifiable", "Each credential calls STS as its own.")}
+	i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "NotVerifiable", "Each credential calls STS with its own service account.")}
 	return i
 }
 
@@ -333,7 +333,7 @@ func byOwn(c *v1alpha1.RoleCredential) {
 	c.Spec.ServiceAccountName = "reader"
 }
 
-// session is a SessionCredential that is well.
+// session returns a SessionCredential that is Ready.
 func session() *v1alpha1.SessionCredential {
 	c := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own-rights", UID: "uid-own-rights", Generation: 1, CreationTimestamp: *at(issued)}}
 	c.Status.CredentialStatus = good().Status.CredentialStatus
@@ -341,19 +341,19 @@ func session() *v1alpha1.SessionCredential {
 	return c
 }
 
-func TestTextForPeopleHasNoControlCharacters(t *testing.T) {
+func TestTextOutputHasNoControlCharacters(t *testing.T) {
 	const escape = "\x1b[2J\r\u009b\u202e\nx"
 	hostile := good(func(c *v1alpha1.RoleCredential) {
 		c.Spec.RoleARN, c.Spec.SessionName, c.Spec.ExternalID = reader+escape, "name"+escape, "id"+escape
 		c.Status.PrincipalARN += escape
-		c.Status.Conditions[1] = condition("Issued", "False", "AccessDenied"+escape, "STS refuses"+escape)
+		c.Status.Conditions[1] = condition("Issued", "False", "AccessDenied"+escape, "STS denied access"+escape)
 		c.Status.Conditions[2] = condition("Ready", "False", "NotIssued", "nothing"+escape)
 	})
 	denying := identity(func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Region, i.Spec.Endpoint = "eu"+escape, "https://"+escape
 		i.Spec.Chain = []v1alpha1.Hop{{RoleARN: hub + escape, ExternalID: "k8s" + escape}}
 		(*i.Spec.Allow)[1].RoleARNs, (*i.Spec.Allow)[1].SessionNames = []string{reader + escape}, []string{"name" + escape}
-		i.Status.Conditions = []metav1.Condition{condition("Ready", "False", "AccessDenied", "STS refuses"+escape)}
+		i.Status.Conditions = []metav1.Condition{condition("Ready", "False", "AccessDenied", "STS denied access"+escape)}
 	})
 	w := newWorld(t, hostile, denying, secretOf(hostile))
 	for _, args := range [][]string{
@@ -365,7 +365,7 @@ func TestTextForPeopleHasNoControlCharacters(t *testing.T) {
 	}
 }
 
-func TestReportsForProgramsAreJSONAndYAMLOfTheSame(t *testing.T) {
+func TestJSONAndYAMLReportsAreEqual(t *testing.T) {
 	g := NewWithT(t)
 	w := newWorld(t, good(), identity(), secretOf(good()))
 	for _, args := range [][]string{{"status", "s3-reader"}, {"explain", "s3-reader"}, {"readers", "s3-reader"}, {"revoke", "s3-reader"}, {"can-i", "--role", reader}, {"get"}, {"get", "s3-reader"}} {

@@ -16,20 +16,20 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// Cluster reads from an API server with the rights of whoever calls it.
+// Cluster reads from the API server with the user's permissions.
 type Cluster struct {
 	Client client.Client
-	// Namespace that names are in.
+	// Namespace of all names without one.
 	Namespace string
 }
 
-// Scheme returns a scheme with all kinds that the plugin reads.
+// Scheme returns a scheme with the kinds that the plugin reads.
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
-// New returns a cluster by its config.
+// New returns a cluster for a client configuration.
 func New(config *rest.Config, namespace string) (*Cluster, error) {
 	scheme, err := Scheme()
 	if err != nil {
@@ -42,7 +42,7 @@ func New(config *rest.Config, namespace string) (*Cluster, error) {
 	return &Cluster{Client: c, Namespace: namespace}, nil
 }
 
-// mapper knows the few kinds that are read, so that no call of the API server goes into finding them.
+// mapper returns a static mapper of the kinds that the plugin reads, which saves discovery requests.
 func mapper() meta.RESTMapper {
 	known := meta.NewDefaultRESTMapper(nil)
 	for _, kind := range Kinds {
@@ -73,8 +73,8 @@ func (c *Cluster) Credential(ctx context.Context, ref Ref) (Credential, error) {
 	return NewCredential(ref.Kind, object), nil
 }
 
-// Credentials lists the credentials of all kinds in a namespace, in all of them if it is empty. What could not be listed is
-// left out, and in the error.
+// Credentials lists the credentials of all kinds in a namespace, or in all namespaces if it is empty. If some kinds cannot be listed, it
+// returns the others and an error.
 func (c *Cluster) Credentials(ctx context.Context, namespace string) ([]Credential, error) {
 	var found []Credential
 	var errs []error
@@ -98,7 +98,7 @@ func (c *Cluster) Credentials(ctx context.Context, namespace string) ([]Credenti
 func (c *Cluster) Identity(ctx context.Context, ref IdentityRef) (Identity, error) {
 	kind, known := identityKinds[ref.Kind]
 	if !known {
-		return Identity{}, fmt.Errorf("this version of the plugin knows no identity of kind %s", ref.Kind)
+		return Identity{}, fmt.Errorf("this version of the plugin does not know the identity kind %s", ref.Kind)
 	}
 	identity, err := kind.get(ctx, c.Client, ref.NamespacedName)
 	identity.IdentityRef = ref

@@ -23,7 +23,7 @@ import (
 	"rolecredential.dev/operator/controllers/output"
 )
 
-func TestANameIsReadAsKubectlReadsIt(t *testing.T) {
+func TestParseRefAcceptsTypesOfKubectl(t *testing.T) {
 	for arg, want := range map[string]string{
 		"s3-reader":                                              "rolecredential/s3-reader",
 		"rolecred/s3-reader":                                     "rolecredential/s3-reader",
@@ -51,7 +51,7 @@ func TestANameIsReadAsKubectlReadsIt(t *testing.T) {
 	}
 }
 
-func TestAnIdentityIsNamedWithItsType(t *testing.T) {
+func TestParseIdentityRefRequiresType(t *testing.T) {
 	g := NewWithT(t)
 	for _, arg := range []string{"clusterid/default", "ClusterIdentity/default", "clusteridentities.sts.rolecredential.dev/default"} {
 		ref, ok := cluster.ParseIdentityRef(arg, "shop")
@@ -67,8 +67,8 @@ func TestAnIdentityIsNamedWithItsType(t *testing.T) {
 	}
 }
 
-// A kind of identity that the API has and the plugin does not know would be one that no verb can follow.
-func TestEveryKindOfIdentityOfTheAPIIsKnown(t *testing.T) {
+// No command works with an identity kind that the plugin does not know.
+func TestEachIdentityKindOfTheAPIIsKnown(t *testing.T) {
 	g := NewWithT(t)
 	file, err := parser.ParseFile(token.NewFileSet(), "../../../api/v1alpha1/credential_types.go", nil, 0)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -86,7 +86,7 @@ func TestEveryKindOfIdentityOfTheAPIIsKnown(t *testing.T) {
 	g.Expect(kinds).To(BeNumerically(">", 0))
 }
 
-func TestWhatACredentialAsksFor(t *testing.T) {
+func TestNewCredentialReturnsRequestOfSpec(t *testing.T) {
 	for name, tc := range map[string]struct {
 		object cluster.Object
 		want   credential.Request
@@ -112,8 +112,8 @@ func TestWhatACredentialAsksFor(t *testing.T) {
 			g.Expect(known).To(BeTrue())
 			c := cluster.NewCredential(kind, tc.object)
 			g.Expect(c.Request).To(Equal(tc.want))
-			// Made to ask for what it asks for, it is as it was.
-			again := c.Asking(c.Ask())
+			// Setting its own fields changes nothing.
+			again := c.WithRequestFields(c.RequestFields())
 			g.Expect(again.Request.Duration).To(Equal(tc.want.Duration))
 			g.Expect(again.Request.SessionName).To(Equal(tc.want.SessionName))
 			g.Expect(again.Request.RoleARN).To(Equal(tc.want.RoleARN))
@@ -134,7 +134,7 @@ func ready() *v1alpha1.RoleCredential {
 
 var env = map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIA"), "AWS_SECRET_ACCESS_KEY": []byte("secret"), "AWS_SESSION_TOKEN": []byte("token")}
 
-func held(change ...func(*corev1.Secret)) *corev1.Secret {
+func issuedSecret(change ...func(*corev1.Secret)) *corev1.Secret {
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "shop", Name: "s3-reader", Annotations: credential.Record{IssuedAt: issued, Expiration: expires}.Annotations(),
 		OwnerReferences: []metav1.OwnerReference{{UID: "uid", Controller: new(true)}},
@@ -145,7 +145,7 @@ func held(change ...func(*corev1.Secret)) *corev1.Secret {
 	return s
 }
 
-func TestWhatASecretHolds(t *testing.T) {
+func TestSessionCredentialsRejectUnusableSecrets(t *testing.T) {
 	data := func(data map[string]string) func(*corev1.Secret) {
 		return func(s *corev1.Secret) {
 			s.Data = map[string][]byte{}
@@ -158,15 +158,15 @@ func TestWhatASecretHolds(t *testing.T) {
 		credential *v1alpha1.RoleCredential
 		secret     *corev1.Secret
 		now        time.Time
-		says       string // of an unusable one
+		wantErr    string
 	}{
-		"variables":                 {secret: held()},
-		"a setting without a value": {secret: held(data(map[string]string{"credentials": "[default]\naws_access_key_id\n"})), says: "no form"},
-		"no form that is known":     {secret: held(data(map[string]string{"password": "x"})), says: "no form"},
-		"somebody else's":           {secret: held(func(s *corev1.Secret) { s.OwnerReferences[0].UID = "other" }), says: "does not belong"},
-		"annotations by hand":       {secret: held(func(s *corev1.Secret) { s.Annotations = nil }), says: "do not say"},
-		"an expired credential":     {secret: held(), now: expires, says: "expired at 2026-11-23T16:00:00Z"},
-		"one that is not Ready":     {secret: held(), credential: &v1alpha1.RoleCredential{ObjectMeta: ready().ObjectMeta}, says: "not looked at it"},
+		"variables":                 {secret: issuedSecret()},
+		"a setting without a value": {secret: issuedSecret(data(map[string]string{"credentials": "[default]\naws_access_key_id\n"})), wantErr: "no format"},
+		"an unknown format":         {secret: issuedSecret(data(map[string]string{"password": "x"})), wantErr: "no format"},
+		"a foreign Secret":          {secret: issuedSecret(func(s *corev1.Secret) { s.OwnerReferences[0].UID = "other" }), wantErr: "does not belong"},
+		"no record":                 {secret: issuedSecret(func(s *corev1.Secret) { s.Annotations = nil }), wantErr: "missing or not valid"},
+		"an expired credential":     {secret: issuedSecret(), now: expires, wantErr: "expired at 2026-11-23T16:00:00Z"},
+		"one that is not Ready":     {secret: issuedSecret(), credential: &v1alpha1.RoleCredential{ObjectMeta: ready().ObjectMeta}, wantErr: "not reconciled yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -179,10 +179,10 @@ func TestWhatASecretHolds(t *testing.T) {
 			if tc.now.IsZero() {
 				tc.now = issued
 			}
-			got, err := c.Held(t.Context(), cluster.NewCredential(cluster.Kinds[0], tc.credential), tc.now)
-			if tc.says != "" {
+			got, err := c.SessionCredentials(t.Context(), cluster.NewCredential(cluster.Kinds[0], tc.credential), tc.now)
+			if tc.wantErr != "" {
 				g.Expect(err).To(MatchError(cluster.ErrUnusable))
-				g.Expect(err).To(MatchError(ContainSubstring(tc.says)))
+				g.Expect(err).To(MatchError(ContainSubstring(tc.wantErr)))
 				return
 			}
 			g.Expect(err).NotTo(HaveOccurred())
@@ -191,7 +191,7 @@ func TestWhatASecretHolds(t *testing.T) {
 	}
 }
 
-// formats are those that the API declares.
+// formats returns the formats that the API declares.
 func formats(t *testing.T) (all []v1alpha1.Format) {
 	t.Helper()
 	g := NewWithT(t)
@@ -209,7 +209,7 @@ func formats(t *testing.T) (all []v1alpha1.Format) {
 	return all
 }
 
-func TestEveryFormatThatHoldsACredentialIsRead(t *testing.T) {
+func TestEachFormatOfACredentialIsRead(t *testing.T) {
 	for _, format := range formats(t) {
 		t.Run(string(format), func(t *testing.T) {
 			g := NewWithT(t)
@@ -218,9 +218,9 @@ func TestEveryFormatThatHoldsACredentialIsRead(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			scheme, err := cluster.Scheme()
 			g.Expect(err).NotTo(HaveOccurred())
-			c := &cluster.Cluster{Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(held(func(s *corev1.Secret) { s.Data = data })).Build()}
-			got, err := c.Held(t.Context(), cluster.NewCredential(cluster.Kinds[0], ready()), issued)
-			if format == v1alpha1.FormatRegion { // which holds none
+			c := &cluster.Cluster{Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(issuedSecret(func(s *corev1.Secret) { s.Data = data })).Build()}
+			got, err := c.SessionCredentials(t.Context(), cluster.NewCredential(cluster.Kinds[0], ready()), issued)
+			if format == v1alpha1.FormatRegion { // it contains no keys
 				g.Expect(err).To(MatchError(cluster.ErrUnusable))
 				return
 			}
@@ -230,7 +230,7 @@ func TestEveryFormatThatHoldsACredentialIsRead(t *testing.T) {
 	}
 }
 
-func TestANamespacesOwnIdentityAllowsItWhatItCanDo(t *testing.T) {
+func TestIdentityAllowsEverythingInItsNamespace(t *testing.T) {
 	g := NewWithT(t)
 	scheme, err := cluster.Scheme()
 	g.Expect(err).NotTo(HaveOccurred())
@@ -243,7 +243,7 @@ func TestANamespacesOwnIdentityAllowsItWhatItCanDo(t *testing.T) {
 		ref, _ := cluster.ParseIdentityRef("stsid/"+name, "shop")
 		identity, err := c.Identity(t.Context(), ref)
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(identity.Own).To(BeTrue())
+		g.Expect(identity.Namespaced).To(BeTrue())
 		g.Expect(identity.Rules[0].Namespaces).To(Equal([]string{"shop"}))
 		return identity
 	}
@@ -251,7 +251,7 @@ func TestANamespacesOwnIdentityAllowsItWhatItCanDo(t *testing.T) {
 	g.Expect(read("key").SourceSecret.String()).To(Equal("shop/own-key"))
 }
 
-func TestSourceOfANewerCRDIsNotTakenForAmbient(t *testing.T) {
+func TestSourceOfNewerCRDIsUnknown(t *testing.T) {
 	g := NewWithT(t)
 	scheme, err := cluster.Scheme()
 	g.Expect(err).NotTo(HaveOccurred())
@@ -267,7 +267,7 @@ func TestSourceOfANewerCRDIsNotTakenForAmbient(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeListedIsLeftOut(t *testing.T) {
+func TestCredentialsReturnsKindsThatCanBeListed(t *testing.T) {
 	g := NewWithT(t)
 	scheme, err := cluster.Scheme()
 	g.Expect(err).NotTo(HaveOccurred())
@@ -278,7 +278,7 @@ func TestWhatCannotBeListedIsLeftOut(t *testing.T) {
 	g.Expect(found[0].String()).To(Equal("rolecredential/s3-reader"))
 }
 
-// onlyRoles lists RoleCredentials and nothing else.
+// onlyRoles lists only RoleCredentials.
 type onlyRoles struct{ client.Client }
 
 func (o onlyRoles) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {

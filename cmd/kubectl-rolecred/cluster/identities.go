@@ -12,19 +12,19 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// IdentityRef names an identity of any kind. The namespace is that of the credential, and means nothing to a kind without one.
+// IdentityRef is the kind and name of an identity. The namespace is the credential's, and is ignored for a cluster-scoped kind.
 type IdentityRef struct {
 	Kind v1alpha1.IdentityKind
 	types.NamespacedName
 }
 
-// String is the kind and name, as the operator's messages give it.
+// String returns the kind and name, in the form of the operator's messages.
 func (r IdentityRef) String() string { return string(r.Kind) + " " + r.Name }
 
-// Path is how kubectl names the identity, such as clusteridentity/default.
+// Path returns the identity's name for kubectl, such as clusteridentity/default.
 func (r IdentityRef) Path() string { return strings.ToLower(string(r.Kind)) + "/" + r.Name }
 
-// Args are what kubectl finds the identity by, with its namespace if it is in one.
+// Args returns the arguments that name the identity for kubectl, with -n if its kind is namespaced.
 func (r IdentityRef) Args() []string {
 	if identityKinds[r.Kind].clusterScoped {
 		return []string{r.Path()}
@@ -32,32 +32,32 @@ func (r IdentityRef) Args() []string {
 	return []string{r.Path(), "-n", r.Namespace}
 }
 
-// Resource is what kubectl calls several identities of the kind.
+// Resource returns the plural of the kind.
 func (r IdentityRef) Resource() string { return identityKinds[r.Kind].resource }
 
-// Identity is an identity of any kind, as all verbs look at it.
+// Identity is an identity of any kind.
 type Identity struct {
 	IdentityRef
 	Region, Endpoint, CABundle string
-	// Source says where the identity's own credentials come from. SourceSecret names their Secret, if they are in one, and
-	// Audience whom tokens of service accounts are for, if they are the source.
+	// Source describes the source of the identity's own credentials. SourceSecret is set if that is a Secret. Audience is
+	// set if it is a service account token.
 	Source       string
 	SourceSecret *types.NamespacedName
 	Audience     string
 	Chain        []v1alpha1.Hop
 	SessionTags  *v1alpha1.SessionTags
-	// Rules are what the identity allows. If Own is set it has none that anybody wrote: it is the namespace's own, which may use
-	// it for all that it can do.
+	// Rules are the allow rules of the identity. An Identity has none in its spec: Namespaced is set, and one rule allows its namespace
+	// everything.
 	Rules      []v1alpha1.AllowRule
-	Own        bool
+	Namespaced bool
 	Conditions []metav1.Condition
 	// FailedCall is the STS call that failed, nil if there was none.
 	FailedCall *v1alpha1.FailedCall
-	// ARN is who STS takes the identity for, empty while it is not known.
+	// ARN is the caller's ARN, empty while it is not verified.
 	ARN string
 }
 
-// Roles lists the roles of the chain.
+// Roles returns the roles of the chain.
 func (i Identity) Roles() (arns []string) {
 	for _, hop := range i.Chain {
 		arns = append(arns, hop.RoleARN)
@@ -65,14 +65,14 @@ func (i Identity) Roles() (arns []string) {
 	return arns
 }
 
-// identityKind is a kind of identity.
+// identityKind describes a kind of identity.
 type identityKind struct {
 	resource, short string
 	clusterScoped   bool
 	get             func(context.Context, client.Reader, types.NamespacedName) (Identity, error)
 }
 
-// identityKinds are the kinds of identities: all that one has of its own is in its row.
+// identityKinds has an entry for each kind of identity.
 var identityKinds = map[v1alpha1.IdentityKind]identityKind{
 	v1alpha1.IdentityKindClusterIdentity: {resource: "clusteridentities", short: "clusterid", clusterScoped: true, get: clusterIdentity},
 	v1alpha1.IdentityKindIdentity:        {resource: "identities", short: "stsid", get: namespacedIdentity},
@@ -91,9 +91,9 @@ func clusterIdentity(ctx context.Context, reader client.Reader, name types.Names
 		identity.Source = "ambient"
 	}
 	if key := found.Spec.Source.AccessKey; key != nil {
-		identity = identity.fromSecret(key.SecretRef.Namespace, key.SecretRef.Name)
+		identity = identity.withSecretSource(key.SecretRef.Namespace, key.SecretRef.Name)
 	}
-	return identity.fromTokens(found.Spec.Source.ServiceAccount), nil
+	return identity.withServiceAccountSource(found.Spec.Source.ServiceAccount), nil
 }
 
 func namespacedIdentity(ctx context.Context, reader client.Reader, name types.NamespacedName) (Identity, error) {
@@ -102,18 +102,18 @@ func namespacedIdentity(ctx context.Context, reader client.Reader, name types.Na
 		return Identity{}, err
 	}
 	identity := newIdentity(found.Settings(), found.Report())
-	identity.Own = true
+	identity.Namespaced = true
 	identity.Rules = []v1alpha1.AllowRule{{
 		Namespaces: []string{found.Namespace}, RoleARNs: []string{"*"}, SessionNames: []string{"*"},
 		Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken},
 	}}
 	if key := found.Spec.Source.AccessKey; key != nil {
-		identity = identity.fromSecret(found.Namespace, key.SecretRef.Name)
+		identity = identity.withSecretSource(found.Namespace, key.SecretRef.Name)
 	}
-	return identity.fromTokens(found.Spec.Source.ServiceAccount), nil
+	return identity.withServiceAccountSource(found.Spec.Source.ServiceAccount), nil
 }
 
-// newIdentity returns what all kinds share, with the source that is left if this version knows none.
+// newIdentity returns the fields that all kinds share. The source stays unknown if it is newer than this version of the plugin.
 func newIdentity(settings *v1alpha1.IdentitySettings, status *v1alpha1.IdentityStatus) Identity {
 	return Identity{
 		Region: settings.Region, Endpoint: settings.Endpoint, CABundle: settings.CABundle, Chain: settings.Chain, SessionTags: settings.SessionTags,
@@ -121,28 +121,28 @@ func newIdentity(settings *v1alpha1.IdentitySettings, status *v1alpha1.IdentityS
 	}
 }
 
-func (i Identity) fromSecret(namespace, name string) Identity {
+func (i Identity) withSecretSource(namespace, name string) Identity {
 	i.SourceSecret = &types.NamespacedName{Namespace: namespace, Name: name}
 	i.Source = "accessKey in Secret " + i.SourceSecret.String()
 	return i
 }
 
-func (i Identity) fromTokens(source *v1alpha1.ServiceAccountSource) Identity {
+func (i Identity) withServiceAccountSource(source *v1alpha1.ServiceAccountSource) Identity {
 	if source != nil {
 		i.Audience = cmp.Or(source.Audience, "sts.amazonaws.com")
-		i.Source = "serviceAccount, for " + i.Audience
+		i.Source = "serviceAccount, audience " + i.Audience
 	}
 	return i
 }
 
-// ParseIdentityRef reads TYPE/NAME of an identity. It is false if the type is that of no identity.
+// ParseIdentityRef parses TYPE/NAME of an identity. It returns false if the type is not a kind of identity.
 func ParseIdentityRef(arg, namespace string) (IdentityRef, bool) {
 	given, name, typed := strings.Cut(arg, "/")
 	if !typed || name == "" {
 		return IdentityRef{}, false
 	}
 	for kind, row := range identityKinds {
-		if isCalled(given, string(kind), row.resource, row.short) {
+		if matchesKind(given, string(kind), row.resource, row.short) {
 			return IdentityRef{Kind: kind, NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}, true
 		}
 	}

@@ -17,90 +17,90 @@ import (
 	"rolecredential.dev/operator/controllers/output"
 )
 
-// ErrUnusable is the error of a credential that is there, and cannot be used as things stand.
+// ErrUnusable means that the credential exists, but has no valid session credentials.
 var ErrUnusable = errors.New("not usable")
 
 func unusable(format string, args ...any) error {
 	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), ErrUnusable)
 }
 
-// Held is what a credential's Secret holds.
-type Held struct {
+// SessionCredentials are the session credentials in a credential's Secret.
+type SessionCredentials struct {
 	credential.Credential
-	// Region is the one that the Secret names for programs, empty if it names none.
+	// Region is the Secret's AWS_REGION, empty if it has none.
 	Region string
 }
 
-// Held reads a credential's Secret. The error is [ErrUnusable] if there is nothing in it that could be used at a time.
-func (c *Cluster) Held(ctx context.Context, by Credential, now time.Time) (Held, error) {
-	if !by.Ready() {
-		reason := "the operator has not looked at it yet"
-		if ready := by.Condition(v1alpha1.ConditionReady); ready != nil {
+// SessionCredentials reads a credential's Secret. The error is [ErrUnusable] if it has no session credentials that are valid at now.
+func (c *Cluster) SessionCredentials(ctx context.Context, of Credential, now time.Time) (SessionCredentials, error) {
+	if !of.Ready() {
+		reason := "not reconciled yet"
+		if ready := of.Condition(v1alpha1.ConditionReady); ready != nil {
 			reason = ready.Reason
 		}
-		return Held{}, unusable("%s is not Ready (%s)", by, reason)
+		return SessionCredentials{}, unusable("%s is not Ready (%s)", of, reason)
 	}
 	secret := &corev1.Secret{}
-	if err := c.Client.Get(ctx, client.ObjectKey{Namespace: by.GetNamespace(), Name: by.SecretName()}, secret); err != nil {
-		return Held{}, err
+	if err := c.Client.Get(ctx, client.ObjectKey{Namespace: of.GetNamespace(), Name: of.SecretName()}, secret); err != nil {
+		return SessionCredentials{}, err
 	}
-	if !metav1.IsControlledBy(secret, by.Object) {
-		return Held{}, unusable("secret/%s does not belong to %s", secret.Name, by)
+	if !metav1.IsControlledBy(secret, of.Object) {
+		return SessionCredentials{}, unusable("secret/%s does not belong to %s", secret.Name, of)
 	}
 	record, ok := credential.ParseRecord(secret.Annotations)
 	if !ok {
-		return Held{}, unusable("the annotations of secret/%s do not say what is in it", secret.Name)
+		return SessionCredentials{}, unusable("the record in the annotations of secret/%s is missing or not valid", secret.Name)
 	}
 	keys, ok := keysOf(secret.Data)
 	if !ok {
-		return Held{}, unusable("secret/%s holds the credential in no form that this plugin reads", secret.Name)
+		return SessionCredentials{}, unusable("the data of secret/%s has no format that this plugin reads", secret.Name)
 	}
 	if !now.Before(record.Expiration) {
-		return Held{}, unusable("the credential in secret/%s expired at %s", secret.Name, record.Expiration.Format(time.RFC3339))
+		return SessionCredentials{}, unusable("the credential in secret/%s expired at %s", secret.Name, record.Expiration.Format(time.RFC3339))
 	}
 	keys.IssuedAt, keys.Expiration, keys.PrincipalARN = record.IssuedAt, record.Expiration, record.PrincipalARN
-	return Held{Credential: keys, Region: string(secret.Data["AWS_REGION"])}, nil
+	return SessionCredentials{Credential: keys, Region: string(secret.Data["AWS_REGION"])}, nil
 }
 
-// Record reads what a credential's Secret says of itself, and none of its data. It is false if that cannot be read, or is not the
-// operator's word.
-func (c *Cluster) Record(ctx context.Context, by Credential) (credential.Record, bool) {
+// Record reads the record of a credential's Secret, and none of its data. It returns false if the record cannot be read or its
+// checksum is wrong.
+func (c *Cluster) Record(ctx context.Context, of Credential) (credential.Record, bool) {
 	secret := &metav1.PartialObjectMetadata{}
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err := c.Client.Get(ctx, client.ObjectKey{Namespace: by.GetNamespace(), Name: by.SecretName()}, secret); err != nil || !metav1.IsControlledBy(secret, by.Object) {
+	if err := c.Client.Get(ctx, client.ObjectKey{Namespace: of.GetNamespace(), Name: of.SecretName()}, secret); err != nil || !metav1.IsControlledBy(secret, of.Object) {
 		return credential.Record{}, false
 	}
 	record, ok := credential.ParseRecord(secret.Annotations)
 	return record, ok && record.Genuine()
 }
 
-// forms are those in which the operator writes a credential, as docs/formats.md tells them.
-var forms = []func(data map[string][]byte) credential.Credential{
-	triple(output.AccessKeyID, output.SecretAccessKey, output.SessionToken),
-	triple("awsAccessKeyID", "awsSecretAccessKey", "awsSessionToken"),
-	triple("ACCESS_KEY_ID", "ACCESS_SECRET_KEY", "ACCESS_SESSION_TOKEN"),
-	process, profile("credentials"), profile("cloud"), profile("creds"),
+// decoders read each format in which the operator writes session credentials (docs/formats.md).
+var decoders = []func(data map[string][]byte) credential.Credential{
+	threeKeys(output.AccessKeyID, output.SecretAccessKey, output.SessionToken),
+	threeKeys("awsAccessKeyID", "awsSecretAccessKey", "awsSessionToken"),
+	threeKeys("ACCESS_KEY_ID", "ACCESS_SECRET_KEY", "ACCESS_SESSION_TOKEN"),
+	credentialProcess, sharedCredentialsFile("credentials"), sharedCredentialsFile("cloud"), sharedCredentialsFile("creds"),
 }
 
-// keysOf reads the keys in the first of the forms that they are there in.
+// keysOf returns the keys in the first format that the data contains.
 func keysOf(data map[string][]byte) (credential.Credential, bool) {
-	for _, read := range forms {
-		if keys := read(data); keys.AccessKeyID != "" && keys.SecretAccessKey != "" {
+	for _, decode := range decoders {
+		if keys := decode(data); keys.AccessKeyID != "" && keys.SecretAccessKey != "" {
 			return keys, true
 		}
 	}
 	return credential.Credential{}, false
 }
 
-// triple reads a key for each of the three values.
-func triple(id, secret, token string) func(map[string][]byte) credential.Credential {
+// threeKeys reads formats with one key for each of the three values.
+func threeKeys(id, secret, token string) func(map[string][]byte) credential.Credential {
 	return func(data map[string][]byte) credential.Credential {
 		return credential.Credential{AccessKeyID: string(data[id]), SecretAccessKey: credential.Secret(data[secret]), SessionToken: credential.Secret(data[token])}
 	}
 }
 
-// process reads what a credential_process prints (AWS SDKs and Tools Reference Guide, 'Process credential provider').
-func process(data map[string][]byte) credential.Credential {
+// credentialProcess reads the output of a credential_process (AWS SDKs and Tools Reference Guide, 'Process credential provider').
+func credentialProcess(data map[string][]byte) credential.Credential {
 	var printed map[string]any
 	if json.Unmarshal(data["credential_process.json"], &printed) != nil {
 		return credential.Credential{}
@@ -111,8 +111,8 @@ func process(data map[string][]byte) credential.Credential {
 	}
 }
 
-// profile reads the one profile of a file of them (AWS SDKs and Tools Reference Guide, 'Shared config and credentials files').
-func profile(key string) func(map[string][]byte) credential.Credential {
+// sharedCredentialsFile reads a credentials file with one profile (AWS SDKs and Tools Reference Guide, 'Shared config and credentials files').
+func sharedCredentialsFile(key string) func(map[string][]byte) credential.Credential {
 	return func(data map[string][]byte) credential.Credential {
 		settings := map[string]string{}
 		for line := range strings.Lines(string(data[key])) {

@@ -1,4 +1,4 @@
-// Package cluster reads what the plugin looks at from the API server, and from nowhere else.
+// Package cluster reads credentials, identities, Secrets and pods from the API server.
 package cluster
 
 import (
@@ -24,43 +24,43 @@ type Object interface {
 	Report() *v1alpha1.CredentialStatus
 }
 
-// Kind is a kind of credential: all that one has of its own is in its row of [Kinds].
+// Kind describes a kind of credential. [Kinds] has one entry for each.
 type Kind struct {
-	// Name is the kind's, Resource what kubectl calls several of it, and Short its short name.
+	// Name is the API kind, Resource its plural and Short its short name.
 	Name, Resource, Short string
-	// NameField is the field of the spec that a session's name stands in, and NameLength how long the name may be; zero for a
-	// call that takes no name.
+	// NameField is the field of the session name, and NameLength its maximum length. They are empty and zero for a
+	// call without a session name.
 	NameField  string
 	NameLength int
 
-	// Call of STS that credentials of this kind are issued by.
+	// Call is the STS call that issues this kind.
 	Call v1alpha1.Call
 
 	New     func() Object
 	NewList func() client.ObjectList
-	// request returns what the spec asks of STS, but for what all kinds share.
+	// request returns the STS request of the spec, without the fields that all kinds share.
 	request func(Object) credential.Request
-	// set makes the spec ask for something.
-	set func(Object, Ask)
+	// set copies fields to the spec.
+	set func(Object, RequestFields)
 }
 
-// Ask is what a spec can be made to ask for: as much of it as rules look at, and a policy for a kind that must have one.
-type Ask struct {
+// RequestFields are the fields of a spec that allow rules concern, and the policy, which is required for a FederatedCredential.
+type RequestFields struct {
 	RoleARN     string
 	SessionName string
 	Duration    *metav1.Duration
 	Policy      string
 }
 
-// Kinds are the kinds of credentials. The first is what a name without a kind is of.
+// Kinds lists the kinds of credentials. A name without a kind is of the first.
 var Kinds = []Kind{{
 	Name: "RoleCredential", Resource: "rolecredentials", Short: "rolecred", NameField: "spec.sessionName", NameLength: credential.MaxSessionName,
 	Call:    v1alpha1.CallAssumeRole,
 	New:     func() Object { return &v1alpha1.RoleCredential{} },
 	NewList: func() client.ObjectList { return &v1alpha1.RoleCredentialList{} },
 	request: typed(assumeRole),
-	set: setter(func(c *v1alpha1.RoleCredential, a Ask) {
-		c.Spec.RoleARN, c.Spec.SessionName, c.Spec.Duration = a.RoleARN, a.SessionName, a.Duration
+	set: setter(func(c *v1alpha1.RoleCredential, f RequestFields) {
+		c.Spec.RoleARN, c.Spec.SessionName, c.Spec.Duration = f.RoleARN, f.SessionName, f.Duration
 	}),
 }, {
 	Name: "SessionCredential", Resource: "sessioncredentials", Short: "sessioncred",
@@ -68,15 +68,15 @@ var Kinds = []Kind{{
 	New:     func() Object { return &v1alpha1.SessionCredential{} },
 	NewList: func() client.ObjectList { return &v1alpha1.SessionCredentialList{} },
 	request: typed(getSessionToken),
-	set:     setter(func(c *v1alpha1.SessionCredential, a Ask) { c.Spec.Duration = a.Duration }),
+	set:     setter(func(c *v1alpha1.SessionCredential, f RequestFields) { c.Spec.Duration = f.Duration }),
 }, {
 	Name: "FederatedCredential", Resource: "federatedcredentials", Short: "fedcred", NameField: "spec.userName", NameLength: credential.MaxUserName,
 	Call:    v1alpha1.CallGetFederationToken,
 	New:     func() Object { return &v1alpha1.FederatedCredential{} },
 	NewList: func() client.ObjectList { return &v1alpha1.FederatedCredentialList{} },
 	request: typed(getFederationToken),
-	set: setter(func(c *v1alpha1.FederatedCredential, a Ask) {
-		c.Spec.UserName, c.Spec.Duration, c.Spec.Policy = a.SessionName, a.Duration, a.Policy
+	set: setter(func(c *v1alpha1.FederatedCredential, f RequestFields) {
+		c.Spec.UserName, c.Spec.Duration, c.Spec.Policy = f.SessionName, f.Duration, f.Policy
 	}),
 }}
 
@@ -84,11 +84,11 @@ func typed[T Object](request func(T) credential.Request) func(Object) credential
 	return func(object Object) credential.Request { return request(object.(T)) }
 }
 
-func setter[T Object](set func(T, Ask)) func(Object, Ask) {
-	return func(object Object, ask Ask) { set(object.(T), ask) }
+func setter[T Object](set func(T, RequestFields)) func(Object, RequestFields) {
+	return func(object Object, fields RequestFields) { set(object.(T), fields) }
 }
 
-// KindOf returns the kind whose credentials a call issues. It is false if there is none.
+// KindOf returns the kind that a call issues. It returns false if there is none.
 func KindOf(call v1alpha1.Call) (Kind, bool) {
 	i := slices.IndexFunc(Kinds, func(k Kind) bool { return k.Call == call })
 	if i < 0 {
@@ -133,43 +133,43 @@ func serialNumber(device *v1alpha1.MFA) string {
 	return device.SerialNumber
 }
 
-// Credential is a credential of some kind, and what it asks of STS.
+// Credential is a credential of any kind and its STS request.
 type Credential struct {
 	Object
 	Kind    Kind
 	Request credential.Request
 }
 
-// NewCredential returns an object as a credential.
+// NewCredential returns the credential of an object. It sets the object's apiVersion and kind.
 func NewCredential(kind Kind, object Object) Credential {
 	c := Credential{Object: object, Kind: kind, Request: kind.request(object)}
 	c.Request.Identity = c.IdentityRef().String()
 	c.Request.SessionName = cmp.Or(c.Request.SessionName, c.DefaultSessionName())
-	// An object that was read as one of a list does not say what it is.
+	// Items of a typed list have no apiVersion and kind.
 	object.GetObjectKind().SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind.Name))
 	return c
 }
 
-// Asking returns the credential with another spec.
-func (c Credential) Asking(ask Ask) Credential {
+// WithRequestFields returns a copy of the credential with these fields in its spec.
+func (c Credential) WithRequestFields(fields RequestFields) Credential {
 	object, _ := c.DeepCopyObject().(Object)
-	c.Kind.set(object, ask)
+	c.Kind.set(object, fields)
 	return NewCredential(c.Kind, object)
 }
 
-// Ask is what the spec asks for.
-func (c Credential) Ask() Ask {
-	ask := Ask{RoleARN: c.Request.RoleARN, Duration: &metav1.Duration{Duration: c.Request.Duration}, Policy: c.Request.Policy}
+// RequestFields returns these fields of the spec, with the default duration.
+func (c Credential) RequestFields() RequestFields {
+	fields := RequestFields{RoleARN: c.Request.RoleARN, Duration: &metav1.Duration{Duration: c.Request.Duration}, Policy: c.Request.Policy}
 	if c.Request.SessionName != c.DefaultSessionName() {
-		ask.SessionName = c.Request.SessionName
+		fields.SessionName = c.Request.SessionName
 	}
-	return ask
+	return fields
 }
 
-// String is how kubectl names the credential, such as rolecredential/s3-reader.
+// String returns the credential's name for kubectl, such as rolecredential/s3-reader.
 func (c Credential) String() string { return strings.ToLower(c.Kind.Name) + "/" + c.GetName() }
 
-// DefaultSessionName is the name of a session that the spec does not name.
+// DefaultSessionName returns the session name for a spec without one.
 func (c Credential) DefaultSessionName() string {
 	if c.Kind.NameLength == 0 {
 		return ""
@@ -177,7 +177,7 @@ func (c Credential) DefaultSessionName() string {
 	return credential.SessionName(c.GetNamespace(), c.GetName(), c.Kind.NameLength)
 }
 
-// SecretName is the name of the Secret that holds the credential, or is to.
+// SecretName returns the name of the Secret: the current one, or else the one in the spec.
 func (c Credential) SecretName() string {
 	return cmp.Or(c.Report().SecretName, c.Common().Secret.Name, c.GetName())
 }
@@ -187,22 +187,22 @@ func (c Credential) Condition(conditionType string) *metav1.Condition {
 	return meta.FindStatusCondition(c.Report().Conditions, conditionType)
 }
 
-// Ready tells whether the Secret holds usable credentials, as far as the operator knows.
+// Ready reports whether the condition Ready is True.
 func (c Credential) Ready() bool {
 	return meta.IsStatusConditionTrue(c.Report().Conditions, v1alpha1.ConditionReady)
 }
 
-// ServiceAccount is the subject of the token that is shown to STS, if tokens are the identity's source.
+// ServiceAccount returns the subject of the token that the operator sends to STS if the identity's source is serviceAccount.
 func (c Credential) ServiceAccount() string {
 	return "system:serviceaccount:" + c.GetNamespace() + ":" + c.ServiceAccountName()
 }
 
-// ServiceAccountName is the service account that the credential names, by default the one that a pod has by default.
+// ServiceAccountName returns the name of the credential's service account.
 func (c Credential) ServiceAccountName() string {
 	return cmp.Or(c.Request.ServiceAccountName, "default")
 }
 
-// MFA is the MFA device that the credential is asked for with, nil for none.
+// MFA returns the MFA device of the spec, nil if it has none.
 func (c Credential) MFA() *v1alpha1.MFA {
 	switch object := c.Object.(type) {
 	case *v1alpha1.RoleCredential:
@@ -214,7 +214,7 @@ func (c Credential) MFA() *v1alpha1.MFA {
 	}
 }
 
-// IdentityRef names the identity that the credential is issued by.
+// IdentityRef returns the reference to the credential's identity, with defaults.
 func (c Credential) IdentityRef() IdentityRef {
 	ref := c.Common().IdentityRef
 	return IdentityRef{
@@ -223,7 +223,7 @@ func (c Credential) IdentityRef() IdentityRef {
 	}
 }
 
-// Ref names a credential in a namespace.
+// Ref is the kind and name of a credential.
 type Ref struct {
 	Kind Kind
 	Name string
@@ -231,7 +231,7 @@ type Ref struct {
 
 func (r Ref) String() string { return strings.ToLower(r.Kind.Name) + "/" + r.Name }
 
-// ParseRef reads NAME, of a RoleCredential, or TYPE/NAME, where the type is written in any of the ways that kubectl knows.
+// ParseRef parses NAME (a RoleCredential) or TYPE/NAME. The type may have any form that kubectl accepts.
 func ParseRef(arg string) (Ref, error) {
 	kind, name, typed := strings.Cut(arg, "/")
 	if !typed {
@@ -242,16 +242,16 @@ func ParseRef(arg string) (Ref, error) {
 	}
 	known := make([]string, len(Kinds))
 	for i, k := range Kinds {
-		if isCalled(kind, k.Name, k.Resource, k.Short) {
+		if matchesKind(kind, k.Name, k.Resource, k.Short) {
 			return Ref{Kind: k, Name: name}, nil
 		}
 		known[i] = k.Short
 	}
-	return Ref{}, fmt.Errorf("there is no kind of credential called %q: it is one of %s", kind, strings.Join(known, ", "))
+	return Ref{}, fmt.Errorf("unknown credential type %q: use one of %s", kind, strings.Join(known, ", "))
 }
 
-// isCalled tells whether a type is one of some names, with or without the group.
-func isCalled(given string, names ...string) bool {
+// matchesKind reports whether a type equals one of the names, with or without the API group.
+func matchesKind(given string, names ...string) bool {
 	for _, suffix := range []string{"." + v1alpha1.GroupVersion.Group, "." + v1alpha1.GroupVersion.Version} {
 		given = strings.TrimSuffix(given, suffix)
 	}

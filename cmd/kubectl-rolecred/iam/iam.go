@@ -1,4 +1,4 @@
-// Package iam writes what has to stand in IAM for a credential to be issued, and what to put there to stop one. It is pure.
+// Package iam builds IAM policies: those that STS needs to issue a credential, and those that revoke its sessions. It is pure.
 package iam
 
 import (
@@ -30,10 +30,10 @@ type Statement struct {
 	Condition map[string]map[string]string `json:",omitempty"`
 }
 
-// String is the policy as indented JSON.
+// String returns the policy as indented JSON.
 func (p Policy) String() string { return p.json("  ") }
 
-// Compact is the policy as JSON on one line.
+// Compact returns the policy as JSON on one line.
 func (p Policy) Compact() string { return strings.TrimSpace(p.json("")) }
 
 func (p Policy) json(indent string) string {
@@ -42,14 +42,14 @@ func (p Policy) json(indent string) string {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", indent)
 	if err := encoder.Encode(p); err != nil {
-		panic(err) // a policy is made of strings
+		panic(err) // a policy holds strings only
 	}
 	return strings.TrimSuffix(text.String(), "\n")
 }
 
 func policy(s Statement) Policy { return Policy{Version: "2012-10-17", Statement: []Statement{s}} }
 
-// Partition is the partition of an ARN, aws if it has none.
+// Partition returns the partition of an ARN, aws if the text is not an ARN.
 func Partition(text string) string {
 	parsed, err := arn.Parse(text)
 	if err != nil || parsed.Partition == "" {
@@ -58,8 +58,8 @@ func Partition(text string) string {
 	return parsed.Partition
 }
 
-// Principal is the ARN by which a trust policy names a caller: of a role's session the role's, whose path, if it has one, the
-// session does not tell.
+// Principal returns the ARN that names a caller in a trust policy. For a role session it is the role's ARN, without the role's path, which
+// the session's ARN does not contain.
 func Principal(caller string) string {
 	parsed, err := arn.Parse(caller)
 	if err != nil {
@@ -74,9 +74,9 @@ func Principal(caller string) string {
 	return parsed.String()
 }
 
-// Trust is the trust policy of a role that admits a caller with a request. Tagged tells that the session bears tags beside those
-// that the request asks for.
-func Trust(caller string, r credential.Request, tagged bool) Policy {
+// TrustPolicy returns a trust policy that allows a caller to make a request. Set tagged if the identity adds session tags to
+// those of the request.
+func TrustPolicy(caller string, r credential.Request, tagged bool) Policy {
 	statement := Statement{Effect: "Allow", Principal: map[string]string{"AWS": Principal(caller)}, Action: actions(r, tagged)}
 	if r.ExternalID != "" {
 		statement.Condition = map[string]map[string]string{"StringEquals": {"sts:ExternalId": r.ExternalID}}
@@ -84,9 +84,9 @@ func Trust(caller string, r credential.Request, tagged bool) Policy {
 	return policy(statement)
 }
 
-// TrustToken is the trust policy of a role that admits a service account of a cluster by its token (IAM User Guide, 'Create a role
-// for OpenID Connect federation'). The issuer is without its scheme.
-func TrustToken(roleARN, issuer, audience, subject string) Policy {
+// WebIdentityTrustPolicy returns a trust policy that allows a service account token (IAM User Guide, 'Create a role
+// for OpenID Connect federation'). The issuer has no scheme.
+func WebIdentityTrustPolicy(roleARN, issuer, audience, subject string) Policy {
 	provider := arn.ARN{Partition: Partition(roleARN), Service: "iam", AccountID: "ACCOUNT", Resource: "oidc-provider/" + issuer}
 	if parsed, err := arn.Parse(roleARN); err == nil {
 		provider.AccountID = parsed.AccountID
@@ -97,12 +97,12 @@ func TrustToken(roleARN, issuer, audience, subject string) Policy {
 	})
 }
 
-// Caller is the policy that the caller itself needs for a request.
-func Caller(caller string, r credential.Request, tagged bool) Policy {
+// CallerPolicy returns the identity-based policy that the caller needs for a request.
+func CallerPolicy(caller string, r credential.Request, tagged bool) Policy {
 	return policy(Statement{Effect: "Allow", Action: actions(r, tagged), Resource: resource(caller, r)})
 }
 
-// actions are what a request takes (IAM User Guide, 'Pass session tags in AWS STS' and 'Monitor and control actions taken with
+// actions returns the actions that a request needs (IAM User Guide, 'Pass session tags in AWS STS' and 'Monitor and control actions taken with
 // assumed roles').
 func actions(r credential.Request, tagged bool) []string {
 	needed := []string{"sts:" + string(r.Call)}
@@ -130,19 +130,19 @@ func resource(caller string, r credential.Request) string {
 	}
 }
 
-// Revocation is what stops the sessions that were issued before some time.
+// Revocation denies everything to sessions that were issued before a time.
 type Revocation struct {
-	// Policy denies them everything.
+	// Policy is the inline policy of the role or user.
 	Policy Policy
-	// Put and Remove are commands of the AWS CLI.
+	// Put and Remove are AWS CLI commands, as arguments.
 	Put, Remove []string
-	// Of is the role or user that the policy is put on.
-	Of string
+	// Target is the role or user that gets the policy, such as "role S3Reader".
+	Target string
 }
 
-// Revoke returns what stops the sessions of a request that were issued before some time: by an inline policy of the role, or of
+// Revoke returns the revocation of a request's sessions that were issued before a time. It uses an inline policy of the role, or of
 // the user that called STS (IAM User Guide, 'Revoke IAM role temporary security credentials' and 'Disable permissions for
-// temporary security credentials'). Without all, only sessions of the request's name are denied. The caller may be empty.
+// temporary security credentials'). Unless all is set, it denies only sessions with the request's session name. The caller may be empty.
 func Revoke(r credential.Request, caller string, before time.Time, all bool) Revocation {
 	condition := map[string]map[string]string{"DateLessThan": {"aws:TokenIssueTime": before.UTC().Format(time.RFC3339)}}
 	name := "RevokeOlderSessions"
@@ -155,13 +155,13 @@ func Revoke(r credential.Request, caller string, before time.Time, all bool) Rev
 	if r.Call == v1alpha1.CallAssumeRole {
 		target = []string{"role", "--role-name", Name(r.RoleARN, "role/", "<role>")}
 	}
-	found.Of = target[0] + " " + target[2]
+	found.Target = target[0] + " " + target[2]
 	found.Remove = []string{"aws", "iam", "delete-" + target[0] + "-policy", target[1], target[2], "--policy-name", name}
 	found.Put = []string{"aws", "iam", "put-" + target[0] + "-policy", target[1], target[2], "--policy-name", name, "--policy-document", found.Policy.Compact()}
 	return found
 }
 
-// Name is the name at the end of an ARN's path, which is what IAM's calls take, or unknown if the ARN is not of that kind.
+// Name returns the name that IAM's API takes, the last part of an ARN's path. It returns unknown if the ARN is not of that kind.
 func Name(text, kind, unknown string) string {
 	parsed, err := arn.Parse(text)
 	if err != nil || !strings.HasPrefix(parsed.Resource, kind) {
@@ -170,10 +170,10 @@ func Name(text, kind, unknown string) string {
 	return path.Base(parsed.Resource)
 }
 
-// Console is where people of a partition sign in (IAM User Guide, 'Enable custom identity broker access to the AWS console', of
+// Console holds the sign-in URLs of a partition (IAM User Guide, 'Enable custom identity broker access to the AWS console', of
 // each partition).
 type Console struct {
-	// Federation is the endpoint that gives out sign-in tokens, and Destination where a browser ends up.
+	// Federation is the endpoint that issues sign-in tokens. Destination is the console's start page.
 	Federation, Destination string
 }
 
@@ -183,15 +183,15 @@ var consoles = map[string]Console{
 	"aws-us-gov": {Federation: "https://signin.amazonaws-us-gov.com/federation", Destination: "https://console.amazonaws-us-gov.com/"},
 }
 
-// ConsoleOf returns the console of the partition of an ARN. It returns an error for an ARN that is not in AWS's form, whose server
-// has no console of AWS.
+// ConsoleOf returns the console of an ARN's partition. It returns an error for an ARN that is not in AWS's form: it is from a server
+// other than AWS.
 func ConsoleOf(text string) (Console, error) {
 	if _, err := arn.Parse(text); err != nil {
-		return Console{}, fmt.Errorf("%q is not an ARN of AWS, so that its sign-in endpoint is not known here: give --endpoint and --destination", text)
+		return Console{}, fmt.Errorf("%q is not an ARN of AWS, so its sign-in endpoint is not known: set --endpoint and --destination", text)
 	}
 	console, ok := consoles[Partition(text)]
 	if !ok {
-		return Console{}, fmt.Errorf("the sign-in endpoint of the partition %s is not known here: give --endpoint and --destination", Partition(text))
+		return Console{}, fmt.Errorf("the sign-in endpoint of the partition %s is not known: set --endpoint and --destination", Partition(text))
 	}
 	return console, nil
 }

@@ -16,50 +16,50 @@ const (
 	role = "arn:aws:iam::123456789012:role/team/app/S3Reader"
 )
 
-func TestWhomATrustPolicyNames(t *testing.T) {
+func TestPrincipalReturnsARNForTrustPolicies(t *testing.T) {
 	for name, tc := range map[string]struct{ caller, want string }{
 		"a user by its ARN":                       {user, user},
-		"of a role's session, the role":           {"arn:aws:sts::210987654321:assumed-role/Hub/session", "arn:aws:iam::210987654321:role/Hub"},
-		"of one without the session's name too":   {"arn:aws-us-gov:sts::210987654321:assumed-role/Hub", "arn:aws-us-gov:iam::210987654321:role/Hub"},
-		"what is no ARN, as it is":                {"ARN-OF-THE-CALLER", "ARN-OF-THE-CALLER"},
+		"a role session, by the role's ARN":       {"arn:aws:sts::210987654321:assumed-role/Hub/session", "arn:aws:iam::210987654321:role/Hub"},
+		"a role session without a session name":   {"arn:aws-us-gov:sts::210987654321:assumed-role/Hub", "arn:aws-us-gov:iam::210987654321:role/Hub"},
+		"text that is not an ARN, unchanged":      {"ARN-OF-THE-CALLER", "ARN-OF-THE-CALLER"},
 		"the root of an account by its ARN":       {"arn:aws:iam::210987654321:root", "arn:aws:iam::210987654321:root"},
-		"a federated user, who can assume none":   {"arn:aws:sts::210987654321:federated-user/x", "arn:aws:sts::210987654321:federated-user/x"},
+		"a federated user by its ARN":             {"arn:aws:sts::210987654321:federated-user/x", "arn:aws:sts::210987654321:federated-user/x"},
 		"a user whose name begins like a session": {"arn:aws:iam::210987654321:user/assumed-role/x", "arn:aws:iam::210987654321:user/assumed-role/x"},
 	} {
 		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(iam.Principal(tc.caller)).To(Equal(tc.want)) })
 	}
 }
 
-func TestPoliciesAllowJustWhatARequestTakes(t *testing.T) {
+func TestPoliciesAllowOnlyNeededActions(t *testing.T) {
 	assume := credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role}
 	for name, tc := range map[string]struct {
-		ask           func(*credential.Request)
+		change        func(*credential.Request)
 		tagged        bool
 		trust, caller string
 	}{
-		"a plain one": {
+		"a role": {
 			trust:  `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user + `"},"Action":["sts:AssumeRole"]}]}`,
 			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole"],"Resource":"` + role + `"}]}`,
 		},
-		"one with an external id": {
-			ask: func(r *credential.Request) { r.ExternalID = "k8s" },
+		"a role with an external ID": {
+			change: func(r *credential.Request) { r.ExternalID = "k8s" },
 			trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user +
 				`"},"Action":["sts:AssumeRole"],"Condition":{"StringEquals":{"sts:ExternalId":"k8s"}}}]}`,
 			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole"],"Resource":"` + role + `"}]}`,
 		},
-		"one with tags and a source identity": {
-			ask: func(r *credential.Request) { r.Tags, r.SourceIdentity = []credential.Tag{{Key: "a"}}, "shop" },
+		"a role with tags and a source identity": {
+			change: func(r *credential.Request) { r.Tags, r.SourceIdentity = []credential.Tag{{Key: "a"}}, "shop" },
 			trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user +
 				`"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]}]}`,
 			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"],"Resource":"` + role + `"}]}`,
 		},
-		"one whose tags the identity stamps": {
+		"a role, and the identity adds session tags": {
 			tagged: true,
 			trust:  `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user + `"},"Action":["sts:AssumeRole","sts:TagSession"]}]}`,
 			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],"Resource":"` + role + `"}]}`,
 		},
-		"one of a federated user": {
-			ask: func(r *credential.Request) {
+		"a federated user": {
+			change: func(r *credential.Request) {
 				*r = credential.Request{Call: v1alpha1.CallGetFederationToken, SessionName: "shop.uploader"}
 			},
 			trust:  `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user + `"},"Action":["sts:GetFederationToken"]}]}`,
@@ -69,55 +69,55 @@ func TestPoliciesAllowJustWhatARequestTakes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			r := assume
-			if tc.ask != nil {
-				tc.ask(&r)
+			if tc.change != nil {
+				tc.change(&r)
 			}
-			g.Expect(iam.Trust(user, r, tc.tagged).String()).To(MatchJSON(tc.trust))
-			g.Expect(iam.Caller(user, r, tc.tagged).Compact()).To(MatchJSON(tc.caller))
+			g.Expect(iam.TrustPolicy(user, r, tc.tagged).String()).To(MatchJSON(tc.trust))
+			g.Expect(iam.CallerPolicy(user, r, tc.tagged).Compact()).To(MatchJSON(tc.caller))
 		})
 	}
 }
 
-func TestARoleTrustsOneServiceAccountOfOneCluster(t *testing.T) {
-	NewWithT(t).Expect(iam.TrustToken(role, "oidc.example.com/cluster", "sts.amazonaws.com", "system:serviceaccount:shop:reader").String()).To(MatchJSON(`{"Version":"2012-10-17","Statement":[{
+func TestWebIdentityTrustPolicyAllowsOneServiceAccount(t *testing.T) {
+	NewWithT(t).Expect(iam.WebIdentityTrustPolicy(role, "oidc.example.com/cluster", "sts.amazonaws.com", "system:serviceaccount:shop:reader").String()).To(MatchJSON(`{"Version":"2012-10-17","Statement":[{
 		"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.example.com/cluster"},"Action":["sts:AssumeRoleWithWebIdentity"],
 		"Condition":{"StringEquals":{"oidc.example.com/cluster:aud":"sts.amazonaws.com","oidc.example.com/cluster:sub":"system:serviceaccount:shop:reader"}}}]}`))
 }
 
-func TestWhatStopsTheSessionsOfACredential(t *testing.T) {
+func TestRevokeDeniesOlderSessions(t *testing.T) {
 	before := time.Date(2026, 11, 23, 16, 22, 30, 0, time.FixedZone("CET", 3600))
 	const older = `"DateLessThan":{"aws:TokenIssueTime":"2026-11-23T15:22:30Z"}`
 	for name, tc := range map[string]struct {
-		request                   credential.Request
-		caller                    string
-		all                       bool
-		of, policyName, condition string
+		request                       credential.Request
+		caller                        string
+		all                           bool
+		target, policyName, condition string
 	}{
-		"a role's, by the session's name": {
+		"a role's sessions with one session name": {
 			request: credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader"},
-			of:      "role S3Reader", policyName: "RevokeOlderSessions.shop.s3-reader", condition: older + `,"StringLike":{"aws:userid":"*:shop.s3-reader"}`,
+			target:  "role S3Reader", policyName: "RevokeOlderSessions.shop.s3-reader", condition: older + `,"StringLike":{"aws:userid":"*:shop.s3-reader"}`,
 		},
-		"all of a role's": {
+		"all sessions of a role": {
 			request: credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader"}, all: true,
-			of: "role S3Reader", policyName: "RevokeOlderSessions", condition: older,
+			target: "role S3Reader", policyName: "RevokeOlderSessions", condition: older,
 		},
-		"a federated user's, by its name": {
+		"sessions of a federated user": {
 			request: credential.Request{Call: v1alpha1.CallGetFederationToken, SessionName: "shop.uploader"}, caller: user,
-			of: "user operator", policyName: "RevokeOlderSessions.shop.uploader", condition: older + `,"StringLike":{"aws:userid":"*:shop.uploader"}`,
+			target: "user operator", policyName: "RevokeOlderSessions.shop.uploader", condition: older + `,"StringLike":{"aws:userid":"*:shop.uploader"}`,
 		},
-		"a user's own, which have no names": {
+		"sessions of GetSessionToken, which have no names": {
 			request: credential.Request{Call: v1alpha1.CallGetSessionToken}, caller: user,
-			of: "user operator", policyName: "RevokeOlderSessions", condition: older,
+			target: "user operator", policyName: "RevokeOlderSessions", condition: older,
 		},
-		"those of a user who is not known": {
+		"sessions of an unknown user": {
 			request: credential.Request{Call: v1alpha1.CallGetSessionToken},
-			of:      "user <user>", policyName: "RevokeOlderSessions", condition: older,
+			target:  "user <user>", policyName: "RevokeOlderSessions", condition: older,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			found := iam.Revoke(tc.request, tc.caller, before, tc.all)
-			g.Expect(found.Of).To(Equal(tc.of))
+			g.Expect(found.Target).To(Equal(tc.target))
 			g.Expect(found.Policy.Compact()).To(MatchJSON(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":["*"],"Resource":"*","Condition":{` + tc.condition + `}}]}`))
 			g.Expect(found.Put).To(ContainElements(tc.policyName, found.Policy.Compact()))
 			g.Expect(found.Remove).To(ContainElement(tc.policyName))
@@ -125,7 +125,7 @@ func TestWhatStopsTheSessionsOfACredential(t *testing.T) {
 	}
 }
 
-func TestTheConsoleIsThatOfThePartition(t *testing.T) {
+func TestConsoleOfReturnsConsoleOfPartition(t *testing.T) {
 	g := NewWithT(t)
 	for arn, host := range map[string]string{
 		role: "https://signin.aws.amazon.com/federation",
@@ -140,7 +140,7 @@ func TestTheConsoleIsThatOfThePartition(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("--endpoint")))
 }
 
-func TestConsoleIsNotDerivedFromARNsOfOtherServers(t *testing.T) {
+func TestConsoleOfRejectsARNsOfOtherServers(t *testing.T) {
 	for _, arn := range []string{"urn:ecs:sts::ns1:assumed-role/admins/s", "arn:aws:sts::assumed-role/ClientRole/s", "S3Reader", ""} {
 		t.Run(arn, func(t *testing.T) {
 			_, err := iam.ConsoleOf(arn)
@@ -149,14 +149,14 @@ func TestConsoleIsNotDerivedFromARNsOfOtherServers(t *testing.T) {
 	}
 }
 
-func TestNothingIsDerivedFromRoleARNsOfOtherServers(t *testing.T) {
+func TestARNsOfOtherServersStayUnchanged(t *testing.T) {
 	for _, arn := range []string{"urn:ecs:iam::ns1:role/admins", "arn:aws:iam::role/ClientRole", "S3Reader", "", ":::::", "arn:aws:iam::123456789012:"} {
 		t.Run(arn, func(t *testing.T) {
 			g := NewWithT(t)
 			g.Expect(iam.Name(arn, "role/", "ROLE")).To(Equal("ROLE"))
 			g.Expect(iam.Principal(arn)).To(Equal(arn))
-			g.Expect(iam.TrustToken(arn, "ISSUER", "aud", "sub").Compact()).To(ContainSubstring(`:oidc-provider/ISSUER"`))
-			g.Expect(iam.Caller(arn, credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: arn}, true).Statement[0].Resource).To(Equal(arn))
+			g.Expect(iam.WebIdentityTrustPolicy(arn, "ISSUER", "aud", "sub").Compact()).To(ContainSubstring(`:oidc-provider/ISSUER"`))
+			g.Expect(iam.CallerPolicy(arn, credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: arn}, true).Statement[0].Resource).To(Equal(arn))
 		})
 	}
 }

@@ -1,5 +1,5 @@
-// Package rules tells which rule of an identity allows a request, and what is amiss with each of the others. It decides nothing
-// itself: all that it says is what the operator's own decision is, to a rule or to a part of one. It is pure.
+// Package rules reports which rule of an identity allows a request, and why each of the other rules does not match. It evaluates rules
+// with the operator's own code, so that both always agree. It is pure.
 package rules
 
 import (
@@ -14,35 +14,35 @@ import (
 	"rolecredential.dev/operator/controllers/failure"
 )
 
-// Verdict is what an identity's rules say to a request.
+// Verdict is the result of evaluating an identity's rules on a request.
 type Verdict struct {
 	// Rule is the index of the rule that allows the request, -1 if none does.
 	Rule int
-	// Denied is why the request is not allowed, nil if it is. A request that a rule allows may still be denied for the
-	// identity's chain.
+	// Denied says why the request is denied, nil if it is allowed. The identity's chain can deny a request that matches
+	// a rule.
 	Denied *failure.Failure
-	// Missed has for each rule what of it does not fit the request, in words; nothing for one that fits.
-	Missed [][]string
+	// Mismatches has an entry for each rule: the parts that do not match the request. The entry of a matching rule is empty.
+	Mismatches [][]string
 }
 
-// Judge evaluates rules as the operator does.
-func Judge(allow []v1alpha1.AllowRule, r access.Request) Verdict {
-	verdict := Verdict{Rule: -1, Denied: access.Decide(allow, r), Missed: make([][]string, len(allow))}
+// Evaluate evaluates rules as the operator does.
+func Evaluate(allow []v1alpha1.AllowRule, r access.Request) Verdict {
+	verdict := Verdict{Rule: -1, Denied: access.Decide(allow, r), Mismatches: make([][]string, len(allow))}
 	for i, rule := range allow {
-		verdict.Missed[i] = missed(rule, r)
-		if verdict.Rule < 0 && len(verdict.Missed[i]) == 0 {
+		verdict.Mismatches[i] = mismatches(rule, r)
+		if verdict.Rule < 0 && len(verdict.Mismatches[i]) == 0 {
 			verdict.Rule = i
 		}
 	}
 	return verdict
 }
 
-// open returns a rule that allows the request, whatever it is.
-func open(r access.Request) v1alpha1.AllowRule {
+// matchAll returns a rule that allows any request with this call.
+func matchAll(r access.Request) v1alpha1.AllowRule {
 	return v1alpha1.AllowRule{Namespaces: []string{"*"}, RoleARNs: []string{"*"}, SessionNames: []string{"*"}, Calls: []v1alpha1.Call{r.Call}}
 }
 
-// Parts of a rule, as [Verdict.Missed] names them.
+// Parts of a rule, as [Verdict.Mismatches] names them.
 const (
 	Namespace   = "namespace"
 	Call        = "call"
@@ -51,25 +51,25 @@ const (
 	MaxDuration = "duration"
 )
 
-// parts of a rule, each with what makes an open rule as narrow as another in that part alone.
+// parts lists the parts of a rule. narrow copies one part of a rule to a rule that matches everything.
 var parts = []struct {
 	name   string
-	narrow func(open *v1alpha1.AllowRule, by v1alpha1.AllowRule)
+	narrow func(to *v1alpha1.AllowRule, from v1alpha1.AllowRule)
 }{
-	{Namespace, func(o *v1alpha1.AllowRule, by v1alpha1.AllowRule) {
-		o.Namespaces, o.NamespaceSelector = by.Namespaces, by.NamespaceSelector
+	{Namespace, func(o *v1alpha1.AllowRule, from v1alpha1.AllowRule) {
+		o.Namespaces, o.NamespaceSelector = from.Namespaces, from.NamespaceSelector
 	}},
-	{Call, func(o *v1alpha1.AllowRule, by v1alpha1.AllowRule) { o.Calls = by.Calls }},
-	{Role, func(o *v1alpha1.AllowRule, by v1alpha1.AllowRule) { o.RoleARNs = by.RoleARNs }},
-	{SessionName, func(o *v1alpha1.AllowRule, by v1alpha1.AllowRule) { o.SessionNames = by.SessionNames }},
-	{MaxDuration, func(o *v1alpha1.AllowRule, by v1alpha1.AllowRule) { o.MaxDuration = by.MaxDuration }},
+	{Call, func(o *v1alpha1.AllowRule, from v1alpha1.AllowRule) { o.Calls = from.Calls }},
+	{Role, func(o *v1alpha1.AllowRule, from v1alpha1.AllowRule) { o.RoleARNs = from.RoleARNs }},
+	{SessionName, func(o *v1alpha1.AllowRule, from v1alpha1.AllowRule) { o.SessionNames = from.SessionNames }},
+	{MaxDuration, func(o *v1alpha1.AllowRule, from v1alpha1.AllowRule) { o.MaxDuration = from.MaxDuration }},
 }
 
-// missed names the parts of a rule that do not fit the request.
-func missed(rule v1alpha1.AllowRule, r access.Request) (names []string) {
-	r.Chain = nil // is the identity's, and no rule's
+// mismatches returns the parts of a rule that do not match the request.
+func mismatches(rule v1alpha1.AllowRule, r access.Request) (names []string) {
+	r.Chain = nil // no part of a rule concerns the chain
 	for _, part := range parts {
-		narrowed := open(r)
+		narrowed := matchAll(r)
 		part.narrow(&narrowed, rule)
 		if access.Decide([]v1alpha1.AllowRule{narrowed}, r) != nil {
 			names = append(names, part.name)
@@ -78,7 +78,7 @@ func missed(rule v1alpha1.AllowRule, r access.Request) (names []string) {
 	return names
 }
 
-// Describe writes a rule on one line, as its fields are named.
+// Describe formats a rule on one line, with the field names of the API.
 func Describe(rule v1alpha1.AllowRule) string {
 	var fields []string
 	list := func(field string, values []string) {
@@ -103,7 +103,7 @@ func Describe(rule v1alpha1.AllowRule) string {
 	return strings.Join(fields, ", ")
 }
 
-// Duration writes a duration as specs do: 1h, and not 1h0m0s.
+// Duration formats a duration without zero units: 1h, not 1h0m0s.
 func Duration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {

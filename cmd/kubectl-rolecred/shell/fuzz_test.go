@@ -10,12 +10,12 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
 )
 
-// FuzzQuote has a shell read a variable and arguments of any text. The variable is the same then, and so is the printable form of
+// FuzzQuote lets a shell read a variable and arguments with any text. The variable must be unchanged, and so must the printable form of
 // each argument.
 func FuzzQuote(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value, first, second string) {
 		if strings.Contains(value+first+second, "\x00") {
-			t.Skip("no variable and no argument can hold it")
+			t.Skip("variables and arguments cannot contain NUL")
 		}
 		script := shell.Export(shell.POSIX, "VALUE", value) + "\n" + `printf '%s\0' "$VALUE" ` + shell.Command("--", first, second)
 		read, err := exec.CommandContext(t.Context(), "sh", "-c", script).CombinedOutput()

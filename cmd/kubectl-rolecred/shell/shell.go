@@ -1,4 +1,4 @@
-// Package shell writes commands that shells read as they were meant. It is pure.
+// Package shell quotes values and commands for shells. It is pure.
 package shell
 
 import (
@@ -18,11 +18,11 @@ const (
 	PowerShell = "powershell"
 )
 
-// Names are what may be given as a shell.
+// Names are the accepted names of shells.
 var Names = []string{POSIX, "bash", "zsh", Fish, PowerShell, "pwsh"}
 
-// Of returns the shell by its name, or by the path of its program. It is false for one that is not known.
-func Of(name string) (string, bool) {
+// Parse returns the shell for a name or for the path of a program. It returns false if the shell is not known.
+func Parse(name string) (string, bool) {
 	name = strings.ToLower(strings.TrimSuffix(path.Base(strings.ReplaceAll(name, `\`, "/")), ".exe"))
 	switch {
 	case !slices.Contains(Names, name) && name != "dash" && name != "ksh":
@@ -36,7 +36,7 @@ func Of(name string) (string, bool) {
 	}
 }
 
-// Export is the line that sets an environment variable in a shell, and in what it starts.
+// Export returns the line that exports an environment variable in a shell.
 func Export(shell, name, value string) string {
 	switch shell {
 	case Fish:
@@ -48,20 +48,20 @@ func Export(shell, name, value string) string {
 	}
 }
 
-// powershell doubles all that PowerShell takes for a single quote, the typographic ones too.
+// powershell doubles each character that PowerShell reads as a single quote, including typographic quotes.
 var powershell = strings.NewReplacer(`'`, `''`, "\u2018", "\u2018\u2018", "\u2019", "\u2019\u2019", "\u201a", "\u201a\u201a", "\u201b", "\u201b\u201b")
 
 func quoted(value string) string { return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'" }
 
-// plainWord and plainOperand match arguments that need no quotes. The first word of a command may hold no =, since the shell would
-// set a variable. No other word may begin with one, since zsh would look up a command.
+// plainWord and plainOperand match arguments that need no quotes. The first word of a command must not contain =, because the shell would
+// set a variable. No other word must begin with =, because zsh would look up a command.
 var (
 	plainWord    = regexp.MustCompile(`^[\w@%+:,./-]+$`)
 	plainOperand = regexp.MustCompile(`^[\w@%+:,./-][\w@%+:,./=-]*$`)
 )
 
-// Command returns a line that a POSIX shell reads as these arguments, for people to copy. Control characters are written as
-// [Printable] writes them, so that the line stays one line. No name that AWS or Kubernetes accepts holds one.
+// Command returns a line that a POSIX shell reads as these arguments, for users to copy. Control characters are written as
+// [Printable] writes them, so that the result is one line. AWS and Kubernetes accept no names with control characters.
 func Command(args ...string) string {
 	words := make([]string, len(args))
 	for i, arg := range args {
@@ -77,7 +77,7 @@ func Command(args ...string) string {
 	return strings.Join(words, " ")
 }
 
-// Printable replaces each character that a terminal may obey (control characters, line breaks, directions of writing) by its
+// Printable replaces each character that may control a terminal (control characters, line breaks, text direction) by its
 // escape in Go, such as \n or \x1b.
 func Printable(text string) string {
 	var printable strings.Builder

@@ -9,10 +9,10 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
 )
 
-// hostile is all that shells make something of.
+// hostile contains all characters that shells interpret.
 const hostile = "a'b\"c$(touch x)`d`\\e\\'f;g&h|i>j<k*l?m~n!o#p%q^r\u2018s\u2019t u\tv\nw${HOME}=x"
 
-func TestAShellReadsAValueAsItIs(t *testing.T) {
+func TestExportKeepsValue(t *testing.T) {
 	for name, tc := range map[string]struct {
 		dialect string
 		program []string
@@ -27,7 +27,7 @@ func TestAShellReadsAValueAsItIs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path, err := exec.LookPath(tc.program[0])
 			if err != nil {
-				t.Skip("there is no " + tc.program[0] + " here")
+				t.Skip(tc.program[0] + " is not installed")
 			}
 			script := shell.Export(tc.dialect, "VALUE", hostile) + "\n" + tc.show
 			read, err := exec.CommandContext(t.Context(), path, append(tc.program[1:], script)...).CombinedOutput()
@@ -37,33 +37,33 @@ func TestAShellReadsAValueAsItIs(t *testing.T) {
 	}
 }
 
-// Those shells are not everywhere; what they read is told in fish's documentation, 'Quotes', and in PowerShell's,
+// Not every machine has these shells. Their quoting rules are in fish's documentation, 'Quotes', and in PowerShell's,
 // 'about_Quoting_Rules'.
-func TestHowAValueIsQuoted(t *testing.T) {
+func TestExportQuotesForShell(t *testing.T) {
 	for name, tc := range map[string]struct{ dialect, value, want string }{
-		"for sh, a quote ends and begins anew":          {shell.POSIX, "it's", `export N='it'\''s'`},
-		"for fish, quotes and backslashes are escaped":  {shell.Fish, `it's a\b`, `set -gx N 'it\'s a\\b'`},
-		"for PowerShell, quotes are doubled":            {shell.PowerShell, "it's $x", `$Env:N = 'it''s $x'`},
-		"for PowerShell, those of typographers are too": {shell.PowerShell, "a\u2019; b", "$Env:N = 'a\u2019\u2019; b'"},
-		"what is not known is taken for one of POSIX":   {"tcsh", "x", "export N='x'"},
+		"sh: escape a quote outside of the quotes": {shell.POSIX, "it's", `export N='it'\''s'`},
+		"fish: escape quotes and backslashes":      {shell.Fish, `it's a\b`, `set -gx N 'it\'s a\\b'`},
+		"PowerShell: double quotes":                {shell.PowerShell, "it's $x", `$Env:N = 'it''s $x'`},
+		"PowerShell: double typographic quotes":    {shell.PowerShell, "a\u2019; b", "$Env:N = 'a\u2019\u2019; b'"},
+		"an unknown shell: as in POSIX":            {"tcsh", "x", "export N='x'"},
 	} {
 		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(shell.Export(tc.dialect, "N", tc.value)).To(Equal(tc.want)) })
 	}
 }
 
-func TestAShellIsKnownByItsNameOrPath(t *testing.T) {
+func TestParseAcceptsNamesAndPaths(t *testing.T) {
 	g := NewWithT(t)
 	for name, want := range map[string]string{
 		"/bin/bash": shell.POSIX, "/usr/bin/zsh": shell.POSIX, "sh": shell.POSIX, "/usr/local/bin/fish": shell.Fish,
 		`C:\Program Files\PowerShell\7\pwsh.exe`: shell.PowerShell, "PowerShell": shell.PowerShell, "tcsh": "", "": "",
 	} {
-		got, known := shell.Of(name)
+		got, known := shell.Parse(name)
 		g.Expect(got).To(Equal(want), name)
 		g.Expect(known).To(Equal(want != ""), name)
 	}
 }
 
-func TestCommandQuotesWhatAShellWouldInterpret(t *testing.T) {
+func TestCommandQuotesSpecialCharacters(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args []string
 		want string
@@ -75,7 +75,7 @@ func TestCommandQuotesWhatAShellWouldInterpret(t *testing.T) {
 		"a home directory":                         {[]string{"a", "~b", "b=~c"}, `a '~b' 'b=~c'`},
 		"a command substitution and a second one":  {[]string{"a", "$(x);x", "`x`"}, "a '$(x);x' '`x`'"},
 		"control characters":                       {[]string{"a", "b\nc", "\x1b[2J\r\u009b"}, `a 'b\nc' '\x1b[2J\r\u009b'`},
-		"a direction of writing":                   {[]string{"a", "b\u202ec"}, `a 'b\u202ec'`},
+		"a text direction":                         {[]string{"a", "b\u202ec"}, `a 'b\u202ec'`},
 	} {
 		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(shell.Command(tc.args...)).To(Equal(tc.want)) })
 	}

@@ -1,4 +1,4 @@
-// Package term writes text for people: plain, or with colours on a terminal.
+// Package term writes text for users, with colours on a terminal.
 package term
 
 import (
@@ -15,14 +15,14 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
 )
 
-// Colours reports whether to write colours to a writer: to a terminal that has them, unless NO_COLOR asks for none
+// Colours reports whether to write colours: the writer is a terminal that supports them, and NO_COLOR is not set
 // (no-color.org).
 func Colours(w io.Writer, getenv func(string) string) bool {
 	return printers.IsTerminal(w) && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }
 
-// Printer writes to one writer. What it is given comes from the cluster: control characters that a terminal would obey are
-// written so that they are seen.
+// Printer writes text to one writer. The text comes from the cluster, so Printer makes control characters visible instead of
+// sending them to the terminal.
 type Printer struct {
 	out     io.Writer
 	colours bool
@@ -31,41 +31,41 @@ type Printer struct {
 // New returns a printer.
 func New(out io.Writer, colours bool) *Printer { return &Printer{out: out, colours: colours} }
 
-// Text is a piece of text in some colour.
+// Text is a text with a colour.
 type Text struct {
 	Text   string
 	Colour Colour
 }
 
-// Colour of a text, as an SGR parameter (ECMA-48); none if it is empty.
+// Colour is an SGR parameter (ECMA-48).
 type Colour string
 
-// The colours, by what they say.
+// The colours, named by meaning.
 const (
-	None  Colour = ""
-	Title Colour = "1"
-	Faint Colour = "2"
-	Bad   Colour = "31"
-	Good  Colour = "32"
-	Doubt Colour = "33"
+	None    Colour = ""
+	Title   Colour = "1"
+	Faint   Colour = "2"
+	Bad     Colour = "31"
+	Good    Colour = "32"
+	Warning Colour = "33"
 )
 
-// Plain is a text without a colour.
+// Plain returns a text without a colour.
 func Plain(text string) Text { return Text{Text: text} }
 
-// Of is the colour of a condition's status.
-func Of(status metav1.ConditionStatus) Colour {
+// StatusColour returns the colour of a condition's status.
+func StatusColour(status metav1.ConditionStatus) Colour {
 	switch status {
 	case metav1.ConditionTrue:
 		return Good
 	case metav1.ConditionFalse:
 		return Bad
 	default:
-		return Doubt
+		return Warning
 	}
 }
 
-func (p *Printer) painted(t Text) string {
+func (p *Printer) coloured(t Text) string {
 	text := shell.Printable(t.Text)
 	if !p.colours || t.Colour == None || text == "" {
 		return text
@@ -82,12 +82,12 @@ func (p *Printer) Linef(format string, args ...any) {
 func (p *Printer) Texts(texts ...Text) {
 	var line strings.Builder
 	for _, t := range texts {
-		line.WriteString(p.painted(t))
+		line.WriteString(p.coloured(t))
 	}
 	fmt.Fprintln(p.out, strings.TrimRight(line.String(), " "))
 }
 
-// Section writes the title of what follows.
+// Section writes an empty line and a title.
 func (p *Printer) Section(title string) {
 	fmt.Fprintln(p.out)
 	p.Texts(Text{title, Title})
@@ -100,7 +100,7 @@ func (p *Printer) Block(indent, text string) {
 	}
 }
 
-// gap is between two columns, as kubectl leaves it.
+// gap is the number of spaces between columns, as in kubectl.
 const gap = 3
 
 // Table writes rows in columns, with an indent before each row.
@@ -126,7 +126,7 @@ func (p *Printer) Table(indent string, rows ...[]Text) {
 	}
 }
 
-// Row is a row of plain texts.
+// Row returns a row of plain texts.
 func Row(cells ...string) []Text {
 	row := make([]Text, len(cells))
 	for i, cell := range cells {
@@ -135,16 +135,16 @@ func Row(cells ...string) []Text {
 	return row
 }
 
-// Time writes a moment as AWS and the API server do.
+// Time formats a time in UTC, as AWS and the API server do.
 func Time(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Distance says how far a moment is from now.
-func Distance(t, now time.Time) string {
+// Relative formats a time relative to now, such as "in 5m" or "5m ago".
+func Relative(t, now time.Time) string {
 	if d := t.Sub(now); d >= 0 {
 		return "in " + duration.HumanDuration(d)
 	}
 	return duration.HumanDuration(now.Sub(t)) + " ago"
 }
 
-// Age says how long ago a moment was, as kubectl does.
+// Age formats the time since t, as kubectl does.
 func Age(t, now time.Time) string { return duration.HumanDuration(now.Sub(t)) }

@@ -11,7 +11,7 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
 )
 
-func TestColoursAreForTerminalsAlone(t *testing.T) {
+func TestColoursOnlyOnTerminals(t *testing.T) {
 	g := NewWithT(t)
 	nothing := func(string) string { return "" }
 	g.Expect(term.Colours(&bytes.Buffer{}, nothing)).To(BeFalse(), "a buffer")
@@ -21,17 +21,17 @@ func TestColoursAreForTerminalsAlone(t *testing.T) {
 	g.Expect(term.Colours(write, nothing)).To(BeFalse(), "a pipe")
 }
 
-func TestATerminalHasColoursUnlessItIsToldNot(t *testing.T) {
+func TestColoursCanBeDisabled(t *testing.T) {
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip("no terminal can be had here: ", err)
+		t.Skip("cannot open a terminal: ", err)
 	}
 	defer func() { _ = terminal.Close() }()
 	for name, tc := range map[string]struct {
 		environ map[string]string
 		want    bool
 	}{
-		"as it is":             {want: true},
+		"by default":           {want: true},
 		"NO_COLOR is set":      {environ: map[string]string{"NO_COLOR": "1"}},
 		"the terminal is dumb": {environ: map[string]string{"TERM": "dumb"}},
 	} {
@@ -41,20 +41,20 @@ func TestATerminalHasColoursUnlessItIsToldNot(t *testing.T) {
 	}
 }
 
-func TestWhatIsWritten(t *testing.T) {
+func TestPrinterOutput(t *testing.T) {
 	for name, tc := range map[string]struct {
 		colours bool
 		write   func(*term.Printer)
 		want    string
 	}{
-		"a colour, where there are any":                  {colours: true, write: func(p *term.Printer) { p.Texts(term.Text{Text: "True", Colour: term.Good}, term.Plain(" x")) }, want: "\x1b[32mTrue\x1b[0m x\n"},
-		"none, where there are none":                     {write: func(p *term.Printer) { p.Texts(term.Text{Text: "True", Colour: term.Good}) }, want: "True\n"},
-		"what a terminal would obey, so that it is seen": {colours: true, write: func(p *term.Printer) { p.Linef("%s", "a\x1b]0;title\x07\rb") }, want: `a\x1b]0;title\a\rb` + "\n"},
-		"columns as wide as they are seen": {colours: true, write: func(p *term.Printer) {
+		"a colour":                      {colours: true, write: func(p *term.Printer) { p.Texts(term.Text{Text: "True", Colour: term.Good}, term.Plain(" x")) }, want: "\x1b[32mTrue\x1b[0m x\n"},
+		"a colour, but colours are off": {write: func(p *term.Printer) { p.Texts(term.Text{Text: "True", Colour: term.Good}) }, want: "True\n"},
+		"control characters":            {colours: true, write: func(p *term.Printer) { p.Linef("%s", "a\x1b]0;title\x07\rb") }, want: `a\x1b]0;title\a\rb` + "\n"},
+		"columns with colours and wide characters": {colours: true, write: func(p *term.Printer) {
 			p.Table("  ", term.Row("A", "B"), []term.Text{{Text: "└─ x", Colour: term.Bad}, term.Plain("y")})
 		}, want: "  A      B\n  \x1b[31m└─ x\x1b[0m   y\n"},
-		"a row without what ends in nothing": {write: func(p *term.Printer) { p.Table("", term.Row("a", ""), term.Row("bb", "c")) }, want: "a\nbb   c\n"},
-		"a block, indented":                  {write: func(p *term.Printer) { p.Block("  ", "{\n  x\n}") }, want: "  {\n    x\n  }\n"},
+		"a row with an empty last cell": {write: func(p *term.Printer) { p.Table("", term.Row("a", ""), term.Row("bb", "c")) }, want: "a\nbb   c\n"},
+		"a block, indented":             {write: func(p *term.Printer) { p.Block("  ", "{\n  x\n}") }, want: "  {\n    x\n  }\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -64,10 +64,10 @@ func TestWhatIsWritten(t *testing.T) {
 	}
 }
 
-func TestHowFarAMomentIs(t *testing.T) {
+func TestRelativeTimes(t *testing.T) {
 	g := NewWithT(t)
 	now := time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
-	g.Expect(term.Distance(now.Add(38*time.Minute), now)).To(Equal("in 38m"))
-	g.Expect(term.Distance(now.Add(-90*time.Second), now)).To(Equal("90s ago"))
-	g.Expect(term.Distance(now, now)).To(Equal("in 0s"))
+	g.Expect(term.Relative(now.Add(38*time.Minute), now)).To(Equal("in 38m"))
+	g.Expect(term.Relative(now.Add(-90*time.Second), now)).To(Equal("90s ago"))
+	g.Expect(term.Relative(now, now)).To(Equal("in 0s"))
 }
