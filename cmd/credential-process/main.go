@@ -1,8 +1,8 @@
 // Command credential-process lets an SDK read credential_process.json in an image that has neither a shell nor cat.
 //
-// Most SDKs run what a profile names as `sh -c 'cat FILE'`, some as `cat FILE`. An init container has `credential-process install
-// DIR` put this program into a folder under those two names, and mounts it as /bin/sh and /bin/cat: see docs/formats.md. It prints
-// that one file and runs nothing, so that an image without a shell remains one.
+// Most SDKs run the credential_process of a profile as `sh -c 'cat FILE'`, some as `cat FILE`. In an init container, `credential-process
+// install DIR` copies this program to a folder under those two names. The pod mounts them as /bin/sh and /bin/cat: see docs/formats.md. The
+// program prints one file and starts no process, so the image still has no shell.
 package main
 
 import (
@@ -21,7 +21,7 @@ func main() {
 	}
 }
 
-// run does what the program is called as.
+// run selects the command by the program's name.
 func run(args []string, out io.Writer) error {
 	switch name := filepath.Base(args[0]); {
 	case name == "sh":
@@ -29,7 +29,7 @@ func run(args []string, out io.Writer) error {
 	case name == "cat" && len(args) == 2:
 		return show(args[1], out)
 	case name == "cat":
-		return errors.New("this is not cat, but credential-process: it prints just one file")
+		return errors.New("this is credential-process, not cat: it takes exactly one file")
 	case len(args) == 3 && args[1] == "install":
 		return install(args[2])
 	default:
@@ -37,7 +37,7 @@ func run(args []string, out io.Writer) error {
 	}
 }
 
-// shell runs `-c 'cat FILE'`, and nothing else. The C library's popen has -- before the command, and the SDK for C++ 2>&1 at its
+// shell accepts only `-c 'cat FILE'`. The C library's popen adds -- before the command, and the SDK for C++ adds 2>&1 at its
 // end.
 func shell(args []string, out io.Writer) error {
 	if len(args) == 3 && args[1] == "--" {
@@ -49,11 +49,11 @@ func shell(args []string, out io.Writer) error {
 			return show(words[1], out)
 		}
 	}
-	return errors.New("this is not a shell, but credential-process: it runs just -c 'cat FILE'")
+	return errors.New("this is credential-process, not a shell: it accepts only -c 'cat FILE'")
 }
 
 func show(file string, out io.Writer) error {
-	text, err := os.ReadFile(file) //nolint:gosec // the file that it is told to
+	text, err := os.ReadFile(file) //nolint:gosec // the caller chooses the file
 	if err != nil {
 		return err
 	}
@@ -61,18 +61,18 @@ func show(file string, out io.Writer) error {
 	return err
 }
 
-// install puts the program into a folder, as sh and as cat.
+// install copies the program to a folder, as sh and as cat.
 func install(dir string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	program, err := os.ReadFile(self) //nolint:gosec // itself
+	program, err := os.ReadFile(self) //nolint:gosec // this program
 	if err != nil {
 		return err
 	}
 	for _, name := range []string{"sh", "cat"} {
-		if err := os.WriteFile(filepath.Join(dir, name), program, 0o755); err != nil { //nolint:gosec // another user runs it
+		if err := os.WriteFile(filepath.Join(dir, name), program, 0o755); err != nil { //nolint:gosec // other users run it
 			return err
 		}
 	}

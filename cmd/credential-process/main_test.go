@@ -16,7 +16,7 @@ import (
 	"rolecredential.dev/operator/controllers/output"
 )
 
-// The test's own program is the program under test when it is called as that is.
+// The test binary is also the program under test: it runs main under the program's names.
 func TestMain(m *testing.M) {
 	if name := filepath.Base(os.Args[0]); name == "sh" || name == "cat" || os.Getenv("CREDENTIAL_PROCESS") != "" {
 		main()
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// installed returns a folder with what install puts there, and nothing else, as the whole PATH.
+// installed runs install into a new folder, sets PATH to that folder only, and returns it.
 func installed(t *testing.T) string {
 	t.Helper()
 	g := NewWithT(t)
@@ -34,14 +34,14 @@ func installed(t *testing.T) string {
 	g.Expect(err).NotTo(HaveOccurred())
 	command := exec.Command(self, "install", dir)
 	command.Env = []string{"CREDENTIAL_PROCESS=1"}
-	said, err := command.CombinedOutput()
-	g.Expect(err).NotTo(HaveOccurred(), string(said))
+	printed, err := command.CombinedOutput()
+	g.Expect(err).NotTo(HaveOccurred(), string(printed))
 	t.Setenv("PATH", dir)
 	return dir
 }
 
-// The SDK for Go finds sh in the PATH and has it run cat. The credential is one that does not expire within the test.
-func TestTheSDKReadsCredentialProcessWithoutAShell(t *testing.T) {
+// The SDK for Go finds sh in PATH. The expiration is a century ahead, so the SDK does not refresh.
+func TestSDKReadsCredentialProcessWithoutShell(t *testing.T) {
 	g := NewWithT(t)
 	mount := t.TempDir()
 	data, err := output.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCredentialProcess}, MountPath: mount}, credential.Credential{
@@ -64,7 +64,7 @@ func TestTheSDKReadsCredentialProcessWithoutAShell(t *testing.T) {
 	g.Expect([]string{got.AccessKeyID, got.SecretAccessKey, got.SessionToken}).To(Equal([]string{"ASIAWITHOUTASHELL", "secret", "token"}))
 }
 
-func TestTheCommandsThatSDKsRun(t *testing.T) {
+func TestProgramAcceptsCommandsOfSDKs(t *testing.T) {
 	bin := installed(t)
 	file := filepath.Join(t.TempDir(), "credential_process.json")
 	NewWithT(t).Expect(os.WriteFile(file, []byte("{}\n"), 0o600)).To(Succeed())
@@ -72,40 +72,40 @@ func TestTheCommandsThatSDKsRun(t *testing.T) {
 		program string
 		args    []string
 	}{
-		"for most":                           {"sh", []string{"-c", "cat " + file}},
-		"for Python, without a shell":        {"cat", []string{file}},
-		"for C++, by popen":                  {"sh", []string{"-c", "cat " + file + " 2>&1"}},
-		"for C++, by popen of a later glibc": {"sh", []string{"-c", "--", "cat " + file + " 2>&1"}},
+		"most SDKs":                        {"sh", []string{"-c", "cat " + file}},
+		"Python, without a shell":          {"cat", []string{file}},
+		"C++, with popen":                  {"sh", []string{"-c", "cat " + file + " 2>&1"}},
+		"C++, with popen of a later glibc": {"sh", []string{"-c", "--", "cat " + file + " 2>&1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			said, err := exec.Command(filepath.Join(bin, tc.program), tc.args...).CombinedOutput()
-			g.Expect(err).NotTo(HaveOccurred(), string(said))
-			g.Expect(string(said)).To(Equal("{}\n"))
+			printed, err := exec.Command(filepath.Join(bin, tc.program), tc.args...).CombinedOutput()
+			g.Expect(err).NotTo(HaveOccurred(), string(printed))
+			g.Expect(string(printed)).To(Equal("{}\n"))
 		})
 	}
 }
 
-func TestWhatItDoesNotDo(t *testing.T) {
+func TestProgramRejectsOtherCommands(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	NewWithT(t).Expect(os.WriteFile(file, []byte("content"), 0o600)).To(Succeed())
 	for name, tc := range map[string]struct {
 		args []string
 		want string
 	}{
-		"a shell that is asked for anything else": {[]string{"sh", "-c", "id"}, "not a shell"},
-		"a shell to type into":                    {[]string{"/bin/sh"}, "not a shell"},
-		"a script":                                {[]string{"/bin/sh", file}, "not a shell"},
-		"a second command":                        {[]string{"sh", "-c", "cat " + file + ";id"}, "not a shell"},
-		"a second command in another word":        {[]string{"sh", "-c", "cat " + file + " && id"}, "not a shell"},
-		"another command's output":                {[]string{"sh", "-c", "cat $(id)"}, "not a shell"},
-		"a file elsewhere":                        {[]string{"sh", "-c", "cat " + file + " > /tmp/x"}, "not a shell"},
-		"several files":                           {[]string{"cat", file, file}, "just one file"},
-		"no file":                                 {[]string{"cat"}, "just one file"},
-		"a file that there is not":                {[]string{"cat", file + "2"}, "no such file"},
-		"a folder":                                {[]string{"cat", filepath.Dir(file)}, "is a directory"},
-		"nothing":                                 {[]string{"/credential-process"}, "usage: credential-process install DIR"},
-		"an installation into nowhere":            {[]string{"/credential-process", "install", file + "2"}, "no such file"},
+		"another command":             {[]string{"sh", "-c", "id"}, "not a shell"},
+		"an interactive shell":        {[]string{"/bin/sh"}, "not a shell"},
+		"a script":                    {[]string{"/bin/sh", file}, "not a shell"},
+		"a second command":            {[]string{"sh", "-c", "cat " + file + ";id"}, "not a shell"},
+		"a second command after &&":   {[]string{"sh", "-c", "cat " + file + " && id"}, "not a shell"},
+		"another command's output":    {[]string{"sh", "-c", "cat $(id)"}, "not a shell"},
+		"a redirect to a file":        {[]string{"sh", "-c", "cat " + file + " > /tmp/x"}, "not a shell"},
+		"several files":               {[]string{"cat", file, file}, "exactly one file"},
+		"no file":                     {[]string{"cat"}, "exactly one file"},
+		"a missing file":              {[]string{"cat", file + "2"}, "no such file"},
+		"a folder":                    {[]string{"cat", filepath.Dir(file)}, "is a directory"},
+		"no arguments":                {[]string{"/credential-process"}, "usage: credential-process install DIR"},
+		"install to a missing folder": {[]string{"/credential-process", "install", file + "2"}, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -32,7 +32,7 @@ const (
 	operatorNamespace = "rolecredential-system"
 	operatorARN       = "arn:aws:iam::210987654321:user/operator"
 	readerRole        = "arn:aws:iam::123456789012:role/S3Reader"
-	settle            = "60s"
+	waitTimeout       = "60s"
 )
 
 // The cluster with an operator.
@@ -54,19 +54,19 @@ func run(m *testing.M) int {
 	}
 	ctrl.SetLogger(logr.Discard())
 	ctx, cancel := context.WithCancel(context.Background())
-	var ends []func() error
+	var cleanups []func() error
 	defer func() {
 		cancel()
-		for _, end := range slices.Backward(ends) {
-			if err := end(); err != nil {
+		for _, cleanup := range slices.Backward(cleanups) {
+			if err := cleanup(); err != nil {
 				fmt.Fprintln(os.Stderr, "stopping:", err)
 			}
 		}
 	}()
 	for _, start := range []func(context.Context) (func() error, error){build, startCluster, startSTS, startOperator} {
-		end, err := start(ctx)
-		if end != nil {
-			ends = append(ends, end)
+		cleanup, err := start(ctx)
+		if cleanup != nil {
+			cleanups = append(cleanups, cleanup)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -82,11 +82,11 @@ func build(ctx context.Context) (func() error, error) {
 	if dir, err = os.MkdirTemp("", "kubectl-rolecred-"); err != nil {
 		return nil, err
 	}
-	end := func() error { return os.RemoveAll(dir) }
+	cleanup := func() error { return os.RemoveAll(dir) }
 	if text, err := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "kubectl-rolecred"), ".").CombinedOutput(); err != nil {
-		return end, fmt.Errorf("building the plugin: %w: %s", err, text)
+		return cleanup, fmt.Errorf("building the plugin: %w: %s", err, text)
 	}
-	return end, nil
+	return cleanup, nil
 }
 
 func startCluster(context.Context) (func() error, error) {
@@ -223,7 +223,7 @@ func create(t *testing.T, object client.Object) {
 
 func waitFor(t *testing.T, condition, what string) {
 	t.Helper()
-	got := kubectl(t.Context(), adminConfig, "wait", "-n", "shop", "--for=condition="+condition, what, "--timeout="+settle)
+	got := kubectl(t.Context(), adminConfig, "wait", "-n", "shop", "--for=condition="+condition, what, "--timeout="+waitTimeout)
 	NewWithT(t).Expect(got.code).To(BeZero(), got.err)
 }
 

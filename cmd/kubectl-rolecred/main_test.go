@@ -134,7 +134,7 @@ func TestRefreshWaitsForNewCredentials(t *testing.T) {
 	create(t, readerCredential("refreshed"))
 	waitFor(t, "Ready", "rolecred/refreshed")
 	before := rolecred(t, "get", "refreshed", "-o", "jsonpath={.status.accessKeyID}").out
-	got := rolecred(t, "refresh", "refreshed", "--wait", "--timeout", settle)
+	got := rolecred(t, "refresh", "refreshed", "--wait", "--timeout", waitTimeout)
 	g.Expect(got.code).To(BeZero(), got.err)
 	after := rolecred(t, "get", "refreshed", "-o", "jsonpath={.status.accessKeyID}").out
 	g.Expect(after).NotTo(Equal(before))
@@ -146,19 +146,19 @@ func TestRefreshWaitsForNewCredentials(t *testing.T) {
 func TestRefreshReportsFailureAtOnce(t *testing.T) {
 	g := NewWithT(t)
 	const role = "arn:aws:iam::123456789012:role/LongRunning"
-	create(t, readerCredential("refused", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role }))
-	waitFor(t, "Ready", "rolecred/refused")
+	create(t, readerCredential("denied", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role }))
+	waitFor(t, "Ready", "rolecred/denied")
 	fault, err := sts.SetFault(stsemulator.Fault{Kind: stsemulator.FaultError, Code: "AccessDenied", RoleARN: role})
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { sts.ClearFault(fault) })
-	got := rolecred(t, "refresh", "refused", "--wait", "--timeout", settle)
+	got := rolecred(t, "refresh", "denied", "--wait", "--timeout", waitTimeout)
 	g.Expect(got.code).To(Equal(2))
-	g.Expect(got.err).To(HavePrefix("error: rolecredential/refused was not refreshed: Issued is False, AccessDenied: STS denied access: " + operatorARN))
+	g.Expect(got.err).To(HavePrefix("error: rolecredential/denied was not refreshed: Issued is False, AccessDenied: STS denied access: " + operatorARN))
 
-	explained := rolecred(t, "explain", "refused")
+	explained := rolecred(t, "explain", "denied")
 	g.Expect(explained.code).To(Equal(2))
 	g.Expect(explained.out).To(And(ContainSubstring("are valid until"), ContainSubstring(`"AWS": "`+operatorARN+`"`)))
-	g.Expect(rolecred(t, "status", "refused").code).To(BeZero(), "the credential is still Ready")
+	g.Expect(rolecred(t, "status", "denied").code).To(BeZero(), "the credential is still Ready")
 }
 
 func TestRefreshWaitTimesOut(t *testing.T) {
@@ -212,7 +212,7 @@ func TestCanIPrintsAllowedManifest(t *testing.T) {
 			applied := kubectl(t.Context(), adminConfig, "create", "-f", file)
 			g.Expect(applied.code).To(BeZero(), applied.err)
 			t.Cleanup(func() { kubectl(context.Background(), adminConfig, "delete", "-f", file) })
-			waited := kubectl(t.Context(), adminConfig, "wait", "--for=condition=Authorized", "-f", file, "--timeout="+settle)
+			waited := kubectl(t.Context(), adminConfig, "wait", "--for=condition=Authorized", "-f", file, "--timeout="+waitTimeout)
 			g.Expect(waited.code).To(BeZero(), waited.err)
 		})
 	}
@@ -241,7 +241,7 @@ func TestReadersListsPodsThatUseSecret(t *testing.T) {
 func TestCommandsWithOnlyGetPermission(t *testing.T) {
 	g := NewWithT(t)
 	create(t, readerCredential("limited"))
-	waitFor(t, "Ready", "rolecred/little")
+	waitFor(t, "Ready", "rolecred/limited")
 	config := userWithRules(t, "limited", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"rolecredentials"}, Verbs: []string{"get"}})
 	as := func(args ...string) result {
 		return kubectl(t.Context(), config, append([]string{"rolecred", "-n", "shop"}, args...)...)

@@ -13,33 +13,33 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// demo is all that runs, and what it takes to look at it.
+// demo is a running demo.
 type demo struct {
 	out         io.Writer
 	managerPath string
 	// assets is the folder of etcd, kube-apiserver and kubectl.
 	assets string
-	// dir is the temporary folder that holds every file of the demo.
+	// dir is the temporary folder of all files.
 	dir        string
 	managerLog string
-	// lifetimeFraction is what of a session's lifetime is left of it here.
+	// lifetimeFraction shortens sessions: a session lasts this fraction of its duration.
 	lifetimeFraction float64
 
 	*cluster.Cluster
 	sts      *stsemulator.Server
 	endpoint *stsemulator.Endpoint
-	// abort ends the demo early, with the cause.
+	// abort stops the demo with a cause.
 	abort context.CancelCauseFunc
-	// ends are what is to be called in the end, the last first.
-	ends []func() error
+	// cleanups run in close, the last first.
+	cleanups []func() error
 }
 
 func newDemo(managerPath string) (*demo, error) {
 	if _, err := os.Stat(filepath.Join("config", "default")); err != nil {
-		return nil, errors.New("run the demo from the repository's root, best as `make demo`")
+		return nil, errors.New("not in the repository's root: run `make demo` there")
 	}
 	if _, err := exec.LookPath(managerPath); err != nil {
-		return nil, fmt.Errorf("there is no manager to run: %w; `make build` makes it", err)
+		return nil, fmt.Errorf("cannot find the manager: %w: run `make build`", err)
 	}
 	assets, err := cluster.Assets()
 	if err != nil {
@@ -59,15 +59,15 @@ func newDemo(managerPath string) (*demo, error) {
 	return d, nil
 }
 
-func (d *demo) finally(end func() error) { d.ends = append(d.ends, end) }
+func (d *demo) finally(cleanup func() error) { d.cleanups = append(d.cleanups, cleanup) }
 
-// close ends all that was started, in reverse.
+// close runs the cleanups, the last first.
 func (d *demo) close() error {
 	var errs []error
-	for len(d.ends) > 0 {
-		last := len(d.ends) - 1
-		errs = append(errs, d.ends[last]())
-		d.ends = d.ends[:last]
+	for len(d.cleanups) > 0 {
+		last := len(d.cleanups) - 1
+		errs = append(errs, d.cleanups[last]())
+		d.cleanups = d.cleanups[:last]
 	}
 	return errors.Join(errs...)
 }
@@ -79,7 +79,7 @@ func (d *demo) startCluster() (err error) {
 	return err
 }
 
-// lifetimeFraction makes an hour of 30 seconds.
+// lifetimeFraction shortens an hour to 30 seconds.
 const lifetimeFraction = 30.0 / 3600
 
 // startSTS starts the emulator, in this process.
@@ -98,7 +98,7 @@ func (d *demo) startSTS() error {
 	return nil
 }
 
-// startManager starts the manager. Should it end before the demo, it takes the demo along.
+// startManager starts the manager. If the manager exits, it aborts the demo.
 func (d *demo) startManager(kubeconfig string) error {
 	manager, err := d.StartProcess(d.managerLog, nil, d.managerPath,
 		"--kubeconfig="+kubeconfig,
@@ -110,7 +110,7 @@ func (d *demo) startManager(kubeconfig string) error {
 	}
 	go func() {
 		<-manager.Ended()
-		d.abort(fmt.Errorf("the manager ended: %s", manager.State()))
+		d.abort(fmt.Errorf("the manager exited: %s", manager.State()))
 	}()
 	d.finally(manager.End)
 	return nil

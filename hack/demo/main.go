@@ -1,10 +1,10 @@
-// Command demo shows a RoleCredential at work: on a real API server, with an STS emulator in AWS's place, and with the
-// manager as a process that has the rights of its own ServiceAccount and no others. All of it is on loopback and in a
-// temporary folder, and ends with the demo.
+// Command demo shows a RoleCredential at work, on a real API server with the STS emulator instead of AWS. The
+// manager runs as a process with the permissions of its ServiceAccount. Everything uses loopback and a
+// temporary folder, and is removed at the end.
 //
-//	make demo              the tour, then a cluster to play with until Ctrl-C
-//	DEMO_ONCE=1 make demo  the tour alone; it fails if a step was not as it should be
-//	make docs              what the kubectl plugin prints, for the documentation
+//	make demo              the steps, then a running cluster until Ctrl-C
+//	DEMO_ONCE=1 make demo  only the steps; it fails if one of them fails
+//	make docs              record the output of the kubectl plugin for the documentation
 package main
 
 import (
@@ -24,7 +24,7 @@ import (
 func main() {
 	managerPath := flag.String("manager", filepath.Join("bin", "manager"), "the manager's `binary`")
 	flag.Parse()
-	// SIGPIPE is among them so that a reader of our output who leaves does not leave our processes behind.
+	// SIGPIPE too: if the reader of the output exits, the demo must stop its processes.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	err := run(ctx, flag.Arg(0), *managerPath)
 	stop()
@@ -42,7 +42,7 @@ func main() {
 func run(ctx context.Context, command, managerPath string) error {
 	switch command {
 	case "":
-		ctrl.SetLogger(logr.Discard()) // envtest's
+		ctrl.SetLogger(logr.Discard()) // envtest logs
 		once := os.Getenv("DEMO_ONCE")
 		return demonstrate(ctx, managerPath, once != "" && once != "0")
 	case "whoami":
@@ -51,11 +51,11 @@ func run(ctx context.Context, command, managerPath string) error {
 		ctrl.SetLogger(logr.Discard())
 		return recordSession(ctx, managerPath, os.Stdout)
 	default:
-		return fmt.Errorf("there is no command %q but whoami and plugin-session; the tour is taken without one", command)
+		return fmt.Errorf("unknown command %q: use whoami, plugin-session, or no command for the demo", command)
 	}
 }
 
-// demonstrate takes the tour and, unless once is set, stays up afterwards. What was started has ended when it returns.
+// demonstrate runs all steps. Unless once is set, it keeps the cluster until an interrupt. It stops all processes before it returns.
 func demonstrate(ctx context.Context, managerPath string, once bool) (err error) {
 	d, err := newDemo(managerPath)
 	if err != nil {
@@ -65,7 +65,7 @@ func demonstrate(ctx context.Context, managerPath string, once bool) (err error)
 	ctx, d.abort = context.WithCancelCause(ctx)
 	defer d.abort(nil)
 
-	if err := d.tour(ctx); err != nil {
+	if err := d.runSteps(ctx); err != nil {
 		if !errors.Is(err, context.Canceled) {
 			d.showManagerLog()
 		}
@@ -74,12 +74,12 @@ func demonstrate(ctx context.Context, managerPath string, once bool) (err error)
 	if once {
 		return nil
 	}
-	d.inviteToPlay()
+	d.printNextSteps()
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		d.showManagerLog()
 		return cause
 	}
-	d.say("\nEnding all of it.")
+	d.say("\nStopping.")
 	return nil
 }

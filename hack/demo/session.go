@@ -25,47 +25,47 @@ import (
 
 const sessionIntroduction = `# A session with the plugin
 
-What each verb of [the kubectl plugin](plugin.md) prints, recorded on the demo's cluster: a real API server, the operator, and an emulator in the place of AWS's STS.
-` + "`make docs`" + ` records it anew, and a test holds that it is as recorded. Times, access key ids and addresses are replaced by others that are always the same; secrets are by ` + "`***`" + `.
+This page shows the output of each command of [the kubectl plugin](plugin.md). It was recorded on a real API server with the operator and an STS emulator.
+` + "`make docs`" + ` updates it, and a test compares it with the current output. The recording replaces times, access key IDs and addresses with fixed values, and secrets with ` + "`***`" + `.
 `
 
-// scene is one command of the session.
+// scene is one command of the recorded session.
 type scene struct {
-	says string
+	text string
 	args []string
-	// code is the exit code that it must have.
+	// code is the expected exit code.
 	code int
 }
 
 var scenes = []scene{
-	{"What there is, in a namespace or in all of them:", []string{"get", "-A"}, cli.ExitOK},
-	{"All of one credential on a screen. The exit code is 0, since it is Ready:", []string{"status", "s3-reader", "-n", "shop"}, cli.ExitOK},
-	{"Who uses it, and who still holds one from before the last refresh:", []string{"readers", "s3-reader", "-n", "shop", "-o", "wide"}, cli.ExitOK},
-	{"Ask STS who the Secret is:", []string{"whoami", "s3-reader", "-n", "shop"}, cli.ExitOK},
-	{"Why one has no credential. No rule of the identity allows its namespace:", []string{"explain", "s3-reader", "-n", "lab"}, cli.ExitNo},
-	{"Why another has none. STS refuses it, since the role trusts nobody:", []string{"explain", "nobody", "-n", "shop"}, cli.ExitNo},
-	{"May a namespace have a role? Not for that long, but so:", []string{"can-i", "--as-namespace", "shop", "--role", "arn:aws:iam::123456789012:role/S3Reader", "--duration", "2h"}, cli.ExitNo},
-	{"A shell's environment:", []string{"env", "s3-reader", "-n", "shop", "--shell", "bash"}, cli.ExitOK},
-	{"For `credential_process` of a profile in `~/.aws/config`:", []string{"process", "s3-reader", "-n", "shop"}, cli.ExitOK},
-	{"A command that runs with the credential:", []string{"exec", "s3-reader", "-n", "shop", "--", "sh", "-c", `echo "$AWS_ACCESS_KEY_ID until $AWS_CREDENTIAL_EXPIRATION"`}, cli.ExitOK},
+	{"List the credentials in all namespaces:", []string{"get", "-A"}, cli.ExitOK},
+	{"Show one credential. The exit code is 0 because it is Ready:", []string{"status", "s3-reader", "-n", "shop"}, cli.ExitOK},
+	{"List the pods that use its Secret, and see which are stale:", []string{"readers", "s3-reader", "-n", "shop", "-o", "wide"}, cli.ExitOK},
+	{"Call STS with the credential:", []string{"whoami", "s3-reader", "-n", "shop"}, cli.ExitOK},
+	{"Explain a credential whose namespace no rule of the identity allows:", []string{"explain", "s3-reader", "-n", "lab"}, cli.ExitNo},
+	{"Explain a credential that STS denies, because the role's trust policy allows no caller:", []string{"explain", "nobody", "-n", "shop"}, cli.ExitNo},
+	{"Check whether a namespace may use a role. Here the duration is too long, and the manifest has one that is allowed:", []string{"can-i", "--as-namespace", "shop", "--role", "arn:aws:iam::123456789012:role/S3Reader", "--duration", "2h"}, cli.ExitNo},
+	{"Export the credential in a shell:", []string{"env", "s3-reader", "-n", "shop", "--shell", "bash"}, cli.ExitOK},
+	{"Print the credential for `credential_process` of a profile in `~/.aws/config`:", []string{"process", "s3-reader", "-n", "shop"}, cli.ExitOK},
+	{"Run a command with the credential:", []string{"exec", "s3-reader", "-n", "shop", "--", "sh", "-c", `echo "$AWS_ACCESS_KEY_ID until $AWS_CREDENTIAL_EXPIRATION"`}, cli.ExitOK},
 	{"Sign in to the console:", []string{"console", "s3-reader", "-n", "shop", "--endpoint", federationURL}, cli.ExitOK},
-	{"Stop what was issued so far:", []string{"revoke", "s3-reader", "-n", "shop"}, cli.ExitOK},
-	{"A new credential, now:", []string{"refresh", "s3-reader", "-n", "shop", "--wait"}, cli.ExitOK},
+	{"Revoke the sessions issued so far:", []string{"revoke", "s3-reader", "-n", "shop"}, cli.ExitOK},
+	{"Refresh the credential now:", []string{"refresh", "s3-reader", "-n", "shop", "--wait"}, cli.ExitOK},
 }
 
-// What stands in the recording in place of what changes from one to the next.
+// Fixed values for addresses that change with each recording.
 const (
 	federationURL = "https://signin.example.internal/federation"
 	stsURL        = "https://sts.example.internal"
 )
 
-// sessionStart is when the recording says that s3-reader was issued.
+// sessionStart is the time at which s3-reader was issued in the recording.
 var sessionStart = time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
 
-// sinceIssued is how long after that the plugin runs, by its clock. What was made a little sooner or later is that old too.
+// sinceIssued is the time from the issue to the plugin's clock. Ages that differ by up to a minute are rounded to it.
 const sinceIssued = 12*time.Minute + 30*time.Second
 
-// recordSession writes what the plugin prints on the demo's cluster.
+// recordSession runs all scenes on a new cluster and writes the page.
 func recordSession(ctx context.Context, managerPath string, out io.Writer) (err error) {
 	d, err := newDemo(managerPath)
 	if err != nil {
@@ -79,7 +79,7 @@ func recordSession(ctx context.Context, managerPath string, out io.Writer) (err 
 	ctx, d.abort = context.WithCancelCause(ctx)
 	defer d.abort(nil)
 	d.out, d.lifetimeFraction = io.Discard, 1
-	if err := d.setStage(ctx); err != nil {
+	if err := d.setUp(ctx); err != nil {
 		return err
 	}
 	federation := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"SigninToken":"TOKEN"}`) }))
@@ -95,8 +95,8 @@ func recordSession(ctx context.Context, managerPath string, out io.Writer) (err 
 	return nil
 }
 
-// setStage brings up the cluster with all that the scenes show.
-func (d *demo) setStage(ctx context.Context) error {
+// setUp starts the cluster and creates the objects of the scenes.
+func (d *demo) setUp(ctx context.Context) error {
 	for _, step := range []func(*demo, context.Context) error{(*demo).start, (*demo).install, (*demo).applySamples, (*demo).waitReady} {
 		if err := step(d, ctx); err != nil {
 			return err
@@ -124,7 +124,7 @@ func (d *demo) setStage(ctx context.Context) error {
 	return nil
 }
 
-// runPod gives a pod the status that a kubelet would, which is none here.
+// runPod sets the status of a running pod, as a kubelet would.
 func (d *demo) runPod(ctx context.Context, name string, since time.Time) error {
 	pod := &corev1.Pod{}
 	if err := d.Client.Get(ctx, client.ObjectKey{Namespace: "shop", Name: name}, pod); err != nil {
@@ -135,7 +135,7 @@ func (d *demo) runPod(ctx context.Context, name string, since time.Time) error {
 	return d.Client.Status().Update(ctx, pod)
 }
 
-// issuedAt is when the credential in s3-reader's Secret was issued, and the Secret.
+// issuedAt returns when s3-reader was issued last, and its Secret.
 func (d *demo) issuedAt(ctx context.Context) (time.Time, *corev1.Secret, error) {
 	c := &v1alpha1.RoleCredential{}
 	if err := d.Client.Get(ctx, client.ObjectKey{Namespace: "shop", Name: "s3-reader"}, c); err != nil {
@@ -148,14 +148,14 @@ func (d *demo) issuedAt(ctx context.Context) (time.Time, *corev1.Secret, error) 
 	return c.Status.LastRefreshTime.UTC(), secret, err
 }
 
-// play runs a command and writes it with what it printed.
+// play runs a command and writes it with its output.
 func (d *demo) play(ctx context.Context, s scene, federation string, out io.Writer) error {
 	at, secret, err := d.issuedAt(ctx)
 	if err != nil {
 		return err
 	}
 	now, start := at.Add(sinceIssued), sessionStart
-	if s.args[0] == "refresh" { // which is issued by the operator's clock
+	if s.args[0] == "refresh" { // the operator uses the real clock
 		now = time.Now()
 	}
 	var printed bytes.Buffer
@@ -169,7 +169,7 @@ func (d *demo) play(ctx context.Context, s scene, federation string, out io.Writ
 		},
 	})
 	if code != s.code {
-		return fmt.Errorf("exit code %d, and not %d: %s", code, s.code, &printed)
+		return fmt.Errorf("exit code %d, want %d: %s", code, s.code, &printed)
 	}
 	if s.args[0] == "refresh" {
 		if at, secret, err = d.issuedAt(ctx); err != nil {
@@ -177,19 +177,19 @@ func (d *demo) play(ctx context.Context, s scene, federation string, out io.Writ
 		}
 		start = sessionStart.Add(sinceIssued)
 	}
-	same := normaliser{shift: start.Sub(at), literal: strings.NewReplacer(
+	normal := normaliser{shift: start.Sub(at), literal: strings.NewReplacer(
 		federation, federationURL, d.endpoint.URL, stsURL,
 		string(secret.Data["AWS_SECRET_ACCESS_KEY"]), masked, string(secret.Data["AWS_SESSION_TOKEN"]), masked,
 	)}
-	ended := ""
+	exitCode := ""
 	if code != 0 {
-		ended = fmt.Sprintf("(exit code %d)\n", code)
+		exitCode = fmt.Sprintf("(exit code %d)\n", code)
 	}
-	_, err = fmt.Fprintf(out, "\n%s\n\n```console plugin\n$ kubectl rolecred %s\n%s%s```\n", s.says, quote(s.args), same.of(printed.String()), ended)
+	_, err = fmt.Fprintf(out, "\n%s\n\n```console plugin\n$ kubectl rolecred %s\n%s%s```\n", s.text, quote(s.args), normal.of(printed.String()), exitCode)
 	return err
 }
 
-// normaliser replaces what changes from one recording to the next.
+// normaliser replaces the values that change with each recording.
 type normaliser struct {
 	// shift is added to all times.
 	shift   time.Duration

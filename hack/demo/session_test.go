@@ -10,13 +10,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What the documentation shows of the plugin is what it prints.
-func TestThePluginPrintsWhatTheDocumentationShows(t *testing.T) {
+// docs/plugin-session.md must be the plugin's current output.
+func TestRecordedPluginSessionIsCurrent(t *testing.T) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		t.Fatal("KUBEBUILDER_ASSETS must name a folder with etcd, kube-apiserver and kubectl: run make test, which builds them")
 	}
 	t.Chdir(filepath.Join("..", ".."))
-	t.Setenv("TMPDIR", t.TempDir()) // the demo sets it to a folder of its own
+	t.Setenv("TMPDIR", t.TempDir()) // the demo changes it
 	manager := filepath.Join(t.TempDir(), "manager")
 	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", manager, "./cmd/manager").CombinedOutput(); err != nil {
 		t.Fatalf("building the manager: %v: %s", err, text)
@@ -30,6 +30,6 @@ func TestThePluginPrintsWhatTheDocumentationShows(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(recorded), got.String()); diff != "" {
-		t.Errorf("docs/plugin-session.md (-recorded +printed; make docs records it anew):\n%s", diff)
+		t.Errorf("docs/plugin-session.md (-recorded +printed; run make docs to update it):\n%s", diff)
 	}
 }

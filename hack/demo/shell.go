@@ -14,22 +14,22 @@ import (
 	"time"
 )
 
-// patience bounds one command.
-const patience = 90 * time.Second
+// commandTimeout bounds one command.
+const commandTimeout = 90 * time.Second
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
-// kubectl prints a command, runs exactly that, and prints and returns its output.
+// kubectl prints a command, runs it, and prints and returns its output.
 func (d *demo) kubectl(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	d.say("$ kubectl %s", quote(args))
 	return d.finish(ctx, d.KubectlCommand(ctx, args...))
 }
 
-// kubectlUntil prints a command that goes on and on, runs it and prints its output until stop is true of a line of it.
+// kubectlUntil prints and runs a command, and prints its output until stop returns true for a line.
 func (d *demo) kubectlUntil(ctx context.Context, stop func(line string) bool, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	d.say("$ kubectl %s", quote(args))
 	cmd := d.KubectlCommand(ctx, args...)
@@ -46,33 +46,33 @@ func (d *demo) kubectlUntil(ctx context.Context, stop func(line string) bool, ar
 		d.say("%s", lines.Text())
 		stopped = stop(lines.Text())
 	}
-	gaveUp := context.Cause(ctx)
+	cause := context.Cause(ctx)
 	cancel()
 	err = cmd.Wait()
 	switch {
 	case stopped:
 		d.say("^C")
 		return nil
-	case gaveUp != nil:
-		return gaveUp
+	case cause != nil:
+		return cause
 	default:
-		return fmt.Errorf("it ended too soon: %w", err)
+		return fmt.Errorf("kubectl exited early: %w", err)
 	}
 }
 
-// finish runs a command to its end, and prints and returns its output.
+// finish runs a command, and prints and returns its output.
 func (d *demo) finish(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	var printed bytes.Buffer
 	cmd.Stdout = io.MultiWriter(d.out, &printed)
 	cmd.Stderr = cmd.Stdout
 	err := cmd.Run()
-	if gaveUp := context.Cause(ctx); gaveUp != nil {
-		err = gaveUp
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
 	}
 	return printed.String(), err
 }
 
-// failed tells whether a command ran and said no.
+// failed reports whether a command ran and exited with an error.
 func failed(err error) bool {
 	var exit *exec.ExitError
 	return errors.As(err, &exit)
@@ -80,7 +80,7 @@ func failed(err error) bool {
 
 var plain = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
 
-// quote writes arguments as a shell reads them, and as people type them: of --flag=value it quotes the value.
+// quote returns arguments as a line for a shell. In --flag=value it quotes only the value, as users do.
 func quote(args []string) string {
 	quoted := make([]string, len(args))
 	for i, arg := range args {
@@ -100,7 +100,7 @@ func quote(args []string) string {
 
 const logTail = 20
 
-// showManagerLog prints the end of the manager's log, if there is one: it goes with the demo.
+// showManagerLog prints the end of the manager's log, because the demo removes the file.
 func (d *demo) showManagerLog() {
 	log, err := os.ReadFile(d.managerLog)
 	if err != nil || len(log) == 0 {

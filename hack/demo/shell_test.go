@@ -7,17 +7,17 @@ import (
 	"testing"
 )
 
-func TestQuotedArgumentsReadInAShellAsTheyWere(t *testing.T) {
+func TestQuoteKeepsArguments(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args []string
 		want string
 	}{
-		"plain ones stand as they are":         {[]string{"get", "secret", "-n", "shop"}, "get secret -n shop"},
-		"of a flag, the value is quoted":       {[]string{`--patch={"a":"b"}`}, `--patch='{"a":"b"}'`},
-		"a value may hold an equals sign":      {[]string{"--for=jsonpath={.status.x}=2"}, "--for='jsonpath={.status.x}=2'"},
-		"a quote within quotes is kept":        {[]string{"it's"}, `'it'\''s'`},
-		"an equals sign alone makes no flag":   {[]string{"a b=c"}, "'a b=c'"},
-		"a line end is quoted like all others": {[]string{"a\nb"}, "'a\nb'"},
+		"plain arguments":               {[]string{"get", "secret", "-n", "shop"}, "get secret -n shop"},
+		"the value of a flag":           {[]string{`--patch={"a":"b"}`}, `--patch='{"a":"b"}'`},
+		"a value with an equals sign":   {[]string{"--for=jsonpath={.status.x}=2"}, "--for='jsonpath={.status.x}=2'"},
+		"a quote":                       {[]string{"it's"}, `'it'\''s'`},
+		"an equals sign without a flag": {[]string{"a b=c"}, "'a b=c'"},
+		"a line break":                  {[]string{"a\nb"}, "'a\nb'"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := quote(tc.args)

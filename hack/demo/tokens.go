@@ -12,9 +12,9 @@ import (
 
 const federatedARN = "arn:aws:sts::210987654321:federated-user/shop.uploader"
 
-// getOtherTokens gets what GetSessionToken and GetFederationToken issue, which is of an IAM user and not of a role.
+// getOtherTokens shows GetSessionToken and GetFederationToken, which issue session credentials of an IAM user.
 func (d *demo) getOtherTokens(ctx context.Context) error {
-	d.say("AssumeRole is one of the three calls that STS issues credentials by. The other two are for an IAM user, and a rule must say them:")
+	d.say("AssumeRole is one of three STS calls. The other two are GetSessionToken and GetFederationToken, for an IAM user. An allow rule must name them:")
 	if err := d.applyUserSamples(ctx); err != nil {
 		return err
 	}
@@ -30,11 +30,11 @@ func (d *demo) getOtherTokens(ctx context.Context) error {
 			return fmt.Errorf("%s is not listed", name)
 		}
 	}
-	d.say("\nA session has the user's own rights. Here it is read from a credentials file, as many a program does:")
+	d.say("\nGetSessionToken gives the user's own permissions. Many programs read them from a credentials file:")
 	if err := d.readFromFile(ctx); err != nil {
 		return err
 	}
-	d.say("\nA federated user has those that its policy leaves of them:")
+	d.say("\nGetFederationToken gives a federated user the permissions that both the user and the policy allow:")
 	secret, err := d.secret(ctx, "uploader")
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func (d *demo) getOtherTokens(ctx context.Context) error {
 	return d.expectPrincipal(ctx, e, federatedARN)
 }
 
-// applyUserSamples applies the samples of an IAM user's kinds, and gives their identity a key once it asks the emulator.
+// applyUserSamples applies the samples for an IAM user. It creates the access key after the identity uses the emulator's endpoint.
 func (d *demo) applyUserSamples(ctx context.Context) error {
 	if _, err := d.kubectl(ctx, "apply", "-f", "config/samples/sts_v1alpha1_clusteridentity_iam-user.yaml",
 		"-f", "config/samples/sts_v1alpha1_sessioncredential.yaml", "-f", "config/samples/sts_v1alpha1_federatedcredential.yaml"); err != nil {
@@ -63,7 +63,7 @@ func (d *demo) applyUserSamples(ctx context.Context) error {
 	return err
 }
 
-// readFromFile asks STS who a credentials file is that was made from a Secret.
+// readFromFile writes a Secret to a credentials file and calls STS with it.
 func (d *demo) readFromFile(ctx context.Context) error {
 	secret, err := d.secret(ctx, "own-rights")
 	if err != nil {

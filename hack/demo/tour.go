@@ -22,13 +22,13 @@ const (
 	operatorARN  = "arn:aws:iam::210987654321:user/operator"
 	principalARN = "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader"
 	region       = "eu-west-1"
-	keyFile      = "bootstrap.env" // the operator user's access key, in the demo's own folder
+	keyFile      = "bootstrap.env" // the access key of the user operator, in the demo's folder
 )
 
-// step is one stop of the tour. It fails if what it shows is not as it should be.
+// step is one step of the demo. It returns an error if the result is wrong.
 type step struct {
 	title string
-	take  func(*demo, context.Context) error
+	run   func(*demo, context.Context) error
 }
 
 var steps = []step{
@@ -37,27 +37,27 @@ var steps = []step{
 	{"Apply the samples", (*demo).applySamples},
 	{"Wait for the credential", (*demo).waitReady},
 	{"Look at its Secret", (*demo).lookAtSecret},
-	{"Ask STS who the Secret is", (*demo).askWhoItIs},
-	{"See it refreshed before it expires", (*demo).seeRefresh},
-	{"Get the other two tokens of STS", (*demo).getOtherTokens},
+	{"Call STS with the Secret", (*demo).callSTS},
+	{"Watch a refresh before expiry", (*demo).seeRefresh},
+	{"Use the other two STS calls", (*demo).getOtherTokens},
 	{"Try a namespace that no rule allows", (*demo).tryOtherNamespace},
-	{"Try a bad ARN", (*demo).tryBadARN},
+	{"Try an invalid ARN", (*demo).tryBadARN},
 	{"Read the events", (*demo).readEvents},
 }
 
-// tour takes all steps.
-func (d *demo) tour(ctx context.Context) error {
+// runSteps runs all steps.
+func (d *demo) runSteps(ctx context.Context) error {
 	for i, s := range steps {
 		d.say("\n== %d/%d %s", i+1, len(steps), s.title)
-		if err := s.take(d, ctx); err != nil {
+		if err := s.run(d, ctx); err != nil {
 			return fmt.Errorf("step %d, %q: %w", i+1, s.title, err)
 		}
-		// A signal during what takes no context, or the manager's end.
+		// A signal, or the manager's exit, during a step without a context.
 		if ctx.Err() != nil {
 			return fmt.Errorf("step %d, %q: %w", i+1, s.title, context.Cause(ctx))
 		}
 	}
-	d.say("\nThat was the tour: %d steps, all as they should be.", len(steps))
+	d.say("\nAll %d steps succeeded.", len(steps))
 	return nil
 }
 
@@ -68,12 +68,12 @@ func (d *demo) start(context.Context) error {
 	if err := d.startSTS(); err != nil {
 		return err
 	}
-	d.say("The API server is on %s, the STS emulator on %s.", d.Config.Host, d.endpoint.URL)
-	d.say("An hour of a role session lasts %s here, so that you need not wait for a refresh.", session(time.Hour))
+	d.say("The API server is at %s, the STS emulator at %s.", d.Config.Host, d.endpoint.URL)
+	d.say("In this demo, a session of one hour lasts %s, so you see a refresh soon.", session(time.Hour))
 	return nil
 }
 
-// session is how long a session of some duration lasts here.
+// session returns how long a session of some duration lasts in the demo.
 func session(duration time.Duration) time.Duration {
 	return time.Duration(float64(duration) * lifetimeFraction).Round(time.Second)
 }
@@ -85,8 +85,8 @@ func (d *demo) install(ctx context.Context) error {
 	if _, err := d.kubectl(ctx, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"); err != nil {
 		return err
 	}
-	d.say("\nNo kubelet is here to run the Deployment's pod, so that the manager runs as a process of this machine: with a token")
-	d.say("of the Deployment's ServiceAccount, and thus with the rights that config/rbac gives it. Its log is %s", d.managerLog)
+	d.say("\nThis cluster has no kubelet to run the Deployment's pod. The manager runs as a process instead, with a token")
+	d.say("of the Deployment's ServiceAccount, so it has the permissions in config/rbac. Its log is %s", d.managerLog)
 	kubeconfig, err := d.ManagerKubeconfig(ctx)
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (d *demo) install(ctx context.Context) error {
 		return err
 	}
 	if want := "system:serviceaccount:" + cluster.OperatorNamespace + ":" + cluster.OperatorAccount; !strings.Contains(who, want) {
-		return fmt.Errorf("the manager would not be %s", want)
+		return fmt.Errorf("the manager's token is not for %s", want)
 	}
 	return d.startManager(kubeconfig)
 }
@@ -105,7 +105,7 @@ func (d *demo) applySamples(ctx context.Context) error {
 	if _, err := d.kubectl(ctx, "apply", "-k", "config/samples"); err != nil {
 		return err
 	}
-	d.say("\nThe sample is made for AWS. Here its STS is the emulator:")
+	d.say("\nThe sample uses AWS. Change its endpoint to the emulator:")
 	if _, err := d.kubectl(ctx, "patch", "clusteridentity", "default", "--type=merge",
 		fmt.Sprintf(`--patch={"spec":{"endpoint":%q}}`, d.endpoint.URL)); err != nil {
 		return err
@@ -113,7 +113,7 @@ func (d *demo) applySamples(ctx context.Context) error {
 	if _, err := d.kubectl(ctx, "wait", "clusteridentity/default", "--for=jsonpath={.status.observedGeneration}=2", "--timeout=60s"); err != nil {
 		return err
 	}
-	d.say("\nIt has no access key yet, and says so:")
+	d.say("\nThe identity has no access key yet, so it is not Ready:")
 	waiting, err := d.kubectl(ctx, "get", "clusteridentities")
 	if err != nil {
 		return err
@@ -121,7 +121,7 @@ func (d *demo) applySamples(ctx context.Context) error {
 	if !strings.Contains(waiting, v1alpha1.ReasonSecretNotFound) {
 		return fmt.Errorf("the identity's status is not %s", v1alpha1.ReasonSecretNotFound)
 	}
-	d.say("\nSo give it the key of an IAM user, who may assume the role. Nothing has to be told to try again.")
+	d.say("\nCreate the Secret with the access key of an IAM user that may assume the role. The operator sees the Secret and retries:")
 	key := d.sts.AccessKeys(operatorARN)[0]
 	file := filepath.Join(d.dir, keyFile)
 	if err := os.WriteFile(file, fmt.Appendf(nil, "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", key.ID, key.Secret), 0o600); err != nil {
@@ -174,7 +174,7 @@ func (d *demo) secret(ctx context.Context, name string) (*corev1.Secret, error) 
 	return secret, d.Client.Get(ctx, client.ObjectKey{Namespace: "shop", Name: name}, secret)
 }
 
-// environmentOf is what envFrom makes of the Secret, beside which a container here needs to know where STS is.
+// environmentOf returns the environment of a container with the Secret in envFrom, and with the emulator's endpoint.
 func (d *demo) environmentOf(secret *corev1.Secret) (environment, error) {
 	e := environment{
 		accessKeyID:     string(secret.Data["AWS_ACCESS_KEY_ID"]),
@@ -189,8 +189,8 @@ func (d *demo) environmentOf(secret *corev1.Secret) (environment, error) {
 	return e, nil
 }
 
-func (d *demo) askWhoItIs(ctx context.Context) error {
-	d.say("As a container would with `envFrom: [{secretRef: {name: s3-reader}}]`, its whole environment being:")
+func (d *demo) callSTS(ctx context.Context) error {
+	d.say("This is the environment of a container with `envFrom: [{secretRef: {name: s3-reader}}]`:")
 	secret, err := d.secret(ctx, "s3-reader")
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func (d *demo) askWhoItIs(ctx context.Context) error {
 	return d.expectPrincipal(ctx, e, principalARN)
 }
 
-// expectPrincipal asks STS who an environment is.
+// expectPrincipal calls GetCallerIdentity with an environment and compares the ARN.
 func (d *demo) expectPrincipal(ctx context.Context, e environment, want string) error {
 	who, err := d.whoami(ctx, e)
 	if err != nil {
@@ -233,14 +233,14 @@ func (d *demo) seeRefresh(ctx context.Context) error {
 	}
 	issued, known := d.sts.Session(old.accessKeyID)
 	if _, fresh := d.sts.Session(refreshed); !known || !fresh {
-		return fmt.Errorf("one of %s and %s is not from STS", old.accessKeyID, refreshed)
+		return fmt.Errorf("STS did not issue one of %s and %s", old.accessKeyID, refreshed)
 	}
 	left := issued.Expiration.Sub(at).Round(time.Second)
 	if left <= 0 {
-		return fmt.Errorf("%s had expired before %s came", old.accessKeyID, refreshed)
+		return fmt.Errorf("%s expired before the refresh to %s", old.accessKeyID, refreshed)
 	}
-	d.say("\nThe access key id went from %s to %s, %s before the old one expires.", old.accessKeyID, refreshed, left)
-	d.say("Whoever holds the old one is still served:")
+	d.say("\nThe access key ID changed from %s to %s, %s before the old one expires.", old.accessKeyID, refreshed, left)
+	d.say("The old credentials still work until they expire:")
 	return d.expectPrincipal(ctx, old, principalARN)
 }
 
@@ -265,22 +265,22 @@ func (d *demo) tryOtherNamespace(ctx context.Context) error {
 	}
 	for _, call := range d.sts.Calls() {
 		if strings.HasPrefix(call.Parameters.Get("RoleSessionName"), "lab.") {
-			return fmt.Errorf("STS was asked all the same")
+			return fmt.Errorf("the operator called STS")
 		}
 	}
-	d.say("STS was not asked.")
+	d.say("The operator did not call STS.")
 	return nil
 }
 
 func (d *demo) tryBadARN(ctx context.Context) error {
-	refusal, err := d.kubectl(ctx, "apply", "-f", "hack/demo/manifests/bad-arn.yaml")
+	message, err := d.kubectl(ctx, "apply", "-f", "hack/demo/manifests/bad-arn.yaml")
 	switch {
 	case err == nil:
-		return fmt.Errorf("the API server took it")
+		return fmt.Errorf("the API server accepted the invalid ARN")
 	case !failed(err):
 		return err
-	case !strings.Contains(refusal, "roleARN must be the ARN of an IAM role"):
-		return fmt.Errorf("the refusal does not say what a role's ARN is")
+	case !strings.Contains(message, "roleARN must be the ARN of an IAM role"):
+		return fmt.Errorf("the message does not name the right form of a role's ARN")
 	}
 	return nil
 }
@@ -289,22 +289,22 @@ func (d *demo) readEvents(ctx context.Context) error {
 	if err := d.awaitEvent(ctx, "lab", v1alpha1.ReasonNotAllowed); err != nil {
 		return err
 	}
-	happened, err := d.kubectl(ctx, "get", "events", "--all-namespaces", "--field-selector=involvedObject.kind=RoleCredential")
+	events, err := d.kubectl(ctx, "get", "events", "--all-namespaces", "--field-selector=involvedObject.kind=RoleCredential")
 	if err != nil {
 		return err
 	}
 	for _, reason := range []string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotAllowed} {
-		if !strings.Contains(happened, reason) {
+		if !strings.Contains(events, reason) {
 			return fmt.Errorf("no event has the reason %s", reason)
 		}
 	}
-	d.say("\nAn event tells of a change. That a credential is refreshed, as it should be, is none.")
+	d.say("\nThe operator writes an event when a condition changes. A normal refresh changes no condition, so it has no event.")
 	return nil
 }
 
-// awaitEvent waits for an event, which is written a moment after the status that it is about.
+// awaitEvent waits for an event. The operator writes it after the status.
 func (d *demo) awaitEvent(ctx context.Context, namespace, reason string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	watcher, err := client.NewWithWatch(d.Config, client.Options{})
 	if err != nil {
@@ -326,10 +326,10 @@ func (d *demo) awaitEvent(ctx context.Context, namespace, reason string) error {
 	}
 }
 
-// inviteToPlay says how to go on from here.
-func (d *demo) inviteToPlay() {
+// printNextSteps prints commands to try.
+func (d *demo) printNextSteps() {
 	d.say(`
-The cluster stays up until you press Ctrl-C. In another terminal:
+The cluster runs until you press Ctrl-C. Try these commands in another terminal:
 
   export KUBECONFIG=%s
   export PATH=%s:$PATH

@@ -15,57 +15,57 @@ import (
 	"rolecredential.dev/operator/hack/cluster"
 )
 
-// caller is GetCallerIdentity's answer, as the AWS CLI prints it.
+// caller is the result of GetCallerIdentity, with the field names of the AWS CLI.
 type caller struct {
 	UserID  string `json:"UserId"`
 	Account string `json:"Account"`
 	ARN     string `json:"Arn"`
 }
 
-// whoami asks STS who its environment's credentials are, configured like any program that uses the SDK: by nothing else.
+// whoami calls GetCallerIdentity with the credentials in its environment. It has no configuration of its own, like most programs with an SDK.
 func whoami(ctx context.Context, out io.Writer) error {
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return err
 	}
-	answer, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	identity, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return err
 	}
 	enc := json.NewEncoder(out)
 	enc.SetIndent("", "  ")
-	return enc.Encode(caller{UserID: aws.ToString(answer.UserId), Account: aws.ToString(answer.Account), ARN: aws.ToString(answer.Arn)})
+	return enc.Encode(caller{UserID: aws.ToString(identity.UserId), Account: aws.ToString(identity.Account), ARN: aws.ToString(identity.Arn)})
 }
 
-// environment is what a container with envFrom a credential's Secret has, and where STS is.
+// environment is the environment of a container that uses a credential's Secret in envFrom, and the STS endpoint.
 type environment struct {
 	accessKeyID, secretAccessKey, sessionToken string
-	// credentialsFile is in place of the three variables if it is not empty.
+	// credentialsFile replaces the three variables if it is set.
 	credentialsFile  string
 	region, endpoint string
 }
 
 func (e environment) variables(secretAccessKey, sessionToken string) []string {
-	where := []string{"AWS_REGION=" + e.region, "AWS_ENDPOINT_URL_STS=" + e.endpoint}
+	common := []string{"AWS_REGION=" + e.region, "AWS_ENDPOINT_URL_STS=" + e.endpoint}
 	if e.credentialsFile != "" {
-		return append([]string{"AWS_SHARED_CREDENTIALS_FILE=" + e.credentialsFile}, where...)
+		return append([]string{"AWS_SHARED_CREDENTIALS_FILE=" + e.credentialsFile}, common...)
 	}
 	return append([]string{
 		"AWS_ACCESS_KEY_ID=" + e.accessKeyID,
 		"AWS_SECRET_ACCESS_KEY=" + secretAccessKey,
 		"AWS_SESSION_TOKEN=" + sessionToken,
-	}, where...)
+	}, common...)
 }
 
 const masked = "***"
 
-// whoami runs this program's own whoami in a process whose whole environment is e.
+// whoami runs this program's command whoami in a process with only the environment e.
 func (d *demo) whoami(ctx context.Context, e environment) (caller, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return caller{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	cmd := cluster.Command(ctx, self, "whoami")
 	cmd.Env = e.variables(e.secretAccessKey, e.sessionToken)
@@ -74,9 +74,9 @@ func (d *demo) whoami(ctx context.Context, e environment) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
-	var answer caller
-	if err := json.Unmarshal([]byte(printed), &answer); err != nil {
-		return caller{}, fmt.Errorf("reading what whoami printed: %w", err)
+	var identity caller
+	if err := json.Unmarshal([]byte(printed), &identity); err != nil {
+		return caller{}, fmt.Errorf("parsing the output of whoami: %w", err)
 	}
-	return answer, nil
+	return identity, nil
 }

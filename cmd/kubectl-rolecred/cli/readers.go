@@ -99,7 +99,7 @@ func describeHeld(r readers.Reader) term.Text {
 	case readers.Earlier:
 		return term.Text{Text: "an earlier credential, until " + until(r), Colour: term.Warning}
 	case readers.Expired:
-		return term.Text{Text: fmt.Sprintf("an expired credential, expired by %s", term.Time(*r.Until)), Colour: term.Bad}
+		return term.Text{Text: fmt.Sprintf("an expired credential (expired by %s)", term.Time(*r.Until)), Colour: term.Bad}
 	default:
 		return term.Plain("none: the container is not running")
 	}

@@ -54,8 +54,8 @@ cannot revoke a session. This command changes nothing.`,
 
 func (p *plugin) revocation(found cluster.Credential, caller string, all bool) revocation {
 	now := p.now().UTC().Truncate(time.Second)
-	stop := iam.Revoke(found.Request, caller, now, all)
-	report := revocation{Credential: found.String(), Before: now, Target: stop.Target, Policy: stop.Policy, Put: shell.Command(stop.Put...), Remove: shell.Command(stop.Remove...)}
+	r := iam.Revoke(found.Request, caller, now, all)
+	report := revocation{Credential: found.String(), Before: now, Target: r.Target, Policy: r.Policy, Put: shell.Command(r.Put...), Remove: shell.Command(r.Remove...)}
 	if line := timeLineOf(found); line != nil {
 		report.Until = &line.Expires
 	}
@@ -68,12 +68,12 @@ func (r revocation) print(p *term.Printer, found cluster.Credential, all bool) {
 		names = "with the session name " + found.Request.SessionName
 	}
 	p.Linef("STS cannot revoke a session, but IAM can deny it everything. This inline policy of the %s denies everything to its", r.Target)
-	p.Linef("sessions %s that were issued before %s:", names, term.Time(r.Before))
+	p.Linef("sessions %s that were issued before %s. It does not affect later sessions.", names, term.Time(r.Before))
 	p.Linef("")
 	p.Block("  ", r.Policy.String())
 	p.Section("1. ATTACH THE POLICY")
 	p.Block("  ", r.Put)
-	p.Section("2. REFRESH THE CREDENTIAL, WHICH THE POLICY THEN ALLOWS, AND RESTART STALE PODS")
+	p.Section("2. REFRESH THE CREDENTIAL AND RESTART STALE PODS")
 	p.Block("  ", shell.Command("kubectl", "rolecred", "refresh", found.String(), "-n", found.GetNamespace(), "--wait"))
 	p.Block("  ", shell.Command("kubectl", "rolecred", "readers", found.String(), "-n", found.GetNamespace()))
 	after := "3. REMOVE THE POLICY AFTER ALL OF THOSE SESSIONS HAVE EXPIRED"

@@ -251,12 +251,12 @@ func printUnknown(p *term.Printer, why string) {
 
 func (s status) printPath(p *term.Printer) {
 	var rows [][]term.Text
-	for i, stop := range s.Path {
+	for i, entry := range s.Path {
 		branch := ""
 		if i > 0 {
 			branch = strings.Repeat("   ", i-1) + "└─ "
 		}
-		rows = append(rows, []term.Text{term.Plain(branch + stop.Name), {Text: stop.Note, Colour: term.Faint}})
+		rows = append(rows, []term.Text{term.Plain(branch + entry.Name), {Text: entry.Note, Colour: term.Faint}})
 	}
 	p.Table("  ", rows...)
 	if why, unknown := s.Unknown[unknownIdentity]; unknown {

@@ -222,7 +222,7 @@ func golden(t *testing.T, name, got string) {
 
 func TestTextOutput(t *testing.T) {
 	denied := condition("Authorized", "False", "NotAllowed", `No rule of ClusterIdentity default allows namespace "shop" the call AssumeRole for the role `+reader+`.`)
-	refused := condition("Issued", "False", "AccessDenied", "STS denied access: "+operator+" (ClusterIdentity default) may not call AssumeRole on "+reader+" (AccessDenied, HTTP 403). Check that the role exists.")
+	accessDenied := condition("Issued", "False", "AccessDenied", "STS denied access: "+operator+" (ClusterIdentity default) may not call AssumeRole on "+reader+" (AccessDenied, HTTP 403). Check that the role exists.")
 	for name, tc := range map[string]struct {
 		objects []client.Object
 		forbid  []string
@@ -256,7 +256,7 @@ func TestTextOutput(t *testing.T) {
 			args:    []string{"status", "s3-reader"}, code: ExitNo,
 		},
 		"explain AccessDenied": {
-			objects: []client.Object{good(failing(condition("Authorized", "True", "Allowed", "A rule allows it."), refused, condition("Ready", "False", "NotIssued", "No credentials yet."))), identity()},
+			objects: []client.Object{good(failing(condition("Authorized", "True", "Allowed", "A rule allows it."), accessDenied, condition("Ready", "False", "NotIssued", "No credentials yet."))), identity()},
 			args:    []string{"explain", "s3-reader"}, code: ExitNo,
 		},
 		"explain NotAllowed": {
@@ -267,7 +267,7 @@ func TestTextOutput(t *testing.T) {
 		},
 		"explain a failed refresh": {
 			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) {
-				c.Status.Conditions[1] = refused
+				c.Status.Conditions[1] = accessDenied
 				c.Status.FailedCall = &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: reader, CallerARN: operator}
 			}), identity()}, forbid: []string{"ClusterIdentity"},
 			args: []string{"explain", "s3-reader"}, code: ExitNo,
