@@ -104,7 +104,7 @@ verify: ## Fail if a generated file is out of date or a check finds something.
 	hack/verify.sh
 
 .PHONY: demo
-demo: build ## Watch a RoleCredential at work on a real API server; DEMO_ONCE=1 ends after the tour.
+demo: build ## Watch a RoleCredential at work on a real API server; DEMO_ONCE=1 stops after the last step.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo
 	$(WITH_CONTROLPLANE) exec bin/demo
 
@@ -147,7 +147,7 @@ chaos-mutations: chaos-build ## Spoil the operator of the last commit in several
 	$(WITH_CONTROLPLANE) exec bin/chaos/chaos mutations
 
 .PHONY: docs
-docs: build ## Record anew what docs/ shows of the kubectl plugin.
+docs: build ## Record the kubectl plugin session of docs/ again.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo
 	$(WITH_CONTROLPLANE) bin/demo plugin-session >bin/plugin-session.md
 	mv bin/plugin-session.md docs/plugin-session.md

@@ -279,8 +279,8 @@ func (d *demo) tryBadARN(ctx context.Context) error {
 		return fmt.Errorf("the API server accepted the invalid ARN")
 	case !failed(err):
 		return err
-	case !strings.Contains(message, "roleARN must be the ARN of an IAM role"):
-		return fmt.Errorf("the message does not name the right form of a role's ARN")
+	case !strings.Contains(message, "spec.roleARN: Invalid value") || !strings.Contains(message, "arn:aws:iam::123456789012:role/S3Reader"):
+		return fmt.Errorf("the message does not name the field and the form of an ARN")
 	}
 	return nil
 }
