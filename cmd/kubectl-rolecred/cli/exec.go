@@ -18,7 +18,7 @@ func (p *plugin) execCommand() *cobra.Command {
 		Use:   "exec NAME -- COMMAND [ARG ...]",
 		Short: "Run a command with a credential in its environment",
 		Long: `Run a command with a credential in its environment. Existing AWS_* credential, profile and role variables are removed first. The command
-replaces this process: it gets signals, and its exit code is the exit code. It does not get later refreshes.`,
+replaces this process, so it gets the signals and sets the exit code. It does not get later refreshes.`,
 		Example: "  kubectl rolecred exec s3-reader -n shop -- aws s3 ls",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.ArgsLenAtDash() != 1 || len(args) < 2 {

@@ -21,7 +21,7 @@ const (
 	ExitNo = 2
 	// ExitNotFound means that the credential, identity or Secret does not exist.
 	ExitNotFound = 3
-	// ExitForbidden means that RBAC does not allow the request.
+	// ExitForbidden means that the API server did not authenticate or authorize the user.
 	ExitForbidden = 4
 	// ExitTimeout means that a wait timed out.
 	ExitTimeout = 5

@@ -38,10 +38,10 @@ type plugin struct {
 const long = `List the credentials of the RoleCredential operator, explain why one is not Ready, and use one.
 
 NAME is a RoleCredential. For the other kinds, write sessioncred/NAME or fedcred/NAME.
-Only env and process print secrets. exec sets them in the environment of the command. No other command prints a secret.
+Only env and process print session credentials; exec sets them in its command's environment. The URL that console prints is a secret too.
 
 Exit codes: 0 success, or yes; 1 error; 2 no: not Ready, not allowed, expired or rejected; 3 not found;
-4 forbidden by RBAC; 5 timed out; 130 interrupted. exec exits with the code of its command.`
+4 forbidden by the API server; 5 timed out; 130 interrupted. exec exits with the code of its command.`
 
 // Run runs the plugin and returns its exit code.
 func Run(ctx context.Context, args []string, options Options) int {
