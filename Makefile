@@ -1,28 +1,28 @@
-# Everything here works on a machine that has Go, make and git, and nothing else.
-# Other tools and servers are built from the modules that hack/tools, hack/controlplane, hack/minio, hack/helm and hack/prometheus pin.
+# All targets need only Go, make and git. Other tools and servers are built from the modules that hack/tools,
+# hack/controlplane, hack/minio, hack/helm and hack/prometheus pin.
 
 SHELL = /usr/bin/env bash -o pipefail
 .SHELLFLAGS = -ec
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# The version that the manager reports; outside a git repository it is "dev".
+# The version that the manager reports; "dev" outside a git repository.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The image for image, docker-build, deploy and installer, and its platforms.
 IMG ?= rolecredential:$(VERSION)
 PLATFORMS ?= linux/amd64,linux/arm64
-# What deploy and installer install: config/default, or config/namespaced for some namespaces only.
+# The configuration for deploy and installer: config/default, or config/namespaced for some namespaces only.
 CONFIG ?= config/default
-# The version of the chart, which must be a semantic one.
+# The version of the chart, a semantic version.
 CHART_VERSION ?= $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-g$(VERSION))
-# Where a release's archives of the kubectl plugin will be, for krew.
+# The URL of a release's archives of the kubectl plugin, for krew.
 KREW_URL ?=
 # The cluster for run, install and deploy.
 KUBECTL ?= kubectl
 KUBECONFIG ?= $(HOME)/.kube/config
 
-# Tools are kept by what they were built from: their pinned versions and the Go toolchain, which must be the
-# one that this module is built with (golangci-lint refuses code of a newer Go than its own).
+# Tools are cached under their pinned versions and the Go toolchain. The toolchain must be this module's:
+# golangci-lint rejects code for a newer Go than its own.
 GOVERSION := $(shell go env GOVERSION)
 TOOLS := $(CURDIR)/.cache/tools/$(shell git hash-object hack/tools/go.sum | cut -c1-12)-$(GOVERSION)
 CONTROLLER_GEN := $(TOOLS)/controller-gen
@@ -31,8 +31,8 @@ CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
 CYCLONEDX_GOMOD := $(TOOLS)/cyclonedx-gomod
 GOVULNCHECK := $(TOOLS)/govulncheck
 
-# Prefixes of a command that needs etcd, kube-apiserver and kubectl, or MinIO, an STS that nobody here wrote. The assignments
-# stand alone, so that their failure counts.
+# Prefixes of commands that need etcd, kube-apiserver and kubectl, or MinIO, a third-party STS. Each assignment is a
+# command of its own, so that its failure counts.
 WITH_CONTROLPLANE = assets="$$(go run ./hack/servers controlplane)" && export KUBEBUILDER_ASSETS="$$assets" &&
 WITH_MINIO = minio="$${MINIO:-$$(go run ./hack/servers minio)/minio}" && export MINIO="$$minio" &&
 WITH_HELM = helm="$${HELM:-$$(go run ./hack/servers helm)/helm}" && export HELM="$$helm" &&
@@ -42,7 +42,7 @@ WITH_NODE = node="$$(go run ./hack/servers node)" && export NODE_ASSETS="$$node"
 
 LDFLAGS = -s -w -X main.version=$(VERSION)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null)
-# What the image says of itself (OCI Image Format Specification, Annotations).
+# Labels of the image (OCI Image Format Specification, Annotations).
 LABELS = --label org.opencontainers.image.title=rolecredential \
 	--label "org.opencontainers.image.description=Keeps Secrets filled with temporary AWS credentials, issued by STS" \
 	--label org.opencontainers.image.licenses=Apache-2.0 \
@@ -56,11 +56,11 @@ help: ## Show this help.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: clean
-clean: ## Remove what was built, but not the servers and the tools.
+clean: ## Remove build results, but not the cached servers and tools.
 	rm -rf bin dist
 
 .PHONY: distclean
-distclean: clean ## Remove the servers and the tools too; the next run builds them again.
+distclean: clean ## Remove build results, and the cached servers and tools.
 	rm -rf .cache
 
 ##@ Development
@@ -70,7 +70,7 @@ generate: $(CONTROLLER_GEN) ## Generate the API types' DeepCopy methods.
 	$(CONTROLLER_GEN) object paths=./api/...
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate the CRDs, the dashboard, docs/api.md and docs/metrics.md. The markers for RBAC are held against config/rbac by a test.
+manifests: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate the CRDs, the dashboard, docs/api.md and docs/metrics.md. A test compares the RBAC markers with config/rbac.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	$(CRD_REF_DOCS) --log-level=ERROR --source-path=api --config=hack/apiref/config.yaml --templates-dir=hack/apiref/templates --renderer=markdown --output-path=docs/api.md
 	go run ./hack/dashboard
@@ -84,7 +84,7 @@ lint: $(GOLANGCI_LINT) ## Check the code, its imports and the API with golangci-
 	$(GOLANGCI_LINT) run --allow-parallel-runners
 
 .PHONY: tidy
-tidy: ## Bring go.mod and go.sum of every module up to date.
+tidy: ## Update go.mod and go.sum of every module.
 	for module in . hack/controlplane hack/helm hack/minio hack/node hack/prometheus hack/tools; do go -C "$$module" mod tidy; done
 
 .PHONY: test
@@ -96,7 +96,7 @@ test-race: ## Run all tests with the race detector, which needs a C compiler.
 	$(WITH_SERVERS) CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 
 .PHONY: fuzz
-fuzz: ## Fuzz every Fuzz function, each for FUZZTIME, 30s if not given. Their corpora are among the tests.
+fuzz: ## Run every Fuzz function for FUZZTIME, 30s by default. The tests run the corpora.
 	hack/fuzz.sh
 
 .PHONY: verify
@@ -104,16 +104,16 @@ verify: ## Fail if a generated file is out of date or a check finds something.
 	hack/verify.sh
 
 .PHONY: demo
-demo: build ## Watch a RoleCredential at work on a real API server; DEMO_ONCE=1 stops after the last step.
+demo: build ## Show a RoleCredential on a real API server; DEMO_ONCE=1 exits after the tour.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo
 	$(WITH_CONTROLPLANE) exec bin/demo
 
-# Images that Pods of the end-to-end test run. The first part of their names keeps a node from looking for them elsewhere.
+# Images of the Pods of the end-to-end test. The registry localhost prevents pulls.
 E2E_IMAGES = bin/e2e/images
 E2E_IMAGE = go run ./hack/image --platforms linux/$$(go env GOARCH) -o $(E2E_IMAGES)
 
 .PHONY: e2e
-e2e: ## Run the operator and its users as Pods of a real cluster: as root on Linux, with containerd.
+e2e: ## Run the operator and workloads as Pods of a real cluster; needs root, Linux and containerd.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/e2e/e2e ./hack/e2e
 	bin/e2e/e2e check
 	$(MAKE) --no-print-directory image IMG=localhost/rolecredential:e2e PLATFORMS=linux/$$(go env GOARCH) IMAGE=$(E2E_IMAGES)/manager.tar
@@ -124,11 +124,11 @@ e2e: ## Run the operator and its users as Pods of a real cluster: as root on Lin
 BENCH_ARGS ?=
 
 .PHONY: bench
-bench: build ## Measure the operator against the API server's limit, best on a machine that does nothing else; BENCH_ARGS=-help lists options.
+bench: build ## Measure the operator's throughput and memory, best on an idle machine; BENCH_ARGS=-help lists options.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/bench/ ./hack/bench ./hack/stsemulator/cmd/stsemulator
 	$(WITH_CONTROLPLANE) $(WITH_NODE) exec bin/bench/bench $(BENCH_ARGS)
 
-# What chaos is drawn from, for how long faults come, and a regular expression of the only faults to choose from.
+# The seed of chaos, the duration of its faults, and a regular expression that selects faults.
 CHAOS_SEED ?= 1
 CHAOS_TIME ?= 5m
 CHAOS_FAULTS ?=
@@ -139,15 +139,15 @@ chaos-build:
 	bin/chaos/chaos build
 
 .PHONY: chaos
-chaos: chaos-build ## Let everything around the operator go wrong, and see that it keeps its promises: on Linux.
+chaos: chaos-build ## Inject faults around the operator and check its guarantees; needs Linux.
 	$(WITH_CONTROLPLANE) exec bin/chaos/chaos -seed=$(CHAOS_SEED) -time=$(CHAOS_TIME) -faults='$(CHAOS_FAULTS)'
 
 .PHONY: chaos-mutations
-chaos-mutations: chaos-build ## Spoil the operator of the last commit in several ways, and see that chaos tells each.
+chaos-mutations: chaos-build ## Break the operator of the last commit in several ways, and check that chaos detects each.
 	$(WITH_CONTROLPLANE) exec bin/chaos/chaos mutations
 
 .PHONY: docs
-docs: build ## Record the kubectl plugin session of docs/ again.
+docs: build ## Update the recorded output of the kubectl plugin in docs/.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo
 	$(WITH_CONTROLPLANE) bin/demo plugin-session >bin/plugin-session.md
 	mv bin/plugin-session.md docs/plugin-session.md
@@ -158,7 +158,8 @@ controlplane: ## Build etcd, kube-apiserver and kubectl once and print their fol
 
 ##@ Build
 
-# Without grpc's own traces: pages that run templates, for which the linker would keep each method of each type, a fifth of the manager.
+# grpcnotrace drops grpc's trace pages. Their templates call methods by name, so the linker would keep all exported
+# methods, a fifth of the binary.
 TAGS = grpcnotrace
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags "$(LDFLAGS)"
 
@@ -174,20 +175,20 @@ image: ## Build the image IMG for PLATFORMS as an OCI archive, dist/image.tar, w
 	go run ./hack/image --name $(IMG) --platforms $(PLATFORMS) --tags $(TAGS) --ldflags "$(LDFLAGS)" $(LABELS) -o $(IMAGE) ./cmd/manager ./cmd/credential-process
 
 .PHONY: reproducible
-reproducible: ## Build the manager and its image twice, from two folders, and compare their digests.
+reproducible: ## Build the manager and its image in two folders, and compare their digests.
 	hack/reproducible.sh
 
 .PHONY: sbom
-sbom: build $(CYCLONEDX_GOMOD) ## Write dist/manager.cdx.json: the modules that bin/manager is made of, as a CycloneDX bill of materials.
+sbom: build $(CYCLONEDX_GOMOD) ## Write dist/manager.cdx.json, a CycloneDX bill of materials with the modules of bin/manager.
 	mkdir -p dist
 	$(CYCLONEDX_GOMOD) bin -json -std -noserial -notimestamp -version "$(VERSION)" -output dist/manager.cdx.json bin/manager
 
 .PHONY: vulncheck
-vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities; needs Go's vulnerability database, or a mirror of it in GOVULNDB.
+vulncheck: $(GOVULNCHECK) ## Scan for known vulnerabilities; needs Go's vulnerability database, or a mirror in GOVULNDB.
 	hack/vulncheck.sh $(GOVULNCHECK)
 
 .PHONY: krew
-krew: ## Build the kubectl plugin for all platforms and krew, to be put at KREW_URL.
+krew: ## Build the kubectl plugin's archives for all platforms, and its krew manifest with KREW_URL.
 	go run ./hack/krew -version="$(VERSION)" -url="$(KREW_URL)"
 
 .PHONY: docker-build
@@ -195,19 +196,19 @@ docker-build: ## Build the image IMG with Docker, for its own platform.
 	docker build --build-arg VERSION=$(VERSION) $(LABELS) -t $(IMG) .
 
 .PHONY: installer
-installer: ## Write dist/install.yaml: all of CONFIG in one file, with the image IMG.
+installer: ## Write CONFIG with the image IMG to dist/install.yaml.
 	mkdir -p dist
 	$(RENDER) > dist/install.yaml
 
 .PHONY: chart
-chart: ## Pack the Helm chart into dist, with IMG's tag as its appVersion.
+chart: ## Package the Helm chart into dist, with IMG's tag as its appVersion.
 	mkdir -p dist
 	$(WITH_HELM) "$$HELM" package config/chart --version $(CHART_VERSION) --app-version $(lastword $(subst :, ,$(IMG))) --destination dist
 
 ##@ Cluster
 
 .PHONY: run
-run: build ## Run the manager on this machine against the cluster of KUBECONFIG.
+run: build ## Run the manager locally against the cluster of KUBECONFIG.
 	bin/manager --kubeconfig="$(KUBECONFIG)"
 
 .PHONY: install
@@ -215,17 +216,17 @@ install: ## Install the CRDs.
 	$(KUBECTL) apply --server-side -k config/crd
 
 .PHONY: uninstall
-uninstall: ## Remove the CRDs, and with them every credential.
+uninstall: ## Remove the CRDs, which deletes every credential.
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 RENDER = $(KUBECTL) kustomize $(CONFIG) | sed -E 's|^( +image: ).*|\1$(IMG)|'
 
 .PHONY: deploy
-deploy: ## Install all of CONFIG, with the image IMG.
+deploy: ## Install CONFIG with the image IMG.
 	$(RENDER) | $(KUBECTL) apply --server-side -f -
 
 .PHONY: undeploy
-undeploy: ## Remove the manager and the CRDs, and with them every credential.
+undeploy: ## Remove the manager and the CRDs, which deletes every credential.
 	$(KUBECTL) delete --ignore-not-found -k $(CONFIG)
 
 BUILD_TOOL = CGO_ENABLED=0 GOTOOLCHAIN=$(GOVERSION) go -C hack/tools build -trimpath -buildvcs=false -o $@
@@ -234,7 +235,7 @@ $(CONTROLLER_GEN):
 	$(BUILD_TOOL) sigs.k8s.io/controller-tools/cmd/controller-gen
 
 $(GOLANGCI_LINT):
-	@echo "building golangci-lint, this once: one to three minutes" >&2
+	@echo "building golangci-lint (only once, one to three minutes)" >&2
 	$(BUILD_TOOL) sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
 
 $(CRD_REF_DOCS):

@@ -11,14 +11,14 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// Roles as STS-compatible servers name them: Dell ECS and SeaweedFS.
+// Role ARNs of STS-compatible servers: Dell ECS and SeaweedFS.
 const (
 	ecsRole     = "urn:ecs:iam::ns1:role/admins"
 	ecsHub      = "urn:ecs:iam::ns1:role/hub"
 	seaweedRole = "arn:aws:iam::role/ClientRole"
 )
 
-// atEndpoint is an identity of a server that is not AWS, whose rules allow the roles given.
+// atEndpoint returns an identity with an endpoint, whose rules allow the given roles.
 func atEndpoint(roleARNs ...string) *v1alpha1.ClusterIdentity {
 	return everything(func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Endpoint, i.Spec.Region = "https://sts.example.internal", "RegionOne"
@@ -26,7 +26,7 @@ func atEndpoint(roleARNs ...string) *v1alpha1.ClusterIdentity {
 	})
 }
 
-// otherServer is a server whose roles have ARNs of another form than AWS's. Its role ARNs admit the source's user.
+// otherServer is a server whose role ARNs do not have AWS's form. Its roles trust the source's user.
 func otherServer(roleARNs ...string) stsemulator.Config {
 	account := stsemulator.Account{ID: "210987654321", Users: []stsemulator.User{{
 		Name: "operator", AccessKeys: []stsemulator.AccessKey{{ID: "AKIASOURCEOFTHECHAIN", Secret: "source-secret"}}, MayAssume: []string{"*"},
@@ -91,9 +91,9 @@ func TestRoleARNsOfOtherServersAreDeniedWithoutARule(t *testing.T) {
 	}
 }
 
-func TestARNsThatAWSCannotKnowNeedAnEndpoint(t *testing.T) {
-	const says = " is not the ARN of an IAM role at AWS, such as arn:aws:iam::123456789012:role/S3Reader. " +
-		"Correct it, or name an identity with the endpoint of the server that knows it: ClusterIdentity default has none. STS was not asked."
+func TestARNsInAnotherFormRequireAnEndpoint(t *testing.T) {
+	const says = " is not the ARN of an IAM role, such as arn:aws:iam::123456789012:role/S3Reader. " +
+		"Correct it, or use an identity with the endpoint of the server that the ARN belongs to: ClusterIdentity default has none. STS was not asked."
 	for name, tc := range map[string]struct {
 		change func(*v1alpha1.RoleCredential)
 		want   string
@@ -108,7 +108,7 @@ func TestARNsThatAWSCannotKnowNeedAnEndpoint(t *testing.T) {
 			func(c *v1alpha1.RoleCredential) {
 				c.Spec.PolicyARNs = []string{"arn:aws:iam::aws:policy/ReadOnlyAccess", "urn:ecs:iam:::policy/ECSS3FullAccess"}
 			},
-			"spec.policyARNs[1]: urn:ecs:iam:::policy/ECSS3FullAccess is not the ARN of an IAM managed policy at AWS, such as arn:aws:iam::aws:policy/ReadOnlyAccess. ",
+			"spec.policyARNs[1]: urn:ecs:iam:::policy/ECSS3FullAccess is not the ARN of an IAM managed policy, such as arn:aws:iam::aws:policy/ReadOnlyAccess. ",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,19 +126,19 @@ func TestARNsThatAWSCannotKnowNeedAnEndpoint(t *testing.T) {
 	}
 }
 
-func TestIdentityThatNamesWhatAWSCannotKnowNeedsAnEndpoint(t *testing.T) {
+func TestIdentityWithNamesInAnotherFormRequiresAnEndpoint(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*v1alpha1.ClusterIdentity)
 		want   string
 	}{
 		"a region of another server": {
 			func(i *v1alpha1.ClusterIdentity) { i.Spec.Region = "RegionOne" },
-			"spec.region: RegionOne is not the code of an AWS region, such as eu-west-1. Correct it, or set spec.endpoint to the server that signs for it.",
+			"spec.region: RegionOne is not the code of an AWS region, such as eu-west-1. Correct it, or set spec.endpoint to the server that uses this region.",
 		},
 		"a hop of another server": {
 			func(i *v1alpha1.ClusterIdentity) { i.Spec.Chain = []v1alpha1.Hop{{RoleARN: ecsHub}} },
-			"spec.chain[0].roleARN: " + ecsHub + " is not the ARN of an IAM role at AWS, such as arn:aws:iam::123456789012:role/S3Reader. " +
-				"Correct it, or set spec.endpoint to the server that knows it.",
+			"spec.chain[0].roleARN: " + ecsHub + " is not the ARN of an IAM role, such as arn:aws:iam::123456789012:role/S3Reader. " +
+				"Correct it, or set spec.endpoint to the server of this role.",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

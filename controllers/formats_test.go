@@ -42,7 +42,7 @@ func TestATemplateThatCannotBeCostsNoCallAndIsNotTriedAgain(t *testing.T) {
 	f := newFixture(t, world(keeping(v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{"auth.conf": "a\n{{.Nowhere}}"}}))...)
 	got, result := f.reconcile()
 	f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "Unknown NotAttempted", "Ready": "False InvalidTemplate"}))
-	f.Expect(message(got.Status.Conditions, "Ready")).To(ContainSubstring("spec.secret.data[auth.conf]: line 2:2: there is no .Nowhere"))
+	f.Expect(message(got.Status.Conditions, "Ready")).To(ContainSubstring("spec.secret.data[auth.conf]: line 2:2: there is no field .Nowhere"))
 	f.Expect(result.RequeueAfter).To(BeZero())
 	f.Expect(f.sts.issued).To(BeEmpty())
 
@@ -68,7 +68,7 @@ func TestACredentialThatNoFormatCanHoldIsAskedForOnce(t *testing.T) {
 	f := newFixture(t, world(keeping(v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{"a": `{{if eq .AccessKeyID "ASIAA"}}{{upper (not .SessionToken)}}{{end}}`}}))...)
 	for range 3 {
 		got, result := f.reconcile()
-		f.Expect(firstBad(got.Status.Conditions)).To(HavePrefix("Issued=False SecretNotWritten: STS issued a credential, but Secret s3-reader cannot be written as spec.secret describes it: spec.secret.data[a] "))
+		f.Expect(firstBad(got.Status.Conditions)).To(HavePrefix("Issued=False SecretNotWritten: STS issued a credential, but Secret s3-reader cannot be written as spec.secret describes it: the template spec.secret.data[a] "))
 		f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("False NotIssued"))
 		f.Expect(result.RequeueAfter).To(BeZero())
 		f.Expect(f.sts.issued).To(HaveLen(1))
@@ -114,8 +114,8 @@ func TestFormatsOfANewerCRDAreReportedAndCauseNoPanic(t *testing.T) {
 	f := newFixture(t, world(keeping(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{"Flux", v1alpha1.FormatEnv, "Argo"}}))...)
 	got, result := f.reconcile()
 	f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "Unknown NotAttempted", "Ready": "False InvalidTemplate"}))
-	f.Expect(message(got.Status.Conditions, "Ready")).To(Equal("spec.secret.formats names Argo, Flux, which this version of the operator does not know. " +
-		"The CRDs are newer than the operator: upgrade the operator, or leave these formats out."))
+	f.Expect(message(got.Status.Conditions, "Ready")).To(Equal("spec.secret.formats contains Argo, Flux, which this version of the operator does not support. " +
+		"The CRDs are newer than the operator: upgrade the operator, or remove these formats."))
 	f.Expect(result.RequeueAfter).To(BeZero())
 	f.Expect(f.sts.issued).To(BeEmpty())
 	f.Expect(f.secret()).To(BeNil())

@@ -28,13 +28,13 @@ import (
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities;identities,verbs=list;watch
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities/status;identities/status,verbs=update
 
-// verifyEvery is how often the operator calls GetCallerIdentity for an identity that is Ready, less up to a tenth: it looks at each
-// object once an hour at least. No credential depends on the call.
-const verifyEvery = credential.MaxRequeue
+// verifyInterval is how often the operator calls GetCallerIdentity for an identity that is Ready, less up to a tenth.
+// No credential depends on the call.
+const verifyInterval = credential.MaxRequeue
 
 const callGetCallerIdentity = "GetCallerIdentity"
 
-// IdentityReconciler tells on identities of one kind whether their configuration can work, and who STS takes them for.
+// IdentityReconciler reports whether identities of one kind are usable, and which caller STS sees.
 type IdentityReconciler[T identity.Object] struct {
 	New        func() T
 	Client     client.Client
@@ -47,21 +47,21 @@ type IdentityReconciler[T identity.Object] struct {
 	backoff backoff
 }
 
-// verdict is what is known of an identity.
+// verdict is the result of a verification.
 type verdict struct {
 	ready metav1.Condition
-	// clock is ConditionClockInSync, and ahead how far the clock of STS is ahead; nil while that is not known.
+	// clock is ConditionClockInSync. ahead is how far the clock of STS is ahead. Both are nil if it is not known.
 	clock *metav1.Condition
 	ahead *time.Duration
-	// caller is nil when it is not known.
+	// caller is nil if it is not known.
 	caller        *awssts.Caller
 	secretVersion string
 	failure       *failure.Failure
-	// next is when to ask again; zero for when something changes.
+	// next is the time of the next verification; zero for none before a change.
 	next time.Time
 }
 
-// Reconcile verifies one identity, then writes its status if that changed.
+// Reconcile verifies an identity, and writes its status if it changed.
 func (r *IdentityReconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	found := r.New()
 	if err := r.Client.Get(ctx, req.NamespacedName, found); err != nil {
@@ -89,7 +89,7 @@ func (r *IdentityReconciler[T]) Reconcile(ctx context.Context, req reconcile.Req
 	return requeue(r.Clock.Now(), v.next), nil
 }
 
-// verify asks STS who the identity is, unless that is known or it is too soon to ask again.
+// verify calls GetCallerIdentity, unless the last result is still valid or the operator is backing off.
 func (r *IdentityReconciler[T]) verify(ctx context.Context, found T, now time.Time) (verdict, error) {
 	configured, problem, err := r.Identities.Configure(ctx, found, types.NamespacedName{})
 	if err != nil {
@@ -101,13 +101,13 @@ func (r *IdentityReconciler[T]) verify(ctx context.Context, found T, now time.Ti
 	r.Limits.Configure(now, limit.Key(configured.Key), configured.QPS)
 	if configured.ServiceAccount != "" {
 		return verdict{ready: condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
-			"Each credential calls STS with a token of the service account that it names, so that there is no caller of this identity's own.")}, nil
+			"Each credential calls STS with a token of its own service account, so this identity has no caller to verify.")}, nil
 	}
 	key := client.ObjectKeyFromObject(found)
 	last := r.backoff.get(key)
-	skewed := meta.IsStatusConditionFalse(found.Report().Conditions, v1alpha1.ConditionClockInSync) // by how much, only STS tells
+	skewed := meta.IsStatusConditionFalse(found.Report().Conditions, v1alpha1.ConditionClockInSync) // the status does not contain the skew
 	if last.inputs != configured.Version && reportsOn(found, configured) && !skewed {
-		// After a restart the status tells as much as STS would; it is asked again in its time.
+		// After a restart, the status is as current as a new call. The next call waits for its interval.
 		last = attempted{inputs: configured.Version, next: now.Add(spreadVerify(identity.KeyOf(found).Label()))}
 		r.backoff.set(key, last)
 	}
@@ -118,41 +118,41 @@ func (r *IdentityReconciler[T]) verify(ctx context.Context, found T, now time.Ti
 		ready := *meta.FindStatusCondition(found.Report().Conditions, v1alpha1.ConditionReady)
 		return verdict{ready: ready, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.next}, nil
 	}
-	return r.ask(ctx, found, configured, now)
+	return r.callSTS(ctx, found, configured, now)
 }
 
-// clockOf says whether the clocks agree. It does not say by how much they differ, which changes from answer to answer: that is
-// in a metric.
-func clockOf(asked STS) (*metav1.Condition, *time.Duration) {
-	ahead, known := asked.Skew()
+// clockCondition returns the condition ClockInSync and the skew. The message does not contain the skew, which changes
+// with each response; a metric does.
+func clockCondition(sts STS) (*metav1.Condition, *time.Duration) {
+	ahead, known := sts.Skew()
 	if !known {
 		return nil, nil
 	}
 	c := condition(v1alpha1.ConditionClockInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync, "The clocks of STS and of the operator agree.")
-	if !clockInSync(asked) {
+	if !clockInSync(sts) {
 		c = condition(v1alpha1.ConditionClockInSync, metav1.ConditionFalse, v1alpha1.ReasonClockSkew,
-			"The clocks of STS and of the operator differ by more than a minute. Credentials are refreshed by that of STS; set the clock of the operator's node.")
+			"The clocks of STS and of the operator differ by more than a minute. Set the clock of the operator's node. Until then, refreshes follow the clock of STS.")
 	}
 	return &c, &ahead
 }
 
-// clockInSync is true if the clock of STS was measured, and agrees with the operator's.
-func clockInSync(asked STS) bool {
-	ahead, known := asked.Skew()
+// clockInSync reports whether the clock of STS is known and agrees with the operator's.
+func clockInSync(sts STS) bool {
+	ahead, known := sts.Skew()
 	return known && ahead.Abs() <= credential.ClockTolerance
 }
 
 func spreadVerify(name string) time.Duration {
-	return verifyEvery - time.Duration(credential.Spread(name)*float64(verifyEvery/10))
+	return verifyInterval - time.Duration(credential.Spread(name)*float64(verifyInterval/10))
 }
 
-// reportsOn tells whether a good status speaks of the identity as it is now.
+// reportsOn reports whether the status is True for the identity's current spec and Secret.
 func reportsOn(found identity.Object, configured *identity.Identity[STS]) bool {
 	return meta.IsStatusConditionTrue(found.Report().Conditions, v1alpha1.ConditionReady) &&
 		found.Report().ObservedGeneration == found.GetGeneration() && found.Report().ObservedSecretVersion == configured.SecretVersion
 }
 
-// callerOf returns who the status says that the identity is.
+// callerOf returns the caller in the identity's status; nil if it has none.
 func callerOf(found identity.Object) *awssts.Caller {
 	status := found.Report()
 	if status.ARN == "" && status.AccountID == "" {
@@ -161,7 +161,7 @@ func callerOf(found identity.Object) *awssts.Caller {
 	return &awssts.Caller{AccountID: status.AccountID, ARN: status.ARN, UserID: status.UserID}
 }
 
-func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *identity.Identity[STS], now time.Time) (verdict, error) {
+func (r *IdentityReconciler[T]) callSTS(ctx context.Context, found T, configured *identity.Identity[STS], now time.Time) (verdict, error) {
 	key := client.ObjectKeyFromObject(found)
 	v := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion}
 	r.Limits.Spend(now, limit.Key(configured.Key)) // one call an hour does not wait
@@ -170,15 +170,15 @@ func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *id
 	case err == nil:
 		v.caller = &caller
 		r.Limits.Succeeded(r.Clock.Now(), limit.Key(configured.Key))
-		v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonVerified, "STS knows the caller as %s.", caller.ARN)
+		v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonVerified, "The caller is %s.", caller.ARN)
 		if caller.ARN == "" {
 			v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
-				"This server answers GetCallerIdentity without an ARN, so that the caller is not known. Credentials are requested all the same.")
+				"The server's GetCallerIdentity returned no ARN, so the caller is not known. Credentials are issued anyway.")
 		}
 	case errors.Is(err, awssts.ErrNoCallerIdentity):
 		v.caller = nil
 		v.ready = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
-			"This server has no GetCallerIdentity, so that the caller is not known. Credentials are requested all the same.")
+			"The server does not support GetCallerIdentity, so the caller is not known. Credentials are issued anyway.")
 	case ctx.Err() != nil:
 		return verdict{}, ctx.Err()
 	default:
@@ -193,13 +193,13 @@ func (r *IdentityReconciler[T]) ask(ctx context.Context, found T, configured *id
 		case v1alpha1.ReasonThrottled:
 			r.Limits.Throttled(r.Clock.Now(), now, limit.Key(configured.Key))
 		}
-		log.FromContext(ctx).Info("the caller is not known", "reason", v.failure.Reason, "requestID", awssts.RequestID(err), "cause", fmt.Sprint(v.failure.Cause))
+		log.FromContext(ctx).Info("failed to verify the identity", "reason", v.failure.Reason, "requestID", awssts.RequestID(err), "cause", fmt.Sprint(v.failure.Cause))
 		v.next = r.backoff.failed(key, configured.Version, v.failure, now, 0)
 	}
-	if _, hop := errors.AsType[*failure.HopError](err); !hop { // which is counted where it is made
+	if _, hop := errors.AsType[*failure.HopError](err); !hop { // calls of hops are counted separately
 		r.Metrics.Called(configured.Key.Kind, callGetCallerIdentity, v.ready.Reason)
 	}
-	v.clock, v.ahead = clockOf(configured.Client)
+	v.clock, v.ahead = clockCondition(configured.Client)
 	if v.failure == nil {
 		v.next = now.Add(spreadVerify(identity.KeyOf(found).Label()))
 		r.backoff.set(key, attempted{inputs: configured.Version, at: now, next: v.next})
@@ -214,7 +214,7 @@ func (r *IdentityReconciler[T]) report(ctx context.Context, found T, v verdict, 
 	if v.clock != nil {
 		current = append(current, *v.clock)
 	}
-	current = append(current, v.ready) // last, so that it is what an event tells when all is well
+	current = append(current, v.ready) // last, so that the event reports it when the identity is ready
 	status.Conditions = withConditions(status.Conditions, current, found.GetGeneration(), now)
 	status.ObservedGeneration, status.ObservedSecretVersion = found.GetGeneration(), v.secretVersion
 	status.FailedCall = nil

@@ -130,10 +130,10 @@ func TestIdentityStatusNamesTheFailedCallWhileReadyIsFalse(t *testing.T) {
 	}
 }
 
-func TestAnIdentityIsAskedAgainOnlyInItsTime(t *testing.T) {
+func TestIdentityIsVerifiedOncePerInterval(t *testing.T) {
 	f := newFixture(t, world()...)
 	_, result := f.verify()
-	f.Expect(result.RequeueAfter).To(And(BeNumerically(">", verifyEvery*9/10), BeNumerically("<=", verifyEvery)))
+	f.Expect(result.RequeueAfter).To(And(BeNumerically(">", verifyInterval*9/10), BeNumerically("<=", verifyInterval)))
 	f.requests.writes = nil
 
 	f.verify()
@@ -178,7 +178,7 @@ func TestAnIdentityThatCannotBeVerifiedStillIssues(t *testing.T) {
 	f.Expect(states(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
 }
 
-func TestTheClockOfSTSIsFollowed(t *testing.T) {
+func TestIdentityFollowsTheClockOfSTS(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ahead time.Duration
 		want  string

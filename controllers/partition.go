@@ -10,8 +10,8 @@ import (
 	"rolecredential.dev/operator/controllers/partition"
 )
 
-// checkARNs returns a failure if AWS's STS of the identity's region cannot know an ARN of the request: one in another form than
-// AWS's, or of another partition. A server behind an endpoint decides for itself.
+// checkARNs returns a failure if an ARN of the request does not have AWS's form, or is in another partition than the
+// identity's region. With an endpoint, the server decides instead.
 func checkARNs(request credential.Request, found *identity.Identity[STS]) *failure.Failure {
 	if found.Endpoint != "" {
 		return nil
@@ -29,13 +29,13 @@ func checkARNs(request credential.Request, found *identity.Identity[STS]) *failu
 	}
 	for _, n := range all {
 		if err := n.form(n.arn); err != nil {
-			return failure.NotAsked(v1alpha1.ReasonInvalidRequest, "%s: %s. Correct it, or name an identity with the endpoint of the server that knows it: %s has none.", n.field, err, found.Name)
+			return failure.NotAsked(v1alpha1.ReasonInvalidRequest, "%s: %s. Correct it, or use an identity with the endpoint of the server that the ARN belongs to: %s has none.", n.field, err, found.Name)
 		}
 	}
-	all = append(all, named{field: "spec.mfa.serialNumber", arn: request.MFASerialNumber}) // of a hardware device it is no ARN
+	all = append(all, named{field: "spec.mfa.serialNumber", arn: request.MFASerialNumber}) // a hardware device has no ARN
 	for _, n := range all {
 		if err := partition.Check(found.Region, n.arn); err != nil {
-			return failure.NotAsked(v1alpha1.ReasonWrongPartition, "%s: %s. Give one of the partition of %s, or name an identity of the other partition.", n.field, err, found.Name)
+			return failure.NotAsked(v1alpha1.ReasonWrongPartition, "%s: %s. Use an ARN of the partition of %s, or an identity of the other partition.", n.field, err, found.Name)
 		}
 	}
 	return nil

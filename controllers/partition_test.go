@@ -18,12 +18,12 @@ import (
 
 const chineseRole = "arn:aws-cn:iam::123456789012:role/S3Reader"
 
-// everything is an identity that allows everything, changed by f.
+// everything returns an identity that allows all requests, changed by f.
 func everything(f func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 	return changed(allowing(v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken), f)
 }
 
-func TestWhatIsOfAnotherPartitionThanTheIdentityIsNotAskedFor(t *testing.T) {
+func TestARNsOfAnotherPartitionAreRejectedBeforeCallingSTS(t *testing.T) {
 	asks := func(change func(*v1alpha1.RoleCredential)) func(f *fixture) Object {
 		return func(f *fixture) Object {
 			return reconcileKind(f, roleCredential, changed(anotherReader(defaultRoleDuration, nil), change))
@@ -33,8 +33,8 @@ func TestWhatIsOfAnotherPartitionThanTheIdentityIsNotAskedFor(t *testing.T) {
 		return asks(func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = arn })
 	}
 	const works, refused = "Ready=True Issued", "Issued=False WrongPartition: "
-	const ofAnother = " is of the partition aws-cn, but the region eu-west-1 is of aws, whose credentials are worth nothing elsewhere. " +
-		"Give one of the partition of ClusterIdentity default, or name an identity of the other partition. STS was not asked."
+	const ofAnother = " is in the partition aws-cn, but the region eu-west-1 is in aws, whose credentials are not valid in other partitions. " +
+		"Use an ARN of the partition of ClusterIdentity default, or an identity of the other partition. STS was not asked."
 	for name, tc := range map[string]struct {
 		region, endpoint string
 		reconciled       func(f *fixture) Object
@@ -91,7 +91,7 @@ func TestWhatIsOfAnotherPartitionThanTheIdentityIsNotAskedFor(t *testing.T) {
 	}
 }
 
-func TestACredentialOfARoleThatCannotBeReachedAnyMoreStays(t *testing.T) {
+func TestSecretStaysWhenItsRoleIsInAnotherPartition(t *testing.T) {
 	f := newFixture(t, world(everything(func(*v1alpha1.ClusterIdentity) {}))...)
 	f.reconcile()
 	f.update(changed(f.identity(), func(i *v1alpha1.ClusterIdentity) { i.Spec.Region = "cn-north-1" }))
@@ -101,7 +101,7 @@ func TestACredentialOfARoleThatCannotBeReachedAnyMoreStays(t *testing.T) {
 	f.Expect(f.sts.issued).To(HaveLen(1))
 }
 
-func TestAnIdentityWhoseChainLeadsToAnotherPartitionIsNotReady(t *testing.T) {
+func TestIdentityWithChainIntoAnotherPartitionIsNotReady(t *testing.T) {
 	hub := v1alpha1.Hop{RoleARN: "arn:aws:iam::210987654321:role/Hub"}
 	abroad := v1alpha1.Hop{RoleARN: "arn:aws-us-gov:iam::210987654321:role/Hub"}
 	for name, tc := range map[string]struct {
@@ -113,8 +113,8 @@ func TestAnIdentityWhoseChainLeadsToAnotherPartitionIsNotReady(t *testing.T) {
 		"a hop of the region's partition": {chain: []v1alpha1.Hop{hub}, want: "True Verified"},
 		"a hop of another partition": {
 			chain: []v1alpha1.Hop{hub, abroad}, want: "False WrongPartition",
-			saying: "spec.chain[1].roleARN: arn:aws-us-gov:iam::210987654321:role/Hub is of the partition aws-us-gov, but the region eu-west-1 is of aws, whose credentials are worth nothing elsewhere. " +
-				"Give the identity a region, a source and hops of one partition.",
+			saying: "spec.chain[1].roleARN: arn:aws-us-gov:iam::210987654321:role/Hub is in the partition aws-us-gov, but the region eu-west-1 is in aws, whose credentials are not valid in other partitions. " +
+				"Use a region, a source and hops of one partition.",
 		},
 		"a hop of another partition, at an endpoint": {chain: []v1alpha1.Hop{abroad}, endpoint: "https://sts.example.internal", want: "True Verified"},
 	} {
@@ -139,7 +139,8 @@ func TestAnIdentityWhoseChainLeadsToAnotherPartitionIsNotReady(t *testing.T) {
 	}
 }
 
-// worldOf is an account with a user and a role, and one whose roles are reached by way of that, in a partition.
+// worldOf returns an emulator configuration in a partition: an account with a user and a role, and an account whose
+// roles trust that role.
 func worldOf(partition string) stsemulator.Config {
 	trusts := func(principal string) []stsemulator.Trust {
 		return []stsemulator.Trust{{Principal: "arn:" + partition + ":iam::" + principal}}
@@ -158,7 +159,7 @@ func worldOf(partition string) stsemulator.Config {
 	}}
 }
 
-func TestAllIsOfThePartitionThatItIsAskedFor(t *testing.T) {
+func TestRequestsStayWithinOnePartition(t *testing.T) {
 	for partition, region := range map[string]string{
 		"aws": "eu-west-1", "aws-cn": "cn-northwest-1", "aws-us-gov": "us-gov-east-1", "aws-iso-b": "us-isob-east-1", "aws-eusc": "eusc-de-east-1",
 	} {
@@ -195,12 +196,13 @@ func TestAllIsOfThePartitionThatItIsAskedFor(t *testing.T) {
 	}
 }
 
-// emulate has the fixture's identities ask an emulator with clients of the operator's own, as if it were AWS's STS.
+// emulate connects the fixture's identities to an STS emulator, with the operator's own clients and as if it were
+// AWS.
 func (f *fixture) emulate(world stsemulator.Config) *stsemulator.Server {
 	return f.emulateIn("", world)
 }
 
-// emulateIn is emulate of a server that signs for one region only, if it is not empty.
+// emulateIn is emulate with a server that accepts signatures for one region only, if region is not empty.
 func (f *fixture) emulateIn(region string, world stsemulator.Config) *stsemulator.Server {
 	f.t.Helper()
 	server, err := stsemulator.New(world, stsemulator.Options{Clock: f.clock, SignatureClock: clock.RealClock{}, Region: region})

@@ -22,16 +22,16 @@ import (
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
-// RolloutReconciler restarts the workloads that hold the Secrets of one kind of credential as environment variables. It is apart
-// from the [Reconciler], so that no restart holds an issue up. Of the status it writes ConditionRolledOut and nothing else.
+// RolloutReconciler restarts the workloads that use the Secrets of one kind of credential. It is separate from
+// [Reconciler], so that restarts do not delay issues. It writes only ConditionRolledOut of the status.
 type RolloutReconciler[T Object] struct {
 	Kind       Kind[T]
 	Client     client.Client
 	Identities *identity.Resolver[STS]
 	Workloads  rollout.Cluster
-	// Places bounds the restarts of all kinds together.
+	// Places limits the restarts of all kinds together.
 	Places *rollout.Places
-	// Begin runs before anything is restarted, until it has succeeded once; nil for nothing.
+	// Begin runs before any restart, until it succeeds once; nil for none.
 	Begin   func(context.Context) error
 	Events  telemetry.Events
 	Metrics *telemetry.Metrics
@@ -40,23 +40,23 @@ type RolloutReconciler[T Object] struct {
 	plans plans
 }
 
-// rolloutVerdict is what came of a look at a credential's workloads.
+// rolloutVerdict is the result of a reconcile of a rollout.
 type rolloutVerdict struct {
 	rollout.Verdict
-	// cause is what the API server said, for the event.
+	// cause is the error of the API server, for the event.
 	cause error
-	// next is when to look again; zero for when something changes.
+	// next is when to reconcile again; zero for none before a change.
 	next time.Time
 }
 
-// Reconcile restarts what is due, and then says in the status how far it is.
+// Reconcile restarts due workloads, and writes the condition.
 func (r *RolloutReconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	if r.Begin != nil {
 		if err := r.Begin(ctx); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
-	defer r.Places.Seen(r.name(req.NamespacedName))
+	defer r.Places.MarkChecked(r.name(req.NamespacedName))
 	object := r.Kind.New()
 	err := r.Client.Get(ctx, req.NamespacedName, object)
 	if err != nil || !object.GetDeletionTimestamp().IsZero() {
@@ -72,7 +72,7 @@ func (r *RolloutReconciler[T]) Reconcile(ctx context.Context, req reconcile.Requ
 		return reconcile.Result{}, err
 	}
 	now := r.Clock.Now().Add(ahead)
-	verdict, err := r.advance(ctx, object, now, ahead)
+	verdict, err := r.reconcile(ctx, object, now, ahead)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -82,12 +82,13 @@ func (r *RolloutReconciler[T]) Reconcile(ctx context.Context, req reconcile.Requ
 	return requeue(now, verdict.next), nil
 }
 
-// name tells credentials of all kinds apart.
+// name identifies a credential among all kinds.
 func (r *RolloutReconciler[T]) name(key types.NamespacedName) string {
 	return r.Kind.Name + " " + key.String()
 }
 
-// ahead is how far the clock of STS is ahead, which the times of the Secret are by; zero while that is not known.
+// ahead returns how far the clock of STS is ahead; zero if it is not known. The times of the Secret follow the clock
+// of STS.
 func (r *RolloutReconciler[T]) ahead(ctx context.Context, object T) (time.Duration, error) {
 	request, _ := r.Kind.Request(object)
 	found, _, err := r.Identities.Resolve(ctx, identityRef(object), serviceAccount(object, request))
@@ -98,19 +99,19 @@ func (r *RolloutReconciler[T]) ahead(ctx context.Context, object T) (time.Durati
 	return ahead, nil
 }
 
-// advance looks at the workloads whose time has come, and restarts those that are due.
-func (r *RolloutReconciler[T]) advance(ctx context.Context, object T, now time.Time, ahead time.Duration) (*rolloutVerdict, error) {
+// reconcile checks the workloads, and restarts those that are due.
+func (r *RolloutReconciler[T]) reconcile(ctx context.Context, object T, now time.Time, ahead time.Duration) (*rolloutVerdict, error) {
 	key := client.ObjectKeyFromObject(object)
-	held, none, err := r.held(ctx, object, now)
+	held, none, err := r.loadRecord(ctx, object, now)
 	if none != nil || err != nil {
-		r.rest(key)
+		r.reset(key)
 		return none, err
 	}
 	held.Ahead = ahead
 	cause, err := r.step(ctx, object, held, now)
 	switch {
 	case apierrors.IsForbidden(err):
-		r.rest(key)
+		r.reset(key)
 		return &rolloutVerdict{rollout.Forbidden(), err, now.Add(failure.MaxWait)}, nil
 	case err != nil:
 		return nil, err
@@ -120,8 +121,9 @@ func (r *RolloutReconciler[T]) advance(ctx context.Context, object T, now time.T
 	return &rolloutVerdict{rollout.Report(now, held.Secret, readers), cause, rollout.Next(now, readers)}, nil
 }
 
-// held is what the credential's Secret holds, by its metadata in the cache. If there is nothing to restart workloads onto, the verdict says so.
-func (r *RolloutReconciler[T]) held(ctx context.Context, object T, now time.Time) (rollout.Credential, *rolloutVerdict, error) {
+// loadRecord returns the credential of the Secret, from the Secret's metadata in the cache. It returns a verdict if
+// there is no credential to restart workloads for.
+func (r *RolloutReconciler[T]) loadRecord(ctx context.Context, object T, now time.Time) (rollout.Credential, *rolloutVerdict, error) {
 	held := rollout.Credential{Namespace: object.GetNamespace(), Secret: secretName(object)}
 	unknown := func(reason, format string) *rolloutVerdict {
 		return &rolloutVerdict{Verdict: rollout.Verdict{Status: metav1.ConditionUnknown, Reason: reason, Message: fmt.Sprintf(format, held.Secret)}}
@@ -135,16 +137,16 @@ func (r *RolloutReconciler[T]) held(ctx context.Context, object T, now time.Time
 	held.Record = record
 	switch {
 	case !ok || !record.Genuine() || !metav1.IsControlledBy(kept, object):
-		return held, unknown(v1alpha1.ReasonNotIssued, "Secret %s holds no credential yet to restart workloads onto: see the condition Ready."), nil
+		return held, unknown(v1alpha1.ReasonNotIssued, "Secret %s holds no credential yet, so no workload is restarted. See the condition Ready."), nil
 	case !now.Before(record.Expiration):
-		return held, unknown(v1alpha1.ReasonExpired, "The credential in Secret %s has expired, so that no workload is restarted onto it: see the condition Ready."), nil
+		return held, unknown(v1alpha1.ReasonExpired, "The credential in Secret %s has expired, so no workload is restarted. See the condition Ready."), nil
 	default:
 		return held, nil, nil
 	}
 }
 
-// step brings the credential's plan one step on. It returns the last refusal of a restart, if there was one, and an error if the
-// API server did not let it look.
+// step checks and restarts the workloads of a credential's plan. It returns the last rejection of a restart, and an
+// error if the API server rejected a read.
 func (r *RolloutReconciler[T]) step(ctx context.Context, object T, held rollout.Credential, now time.Time) (refusal, err error) {
 	p, err := r.plan(ctx, object, held, now)
 	if err != nil {
@@ -172,8 +174,8 @@ func (r *RolloutReconciler[T]) step(ctx context.Context, object T, held rollout.
 	return refusal, nil
 }
 
-// report writes ConditionRolledOut if it changed, or takes it away where there is no verdict, and tells of what somebody has to see
-// to. That workloads are restarted after a refresh, as they should be, is not announced.
+// report writes ConditionRolledOut if it changed, or removes it without a verdict. Events report problems and their
+// end, but not regular restarts.
 func (r *RolloutReconciler[T]) report(ctx context.Context, object T, verdict *rolloutVerdict) error {
 	generation, now := object.GetGeneration(), r.Clock.Now()
 	before, written, err := updateStatus(ctx, r.Client, object, func(status *v1alpha1.CredentialStatus) {
@@ -191,15 +193,15 @@ func (r *RolloutReconciler[T]) report(ctx context.Context, object T, verdict *ro
 	said := old != nil && old.Reason == verdict.Reason && old.Message == verdict.Message
 	switch {
 	case said:
-	case amiss(verdict.Status, verdict.Reason):
+	case needsAttention(verdict.Status, verdict.Reason):
 		r.Events.Failed(object, telemetry.ActionRestart, verdict.Reason, verdict.Message, &failure.Failure{Cause: verdict.cause})
-	case verdict.Status == metav1.ConditionTrue && old != nil && amiss(old.Status, old.Reason):
+	case verdict.Status == metav1.ConditionTrue && old != nil && needsAttention(old.Status, old.Reason):
 		r.Events.Changed(object, telemetry.ActionRestart, verdict.Reason, verdict.Message)
 	}
 	return nil
 }
 
-// amiss tells whether somebody has to see to a rollout.
-func amiss(status metav1.ConditionStatus, reason string) bool {
+// needsAttention reports whether a rollout has a problem that a user must solve.
+func needsAttention(status metav1.ConditionStatus, reason string) bool {
 	return status == metav1.ConditionFalse && reason != v1alpha1.ReasonRestarting
 }

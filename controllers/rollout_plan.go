@@ -22,7 +22,7 @@ import (
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
-// plan is what is known of the workloads that one credential concerns. It is memory only, and one survey finds it again.
+// plan is the state of the workloads of one credential. It is kept in memory only; a discovery restores it.
 type plan struct {
 	credential rollout.Credential
 	generation int64
@@ -30,7 +30,7 @@ type plan struct {
 	readers    []rollout.Reader
 }
 
-// places are those of the workloads in the middle of a restart.
+// places returns the places of the workloads that restart.
 func (p *plan) places() sets.Set[string] {
 	places := sets.Set[string]{}
 	if p == nil {
@@ -44,7 +44,7 @@ func (p *plan) places() sets.Set[string] {
 	return places
 }
 
-// plans are those of a kind's credentials. Each is used by one reconcile at a time.
+// plans are the plans of a kind's credentials. Each plan is used by one reconcile at a time.
 type plans struct {
 	mu  sync.Mutex
 	all map[types.NamespacedName]*plan
@@ -56,7 +56,7 @@ func (p *plans) get(key types.NamespacedName) *plan {
 	return p.all[key]
 }
 
-// set returns the plan that was there before.
+// set stores a plan, and returns the previous one.
 func (p *plans) set(key types.NamespacedName, made *plan) *plan {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,8 +70,8 @@ func (p *plans) set(key types.NamespacedName, made *plan) *plan {
 	return before
 }
 
-// plan returns what is known of the credential's workloads, from a survey if the credential or its spec is another than before.
-// Workloads made later need none: their pods start with what the Secret holds.
+// plan returns the plan of a credential, and discovers its workloads if the credential or its spec changed. Workloads
+// created later need no discovery: their pods start with the current Secret.
 func (r *RolloutReconciler[T]) plan(ctx context.Context, object T, held rollout.Credential, now time.Time) (*plan, error) {
 	key := client.ObjectKeyFromObject(object)
 	before := r.plans.get(key)
@@ -83,11 +83,11 @@ func (r *RolloutReconciler[T]) plan(ctx context.Context, object T, held rollout.
 	switch {
 	case same:
 		held.Record = before.credential.Record
-	case before != nil && before.credential.Secret == held.Secret && held.PreviousIssuedAt.IsZero(): // it was lost with a Secret that was deleted or edited
+	case before != nil && before.credential.Secret == held.Secret && held.PreviousIssuedAt.IsZero(): // the times were lost with a deleted or edited Secret
 		held.Record = held.After(&before.credential.Record)
 	}
 	made := &plan{credential: held, generation: object.GetGeneration(), spec: *object.Common().Rollout}
-	found, err := r.Workloads.Survey(ctx, held, made.spec)
+	found, err := r.Workloads.Discover(ctx, held, made.spec)
 	if err != nil {
 		return nil, err
 	}
@@ -111,10 +111,10 @@ func (r *RolloutReconciler[T]) plan(ctx context.Context, object T, held rollout.
 	return made, nil
 }
 
-// look finds out how far a workload is now.
-func (r *RolloutReconciler[T]) look(ctx context.Context, p *plan, i int, now time.Time) (rollout.Sighting, error) {
+// look updates the state of a workload.
+func (r *RolloutReconciler[T]) look(ctx context.Context, p *plan, i int, now time.Time) (rollout.WorkloadState, error) {
 	before := p.readers[i]
-	found, err := r.Workloads.Look(ctx, p.credential, p.spec, before.Ref)
+	found, err := r.Workloads.Get(ctx, p.credential, p.spec, before.Ref)
 	if err != nil {
 		return found, err
 	}
@@ -123,9 +123,9 @@ func (r *RolloutReconciler[T]) look(ctx context.Context, p *plan, i int, now tim
 	place := p.credential.Place(before.Ref)
 	if after.Ours {
 		r.Places.Hold(place)
-	} else if before.Ours && r.Places.Leave(place) { // another credential's plan may have seen it first
+	} else if before.Ours && r.Places.Release(place) { // another credential's plan may have released it first
 		r.Metrics.Restarted(resultOf(after.State))
-		log.FromContext(ctx).Info("a restart is over", "workload", before.String(), "state", after.State)
+		log.FromContext(ctx).Info("restart finished", "workload", before.String(), "state", after.State)
 	}
 	return found, nil
 }
@@ -141,8 +141,9 @@ func resultOf(after rollout.State) string {
 	}
 }
 
-// restart restarts a workload that is still to be restarted, if there is a place for it. It returns why the API server refuses that.
-func (r *RolloutReconciler[T]) restart(ctx context.Context, p *plan, i int, found rollout.Sighting, now time.Time) (refusal, err error) {
+// restart restarts a workload that is still due, if a place is free. It returns the error if the API server rejects
+// the restart.
+func (r *RolloutReconciler[T]) restart(ctx context.Context, p *plan, i int, found rollout.WorkloadState, now time.Time) (refusal, err error) {
 	reader, place := p.readers[i], p.credential.Place(found.Ref)
 	if reader.State != rollout.Outdated || now.Before(reader.Due) || !r.Places.Take(place) {
 		return nil, nil
@@ -156,7 +157,7 @@ func (r *RolloutReconciler[T]) restart(ctx context.Context, p *plan, i int, foun
 		log.FromContext(ctx).Info("restarting", "workload", found.String(), "credentials", stamp)
 		return nil, nil
 	}
-	r.Places.Leave(place)
+	r.Places.Release(place)
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -164,17 +165,17 @@ func (r *RolloutReconciler[T]) restart(ctx context.Context, p *plan, i int, foun
 		p.readers[i] = reader.Refused(now, rollout.Refused, "")
 		return err, nil
 	case apierrors.IsInvalid(err) || apierrors.IsBadRequest(err):
-		p.readers[i] = reader.Refused(now, rollout.Held, fmt.Sprintf("is refused by the API server (%s)", apierrors.ReasonForError(err)))
+		p.readers[i] = reader.Refused(now, rollout.Held, fmt.Sprintf("was rejected by the API server (%s)", apierrors.ReasonForError(err)))
 		return err, nil
-	default: // it stays due, and keeps no other from its turn
-		log.FromContext(ctx).Error(err, "not restarted yet")
+	default: // it stays due, and does not block others
+		log.FromContext(ctx).Error(err, "failed to restart a workload")
 		return nil, nil
 	}
 }
 
-// stamp names the credentials that a workload's pods will start with: that of this Secret, and those of all other owned Secrets that
-// its pods read or that it was restarted for before, so that one restart does for all. A credential that was issued just now is left
-// out: a pod may still start with the one before.
+// stamp returns the credentials that a workload's pods will start with: of this Secret, and of all other owned
+// Secrets that its pods read or that it was restarted for before, so that one restart covers all. It omits a
+// credential that was just issued: a pod may still start with the previous one.
 func (r *RolloutReconciler[T]) stamp(ctx context.Context, held rollout.Credential, w rollout.Workload, now time.Time) (readers.Stamp, error) {
 	stamp := readers.Stamp{}
 	for _, name := range slices.Concat(w.Secrets, slices.Collect(maps.Keys(w.Stamp))) {
@@ -194,23 +195,22 @@ func (r *RolloutReconciler[T]) stamp(ctx context.Context, held rollout.Credentia
 	return stamp, nil
 }
 
-// forget ends what is remembered of a credential.
+// forget removes the state of a credential.
 func (r *RolloutReconciler[T]) forget(key types.NamespacedName) {
 	r.replace(key, nil)
 	r.Metrics.Restarting(r.Places.Taken())
 	r.Metrics.ForgetReaders(r.Kind.Name, key)
 }
 
-// rest ends what is remembered of a credential's workloads while there is nothing to be done for them, but not which credential
-// they hold.
-func (r *RolloutReconciler[T]) rest(key types.NamespacedName) {
+// reset removes the state of a credential's workloads while none needs a restart, but keeps the credential.
+func (r *RolloutReconciler[T]) reset(key types.NamespacedName) {
 	if before := r.plans.get(key); before != nil {
 		r.replace(key, &plan{credential: before.credential})
 	}
 	r.measure(key, time.Time{}, nil)
 }
 
-// replace puts one plan in the place of another. A workload that the new one knows nothing of goes on without a place.
+// replace replaces a plan. A restart of a workload that the new plan does not contain continues without a place.
 func (r *RolloutReconciler[T]) replace(key types.NamespacedName, made *plan) {
 	places := made.places()
 	for place := range places {
@@ -218,7 +218,7 @@ func (r *RolloutReconciler[T]) replace(key types.NamespacedName, made *plan) {
 	}
 	for place := range r.plans.set(key, made).places() {
 		if !places.Has(place) {
-			r.Places.Leave(place)
+			r.Places.Release(place)
 		}
 	}
 }

@@ -199,7 +199,7 @@ func (f *rolloutFixture) until(want func(state string) bool) (state string) {
 func is(want string) func(string) bool { return func(state string) bool { return state == want } }
 
 // What a rollout says in the condition, and in events, when the credential has been refreshed and the time to restart has come.
-func TestARolloutReports(t *testing.T) {
+func TestRolloutReportsItsState(t *testing.T) {
 	web := v1alpha1.WorkloadReference{Kind: v1alpha1.WorkloadDeployment, Name: "web"}
 	change := func(f *rolloutFixture, change func(*appsv1.Deployment)) {
 		d := f.deployment("web")
@@ -220,11 +220,11 @@ func TestARolloutReports(t *testing.T) {
 	}{
 		"a rollout where all is well": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) { f.until(is("False Restarting")); f.finishAll() },
-			want: "True RolledOut", saying: "No running pod holds an earlier credential than Secret s3-reader does.",
+			want: "True RolledOut", saying: "All running pods use the current credential of Secret s3-reader.",
 		},
 		"a rollout under way": {
 			credential: naming(web), refreshed: func(f *rolloutFixture) { f.until(func(string) bool { return f.stamp("web") != "" }) },
-			want: "False Restarting", saying: "are restarted, a few at a time, before it expires.", stale: 1,
+			want: "False Restarting", saying: "a few at a time, before it expires.", stale: 1,
 		},
 		"a rollout of pods that started meanwhile": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) { f.clock.SetTime(f.clock.Now().Add(time.Minute)); f.finish("web") },
@@ -247,7 +247,7 @@ func TestARolloutReports(t *testing.T) {
 				f.Expect(f.client.Create(f.t.Context(), bare)).To(Succeed())
 			},
 			refreshed: func(f *rolloutFixture) { f.until(is("False PodsOutdated")) },
-			want:      "False PodsOutdated", saying: "Pod bare-abc-1 is of no workload that can be restarted", events: []string{"Warning PodsOutdated"}, stale: 2,
+			want:      "False PodsOutdated", saying: "Pod bare-abc-1 is not owned by a workload that can be restarted", events: []string{"Warning PodsOutdated"}, stale: 2,
 		},
 		"a Deployment that does not come round in time": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) {
@@ -255,7 +255,7 @@ func TestARolloutReports(t *testing.T) {
 				f.rollouts.Places.Hold("and another's")
 				f.until(is("False PodsOutdated"))
 			},
-			want: "False PodsOutdated", saying: "Deployment web has not been restarted in time", events: []string{"Warning PodsOutdated"}, stale: 1,
+			want: "False PodsOutdated", saying: "Deployment web was not restarted in time", events: []string{"Warning PodsOutdated"}, stale: 1,
 		},
 		"a Deployment that the API server refuses": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) {
@@ -267,7 +267,7 @@ func TestARolloutReports(t *testing.T) {
 				}
 				f.until(is("False PodsOutdated"))
 			},
-			want: "False PodsOutdated", saying: "Deployment web is refused by the API server (Invalid)", events: []string{"Warning PodsOutdated"}, stale: 1,
+			want: "False PodsOutdated", saying: "Deployment web was rejected by the API server (Invalid)", events: []string{"Warning PodsOutdated"}, stale: 1,
 		},
 		"something that takes the annotation back": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) {
@@ -289,7 +289,7 @@ func TestARolloutReports(t *testing.T) {
 		},
 		"an operator that may not read a target": {
 			credential: naming(web), refreshed: func(f *rolloutFixture) { f.refuse = forbidden },
-			want: "False Forbidden", saying: "refuses the operator the workloads and pods", events: []string{"Warning Forbidden"},
+			want: "False Forbidden", saying: "denied the operator access to workloads and pods", events: []string{"Warning Forbidden"},
 		},
 		"an operator that may not restart them": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) {
@@ -323,7 +323,7 @@ func TestARolloutReports(t *testing.T) {
 			f.Expect(states(f.credential().Status.Conditions)).To(And(HaveKeyWithValue("Ready", "True Issued"), HaveKeyWithValue("Issued", "True Issued")))
 			f.Expect(f.metric("rolecredential_stale_readers")).To(Equal(tc.stale))
 			stuck := 0.0
-			if amiss(metav1.ConditionFalse, strings.TrimPrefix(state, "False ")) && state != "False TargetNotFound" && tc.stale > 0 {
+			if needsAttention(metav1.ConditionFalse, strings.TrimPrefix(state, "False ")) && state != "False TargetNotFound" && tc.stale > 0 {
 				stuck = 1
 			}
 			f.Expect(f.metric("rolecredential_stuck_readers")).To(Equal(stuck))
@@ -371,7 +371,7 @@ func (f *rolloutFixture) metric(name string, labels ...string) (sum float64) {
 	return sum
 }
 
-func TestARolloutOfASecretThatHoldsNothingGood(t *testing.T) {
+func TestRolloutIsUnknownWithoutAUsableSecret(t *testing.T) {
 	for name, tc := range map[string]struct {
 		then func(f *rolloutFixture)
 		want string
@@ -575,7 +575,7 @@ func (f *rolloutFixture) pod(of string) *corev1.Pod {
 	return p
 }
 
-func TestNoMoreAreRestartedAtOnceThanThereArePlaces(t *testing.T) {
+func TestRestartsStayWithinTheLimit(t *testing.T) {
 	f := newRolloutFixture(t, world(discovering())...)
 	f.run("a", "b", "c", "d", "e")
 	f.reconcile()
@@ -623,7 +623,7 @@ func (f *rolloutFixture) restartOver() {
 	f.rollouts.Places.Max = most
 }
 
-func TestARestartThatFailsKeepsNoOtherFromItsTurn(t *testing.T) {
+func TestFailedRestartDoesNotBlockOthers(t *testing.T) {
 	f := newRolloutFixture(t, world(discovering())...)
 	f.run("a", "b")
 	f.reconcile()
@@ -645,7 +645,7 @@ func TestARestartThatFailsKeepsNoOtherFromItsTurn(t *testing.T) {
 	f.Expect(f.stamp("a")).NotTo(BeEmpty())
 }
 
-func TestAnEndedRolloutLeavesNothingBehind(t *testing.T) {
+func TestRemovedRolloutLeavesNoState(t *testing.T) {
 	for name, end := range map[string]func(f *rolloutFixture){
 		"the spec asks for it no more": func(f *rolloutFixture) {
 			f.update(changed(f.credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = nil }))
@@ -676,7 +676,7 @@ func TestAnEndedRolloutLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestWhatIsContendedIsTriedOnceWithTheNextCredential(t *testing.T) {
+func TestContendedWorkloadIsRetriedOnceForTheNextCredential(t *testing.T) {
 	f := newRolloutFixture(t, world(discovering())...)
 	f.run("web")
 	f.reconcile()
@@ -773,7 +773,7 @@ func TestNeitherReconcilerLosesWhatTheOtherWrote(t *testing.T) {
 	}
 }
 
-func TestOnlyCredentialsWithARolloutAreLookedAt(t *testing.T) {
+func TestOnlyCredentialsWithARolloutAreReconciled(t *testing.T) {
 	g := NewWithT(t)
 	did := changed(reader(), func(c *v1alpha1.RoleCredential) {
 		meta.SetStatusCondition(&c.Status.Conditions, metav1.Condition{Type: "RolledOut", Status: "True", Reason: "RolledOut"})
@@ -802,7 +802,7 @@ func TestOnlyCredentialsWithARolloutAreLookedAt(t *testing.T) {
 	}
 }
 
-func TestNothingIsRestartedUntilEveryRolloutHasBeenLookedAt(t *testing.T) {
+func TestNothingIsRestartedUntilEveryRolloutIsChecked(t *testing.T) {
 	f := newRolloutFixture(t, world(discovering())...)
 	f.run("web")
 	f.reconcile()
@@ -821,7 +821,7 @@ func TestNothingIsRestartedUntilEveryRolloutHasBeenLookedAt(t *testing.T) {
 	f.clock.SetTime(f.clock.Now().Add(19 * time.Minute))
 	f.roll()
 	f.Expect(f.stamp("web")).To(BeEmpty())
-	f.rollouts.Places.Seen("SessionCredential shop/another")
+	f.rollouts.Places.MarkChecked("SessionCredential shop/another")
 	f.roll()
 	f.Expect(f.stamp("web")).NotTo(BeEmpty())
 }
@@ -884,14 +884,14 @@ func TestStalePodThatNoTargetCoversIsReported(t *testing.T) {
 		"a pod that a Job owns": {
 			discovering(), changed(injected(deployment("job"), start), func(p *corev1.Pod) {
 				p.OwnerReferences[0].APIVersion, p.OwnerReferences[0].Kind, p.OwnerReferences[0].Name = "batch/v1", "Job", "job"
-			}), "Pod job-abc-1 is of no workload that can be restarted",
+			}), "Pod job-abc-1 is not owned by a workload that can be restarted",
 		},
 		"a pod that a StatefulSet of another API group owns": {
 			discovering(), changed(injected(deployment("web"), start), func(p *corev1.Pod) {
 				p.OwnerReferences[0].APIVersion, p.OwnerReferences[0].Kind, p.OwnerReferences[0].Name = "apps.kruise.io/v1beta1", "StatefulSet", "web"
-			}), "Pod web-abc-1 is of no workload that can be restarted",
+			}), "Pod web-abc-1 is not owned by a workload that can be restarted",
 		},
-		"a pod whose Deployment is gone": {discovering(), injected(deployment("gone"), start), "Pod gone-abc-1 is of no workload that can be restarted"},
+		"a pod whose Deployment is gone": {discovering(), injected(deployment("gone"), start), "Pod gone-abc-1 is not owned by a workload that can be restarted"},
 		"a pod of a Deployment that targets do not name": {
 			naming(web), injected(deployment("api"), start), "Deployment api is not named by spec.rollout.targets, and spec.rollout.discover is not set",
 		},
@@ -1026,7 +1026,7 @@ func TestBlockedRestartOfArgoRolloutIsReported(t *testing.T) {
 	f.reconcile()
 	f.refresh()
 	f.until(func(string) bool { // a PodDisruptionBudget lets no pod go
-		return strings.Contains(message(f.credential().Status.Conditions, "RolledOut"), "Rollout canary was restarted, and not all of its pods have been replaced")
+		return strings.Contains(message(f.credential().Status.Conditions, "RolledOut"), "Rollout canary was restarted, but not all of its pods were replaced")
 	})
 	state, _ := f.roll()
 	f.Expect(state).To(Equal("False PodsOutdated"))

@@ -22,10 +22,10 @@ import (
 	"rolecredential.dev/operator/controllers/secret"
 )
 
-// defaultMaxConcurrentRollouts is how many workloads of the cluster are in the middle of a restart at a time.
+// defaultMaxConcurrentRollouts is the maximum number of workloads that restart at the same time.
 const defaultMaxConcurrentRollouts = 5
 
-// rollouts are what the reconcilers of all kinds' rollouts share.
+// rollouts is shared by the rollout reconcilers of all kinds.
 type rollouts struct {
 	workloads rollout.Cluster
 	places    *rollout.Places
@@ -35,8 +35,8 @@ type rollouts struct {
 	awaited []func(context.Context) error
 }
 
-// begin keeps all places until every credential with a rollout has been looked at once: what the manager before left in the middle
-// of a restart is known from the workloads alone.
+// begin blocks all places until every credential with a rollout is checked once: only the workloads show which
+// restarts the previous manager left in progress.
 func (r *rollouts) begin(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -63,7 +63,7 @@ func setupRollouts[T Object](mgr manager.Manager, p *parts, kind Kind[T], worker
 			return err
 		}
 		return meta.EachListItem(list, func(item runtime.Object) error {
-			if object, ok := item.(T); ok && asksForRollout(object) {
+			if object, ok := item.(T); ok && hasRollout(object) {
 				r.Places.Await(r.name(client.ObjectKeyFromObject(object)))
 			}
 			return nil
@@ -72,33 +72,33 @@ func setupRollouts[T Object](mgr manager.Manager, p *parts, kind Kind[T], worker
 	return builder.ControllerManagedBy(mgr).
 		Named(strings.ToLower(kind.Name)+"-rollout").
 		For(kind.New(), builder.WithPredicates(rolloutChanged)).
-		WatchesMetadata(secret.Metadata(), ofOwnerWithRollout(mgr.GetCache(), kind)).
+		WatchesMetadata(secret.Metadata(), enqueueRolloutOwner(mgr.GetCache(), kind)).
 		WithOptions(workers).
 		Complete(p.spanned(kind.Name, "roll out", r))
 }
 
-// rolloutChanged lets through new specs of credentials that restart workloads, or did.
+// rolloutChanged accepts spec changes of credentials with a rollout, and the removal of the rollout.
 var rolloutChanged = predicate.And(predicate.GenerationChangedPredicate{}, predicate.Funcs{
-	CreateFunc: func(e event.CreateEvent) bool { return asksForRollout(e.Object) },
-	UpdateFunc: func(e event.UpdateEvent) bool { return asksForRollout(e.ObjectOld) || asksForRollout(e.ObjectNew) },
-	DeleteFunc: func(e event.DeleteEvent) bool { return asksForRollout(e.Object) },
+	CreateFunc: func(e event.CreateEvent) bool { return hasRollout(e.Object) },
+	UpdateFunc: func(e event.UpdateEvent) bool { return hasRollout(e.ObjectOld) || hasRollout(e.ObjectNew) },
+	DeleteFunc: func(e event.DeleteEvent) bool { return hasRollout(e.Object) },
 })
 
-// asksForRollout tells whether a credential restarts workloads, or its status says that it did.
-func asksForRollout(object client.Object) bool {
+// hasRollout reports whether a credential has spec.rollout, or still has its condition.
+func hasRollout(object client.Object) bool {
 	c, ok := object.(Object)
 	return ok && (c.Common().Rollout != nil || meta.FindStatusCondition(c.Report().Conditions, v1alpha1.ConditionRolledOut) != nil)
 }
 
-// ofOwnerWithRollout wakes the credential whose Secret changed if it restarts workloads, and no other.
-func ofOwnerWithRollout[T Object](reader client.Reader, kind Kind[T]) handler.EventHandler {
+// enqueueRolloutOwner enqueues the credential of a changed Secret if it has a rollout.
+func enqueueRolloutOwner[T Object](reader client.Reader, kind Kind[T]) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, kept client.Object) []reconcile.Request {
 		owner := metav1.GetControllerOf(kept)
 		if owner == nil || owner.Kind != kind.Name || owner.APIVersion != v1alpha1.GroupVersion.String() {
 			return nil
 		}
 		key, object := client.ObjectKey{Namespace: kept.GetNamespace(), Name: owner.Name}, kind.New()
-		if err := reader.Get(ctx, key, object); err != nil || !asksForRollout(object) {
+		if err := reader.Get(ctx, key, object); err != nil || !hasRollout(object) {
 			return nil
 		}
 		return []reconcile.Request{{NamespacedName: key}}

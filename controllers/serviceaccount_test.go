@@ -117,10 +117,10 @@ func TestATokenThatCannotBeHad(t *testing.T) {
 		audience string
 		want     string
 	}{
-		"of no service account":             {err: apierrors.NewNotFound(resource, "default"), want: "There is no service account default in this namespace."},
+		"of no service account":             {err: apierrors.NewNotFound(resource, "default"), want: "Service account default does not exist in this namespace."},
 		"that the operator may not ask for": {err: apierrors.NewForbidden(resource, "default", errors.New("RBAC")), want: "Install its ClusterRole for serviceaccounts/token"},
 		"that the API server does not give": {err: errors.New("connection refused"), want: "issued no token for the service account default"},
-		"for the API server's own audience": {audience: apiAudience, want: "Set source.serviceAccount.audience of the identity to another, such as sts.amazonaws.com. Add that to the client IDs of the IAM OIDC provider, and to the condition on aud"},
+		"for the API server's own audience": {audience: apiAudience, want: "Set source.serviceAccount.audience of the identity to another audience, such as sts.amazonaws.com. Add that to the client IDs of the IAM OIDC provider, and to the condition on aud"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, world(byToken(func(i *v1alpha1.ClusterIdentity) {
@@ -228,5 +228,5 @@ func TestANamespaceMayDoAllThatItsOwnIdentityCan(t *testing.T) {
 func TestAnotherNamespacesIdentityIsNotThere(t *testing.T) {
 	f := newFixture(t, world(ofOwn(), changed(ownIdentity(), func(i *v1alpha1.Identity) { i.Namespace = "bank" }), ownKey())...)
 	got, _ := f.reconcile()
-	f.Expect(firstBad(got.Status.Conditions)).To(Equal("Authorized=False IdentityNotFound: There is no Identity own. Create it, or have spec.identityRef name another."))
+	f.Expect(firstBad(got.Status.Conditions)).To(Equal("Authorized=False IdentityNotFound: There is no Identity own. Create it, or change spec.identityRef."))
 }

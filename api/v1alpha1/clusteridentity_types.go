@@ -4,7 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ClusterIdentity says who the operator is when it calls STS, and which namespaces may use that for which roles.
+// ClusterIdentity defines how the operator authenticates to STS, and which namespaces may use the identity, for which
+// roles.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -24,32 +25,34 @@ type ClusterIdentity struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is what is wanted.
+	// spec defines the desired state.
 	//
 	// +required
 	Spec ClusterIdentitySpec `json:"spec,omitzero"`
 
-	// status reports who the caller is.
+	// status reports the observed state.
 	//
 	// +optional
 	Status IdentityStatus `json:"status,omitempty,omitzero"`
 }
 
-// ClusterIdentitySpec says where STS is, whose credentials to call it with, and who may use them.
+// ClusterIdentitySpec defines the STS endpoint, the source of the credentials that sign the calls, and the namespaces
+// that may use them.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.allow.all(r, !has(r.roleARNs) || r.roleARNs.all(p, p == '*' || p.matches('^arn(:[^:]*){4}:.')))",fieldPath=".allow",message="each of roleARNs must be the whole ARN of a role at AWS, such as arn:aws:iam::123456789012:role/shop-*, or * for every role: set endpoint if the roles are another server's"
-// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags cannot be stamped with source.serviceAccount and no chain: AssumeRoleWithWebIdentity takes no tags; a trust policy can name the namespace and the service account instead"
-// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of a chain takes no externalID and no tags with source.serviceAccount: AssumeRoleWithWebIdentity knows neither"
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.allow.all(r, !has(r.roleARNs) || r.roleARNs.all(p, p == '*' || p.matches('^arn(:[^:]*){4}:.')))",fieldPath=".allow",message="each of roleARNs must be a full IAM role ARN, such as arn:aws:iam::123456789012:role/shop-*, or * for every role: for roles of another server, set endpoint"
+// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags does not work with source.serviceAccount without a chain, since AssumeRoleWithWebIdentity takes no tags: let the trust policy check the namespace and service account instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of the chain must not have externalID or tags with source.serviceAccount: AssumeRoleWithWebIdentity takes neither"
 type ClusterIdentitySpec struct {
 	IdentitySettings `json:",inline"`
 
-	// source is where the credentials to call STS with come from. If it fails, nothing falls through to another.
+	// source provides the credentials that the operator calls STS with. If it fails, the operator tries no other
+	// source.
 	//
 	// +required
 	Source ClusterIdentitySource `json:"source,omitzero"`
 
-	// allow lists what may be done with this identity. Nothing is allowed that no rule allows, so that an empty list allows
-	// nothing. A request is allowed when one rule allows all of it.
+	// allow lists the rules that authorize credentials. A request is allowed if one rule allows all of it. An empty
+	// list allows nothing.
 	//
 	// +kubebuilder:validation:MinItems=0
 	// +kubebuilder:validation:MaxItems=64
@@ -63,8 +66,8 @@ type ClusterIdentitySpec struct {
 // +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="[has(self.ambient), has(self.accessKey), has(self.serviceAccount)].exists_one(x, x)",message="source must have exactly one of ambient, accessKey and serviceAccount"
 type ClusterIdentitySource struct {
-	// ambient is the AWS SDK's default chain in the operator's own pod: environment, profile, web identity (IRSA), EKS Pod
-	// Identity, instance metadata.
+	// ambient is the AWS SDK's default credential chain in the operator's own pod: environment, profile, web identity
+	// (IRSA), EKS Pod Identity, instance metadata.
 	//
 	// +optional
 	Ambient *AmbientSource `json:"ambient,omitempty"`
@@ -74,20 +77,21 @@ type ClusterIdentitySource struct {
 	// +optional
 	AccessKey *AccessKeySource `json:"accessKey,omitempty"`
 
-	// serviceAccount is a token of the Kubernetes service account that the credential names, for which STS issues a session of
-	// the role, or of the first hop of the chain. The operator itself then needs no rights in AWS.
+	// serviceAccount is a token of the Kubernetes service account that the credential names. The operator calls
+	// AssumeRoleWithWebIdentity with it, for the credential's role or for the first hop of the chain. The operator
+	// itself then needs no permissions in AWS.
 	//
 	// +optional
 	ServiceAccount *ServiceAccountSource `json:"serviceAccount,omitempty"`
 }
 
-// AmbientSource is the AWS SDK's default chain.
+// AmbientSource is the AWS SDK's default credential chain.
 type AmbientSource struct{}
 
 // AccessKeySource is an access key in a Secret.
 type AccessKeySource struct {
-	// secretRef names a Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY and, for temporary credentials that
-	// something else keeps fresh, AWS_SESSION_TOKEN.
+	// secretRef names a Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. For temporary credentials
+	// that another tool refreshes, it also has AWS_SESSION_TOKEN.
 	//
 	// +required
 	SecretRef SecretReference `json:"secretRef,omitzero"`
@@ -99,7 +103,7 @@ type SecretReference struct {
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="secretRef.namespace must be a name that a namespace can have: lower-case letters, digits and '-', beginning and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="secretRef.namespace must be a valid namespace name: lower-case letters, digits and '-', starting and ending with a letter or digit"
 	// +required
 	Namespace string `json:"namespace,omitempty"`
 
@@ -107,90 +111,92 @@ type SecretReference struct {
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="secretRef.name must be a name that a Secret can have: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="secretRef.name must be a valid Secret name: lower-case letters, digits, '-' and '.', starting and ending with a letter or digit"
 	// +required
 	Name string `json:"name,omitempty"`
 }
 
-// Call is a call of STS that a rule may allow.
+// Call is an STS call that a rule may allow.
 //
 // +kubebuilder:validation:Enum=AssumeRole;GetSessionToken;GetFederationToken
 type Call string
 
-// The calls that credentials are issued by.
+// The STS calls that issue credentials.
 const (
-	// CallAssumeRole is AssumeRole, which RoleCredentials are issued by.
+	// CallAssumeRole is AssumeRole, which issues RoleCredentials.
 	CallAssumeRole Call = "AssumeRole"
-	// CallGetSessionToken is GetSessionToken, which SessionCredentials are issued by.
+	// CallGetSessionToken is GetSessionToken, which issues SessionCredentials.
 	CallGetSessionToken Call = "GetSessionToken"
-	// CallGetFederationToken is GetFederationToken, which FederatedCredentials are issued by.
+	// CallGetFederationToken is GetFederationToken, which issues FederatedCredentials.
 	CallGetFederationToken Call = "GetFederationToken"
 )
 
-// CallAssumeRoleWithWebIdentity is what AssumeRole is when a service account's token takes the place of a signature. Rules
-// know it as AssumeRole.
+// CallAssumeRoleWithWebIdentity replaces AssumeRole when the identity's source is serviceAccount. Rules that allow
+// AssumeRole allow it too.
 const CallAssumeRoleWithWebIdentity Call = "AssumeRoleWithWebIdentity"
 
-// AllowRule allows some namespaces some requests. Names and ARNs may hold '*', which stands for any run of characters
-// within one field of an ARN; a pattern always matches from beginning to end, and nothing else in it is special.
+// AllowRule allows requests of some namespaces. In names and ARNs, '*' matches any run of characters within one field
+// of an ARN. A pattern must match the whole value. No other character is special.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.namespaces), has(self.namespaceSelector)].exists_one(x, x)",message="a rule must have exactly one of namespaces and namespaceSelector: write two rules to allow by both"
-// +kubebuilder:validation:XValidation:rule="has(self.roleARNs) == (!has(self.calls) || self.calls.exists(c, c == 'AssumeRole'))",message="roleARNs goes with the call AssumeRole: a rule that allows it must say which roles, and a rule that does not must not"
+// +kubebuilder:validation:XValidation:rule="[has(self.namespaces), has(self.namespaceSelector)].exists_one(x, x)",message="a rule must have exactly one of namespaces and namespaceSelector: for both, write two rules"
+// +kubebuilder:validation:XValidation:rule="has(self.roleARNs) == (!has(self.calls) || self.calls.exists(c, c == 'AssumeRole'))",message="a rule must have roleARNs if it allows the call AssumeRole, and must not have them otherwise"
 type AllowRule struct {
-	// namespaces that the rule is for: names, where '*' stands for any run of characters.
+	// namespaces that the rule applies to: names, in which '*' matches any run of characters.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[a-z0-9*-]*$')",message="each of namespaces must be a namespace's name, of lower-case letters, digits and '-', in which * may stand for any run of characters"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[a-z0-9*-]*$')",message="each of namespaces must be a namespace's name of lower-case letters, digits and '-'; * matches any run of characters"
 	// +listType=set
 	// +optional
 	Namespaces []string `json:"namespaces,omitempty"`
 
-	// namespaceSelector selects the namespaces that the rule is for by their labels. An empty selector is refused: say
-	// namespaces: ["*"] for all.
+	// namespaceSelector selects the namespaces that the rule applies to by their labels. It must not be empty: to
+	// allow all namespaces, set namespaces: ["*"].
 	//
-	// +kubebuilder:validation:XValidation:rule="(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",message="namespaceSelector must select by something: write namespaces: [\"*\"] to allow every namespace"
+	// +kubebuilder:validation:XValidation:rule="(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",message="namespaceSelector must not be empty: to allow every namespace, set namespaces: [\"*\"]"
 	// +optional
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 
-	// roleARNs that may be assumed, such as arn:aws:iam::123456789012:role/shop-*. They are needed for the call AssumeRole, and
-	// only for that. With an endpoint they may have any form that its server gives to the ARNs of roles.
+	// roleARNs that the rule allows, such as arn:aws:iam::123456789012:role/shop-*. The call AssumeRole requires
+	// them; other calls exclude them. With an endpoint, they may have any form that its server uses for role ARNs.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=640
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!-~]*$')",message="each of roleARNs may hold printable ASCII characters other than spaces"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!-~]*$')",message="each of roleARNs may contain printable ASCII characters other than spaces"
 	// +listType=set
 	// +optional
 	RoleARNs []string `json:"roleARNs,omitempty"`
 
-	// maxDuration is the longest duration that may be asked for. The default is no bound but that of STS.
+	// maxDuration is the longest duration that the rule allows. By default, only the limits of STS apply.
 	//
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$')",message="maxDuration is whole hours, minutes and seconds, such as 1h or 1h30m"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || duration(self) >= duration('15m')",message="maxDuration must be at least 15m: STS issues no shorter session"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$')",message="maxDuration must be whole hours, minutes and seconds, such as 1h or 1h30m"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || duration(self) >= duration('15m')",message="maxDuration must be at least 15m, the shortest lifetime that STS issues"
 	// +optional
 	MaxDuration *metav1.Duration `json:"maxDuration,omitempty"`
 
-	// sessionNames that may be asked for, as names of role sessions and of federated users, where '*' stands for any run of characters. Without it only the default name is
-	// allowed, which tells credentials apart and which no tenant can forge.
+	// sessionNames that the rule allows for role sessions and federated users. '*' matches any run of characters.
+	// Without sessionNames, the rule allows only the default name, which is unique to each credential and cannot be
+	// forged.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=64
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[A-Za-z0-9_+=,.@*-]*$')",message="each of sessionNames may hold letters, digits, any of _+=,.@- and * for any run of them"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[A-Za-z0-9_+=,.@*-]*$')",message="each of sessionNames may contain letters, digits, any of _+=,.@-, and * for any run of characters"
 	// +listType=set
 	// +optional
 	SessionNames []string `json:"sessionNames,omitempty"`
 
-	// calls of STS that the rule allows: AssumeRole alone if it has none. GetSessionToken and GetFederationToken hand out the rights
-	// of the identity's own user and must be named.
+	// calls are the STS calls that the rule allows; the default is AssumeRole alone. GetSessionToken and
+	// GetFederationToken issue credentials with the permissions of the identity's IAM user, so they must be listed
+	// explicitly.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=3

@@ -1,27 +1,27 @@
 package v1alpha1
 
-// Condition types of a credential: one per step of the way from the spec to a usable Secret.
+// Condition types of a credential, one for each step from the spec to a usable Secret.
 const (
-	// ConditionAuthorized is True when the identity exists, its configuration can work, and one of its rules allows this
-	// namespace this request.
+	// ConditionAuthorized is True when the identity exists and is usable, and one of its rules allows the request of
+	// this namespace.
 	ConditionAuthorized = "Authorized"
-	// ConditionIssued is True when STS answered the last call for this spec with a credential.
+	// ConditionIssued is True when the last STS call for this spec issued a credential.
 	ConditionIssued = "Issued"
-	// ConditionReady is True when the Secret holds unexpired credentials of this spec: usable now. It speaks of the Secret,
-	// not of the last attempt: a refresh that fails while the old credential lives leaves it True. An identity is Ready when
-	// its configuration can work and STS knows its caller.
+	// ConditionReady is True when the Secret holds unexpired credentials of this spec. It describes the Secret, not
+	// the last attempt: when a refresh fails, it stays True until the old credential expires. An identity is Ready
+	// when its configuration is valid and GetCallerIdentity succeeds.
 	ConditionReady = "Ready"
-	// ConditionRolledOut is there only if spec.rollout asks for restarts. It is True when no pod of the workloads concerned holds
-	// an earlier credential than the Secret does. It is Unknown, with a reason of Ready, while the Secret holds none to restart
-	// onto.
+	// ConditionRolledOut exists only if spec.rollout is set. It is True when no pod of the workloads holds an earlier
+	// credential than the Secret does. While the Secret has no usable credential, it is Unknown, with the reason of
+	// Ready.
 	ConditionRolledOut = "RolledOut"
 )
 
-// ConditionClockInSync of an identity is True when the clocks of STS and of the operator agree within a minute. Schedules follow
-// the clock of STS either way.
+// ConditionClockInSync of an identity is True when the clocks of STS and of the operator agree within a minute.
+// Schedules follow the clock of STS in both cases.
 const ConditionClockInSync = "ClockInSync"
 
-// ReasonInSync is the reason of ConditionClockInSync when it is True; [ReasonClockSkew] is it when not.
+// ReasonInSync is the reason of ConditionClockInSync when it is True; otherwise the reason is [ReasonClockSkew].
 const ReasonInSync = "InSync"
 
 // Reasons of ConditionAuthorized.
@@ -30,12 +30,12 @@ const (
 	ReasonAllowed = "Allowed"
 	// ReasonIdentityNotFound: identityRef names an identity that does not exist.
 	ReasonIdentityNotFound = "IdentityNotFound"
-	// ReasonIdentityNotReady: the identity's configuration cannot work: a Secret or a key of it is missing, or its endpoint
-	// or CA bundle is invalid. A failed GetCallerIdentity is not such a case.
+	// ReasonIdentityNotReady: the identity's configuration is not usable: a Secret or a key of it is missing, or the
+	// endpoint or CA bundle is invalid. A failed GetCallerIdentity does not cause it.
 	ReasonIdentityNotReady = "IdentityNotReady"
 	// ReasonNotAllowed: no rule of the identity allows this namespace this role, call or session name.
 	ReasonNotAllowed = "NotAllowed"
-	// ReasonDurationNotAllowed: a rule allows the request, but not for that long.
+	// ReasonDurationNotAllowed: a rule allows the request, but not its duration.
 	ReasonDurationNotAllowed = "DurationNotAllowed"
 )
 
@@ -43,64 +43,65 @@ const (
 const (
 	// ReasonIssued: STS issued the credential.
 	ReasonIssued = "Issued"
-	// ReasonNotAttempted: STS was not called for this spec; another condition says why.
+	// ReasonNotAttempted: the operator did not call STS for this spec; another condition reports why.
 	ReasonNotAttempted = "NotAttempted"
-	// ReasonWrongSourceType: the identity's credentials are temporary, and STS takes the call from an IAM user's own access key
-	// only. It was not asked.
+	// ReasonWrongSourceType: the identity's credentials are temporary, but the call requires an IAM user's own access
+	// key. The operator did not call STS.
 	ReasonWrongSourceType = "WrongSourceType"
-	// ReasonInvalidMFA: the Secret of the MFA device's seed, or its key, does not exist, or holds no seed.
+	// ReasonInvalidMFA: the Secret of the MFA device's seed or its key does not exist, or contains no valid seed.
 	ReasonInvalidMFA = "InvalidMFA"
-	// ReasonTokenNotIssued: the API server issued no token for the service account that the credential names, or none that may be
-	// shown to STS. STS was not asked.
+	// ReasonTokenNotIssued: the API server issued no token for the service account that the credential names, or one
+	// that the operator must not send to STS. The operator did not call STS.
 	ReasonTokenNotIssued = "TokenNotIssued"
-	// ReasonAccessDenied: STS knows the caller and refuses it the role.
+	// ReasonAccessDenied: STS denied the caller access to the role or the call.
 	ReasonAccessDenied = "AccessDenied"
-	// ReasonInvalidSourceCredentials: STS does not accept the identity's own credentials, or they cannot be had.
+	// ReasonInvalidSourceCredentials: STS rejected the identity's own credentials, or the source provides none.
 	ReasonInvalidSourceCredentials = "InvalidSourceCredentials"
-	// ReasonInvalidRequest: STS rejected a value of the request, or the server does not support the call or an optional field of
-	// it. Without status.failedCall STS could only reject the request, and the operator did not call it. Of an identity: its
-	// region or a hop of its chain has no name that AWS knows, or STS rejected a hop so.
+	// ReasonInvalidRequest: STS rejected a value of the request, or the server does not support the call or an
+	// optional field of it. Without status.failedCall, the operator found the value invalid and did not call STS. On
+	// an identity: its region or a hop of its chain is not valid, or STS rejected a hop.
 	ReasonInvalidRequest = "InvalidRequest"
-	// ReasonInvalidTags: spec.tags has a key that only an identity may set, or more tags than STS takes together with the
-	// identity's. The operator did not call STS.
+	// ReasonInvalidTags: spec.tags has a key that only an identity may set, or has more tags than STS accepts
+	// together with the identity's. The operator did not call STS.
 	ReasonInvalidTags = "InvalidTags"
 	// ReasonUnsupportedField: the spec has a field that AssumeRoleWithWebIdentity does not take. The operator did not call STS.
 	ReasonUnsupportedField = "UnsupportedField"
-	// ReasonWrongPartition: a role, policy or MFA device, or of an identity a hop of its chain, is of another AWS partition than
-	// the identity's region. The operator did not call STS.
+	// ReasonWrongPartition: a role, policy or MFA device, or a hop of the identity's chain, is in another AWS
+	// partition than the identity's region. The operator did not call STS.
 	ReasonWrongPartition = "WrongPartition"
-	// ReasonPolicyTooLarge: session policies and tags together exceed the packed size that STS allows.
+	// ReasonPolicyTooLarge: session policies and tags together exceed the packed size limit of STS.
 	ReasonPolicyTooLarge = "PolicyTooLarge"
 	// ReasonMalformedPolicy: the session policy is not JSON, or not an IAM policy.
 	ReasonMalformedPolicy = "MalformedPolicy"
 	// ReasonRegionDisabled: STS is not activated for the caller's account in the identity's region.
 	ReasonRegionDisabled = "RegionDisabled"
-	// ReasonClockSkew: STS rejected the time of the request's signature.
+	// ReasonClockSkew: STS rejected the request because the operator's clock is off.
 	ReasonClockSkew = "ClockSkew"
-	// ReasonThrottled: STS answers that it is asked too often.
+	// ReasonThrottled: STS throttled the request.
 	ReasonThrottled = "Throttled"
-	// ReasonSTSUnreachable: STS could not be reached, or did not answer in time.
+	// ReasonSTSUnreachable: the connection to STS failed or timed out.
 	ReasonSTSUnreachable = "STSUnreachable"
-	// ReasonSTSError: the server returned an error that has no reason of its own here, or an answer that is not of STS.
+	// ReasonSTSError: the server returned an error without a specific reason here, or a response that is not valid
+	// for STS.
 	ReasonSTSError = "STSError"
-	// ReasonSecretNotWritten: STS issued a credential, which was dropped because the API server refused the Secret, or the
-	// formats or data of the spec cannot hold it.
+	// ReasonSecretNotWritten: STS issued a credential, but the API server rejected the Secret, or the formats or data
+	// of the spec cannot represent it. The operator dropped the credential.
 	ReasonSecretNotWritten = "SecretNotWritten"
 )
 
 // Reasons of a credential's ConditionReady.
 const (
-	// ReasonSecretConflict: a Secret of that name exists and is not this credential's; it is left alone.
+	// ReasonSecretConflict: a foreign Secret of that name exists. The operator does not change it.
 	ReasonSecretConflict = "SecretConflict"
-	// ReasonNotIssued: there is no Secret yet; Authorized and Issued say why.
+	// ReasonNotIssued: the Secret does not exist yet; Authorized and Issued report why.
 	ReasonNotIssued = "NotIssued"
 	// ReasonExpired: the Secret's credential has expired.
 	ReasonExpired = "Expired"
 	// ReasonOutdated: the Secret holds a valid credential, but of an earlier spec.
 	ReasonOutdated = "Outdated"
-	// ReasonInvalidTemplate: the Secret cannot be written as the spec describes it.
+	// ReasonInvalidTemplate: the formats or data of the spec cannot be rendered into a Secret.
 	ReasonInvalidTemplate = "InvalidTemplate"
-	// ReasonSuspended: spec.suspend is set. The status tells whether the Secret is still usable.
+	// ReasonSuspended: spec.suspend is set. The condition's status reports whether the Secret is still usable.
 	ReasonSuspended = "Suspended"
 )
 
@@ -108,34 +109,36 @@ const (
 const (
 	// ReasonRolledOut: no pod holds an earlier credential.
 	ReasonRolledOut = "RolledOut"
-	// ReasonRestarting: workloads are being restarted, or will be in time, a few at once.
+	// ReasonRestarting: the operator is restarting workloads, a few at a time.
 	ReasonRestarting = "Restarting"
 	// ReasonTargetNotFound: spec.rollout names a workload that does not exist.
 	ReasonTargetNotFound = "TargetNotFound"
-	// ReasonForbidden: the operator may not read or restart the workloads; the ClusterRole for it can be left out.
+	// ReasonForbidden: the operator's RBAC does not allow it to read or restart the workloads. The ClusterRole for
+	// rollouts is optional.
 	ReasonForbidden = "Forbidden"
-	// ReasonContended: something keeps taking the annotation back that restarts a workload, so that it is left alone.
+	// ReasonContended: another writer keeps removing the annotation that restarts a workload, so the operator stopped
+	// restarting it.
 	ReasonContended = "Contended"
-	// ReasonPodsOutdated: pods hold an earlier credential and are not going to be restarted, or were not in time.
+	// ReasonPodsOutdated: pods hold an earlier credential and are not restarted, or were not restarted in time.
 	ReasonPodsOutdated = "PodsOutdated"
 )
 
 // Reasons of an identity's ConditionReady, beside [ReasonInvalidSourceCredentials], [ReasonAccessDenied], [ReasonInvalidRequest],
 // [ReasonWrongPartition], [ReasonRegionDisabled], [ReasonClockSkew], [ReasonThrottled], [ReasonSTSUnreachable] and [ReasonSTSError].
 const (
-	// ReasonVerified: GetCallerIdentity answered; the status says who the caller is.
+	// ReasonVerified: GetCallerIdentity succeeded; the status reports the caller.
 	ReasonVerified = "Verified"
-	// ReasonNotVerifiable: the configuration can work, and there is no more to tell: this STS-compatible server has no
-	// GetCallerIdentity, or each credential calls STS as a service account of its own.
+	// ReasonNotVerifiable: the configuration is valid, but cannot be verified: the STS-compatible server has no
+	// GetCallerIdentity, or each credential calls STS with a service account of its own.
 	ReasonNotVerifiable = "NotVerifiable"
 	// ReasonSecretNotFound: the source's Secret does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
-	// ReasonSecretForbidden: the operator's RBAC does not let it read the source's Secret.
+	// ReasonSecretForbidden: the operator's RBAC does not allow it to read the source's Secret.
 	ReasonSecretForbidden = "SecretForbidden"
-	// ReasonInvalidSecret: the source's Secret lacks a key, or a key of it is empty.
+	// ReasonInvalidSecret: the source's Secret lacks a key, or the key is empty.
 	ReasonInvalidSecret = "InvalidSecret"
-	// ReasonInvalidCABundle: caBundle holds no certificate that can be read.
+	// ReasonInvalidCABundle: caBundle contains no valid certificate.
 	ReasonInvalidCABundle = "InvalidCABundle"
-	// ReasonInvalidEndpoint: the endpoint is not the URL of a server.
+	// ReasonInvalidEndpoint: the endpoint is not a valid URL of a server.
 	ReasonInvalidEndpoint = "InvalidEndpoint"
 )

@@ -1,23 +1,25 @@
 package v1alpha1
 
-// Format is a set of keys of a Secret, named after what reads them. What each holds is in docs/formats.md.
+// Format is a set of keys of a Secret, named after the program that reads them. docs/formats.md lists the keys of
+// each format.
 //
 // +kubebuilder:validation:Enum=Env;Region;SharedCredentials;CredentialProcess;KEDA;CloudNativePG;Velero;Crossplane
 type Format string
 
-// Formats, and the keys that each writes.
+// The formats, and the keys that each writes.
 const (
-	// FormatEnv is AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN: the environment variables that AWS SDKs and
-	// tools read, once, at their start (AWS SDKs and Tools Reference Guide, 'AWS access keys').
+	// FormatEnv is AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN: the environment variables that AWS
+	// SDKs and tools read once, when they start (AWS SDKs and Tools Reference Guide, 'AWS access keys').
 	FormatEnv Format = "Env"
 	// FormatRegion is AWS_REGION and AWS_DEFAULT_REGION, with the region of the identity (AWS SDKs and Tools Reference Guide,
 	// 'AWS Region').
 	FormatRegion Format = "Region"
-	// FormatSharedCredentials is credentials: the file that AWS_SHARED_CREDENTIALS_FILE names, which SDKs read once, at their
-	// start (AWS SDKs and Tools Reference Guide, 'Shared config and credentials files').
+	// FormatSharedCredentials is credentials: the file that AWS_SHARED_CREDENTIALS_FILE names. SDKs read it once,
+	// when they start (AWS SDKs and Tools Reference Guide, 'Shared config and credentials files').
 	FormatSharedCredentials Format = "SharedCredentials"
-	// FormatCredentialProcess is config, the file that AWS_CONFIG_FILE names, and credential_process.json, which SDKs read by way
-	// of it, and again at its expiration (AWS SDKs and Tools Reference Guide, 'Process credential provider').
+	// FormatCredentialProcess is config, the file that AWS_CONFIG_FILE names, and credential_process.json. SDKs run
+	// cat on the latter through config, and read it again when it expires (AWS SDKs and Tools Reference Guide,
+	// 'Process credential provider').
 	FormatCredentialProcess Format = "CredentialProcess"
 	// FormatKEDA is awsAccessKeyID, awsSecretAccessKey and awsSessionToken: the parameters of a TriggerAuthentication (KEDA
 	// documentation, 'AWS SQS Queue', 'Authentication Parameters').
@@ -25,20 +27,20 @@ const (
 	// FormatCloudNativePG is ACCESS_KEY_ID, ACCESS_SECRET_KEY and ACCESS_SESSION_TOKEN (CloudNativePG documentation, 'Object Store
 	// Providers', 'AWS S3').
 	FormatCloudNativePG Format = "CloudNativePG"
-	// FormatVelero is cloud: a file like that of FormatSharedCredentials (Velero documentation, 'Install CLI flags', the Secret
-	// cloud-credentials).
+	// FormatVelero is cloud: a file like FormatSharedCredentials (Velero documentation, 'Install CLI flags', the
+	// Secret cloud-credentials).
 	FormatVelero Format = "Velero"
-	// FormatCrossplane is creds: a file like that of FormatSharedCredentials (Crossplane documentation, 'Get Started With Managed
-	// Resources', 'Save the provider's credentials').
+	// FormatCrossplane is creds: a file like FormatSharedCredentials (Crossplane documentation, 'Get Started With
+	// Managed Resources', 'Save the provider's credentials').
 	FormatCrossplane Format = "Crossplane"
 )
 
-// DefaultMountPath is where FormatCredentialProcess expects the Secret to be mounted when the spec names no other path.
+// DefaultMountPath is where FormatCredentialProcess expects the Secret to be mounted if the spec has no mountPath.
 const DefaultMountPath = "/var/run/secrets/aws"
 
-// DataTemplate is a Go template of a key's value. What it may say is in docs/formats.md; what the schema cannot tell of it is in
-// [ReasonInvalidTemplate].
+// DataTemplate is a Go template of a key's value. docs/formats.md describes the supported fields and functions. The
+// condition Ready has [ReasonInvalidTemplate] for an error that the schema cannot detect.
 //
 // +kubebuilder:validation:MaxLength=4096
-// +kubebuilder:validation:XValidation:rule="self.matches('[^ \\t\\r\\n]')",message="a value of data must not be empty: give it a template. A Helm chart evaluates {{ }} itself: escape the template there, as in {{ `{{.AccessKeyID}}` }}"
+// +kubebuilder:validation:XValidation:rule="self.matches('[^ \\t\\r\\n]')",message="a value of data must not be empty: set a template. In a Helm chart, escape {{ }}, as in {{ `{{.AccessKeyID}}` }}"
 type DataTemplate string

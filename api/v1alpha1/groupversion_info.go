@@ -1,5 +1,5 @@
-// Package v1alpha1 is the API of the RoleCredential operator, group sts.rolecredential.dev: what a user writes, and the
-// conditions and reasons that a user reads.
+// Package v1alpha1 is the API of the RoleCredential operator, group sts.rolecredential.dev: the kinds, and their
+// conditions and reasons.
 //
 // +kubebuilder:object:generate=true
 // +groupName=sts.rolecredential.dev

@@ -4,57 +4,61 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// IdentitySettings is what the specs of both kinds of identity share: where STS is, and the way from the source to the role
-// that a credential asks for.
+// IdentitySettings is the part of the spec that both kinds of identity share: the STS endpoint and the chain of
+// roles.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.region.matches('^[a-z0-9-]*$')",fieldPath=".region",message="region must be the code of an AWS region, such as eu-west-1: set endpoint if the region is another server's"
-// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || !has(self.chain) || self.chain.all(h, h.roleARN.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:role/([!-~]+/)?[A-Za-z0-9_+=,.@-]+$'))",fieldPath=".chain",message="each roleARN of chain must be the ARN of an IAM role at AWS, such as arn:aws:iam::123456789012:role/Hub: set endpoint if the role is another server's"
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.region.matches('^[a-z0-9-]*$')",fieldPath=".region",message="region must be the code of an AWS region, such as eu-west-1: for a region of another server, set endpoint"
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || !has(self.chain) || self.chain.all(h, h.roleARN.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:role/([!-~]+/)?[A-Za-z0-9_+=,.@-]+$'))",fieldPath=".chain",message="each roleARN of chain must be the ARN of an IAM role, such as arn:aws:iam::123456789012:role/Hub: for a role of another server, set endpoint"
 type IdentitySettings struct {
-	// region whose STS is asked, such as eu-west-1. With an endpoint, any region name that its server signs for; most take us-east-1.
+	// region whose STS endpoint the operator calls, such as eu-west-1. With an endpoint, it may be any region name
+	// that the server accepts in signatures; most use us-east-1.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._-]*$')",message="region may hold letters, digits, '.', '_' and '-'"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._-]*$')",message="region may contain letters, digits, '.', '_' and '-'"
 	// +required
 	Region string `json:"region,omitempty"`
 
-	// endpoint is the URL of the STS to ask in place of the region's own: a VPC endpoint, or an STS-compatible server. With
-	// http, credentials cross the network in the clear: for a server on the same host or in the same cluster only.
+	// endpoint is the URL of the STS endpoint to call instead of the region's default: a VPC endpoint, or an
+	// STS-compatible server. With http, credentials cross the network unencrypted: use it only for a server in the
+	// same cluster or on the same host.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",message="endpoint must be the URL of a server, such as https://sts.example.internal"
-	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && !self.contains('?') && !self.contains('#')",message="endpoint must not hold a user, a query or a fragment: leave that out, and have source name the key to call with"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && !self.contains('?') && !self.contains('#')",message="endpoint must not contain a user, a query or a fragment: remove it, and set the access key in source"
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 
-	// caBundle is one or more PEM certificates of the authorities to trust for the endpoint, in place of the system's.
+	// caBundle is one or more PEM certificates of the certificate authorities to trust for the endpoint, instead of
+	// the system's.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=262144
-	// +kubebuilder:validation:XValidation:rule="self.contains('-----BEGIN CERTIFICATE-----')",message="caBundle must hold certificates in PEM, beginning with -----BEGIN CERTIFICATE-----"
+	// +kubebuilder:validation:XValidation:rule="self.contains('-----BEGIN CERTIFICATE-----')",message="caBundle must contain PEM certificates, starting with -----BEGIN CERTIFICATE-----"
 	// +optional
 	CABundle string `json:"caBundle,omitempty"`
 
-	// chain lists roles to assume, in order, before the one that a credential asks for. Every session after the first ends
-	// within 1h (IAM User Guide, 'Roles terms and concepts': role chaining).
+	// chain lists the roles to assume, in order, before the role of a credential. AWS limits every session after the
+	// first to 1h (IAM User Guide, 'Roles terms and concepts': role chaining).
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(other, other.roleARN == h.roleARN))",message="a chain must not come to the same role twice: leave one of the two hops out"
+	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(other, other.roleARN == h.roleARN))",message="a chain must not contain the same role twice: remove one of the two hops"
 	// +listType=atomic
 	// +optional
 	Chain []Hop `json:"chain,omitempty"`
 
-	// sessionTags stamps who asked on the sessions of roles and federated users that credentials ask for, for trust policies
-	// and permissions to rest on. A chain's own sessions and those of GetSessionToken, which takes no tags, bear none.
+	// sessionTags adds the cluster, namespace, name, UID and kind of the credential as session tags to sessions of
+	// roles and federated users. Trust policies and permissions can use them. Sessions of the chain itself get no
+	// such tags, nor do those of GetSessionToken, which takes no tags.
 	//
 	// +optional
 	SessionTags *SessionTags `json:"sessionTags,omitempty"`
 
-	// stsQPS is how many calls of STS a second may be made as this identity, for all credentials that name it. The default is
-	// what the operator was started with, --sts-qps, and an Identity gets no more than that. AWS takes 600 a second from all callers of an account in a region (IAM
-	// User Guide, 'IAM and AWS STS quotas').
+	// stsQPS is the rate limit of STS calls per second for this identity, over all credentials that use it. The
+	// default is the operator's flag --sts-qps, which is also the maximum for an Identity. AWS allows 600 calls per
+	// second from all callers of an account in a region (IAM User Guide, 'IAM and AWS STS quotas').
 	//
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
@@ -62,21 +66,21 @@ type IdentitySettings struct {
 	STSQPS int32 `json:"stsQPS,omitempty"`
 }
 
-// ServiceAccountSource is a token of the service account that a credential names, in the credential's own namespace. It lives
-// ten minutes, and is good for the audience only.
+// ServiceAccountSource is a token of the service account that a credential names, in the credential's own namespace.
+// It is valid for ten minutes and only for the audience.
 type ServiceAccountSource struct {
-	// audience of the token. IAM's OIDC provider for the cluster must list it as a client id.
+	// audience of the token. The cluster's OIDC provider in IAM must list it as a client ID.
 	//
 	// +kubebuilder:default="sts.amazonaws.com"
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\\\p{C}]')",message="audience must hold no line breaks and no other control characters"
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('https://kubernetes.default')",message="audience must not be that of the Kubernetes API server, or the token would be good for more than STS"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\\\p{C}]')",message="audience must not contain line breaks or other control characters"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('https://kubernetes.default')",message="audience must not be that of the Kubernetes API server: otherwise the token is valid there too"
 	// +optional
 	Audience string `json:"audience,omitempty"`
 }
 
-// IdentityStatus reports who the caller is.
+// IdentityStatus reports the observed state of an identity.
 type IdentityStatus struct {
 	// conditions are Ready and, once STS has answered, ClockInSync.
 	//
@@ -91,35 +95,36 @@ type IdentityStatus struct {
 	// +optional
 	FailedCall *FailedCall `json:"failedCall,omitempty"`
 
-	// observedGeneration is the generation of the spec that this status reports on.
+	// observedGeneration is the generation of the spec that the operator last processed.
 	//
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// observedSecretVersion is the resource version of the source's Secret that this status reports on; empty without one.
+	// observedSecretVersion is the resource version of the source's Secret that the operator last processed. It is
+	// empty if the source has no Secret.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	ObservedSecretVersion string `json:"observedSecretVersion,omitempty"`
 
-	// accountID is the caller's account, as GetCallerIdentity tells it.
+	// accountID is the caller's account, as returned by GetCallerIdentity.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	AccountID string `json:"accountID,omitempty"`
 
-	// arn is the caller's ARN, as GetCallerIdentity tells it, without the name of a role session, which changes from one
-	// start to the next.
+	// arn is the caller's ARN, as returned by GetCallerIdentity, without the role session name, which changes at each
+	// start.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +optional
 	ARN string `json:"arn,omitempty"`
 
-	// userID is the caller's unique id, as GetCallerIdentity tells it, without the name of a role session.
+	// userID is the caller's unique ID, as returned by GetCallerIdentity, without the role session name.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128

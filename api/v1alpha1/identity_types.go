@@ -4,8 +4,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Identity says who the operator is when it calls STS for the credentials of one namespace, with what that namespace holds
-// itself. Everything that those may do, every credential of the namespace may ask for.
+// Identity defines how the operator authenticates to STS for the credentials of one namespace, with an access key or
+// service accounts of that namespace. Every credential of the namespace can use all permissions that the identity has
+// in AWS.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -25,26 +26,28 @@ type Identity struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is what is wanted.
+	// spec defines the desired state.
 	//
 	// +required
 	Spec IdentitySpec `json:"spec,omitzero"`
 
-	// status reports who the caller is.
+	// status reports the observed state.
 	//
 	// +optional
 	Status IdentityStatus `json:"status,omitempty,omitzero"`
 }
 
-// IdentitySpec says where STS is, and which of the namespace's own credentials to call it with. An endpoint is refused unless
-// the operator runs with --allow-namespaced-endpoints, since it would aim the operator's requests.
+// IdentitySpec defines the STS endpoint and the source of the namespace's own credentials that sign the calls. An
+// endpoint is rejected unless the operator runs with --allow-namespaced-endpoints, because it directs the operator's
+// requests to a host that the namespace chooses.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags cannot be stamped with source.serviceAccount and no chain: AssumeRoleWithWebIdentity takes no tags; a trust policy can name the namespace and the service account instead"
-// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of a chain takes no externalID and no tags with source.serviceAccount: AssumeRoleWithWebIdentity knows neither"
+// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags does not work with source.serviceAccount without a chain, since AssumeRoleWithWebIdentity takes no tags: let the trust policy check the namespace and service account instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of the chain must not have externalID or tags with source.serviceAccount: AssumeRoleWithWebIdentity takes neither"
 type IdentitySpec struct {
 	IdentitySettings `json:",inline"`
 
-	// source is where the credentials to call STS with come from. If it fails, nothing falls through to another.
+	// source provides the credentials that the operator calls STS with. If it fails, the operator tries no other
+	// source.
 	//
 	// +required
 	Source IdentitySource `json:"source,omitzero"`
@@ -60,8 +63,8 @@ type IdentitySource struct {
 	// +optional
 	AccessKey *LocalAccessKeySource `json:"accessKey,omitempty"`
 
-	// serviceAccount is a token of the Kubernetes service account that the credential names, for which STS issues a session of
-	// the role, or of the first hop of the chain.
+	// serviceAccount is a token of the Kubernetes service account that the credential names. The operator calls
+	// AssumeRoleWithWebIdentity with it, for the credential's role or for the first hop of the chain.
 	//
 	// +optional
 	ServiceAccount *ServiceAccountSource `json:"serviceAccount,omitempty"`
@@ -69,8 +72,8 @@ type IdentitySource struct {
 
 // LocalAccessKeySource is an access key in a Secret of the same namespace.
 type LocalAccessKeySource struct {
-	// secretRef names a Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY and, for temporary credentials that
-	// something else keeps fresh, AWS_SESSION_TOKEN.
+	// secretRef names a Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. For temporary credentials
+	// that another tool refreshes, it also has AWS_SESSION_TOKEN.
 	//
 	// +required
 	SecretRef LocalSecretReference `json:"secretRef,omitzero"`
@@ -82,7 +85,7 @@ type LocalSecretReference struct {
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="secretRef.name must be a name that a Secret of this namespace can have: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="secretRef.name must be a valid Secret name: lower-case letters, digits, '-' and '.', starting and ending with a letter or digit"
 	// +required
 	Name string `json:"name,omitempty"`
 }

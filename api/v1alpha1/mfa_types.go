@@ -1,18 +1,18 @@
 package v1alpha1
 
-// MFA is the virtual MFA device of the IAM user whose access key the identity has. The operator computes the code of the moment
-// from its seed (RFC 6238).
+// MFA is the virtual MFA device of the IAM user whose access key the identity uses. The operator computes the current
+// code from the device's seed (RFC 6238).
 type MFA struct {
-	// serialNumber of the device: for a virtual one its ARN, such as arn:aws:iam::123456789012:mfa/alice.
+	// serialNumber of the device. For a virtual device it is the ARN, such as arn:aws:iam::123456789012:mfa/alice.
 	//
 	// +kubebuilder:validation:MinLength=9
 	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_+=/:,.@-]*$')",message="serialNumber may hold letters, digits and any of _+=/:,.@-: for a virtual device it is an ARN such as arn:aws:iam::123456789012:mfa/alice"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_+=/:,.@-]*$')",message="serialNumber may contain letters, digits and any of _+=/:,.@-: for a virtual device it is an ARN such as arn:aws:iam::123456789012:mfa/alice"
 	// +required
 	SerialNumber string `json:"serialNumber,omitempty"`
 
-	// totpSecretRef names a key of a Secret in the credential's own namespace that holds the device's seed: the base32 text that
-	// AWS calls the secret configuration key.
+	// totpSecretRef names a key of a Secret in the credential's namespace that contains the device's seed: the base32
+	// text that AWS calls the secret configuration key.
 	//
 	// +required
 	TOTPSecretRef SecretKeyReference `json:"totpSecretRef,omitzero"`
@@ -24,7 +24,7 @@ type SecretKeyReference struct {
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="totpSecretRef.name must be a name that a Secret of this namespace can have: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="totpSecretRef.name must be a valid Secret name: lower-case letters, digits, '-' and '.', starting and ending with a letter or digit"
 	// +required
 	Name string `json:"name,omitempty"`
 
@@ -32,7 +32,7 @@ type SecretKeyReference struct {
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="totpSecretRef.key must be a key that a Secret can have: letters, digits, '-', '_' and '.', and neither '.' nor beginning with '..'"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="totpSecretRef.key must be a valid key of a Secret: letters, digits, '-', '_' and '.'; not '.' and not starting with '..'"
 	// +required
 	Key string `json:"key,omitempty"`
 }

@@ -4,7 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RoleCredential keeps a Secret with credentials of an IAM role, issued by AssumeRole and refreshed before they expire.
+// RoleCredential keeps a Secret with session credentials of an IAM role. The operator issues them with AssumeRole and
+// refreshes them before they expire.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -27,91 +28,92 @@ type RoleCredential struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is what is wanted.
+	// spec defines the desired state.
 	//
 	// +required
 	Spec RoleCredentialSpec `json:"spec,omitzero"`
 
-	// status reports what there is.
+	// status reports the observed state.
 	//
 	// +optional
 	Status RoleCredentialStatus `json:"status,omitempty,omitzero"`
 }
 
-// RoleCredentialSpec says which role to assume, how, and where to put its credentials. Bounds are those of the AWS Security
-// Token Service API Reference, 'AssumeRole'.
+// RoleCredentialSpec defines the role to assume and the Secret for its credentials. The limits are those of the AWS
+// Security Token Service API Reference, 'AssumeRole'.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.refreshBefore) || !has(self.duration) || !self.refreshBefore.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || !self.duration.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || duration(self.refreshBefore) < duration(self.duration)",fieldPath=".refreshBefore",message="refreshBefore must be less than duration, or the credential would be due as soon as it is issued"
-// +kubebuilder:validation:XValidation:rule="!has(self.transitiveTagKeys) || self.transitiveTagKeys.all(k, has(self.tags) && self.tags.exists(t, t.key == k))",fieldPath=".transitiveTagKeys",message="each of transitiveTagKeys must be the key of one of tags, in the same capitals: add the tag, or leave the key out"
+// +kubebuilder:validation:XValidation:rule="!has(self.refreshBefore) || !has(self.duration) || !self.refreshBefore.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || !self.duration.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || duration(self.refreshBefore) < duration(self.duration)",fieldPath=".refreshBefore",message="refreshBefore must be less than duration: otherwise each credential is due as soon as it is issued"
+// +kubebuilder:validation:XValidation:rule="!has(self.transitiveTagKeys) || self.transitiveTagKeys.all(k, has(self.tags) && self.tags.exists(t, t.key == k))",fieldPath=".transitiveTagKeys",message="each of transitiveTagKeys must be the key of one of tags, in the same case: add the tag, or remove the key"
 type RoleCredentialSpec struct {
 	CredentialSpec `json:",inline"`
 
-	// roleARN is the ARN of the role to assume, such as arn:aws:iam::123456789012:role/S3Reader. It is sent as given. If the identity
-	// has no endpoint, it must have AWS's form; the condition Issued reports one that has not.
+	// roleARN is the ARN of the role to assume, such as arn:aws:iam::123456789012:role/S3Reader. If the identity has
+	// no endpoint, it must be the ARN of an IAM role; otherwise the condition Issued reports the error.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]*$')",message="roleARN may hold printable ASCII characters other than spaces, as in arn:aws:iam::123456789012:role/S3Reader"
-	// +kubebuilder:validation:XValidation:rule="self.contains(':')",message="roleARN must be the role's whole ARN, such as arn:aws:iam::123456789012:role/S3Reader, and not its name alone"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]*$')",message="roleARN may contain printable ASCII characters other than spaces, as in arn:aws:iam::123456789012:role/S3Reader"
+	// +kubebuilder:validation:XValidation:rule="self.contains(':')",message="roleARN must be the role's full ARN, such as arn:aws:iam::123456789012:role/S3Reader, not only its name"
 	// +required
 	RoleARN string `json:"roleARN,omitempty"`
 
-	// duration is the lifetime to ask of STS, from 15m to 12h, and at most the role's MaxSessionDuration (1h unless it was
-	// raised). What STS then grants is what counts.
+	// duration is the lifetime to request, from 15m to 12h, and at most the role's MaxSessionDuration (1h by
+	// default). STS may grant less.
 	//
 	// +kubebuilder:default="1h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$')",message="duration is whole hours, minutes and seconds, such as 1h or 1h30m"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || (duration(self) >= duration('15m') && duration(self) <= duration('12h'))",message="duration must be from 15m to 12h: STS issues no shorter and no longer session of a role"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$')",message="duration must be whole hours, minutes and seconds, such as 1h or 1h30m"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || (duration(self) >= duration('15m') && duration(self) <= duration('12h'))",message="duration must be from 15m to 12h, the lifetimes that AssumeRole supports"
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
 
-	// sessionName is the role session's name, which CloudTrail shows. The default is <namespace>.<name>, cut to 64
-	// characters with a hash; another name needs a rule that allows it.
+	// sessionName is the role session name, as CloudTrail shows it. The default is <namespace>.<name>, cut to 64
+	// characters with a hash. Another name requires a rule that allows it.
 	//
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_+=,.@-]*$')",message="sessionName may hold letters, digits and any of _+=,.@-"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_+=,.@-]*$')",message="sessionName may contain letters, digits and any of _+=,.@-"
 	// +optional
 	SessionName string `json:"sessionName,omitempty"`
 
-	// externalID is the external id that the role's trust policy asks for. It is not a secret.
+	// externalID is the external ID that the role's trust policy requires. It is not a secret.
 	//
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=1224
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_+=,.@:/-]*$')",message="externalID may hold letters, digits and any of _+=,.@:/-"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_+=,.@:/-]*$')",message="externalID may contain letters, digits and any of _+=,.@:/-"
 	// +optional
 	ExternalID string `json:"externalID,omitempty"`
 
-	// sourceIdentity is recorded with all that the session does, and cannot be changed by later role sessions.
+	// sourceIdentity is recorded in CloudTrail with all actions of the session. Later role sessions cannot change it.
 	//
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('aws:')",message="sourceIdentity must not begin with aws:, which AWS keeps for itself"
-	// +kubebuilder:validation:XValidation:rule="self.startsWith('aws:') || self.matches('^[A-Za-z0-9_+=,.@-]*$')",message="sourceIdentity may hold letters, digits and any of _+=,.@-"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('aws:')",message="sourceIdentity must not start with aws:, which AWS reserves"
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('aws:') || self.matches('^[A-Za-z0-9_+=,.@-]*$')",message="sourceIdentity may contain letters, digits and any of _+=,.@-"
 	// +optional
 	SourceIdentity string `json:"sourceIdentity,omitempty"`
 
-	// policy is a session policy, inline JSON: the session may do what both it and the role allow. It is sent without white space, and
-	// may then have 2048 characters; the condition Issued reports a longer one.
+	// policy is an inline session policy in JSON. The session may do only what both this policy and the role allow.
+	// The operator sends it without white space; it may then have 2048 characters. The condition Issued reports a
+	// longer one.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=8192
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\t\\\\n\\\\r -ÿ]*$')",message="policy may hold tabs, line ends and the characters U+0020 to U+00FF: write others as \\uXXXX"
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[ \\\\t\\\\n\\\\r]*[{]')",message="policy must be a JSON object: an IAM policy document that begins with {"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\t\\\\n\\\\r -ÿ]*$')",message="policy may contain tabs, line ends and the characters U+0020 to U+00FF: write others as \\uXXXX"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[ \\\\t\\\\n\\\\r]*[{]')",message="policy must be an IAM policy document, a JSON object that starts with {"
 	// +optional
 	Policy string `json:"policy,omitempty"`
 
-	// policyARNs are managed policies to narrow the session with, at most 10.
+	// policyARNs are managed policies that limit the session, at most 10.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=10
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=2048
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!-~]*$')",message="each of policyARNs may hold printable ASCII characters other than spaces, as in arn:aws:iam::aws:policy/ReadOnlyAccess"
-	// +kubebuilder:validation:items:XValidation:rule="self.contains(':')",message="each of policyARNs must be the policy's whole ARN, such as arn:aws:iam::aws:policy/ReadOnlyAccess, and not its name alone"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!-~]*$')",message="each of policyARNs may contain printable ASCII characters other than spaces, as in arn:aws:iam::aws:policy/ReadOnlyAccess"
+	// +kubebuilder:validation:items:XValidation:rule="self.contains(':')",message="each of policyARNs must be the policy's full ARN, such as arn:aws:iam::aws:policy/ReadOnlyAccess, not only its name"
 	// +listType=set
 	// +optional
 	PolicyARNs []string `json:"policyARNs,omitempty"`
@@ -120,13 +122,13 @@ type RoleCredentialSpec struct {
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=50
-	// +kubebuilder:validation:XValidation:rule="self.all(t, self.exists_one(u, u.key.lowerAscii() == t.key.lowerAscii()))",message="the keys of tags must differ by more than upper and lower case: AWS takes Team and team for one key"
+	// +kubebuilder:validation:XValidation:rule="self.all(t, self.exists_one(u, u.key.lowerAscii() == t.key.lowerAscii()))",message="the keys of tags must differ in more than case: AWS treats Team and team as the same key"
 	// +listType=map
 	// +listMapKey=key
 	// +optional
 	Tags []Tag `json:"tags,omitempty"`
 
-	// transitiveTagKeys are the keys of those tags that go along when the session assumes a further role.
+	// transitiveTagKeys are the keys of the tags that AWS passes on when the session assumes another role.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=50
@@ -136,16 +138,16 @@ type RoleCredentialSpec struct {
 	// +optional
 	TransitiveTagKeys []string `json:"transitiveTagKeys,omitempty"`
 
-	// serviceAccountName is the service account of this namespace whose token STS is called with, if that is the source of the
-	// identity. The default is default, as for a pod.
+	// serviceAccountName is the service account of this namespace whose token the operator calls STS with, if the
+	// identity's source is serviceAccount. The default is the service account default.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="serviceAccountName must be a name that a service account of this namespace can have: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="serviceAccountName must be a valid service account name: lower-case letters, digits, '-' and '.', starting and ending with a letter or digit"
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
-	// mfa is the MFA device that the role's trust policy, or what the session is to do, asks for.
+	// mfa is the MFA device, if the role's trust policy or the permissions of the session require MFA.
 	//
 	// +optional
 	MFA *MFA `json:"mfa,omitempty"`
@@ -157,8 +159,8 @@ type Tag struct {
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\p{L}\\\\p{Z}\\\\p{N}_.:/=+@-]*$')",message="a tag's key may hold letters, digits, spaces and any of _.:/=+-@"
-	// +kubebuilder:validation:XValidation:rule="!self.lowerAscii().startsWith('aws:')",message="a tag's key must not begin with aws:, which AWS keeps for itself"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\p{L}\\\\p{Z}\\\\p{N}_.:/=+@-]*$')",message="a tag's key may contain letters, digits, spaces and any of _.:/=+-@"
+	// +kubebuilder:validation:XValidation:rule="!self.lowerAscii().startsWith('aws:')",message="a tag's key must not start with aws:, which AWS reserves"
 	// +required
 	Key string `json:"key,omitempty"`
 
@@ -166,12 +168,12 @@ type Tag struct {
 	//
 	// +kubebuilder:validation:MinLength=0
 	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\p{L}\\\\p{Z}\\\\p{N}_.:/=+@-]*$')",message="a tag's value may hold letters, digits, spaces and any of _.:/=+-@"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\p{L}\\\\p{Z}\\\\p{N}_.:/=+@-]*$')",message="a tag's value may contain letters, digits, spaces and any of _.:/=+-@"
 	// +required
 	Value *string `json:"value,omitempty"`
 }
 
-// RoleCredentialStatus reports what a RoleCredential's Secret holds, and how the last attempt went.
+// RoleCredentialStatus reports the observed state of a RoleCredential.
 type RoleCredentialStatus struct {
 	CredentialStatus `json:",inline"`
 }

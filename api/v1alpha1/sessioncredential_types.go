@@ -4,9 +4,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// SessionCredential keeps a Secret with temporary credentials of the IAM user whose access key its identity has, issued by
-// GetSessionToken and refreshed before they expire. They have the user's own rights, but for IAM, and of STS AssumeRole and
-// GetCallerIdentity alone.
+// SessionCredential keeps a Secret with session credentials of the IAM user whose access key the identity uses. The
+// operator issues them with GetSessionToken and refreshes them before they expire. They have the user's own
+// permissions, but cannot call IAM without MFA, and of STS only AssumeRole and GetCallerIdentity.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -29,42 +29,42 @@ type SessionCredential struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is what is wanted.
+	// spec defines the desired state.
 	//
 	// +optional
 	Spec SessionCredentialSpec `json:"spec,omitempty,omitzero"`
 
-	// status reports what there is.
+	// status reports the observed state.
 	//
 	// +optional
 	Status SessionCredentialStatus `json:"status,omitempty,omitzero"`
 }
 
-// SessionCredentialSpec says for how long to get a session. Bounds are those of the AWS Security Token Service API Reference,
-// 'GetSessionToken'.
+// SessionCredentialSpec defines the session and its Secret. The limits are those of the AWS Security Token Service
+// API Reference, 'GetSessionToken'.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.refreshBefore) || !has(self.duration) || !self.refreshBefore.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || !self.duration.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || duration(self.refreshBefore) < duration(self.duration)",fieldPath=".refreshBefore",message="refreshBefore must be less than duration, or the credential would be due as soon as it is issued"
+// +kubebuilder:validation:XValidation:rule="!has(self.refreshBefore) || !has(self.duration) || !self.refreshBefore.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || !self.duration.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || duration(self.refreshBefore) < duration(self.duration)",fieldPath=".refreshBefore",message="refreshBefore must be less than duration: otherwise each credential is due as soon as it is issued"
 type SessionCredentialSpec struct {
 	CredentialSpec `json:",inline"`
 
-	// duration is the lifetime to ask of STS, from 15m to 36h. What STS then grants is what counts.
+	// duration is the lifetime to request, from 15m to 36h. STS may grant less.
 	//
 	// +kubebuilder:default="12h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$')",message="duration is whole hours, minutes and seconds, such as 12h or 1h30m"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || (duration(self) >= duration('15m') && duration(self) <= duration('36h'))",message="duration must be from 15m to 36h: STS issues no shorter and no longer session of a user"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$')",message="duration must be whole hours, minutes and seconds, such as 12h or 1h30m"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || (duration(self) >= duration('15m') && duration(self) <= duration('36h'))",message="duration must be from 15m to 36h, the lifetimes that STS supports for a user's session"
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
 
-	// mfa is the user's MFA device. Only a session that was asked for with a code may call IAM, or what a policy demands MFA for.
+	// mfa is the user's MFA device. Only a session with MFA may call IAM, or use permissions that require MFA.
 	//
 	// +optional
 	MFA *MFA `json:"mfa,omitempty"`
 }
 
-// SessionCredentialStatus reports what a SessionCredential's Secret holds, and how the last attempt went.
+// SessionCredentialStatus reports the observed state of a SessionCredential.
 type SessionCredentialStatus struct {
 	CredentialStatus `json:",inline"`
 }

@@ -13,18 +13,18 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-func TestWhichCredentialsASelectorSelects(t *testing.T) {
+func TestSelectorSelectsCredentials(t *testing.T) {
 	for name, tc := range map[string]struct {
 		value   string
 		want    []string // of shards a and b, and of credentials without a shard
 		wantErr string
 	}{
-		"those of a shard":                 {value: "shard=a", want: []string{"a"}},
-		"all others":                       {value: "shard notin (a)", want: []string{"b", ""}},
-		"those of none":                    {value: "!shard", want: []string{""}},
-		"nothing, which does not mean all": {value: "", wantErr: "no label"},
-		"a space, which does not either":   {value: " ", wantErr: "no label"},
-		"what is no selector":              {value: "shard=(a", wantErr: "unable to parse"},
+		"a shard":             {value: "shard=a", want: []string{"a"}},
+		"all others":          {value: "shard notin (a)", want: []string{"b", ""}},
+		"without the label":   {value: "!shard", want: []string{""}},
+		"an empty selector":   {value: "", wantErr: "selector is empty"},
+		"a space":             {value: " ", wantErr: "selector is empty"},
+		"an invalid selector": {value: "shard=(a", wantErr: "unable to parse"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -50,17 +50,17 @@ func TestWhichCredentialsASelectorSelects(t *testing.T) {
 	}
 }
 
-func TestTheNamespacesToWatchAreNamedOneByOne(t *testing.T) {
+func TestWatchNamespacesRejectsEmptyAndPatterns(t *testing.T) {
 	for name, tc := range map[string]struct {
 		value   string
 		want    []string
 		wantErr string
 	}{
-		"one":                           {value: "shop", want: []string{"shop"}},
-		"two, with a space":             {value: "shop, team-a", want: []string{"shop", "team-a"}},
-		"none, which does not mean all": {value: "", wantErr: "not a namespace's name"},
-		"an empty one among them":       {value: "shop,", wantErr: "not a namespace's name"},
-		"a pattern":                     {value: "team-*", wantErr: "not a namespace's name"},
+		"one":                     {value: "shop", want: []string{"shop"}},
+		"two, with a space":       {value: "shop, team-a", want: []string{"shop", "team-a"}},
+		"an empty value":          {value: "", wantErr: "not a valid namespace name"},
+		"an empty one among them": {value: "shop,", wantErr: "not a valid namespace name"},
+		"a pattern":               {value: "team-*", wantErr: "not a valid namespace name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -76,21 +76,21 @@ func TestTheNamespacesToWatchAreNamedOneByOne(t *testing.T) {
 	}
 }
 
-// docs/installation.md gives the default of each flag in its table.
-func TestDocsGiveTheDefaultsOfFlags(t *testing.T) {
+// The table of docs/installation.md states the default of each flag.
+func TestDocsStateTheDefaultsOfFlags(t *testing.T) {
 	g := NewWithT(t)
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "installation.md"))
 	g.Expect(err).NotTo(HaveOccurred())
 	set := flag.NewFlagSet("manager", flag.ContinueOnError)
 	bind(set)
-	words := map[string]string{"false": "off", "": "all"} // what the table says of these defaults
+	words := map[string]string{"false": "off", "": "all"} // how the table states these defaults
 	rows := regexp.MustCompile("(?m)^\\| (`--[^|]*`) \\| ([^|]*) \\|").FindAllStringSubmatch(string(page), -1)
 	checked := 0
 	for _, row := range rows {
 		var defaults []string
 		for _, name := range regexp.MustCompile("`--([a-z-]+)`").FindAllStringSubmatch(row[1], -1) {
 			f := set.Lookup(name[1])
-			if f == nil { // of zap's, which are bound elsewhere
+			if f == nil { // a flag of zap, which is not bound here
 				continue
 			}
 			checked++

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	_ "golang.org/x/crypto/x509roots/fallback" // the authorities that Mozilla trusts, for an image that has no files
+	_ "golang.org/x/crypto/x509roots/fallback" // Mozilla's root certificates, since the image has no CA files
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
@@ -26,7 +26,7 @@ import (
 	"rolecredential.dev/operator/controllers"
 )
 
-// version is set when a release is built.
+// version is set at build time.
 var version = "dev"
 
 type flags struct {
@@ -51,26 +51,26 @@ type flags struct {
 	version        bool
 }
 
-// bind has a set of flags set those of the manager.
+// bind registers the manager's flags.
 func bind(set *flag.FlagSet) *flags {
 	f := &flags{}
-	set.Func("watch-namespaces", "comma-separated `names` of the only namespaces whose credentials are dealt with; without this flag, those of all are", f.watchNamespaces)
-	set.Func("selector", "label `selector` of the only credentials that are dealt with, such as shard=a; without this flag, all are. Managers with the same selector have one leader", f.selectLabels)
-	set.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "`address` that metrics are served on, such as :8443; 0 serves none")
-	set.BoolVar(&f.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to those who may get /metrics by RBAC")
-	set.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "`address` that /healthz and /readyz are served on; 0 serves none")
-	set.StringVar(&f.pprofAddress, "pprof-bind-address", "0", "`address` that profiles are served on to whoever reaches it, so that it is best 127.0.0.1:6060 and kubectl port-forward; 0 serves none")
-	set.BoolVar(&f.leaderElect, "leader-elect", false, "let only one of several managers work at a time")
-	set.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own if empty")
-	set.IntVar(&f.concurrency, "concurrency", controllers.DefaultConcurrency, "how many credentials of a kind are dealt with at a time")
-	set.IntVar(&f.stsQPS, "sts-qps", controllers.DefaultSTSQPS, "calls of STS per second for each identity that does not say itself, 1 to 1000")
-	set.DurationVar(&f.stsTimeout, "sts-timeout", controllers.DefaultSTSTimeout, "how long one STS call may take, with the retries of the AWS SDK")
-	set.IntVar(&f.rollouts, "max-concurrent-rollouts", 5, "how many workloads of the cluster are in the middle of a restart at a time, for credentials with spec.rollout")
-	set.Float64Var(&f.qps, "kube-api-qps", -1, "requests per second to the API server, on average; less than 0 for as many as its own Priority and Fairness takes")
-	set.IntVar(&f.burst, "kube-api-burst", 200, "requests to the API server at once, where there is a --kube-api-qps")
-	set.BoolVar(&f.endpoints, "allow-namespaced-endpoints", false, "take spec.endpoint from namespaced Identities too; whoever may create one then aims the manager's requests")
-	set.BoolVar(&f.stsFIPS, "sts-fips", false, "ask AWS's FIPS endpoints of STS for identities without an endpoint of their own; where a region has none, as most outside the United States, STS is then unreachable")
-	set.BoolVar(&f.stsDualStack, "sts-dual-stack", false, "ask AWS's dual-stack endpoints of STS, which have IPv6 addresses too, for identities without an endpoint of their own")
+	set.Func("watch-namespaces", "comma-separated `names` of the namespaces to watch; all namespaces if unset", f.watchNamespaces)
+	set.Func("selector", "label `selector` of the credentials to reconcile, such as shard=a; all credentials if unset. Managers with the same selector elect one leader", f.selectLabels)
+	set.StringVar(&f.metricsAddress, "metrics-bind-address", "0", "`address` to serve metrics on, such as :8443; 0 disables metrics")
+	set.BoolVar(&f.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to clients that RBAC allows to get /metrics")
+	set.StringVar(&f.probeAddress, "health-probe-bind-address", ":8081", "`address` to serve /healthz and /readyz on; 0 disables them")
+	set.StringVar(&f.pprofAddress, "pprof-bind-address", "0", "`address` to serve pprof profiles on, without authentication, such as 127.0.0.1:6060 for kubectl port-forward; 0 disables profiling")
+	set.BoolVar(&f.leaderElect, "leader-elect", false, "enable leader election, so that only one of several managers is active")
+	set.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own namespace if empty")
+	set.IntVar(&f.concurrency, "concurrency", controllers.DefaultConcurrency, "maximum number of concurrent reconciles for each kind of credential")
+	set.IntVar(&f.stsQPS, "sts-qps", controllers.DefaultSTSQPS, "rate limit of STS calls per second for each identity without spec.stsQPS, 1 to 1000")
+	set.DurationVar(&f.stsTimeout, "sts-timeout", controllers.DefaultSTSTimeout, "maximum duration of one STS call, including the retries of the AWS SDK")
+	set.IntVar(&f.rollouts, "max-concurrent-rollouts", 5, "maximum number of workloads in the cluster that spec.rollout restarts at the same time")
+	set.Float64Var(&f.qps, "kube-api-qps", -1, "average requests per second to the API server; negative disables client-side rate limiting")
+	set.IntVar(&f.burst, "kube-api-burst", 200, "maximum burst of requests to the API server if --kube-api-qps is positive")
+	set.BoolVar(&f.endpoints, "allow-namespaced-endpoints", false, "accept spec.endpoint of namespaced Identities; users who may create an Identity can then direct the manager's requests to any host")
+	set.BoolVar(&f.stsFIPS, "sts-fips", false, "call the FIPS endpoints of STS for identities without spec.endpoint; STS is unreachable in regions without a FIPS endpoint, which are most regions outside the United States")
+	set.BoolVar(&f.stsDualStack, "sts-dual-stack", false, "call the dual-stack endpoints of STS, which support IPv6, for identities without spec.endpoint")
 	set.BoolVar(&f.version, "version", false, "print the version and exit")
 	return f
 }
@@ -85,12 +85,12 @@ func main() {
 		return
 	}
 	if f.pprofAddress == "0" {
-		runtime.MemProfileRate = 0 // nobody can ask for the profile, which takes a MiB
+		runtime.MemProfileRate = 0 // saves about 1 MiB: without pprof, the profile cannot be read
 	}
 	boundHeap(os.Getenv)
 	ctrl.SetLogger(controllers.NewLogger(logging))
 	if err := run(ctrl.SetupSignalHandler(), *f); err != nil {
-		ctrl.Log.Error(err, "the manager cannot go on")
+		ctrl.Log.Error(err, "manager exited with error")
 		os.Exit(1)
 	}
 }
@@ -107,23 +107,23 @@ func boundHeap(getenv func(string) string) {
 	}
 }
 
-// watchNamespaces takes the flag's value. An empty one is refused: it must not come to mean all.
+// watchNamespaces parses the flag's value. It rejects an empty one, which must not mean all namespaces.
 func (f *flags) watchNamespaces(list string) error {
 	for name := range strings.SplitSeq(list, ",") {
 		name = strings.TrimSpace(name)
 		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
-			return fmt.Errorf("%q is not a namespace's name: %s", name, strings.Join(problems, "; "))
+			return fmt.Errorf("%q is not a valid namespace name: %s", name, strings.Join(problems, "; "))
 		}
 		f.namespaces = append(f.namespaces, name)
 	}
 	return nil
 }
 
-// selectLabels takes the flag's value. An empty one, or one that asks for nothing, is refused: it must not come to mean all.
+// selectLabels parses the flag's value. It rejects an empty selector, which must not mean all credentials.
 func (f *flags) selectLabels(selector string) error {
 	selected, err := labels.Parse(selector)
 	if err == nil && selected.Empty() {
-		err = errors.New("it asks for no label")
+		err = errors.New("the selector is empty")
 	}
 	f.selector, f.selected = selector, selected
 	return err
@@ -132,19 +132,19 @@ func (f *flags) selectLabels(selector string) error {
 func run(ctx context.Context, f flags) error {
 	config, err := ctrl.GetConfig()
 	if err != nil {
-		return fmt.Errorf("finding the cluster (give --kubeconfig, or run in one): %w", err)
+		return fmt.Errorf("failed to load the cluster configuration (set --kubeconfig, or run in a cluster): %w", err)
 	}
 	config.QPS, config.Burst = float32(f.qps), f.burst
-	config.DisableCompression = true // of each event of a watch, which takes the API server more than its bytes take the cluster's network
+	config.DisableCompression = true // compressing each watch event costs the API server more than the network saves
 	mgr, err := manager(config, f)
 	if err != nil {
 		return err
 	}
-	spans, end, err := tracing(ctx)
+	spans, shutdown, err := tracing(ctx)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer shutdown()
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Concurrency: f.concurrency, MaxConcurrentRollouts: f.rollouts, STSQPS: f.stsQPS, STSTimeout: f.stsTimeout,
 		FIPS: f.stsFIPS, DualStack: f.stsDualStack, AllowNamespacedEndpoints: f.endpoints, Spans: spans,
@@ -164,7 +164,7 @@ func manager(config *rest.Config, f flags) (ctrl.Manager, error) {
 	metrics := metricsserver.Options{BindAddress: f.metricsAddress, SecureServing: f.metricsSecure}
 	if f.metricsSecure {
 		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
-		// HTTP/2 stays off: a request to reset costs its server more than its client (CVE-2023-44487).
+		// HTTP/2 is disabled because of rapid reset attacks (CVE-2023-44487).
 		metrics.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
 	}
 	options.Metrics = metrics

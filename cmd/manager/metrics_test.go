@@ -20,18 +20,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// settle bounds what comes at once; nothing is measured by it.
+// settle bounds waits for the manager to serve.
 const settle = 30 * time.Second
 
-// free returns an address that nothing listens on.
-func free(g *WithT) string {
+// freeAddress returns an address without a listener.
+func freeAddress(g *WithT) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
 	defer func() { _ = listener.Close() }()
 	return listener.Addr().String()
 }
 
-// serve runs a manager with these flags, and none of its reconcilers, until the test ends.
+// serve runs a manager with these flags and without reconcilers, until the test ends.
 func serve(t *testing.T, cluster *envtest.Environment, args ...string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -49,7 +49,7 @@ func serve(t *testing.T, cluster *envtest.Environment, args ...string) {
 	})
 }
 
-// get returns the status and the body of an answer, 0 while there is none.
+// get returns the status and the body of a response, or 0 without a response.
 func get(url, token string) (int, string) {
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -58,7 +58,7 @@ func get(url, token string) (int, string) {
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true} // it signs its own certificate
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true} // the certificate is self-signed
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		return 0, err.Error()
@@ -71,7 +71,7 @@ func get(url, token string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-func TestWhatTheManagerServesAndToWhom(t *testing.T) {
+func TestMetricsRequireRBACAndProfilesRequireAFlag(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(os.Getenv("KUBEBUILDER_ASSETS")).NotTo(BeEmpty(), "run make test, which builds etcd and kube-apiserver")
 	cluster := &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd/bases"}}
@@ -87,8 +87,8 @@ func TestWhatTheManagerServesAndToWhom(t *testing.T) {
 		g.Expect(admin.SubResource("token").Create(t.Context(), account, request)).To(Succeed())
 		return request.Status.Token
 	}
-	stranger, scraper := token("stranger"), token("scraper")
-	// As config/rbac/metrics_reader_role.yaml is bound to who scrapes.
+	unprivileged, scraper := token("unprivileged"), token("scraper")
+	// As config/rbac/metrics_reader_role.yaml grants to scrapers.
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "metrics-reader"}, Rules: []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}}}
 	g.Expect(admin.Create(t.Context(), role)).To(Succeed())
 	g.Expect(admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
@@ -96,7 +96,7 @@ func TestWhatTheManagerServesAndToWhom(t *testing.T) {
 		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "default", Name: "scraper"}},
 	})).To(Succeed())
 
-	metrics, probes := free(g), free(g)
+	metrics, probes := freeAddress(g), freeAddress(g)
 	serve(t, cluster, "--metrics-bind-address="+metrics, "--health-probe-bind-address="+probes)
 	status := func(url, token string) func() int {
 		return func() int { status, _ := get(url, token); return status }
@@ -108,9 +108,9 @@ func TestWhatTheManagerServesAndToWhom(t *testing.T) {
 		token string
 		want  int
 	}{
-		"nobody":               {want: http.StatusUnauthorized},
-		"an unknown token":     {token: "e30.e30.e30", want: http.StatusInternalServerError}, // as controller-runtime says it
-		"one without the role": {token: stranger, want: http.StatusForbidden},
+		"no token":             {want: http.StatusUnauthorized},
+		"an unknown token":     {token: "e30.e30.e30", want: http.StatusInternalServerError}, // controller-runtime's status for it
+		"one without the role": {token: unprivileged, want: http.StatusForbidden},
 	} {
 		got, body := get("https://"+metrics+"/metrics", tc.token)
 		g.Expect(got).To(Equal(tc.want), who)
@@ -119,13 +119,13 @@ func TestWhatTheManagerServesAndToWhom(t *testing.T) {
 	got, _ := get("http://"+metrics+"/metrics", scraper)
 	g.Expect(got).NotTo(Equal(http.StatusOK)) // without TLS
 
-	// Profiles are nowhere, unless a flag says where.
+	// Profiles are served only with the flag.
 	for _, url := range []string{"https://" + metrics + "/debug/pprof/", "http://" + probes + "/debug/pprof/"} {
 		got, body := get(url, scraper)
 		g.Expect(got).To(Or(Equal(http.StatusNotFound), Equal(http.StatusForbidden)), url)
 		g.Expect(body).NotTo(ContainSubstring("goroutine"), url)
 	}
-	profiles := free(g)
+	profiles := freeAddress(g)
 	g.Expect(status("http://"+profiles+"/debug/pprof/", "")()).To(BeZero())
 	serve(t, cluster, "--metrics-bind-address=0", "--health-probe-bind-address=0", "--pprof-bind-address="+profiles)
 	g.Eventually(status("http://"+profiles+"/debug/pprof/", "")).WithTimeout(settle).Should(Equal(http.StatusOK))

@@ -17,12 +17,13 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// The image holds the manager and no other file.
-func TestTheManagerKnowsTheAuthorityOfSTSWhereThereAreNoFiles(t *testing.T) {
+// The image contains only the manager.
+func TestManagerTrustsTheAuthorityOfSTSWithoutFiles(t *testing.T) {
 	NewWithT(t).Expect(verifyAmazonRoot(t, os.DevNull)).To(ContainSubstring("Amazon Root CA 1 is trusted"))
 }
 
-// With a file of authorities, the manager trusts no others: docs/installation.md says what the file must hold.
+// With SSL_CERT_FILE, the manager trusts no other authorities: docs/installation.md describes what the file must
+// contain.
 func TestManagerTrustsOnlySSLCertFile(t *testing.T) {
 	for name, tc := range map[string]struct {
 		file [][]byte
@@ -59,7 +60,7 @@ func TestHelperVerifiesAmazonRoot(t *testing.T) {
 	if os.Getenv("VERIFY_AMAZON_ROOT") == "" {
 		t.Skip("it is the process of verifyAmazonRoot")
 	}
-	if _, err := amazonRoot(t).Verify(x509.VerifyOptions{}); err != nil { // by the system's authorities
+	if _, err := amazonRoot(t).Verify(x509.VerifyOptions{}); err != nil { // against the system's authorities
 		t.Log("Amazon Root CA 1 is not trusted:", err)
 		return
 	}
@@ -75,11 +76,11 @@ func amazonRoot(t *testing.T) *x509.Certificate {
 			return certificate
 		}
 	}
-	t.Fatal("Amazon Root CA 1 is not among the authorities that Mozilla trusts")
+	t.Fatal("Amazon Root CA 1 is not among Mozilla's root certificates")
 	return nil
 }
 
-// ownAuthority returns the certificate of an authority that nobody else trusts.
+// ownAuthority returns the certificate of a private authority.
 func ownAuthority(t *testing.T) []byte {
 	t.Helper()
 	g := NewWithT(t)

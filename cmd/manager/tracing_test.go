@@ -11,7 +11,7 @@ import (
 	"rolecredential.dev/operator/hack/otlpreceiver"
 )
 
-func TestSpansGoWhereTheEnvironmentSays(t *testing.T) {
+func TestEnvironmentConfiguresTheCollector(t *testing.T) {
 	receiver, err := otlpreceiver.Start()
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { NewWithT(t).Expect(receiver.Stop()).To(Succeed()) })
@@ -20,13 +20,13 @@ func TestSpansGoWhereTheEnvironmentSays(t *testing.T) {
 		wantName    string // of the service; empty for no spans
 		wantErr     string
 	}{
-		"nowhere if it says nothing":           {},
-		"to the collector of all signals":      {environment: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.URL}, wantName: "rolecredential"},
-		"to the collector of traces":           {environment: map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": receiver.URL}, wantName: "rolecredential"},
-		"under another name":                   {environment: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.URL, "OTEL_SERVICE_NAME": "sts-eu"}, wantName: "sts-eu"},
-		"nowhere if the SDK is switched off":   {environment: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.URL, "OTEL_SDK_DISABLED": "true"}},
-		"nowhere if traces are switched off":   {environment: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.URL, "OTEL_TRACES_EXPORTER": "none"}},
-		"nowhere by a protocol that is not it": {environment: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.URL, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, wantErr: "by grpc only"},
+		"no variable":                     {},
+		"to the collector of all signals": {environment: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.URL}, wantName: "rolecredential"},
+		"to the collector of traces":      {environment: map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": receiver.URL}, wantName: "rolecredential"},
+		"under another name":              {environment: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.URL, "OTEL_SERVICE_NAME": "sts-eu"}, wantName: "sts-eu"},
+		"the SDK is disabled":             {environment: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.URL, "OTEL_SDK_DISABLED": "true"}},
+		"traces are disabled":             {environment: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.URL, "OTEL_TRACES_EXPORTER": "none"}},
+		"an unsupported protocol":         {environment: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.URL, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, wantErr: "set it to grpc"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -64,7 +64,7 @@ func TestSpansGoWhereTheEnvironmentSays(t *testing.T) {
 	}
 }
 
-// exporting tells whether a goroutine of OpenTelemetry's SDK or of its exporter is there.
+// exporting reports whether a goroutine of OpenTelemetry's SDK or exporter runs.
 func exporting() bool {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]

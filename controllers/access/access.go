@@ -13,7 +13,7 @@ import (
 	"rolecredential.dev/operator/controllers/failure"
 )
 
-// Request is what a rule must allow.
+// Request is the request that a rule must allow.
 type Request struct {
 	// Identity is the identity's kind and name, for messages.
 	Identity string
@@ -21,31 +21,30 @@ type Request struct {
 	Namespace       string
 	NamespaceLabels map[string]string
 	Call            v1alpha1.Call
-	// RoleARN is empty for a call that asks for no role.
+	// RoleARN is empty for a call without a role.
 	RoleARN string
-	// SessionName is of a role session or a federated user, and NameField the field of the spec that it stands in.
+	// SessionName is the name of the role session or federated user. NameField is the spec field that sets it.
 	SessionName, NameField string
 	// DefaultSessionName is allowed by every rule.
 	DefaultSessionName string
 	Duration           time.Duration
-	// Chain lists the roles that the identity assumes before the one asked for.
+	// Chain lists the roles that the identity assumes before the requested role.
 	Chain []string
 }
 
-// maxChained is how long a session may be that another session asked for (IAM User Guide, 'Roles terms and concepts': role
-// chaining).
+// maxChained is the longest session by role chaining (IAM User Guide, 'Roles terms and concepts': role chaining).
 const maxChained = time.Hour
 
-// what is the role asked for, or else the call.
-func (r Request) what() string {
+// resource returns the requested role, or the call if there is no role.
+func (r Request) resource() string {
 	if r.RoleARN == "" {
 		return "the call " + string(r.Call)
 	}
 	return "the role " + r.RoleARN
 }
 
-// Decide returns nil when one rule allows all of the request, and otherwise a failure of ConditionAuthorized that says how
-// near the request came, but nothing of what the rules allow others.
+// Decide returns nil if one rule allows the whole request. Otherwise it returns a failure of ConditionAuthorized. Its
+// message says which part is not allowed, but not what the rules allow other namespaces.
 func Decide(rules []v1alpha1.AllowRule, r Request) *failure.Failure {
 	var roleAllowed, sessionAllowed bool
 	var longest time.Duration
@@ -66,10 +65,10 @@ func Decide(rules []v1alpha1.AllowRule, r Request) *failure.Failure {
 	switch {
 	case sessionAllowed:
 		return failure.Denied(v1alpha1.ReasonDurationNotAllowed, "%s allows namespace %q %s for at most %s. Set spec.duration to no more than that, or have a rule's maxDuration raised.",
-			r.Identity, r.Namespace, r.what(), metav1.Duration{Duration: longest}.Duration)
+			r.Identity, r.Namespace, r.resource(), metav1.Duration{Duration: longest}.Duration)
 	case roleAllowed:
 		return failure.Denied(v1alpha1.ReasonNotAllowed, "%s allows namespace %q %s, but not the session name %q. Leave %s out for the default %q, or have the name added to a rule's sessionNames.",
-			r.Identity, r.Namespace, r.what(), r.SessionName, r.NameField, r.DefaultSessionName)
+			r.Identity, r.Namespace, r.resource(), r.SessionName, r.NameField, r.DefaultSessionName)
 	case r.RoleARN == "":
 		return failure.Denied(v1alpha1.ReasonNotAllowed, "No rule of %s allows namespace %q the call %s. Have a rule added to its spec.allow that names the namespace, and the call in calls, or use another identity.",
 			r.Identity, r.Namespace, r.Call)
@@ -79,22 +78,22 @@ func Decide(rules []v1alpha1.AllowRule, r Request) *failure.Failure {
 	}
 }
 
-// decideChain returns nil when AWS lets the chain of the identity go on to the role.
+// decideChain returns nil if AWS allows the identity's chain to assume the role.
 func decideChain(r Request) *failure.Failure {
 	switch {
 	case len(r.Chain) == 0 || r.Call != v1alpha1.CallAssumeRole:
 		return nil
 	case slices.Contains(r.Chain, r.RoleARN):
-		return failure.Denied(v1alpha1.ReasonNotAllowed, "The role %s is itself a hop in the chain of %s, which would come to it twice. Use an identity whose chain ends before it.", r.RoleARN, r.Identity)
+		return failure.Denied(v1alpha1.ReasonNotAllowed, "Role %s is already part of the chain of %s, and cannot be assumed again. Use an identity whose chain does not contain it.", r.RoleARN, r.Identity)
 	case r.Duration > maxChained:
-		return failure.Denied(v1alpha1.ReasonDurationNotAllowed, "%s comes to the role %s by a chain of roles (%s), and AWS ends sessions so made after 1h. Set spec.duration to 1h or less, or use an identity without a chain.",
+		return failure.Denied(v1alpha1.ReasonDurationNotAllowed, "%s reaches role %s by role chaining (%s), which AWS limits to 1h. Set spec.duration to 1h or less, or use an identity without a chain.",
 			r.Identity, r.RoleARN, strings.Join(r.Chain, ", "))
 	default:
 		return nil
 	}
 }
 
-// allowsRole tells whether the rule allows the role asked for, if one is.
+// allowsRole reports whether the rule allows the requested role, if the request has one.
 func allowsRole(rule v1alpha1.AllowRule, r Request) bool {
 	return r.Call != v1alpha1.CallAssumeRole || slices.ContainsFunc(rule.RoleARNs, matchesARN(r.RoleARN))
 }
@@ -107,11 +106,11 @@ func allowsNamespace(rule v1alpha1.AllowRule, r Request) bool {
 		return false
 	}
 	selector, err := metav1.LabelSelectorAsSelector(rule.NamespaceSelector)
-	// An empty selector selects nothing here: a rule says all by '*' only. One that cannot be read selects nothing either.
+	// A selector that is empty or invalid matches nothing: a rule for all namespaces uses '*'.
 	return err == nil && !selector.Empty() && selector.Matches(labels.Set(r.NamespaceLabels))
 }
 
-// calls returns the calls that a rule allows: AssumeRole if it names none.
+// calls returns the calls that a rule allows. The default is AssumeRole.
 func calls(rule v1alpha1.AllowRule) []v1alpha1.Call {
 	if rule.Calls == nil {
 		return []v1alpha1.Call{v1alpha1.CallAssumeRole}
@@ -119,10 +118,11 @@ func calls(rule v1alpha1.AllowRule) []v1alpha1.Call {
 	return rule.Calls
 }
 
-// arnFields is how many fields an ARN has: arn, partition, service, region, account, resource. The last may hold colons.
+// arnFields is the number of fields of an ARN: arn, partition, service, region, account, resource. The resource may
+// contain colons.
 const arnFields = 6
 
-// matchesARN matches field by field, so that no '*' reaches over into another account or service. The pattern '*' alone
+// matchesARN matches field by field, so that a '*' never matches across accounts or services. The pattern '*' alone
 // matches every ARN.
 func matchesARN(arn string) func(pattern string) bool {
 	fields := strings.SplitN(arn, ":", arnFields)
@@ -138,8 +138,8 @@ func matches(name string) func(pattern string) bool {
 	return func(pattern string) bool { return Match(pattern, name) }
 }
 
-// Match tells whether all of s matches the pattern, in which '*' stands for any run of characters, also none, and nothing
-// else is special.
+// Match reports whether the pattern matches all of s. '*' matches any run of characters, including none. No other
+// character is special.
 func Match(pattern, s string) bool {
 	first, rest, glob := strings.Cut(pattern, "*")
 	if !glob {
@@ -154,7 +154,7 @@ func Match(pattern, s string) bool {
 		if !more {
 			return strings.HasSuffix(s, piece)
 		}
-		// The leftmost place is as good as any for a piece between two stars.
+		// The leftmost match is sufficient for a piece between two stars.
 		at := strings.Index(s, piece)
 		if at < 0 {
 			return false

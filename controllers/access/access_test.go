@@ -16,7 +16,7 @@ import (
 
 const reader = "arn:aws:iam::123456789012:role/S3Reader"
 
-// asked is what the credential s3-reader in the namespace shop asks for.
+// asked is the request of the credential s3-reader in the namespace shop.
 func asked(change ...func(*access.Request)) access.Request {
 	r := access.Request{
 		Identity: "ClusterIdentity default", Namespace: "shop", NamespaceLabels: map[string]string{"team": "retail", "stage": "prod"},
@@ -28,7 +28,7 @@ func asked(change ...func(*access.Request)) access.Request {
 	return r
 }
 
-// allowing is a rule that allows just that.
+// allowing is a rule that allows only that request.
 func allowing(change ...func(*v1alpha1.AllowRule)) v1alpha1.AllowRule {
 	rule := v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{reader}, Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole}}
 	for _, c := range change {
@@ -65,7 +65,7 @@ func expression(key string, operator metav1.LabelSelectorOperator, values ...str
 	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}}}
 }
 
-func TestWhatOneRuleAllows(t *testing.T) {
+func TestRuleAllowsMatchingRequests(t *testing.T) {
 	const allowed = ""
 	for name, tc := range map[string]struct {
 		rule func(*v1alpha1.AllowRule)
@@ -155,7 +155,7 @@ func TestWhatOneRuleAllows(t *testing.T) {
 	}
 }
 
-func TestNoRulesAllowNothing(t *testing.T) {
+func TestDecideDeniesWithoutRules(t *testing.T) {
 	for name, rules := range map[string][]v1alpha1.AllowRule{
 		"no list": nil, "an empty list": {}, "an empty rule": {{}},
 	} {
@@ -166,11 +166,11 @@ func TestNoRulesAllowNothing(t *testing.T) {
 	}
 }
 
-func TestAnEmptyRequestIsNotAllowed(t *testing.T) {
+func TestDecideDeniesEmptyRequest(t *testing.T) {
 	NewWithT(t).Expect(access.Decide([]v1alpha1.AllowRule{{}}, access.Request{})).NotTo(BeNil())
 }
 
-func TestWhichRolesAPatternAllows(t *testing.T) {
+func TestRolePatternMatchesWithinARNFields(t *testing.T) {
 	for name, tc := range map[string]struct {
 		pattern string
 		yes, no []string
@@ -250,7 +250,7 @@ func TestWhichRolesAPatternAllows(t *testing.T) {
 	}
 }
 
-func TestOneRuleMustAllowAllOfIt(t *testing.T) {
+func TestDecideRequiresOneRuleForTheWholeRequest(t *testing.T) {
 	other := "arn:aws:iam::123456789012:role/Other"
 	for name, tc := range map[string]struct {
 		rules []v1alpha1.AllowRule
@@ -298,7 +298,7 @@ func TestOneRuleMustAllowAllOfIt(t *testing.T) {
 			if tc.ask != nil {
 				tc.ask(&request)
 			}
-			for range 2 { // the order of the rules does not count
+			for range 2 { // the order of the rules does not matter
 				denied := access.Decide(tc.rules, request)
 				if tc.want == "" {
 					g.Expect(denied).To(BeNil())
@@ -311,7 +311,7 @@ func TestOneRuleMustAllowAllOfIt(t *testing.T) {
 	}
 }
 
-func TestADeniedRequestIsToldWhatToDo(t *testing.T) {
+func TestDenialExplainsWhatToDo(t *testing.T) {
 	for name, tc := range map[string]struct {
 		rules []v1alpha1.AllowRule
 		ask   func(*access.Request)
@@ -354,7 +354,7 @@ func TestADeniedRequestIsToldWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAMessageTellsNothingOfWhatOthersMay(t *testing.T) {
+func TestDenialDoesNotRevealOtherRules(t *testing.T) {
 	others := []v1alpha1.AllowRule{
 		allowing(forNamespaces("secret-bank"), withSessionNames("secret-session"), upTo(37*time.Minute)),
 		allowing(selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"secret-label": "secret-value"}}), upTo(37*time.Minute)),

@@ -10,7 +10,7 @@ import (
 	"rolecredential.dev/operator/controllers/access"
 )
 
-func TestWhatAChainMayGoOnTo(t *testing.T) {
+func TestDecideChecksRoleChaining(t *testing.T) {
 	const hub, last = "arn:aws:iam::210987654321:role/Hub", "arn:aws:iam::123456789012:role/Last"
 	everything := []v1alpha1.AllowRule{{
 		Namespaces: []string{"*"}, RoleARNs: []string{"*"}, Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken},
@@ -36,7 +36,7 @@ func TestWhatAChainMayGoOnTo(t *testing.T) {
 				return
 			}
 			g.Expect(got.Reason).To(Equal(tc.want))
-			if tc.rules == nil { // the chain is told only to those who are allowed to use it
+			if tc.rules == nil { // only namespaces that may use the chain see it
 				g.Expect(got.Message).NotTo(ContainSubstring("chain"))
 			} else {
 				g.Expect(got.Message).To(ContainSubstring(hub))

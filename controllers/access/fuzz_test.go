@@ -7,8 +7,8 @@ import (
 	"rolecredential.dev/operator/controllers/access"
 )
 
-// naive tells whether all of s matches a pattern by trying, at each star, all that it may stand for. Each pair of rests is tried
-// once.
+// naive reports whether the pattern matches all of s, by trying every expansion of each star. It tries each pair of
+// rests once.
 func naive(pattern, s string) bool {
 	failed := map[[2]int]bool{}
 	var match func(i, j int) bool
@@ -29,14 +29,14 @@ func naive(pattern, s string) bool {
 	return match(0, 0)
 }
 
-// tooMuch keeps the naive matcher from taking the fuzzer's time.
+// tooMuch bounds the time of the naive matcher.
 func tooMuch(pattern, s string) bool { return len(pattern)*len(s) > 1<<16 }
 
 func FuzzMatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pattern, s string) {
 		got := access.Match(pattern, s)
 		if tooMuch(pattern, s) {
-			return // it ended, which is what the matcher is tried for
+			return // the matcher terminated; the naive one may not
 		}
 		if want := naive(pattern, s); got != want {
 			t.Errorf("Match(%q, %q) = %t", pattern, s, got)
@@ -44,7 +44,7 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
-// naiveARN matches each of the six fields of an ARN by itself, the last with all colons that are left.
+// naiveARN matches each of the six fields of an ARN separately. The last field includes all remaining colons.
 func naiveARN(pattern, arn string) bool {
 	if pattern == "*" {
 		return true
@@ -73,7 +73,7 @@ func fieldsOf(arn string) []string {
 	return fields
 }
 
-// FuzzRule holds a rule to be good for what it names alone: a namespace, a role and a session name that its patterns match.
+// FuzzRule checks that a rule allows only a namespace, a role and a session name that its patterns match.
 func FuzzRule(f *testing.F) {
 	f.Fuzz(func(t *testing.T, namespaces, namespace, roleARNs, roleARN, sessionNames, sessionName string) {
 		if tooMuch(namespaces, namespace) || tooMuch(roleARNs, roleARN) || tooMuch(sessionNames, sessionName) {

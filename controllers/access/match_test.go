@@ -11,7 +11,7 @@ import (
 	"rolecredential.dev/operator/controllers/access"
 )
 
-func TestWhatAPatternMatches(t *testing.T) {
+func TestMatchTreatsOnlyStarAsWildcard(t *testing.T) {
 	for name, tc := range map[string]struct {
 		pattern string
 		yes, no []string
@@ -49,11 +49,11 @@ func TestWhatAPatternMatches(t *testing.T) {
 	}
 }
 
-func TestMatchIsAnAnchoredRegularExpressionInWhichOnlyTheStarIsSpecial(t *testing.T) {
+func TestMatchEqualsAnchoredRegularExpression(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pattern := rapid.StringOfN(rapid.SampledFrom([]rune("ab*.")), 0, 8, -1).Draw(t, "pattern")
 		s := rapid.StringOfN(rapid.SampledFrom([]rune("ab.")), 0, 12, -1).Draw(t, "s")
-		if rapid.Bool().Draw(t, "fill the stars in") { // or else next to nothing would match
+		if rapid.Bool().Draw(t, "fill the stars in") { // otherwise almost nothing would match
 			s = strings.ReplaceAll(pattern, "*", s)
 		}
 		oracle := regexp.MustCompile(`\A(?s:` + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `.*`) + `)\z`)
@@ -63,7 +63,7 @@ func TestMatchIsAnAnchoredRegularExpressionInWhichOnlyTheStarIsSpecial(t *testin
 	})
 }
 
-// A long name and many stars are what a pattern matcher that backtracks takes hours for.
+// A pattern matcher that backtracks takes hours for a long name and many stars.
 func TestMatchDoesNotBacktrack(t *testing.T) {
 	NewWithT(t).Expect(access.Match(strings.Repeat("a*", 1000)+"b", strings.Repeat("a", 2048))).To(BeFalse())
 }

@@ -13,8 +13,9 @@ import (
 	"rolecredential.dev/operator/controllers/output"
 )
 
-// keyParts are the keys of a source's Secret, with the texts that they can hold at AWS: an access key's ID has the pattern of
-// the IAM API Reference, 'AccessKey', and the secret and the token are base64. The lengths are AWS's to change.
+// keyParts are the keys of a source's Secret, with the patterns of valid AWS values. An access key ID has the pattern
+// of the IAM API Reference, 'AccessKey'; the secret and the token are base64. AWS may change the lengths, so they are
+// not checked.
 var keyParts = []struct {
 	key   string
 	valid *regexp.Regexp
@@ -24,10 +25,10 @@ var keyParts = []struct {
 	{output.SessionToken, regexp.MustCompile(`^[\w+/=-]*$`)},
 }
 
-// checkAccessKey returns a failure that says which values of a source's Secret cannot work. With an endpoint, the keys may be any
-// that a request can carry; the secret access key is in no request.
+// checkAccessKey returns a failure that names the invalid values of a source's Secret. With an endpoint, any value
+// that fits into a request header is valid. The secret access key is never part of a request.
 func checkAccessKey(secret types.NamespacedName, value func(key string) string, endpoint string) *failure.Failure {
-	var odd []string
+	var invalidValues []string
 	for _, part := range keyParts {
 		text := value(part.key)
 		invalid := !part.valid.MatchString(text)
@@ -35,22 +36,22 @@ func checkAccessKey(secret types.NamespacedName, value func(key string) string, 
 			invalid = part.key != output.SecretAccessKey && !credential.Sendable(text)
 		}
 		if invalid {
-			odd = append(odd, oddity(text)+" in "+part.key)
+			invalidValues = append(invalidValues, invalidCharacter(text)+" in "+part.key)
 		}
 	}
-	if len(odd) == 0 {
+	if len(invalidValues) == 0 {
 		return nil
 	}
-	cannot := "no access key of AWS can"
+	problem := "are not valid in an AWS access key"
 	if endpoint != "" {
-		cannot = "no request can"
+		problem = "are not valid in a request"
 	}
-	return unready(v1alpha1.ReasonInvalidSecret, nil, "Secret %s holds what %s: %s. Store the bare values there, without quotation marks, variable names or line breaks.",
-		secret, cannot, strings.Join(odd, ", "))
+	return unready(v1alpha1.ReasonInvalidSecret, nil, "Secret %s contains characters that %s: %s. Store the bare values there, without quotation marks, variable names or line breaks.",
+		secret, problem, strings.Join(invalidValues, ", "))
 }
 
-// oddity says what makes a text no part of an access key. It repeats nothing of the text.
-func oddity(text string) string {
+// invalidCharacter describes the character that makes a text invalid. It does not repeat the text.
+func invalidCharacter(text string) string {
 	switch {
 	case strings.ContainsFunc(text, unicode.IsControl):
 		return "a control character, such as a line break,"
@@ -59,6 +60,6 @@ func oddity(text string) string {
 	case strings.ContainsAny(text, "\"'`"):
 		return "a quotation mark"
 	default:
-		return "another character than letters, digits and those of base64"
+		return "a character that is not base64"
 	}
 }

@@ -36,15 +36,15 @@ func TestSourceSecretThatHoldsNoAccessKeyIsInvalid(t *testing.T) {
 		"white space in the ID":                   {"AKIA IOSFODNN7EXAMPLE", goodSecret, "", "white space in AWS_ACCESS_KEY_ID", ""},
 		"white space of Unicode":                  {goodID, "wJalr\u00a0XUtn", "", "white space in AWS_SECRET_ACCESS_KEY", ""},
 		"a null byte":                             {goodID + "\x00", goodSecret, "", "a control character, such as a line break, in AWS_ACCESS_KEY_ID", "a control character, such as a line break, in AWS_ACCESS_KEY_ID"},
-		"the variable's name before the value":    {"AWS_ACCESS_KEY_ID=" + goodID, goodSecret, "", "another character than letters, digits and those of base64 in AWS_ACCESS_KEY_ID", ""},
-		"a comma of JSON":                         {goodID, goodSecret + ",", "", "another character than letters, digits and those of base64 in AWS_SECRET_ACCESS_KEY", ""},
-		"a byte order mark":                       {"\ufeff" + goodID, goodSecret, "", "another character than letters, digits and those of base64 in AWS_ACCESS_KEY_ID", ""},
-		"bytes that are no text":                  {goodID, "\xff\xfe", "", "another character than letters, digits and those of base64 in AWS_SECRET_ACCESS_KEY", ""},
-		"a user and a password of another server": {"operator@example.com", "correct horse", "", "another character than letters, digits and those of base64 in AWS_ACCESS_KEY_ID, white space in AWS_SECRET_ACCESS_KEY", ""},
+		"the variable's name before the value":    {"AWS_ACCESS_KEY_ID=" + goodID, goodSecret, "", "a character that is not base64 in AWS_ACCESS_KEY_ID", ""},
+		"a comma of JSON":                         {goodID, goodSecret + ",", "", "a character that is not base64 in AWS_SECRET_ACCESS_KEY", ""},
+		"a byte order mark":                       {"\ufeff" + goodID, goodSecret, "", "a character that is not base64 in AWS_ACCESS_KEY_ID", ""},
+		"bytes that are no text":                  {goodID, "\xff\xfe", "", "a character that is not base64 in AWS_SECRET_ACCESS_KEY", ""},
+		"a user and a password of another server": {"operator@example.com", "correct horse", "", "a character that is not base64 in AWS_ACCESS_KEY_ID, white space in AWS_SECRET_ACCESS_KEY", ""},
 	} {
 		for _, at := range []struct{ name, endpoint, want, holds string }{
-			{"at AWS", "", tc.wantAtAWS, "Secret system/bootstrap holds what no access key of AWS can: "},
-			{"with an endpoint", "https://sts.example", tc.wantWithEndpoint, "Secret system/bootstrap holds what no request can: "},
+			{"at AWS", "", tc.wantAtAWS, "Secret system/bootstrap contains characters that are not valid in an AWS access key: "},
+			{"with an endpoint", "https://sts.example", tc.wantWithEndpoint, "Secret system/bootstrap contains characters that are not valid in a request: "},
 		} {
 			t.Run(name+" "+at.name, func(t *testing.T) {
 				secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "bootstrap"}, Data: map[string][]byte{
@@ -77,7 +77,7 @@ func TestAmbientKeyThatNoRequestCanHoldIsTheSourcesError(t *testing.T) {
 		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
 	})
 	keys, err := f.configure(found).Client.config.Credentials.Retrieve(t.Context())
-	f.Expect(err).To(MatchError(ContainSubstring("holds a control character")))
+	f.Expect(err).To(MatchError(ContainSubstring("contains a control character")))
 	f.Expect(err).To(BeAssignableToTypeOf(&failure.SourceError{}))
 	f.Expect(keys.HasKeys()).To(BeFalse())
 }

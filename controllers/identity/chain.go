@@ -6,21 +6,22 @@ import (
 	"rolecredential.dev/operator/controllers/partition"
 )
 
-// checkNames returns a failure if AWS cannot know the region, or a hop of the chain. The CRDs' rules refuse most of that already, but
-// not in an object that was stored before them. A server behind an endpoint decides for itself.
+// checkNames returns a failure if the region or a hop of the chain does not have AWS's form, or is in another
+// partition. The CRDs' validation rules reject most of these, but not in objects stored before the rules. With an
+// endpoint, the server decides instead.
 func checkNames(settings *v1alpha1.IdentitySettings) *failure.Failure {
 	if settings.Endpoint != "" {
 		return nil
 	}
 	if err := partition.CheckRegion(settings.Region); err != nil {
-		return unready(v1alpha1.ReasonInvalidRequest, nil, "spec.region: %s. Correct it, or set spec.endpoint to the server that signs for it.", err)
+		return unready(v1alpha1.ReasonInvalidRequest, nil, "spec.region: %s. Correct it, or set spec.endpoint to the server that uses this region.", err)
 	}
 	for i, hop := range settings.Chain {
 		if err := partition.CheckRole(hop.RoleARN); err != nil {
-			return unready(v1alpha1.ReasonInvalidRequest, nil, "spec.chain[%d].roleARN: %s. Correct it, or set spec.endpoint to the server that knows it.", i, err)
+			return unready(v1alpha1.ReasonInvalidRequest, nil, "spec.chain[%d].roleARN: %s. Correct it, or set spec.endpoint to the server of this role.", i, err)
 		}
 		if err := partition.Check(settings.Region, hop.RoleARN); err != nil {
-			return unready(v1alpha1.ReasonWrongPartition, nil, "spec.chain[%d].roleARN: %s. Give the identity a region, a source and hops of one partition.", i, err)
+			return unready(v1alpha1.ReasonWrongPartition, nil, "spec.chain[%d].roleARN: %s. Use a region, a source and hops of one partition.", i, err)
 		}
 	}
 	return nil

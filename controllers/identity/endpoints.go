@@ -7,34 +7,33 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// Endpoints says which of AWS's own endpoints are asked. They do not concern an identity that has an endpoint of its own.
+// Endpoints selects AWS's FIPS or dual-stack endpoints. Identities with an endpoint of their own ignore it.
 type Endpoints struct {
-	// FIPS asks those whose cryptography is validated by FIPS 140-3. Not every region has one, and nothing takes its place
-	// there: STS cannot be reached.
+	// FIPS selects endpoints with FIPS 140-3 validated cryptography. In a region without one, STS is unreachable.
 	FIPS bool
-	// DualStack asks those that have IPv6 addresses beside those of IPv4.
+	// DualStack selects endpoints that support IPv6 as well as IPv4.
 	DualStack bool
 }
 
-// GetUseFIPSEndpoint makes Endpoints a source of the SDK's configuration.
+// GetUseFIPSEndpoint implements a configuration source of the SDK.
 func (e Endpoints) GetUseFIPSEndpoint(context.Context) (aws.FIPSEndpointState, bool, error) {
 	return aws.FIPSEndpointStateEnabled, e.FIPS, nil
 }
 
-// GetUseDualStackEndpoint makes Endpoints a source of the SDK's configuration.
+// GetUseDualStackEndpoint implements a configuration source of the SDK.
 func (e Endpoints) GetUseDualStackEndpoint(context.Context) (aws.DualStackEndpointState, bool, error) {
 	return aws.DualStackEndpointStateEnabled, e.DualStack, nil
 }
 
-// of leaves out what the SDK refuses together with an endpoint.
-func (e Endpoints) of(endpoint string) Endpoints {
+// forEndpoint returns no selection for an identity with an endpoint: the SDK rejects the combination.
+func (e Endpoints) forEndpoint(endpoint string) Endpoints {
 	if endpoint != "" {
 		return Endpoints{}
 	}
 	return e
 }
 
-// options have the SDK's own calls of STS go the same way. What is not set here, the environment may still set for them.
+// options applies the selection to the SDK's own STS calls. The environment may set what is not set here.
 func (e Endpoints) options(o *config.LoadOptions) error {
 	if e.FIPS {
 		o.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled

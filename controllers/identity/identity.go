@@ -1,4 +1,4 @@
-// Package identity turns an identity into a client of STS that calls as it.
+// Package identity resolves an identity to an STS client with its credentials.
 package identity
 
 import (
@@ -28,13 +28,13 @@ type Object interface {
 	Report() *v1alpha1.IdentityStatus
 }
 
-// Key names an identity among all.
+// Key identifies an identity: its kind, namespace and name.
 type Key struct {
 	Kind string
 	types.NamespacedName
 }
 
-// Label is the key as metrics give it: an identity's name, with the namespace and a slash before it if it has one.
+// Label returns the identity label of metrics: the name, with the namespace and a slash before it if it has one.
 func (k Key) Label() string {
 	if k.Namespace == "" {
 		return k.Name
@@ -42,50 +42,50 @@ func (k Key) Label() string {
 	return k.String()
 }
 
-// Identity is who STS is called as.
+// Identity is a resolved identity: its rules, and an STS client with its credentials.
 type Identity[C any] struct {
 	// Key is the identity's kind and name.
 	Key Key
-	// Name is the identity's kind and name, as messages give it.
+	// Name is the identity's kind and name, for messages.
 	Name string
-	// Allow is the identity's rules as they are now.
+	// Allow contains the identity's current rules.
 	Allow []v1alpha1.AllowRule
-	// CallerARN is who STS takes the identity for; empty while it is not known.
+	// CallerARN is the ARN that GetCallerIdentity returned for the identity; empty if it is not known.
 	CallerARN string
-	// ServiceAccount is whose token STS is called with, as the token's subject names it; empty for another source.
+	// ServiceAccount is the subject of the token that STS is called with; empty for another source.
 	ServiceAccount string
-	// IssuerHash tells apart what one identity was at different times, where that could answer the same request differently.
-	// It does not change with the rules or with a rotated key.
+	// IssuerHash changes when the same request could have a different result: with the source, endpoint, chain or
+	// session tags. It does not change with the rules or with a rotated key.
 	IssuerHash string
-	// Version changes with anything that may turn a refusal into success: the spec, or the source's Secret.
+	// Version changes with anything that may turn a failure into success: the spec, or the source's Secret.
 	Version string
 	// SecretVersion is the resource version of the source's Secret; empty without one.
 	SecretVersion string
-	// Region whose STS is asked.
+	// Region of the STS endpoint.
 	Region string
-	// Endpoint is the URL of the STS, empty for AWS's own.
+	// Endpoint is the URL of the STS endpoint; empty for AWS's own.
 	Endpoint string
-	// Source is where its credentials come from, as messages give it.
+	// Source describes the source of the credentials, for messages.
 	Source string
-	// Chain lists the ARNs of the roles between the source and the role that a credential asks for.
+	// Chain lists the ARNs of the roles between the source and the role of a credential.
 	Chain []string
-	// SessionTags is nil unless sessions are to be stamped.
+	// SessionTags is nil if sessions get no tags of the credential.
 	SessionTags *v1alpha1.SessionTags
-	// QPS is how many calls of STS a second it may make, zero if it does not say.
+	// QPS is the identity's own rate limit of STS calls per second; 0 if it has none.
 	QPS int
-	// Client asks STS as this identity.
+	// Client calls STS with this identity's credentials.
 	Client C
 
 	credentials aws.CredentialsProvider
 	token       TokenSource
-	renew       func()
+	invalidate  func()
 }
 
 // TokenSource returns a web identity token.
 type TokenSource = func(context.Context) (credential.Secret, error)
 
-// WebIdentity returns where the token comes from that goes with a call for a role, nil if the call is signed instead: a chain
-// shows a token to its first hop only.
+// WebIdentity returns the source of the token for an AssumeRoleWithWebIdentity call. It is nil if the call is signed
+// instead: with a chain, only the first hop uses the token.
 func (i *Identity[C]) WebIdentity() TokenSource {
 	if len(i.Chain) > 0 {
 		return nil
@@ -93,7 +93,8 @@ func (i *Identity[C]) WebIdentity() TokenSource {
 	return i.token
 }
 
-// Temporary tells whether the identity's own credentials are those of a session. Its error is a [failure.SourceError].
+// Temporary reports whether the identity's own credentials are session credentials. Its error is a
+// [failure.SourceError].
 func (i *Identity[C]) Temporary(ctx context.Context) (bool, error) {
 	if len(i.Chain) > 0 || i.token != nil {
 		return true, nil
@@ -102,94 +103,94 @@ func (i *Identity[C]) Temporary(ctx context.Context) (bool, error) {
 	return keys.SessionToken != "", err
 }
 
-// Refused drops what the identity calls STS with, which STS refused, so that the next call gets it anew.
-func (i *Identity[C]) Refused() { i.renew() }
+// Refused invalidates the credentials that STS rejected, so that the next call uses new ones.
+func (i *Identity[C]) Refused() { i.invalidate() }
 
-// issuer is what another answer to the same request may come from. A field that is not used must leave no trace in the hash,
-// lest a new release refreshes every credential of a cluster at once.
+// issuer is hashed into IssuerHash. An unused field must not change the hash: otherwise an upgrade refreshes every
+// credential of a cluster at once.
 type issuer struct {
 	Source, Endpoint string
 	Chain            []v1alpha1.Hop        `json:",omitempty"`
 	SessionTags      *v1alpha1.SessionTags `json:",omitempty"`
 }
 
-// Resolver resolves identities, and keeps what it made of each for as long as its spec and its source's Secret stay as they
-// are: connections, and credentials that refresh themselves.
+// Resolver resolves identities. It caches their connections and self-refreshing credentials until the spec or the
+// source's Secret changes.
 type Resolver[C any] struct {
 	// Reader reads identities, from a cache.
 	Reader client.Reader
-	// Secrets reads the Secrets of sources as they are now.
+	// Secrets reads the Secrets of sources, without a cache.
 	Secrets client.Reader
-	// Watch wakes those who use a source's Secret when it changes.
+	// Watch enqueues an identity and its credentials when the source's Secret changes.
 	Watch Watch
 	// Tokens gets the tokens of service accounts.
 	Tokens *Tokens
-	// Endpoints of AWS to ask where an identity has none of its own.
+	// Endpoints selects AWS's endpoints for identities without an endpoint.
 	Endpoints Endpoints
-	// Connections is how many connections an identity keeps open to its STS while they are used; as the SDK has it if zero.
+	// Connections is the number of idle connections that each identity keeps; the SDK's default if zero.
 	Connections int
-	// Connect makes an identity's client of STS, in place of the one before, zero if there was none of the same spec.
+	// Connect creates an identity's STS client. It replaces the client before, which is zero if there was none.
 	Connect func(identity Key, config aws.Config, before C) C
-	// Assume returns the credentials of a role that an identity's config assumes, or a token if its source is not nil. They
-	// refresh themselves.
+	// Assume returns self-refreshing credentials of a role, assumed with the config or, if the source is not nil,
+	// with a token.
 	Assume func(Key, aws.Config, credential.Request, TokenSource) aws.CredentialsProvider
-	// AllowNamespacedEndpoints lets an Identity have an endpoint. Who may create one in any namespace could aim the operator's
-	// requests at what only the operator reaches.
+	// AllowNamespacedEndpoints allows spec.endpoint in an Identity. A user who may create an Identity could then
+	// direct the operator's requests to servers that only the operator can reach.
 	AllowNamespacedEndpoints bool
 
-	making singleflight.Group
+	builds singleflight.Group
 	mu     sync.Mutex
-	kept   map[Key]*kept[C]
+	cache  map[Key]*cacheEntry[C]
 }
 
-// Watch tells whether a Secret is still as it was seen, and wakes the identity's users when it is not.
+// Watch subscribes an identity to changes of a Secret, and reports whether the Secret still has a version.
 type Watch interface {
 	Await(identity Key, secret types.NamespacedName, seen string)
 	Current(identity Key, secret types.NamespacedName, seen string) bool
 	Done(identity Key)
 }
 
-// kept is what was made of an identity.
-type kept[C any] struct {
+// cacheEntry holds the client and the credentials built for an identity.
+type cacheEntry[C any] struct {
 	uid           types.UID
 	generation    int64
 	secretVersion string
-	// refused tells that STS did not take the credentials, so that all is to be made anew.
+	// refused is set when STS rejected the credentials; the entry is then rebuilt.
 	refused atomic.Bool
-	// config has the credentials of the source.
+	// config contains the source's credentials.
 	config aws.Config
 	session[C]
 
-	// ofAccounts has the sessions of a chain that begins with a service account's token, by the account. mu is held while one
-	// is looked up or made, so that all who come as an account share its session.
-	mu         sync.Mutex
-	ofAccounts *cache.Expiring
+	// accountSessions caches the sessions of a chain that starts with a service account's token, by service account.
+	// mu is locked while a session is looked up or created, so that all callers of an account share it.
+	mu              sync.Mutex
+	accountSessions *cache.Expiring
 }
 
-// session is a client of STS, and the credentials that it calls with.
+// session is an STS client and the credentials that it uses.
 type session[C any] struct {
 	client      C
 	credentials aws.CredentialsProvider
 }
 
-// accountSessionFor is how long the session of a service account is kept. A hop's own lives no longer.
-const accountSessionFor = time.Hour
+// accountSessionTTL is how long a service account's session is cached. The session of a hop expires earlier.
+const accountSessionTTL = time.Hour
 
-// Resolve returns the identity that a reference names, for a credential with this service account, or a failure of
-// ConditionAuthorized if there is none or its configuration cannot work. STS is not asked.
+// Resolve returns the identity of a reference, for a credential with this service account. It returns a failure of
+// ConditionAuthorized if the identity does not exist or is not usable. It does not call STS.
 func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReference, account types.NamespacedName) (*Identity[C], *failure.Failure, error) {
-	found, key := named(ref, account.Namespace)
+	found, key := newObject(ref, account.Namespace)
 	if found == nil {
-		return nil, failure.Denied(v1alpha1.ReasonIdentityNotFound, "spec.identityRef.kind is %s, which this version of the operator does not know. "+
-			"Name a ClusterIdentity or an Identity, or upgrade the operator if the CRDs are newer.", ref.Kind), nil
+		return nil, failure.Denied(v1alpha1.ReasonIdentityNotFound, "spec.identityRef.kind is %s, which this version of the operator does not support. "+
+			"Use a ClusterIdentity or an Identity, or upgrade the operator if the CRDs are newer.", ref.Kind), nil
 	}
 	name := Name(ref)
 	err := r.Reader.Get(ctx, key, found)
 	if apierrors.IsNotFound(err) {
-		return nil, failure.Denied(v1alpha1.ReasonIdentityNotFound, "There is no %s. Create it, or have spec.identityRef name another.", name), nil
+		return nil, failure.Denied(v1alpha1.ReasonIdentityNotFound, "There is no %s. Create it, or change spec.identityRef.", name), nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading %s: %w", name, err)
+		return nil, nil, fmt.Errorf("failed to read %s: %w", name, err)
 	}
 	resolved, problem, err := r.Configure(ctx, found, account)
 	if err != nil {
@@ -203,8 +204,8 @@ func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReferenc
 	return resolved, nil, nil
 }
 
-// Configure makes an identity usable for a credential with this service account, or returns a failure of the identity's own
-// ConditionReady that says what of its configuration cannot work.
+// Configure resolves an identity for a credential with this service account. It returns a failure of the identity's
+// ConditionReady if the configuration is not usable.
 func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types.NamespacedName) (*Identity[C], *failure.Failure, error) {
 	settings, source, key := found.Settings(), sourceOf(found), KeyOf(found)
 	identity := &Identity[C]{
@@ -225,23 +226,23 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 	if len(identity.Chain) > 0 {
 		identity.Source = "a chain of roles: " + strings.Join(identity.Chain, ", ")
 	}
-	made, problem, err := r.made(ctx, found, source)
+	made, problem, err := r.getOrBuild(ctx, found, source)
 	if problem != nil || err != nil {
 		return nil, problem, err
 	}
-	identity.renew = func() { made.refused.Store(true) }
+	identity.invalidate = func() { made.refused.Store(true) }
 	of := made.session
 	if source.audience != "" {
 		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
 		identity.token = func(ctx context.Context) (credential.Secret, error) {
 			return r.Tokens.Token(ctx, account, source.audience)
 		}
-		identity.renew = func() {
+		identity.invalidate = func() {
 			r.Tokens.Forget(account, source.audience)
-			made.ofAccounts.Delete(account)
+			made.accountSessions.Delete(account)
 		}
 		if len(identity.Chain) > 0 {
-			of = r.ofAccount(made, found, account, identity.token)
+			of = r.sessionOf(made, found, account, identity.token)
 		}
 	}
 	identity.Client, identity.credentials, identity.SecretVersion = of.client, of.credentials, made.secretVersion
@@ -249,58 +250,58 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 	return identity, nil, nil
 }
 
-// made returns what is made of an identity's present spec. All who come while it is made wait for it and share it: with it go
-// connections, and sessions of a chain's hops.
-func (r *Resolver[C]) made(ctx context.Context, found Object, source source) (*kept[C], *failure.Failure, error) {
-	if made, ok := r.keptFor(found, source); ok {
+// getOrBuild returns the cache entry of an identity's current spec. Concurrent callers wait for one build and share
+// it, with its connections and hop sessions.
+func (r *Resolver[C]) getOrBuild(ctx context.Context, found Object, source source) (*cacheEntry[C], *failure.Failure, error) {
+	if made, ok := r.cached(found, source); ok {
 		return made, nil, nil
 	}
 	type outcome struct {
-		made    *kept[C]
+		made    *cacheEntry[C]
 		problem *failure.Failure
 	}
 	key := KeyOf(found)
-	shared, err, _ := r.making.Do(fmt.Sprintf("%v/%s/%d", key, found.GetUID(), found.GetGeneration()), func() (any, error) {
-		before, ok := r.keptFor(found, source)
-		if ok { // by one who came just before
+	shared, err, _ := r.builds.Do(fmt.Sprintf("%v/%s/%d", key, found.GetUID(), found.GetGeneration()), func() (any, error) {
+		before, ok := r.cached(found, source)
+		if ok { // built by a concurrent caller
 			return outcome{made: before}, nil
 		}
 		config, secretVersion, problem, err := r.config(ctx, found, source)
 		if problem != nil || err != nil {
 			return outcome{problem: problem}, err
 		}
-		if before != nil && !before.refused.Load() && secretVersion == before.secretVersion { // the watch was not up yet
+		if before != nil && !before.refused.Load() && secretVersion == before.secretVersion { // the watch had not started yet
 			return outcome{made: before}, nil
 		}
 		var replaced C
 		if before != nil {
 			replaced = before.client
 		}
-		made := &kept[C]{uid: found.GetUID(), generation: found.GetGeneration(), secretVersion: secretVersion, config: config, ofAccounts: cache.NewExpiring()}
+		made := &cacheEntry[C]{uid: found.GetUID(), generation: found.GetGeneration(), secretVersion: secretVersion, config: config, accountSessions: cache.NewExpiring()}
 		made.session = r.connect(key, config, found.Settings().Chain, nil, replaced)
-		r.keep(key, made)
+		r.store(key, made)
 		return outcome{made: made}, nil
 	})
 	of, _ := shared.(outcome)
 	return of.made, of.problem, err
 }
 
-// ofAccount returns the session of a chain whose first hop is reached with a service account's token.
-func (r *Resolver[C]) ofAccount(made *kept[C], found Object, account types.NamespacedName, token TokenSource) session[C] {
+// sessionOf returns the session of a chain whose first hop uses a service account's token.
+func (r *Resolver[C]) sessionOf(made *cacheEntry[C], found Object, account types.NamespacedName, token TokenSource) session[C] {
 	made.mu.Lock()
 	defer made.mu.Unlock()
-	if held, ok := made.ofAccounts.Get(account); ok {
-		if of, ok := held.(session[C]); ok {
+	if cached, ok := made.accountSessions.Get(account); ok {
+		if of, ok := cached.(session[C]); ok {
 			return of
 		}
 	}
 	of := r.connect(KeyOf(found), made.config, found.Settings().Chain, token, made.client)
-	made.ofAccounts.Set(account, of, accountSessionFor)
+	made.accountSessions.Set(account, of, accountSessionTTL)
 	return of
 }
 
-// connect makes the session at the end of a chain, with a client in place of one before. Its first hop is reached with a token,
-// if one is to be had.
+// connect creates the session at the end of a chain, with a client that replaces the one before. The first hop uses
+// the token, if it is not nil.
 func (r *Resolver[C]) connect(identity Key, config aws.Config, chain []v1alpha1.Hop, token TokenSource, before C) session[C] {
 	for _, hop := range chain {
 		config.Credentials = r.Assume(identity, config, hopRequest(identity.Name, hop), token)
@@ -309,18 +310,18 @@ func (r *Resolver[C]) connect(identity Key, config aws.Config, chain []v1alpha1.
 	return session[C]{r.Connect(identity, config, before), config.Credentials}
 }
 
-// Forget drops all that was made of an identity that no longer exists.
+// Forget removes a deleted identity from the cache.
 func (r *Resolver[C]) Forget(key Key) {
 	r.Watch.Done(key)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.kept, key)
+	delete(r.cache, key)
 }
 
-// keptFor returns what was made of an identity's present spec, and whether it can still be used.
-func (r *Resolver[C]) keptFor(found Object, source source) (*kept[C], bool) {
+// cached returns the cache entry of an identity's current spec, and whether it is still usable.
+func (r *Resolver[C]) cached(found Object, source source) (*cacheEntry[C], bool) {
 	r.mu.Lock()
-	made, ok := r.kept[KeyOf(found)]
+	made, ok := r.cache[KeyOf(found)]
 	r.mu.Unlock()
 	if !ok || made.uid != found.GetUID() || made.generation != found.GetGeneration() {
 		return nil, false
@@ -328,11 +329,11 @@ func (r *Resolver[C]) keptFor(found Object, source source) (*kept[C], bool) {
 	return made, !made.refused.Load() && (source.secret == nil || r.Watch.Current(KeyOf(found), *source.secret, made.secretVersion))
 }
 
-func (r *Resolver[C]) keep(key Key, made *kept[C]) {
+func (r *Resolver[C]) store(key Key, made *cacheEntry[C]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.kept == nil {
-		r.kept = map[Key]*kept[C]{}
+	if r.cache == nil {
+		r.cache = map[Key]*cacheEntry[C]{}
 	}
-	r.kept[key] = made
+	r.cache[key] = made
 }

@@ -185,10 +185,10 @@ func noAWS(t *testing.T) {
 func TestConfigurationsThatCannotWork(t *testing.T) {
 	const secretNotFound = "There is no Secret system/bootstrap. Create it with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
 	invalidSecret := func(key string) string {
-		return "Secret system/bootstrap has nothing under the key " + key + ". Put an IAM user's access key into its keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+		return "Secret system/bootstrap has no value under the key " + key + ". Store an IAM user's access key under the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
 	}
-	const invalidCA = "spec.caBundle holds no certificate that can be read. Give one or more certificates in PEM."
-	const invalidEndpoint = "spec.endpoint is not the URL of a server. Give one such as https://sts.example.internal."
+	const invalidCA = "spec.caBundle contains no valid certificate. Set one or more PEM certificates."
+	const invalidEndpoint = "spec.endpoint is not the URL of a server. Set a URL such as https://sts.example.internal."
 	for name, tc := range map[string]struct {
 		identity *v1alpha1.ClusterIdentity
 		secret   *corev1.Secret
@@ -211,7 +211,7 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 		"the endpoint has another scheme":     {withKey(endpoint("ftp://sts.example.internal")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 		"the endpoint names no server":        {withKey(endpoint("https:///sts")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 		"the endpoint is no URL at all":       {withKey(endpoint("https://sts\x7f")), operatorKey(), v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
-		"there is no source":                  {withKey(sourceless), operatorKey(), v1alpha1.ReasonInvalidSourceCredentials, "spec.source names no source of ClusterIdentity that this version of the operator knows. Give it exactly one, or upgrade the operator if the CRDs are newer."},
+		"there is no source":                  {withKey(sourceless), operatorKey(), v1alpha1.ReasonInvalidSourceCredentials, "spec.source of ClusterIdentity has no source that this version of the operator supports. Set exactly one source, or upgrade the operator if the CRDs are newer."},
 		"the bundle of an ambient identity":   {withKey(ambient, caBundle("certificate")), nil, v1alpha1.ReasonInvalidCABundle, invalidCA},
 		"the endpoint of an ambient identity": {withKey(ambient, endpoint("sts")), nil, v1alpha1.ReasonInvalidEndpoint, invalidEndpoint},
 	} {
@@ -240,7 +240,7 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 	}
 }
 
-func TestASecretThatRBACKeepsFromTheOperator(t *testing.T) {
+func TestForbiddenSecretIsReportedAndRetried(t *testing.T) {
 	f := failing(t, interceptor.Funcs{
 		Get: func(_ context.Context, _ client.WithWatch, name client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
 			return apierrors.NewForbidden(corev1.Resource("secrets"), name.Name, errors.New("RBAC"))
@@ -249,17 +249,17 @@ func TestASecretThatRBACKeepsFromTheOperator(t *testing.T) {
 	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(And(HaveField("Reason", v1alpha1.ReasonSecretForbidden), HaveField("Retry", failure.After(failure.MaxWait))))
-	f.Expect(problem.Message).To(Equal("The operator may not read Secret system/bootstrap. Have its RBAC allow get, list and watch of Secrets in namespace system."))
+	f.Expect(problem.Message).To(Equal("The operator's RBAC does not allow it to read Secret system/bootstrap. Grant it get, list and watch of Secrets in namespace system."))
 }
 
-func TestAnIdentityThatIsNotThere(t *testing.T) {
+func TestResolveReportsMissingIdentity(t *testing.T) {
 	f := newFixture(t)
 	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(resolved).To(BeNil())
 	f.Expect(denied).To(Equal(&failure.Failure{
 		Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonIdentityNotFound,
-		Message: "There is no ClusterIdentity default. Create it, or have spec.identityRef name another.", Retry: failure.Never,
+		Message: "There is no ClusterIdentity default. Create it, or change spec.identityRef.", Retry: failure.Never,
 	}))
 }
 
@@ -270,8 +270,8 @@ func TestIdentityKindOfANewerCRDIsNotTakenForAClusterIdentity(t *testing.T) {
 	f.Expect(resolved).To(BeNil())
 	f.Expect(denied).To(Equal(&failure.Failure{
 		Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonIdentityNotFound, Retry: failure.Never,
-		Message: "spec.identityRef.kind is AccountIdentity, which this version of the operator does not know. " +
-			"Name a ClusterIdentity or an Identity, or upgrade the operator if the CRDs are newer.",
+		Message: "spec.identityRef.kind is AccountIdentity, which this version of the operator does not support. " +
+			"Use a ClusterIdentity or an Identity, or upgrade the operator if the CRDs are newer.",
 	}))
 }
 

@@ -9,11 +9,9 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// What the two kinds of identity have each of their own.
-
-// named returns an empty object of the kind that a reference names, and the key of the one that it means in a namespace. The object
-// is nil for a kind that only a newer CRD has.
-func named(ref v1alpha1.IdentityReference, namespace string) (Object, types.NamespacedName) {
+// newObject returns an empty object of a reference's kind, and its key for a credential in a namespace. The object is
+// nil for a kind that only a newer CRD has.
+func newObject(ref v1alpha1.IdentityReference, namespace string) (Object, types.NamespacedName) {
 	switch ref.Kind {
 	case v1alpha1.IdentityKindIdentity:
 		return &v1alpha1.Identity{}, types.NamespacedName{Namespace: namespace, Name: ref.Name}
@@ -33,10 +31,10 @@ func KeyOf(found Object) Key {
 	return Key{Kind: string(kind), NamespacedName: client.ObjectKeyFromObject(found)}
 }
 
-// Name returns a reference as messages give it: kind and name.
+// Name returns kind and name of a reference, for messages.
 func Name(ref v1alpha1.IdentityReference) string { return string(ref.Kind) + " " + ref.Name }
 
-// rules returns who may use an identity for what. A namespace's own may be used by that namespace for all that it can do.
+// rules returns the allow rules of an identity. An Identity allows its own namespace all requests.
 func rules(found Object) []v1alpha1.AllowRule {
 	switch found := found.(type) {
 	case *v1alpha1.ClusterIdentity:
@@ -52,13 +50,13 @@ func rules(found Object) []v1alpha1.AllowRule {
 	return nil
 }
 
-// source is where an identity's credentials come from. It is none for an object that names none of the sources there are.
+// source is the source of an identity's credentials. It is empty for an object without a known source.
 type source struct {
-	// ambient is the operator's own, which only a ClusterIdentity that says so may have.
+	// ambient is set for the operator's own credentials, which only a ClusterIdentity can select.
 	ambient bool
-	// secret holds an access key; nil for another source.
+	// secret is the Secret with an access key; nil for another source.
 	secret *types.NamespacedName
-	// audience is of the tokens of service accounts; empty for another source.
+	// audience is the audience of service account tokens; empty for another source.
 	audience string
 }
 
@@ -75,7 +73,7 @@ func (s source) String() string {
 	}
 }
 
-// defaultAudience is the schema's default, for an object that the API server did not see.
+// defaultAudience is the schema's default, for objects that the API server did not default.
 const defaultAudience = "sts.amazonaws.com"
 
 func sourceOf(found Object) source {

@@ -13,30 +13,32 @@ import (
 	"rolecredential.dev/operator/controllers/credential"
 )
 
-// mfaStep is how long a code of a virtual MFA device lasts: AWS's are those of RFC 6238 with SHA-1, 6 digits and 30 s.
+// mfaStep is the validity of a code. AWS's virtual MFA devices use RFC 6238 with SHA-1, 6 digits and 30 s.
 const mfaStep = 30 * time.Second
 
-// Devices computes the codes of MFA devices, and gives out each once: AWS takes none twice, whoever sends it.
+// Devices computes the codes of MFA devices, and returns each code once: AWS accepts no code twice, from any caller.
 type Devices struct {
 	mu   sync.Mutex
 	used map[string]time.Time // the last step that was used, by a hash of serial number and seed
 }
 
-// maxSetBack is how far a clock may be set back before what was used by it before is forgotten.
+// maxSetBack is how far a clock may be set back before the used codes of the later time are forgotten.
 const maxSetBack = time.Minute
 
-// Code returns the code of a device at a time of STS's clock. If the step's code was given out already, there is none, and
-// the time is when the next step begins. Nor is there one if may, which is asked last and waits for nothing, says that the
-// call may not be made now: then the code is still to be had. The error is of the seed, which it does not repeat.
-func (d *Devices) Code(serialNumber, seed string, now time.Time, may func() bool) (code credential.Secret, next time.Time, err error) {
+// Code returns the code of a device at a time of STS's clock. If the code of this step is already used, it returns
+// the time of the next step instead. It calls allowed last; allowed must not block. If allowed returns false, Code
+// returns neither, and the code remains unused. An error is about the seed, and does not contain it.
+func (d *Devices) Code(serialNumber, seed string, now time.Time, allowed func() bool) (code credential.Secret, next time.Time, err error) {
 	step := now.Truncate(mfaStep)
-	// People copy a seed in groups of four, in lower case, and with the padding of base32 or without: it is one device all the same.
+	// Users copy seeds in groups of four, in lower case, and with or without base32 padding: all of these are the
+	// same device.
 	seed = strings.TrimRight(strings.ToUpper(strings.Join(strings.Fields(seed), "")), "=")
 	text, err := totp.GenerateCodeCustom(seed, now, totp.ValidateOpts{Period: uint(mfaStep / time.Second), Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
 	if err != nil || seed == "" {
 		return "", time.Time{}, fmt.Errorf("the seed is not base32")
 	}
-	// With the seed, lest who knows but a serial number uses up another's codes.
+	// The hash includes the seed, so that a user who knows only the serial number cannot use up the codes of another
+	// device.
 	device := credential.Hash([]string{serialNumber, seed})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -44,7 +46,7 @@ func (d *Devices) Code(serialNumber, seed string, now time.Time, may func() bool
 	if used, ok := d.used[device]; ok {
 		return "", used.Add(mfaStep), nil
 	}
-	if !may() {
+	if !allowed() {
 		return "", time.Time{}, nil
 	}
 	if d.used == nil {

@@ -14,7 +14,7 @@ import (
 // atOnce is for a call that waits for nothing else.
 func atOnce() bool { return true }
 
-func TestACodeIsGivenOutOnce(t *testing.T) {
+func TestMFACodeIsReturnedOnce(t *testing.T) {
 	const seed = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ" // of the examples of RFC 6238
 	g := NewWithT(t)
 	devices := &identity.Devices{}
@@ -54,7 +54,7 @@ func TestACodeIsStillToBeHadAfterACallThatWaitsForSomethingElse(t *testing.T) {
 	g.Expect(asked).To(Equal(2), "a call that gets no code anyway is not asked for what else it takes")
 }
 
-func TestOfManyWhoAskAtOnceOneGetsTheCode(t *testing.T) {
+func TestConcurrentCallersGetOneMFACode(t *testing.T) {
 	g := NewWithT(t)
 	devices := &identity.Devices{}
 	codes := make([]credential.Secret, 50)

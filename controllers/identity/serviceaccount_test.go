@@ -144,7 +144,7 @@ func TestARefusalOfOneServiceAccountLeavesTheOthersSessions(t *testing.T) {
 }
 
 // What a tenant writes never comes to be the operator's own credentials, whatever the schema let through.
-func TestANamespacesIdentityWithoutASourceIsNotTheOperatorsOwn(t *testing.T) {
+func TestIdentityWithoutASourceDoesNotUseTheOperatorsCredentials(t *testing.T) {
 	noAWS(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "ambient-secret")
@@ -153,7 +153,7 @@ func TestANamespacesIdentityWithoutASourceIsNotTheOperatorsOwn(t *testing.T) {
 	configured, problem, err := f.resolver.Configure(t.Context(), found, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(configured).To(BeNil())
-	f.Expect(problem).To(HaveField("Message", "spec.source names no source of Identity that this version of the operator knows. Give it exactly one, or upgrade the operator if the CRDs are newer."))
+	f.Expect(problem).To(HaveField("Message", "spec.source of Identity has no source that this version of the operator supports. Set exactly one source, or upgrade the operator if the CRDs are newer."))
 	f.Expect(f.connected).To(BeZero())
 }
 

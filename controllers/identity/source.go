@@ -26,11 +26,11 @@ import (
 	"rolecredential.dev/operator/controllers/output"
 )
 
-// attemptTimeout bounds one attempt of a call, so that the SDK's retryer gets to try another connection.
+// attemptTimeout bounds one attempt of a call, so that the SDK's retryer can try another connection.
 const attemptTimeout = 10 * time.Second
 
-// config returns all that the SDK needs to call STS with the source's own credentials, and the version of the Secret that it
-// was made from.
+// config returns the SDK configuration for STS calls with the source's own credentials, and the resource version of
+// the source's Secret.
 func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aws.Config, string, *failure.Failure, error) {
 	settings := found.Settings()
 	client, problem := httpClient(settings.CABundle, r.Connections)
@@ -44,7 +44,7 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 		return aws.Config{}, "", problem, nil
 	}
 	var secretVersion string
-	made := aws.Config{Region: settings.Region, HTTPClient: client, ConfigSources: []any{r.Endpoints.of(settings.Endpoint)}}
+	made := aws.Config{Region: settings.Region, HTTPClient: client, ConfigSources: []any{r.Endpoints.forEndpoint(settings.Endpoint)}}
 	switch {
 	case from.secret != nil:
 		keys, version, problem, err := r.accessKey(ctx, found, *from.secret)
@@ -63,38 +63,38 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 	default:
 		// The schema requires a source. One that a newer CRD accepted is lost in decoding.
 		r.Watch.Done(KeyOf(found))
-		return aws.Config{}, "", unready(v1alpha1.ReasonInvalidSourceCredentials, nil, "spec.source names no source of %s that this version of the operator knows. "+
-			"Give it exactly one, or upgrade the operator if the CRDs are newer.", KeyOf(found).Kind), nil
+		return aws.Config{}, "", unready(v1alpha1.ReasonInvalidSourceCredentials, nil, "spec.source of %s has no source that this version of the operator supports. "+
+			"Set exactly one source, or upgrade the operator if the CRDs are newer.", KeyOf(found).Kind), nil
 	}
-	made.Credentials = blamed{made.Credentials}
+	made.Credentials = sourceErrorProvider{made.Credentials}
 	if settings.Endpoint != "" {
 		made.BaseEndpoint = &settings.Endpoint
 	}
 	return made, secretVersion, nil, nil
 }
 
-// ambient returns the credentials that the SDK finds in the operator's own pod. The environment says how to come by them, also at
-// which STS if they are a role's, and nothing of where the identity's own calls go.
+// ambient returns the credentials that the SDK finds in the operator's own pod. The environment configures how the
+// SDK obtains them, including the STS endpoint for a role. It does not affect the identity's own calls.
 func (r *Resolver[C]) ambient(ctx context.Context, settings *v1alpha1.IdentitySettings) (aws.CredentialsProvider, *failure.Failure) {
 	bundle := settings.CABundle
 	if settings.Endpoint != "" {
-		bundle = "" // it is for that server
+		bundle = "" // the bundle is for the identity's endpoint
 	}
-	client, problem := httpClient(bundle, 0) // of its own: the SDK adds to what it trusts
+	client, problem := httpClient(bundle, 0) // a separate client: the SDK changes its trusted certificates
 	if problem != nil {
 		return nil, problem
 	}
 	found, err := config.LoadDefaultConfig(ctx, config.WithRegion(settings.Region), config.WithHTTPClient(client), r.Endpoints.options)
 	if err != nil {
 		problem := unready(v1alpha1.ReasonInvalidSourceCredentials, err,
-			"The operator's own AWS configuration (environment, profile) cannot be read. The event holds the error.")
-		problem.Retry = failure.After(failure.MaxWait) // its files are not watched
+			"The operator's own AWS configuration (environment, profile) is not readable. See the event for the error.")
+		problem.Retry = failure.After(failure.MaxWait) // configuration files are not watched
 		return nil, problem
 	}
 	return found.Credentials, nil
 }
 
-// hopRequest is what a hop asks of STS. Its session has a name of its own.
+// hopRequest returns the STS request of a hop. Each identity has its own session name.
 func hopRequest(identity string, hop v1alpha1.Hop) credential.Request {
 	return credential.Request{
 		Call:              v1alpha1.CallAssumeRole,
@@ -116,19 +116,19 @@ func (r *Resolver[C]) accessKey(ctx context.Context, found Object, ref types.Nam
 			ref, output.AccessKeyID, output.SecretAccessKey), nil
 	}
 	if apierrors.IsForbidden(err) {
-		problem := unready(v1alpha1.ReasonSecretForbidden, err, "The operator may not read Secret %s. Have its RBAC allow get, list and watch of Secrets in namespace %s.", ref, ref.Namespace)
+		problem := unready(v1alpha1.ReasonSecretForbidden, err, "The operator's RBAC does not allow it to read Secret %s. Grant it get, list and watch of Secrets in namespace %s.", ref, ref.Namespace)
 		problem.Retry = failure.After(failure.MaxWait) // RBAC is not watched
 		return nil, "", problem, nil
 	}
 	if err != nil {
-		return nil, "", nil, fmt.Errorf("reading Secret %s: %w", ref, err)
+		return nil, "", nil, fmt.Errorf("failed to read Secret %s: %w", ref, err)
 	}
 	r.Watch.Await(KeyOf(found), ref, secret.ResourceVersion)
-	// A line end at the end of a file is no part of the key.
+	// Files often end with a line break, which is not part of the key.
 	value := func(key string) string { return strings.TrimSpace(string(secret.Data[key])) }
 	for _, key := range []string{output.AccessKeyID, output.SecretAccessKey} {
 		if value(key) == "" {
-			return nil, "", unready(v1alpha1.ReasonInvalidSecret, nil, "Secret %s has nothing under the key %s. Put an IAM user's access key into its keys %s and %s.",
+			return nil, "", unready(v1alpha1.ReasonInvalidSecret, nil, "Secret %s has no value under the key %s. Store an IAM user's access key under the keys %s and %s.",
 				ref, key, output.AccessKeyID, output.SecretAccessKey), nil
 		}
 	}
@@ -139,9 +139,10 @@ func (r *Resolver[C]) accessKey(ctx context.Context, found Object, ref types.Nam
 	return keys, secret.ResourceVersion, nil, nil
 }
 
-// httpClient returns a client that trusts the bundle's authorities, the system's if there is none, and keeps so many connections, or
-// as many as the SDK has it if zero: a connection for each call would cost more than the call. No more are opened than there are
-// workers who ask. (A transport that bounds them itself holds on to closed ones, in whose buffers stands what STS answered.)
+// httpClient returns a client that trusts the bundle's authorities, or the system's without a bundle. It keeps up to
+// the given number of idle connections, or the SDK's default if zero: a new connection for each call would cost more
+// than the call. The number of workers bounds the open connections. (A transport with MaxConnsPerHost keeps closed
+// connections, whose buffers contain responses of STS.)
 func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *failure.Failure) {
 	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
 	if connections > 0 {
@@ -154,7 +155,7 @@ func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *fa
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(caBundle)) {
-		return nil, unready(v1alpha1.ReasonInvalidCABundle, nil, "spec.caBundle holds no certificate that can be read. Give one or more certificates in PEM.")
+		return nil, unready(v1alpha1.ReasonInvalidCABundle, nil, "spec.caBundle contains no valid certificate. Set one or more PEM certificates.")
 	}
 	return client.WithTransportOptions(func(t *http.Transport) {
 		if t.TLSClientConfig == nil {
@@ -164,19 +165,20 @@ func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *fa
 	}), nil
 }
 
-// checkEndpoint holds what the schema's rules hold, for an object that was stored before them, and whose endpoints are taken.
+// checkEndpoint checks the schema's rules for objects that were stored before the rules, and whether an Identity may
+// have an endpoint.
 func (r *Resolver[C]) checkEndpoint(found Object) *failure.Failure {
 	endpoint := found.Settings().Endpoint
 	if endpoint == "" {
 		return nil
 	}
 	if _, namespaced := found.(*v1alpha1.Identity); namespaced && !r.AllowNamespacedEndpoints {
-		return unready(v1alpha1.ReasonInvalidEndpoint, nil, "spec.endpoint is not taken from an Identity, since it would aim the operator's requests. "+
-			"Leave it out, use a ClusterIdentity, or have the operator run with --allow-namespaced-endpoints.")
+		return unready(v1alpha1.ReasonInvalidEndpoint, nil, "spec.endpoint is not allowed in an Identity, because it directs the operator's requests. "+
+			"Remove it, use a ClusterIdentity, or run the operator with --allow-namespaced-endpoints.")
 	}
 	parsed, err := url.Parse(endpoint)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return unready(v1alpha1.ReasonInvalidEndpoint, err, "spec.endpoint is not the URL of a server. Give one such as https://sts.example.internal.")
+		return unready(v1alpha1.ReasonInvalidEndpoint, err, "spec.endpoint is not the URL of a server. Set a URL such as https://sts.example.internal.")
 	}
 	if region := found.Settings().Region; region != globalRegion && strings.TrimSuffix(strings.ToLower(parsed.Hostname()), ".") == globalEndpoint {
 		return unready(v1alpha1.ReasonInvalidEndpoint, nil, "spec.endpoint is AWS's global endpoint, which accepts only signatures for the region %s, and spec.region is %s. "+
@@ -192,16 +194,16 @@ const (
 	globalRegion   = "us-east-1"
 )
 
-// unready waits for a change of the identity or its Secret, which are watched.
+// unready returns a failure of ConditionReady without a retry: the identity and its Secret are watched.
 func unready(reason string, cause error, format string, args ...any) *failure.Failure {
 	return &failure.Failure{Condition: v1alpha1.ConditionReady, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: failure.Never, Cause: cause}
 }
 
-// blamed names the source's errors as such, so that they are not taken for those of STS.
-type blamed struct{ source aws.CredentialsProvider }
+// sourceErrorProvider wraps the source's errors, so that they are not classified as errors of STS.
+type sourceErrorProvider struct{ source aws.CredentialsProvider }
 
-func (b blamed) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	keys, err := b.source.Retrieve(ctx)
+func (p sourceErrorProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	keys, err := p.source.Retrieve(ctx)
 	if err == nil && (!credential.Sendable(keys.AccessKeyID) || !credential.Sendable(keys.SessionToken)) {
 		err = errNotSendable
 	}
@@ -211,4 +213,4 @@ func (b blamed) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return keys, nil
 }
 
-var errNotSendable = errors.New("the access key ID or the session token holds a control character, which no request can carry")
+var errNotSendable = errors.New("the access key ID or the session token contains a control character, which is not valid in a request")

@@ -21,27 +21,28 @@ import (
 )
 
 const (
-	// TokenLifetime is how long a token lives: the shortest that the API server grants (Kubernetes API, TokenRequest, field expirationSeconds).
+	// TokenLifetime is the lifetime of a token: the shortest that the API server grants (Kubernetes API,
+	// TokenRequest, field expirationSeconds).
 	TokenLifetime = 10 * time.Minute
-	// tokenMargin is how long before its end a token is no longer shown to STS, whose clock may be ahead.
+	// tokenMargin is how long before its expiry a token is no longer used, since the clock of STS may be ahead.
 	tokenMargin = 2 * time.Minute
-	// apiAudiencesFor is how long the API server's own audiences are remembered, which change with its flags only.
-	apiAudiencesFor = time.Hour
+	// apiAudiencesTTL is how long the API server's own audiences are cached. They change only with its flags.
+	apiAudiencesTTL = time.Hour
 )
 
-// Tokens gets tokens of service accounts from the API server, and keeps each for no longer than it lives.
+// Tokens requests tokens of service accounts from the API server, and caches each until it expires.
 type Tokens struct {
 	client client.SubResourceClientConstructor
 	clock  clock.PassiveClock
-	held   *cache.Expiring
+	cached *cache.Expiring
 }
 
-// NewTokens returns Tokens that ask by a client, and forget by a clock.
-func NewTokens(asked client.SubResourceClientConstructor, passive clock.PassiveClock) *Tokens {
-	return &Tokens{client: asked, clock: passive, held: cache.NewExpiringWithClock(readOnly{now: passive.Now})}
+// NewTokens returns Tokens with a client and a clock.
+func NewTokens(api client.SubResourceClientConstructor, passive clock.PassiveClock) *Tokens {
+	return &Tokens{client: api, clock: passive, cached: cache.NewExpiringWithClock(readOnly{now: passive.Now})}
 }
 
-// readOnly is a clock that the cache reads, and nothing waits by.
+// readOnly is a clock that the cache only reads.
 type readOnly struct {
 	clock.Clock
 	now func() time.Time
@@ -49,7 +50,7 @@ type readOnly struct {
 
 func (r readOnly) Now() time.Time { return r.now() }
 
-// tokenKey is what tokens are kept by.
+// tokenKey is the cache key of a token.
 type tokenKey struct {
 	account  types.NamespacedName
 	audience string
@@ -57,18 +58,18 @@ type tokenKey struct {
 
 var errAPIAudience = errors.New("the API server's own audience")
 
-// apiAudiences is the key of the API server's own audiences.
+// apiAudiences is the cache key of the API server's own audiences.
 type apiAudiences struct{}
 
 // Token returns a token of a service account for an audience. Its error is a [failure.TokenError].
 func (t *Tokens) Token(ctx context.Context, account types.NamespacedName, audience string) (credential.Secret, error) {
 	key := tokenKey{account, audience}
-	if held, ok := t.held.Get(key); ok {
-		if token, ok := held.(credential.Secret); ok {
+	if cached, ok := t.cached.Get(key); ok {
+		if token, ok := cached.(credential.Secret); ok {
 			return token, nil
 		}
 	}
-	if err := t.refuseAPIServers(ctx, account, audience); err != nil {
+	if err := t.checkAudience(ctx, account, audience); err != nil {
 		return "", err
 	}
 	issued, err := t.request(ctx, account, audience)
@@ -77,37 +78,37 @@ func (t *Tokens) Token(ctx context.Context, account types.NamespacedName, audien
 	}
 	token := credential.Secret(issued.Status.Token)
 	if life := issued.Status.ExpirationTimestamp.Sub(t.clock.Now()) - tokenMargin; life > 0 {
-		t.held.Set(key, token, life)
+		t.cached.Set(key, token, life)
 	}
 	return token, nil
 }
 
-// Forget drops a token that STS refused.
+// Forget removes a token that STS rejected.
 func (t *Tokens) Forget(account types.NamespacedName, audience string) {
-	t.held.Delete(tokenKey{account, audience})
+	t.cached.Delete(tokenKey{account, audience})
 }
 
-// refuseAPIServers returns an error for an audience that the API server takes tokens for itself: who is shown such a token, or
-// its log, could act in the cluster as the service account.
-func (t *Tokens) refuseAPIServers(ctx context.Context, account types.NamespacedName, audience string) error {
-	own, ok := t.held.Get(apiAudiences{})
+// checkAudience returns an error for an audience that the API server itself accepts: a server that receives such a
+// token could act in the cluster as the service account.
+func (t *Tokens) checkAudience(ctx context.Context, account types.NamespacedName, audience string) error {
+	own, ok := t.cached.Get(apiAudiences{})
 	if !ok {
-		issued, err := t.request(ctx, account) // for no audience is for the API server's own
+		issued, err := t.request(ctx, account) // a token without an audience is for the API server's own
 		if err != nil {
 			return err
 		}
 		own = issued.Spec.Audiences
-		t.held.Set(apiAudiences{}, own, apiAudiencesFor)
+		t.cached.Set(apiAudiences{}, own, apiAudiencesTTL)
 	}
 	if audiences, ok := own.([]string); !ok || slices.Contains(audiences, audience) {
-		return &failure.TokenError{Message: fmt.Sprintf("The audience %s is the Kubernetes API server's own: a token for it would be valid for more than STS. "+
-			"Set source.serviceAccount.audience of the identity to another, such as %s. "+
+		return &failure.TokenError{Message: fmt.Sprintf("The audience %s is the Kubernetes API server's own, so a token for it is also valid there. "+
+			"Set source.serviceAccount.audience of the identity to another audience, such as %s. "+
 			"Add that to the client IDs of the IAM OIDC provider, and to the condition on aud in the role's trust policy.", audience, otherAudience(audiences)), Err: errAPIAudience}
 	}
 	return nil
 }
 
-// otherAudience returns an audience that is none of the API server's.
+// otherAudience returns an audience that the API server does not accept.
 func otherAudience(apiServers []string) string {
 	audience := defaultAudience
 	for slices.Contains(apiServers, audience) {
@@ -120,18 +121,18 @@ func (t *Tokens) request(ctx context.Context, account types.NamespacedName, audi
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences, ExpirationSeconds: new(int64(TokenLifetime / time.Second))}}
 	holder := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: account.Namespace, Name: account.Name}}
 	if err := t.client.SubResource("token").Create(ctx, holder, request); err != nil {
-		return nil, &failure.TokenError{Message: whyNoToken(account, err), Err: err}
+		return nil, &failure.TokenError{Message: tokenErrorMessage(account, err), Err: err}
 	}
 	return request, nil
 }
 
-func whyNoToken(account types.NamespacedName, err error) string {
+func tokenErrorMessage(account types.NamespacedName, err error) string {
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Sprintf("There is no service account %s in this namespace. Create it, or have spec.serviceAccountName name another.", account.Name)
+		return fmt.Sprintf("Service account %s does not exist in this namespace. Create it, or change spec.serviceAccountName.", account.Name)
 	case apierrors.IsForbidden(err):
-		return fmt.Sprintf("The operator may not ask for a token of the service account %s. Install its ClusterRole for serviceaccounts/token, or use an identity with another source.", account.Name)
+		return fmt.Sprintf("The operator's RBAC does not allow it to create a token of the service account %s. Install its ClusterRole for serviceaccounts/token, or use an identity with another source.", account.Name)
 	default:
-		return fmt.Sprintf("The API server issued no token for the service account %s. The event holds the error.", account.Name)
+		return fmt.Sprintf("The API server issued no token for the service account %s. See the event for the error.", account.Name)
 	}
 }

@@ -156,7 +156,7 @@ func TestEachAlertFiresLiveOnItsFaultAndOnlyOnIt(t *testing.T) {
 		"RoleCredentialNotIssued denied",
 	))
 	said := p.annotations()
-	h.Expect(said).To(ContainSubstring("1 workloads hold an earlier credential of RoleCredential " + namespace + "/s3-reader"))
+	h.Expect(said).To(ContainSubstring("1 workloads use a previous credential of RoleCredential " + namespace + "/s3-reader"))
 	h.Expect(said).NotTo(Or(ContainSubstring("<no value>"), ContainSubstring("error expanding")))
 
 	h.Expect(admin.Delete(h.ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())

@@ -77,7 +77,7 @@ func TestWhatAChainRefusesBeforeSTSIsAsked(t *testing.T) {
 		c.Spec.RoleARN, c.Spec.Duration = lastARN, &metav1.Duration{Duration: 2 * time.Hour}
 	})
 	h.eventually(long, "Authorized", "False DurationNotAllowed")
-	h.Expect(meta.FindStatusCondition(long.Status.Conditions, "Authorized").Message).To(ContainSubstring("by a chain of roles (" + hubARN))
+	h.Expect(meta.FindStatusCondition(long.Status.Conditions, "Authorized").Message).To(ContainSubstring("by role chaining (" + hubARN))
 	loop := h.credential(namespace, "loop", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = hubARN })
 	h.eventually(loop, "Authorized", "False NotAllowed")
 

@@ -70,12 +70,12 @@ var atApply = map[string]func(*attack){
 	"a name that is a path to another namespace's object": func(a *attack) {
 		for _, path := range []string{"../" + a.bank + "/own", a.bank + "/own", "../../" + a.bank + "/secrets/own", a.bank + ":own", "..", "own%2f..", "system:serviceaccount:" + a.bank + ":own"} {
 			role := "roleARN: " + shopRole
-			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, identityRef: {kind: Identity, name: %q}}`, role, path)), "identityRef.name must be a name")
-			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, serviceAccountName: %q}`, role, path)), "serviceAccountName must be a name")
-			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, secret: {name: %q}}`, role, path)), "secret.name must be a name")
-			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, rollout: {targets: [{kind: Deployment, name: %q}]}}`, role, path)), "name must be a name that a workload")
-			a.refuses(a.manifest("SessionCredential", "by-path", fmt.Sprintf(`{mfa: {serialNumber: GAHT12345, totpSecretRef: {name: %q, key: seed}}}`, path)), "totpSecretRef.name must be a name")
-			a.refuses(a.manifest("Identity", "by-path", fmt.Sprintf(`{region: eu-west-1, source: {accessKey: {secretRef: {name: %q}}}}`, path)), "secretRef.name must be a name")
+			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, identityRef: {kind: Identity, name: %q}}`, role, path)), "identityRef.name must be a valid identity name")
+			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, serviceAccountName: %q}`, role, path)), "serviceAccountName must be a valid service account name")
+			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, secret: {name: %q}}`, role, path)), "secret.name must be a valid Secret name")
+			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, rollout: {targets: [{kind: Deployment, name: %q}]}}`, role, path)), "name must be a valid workload name")
+			a.refuses(a.manifest("SessionCredential", "by-path", fmt.Sprintf(`{mfa: {serialNumber: GAHT12345, totpSecretRef: {name: %q, key: seed}}}`, path)), "totpSecretRef.name must be a valid Secret name")
+			a.refuses(a.manifest("Identity", "by-path", fmt.Sprintf(`{region: eu-west-1, source: {accessKey: {secretRef: {name: %q}}}}`, path)), "secretRef.name must be a valid Secret name")
 		}
 	},
 	"a namespace beside a name, in a reference that has none": func(a *attack) {
@@ -104,10 +104,10 @@ var atApply = map[string]func(*attack){
 	},
 	"annotations, labels or owners of the Secret that are the operator's to write": func(a *attack) {
 		for _, key := range []string{"sts.rolecredential.dev/expiration", "sts.rolecredential.dev/seal", "sts.rolecredential.dev/refresh-request", v1alpha1.AdoptAnnotation} {
-			a.refuses(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {annotations: {%q: x}}}`, shopRole, key)), "are the operator's own")
+			a.refuses(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {annotations: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
 		}
 		for _, key := range []string{v1alpha1.ManagedByLabel, "sts.rolecredential.dev/x"} {
-			a.refuses(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {labels: {%q: x}}}`, shopRole, key)), "are the operator's own")
+			a.refuses(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {labels: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
 		}
 		a.refuses(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {ownerReferences: []}}`, shopRole)), `unknown field "spec.secret.ownerReferences"`)
 	},

@@ -353,16 +353,16 @@ func (l *life) restartAll() {
 		}
 	}
 	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "Rollout"} {
-		seen, err := cluster.Look(l.ctx, held, discover, rollout.Ref{Kind: kind, Name: "a"})
+		seen, err := cluster.Get(l.ctx, held, discover, rollout.Ref{Kind: kind, Name: "a"})
 		try(err)
 		if err == nil {
 			l.Expect(seen.Workload).NotTo(BeNil(), kind)
 			try(cluster.Restart(l.ctx, namespace, *seen.Workload, readers.Stamp{"a-secret": "ASIA"}, clock.RealClock{}.Now()))
 		}
 	}
-	_, err = cluster.Look(l.ctx, held, discover, rollout.Ref{Kind: "Pod", Name: "a"})
+	_, err = cluster.Get(l.ctx, held, discover, rollout.Ref{Kind: "Pod", Name: "a"})
 	try(err)
-	_, err = cluster.Survey(l.ctx, held, discover)
+	_, err = cluster.Discover(l.ctx, held, discover)
 	try(err)
 }
 

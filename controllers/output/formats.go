@@ -12,25 +12,26 @@ import (
 	"rolecredential.dev/operator/controllers/credential"
 )
 
-// The environment variables that AWS SDKs and tools read, and that a Secret's keys are named after (AWS SDKs and Tools
-// Reference Guide, 'AWS access keys').
+// The environment variables that AWS SDKs and tools read, also used as keys of Secrets (AWS SDKs and Tools Reference
+// Guide, 'AWS access keys').
 const (
 	AccessKeyID     = "AWS_ACCESS_KEY_ID"
 	SecretAccessKey = "AWS_SECRET_ACCESS_KEY"
 	SessionToken    = "AWS_SESSION_TOKEN"
 )
 
-// processFile is the key that the process of FormatCredentialProcess prints.
+// processFile is the key that the credential_process command of FormatCredentialProcess prints.
 const processFile = "credential_process.json"
 
-// input is all that a Secret is rendered from.
+// input is everything that a Secret is rendered from.
 type input struct {
 	credential.Credential
 	region, mountPath string
 	formats           []v1alpha1.Format
 }
 
-// formats are what each format writes. No key is in two of them. The schema of SecretTemplate names the keys too.
+// formats writes the keys of each format. No two formats share a key. The schema of SecretTemplate lists the keys
+// too.
 var formats = map[v1alpha1.Format]func(input) (map[string]string, error){
 	v1alpha1.FormatEnv:           triple(AccessKeyID, SecretAccessKey, SessionToken),
 	v1alpha1.FormatKEDA:          triple("awsAccessKeyID", "awsSecretAccessKey", "awsSessionToken"),
@@ -54,7 +55,7 @@ func formatsOf(t v1alpha1.SecretTemplate) []v1alpha1.Format {
 	return slices.Compact(slices.Sorted(slices.Values(t.Formats)))
 }
 
-// unknownFormats returns the names of a template's formats that this version does not know, sorted.
+// unknownFormats returns the template's formats that this version does not support, sorted.
 func unknownFormats(t v1alpha1.SecretTemplate) (names []string) {
 	for _, name := range formatsOf(t) {
 		if _, known := formats[name]; !known {
@@ -64,14 +65,15 @@ func unknownFormats(t v1alpha1.SecretTemplate) (names []string) {
 	return names
 }
 
-// triple is a key for each of the three values.
+// triple writes one key for each of the three values.
 func triple(accessKeyID, secretAccessKey, sessionToken string) func(input) (map[string]string, error) {
 	return func(in input) (map[string]string, error) {
 		return map[string]string{accessKeyID: in.AccessKeyID, secretAccessKey: string(in.SecretAccessKey), sessionToken: string(in.SessionToken)}, nil
 	}
 }
 
-// profile is a key with a file of the profile default (AWS SDKs and Tools Reference Guide, 'Shared config and credentials files').
+// profile writes one key with a file that contains the profile default (AWS SDKs and Tools Reference Guide, 'Shared
+// config and credentials files').
 func profile(key string) func(input) (map[string]string, error) {
 	return func(in input) (map[string]string, error) {
 		lines := []string{"[default]"}
@@ -79,9 +81,9 @@ func profile(key string) func(input) (map[string]string, error) {
 			{"aws_access_key_id", in.AccessKeyID}, {"aws_secret_access_key", string(in.SecretAccessKey)}, {"aws_session_token", string(in.SessionToken)},
 		} {
 			if !plain(line.value) {
-				return nil, errors.New(line.name + " has a character that a file of profiles cannot hold")
+				return nil, errors.New(line.name + " has a character that is not valid in a shared credentials file")
 			}
-			if line.value != "" { // servers that are not AWS may give no session token
+			if line.value != "" { // STS-compatible servers may return no session token
 				lines = append(lines, line.name+" = "+line.value)
 			}
 		}
@@ -89,16 +91,16 @@ func profile(key string) func(input) (map[string]string, error) {
 	}
 }
 
-// plain tells whether a value is the same to all who read files of profiles, each in a way of its own: a line end would begin
-// another setting, such as a process to run, and quotes, backslashes and signs of comments are not left alone by all.
+// plain reports whether all readers of profile files parse a value in the same way. A line end would start another
+// setting, such as a process to run. Some readers interpret quotes, backslashes and comment signs.
 func plain(value string) bool {
 	return !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"'`\\#;", r) })
 }
 
-// process is a profile that has SDKs print a file whenever the credential in it has expired, and that file (AWS SDKs and Tools
-// Reference Guide, 'Process credential provider').
+// process writes a profile whose credential_process prints a file, and that file. SDKs run it again when the
+// credential expires (AWS SDKs and Tools Reference Guide, 'Process credential provider').
 func process(in input) (map[string]string, error) {
-	printed, err := json.Marshal(struct { //nolint:gosec // its one reader is to have it
+	printed, err := json.Marshal(struct { //nolint:gosec // the SDK needs the secret access key
 		Version         int
 		AccessKeyID     string `json:"AccessKeyId"`
 		SecretAccessKey string
@@ -106,7 +108,7 @@ func process(in input) (map[string]string, error) {
 		Expiration      string
 	}{1, in.AccessKeyID, string(in.SecretAccessKey), string(in.SessionToken), in.Expiration.UTC().Format(time.RFC3339)})
 	if err != nil {
-		return nil, errors.New("it cannot be encoded as JSON")
+		return nil, errors.New("it is not valid JSON text")
 	}
 	config := fmt.Sprintf("[default]\ncredential_process = cat %s/%s\n", in.mountPath, processFile)
 	if slices.Contains(in.formats, v1alpha1.FormatRegion) {

@@ -44,7 +44,7 @@ func FuzzTemplate(f *testing.F) {
 		}
 		g := NewWithT(t)
 		if problem := output.Check(withData(text)); problem != nil {
-			g.Expect(problem.Message).To(MatchRegexp(`^The Secret cannot be written as spec\.secret describes it: spec\.secret\.data\[auth\.conf\]: line \d`))
+			g.Expect(problem.Message).To(MatchRegexp(`^spec\.secret does not describe a valid Secret: spec\.secret\.data\[auth\.conf\]: line \d`))
 			g.Expect(len(problem.Message)).To(BeNumerically("<", longestMessage))
 			g.Expect(utf8.ValidString(problem.Message)).To(BeTrue(), problem.Message)
 			g.Expect(output.Check(withData(text)).Message).To(Equal(problem.Message), "the same each time")
@@ -56,7 +56,7 @@ func FuzzTemplate(f *testing.F) {
 		}
 		data, err := output.Render(withData(text), c, "eu-west-1")
 		if err != nil {
-			g.Expect(err).To(MatchError("spec.secret.data[auth.conf] cannot be rendered with it, or becomes too long"))
+			g.Expect(err).To(MatchError("the template spec.secret.data[auth.conf] failed, or its result is too long"))
 			return
 		}
 		g.Expect(len(data["auth.conf"])).To(BeNumerically("<=", longestValue))

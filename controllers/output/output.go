@@ -1,4 +1,4 @@
-// Package output turns a credential into the keys of a Secret. It is pure.
+// Package output renders a credential into the data of a Secret. It is pure.
 package output
 
 import (
@@ -17,19 +17,19 @@ import (
 	"rolecredential.dev/operator/controllers/failure"
 )
 
-// Render returns the data of a credential's Secret. Region is the identity's. Its error is for what a credential of AWS never is
-// and a template cannot be tried for beforehand; it holds no value of the credential.
+// Render returns the data of a credential's Secret. Region is the identity's. Errors are possible only for values
+// that AWS never issues and [Check] cannot try. They contain no value of the credential.
 func Render(t v1alpha1.SecretTemplate, c credential.Credential, region string) (map[string][]byte, error) {
 	data := map[string][]byte{}
 	in := input{Credential: c, region: region, mountPath: cmp.Or(t.MountPath, v1alpha1.DefaultMountPath), formats: formatsOf(t)}
 	for _, name := range in.formats {
 		write, known := formats[name]
 		if !known {
-			return nil, fmt.Errorf("this version of the operator does not know the format %s", name)
+			return nil, fmt.Errorf("this version of the operator does not support the format %s", name)
 		}
 		keys, err := write(in)
 		if err != nil {
-			return nil, fmt.Errorf("the format %s cannot hold it, since %w", name, err)
+			return nil, fmt.Errorf("the format %s cannot represent it: %w", name, err)
 		}
 		for key, value := range keys {
 			data[key] = []byte(value)
@@ -38,15 +38,14 @@ func Render(t v1alpha1.SecretTemplate, c credential.Credential, region string) (
 	for key, text := range t.Data {
 		value, err := rendered(key, text, in)
 		if err != nil {
-			return nil, fmt.Errorf("spec.secret.data[%s] cannot be rendered with it, or becomes too long", key) // err may quote it
+			return nil, fmt.Errorf("the template spec.secret.data[%s] failed, or its result is too long", key) // err may contain the credential
 		}
 		data[key] = []byte(value)
 	}
 	return data, nil
 }
 
-// Keys returns the keys of the Secret's data that a template describes, without those of a format that is unknown here, for which
-// [Check] returns a failure.
+// Keys returns the keys of the Secret's data. It omits unsupported formats, for which [Check] returns a failure.
 func Keys(t v1alpha1.SecretTemplate) []string {
 	keys := slices.Collect(maps.Keys(t.Data))
 	for _, name := range formatsOf(t) {
@@ -56,23 +55,22 @@ func Keys(t v1alpha1.SecretTemplate) []string {
 		}
 		written, err := write(trials[0])
 		if err != nil {
-			panic(err) // a trial can be held by all
+			panic(err) // every format can represent the trial input
 		}
 		keys = slices.AppendSeq(keys, maps.Keys(written))
 	}
 	return keys
 }
 
-// quotedLength is how much of a value is quoted, so that a message fits into a condition.
+// quotedLength is the maximum length of a quoted value, so that a message fits into a condition.
 const quotedLength = 256
 
-// Check returns a failure of ConditionReady if the Secret that a template describes could not be written: the API server would
-// refuse its labels or annotations, which the CRD's schema cannot tell, a key of its data cannot be rendered, or a format is one that
-// only a newer CRD has.
+// Check returns a failure of ConditionReady if the Secret cannot be written: its labels or annotations are not valid,
+// which the CRD's schema cannot check, a template of its data fails, or a format is known only to a newer CRD.
 func Check(t v1alpha1.SecretTemplate) *failure.Failure {
 	if names := unknownFormats(t); len(names) > 0 {
-		return invalidTemplate("spec.secret.formats names %s, which this version of the operator does not know. "+
-			"The CRDs are newer than the operator: upgrade the operator, or leave these formats out.", strings.Join(names, ", "))
+		return invalidTemplate("spec.secret.formats contains %s, which this version of the operator does not support. "+
+			"The CRDs are newer than the operator: upgrade the operator, or remove these formats.", strings.Join(names, ", "))
 	}
 	path := field.NewPath("spec", "secret")
 	problems := metav1validation.ValidateLabels(t.Labels, path.Child("labels"))
@@ -87,7 +85,7 @@ func Check(t v1alpha1.SecretTemplate) *failure.Failure {
 	if len(texts) == 0 {
 		return nil
 	}
-	return invalidTemplate("The Secret cannot be written as spec.secret describes it: %s", slices.Min(texts)) // the same one of several each time
+	return invalidTemplate("spec.secret does not describe a valid Secret: %s", slices.Min(texts)) // always the same problem, so that the message is stable
 }
 
 func invalidTemplate(format string, args ...any) *failure.Failure {
@@ -96,8 +94,8 @@ func invalidTemplate(format string, args ...any) *failure.Failure {
 	}
 }
 
-// Hash tells templates apart whose Secrets would differ. The Secret's name is not part of it: another name is another Secret. Nor
-// is what a default says in other words.
+// Hash returns a hash that differs for templates with different Secrets. It ignores the Secret's name, because
+// another name is another Secret. A default and its explicit value have the same hash.
 func Hash(t v1alpha1.SecretTemplate) string {
 	t.Name = ""
 	if t.Formats = formatsOf(t); slices.Equal(t.Formats, defaultFormats) {
@@ -109,7 +107,7 @@ func Hash(t v1alpha1.SecretTemplate) string {
 	return credential.Hash(t)
 }
 
-// HoldsRegion tells whether the Secret that a template describes may differ with the identity's region.
+// HoldsRegion reports whether the content of the Secret may depend on the identity's region.
 func HoldsRegion(t v1alpha1.SecretTemplate) bool {
 	for _, text := range t.Data {
 		if strings.Contains(string(text), ".Region") {

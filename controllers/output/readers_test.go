@@ -258,7 +258,7 @@ func TestAFileOfProfilesHoldsNothingButItsThreeValues(t *testing.T) {
 				strange := issued
 				strange.SessionToken = credential.Secret(value)
 				_, err := output.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}}, strange, "eu-west-1")
-				NewWithT(t).Expect(err).To(MatchError("the format " + string(format) + " cannot hold it, since aws_session_token has a character that a file of profiles cannot hold"))
+				NewWithT(t).Expect(err).To(MatchError("the format " + string(format) + " cannot represent it: aws_session_token has a character that is not valid in a shared credentials file"))
 			})
 		}
 	}

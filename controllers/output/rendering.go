@@ -10,16 +10,16 @@ import (
 	"text/template/parse"
 )
 
-// rendering runs a template of which nothing is [forbidden]. What that leaves of the language of text/template is little, with no
-// values but strings and bools. To run all of it, that package calls methods by their names, for which the linker must keep each
-// method of each type of the program: a fifth of the manager, and 9 MiB of its memory.
+// rendering executes a template without [forbidden] parts. The remaining language has only strings and bools as
+// values. The package text/template would support all of it, but it calls methods by name: the linker would then keep
+// all exported methods, a fifth of the manager's binary and 9 MiB of its memory.
 type rendering struct {
 	values map[string]string
 	text   strings.Builder
 }
 
 func (r *rendering) list(list *parse.ListNode) *fault {
-	if list == nil { // there is no else
+	if list == nil { // the else branch is empty
 		return nil
 	}
 	for _, node := range list.Nodes {
@@ -63,7 +63,8 @@ func (r *rendering) write(part parse.Node, text string) *fault {
 	return nil
 }
 
-// pipe returns the value of the last of some commands, each of which takes that of the one before it as a further argument.
+// pipe returns the value of the last command of a pipeline. Each command gets the value of the previous one as its
+// last argument.
 func (r *rendering) pipe(pipe *parse.PipeNode) (any, *fault) {
 	var piped []any
 	for _, command := range pipe.Cmds {
@@ -96,7 +97,7 @@ func (r *rendering) command(command *parse.CommandNode, piped []any) (any, *faul
 	return call(name, append(args, piped...))
 }
 
-// value returns that of an argument.
+// value returns the value of an argument.
 func (r *rendering) value(node parse.Node) (any, *fault) {
 	switch n := node.(type) {
 	case *parse.FieldNode:
@@ -114,7 +115,7 @@ func (r *rendering) value(node parse.Node) (any, *fault) {
 	}
 }
 
-// function is what a template may call, with so many arguments.
+// function is a function of templates, with the bounds of its number of arguments.
 type function struct {
 	least, most int
 	call        func(args []any) (any, error)
@@ -122,22 +123,22 @@ type function struct {
 
 const many = math.MaxInt
 
-// functions are those of text/template, or have a bound that those have not.
+// functions are functions of text/template, or bounded versions of them.
 var functions = map[string]function{
-	"and": {1, many, func(args []any) (any, error) { return firstThatIs(false, args), nil }},
-	"or":  {1, many, func(args []any) (any, error) { return firstThatIs(true, args), nil }},
+	"and": {1, many, func(args []any) (any, error) { return firstWithTruth(false, args), nil }},
+	"or":  {1, many, func(args []any) (any, error) { return firstWithTruth(true, args), nil }},
 	"not": {1, 1, func(args []any) (any, error) { return !truth(args[0]), nil }},
 	"eq":  {2, many, func(args []any) (any, error) { return equal(args) }},
 	"ne": {2, 2, func(args []any) (any, error) {
 		same, err := equal(args)
 		return !same, err
 	}},
-	"base64":   {1, 1, ofStrings(func(args ...string) string { return base64.StdEncoding.EncodeToString([]byte(args[0])) })},
-	"json":     {1, 1, ofStrings(func(args ...string) string { return quoted(args[0]) })},
-	"lower":    {1, 1, ofStrings(func(args ...string) string { return strings.ToLower(args[0]) })},
-	"print":    {0, many, ofStrings(func(args ...string) string { return strings.Join(args, "") })},
-	"upper":    {1, 1, ofStrings(func(args ...string) string { return strings.ToUpper(args[0]) })},
-	"urlquery": {1, 1, ofStrings(func(args ...string) string { return url.QueryEscape(args[0]) })},
+	"base64":   {1, 1, stringFunction(func(args ...string) string { return base64.StdEncoding.EncodeToString([]byte(args[0])) })},
+	"json":     {1, 1, stringFunction(func(args ...string) string { return quoted(args[0]) })},
+	"lower":    {1, 1, stringFunction(func(args ...string) string { return strings.ToLower(args[0]) })},
+	"print":    {0, many, stringFunction(func(args ...string) string { return strings.Join(args, "") })},
+	"upper":    {1, 1, stringFunction(func(args ...string) string { return strings.ToUpper(args[0]) })},
+	"urlquery": {1, 1, stringFunction(func(args ...string) string { return url.QueryEscape(args[0]) })},
 }
 
 func call(name *parse.IdentifierNode, args []any) (any, *fault) {
@@ -156,9 +157,9 @@ func call(name *parse.IdentifierNode, args []any) (any, *fault) {
 	return result, nil
 }
 
-// ofStrings makes what a template may call of a function of strings. Neither what it is given nor what it returns is longer than
-// [maxCall].
-func ofStrings(f func(...string) string) func([]any) (any, error) {
+// stringFunction makes a template function of a function on strings. It bounds arguments and result to [maxCall]
+// bytes.
+func stringFunction(f func(...string) string) func([]any) (any, error) {
 	return func(args []any) (any, error) {
 		texts, length := make([]string, len(args)), 0
 		for i, arg := range args {
@@ -178,20 +179,20 @@ func ofStrings(f func(...string) string) func([]any) (any, error) {
 	}
 }
 
-// quoted returns a string as JSON has it.
+// quoted returns a string as a JSON string.
 func quoted(s string) string {
 	text, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // a string always has such a text
+		panic(err) // every string has a JSON encoding
 	}
 	return string(text)
 }
 
-// truth tells whether a value is neither false nor empty.
+// truth reports whether a value is neither false nor empty.
 func truth(value any) bool { return value != any("") && value != any(false) }
 
-// firstThatIs returns the first value of a truth, or else the last.
-func firstThatIs(truthful bool, values []any) any {
+// firstWithTruth returns the first value with the given truth, or else the last value.
+func firstWithTruth(truthful bool, values []any) any {
 	for _, value := range values {
 		if truth(value) == truthful {
 			return value
@@ -200,7 +201,7 @@ func firstThatIs(truthful bool, values []any) any {
 	return values[len(values)-1]
 }
 
-// equal tells whether the first of some values is equal to any other.
+// equal reports whether the first value is equal to any of the others.
 func equal(values []any) (same bool, err error) {
 	_, isString := values[0].(string)
 	for _, value := range values[1:] {

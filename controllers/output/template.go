@@ -15,21 +15,22 @@ import (
 	"rolecredential.dev/operator/controllers/failure"
 )
 
-// Whoever may write a credential's spec has its templates run by the operator. So a template is a list of texts, fields,
-// conditions and calls of a few functions, each of which is run once at most: nothing in it repeats, calls itself, keeps a value or
-// reaches anything. With the bounds below, and the schema's on its text, that bounds its time and memory too.
+// The operator executes the templates of every user who may write a credential. A template is therefore a list of
+// texts, fields, conditions and calls of a few functions, each executed at most once. It has no loops, recursion,
+// variables or side effects. With the limits below, and the schema's limit on its length, its time and memory are
+// bounded.
 const (
 	maxValue = 32 << 10 // bytes of a key's value: 16 of them and all formats fit into the 1 MiB of a Secret
 	maxCall  = 16 << 10 // bytes of a function's result
 )
 
-// Errors of what becomes longer than it may.
+// Errors of values that exceed the limits.
 var (
-	errLongResult = fmt.Errorf("a function's result may have %d bytes, and this has more", maxCall)
-	errLongValue  = fmt.Errorf("a key's value may have %d bytes, and this has more", maxValue)
+	errLongResult = fmt.Errorf("the result of a function is longer than %d bytes", maxCall)
+	errLongValue  = fmt.Errorf("the value of the key is longer than %d bytes", maxValue)
 )
 
-// valuesOf returns what a template may name, as .Field.
+// valuesOf returns the fields that a template may use.
 func valuesOf(in input) map[string]string {
 	return map[string]string{
 		"AccessKeyID":     in.AccessKeyID,
@@ -42,10 +43,11 @@ func valuesOf(in input) map[string]string {
 	}
 }
 
-// sessionARN is the ARN of a session, arn:partition:sts::account:resource (IAM User Guide, 'IAM identifiers').
+// sessionARN matches the ARN of a session, arn:partition:sts::account:resource (IAM User Guide, 'IAM identifiers').
 var sessionARN = regexp.MustCompile(`^arn:[^:]+:sts::(\d{12}):`)
 
-// accountID returns the account of a session's ARN, empty for a text of another shape, as a server other than AWS may return.
+// accountID returns the account of a session's ARN. It is empty for another form, which an STS-compatible server may
+// return.
 func accountID(arn string) string {
 	if parts := sessionARN.FindStringSubmatch(arn); parts != nil {
 		return parts[1]
@@ -53,7 +55,7 @@ func accountID(arn string) string {
 	return ""
 }
 
-// rendered returns the value of a key. Its error says on which line what is wrong, and may quote the input.
+// rendered returns the value of a key. Its error has the line of the problem, and may contain values of the input.
 func rendered(key string, text v1alpha1.DataTemplate, in input) (string, error) {
 	tree, err := parsed(key, string(text))
 	if err != nil {
@@ -71,20 +73,20 @@ func rendered(key string, text v1alpha1.DataTemplate, in input) (string, error) 
 	return r.text.String(), nil
 }
 
-// parsed returns the tree of a template, in the syntax of text/template.
+// parsed returns the parse tree of a template in the syntax of text/template.
 func parsed(key, text string) (*parse.Tree, error) {
 	tree, defined := parse.New(key), map[string]*parse.Tree{}
-	tree.Mode = parse.SkipFuncCheck // which would not say what functions there are
+	tree.Mode = parse.SkipFuncCheck // its error does not list the supported functions
 	if _, err := tree.Parse(text, "", "", defined); err != nil {
 		return nil, errors.New(strings.Replace(err.Error(), "template: "+key+":", "line ", 1))
 	}
 	if len(defined) > 1 || defined[key] != tree {
-		return nil, errors.New("line 1: templates cannot be defined here")
+		return nil, errors.New("line 1: a template must not define other templates")
 	}
 	return tree, nil
 }
 
-// fault is what is wrong with a part of a template.
+// fault is a problem of a part of a template.
 type fault struct {
 	part    parse.Node
 	problem error
@@ -94,7 +96,7 @@ func faulty(part parse.Node, format string, args ...any) *fault {
 	return &fault{part, fmt.Errorf(format, args...)}
 }
 
-// forbidden returns what is wrong with the first part of a template that is not allowed; nil if there is none.
+// forbidden returns a fault for the first part of a template that is not allowed, or nil.
 func forbidden(node parse.Node) *fault {
 	var parts []parse.Node
 	switch n := node.(type) {
@@ -109,18 +111,18 @@ func forbidden(node parse.Node) *fault {
 		parts = []parse.Node{n.Pipe}
 	case *parse.PipeNode:
 		if len(n.Decl) > 0 {
-			return faulty(n, "there are no variables here")
+			return faulty(n, "variables are not supported")
 		}
 		for _, command := range n.Cmds {
 			parts = append(parts, command.Args...)
 		}
 	case *parse.FieldNode:
 		if _, known := valuesOf(input{})[n.Ident[0]]; !known || len(n.Ident) > 1 {
-			return faulty(n, "there is no %s, but .%s", n, strings.Join(slices.Sorted(maps.Keys(valuesOf(input{}))), ", ."))
+			return faulty(n, "there is no field %s; the fields are .%s", n, strings.Join(slices.Sorted(maps.Keys(valuesOf(input{}))), ", ."))
 		}
 	case *parse.IdentifierNode:
 		if _, known := functions[n.Ident]; !known {
-			return faulty(n, "there is no function %s, but %s", n, strings.Join(slices.Sorted(maps.Keys(functions)), ", "))
+			return faulty(n, "there is no function %s; the functions are %s", n, strings.Join(slices.Sorted(maps.Keys(functions)), ", "))
 		}
 	default:
 		return notAllowed(n)
@@ -134,11 +136,11 @@ func forbidden(node parse.Node) *fault {
 }
 
 func notAllowed(part parse.Node) *fault {
-	return faulty(part, "%s is not allowed here: there are texts, fields, functions and if", part)
+	return faulty(part, "%s is not supported; templates may contain text, fields, functions and if", part)
 }
 
-// trials are inputs of no account to try templates with: one with all that there can be, and one with only what a server that is
-// not AWS has to give.
+// trials are fictitious inputs to try templates with: one with all values, and one with only the values that an
+// STS-compatible server always returns.
 var trials = []input{
 	{region: "eu-west-1", Credential: credential.Credential{
 		AccessKeyID: "ASIA0123456789ABCDEF", SecretAccessKey: credential.Secret(strings.Repeat("s", 40)), SessionToken: credential.Secret(strings.Repeat("t", 2<<10)),
@@ -147,7 +149,7 @@ var trials = []input{
 	{region: "eu-west-1", Credential: credential.Credential{AccessKeyID: "ASIA0123456789ABCDEF", SecretAccessKey: "s"}},
 }
 
-// checkData returns what is wrong with each key's template that cannot be rendered.
+// checkData returns the problems of all templates that cannot be rendered.
 func checkData(data map[string]v1alpha1.DataTemplate) (problems []string) {
 	for key, text := range data {
 		for _, trial := range trials {

@@ -18,7 +18,7 @@ func withData(text string) v1alpha1.SecretTemplate {
 	return v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{"auth.conf": v1alpha1.DataTemplate(text)}}
 }
 
-func TestWhatATemplateMakes(t *testing.T) {
+func TestTemplateRendersFieldsAndFunctions(t *testing.T) {
 	nothing := issued
 	nothing.SessionToken, nothing.PrincipalARN = "", ""
 	for name, tc := range map[string]struct{ text, want, wantOfLess string }{
@@ -65,34 +65,34 @@ func TestDataAreBesideTheFormats(t *testing.T) {
 }
 
 // Nothing in a template repeats, calls itself, keeps a value or reaches anything.
-func TestWhatATemplateMayNotSay(t *testing.T) {
+func TestTemplateRejectsUnsupportedParts(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
 		"a bracket that is not closed":      {"a\nb {{.AccessKeyID}\n", "line 2: bad character U+007D '}'"},
 		"an if without an end":              {"{{if .Region}}\n\na", "line 3: unexpected EOF"},
-		"a field that there is not":         {"\n\n{{.SecretKey}}", "line 3:2: there is no .SecretKey, but .AccessKeyID, .AccountID, .Expiration, .PrincipalARN, .Region, .SecretAccessKey, .SessionToken"},
-		"such a field where it is not used": {"{{if .Region}}{{else}}\n{{.Nowhere}}{{end}}", "line 2:2: there is no .Nowhere"},
-		"a field of a field":                {"{{.Region.Length}}", "line 1:9: there is no .Region.Length"},
-		"a method":                          {"{{.Expiration.Unix}}", "there is no .Expiration.Unix"},
-		"the environment":                   {`{{env "HOME"}}`, "line 1:2: there is no function env, but and, base64, eq, json"},
-		"a file":                            {`{{readFile "/etc/passwd"}}`, "line 1:2: there is no function readFile, but and, base64"},
-		"a call of what it is given":        {"{{call .Region}}", "line 1:2: there is no function call, but and, base64, eq, json, lower, ne, not, or, print, upper, urlquery"},
-		"a loop":                            {"{{range 1000000000}}a{{end}}", "line 1:8: {{range 1000000000}}a{{end}} is not allowed here: there are texts, fields, functions and if"},
-		"a loop in a condition":             {"{{if .Region}}{{range 1000000000}}a{{end}}{{end}}", "is not allowed here"},
-		"a loop in another branch":          {"{{if .Region}}{{else}}{{range 1000000000}}a{{end}}{{end}}", "is not allowed here"},
-		"a template that calls itself":      {`{{define "a"}}{{template "a"}}{{end}}{{template "a"}}`, "line 1: templates cannot be defined here"},
-		"a template of the key's name":      {`{{define "auth.conf"}}{{template "auth.conf"}}{{end}}`, "line 1: templates cannot be defined here"},
-		"a template alone":                  {`{{define "a"}}a{{end}}`, "line 1: templates cannot be defined here"},
-		"a block":                           {`{{block "a" .}}a{{end}}`, "templates cannot be defined here"},
-		"a call of itself":                  {`{{template "auth.conf" .}}`, "is not allowed here"},
-		"a variable":                        {"{{$a := .Region}}{{$a}}", "line 1:2: there are no variables here"},
-		"a variable in a condition":         {"{{if $a := .Region}}{{$a}}{{end}}", "there are no variables here"},
-		"the root as a variable":            {"{{$.Region}}", "$.Region is not allowed here"},
-		"another dot":                       {"{{with print .Region .Region}}{{.}}{{end}}", "is not allowed here"},
-		"all that there is":                 {"{{.}}", "line 1:2: . is not allowed here"},
-		"all that there is, as JSON":        {"{{json .}}", ". is not allowed here"},
+		"a field that there is not":         {"\n\n{{.SecretKey}}", "line 3:2: there is no field .SecretKey; the fields are .AccessKeyID, .AccountID, .Expiration, .PrincipalARN, .Region, .SecretAccessKey, .SessionToken"},
+		"such a field where it is not used": {"{{if .Region}}{{else}}\n{{.Nowhere}}{{end}}", "line 2:2: there is no field .Nowhere"},
+		"a field of a field":                {"{{.Region.Length}}", "line 1:9: there is no field .Region.Length"},
+		"a method":                          {"{{.Expiration.Unix}}", "there is no field .Expiration.Unix"},
+		"the environment":                   {`{{env "HOME"}}`, "line 1:2: there is no function env; the functions are and, base64, eq, json"},
+		"a file":                            {`{{readFile "/etc/passwd"}}`, "line 1:2: there is no function readFile; the functions are and, base64"},
+		"a call of what it is given":        {"{{call .Region}}", "line 1:2: there is no function call; the functions are and, base64, eq, json, lower, ne, not, or, print, upper, urlquery"},
+		"a loop":                            {"{{range 1000000000}}a{{end}}", "line 1:8: {{range 1000000000}}a{{end}} is not supported; templates may contain text, fields, functions and if"},
+		"a loop in a condition":             {"{{if .Region}}{{range 1000000000}}a{{end}}{{end}}", "is not supported"},
+		"a loop in another branch":          {"{{if .Region}}{{else}}{{range 1000000000}}a{{end}}{{end}}", "is not supported"},
+		"a template that calls itself":      {`{{define "a"}}{{template "a"}}{{end}}{{template "a"}}`, "line 1: a template must not define other templates"},
+		"a template of the key's name":      {`{{define "auth.conf"}}{{template "auth.conf"}}{{end}}`, "line 1: a template must not define other templates"},
+		"a template alone":                  {`{{define "a"}}a{{end}}`, "line 1: a template must not define other templates"},
+		"a block":                           {`{{block "a" .}}a{{end}}`, "a template must not define other templates"},
+		"a call of itself":                  {`{{template "auth.conf" .}}`, "is not supported"},
+		"a variable":                        {"{{$a := .Region}}{{$a}}", "line 1:2: variables are not supported"},
+		"a variable in a condition":         {"{{if $a := .Region}}{{$a}}{{end}}", "variables are not supported"},
+		"the root as a variable":            {"{{$.Region}}", "$.Region is not supported"},
+		"another dot":                       {"{{with print .Region .Region}}{{.}}{{end}}", "is not supported"},
+		"all that there is":                 {"{{.}}", "line 1:2: . is not supported"},
+		"all that there is, as JSON":        {"{{json .}}", ". is not supported"},
 		"a format with a width":             {`{{printf "%1000000000s" .Region}}`, "there is no function printf"},
 		"an index":                          {`{{index .Region 0}}`, "there is no function index"},
-		"nothing":                           {"{{nil}}", "line 1:2: nil is not allowed here"},
+		"nothing":                           {"{{nil}}", "line 1:2: nil is not supported"},
 		"a function of what is no string":   {"a\n{{upper true}}", "line 2:2: error calling upper: expected string; found true"},
 		"such a function in what only some servers need": {
 			"{{if not .SessionToken}}{{upper true}}{{end}}", "line 1:26: error calling upper: expected string; found true",
@@ -104,8 +104,8 @@ func TestWhatATemplateMayNotSay(t *testing.T) {
 		"an argument too many":                 {`{{"a" | upper .Region}}`, "line 1:8: wrong number of args for upper: want 1 got 2"},
 		"an argument to a field":               {`{{.Region "a"}}`, "line 1:2: .Region is not a function but has arguments"},
 		"a text that a field is given":         {`{{"a" | .Region}}`, "line 1:8: .Region is not a function but has arguments"},
-		"a number":                             {"{{print 5}}", "line 1:8: 5 is not allowed here: there are texts, fields, functions and if"},
-		"a part in parentheses":                {`{{(print .Region).Length}}`, "is not allowed here"},
+		"a number":                             {"{{print 5}}", "line 1:8: 5 is not supported; templates may contain text, fields, functions and if"},
+		"a part in parentheses":                {`{{(print .Region).Length}}`, "is not supported"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -114,7 +114,7 @@ func TestWhatATemplateMayNotSay(t *testing.T) {
 			g.Expect(f.Condition).To(Equal(v1alpha1.ConditionReady))
 			g.Expect(f.Reason).To(Equal(v1alpha1.ReasonInvalidTemplate))
 			g.Expect(f.Retry).To(Equal(failure.Never))
-			g.Expect(f.Message).To(HavePrefix("The Secret cannot be written as spec.secret describes it: spec.secret.data[auth.conf]: line "))
+			g.Expect(f.Message).To(HavePrefix("spec.secret does not describe a valid Secret: spec.secret.data[auth.conf]: line "))
 			g.Expect(f.Message).To(ContainSubstring(tc.want))
 		})
 	}
@@ -134,7 +134,7 @@ func TestATemplateIsBounded(t *testing.T) {
 			g.Expect(len(text)).To(BeNumerically("<=", 4096), "the schema refuses it")
 			f := output.Check(withData(text))
 			g.Expect(f).NotTo(BeNil())
-			g.Expect(f.Message).To(And(ContainSubstring("spec.secret.data[auth.conf]: "), MatchRegexp(`may have (16384|32768) bytes, and this has more`)))
+			g.Expect(f.Message).To(And(ContainSubstring("spec.secret.data[auth.conf]: "), MatchRegexp(`is longer than (16384|32768) bytes`)))
 		})
 	}
 }
@@ -187,7 +187,7 @@ func TestOfSeveralKeysTheSameIsToldEachTime(t *testing.T) {
 	g := NewWithT(t)
 	template := v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{"c": "{{", "a": "{{.A}}", "b": "{{b}}"}}
 	first := output.Check(template)
-	g.Expect(first.Message).To(ContainSubstring("spec.secret.data[a]: line 1:2: there is no .A"))
+	g.Expect(first.Message).To(ContainSubstring("spec.secret.data[a]: line 1:2: there is no field .A"))
 	for range 50 {
 		g.Expect(output.Check(template)).To(Equal(first))
 	}

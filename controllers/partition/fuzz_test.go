@@ -9,22 +9,22 @@ import (
 	"rolecredential.dev/operator/controllers/partition"
 )
 
-// suffixes are how the names of each partition's servers end, which is how the SDK shows what partition it takes a region for.
-// Those of GovCloud end as AWS's own do.
+// suffixes are the domains of each partition's servers. They show which partition the SDK assumes for a region.
+// GovCloud uses the domain of the partition aws.
 var suffixes = map[string]string{
 	"aws": ".amazonaws.com", "aws-us-gov": ".amazonaws.com", "aws-cn": ".amazonaws.com.cn", "aws-eusc": ".amazonaws.eu",
 	"aws-iso": ".c2s.ic.gov", "aws-iso-b": ".sc2s.sgov.gov", "aws-iso-e": ".cloud.adc-e.uk", "aws-iso-f": ".csp.hci.ic.gov",
 }
 
-// FuzzARN holds what is refused to be of another partition in truth: the SDK would ask a server of the region's own, which the
-// message names, and an ARN of that one is taken.
+// FuzzARN checks that a rejected ARN is in another partition: the SDK would call a server of the partition that the
+// message names, and an ARN in that partition is accepted.
 func FuzzARN(f *testing.F) {
 	f.Fuzz(func(t *testing.T, region, arn string) {
 		err := partition.Check(region, arn)
 		if err == nil {
 			return
 		}
-		_, rest, _ := strings.Cut(strings.TrimPrefix(err.Error(), arn), ", but the region "+region+" is of ")
+		_, rest, _ := strings.Cut(strings.TrimPrefix(err.Error(), arn), ", but the region "+region+" is in ")
 		own, _, _ := strings.Cut(rest, ",")
 		endpoint, resolveErr := sts.NewDefaultEndpointResolverV2().ResolveEndpoint(t.Context(), sts.EndpointParameters{Region: &region, UseFIPS: new(false), UseDualStack: new(false), UseGlobalEndpoint: new(false)})
 		if resolveErr != nil {

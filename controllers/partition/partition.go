@@ -1,6 +1,6 @@
-// Package partition tells AWS's partitions apart: groups of regions with accounts, users and roles of their own, beyond which
-// their credentials are worth nothing (AWS Fault Isolation Boundaries, 'Partitions'). It also knows the forms of AWS's names, which
-// servers that are not AWS need not keep to.
+// Package partition distinguishes AWS partitions: groups of regions with separate accounts, whose credentials are not
+// valid in other partitions (AWS Fault Isolation Boundaries, 'Partitions'). It also checks the forms of AWS's names,
+// which other servers need not use.
 package partition
 
 import (
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// regions are how each partition's are named, which is how the SDK finds the partition of one too ('AWS rules engine library
+// regions are the patterns of each partition's region names, which the SDK uses too ('AWS rules engine library
 // functions' of Smithy 2.0, aws.partition).
 var regions = map[string]*regexp.Regexp{
 	"aws":        regexp.MustCompile(`^(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+$`),
@@ -22,15 +22,15 @@ var regions = map[string]*regexp.Regexp{
 	"aws-us-gov": regexp.MustCompile(`^us-gov-\w+-\d+$`),
 }
 
-// Check returns an error if an ARN is of another partition than a region's STS, which then knows nothing of what it names. A
-// region that is not known here may be of any partition, and what is no ARN of none.
+// Check returns an error if an ARN is in another partition than a region. It accepts an unknown region with any ARN,
+// and text that is not an ARN.
 func Check(region, arn string) error {
 	own, known := of(region)
 	fields := strings.SplitN(arn, ":", 3)
 	if !known || len(fields) < 3 || fields[0] != "arn" || fields[1] == own {
 		return nil
 	}
-	return fmt.Errorf("%s is of the partition %s, but the region %s is of %s, whose credentials are worth nothing elsewhere", arn, fields[1], region, own)
+	return fmt.Errorf("%s is in the partition %s, but the region %s is in %s, whose credentials are not valid in other partitions", arn, fields[1], region, own)
 }
 
 func of(region string) (partition string, known bool) {

@@ -8,7 +8,8 @@ import (
 	"rolecredential.dev/operator/controllers/partition"
 )
 
-// regions has one or more of each partition's (AWS General Reference, 'AWS service endpoints', and those of the partitions apart).
+// regions lists regions of each partition (AWS General Reference, 'AWS service endpoints', and the references of the
+// other partitions).
 var regions = map[string][]string{
 	"aws": {
 		"us-east-1", "us-east-2", "us-west-1", "us-west-2", "eu-west-1", "eu-central-2", "eu-north-1", "ap-southeast-7", "ap-northeast-1",
@@ -23,7 +24,7 @@ var regions = map[string][]string{
 	"aws-us-gov": {"us-gov-east-1", "us-gov-west-1"},
 }
 
-func TestARegionKnowsTheARNsOfItsOwnPartition(t *testing.T) {
+func TestCheckAcceptsOnlyARNsOfTheRegionsPartition(t *testing.T) {
 	for own, names := range regions {
 		for _, region := range names {
 			for other := range regions {
@@ -35,14 +36,14 @@ func TestARegionKnowsTheARNsOfItsOwnPartition(t *testing.T) {
 						g.Expect(err).NotTo(HaveOccurred())
 						return
 					}
-					g.Expect(err).To(MatchError(role + " is of the partition " + other + ", but the region " + region + " is of " + own + ", whose credentials are worth nothing elsewhere"))
+					g.Expect(err).To(MatchError(role + " is in the partition " + other + ", but the region " + region + " is in " + own + ", whose credentials are not valid in other partitions"))
 				})
 			}
 		}
 	}
 }
 
-func TestWhatIsNotKnownIsLetThrough(t *testing.T) {
+func TestCheckAcceptsUnknownRegionsAndOtherText(t *testing.T) {
 	for name, tc := range map[string]struct {
 		region, arn string
 		crosses     bool

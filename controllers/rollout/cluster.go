@@ -18,37 +18,37 @@ import (
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
-// Cluster reads and restarts workloads. It watches and caches none, so that it costs nothing where nothing is to be restarted, and
-// so that a manager which may not read workloads starts all the same.
+// Cluster reads and restarts workloads. It has no watch and no cache, so that it costs nothing without rollouts, and
+// a manager without permission to read workloads starts.
 type Cluster struct {
-	// Reader reads what is there now.
+	// Reader reads from the API server, without a cache.
 	Reader client.Reader
 	// Writer restarts workloads.
 	Writer client.Writer
 }
 
-// Sighting is what was found where a reader may be.
-type Sighting struct {
+// WorkloadState is the observed state of a workload or a standalone pod.
+type WorkloadState struct {
 	Ref
-	// Named tells whether it was asked for by name.
+	// Named reports whether spec.rollout.targets names it.
 	Named bool
-	// Workload is nil if there is none.
+	// Workload is nil if it does not exist.
 	Workload *Workload
 	Pods     []Pod
 }
 
-// orphan is a pod that belongs to no workload which can be restarted. It stands for a workload of its own.
-func orphan(m member) Sighting {
+// orphanPod returns the state of a pod that no restartable workload owns, as a workload of its own.
+func orphanPod(m podInfo) WorkloadState {
 	ref := Ref{kindPod, m.Name}
-	return Sighting{Ref: ref, Pods: []Pod{m.Pod}, Workload: &Workload{
-		Ref: ref, Updated: true, Settled: true, Held: "is of no workload that can be restarted",
+	return WorkloadState{Ref: ref, Pods: []Pod{m.Pod}, Workload: &Workload{
+		Ref: ref, Updated: true, Settled: true, Held: "is not owned by a workload that can be restarted",
 	}}
 }
 
-// Survey finds all that a rollout concerns: the workloads that it names, and every pod of the namespace that keeps the content
-// which the Secret had when a container started. Such a pod counts for its workload if that can be restarted, and else for itself.
-// The pods' specs decide, and not the pod templates: a mutating webhook may have added the Secret.
-func (c Cluster) Survey(ctx context.Context, held Credential, want v1alpha1.Rollout) ([]Sighting, error) {
+// Discover finds all workloads that a rollout affects: the targets, and the owner of every pod that uses the Secret
+// at its start. A pod without a restartable owner counts for itself. Discover reads the pods' specs, not the pod
+// templates: a mutating webhook may have added the Secret.
+func (c Cluster) Discover(ctx context.Context, held Credential, want v1alpha1.Rollout) ([]WorkloadState, error) {
 	members, err := c.members(ctx, held)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (c Cluster) Survey(ctx context.Context, held Credential, want v1alpha1.Roll
 			refs = append(refs, m.owner.Ref)
 		}
 	}
-	var found []Sighting
+	var found []WorkloadState
 	owned, seen := map[string]bool{}, map[Ref]bool{}
 	for _, ref := range refs {
 		if seen[ref] {
@@ -73,7 +73,7 @@ func (c Cluster) Survey(ctx context.Context, held Credential, want v1alpha1.Roll
 		if err != nil {
 			return nil, err
 		}
-		s := sighting(ref, w, members, want)
+		s := stateOf(ref, w, members, want)
 		for _, p := range s.Pods {
 			owned[p.Name] = true
 		}
@@ -83,36 +83,36 @@ func (c Cluster) Survey(ctx context.Context, held Credential, want v1alpha1.Roll
 	}
 	for _, m := range members {
 		if m.active && m.reads && !owned[m.Name] {
-			found = append(found, orphan(m))
+			found = append(found, orphanPod(m))
 		}
 	}
 	return found, nil
 }
 
-// Look finds one workload with its pods, or one pod that belongs to no workload.
-func (c Cluster) Look(ctx context.Context, held Credential, want v1alpha1.Rollout, ref Ref) (Sighting, error) {
+// Get returns the state of one workload with its pods, or of one standalone pod.
+func (c Cluster) Get(ctx context.Context, held Credential, want v1alpha1.Rollout, ref Ref) (WorkloadState, error) {
 	if ref.Kind == kindPod {
 		pod := &corev1.Pod{}
 		err := c.Reader.Get(ctx, client.ObjectKey{Namespace: held.Namespace, Name: ref.Name}, pod)
 		if err != nil || !readers.Active(pod) {
-			return Sighting{Ref: ref}, absent(ref, err)
+			return WorkloadState{Ref: ref}, ignoreAbsent(ref, err)
 		}
-		return orphan(memberOf(pod, held.Secret)), nil
+		return orphanPod(podInfoOf(pod, held.Secret)), nil
 	}
 	w, err := c.workload(ctx, held.Namespace, ref)
 	if w == nil || err != nil {
-		return sighting(ref, nil, nil, want), err
+		return stateOf(ref, nil, nil, want), err
 	}
 	members, err := c.members(ctx, held, client.MatchingLabelsSelector{Selector: w.selector})
 	if err != nil {
-		return Sighting{Ref: ref}, err
+		return WorkloadState{Ref: ref}, err
 	}
-	return sighting(ref, w, members, want), nil
+	return stateOf(ref, w, members, want), nil
 }
 
-// sighting puts together a workload, nil for none, and the pods that it owns. Of a workload that the rollout names all pods count.
-func sighting(ref Ref, w *selected, members []member, want v1alpha1.Rollout) Sighting {
-	s := Sighting{Ref: ref, Named: slices.ContainsFunc(want.Targets, func(t v1alpha1.WorkloadReference) bool {
+// stateOf combines a workload, nil if it does not exist, with the pods that it owns. All pods of a target count.
+func stateOf(ref Ref, w *selected, members []podInfo, want v1alpha1.Rollout) WorkloadState {
+	s := WorkloadState{Ref: ref, Named: slices.ContainsFunc(want.Targets, func(t v1alpha1.WorkloadReference) bool {
 		return ref == Ref{string(t.Kind), t.Name}
 	})}
 	if w == nil {
@@ -138,7 +138,7 @@ func sighting(ref Ref, w *selected, members []member, want v1alpha1.Rollout) Sig
 	return s
 }
 
-// workload reads a workload. It is nil if there is none, or if it is being deleted.
+// workload reads a workload. It returns nil if the workload does not exist or is being deleted.
 func (c Cluster) workload(ctx context.Context, namespace string, ref Ref) (*selected, error) {
 	kind, ok := kindOf(ref.Kind)
 	if !ok {
@@ -147,7 +147,7 @@ func (c Cluster) workload(ctx context.Context, namespace string, ref Ref) (*sele
 	object := kind.object()
 	err := c.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, object)
 	if err != nil || object.GetDeletionTimestamp() != nil {
-		return nil, absent(ref, err)
+		return nil, ignoreAbsent(ref, err)
 	}
 	w, err := read(object)
 	if err != nil {
@@ -156,16 +156,16 @@ func (c Cluster) workload(ctx context.Context, namespace string, ref Ref) (*sele
 	return &w, nil
 }
 
-// absent takes what does not exist, nor its kind, for no error.
-func absent(ref Ref, err error) error {
+// ignoreAbsent ignores errors for an object or a kind that does not exist.
+func ignoreAbsent(ref Ref, err error) error {
 	if err == nil || apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
 		return nil
 	}
 	return fmt.Errorf("reading %s: %w", ref, err)
 }
 
-// Restart has a workload's controller replace the workload's pods, and records in a stamp for which credentials. Its UID keeps a
-// workload of the same name that was made meanwhile from being restarted.
+// Restart makes a workload's controller replace its pods, and records the credentials in a stamp. The UID prevents a
+// restart of a new workload with the same name.
 func (c Cluster) Restart(ctx context.Context, namespace string, w Workload, stamp readers.Stamp, at time.Time) error {
 	kind, ok := kindOf(w.Kind)
 	if !ok {
@@ -185,19 +185,19 @@ func (c Cluster) Restart(ctx context.Context, namespace string, w Workload, stam
 	return nil
 }
 
-// restartByTemplate changes an annotation of the pod template. Applying the same stamp again changes nothing.
+// restartByTemplate sets an annotation of the pod template. Applying the same stamp again changes nothing.
 func (c Cluster) restartByTemplate(ctx context.Context, object *unstructured.Unstructured, stamp readers.Stamp, _ time.Time) error {
 	object.Object["spec"] = map[string]any{"template": map[string]any{"metadata": map[string]any{
 		"annotations": map[string]any{v1alpha1.CredentialsAnnotation: stamp.String()},
 	}}}
-	// A client whose reads wait for its own writes would watch what is written.
+	// Without this option, the client would start a watch to read its own writes.
 	return c.Writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(FieldManager), client.ForceOwnership, client.DisableReadYourWritesConsistency)
 }
 
-// restartInPlace has Argo Rollouts evict the pods that were created before a time (Argo Rollouts documentation, 'Restarting Rollout
-// Pods'). A change of the pod template would begin a new revision, which may wait in a canary step while the stable pods stay. For
-// the same reason this is no server-side apply: that would remove the annotation that former versions of the operator applied to
-// the pod template.
+// restartInPlace makes Argo Rollouts evict the pods that were created before a time (Argo Rollouts documentation,
+// 'Restarting Rollout Pods'). A change of the pod template would start a new revision, which may wait in a canary
+// step while the stable pods stay. It uses no server-side apply for the same reason: that would remove the annotation
+// that earlier versions of the operator applied to the pod template.
 func (c Cluster) restartInPlace(ctx context.Context, object *unstructured.Unstructured, stamp readers.Stamp, at time.Time) error {
 	object.SetAnnotations(map[string]string{v1alpha1.CredentialsAnnotation: stamp.String()})
 	object.Object["spec"] = map[string]any{"restartAt": at.UTC().Format(time.RFC3339)}

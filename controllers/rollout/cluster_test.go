@@ -171,7 +171,7 @@ func cluster(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) (r
 }
 
 // names are what was found, each with the names of its pods.
-func names(found []rollout.Sighting) map[string][]string {
+func names(found []rollout.WorkloadState) map[string][]string {
 	all := map[string][]string{}
 	for _, s := range found {
 		what := s.String()
@@ -208,7 +208,7 @@ func plain(name string) *appsv1.Deployment {
 	})
 }
 
-func TestSurveyFindsWorkloadsByTheirPods(t *testing.T) {
+func TestDiscoverFindsWorkloadsByTheirPods(t *testing.T) {
 	deleted := func(p *corev1.Pod) {
 		p.DeletionTimestamp, p.Finalizers = &metav1.Time{Time: issuedAt}, []string{"test/test"}
 	}
@@ -270,14 +270,14 @@ func TestSurveyFindsWorkloadsByTheirPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c, _ := cluster(t, interceptor.Funcs{}, objects...)
-			found, err := c.Survey(t.Context(), refreshed(), tc.rollout)
+			found, err := c.Discover(t.Context(), refreshed(), tc.rollout)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(names(found)).To(Equal(tc.want))
 			for _, s := range found {
 				if s.Workload != nil && s.Kind != "Pod" {
 					g.Expect(s.Workload.Held != "").To(Equal(!s.Named && !tc.rollout.Discover), "%s is restarted only if it is named or discovered", s)
 				}
-				again, err := c.Look(t.Context(), refreshed(), tc.rollout, s.Ref)
+				again, err := c.Get(t.Context(), refreshed(), tc.rollout, s.Ref)
 				g.Expect(err).NotTo(HaveOccurred())
 				g.Expect(again).To(Equal(s), "a look finds the same")
 			}
@@ -295,12 +295,12 @@ func TestClusterWithoutArgoHasNoRollouts(t *testing.T) {
 			return c.Get(ctx, key, object, options...)
 		},
 	}, deployment("web"), pod("web-abc-1", "web", replicaSet("web-abc")))
-	found, err := c.Survey(t.Context(), refreshed(), v1alpha1.Rollout{Discover: true, Targets: []v1alpha1.WorkloadReference{{Kind: "Rollout", Name: "canary"}}})
+	found, err := c.Discover(t.Context(), refreshed(), v1alpha1.Rollout{Discover: true, Targets: []v1alpha1.WorkloadReference{{Kind: "Rollout", Name: "canary"}}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(names(found)).To(Equal(map[string][]string{"Deployment web": {"web-abc-1"}, "Rollout canary missing named": {}}))
 }
 
-func TestSurveyReportsWhatItMayNotRead(t *testing.T) {
+func TestDiscoverReportsForbiddenReads(t *testing.T) {
 	g := NewWithT(t)
 	objects := []client.Object{deployment("web"), pod("web-abc-1", "web", replicaSet("web-abc"))}
 	for name, forbidden := range map[string]interceptor.Funcs{
@@ -312,9 +312,9 @@ func TestSurveyReportsWhatItMayNotRead(t *testing.T) {
 		}},
 	} {
 		c, _ := cluster(t, forbidden, objects...)
-		_, err := c.Survey(t.Context(), refreshed(), discover)
+		_, err := c.Discover(t.Context(), refreshed(), discover)
 		g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), name)
-		_, err = c.Look(t.Context(), refreshed(), discover, web)
+		_, err = c.Get(t.Context(), refreshed(), discover, web)
 		g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), name)
 	}
 }
@@ -331,13 +331,13 @@ func TestPodsAreReadPageByPage(t *testing.T) {
 		pods.Continue = []string{"", "two", "three", ""}[len(asked)]
 		return nil
 	}})
-	found, err := c.Survey(t.Context(), refreshed(), discover)
+	found, err := c.Discover(t.Context(), refreshed(), discover)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(asked).To(Equal([]string{"500shop", "500shoptwo", "500shopthree"}))
 	g.Expect(names(found)).To(HaveLen(3))
 }
 
-func TestWhatIsReadOfAWorkload(t *testing.T) {
+func TestReadExtractsTheStateOfEachKind(t *testing.T) {
 	type state struct {
 		updated, settled, restarted, stuck bool
 		held                               string
@@ -433,7 +433,7 @@ func TestWhatIsReadOfAWorkload(t *testing.T) {
 				g.Expect(err).NotTo(HaveOccurred())
 				kind = gvk.Kind
 			}
-			found, err := c.Look(t.Context(), refreshed(), discover, rollout.Ref{Kind: kind, Name: "w"})
+			found, err := c.Get(t.Context(), refreshed(), discover, rollout.Ref{Kind: kind, Name: "w"})
 			g.Expect(err).NotTo(HaveOccurred())
 			w := found.Workload
 			g.Expect(state{w.Updated, w.Settled, w.Restarted, w.Stuck, w.Held}).To(Equal(tc.want))
@@ -481,7 +481,7 @@ func TestPodCountsFromItsFirstContainerThatKeepsTheSecret(t *testing.T) {
 				p.Status.InitContainerStatuses, p.Status.ContainerStatuses = tc.init, tc.containers
 				p.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIAOLD"}`}
 			}))
-			found, err := c.Look(t.Context(), refreshed(), tc.rollout, rollout.Ref{Kind: "StatefulSet", Name: "db"})
+			found, err := c.Get(t.Context(), refreshed(), tc.rollout, rollout.Ref{Kind: "StatefulSet", Name: "db"})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(found.Pods).To(HaveLen(1))
 			g.Expect(found.Pods[0].Started.Equal(tc.want)).To(BeTrue(), found.Pods[0].Started.String())
@@ -500,7 +500,7 @@ func TestRestartWritesOneAnnotationOfThePodTemplate(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			w := rollout.Workload{Ref: rollout.Ref{Kind: gvk.Kind, Name: "w"}, UID: "w-uid"}
 			g.Expect(c.Restart(t.Context(), "shop", w, readers.Stamp{"s3-reader": "ASIANEW"}, issuedAt)).To(Succeed())
-			found, err := c.Look(t.Context(), refreshed(), discover, w.Ref)
+			found, err := c.Get(t.Context(), refreshed(), discover, w.Ref)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(found.Workload.Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIANEW"}))
 		})
@@ -525,7 +525,7 @@ func TestRestartOfArgoRolloutLeavesItsPodTemplateAlone(t *testing.T) {
 	g.Expect(unstructured.SetNestedField(canary.Object, "2026-11-23T15:10:00Z", "spec", "restartAt")).To(Succeed())
 	g.Expect(live.Object["spec"]).To(Equal(canary.Object["spec"]), "nothing but spec.restartAt changes, in UTC and whole seconds")
 	g.Expect(live.GetAnnotations()).To(Equal(map[string]string{"theirs": "stays", v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIANEW"}`}))
-	found, err := c.Look(t.Context(), refreshed(), discover, w.Ref)
+	found, err := c.Get(t.Context(), refreshed(), discover, w.Ref)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(found.Workload.Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIANEW"}))
 	g.Expect(found.Workload.Settled).To(BeFalse())
@@ -535,7 +535,7 @@ func TestOnlyKnownKindsAreRestarted(t *testing.T) {
 	g := NewWithT(t)
 	c, _ := cluster(t, interceptor.Funcs{}, pod("bare", "x", nil))
 	g.Expect(c.Restart(t.Context(), "shop", rollout.Workload{Ref: rollout.Ref{Kind: "Pod", Name: "bare"}}, nil, issuedAt)).To(MatchError(ContainSubstring("cannot be restarted")))
-	found, err := c.Look(t.Context(), refreshed(), discover, rollout.Ref{Kind: "ConfigMap", Name: "x"})
+	found, err := c.Get(t.Context(), refreshed(), discover, rollout.Ref{Kind: "ConfigMap", Name: "x"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(found.Workload).To(BeNil())
 }

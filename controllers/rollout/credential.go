@@ -8,22 +8,22 @@ import (
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
-// Credential is what a Secret holds, and what is known of the one that it held before.
+// Credential is the credential in a Secret, and the known times of the previous one.
 type Credential struct {
 	credential.Record
-	// Namespace and Secret are where it is.
+	// Namespace and Secret are the namespace and name of the Secret.
 	Namespace, Secret string
-	// Ahead is how far the clock of STS, which its times are by, is ahead of the cluster's.
+	// Ahead is how far the clock of STS is ahead of the cluster's. The times of the record follow the clock of STS.
 	Ahead time.Duration
 }
 
-// ID tells a Secret's credentials apart. It is not secret: what CloudTrail shows of a session.
+// ID identifies a credential of a Secret. It is not secret: CloudTrail shows it.
 func (c Credential) ID() string { return cmp.Or(c.AccessKeyID, c.Seal) }
 
-// Place is the name of the place that a workload of the credential's namespace takes when it is restarted.
+// Place returns the key of a workload in [Places].
 func (c Credential) Place(r Ref) string { return c.Namespace + "/" + r.String() }
 
-// issued is the credential as [readers] takes it.
+// issued converts the credential for the package readers.
 func (c Credential) issued() readers.Issued {
 	return readers.Issued{
 		Secret: c.Secret, ID: c.ID(), At: c.IssuedAt, Expiration: c.Expiration,
@@ -31,17 +31,18 @@ func (c Credential) issued() readers.Issued {
 	}
 }
 
-// Pod is what counts of an active pod.
+// Pod is the relevant state of an active pod.
 type Pod struct {
 	Name string
-	// Stamp is that of the pod template which it was made from.
+	// Stamp is the stamp of the pod template that the pod was created from.
 	Stamp readers.Stamp
-	// Started is when the first of its running containers that count started. A container has what the Secret held at that time,
-	// and not when the pod was created: a pod may wait for its Secret. It is zero while no such container runs.
+	// Started is when the first relevant running container started; zero if none runs. A container has the Secret's
+	// content of that time. The creation of the pod does not matter: a pod may wait for its Secret.
 	Started time.Time
 }
 
-// outdates tells whether a pod holds an earlier credential, or may do so, and until when that lives; zero if it may have expired.
+// outdates reports whether a pod has, or may have, a previous credential, and when that expires; zero if it may have
+// expired already.
 func (c Credential) outdates(p Pod) (until time.Time, outdated bool) {
 	if p.Started.IsZero() {
 		return time.Time{}, false
@@ -50,7 +51,7 @@ func (c Credential) outdates(p Pod) (until time.Time, outdated bool) {
 	return until, holds != readers.Current
 }
 
-// outdated counts the pods that hold an earlier credential, and tells until when the first of those lives.
+// outdated counts the pods with a previous credential, and returns the earliest expiry.
 func (c Credential) outdated(pods []Pod) (n int, until time.Time) {
 	for _, p := range pods {
 		expires, outdated := c.outdates(p)
@@ -65,10 +66,11 @@ func (c Credential) outdated(pods []Pod) (n int, until time.Time) {
 	return n, until
 }
 
-// due is when a workload is to be restarted whose pods' credential lives until then. Of the time from the issue until the expiry
-// the first quarter is waited out, so that other credentials of the workload that are refreshed at about the same time are
-// restarted onto along with this; the last is kept for those that have to wait for others or take long; and over what is between
-// workloads are spread by a hash of their names. One whose credential may have expired is due at once.
+// due returns when to restart a workload whose pods' credential expires at until. It divides the time from the issue
+// to the expiry. The first quarter passes without a restart, so that one restart covers other credentials that are
+// refreshed at about the same time. The last quarter is reserved for restarts that have to wait or take long. A hash
+// of their names spreads workloads over the half between. A workload whose credential may have expired is due at
+// once.
 func (c Credential) due(r Ref, until time.Time) time.Time {
 	soonest := c.IssuedAt.Add(readers.Settle)
 	window := until.Sub(c.IssuedAt)

@@ -2,10 +2,11 @@ package rollout
 
 import "sync"
 
-// Places bounds how many workloads of the cluster are in the middle of a restart. It is memory only: what was under way when the
-// manager ended is found again by the first look at each credential's readers, and until all had theirs no place is free.
+// Places limits how many workloads of the cluster restart at the same time. It is kept in memory only. After a start
+// of the manager, no place is free until each credential's workloads have been checked, which finds the restarts in
+// progress.
 type Places struct {
-	// Max is how many there are.
+	// Max is the limit.
 	Max int
 
 	mu      sync.Mutex
@@ -13,7 +14,7 @@ type Places struct {
 	awaited map[string]struct{}
 }
 
-// Await keeps all places until a credential was looked at.
+// Await blocks all places until a credential's workloads are checked.
 func (p *Places) Await(credential string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -23,14 +24,14 @@ func (p *Places) Await(credential string) {
 	p.awaited[credential] = struct{}{}
 }
 
-// Seen ends waiting for a credential.
-func (p *Places) Seen(credential string) {
+// MarkChecked stops waiting for a credential.
+func (p *Places) MarkChecked(credential string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.awaited, credential)
 }
 
-// Free is how many places there are to be taken.
+// Free returns the number of free places.
 func (p *Places) Free() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,7 +45,7 @@ func (p *Places) free() int {
 	return max(0, p.Max-len(p.taken))
 }
 
-// Take takes a place for a workload that is to be restarted. It is false if none is free.
+// Take acquires a place for a workload. It returns false if none is free.
 func (p *Places) Take(workload string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,7 +59,7 @@ func (p *Places) Take(workload string) bool {
 	return true
 }
 
-// Hold takes a place for a workload that was found in the middle of a restart, though there may be none.
+// Hold acquires a place for a workload that already restarts, even beyond the limit.
 func (p *Places) Hold(workload string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,8 +73,8 @@ func (p *Places) put(workload string) {
 	p.taken[workload] = struct{}{}
 }
 
-// Leave gives a workload's place back. It is false if it had none.
-func (p *Places) Leave(workload string) bool {
+// Release releases a workload's place. It returns false if the workload had none.
+func (p *Places) Release(workload string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, had := p.taken[workload]
@@ -81,7 +82,7 @@ func (p *Places) Leave(workload string) bool {
 	return had
 }
 
-// Taken is how many workloads are in the middle of a restart.
+// Taken returns the number of workloads that restart.
 func (p *Places) Taken() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

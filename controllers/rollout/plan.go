@@ -1,5 +1,5 @@
-// Package rollout restarts workloads whose pods hold an earlier credential since their containers started: it finds them, decides
-// which of them to restart when, and restarts them.
+// Package rollout restarts workloads whose pods still use a previous credential. It finds them, decides which to
+// restart and when, and restarts them.
 package rollout
 
 import (
@@ -13,91 +13,93 @@ import (
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
-// Ref names a workload, or a pod that is of none, in a credential's namespace.
+// Ref identifies a workload or a standalone pod in a credential's namespace.
 type Ref struct{ Kind, Name string }
 
 func (r Ref) String() string { return r.Kind + " " + r.Name }
 
-// kindPod is the kind of a [Ref] to a pod which no workload owns that could be restarted.
+// kindPod is the kind of a [Ref] to a pod without a restartable owner.
 const kindPod = "Pod"
 
-// Workload is what counts of a workload.
+// Workload is the relevant state of a workload.
 type Workload struct {
 	Ref
 	UID types.UID
-	// Stamp names the credentials that it was last restarted for.
+	// Stamp contains the credentials of the last restart.
 	Stamp readers.Stamp
-	// Secrets are the Secrets whose content its pods keep as it was when their containers started.
+	// Secrets are the Secrets that its pods read when their containers start.
 	Secrets []string
-	// Held says why it cannot be restarted; empty if it can.
+	// Held is the reason why it cannot be restarted; empty if it can.
 	Held string
-	// Updated tells whether all pods that are to be are of the present template, and Settled whether they are available too.
+	// Updated reports whether all desired pods have the current template. Settled reports whether they are also
+	// available.
 	Updated, Settled bool
-	// Restarted tells whether a restart in place is over. A pod that it missed is then replaced by another restart only.
+	// Restarted reports whether a restart in place is complete. A pod that it missed needs another restart.
 	Restarted bool
-	// Stuck tells whether its controller has given up.
+	// Stuck reports whether its controller has given up.
 	Stuck bool
-	// Progress changes for as long as its pods are being replaced.
+	// Progress changes while pods are being replaced.
 	Progress string
 }
 
-// State is how far a workload is.
+// State is the rollout state of a workload.
 type State string
 
-// How far a workload is.
+// The rollout states of a workload.
 const (
-	// Fresh: no pod of it holds an earlier credential.
+	// Fresh: none of its pods uses a previous credential.
 	Fresh State = "Fresh"
-	// Outdated: it is to be restarted when it is due.
+	// Outdated: the operator restarts it when it is due.
 	Outdated State = "Outdated"
 	// Updating: its pods are being replaced.
 	Updating State = "Updating"
-	// Held: pods of it hold an earlier credential and stay as they are.
+	// Held: some of its pods use a previous credential, and cannot be restarted.
 	Held State = "Held"
-	// Refused: the operator may not restart it.
+	// Refused: the API server denies the operator the restart.
 	Refused State = "Refused"
-	// Contended: it is left alone, since its stamp was taken back again and again.
+	// Contended: another writer removed its stamp repeatedly, so the operator no longer restarts it.
 	Contended State = "Contended"
-	// Missing: it was asked for by name, and does not exist.
+	// Missing: it is a target, but does not exist.
 	Missing State = "Missing"
 )
 
-// Reader is a workload, or a pod of none, that a credential concerns, and what is remembered of it from one look to the next.
-// All of it but Reverts can be found anew.
+// Reader is a workload or a standalone pod that uses a credential, with its state from the last check. Everything but
+// reverts can be observed again.
 type Reader struct {
 	Ref
-	// Named tells whether it was asked for by name.
+	// Named reports whether spec.rollout.targets names it.
 	Named bool
 	State State
-	// Why is why it is Held.
+	// Why is the reason for the state Held.
 	Why string
-	// Expires is when the first of its pods' credentials does; zero if one may have expired.
+	// Expires is the earliest expiry of its pods' credentials; zero if one may have expired.
 	Expires time.Time
-	// Due is when it is to be restarted if it is Outdated, and Look when to look at it again if it is neither that nor Fresh.
+	// Due is when to restart it in the state Outdated. Look is when to check it again in other states than Fresh and
+	// Outdated.
 	Due, Look time.Time
-	// Ours tells whether it is in the middle of a restart that is counted among those under way.
+	// Ours reports whether a restart by the operator is in progress and counts against the limit.
 	Ours bool
 
-	// stamped is the credential that it was restarted onto, empty once its stamp was found to be taken back; reverts counts that.
+	// stamped is the credential of the last restart; empty after its stamp was removed. reverts counts the removals.
 	stamped string
 	reverts int
-	// progress and since say since when nothing has moved.
+	// since is when progress last changed.
 	progress string
 	since    time.Time
 }
 
 const (
-	// poll is how often one is looked at whose pods are being replaced, and how long one waits for others to be done.
+	// poll is the interval of checks while pods are replaced, and while a workload waits for a place.
 	poll = 10 * time.Second
-	// recheck is how often one is looked at that cannot be restarted.
+	// recheck is the interval of checks of a workload that cannot be restarted.
 	recheck = 5 * time.Minute
-	// stalled is how long nothing may move before one is given up; the progress deadline of a Deployment, unless it says otherwise.
+	// stalled is how long a restart may make no progress: the default progress deadline of a Deployment.
 	stalled = 10 * time.Minute
-	// maxReverts is how many times the stamp of one is put back that something takes away.
+	// maxReverts is how often the operator restores a removed stamp.
 	maxReverts = 3
 )
 
-// Assess says how far a reader is, by what was found of it now; a nil workload for nothing.
+// Assess returns the state of a reader for an observed workload, nil if it does not exist.
 func (c Credential) Assess(now time.Time, r Reader, w *Workload, pods []Pod) Reader {
 	r.Why, r.Expires, r.Due, r.Look, r.Ours = "", time.Time{}, time.Time{}, now.Add(recheck), false
 	if w == nil {
@@ -130,14 +132,14 @@ func (c Credential) Assess(now time.Time, r Reader, w *Workload, pods []Pod) Rea
 	case stamped && w.Held == "" && !stuck:
 		r.State, r.Ours, r.Look = Updating, !w.Settled, now.Add(poll)
 	case stamped:
-		r.State, r.Why = Held, cmp.Or(w.Held, "was restarted, and not all of its pods have been replaced")
+		r.State, r.Why = Held, cmp.Or(w.Held, "was restarted, but not all of its pods were replaced")
 	case r.reverts >= maxReverts:
 		r.State = Contended
 	case w.Held != "" && (due || overdue):
 		r.State, r.Why = Held, w.Held
 	case !due || w.Updated:
 		r.State = Outdated
-	case !stuck: // a change of somebody else's, after which its pods will be fresh
+	case !stuck: // another writer's rollout, after which its pods are fresh
 		r.State, r.Look = Updating, now.Add(poll)
 	default:
 		r.State, r.Why = Held, "is in the middle of a rollout that makes no progress"
@@ -145,27 +147,26 @@ func (c Credential) Assess(now time.Time, r Reader, w *Workload, pods []Pod) Rea
 	return r
 }
 
-// Restarted is the reader just after its stamp was written.
+// Restarted returns the reader after its stamp was written.
 func (r Reader) Restarted(now time.Time, id string) Reader {
 	r.State, r.Ours, r.Look, r.stamped = Updating, true, now.Add(poll), id
 	return r
 }
 
-// Refused is the reader whose stamp the API server did not take.
+// Refused returns the reader after the API server rejected the restart.
 func (r Reader) Refused(now time.Time, state State, why string) Reader {
 	r.State, r.Why, r.Look = state, why, now.Add(recheck)
 	return r
 }
 
-// Remembering returns the reader with what is remembered of it from the credential before: one that was contended is tried once
-// more.
+// Remembering keeps what must survive a new credential: a contended workload gets only one more attempt.
 func (r Reader) Remembering(before Reader) Reader {
 	r.reverts = min(before.reverts, maxReverts-1)
 	return r
 }
 
-// Decide says which readers to look at again now, and which to restart, if at a look they are still Outdated: of those that are due
-// as many as there are places free, the most urgent first. Both are indexes.
+// Decide returns the indexes of the readers to check now, and of the readers to restart if a check still finds them
+// Outdated. It selects as many due readers as there are free places, the most urgent first.
 func Decide(now time.Time, readers []Reader, free int) (look, restart []int) {
 	for i, r := range readers {
 		switch {
@@ -183,8 +184,8 @@ func Decide(now time.Time, readers []Reader, free int) (look, restart []int) {
 	return look, restart[:min(len(restart), max(free, 0))]
 }
 
-// Next is when to decide again: when a reader is due or to be looked at, and when one that is not done yet is late. It is zero once
-// all are Fresh.
+// Next returns the time of the next decision: when a reader is due or needs a check, or when its credential expires.
+// It is zero if all readers are Fresh.
 func Next(now time.Time, readers []Reader) (next time.Time) {
 	at := func(t time.Time) {
 		if next.IsZero() || t.Before(next) {

@@ -63,7 +63,7 @@ func unavailable(w *rollout.Workload) { w.Settled = false }
 func givenUp(w *rollout.Workload)     { w.Stuck = true }
 func restarted(w *rollout.Workload)   { w.Restarted = true }
 
-func TestWhichPodsHoldAnEarlierCredential(t *testing.T) {
+func TestAssessDetectsPodsWithPreviousCredential(t *testing.T) {
 	const ago = -time.Minute
 	for name, tc := range map[string]struct {
 		credential rollout.Credential
@@ -103,7 +103,7 @@ func ahead(c rollout.Credential, d time.Duration) rollout.Credential {
 	return c
 }
 
-func TestTheFirstPodToExpireCounts(t *testing.T) {
+func TestAssessUsesTheEarliestExpiry(t *testing.T) {
 	g := NewWithT(t)
 	c := refreshed()
 	got := c.Assess(after(time.Minute), rollout.Reader{Ref: web}, still(), []rollout.Pod{started(-time.Minute), started(-2 * time.Hour), started(time.Minute)})
@@ -111,13 +111,13 @@ func TestTheFirstPodToExpireCounts(t *testing.T) {
 	g.Expect(got.Due).To(Equal(after(30 * time.Second)))
 }
 
-func TestACredentialWithoutAnAccessKeyIDIsKnownByItsSeal(t *testing.T) {
+func TestCredentialWithoutAccessKeyIDIsIdentifiedByItsSeal(t *testing.T) {
 	c := refreshed()
 	c.AccessKeyID = ""
 	NewWithT(t).Expect(c.ID()).To(Equal("seal"))
 }
 
-func TestHowFarAWorkloadIs(t *testing.T) {
+func TestAssessReturnsTheStateOfAWorkload(t *testing.T) {
 	old, fresh := []rollout.Pod{started(-time.Minute)}, []rollout.Pod{started(time.Minute)}
 	const early, late = time.Minute, 19 * time.Minute // before it is due, and after
 	for name, tc := range map[string]struct {
@@ -147,13 +147,13 @@ func TestHowFarAWorkloadIs(t *testing.T) {
 			late, still(stamped, unavailable, givenUp), fresh, false, rollout.Fresh, "", false, 0,
 		},
 		"its restart is given up": {
-			late, still(stamped, updating, givenUp), old, false, rollout.Held, "was restarted, and not all of its pods have been replaced", false, 5 * time.Minute,
+			late, still(stamped, updating, givenUp), old, false, rollout.Held, "was restarted, but not all of its pods were replaced", false, 5 * time.Minute,
 		},
 		"its pods are being replaced in place": {late, still(stamped, unavailable), old, false, rollout.Updating, "", true, 10 * time.Second},
 		"its restart in place missed a pod":    {late, still(stamped, restarted), old, false, rollout.Outdated, "", false, 0},
 		"its restart in place is over":         {late, still(stamped, restarted), fresh, false, rollout.Fresh, "", false, 0},
 		"its restart in place is given up": {
-			late, still(stamped, unavailable, givenUp), old, false, rollout.Held, "was restarted, and not all of its pods have been replaced", false, 5 * time.Minute,
+			late, still(stamped, unavailable, givenUp), old, false, rollout.Held, "was restarted, but not all of its pods were replaced", false, 5 * time.Minute,
 		},
 		"it was paused in the middle of a restart": {late, still(stamped, updating, paused), old, false, rollout.Held, "is paused", false, 5 * time.Minute},
 		"it was paused when all pods were fresh":   {late, still(stamped, unavailable, paused), fresh, false, rollout.Fresh, "", false, 0},
@@ -179,7 +179,7 @@ func TestHowFarAWorkloadIs(t *testing.T) {
 	}
 }
 
-func TestARestartIsGivenUpOnceNothingMovesFor10Minutes(t *testing.T) {
+func TestRestartIsHeldAfter10MinutesWithoutProgress(t *testing.T) {
 	g := NewWithT(t)
 	c, old := refreshed(), []rollout.Pod{started(-time.Minute)}
 	w := still(stamped, updating)
@@ -197,7 +197,7 @@ func TestARestartIsGivenUpOnceNothingMovesFor10Minutes(t *testing.T) {
 	g.Expect(c.Assess(after(26*time.Minute), r, w, old).State).To(Equal(rollout.Updating), "it goes on after all")
 }
 
-func TestAStampThatIsTakenBackIsPutBackThreeTimesAndOnceForTheNextCredential(t *testing.T) {
+func TestRemovedStampIsRestoredThreeTimesAndOnceForTheNextCredential(t *testing.T) {
 	g := NewWithT(t)
 	c, now, old := refreshed(), after(19*time.Minute), []rollout.Pod{started(-time.Minute)}
 	fight := func(c rollout.Credential, r rollout.Reader) (rollout.Reader, int) {
@@ -226,7 +226,7 @@ func TestAStampThatIsTakenBackIsPutBackThreeTimesAndOnceForTheNextCredential(t *
 	g.Expect(restarts).To(Equal(1))
 }
 
-func TestAStampThatStaysIsTheEndOfTheFight(t *testing.T) {
+func TestStampThatStaysResetsReverts(t *testing.T) {
 	g := NewWithT(t)
 	c, now, old := refreshed(), after(19*time.Minute), []rollout.Pod{started(-time.Minute)}
 	r := rollout.Reader{Ref: web}
@@ -238,7 +238,7 @@ func TestAStampThatStaysIsTheEndOfTheFight(t *testing.T) {
 	g.Expect(rollout.Reader{}.Remembering(r)).To(Equal(rollout.Reader{}))
 }
 
-func TestAWorkloadIsDueInTheMiddleOfTheTimeThatThereIs(t *testing.T) {
+func TestWorkloadIsDueInTheMiddleHalfOfTheWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := refreshed()
 		until := time.Duration(rapid.IntRange(61, 86400).Draw(t, "seconds until the expiry")) * time.Second
@@ -260,7 +260,7 @@ func TestAWorkloadIsDueInTheMiddleOfTheTimeThatThereIs(t *testing.T) {
 	})
 }
 
-func TestWhatMayHaveExpiredIsDueAtOnce(t *testing.T) {
+func TestPossiblyExpiredCredentialIsDueAtOnce(t *testing.T) {
 	for name, until := range map[string]time.Duration{"it has expired": -time.Minute, "it expires with the issue": 0} {
 		t.Run(name, func(t *testing.T) {
 			c := refreshed()
@@ -271,7 +271,7 @@ func TestWhatMayHaveExpiredIsDueAtOnce(t *testing.T) {
 	}
 }
 
-func TestWorkloadsAreDueOneAfterAnother(t *testing.T) {
+func TestDueTimesAreSpread(t *testing.T) {
 	g := NewWithT(t)
 	const workloads, parts = 10000, 10
 	due := make([]int, parts) // in each minute of the ten in which they are
@@ -284,7 +284,7 @@ func TestWorkloadsAreDueOneAfterAnother(t *testing.T) {
 	}
 }
 
-func TestWhichAreLookedAtAndWhichAreRestarted(t *testing.T) {
+func TestDecideSelectsChecksAndRestarts(t *testing.T) {
 	now := after(10 * time.Minute)
 	reader := func(name string, state rollout.State, expires, due, look time.Duration) rollout.Reader {
 		return rollout.Reader{Ref: rollout.Ref{Kind: "Deployment", Name: name}, State: state, Expires: after(expires), Due: after(due), Look: after(look)}
@@ -333,7 +333,7 @@ func TestWhichAreLookedAtAndWhichAreRestarted(t *testing.T) {
 	}
 }
 
-func TestWhenToDecideAgain(t *testing.T) {
+func TestNextReturnsTheEarliestTime(t *testing.T) {
 	now := after(10 * time.Minute)
 	for name, tc := range map[string]struct {
 		readers []rollout.Reader
@@ -357,7 +357,7 @@ func TestWhenToDecideAgain(t *testing.T) {
 
 // A whole rollout on paper: whatever the workloads are called and however long each takes, no more are restarted at once than may
 // be, each is restarted once, and all are done before the former credential expires, if there is time for it.
-func TestAllAreRestartedInTimeAndNeverMoreThanAFewAtOnce(t *testing.T) {
+func TestAllWorkloadsRestartInTimeWithinTheLimit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const most = 5
 		c := refreshed()

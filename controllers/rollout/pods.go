@@ -17,31 +17,31 @@ import (
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
-// member is a pod with what tells which workload owns it.
-type member struct {
+// podInfo is a pod with its owner.
+type podInfo struct {
 	Pod
 	owner owner
-	// active is false for a pod that has ended, or is being deleted.
+	// active is false for a pod that has terminated, or is being deleted.
 	active bool
-	// reads reports whether a container keeps the content that the Secret had when the container started. Pod.Started is when the
-	// first of these containers started, and first when the first container of any kind did.
+	// reads reports whether a container reads the Secret when it starts. Pod.Started is when the first of these
+	// containers started, first when the first container of any kind did.
 	reads bool
 	first time.Time
-	// secrets are the names of all Secrets that containers keep in this way.
+	// secrets are the names of all Secrets that containers read when they start.
 	secrets []string
 }
 
-// owner is what controls a pod. It is a [Ref] of a kind that can be restarted, or the pod itself. The UID is empty where the owner
-// is known by its name only.
+// owner is the controller of a pod: a [Ref] of a restartable kind, or the pod itself. The UID is empty if only the
+// owner's name is known.
 type owner struct {
 	Ref
 	uid types.UID
 }
 
-// memberOf reads a pod. No container starts before its pod is created: where a node's clock is behind the API server's, the creation
-// counts. Otherwise the pods that Argo Rollouts made after a restart might seem to be stale still.
-func memberOf(p *corev1.Pod, secret string) member {
-	m := member{Pod: Pod{Name: p.Name, Stamp: readers.ParseStamp(p.Annotations)}, owner: ownerOf(p), active: readers.Active(p)}
+// podInfoOf extracts the relevant state of a pod. A container cannot start before its pod's creation, so the creation
+// time is the lower bound: with a node clock that is behind, new pods would seem stale.
+func podInfoOf(p *corev1.Pod, secret string) podInfo {
+	m := podInfo{Pod: Pod{Name: p.Name, Stamp: readers.ParseStamp(p.Annotations)}, owner: ownerOf(p), active: readers.Active(p)}
 	m.first = notBefore(p, readers.FirstStarted(p))
 	for _, use := range readers.Uses(p) {
 		if !use.By.AtStart() {
@@ -59,7 +59,7 @@ func memberOf(p *corev1.Pod, secret string) member {
 	return m
 }
 
-// notBefore returns a time, or that of the pod's creation if it is later; zero for nil.
+// notBefore returns a time, but not before the pod's creation; zero for nil.
 func notBefore(p *corev1.Pod, started *time.Time) time.Time {
 	switch {
 	case started == nil:
@@ -71,8 +71,8 @@ func notBefore(p *corev1.Pod, started *time.Time) time.Time {
 	}
 }
 
-// hashLabels are the labels of pods with the hash of their pod template, by the kind of workload. These workloads name their
-// ReplicaSets after themselves and that hash, so that no ReplicaSet has to be read.
+// hashLabels are the pod labels with the hash of the pod template, by kind of workload. The ReplicaSet's name is the
+// workload's name with this hash, so the ReplicaSet need not be read.
 var hashLabels = map[v1alpha1.WorkloadKind]string{
 	v1alpha1.WorkloadDeployment: appsv1.DefaultDeploymentUniqueLabelKey,
 	v1alpha1.WorkloadRollout:    "rollouts-pod-template-hash",
@@ -99,16 +99,16 @@ func ownerOf(p *corev1.Pod) owner {
 	return self
 }
 
-// owns reports whether a pod belongs to the workload, by the pod's controller: selectors of different workloads may overlap.
-func (w Workload) owns(m member) bool {
+// owns reports whether the workload controls a pod. Selectors do not suffice, since they may overlap.
+func (w Workload) owns(m podInfo) bool {
 	return m.owner.Ref == w.Ref && (m.owner.uid == "" || m.owner.uid == w.UID)
 }
 
-// page is how many pods one request reads.
+// page is the number of pods of one request.
 const page = 500
 
-// members reads pods of a namespace page by page.
-func (c Cluster) members(ctx context.Context, held Credential, options ...client.ListOption) (members []member, err error) {
+// pods lists pods of a namespace page by page.
+func (c Cluster) members(ctx context.Context, held Credential, options ...client.ListOption) (found []podInfo, err error) {
 	options = append(options, client.InNamespace(held.Namespace), client.Limit(page))
 	for next := ""; ; {
 		var list corev1.PodList
@@ -116,10 +116,10 @@ func (c Cluster) members(ctx context.Context, held Credential, options ...client
 			return nil, fmt.Errorf("listing Pods: %w", err)
 		}
 		for i := range list.Items {
-			members = append(members, memberOf(&list.Items[i], held.Secret))
+			found = append(found, podInfoOf(&list.Items[i], held.Secret))
 		}
 		if next = list.Continue; next == "" {
-			return members, nil
+			return found, nil
 		}
 	}
 }

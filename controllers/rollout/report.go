@@ -11,16 +11,17 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// FieldManager is the operator's name in the managedFields of workloads. It owns the annotation, and spec.restartAt of a Rollout.
+// FieldManager is the operator's field manager for workloads. It owns the annotation, and spec.restartAt of an Argo
+// Rollout.
 const FieldManager = "rolecredential-rollout"
 
-// Verdict is what there is to say of a credential's readers, in words that stay the same for as long as it does.
+// Verdict is the content of ConditionRolledOut. It is the same for the same state.
 type Verdict struct {
 	Status          metav1.ConditionStatus
 	Reason, Message string
 }
 
-// Report says how far a Secret's readers are: what somebody has to see to before what takes its course.
+// Report returns the verdict for a Secret's readers. Problems that need an action come before restarts in progress.
 func Report(now time.Time, secret string, readers []Reader) Verdict {
 	of := func(is func(Reader) bool, say func(Reader) string) string {
 		var said []string
@@ -37,59 +38,59 @@ func Report(now time.Time, secret string, readers []Reader) Verdict {
 		return Verdict{metav1.ConditionFalse, reason, fmt.Sprintf(format, args...)}
 	}
 	if names := of(state(Refused), name); names != "" {
-		return problem(v1alpha1.ReasonForbidden, "The API server refuses the operator the restart of %s. %s", names, permissions)
+		return problem(v1alpha1.ReasonForbidden, "The API server denied the operator the restart of %s. %s", names, permissions)
 	}
 	if names := of(state(Contended), name); names != "" {
-		return problem(v1alpha1.ReasonContended, "Something keeps undoing the restart of %s, so that the operator leaves these alone until the next refresh: it removes the "+
-			"annotation %s, or changes spec.restartAt of a Rollout. Find it (kubectl get --show-managed-fields), and have it leave these fields: in Argo CD, put "+
-			"managedFieldsManagers: [%s] into the Application's ignoreDifferences, and RespectIgnoreDifferences=true into its syncOptions.",
+		return problem(v1alpha1.ReasonContended, "Another writer keeps undoing the restart of %s, so the operator does not restart these again before the next refresh. It removes the "+
+			"annotation %s, or changes spec.restartAt of a Rollout. Find the writer (kubectl get --show-managed-fields), and configure it to ignore these fields. In Argo CD, set "+
+			"managedFieldsManagers: [%s] in the Application's ignoreDifferences, and RespectIgnoreDifferences=true in its syncOptions.",
 			names, v1alpha1.CredentialsAnnotation, FieldManager)
 	}
 	if names := of(func(r Reader) bool { return r.State == Held || r.late(now) }, func(r Reader) string { return r.why(now) }); names != "" {
-		return problem(v1alpha1.ReasonPodsOutdated, "Pods hold an earlier credential than Secret %s does, and fail once it expires: %s. Resume these, or restart them by hand.", secret, names)
+		return problem(v1alpha1.ReasonPodsOutdated, "Pods use a previous credential of Secret %s, and fail after it expires: %s. Resume or restart these workloads manually.", secret, names)
 	}
 	if names := of(state(Missing), name); names != "" {
-		return problem(v1alpha1.ReasonTargetNotFound, "spec.rollout.targets names what does not exist in this namespace: %s. Create it, or take it out.", names)
+		return problem(v1alpha1.ReasonTargetNotFound, "spec.rollout.targets contains workloads that do not exist in this namespace: %s. Create them, or remove them from targets.", names)
 	}
 	if slices.ContainsFunc(readers, func(r Reader) bool { return r.State != Fresh }) {
-		return problem(v1alpha1.ReasonRestarting, "Workloads whose pods hold an earlier credential than Secret %s does are restarted, a few at a time, before it expires.", secret)
+		return problem(v1alpha1.ReasonRestarting, "The operator restarts the workloads whose pods use a previous credential of Secret %s, a few at a time, before it expires.", secret)
 	}
-	return Verdict{metav1.ConditionTrue, v1alpha1.ReasonRolledOut, fmt.Sprintf("No running pod holds an earlier credential than Secret %s does.", secret)}
+	return Verdict{metav1.ConditionTrue, v1alpha1.ReasonRolledOut, fmt.Sprintf("All running pods use the current credential of Secret %s.", secret)}
 }
 
-// permissions says what to do where the operator may not.
-const permissions = "Apply config/rbac/rollout_role.yaml and its binding, which let it restart workloads, or take spec.rollout out; the event holds the error."
+// permissions explains how to grant the operator access.
+const permissions = "Apply config/rbac/rollout_role.yaml and its binding, or remove spec.rollout. See the event for the error."
 
-// Forbidden is the verdict where the operator may not even look.
+// Forbidden is the verdict if the operator cannot read workloads or pods.
 func Forbidden() Verdict {
-	return Verdict{metav1.ConditionFalse, v1alpha1.ReasonForbidden, "The API server refuses the operator the workloads and pods of this namespace. " + permissions}
+	return Verdict{metav1.ConditionFalse, v1alpha1.ReasonForbidden, "The API server denied the operator access to workloads and pods of this namespace. " + permissions}
 }
 
-// late tells whether its pods' credential has expired while it was waiting or being restarted.
+// late reports whether its pods' credential expired before the restart was complete.
 func (r Reader) late(now time.Time) bool {
 	return (r.State == Outdated || r.State == Updating) && !r.Expires.IsZero() && !r.Expires.After(now)
 }
 
-// Stuck tells whether pods of it hold an earlier credential and will not be restarted, or were not in time.
+// Stuck reports whether its pods use a previous credential and were not restarted in time, or will not be.
 func (r Reader) Stuck(now time.Time) bool {
 	return r.State == Held || r.State == Refused || r.State == Contended || r.late(now)
 }
 
 func (r Reader) why(now time.Time) string {
 	if r.late(now) {
-		return r.String() + " has not been restarted in time"
+		return r.String() + " was not restarted in time"
 	}
 	return r.String() + " " + r.Why
 }
 
-// mostNames is how many names a message holds.
-const mostNames = 10
+// maxNames is the maximum number of names in a message.
+const maxNames = 10
 
-// list joins what is said, the same text for the same in any order.
+// list joins sorted items, so that the message is stable.
 func list(said []string) string {
 	slices.Sort(said)
-	if more := len(said) - mostNames; more > 0 {
-		said = append(said[:mostNames:mostNames], fmt.Sprintf("and %d more", more))
+	if more := len(said) - maxNames; more > 0 {
+		said = append(said[:maxNames:maxNames], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(said, ", ")
 }

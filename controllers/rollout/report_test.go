@@ -13,7 +13,7 @@ import (
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
-func TestWhatIsSaidOfARollout(t *testing.T) {
+func TestReportReturnsTheMostUrgentProblem(t *testing.T) {
 	reader := func(kind, name string, state rollout.State, why string) rollout.Reader {
 		return rollout.Reader{Ref: rollout.Ref{Kind: kind, Name: name}, State: state, Why: why, Expires: after(window)}
 	}
@@ -21,37 +21,37 @@ func TestWhatIsSaidOfARollout(t *testing.T) {
 	waits := reader("Deployment", "waits", rollout.Outdated, "")
 	updates := reader("StatefulSet", "updates", rollout.Updating, "")
 	held := reader("Deployment", "held", rollout.Held, "is paused")
-	pod := reader("Pod", "job-x", rollout.Held, "is of no workload that can be restarted")
+	pod := reader("Pod", "job-x", rollout.Held, "is not owned by a workload that can be restarted")
 	missing := reader("Rollout", "missing", rollout.Missing, "")
 	contended := reader("Deployment", "contended", rollout.Contended, "")
 	refused := reader("DaemonSet", "refused", rollout.Refused, "")
-	const restarting = "Workloads whose pods hold an earlier credential than Secret s3-reader does are restarted, a few at a time, before it expires."
+	const restarting = "The operator restarts the workloads whose pods use a previous credential of Secret s3-reader, a few at a time, before it expires."
 	for name, tc := range map[string]struct {
 		at      time.Duration
 		readers []rollout.Reader
 		want    string
 	}{
-		"there are no workloads": {0, nil, "True RolledOut: No running pod holds an earlier credential than Secret s3-reader does."},
-		"all are fresh":          {0, []rollout.Reader{fresh, fresh}, "True RolledOut: No running pod holds an earlier credential than Secret s3-reader does."},
+		"there are no workloads": {0, nil, "True RolledOut: All running pods use the current credential of Secret s3-reader."},
+		"all are fresh":          {0, []rollout.Reader{fresh, fresh}, "True RolledOut: All running pods use the current credential of Secret s3-reader."},
 		"one waits":              {0, []rollout.Reader{fresh, waits}, "False Restarting: " + restarting},
 		"one is being restarted": {0, []rollout.Reader{updates, fresh}, "False Restarting: " + restarting},
-		"one does not exist":     {0, []rollout.Reader{waits, missing}, "False TargetNotFound: spec.rollout.targets names what does not exist in this namespace: Rollout missing. Create it, or take it out."},
+		"one does not exist":     {0, []rollout.Reader{waits, missing}, "False TargetNotFound: spec.rollout.targets contains workloads that do not exist in this namespace: Rollout missing. Create them, or remove them from targets."},
 		"some cannot be restarted": {
 			0, []rollout.Reader{missing, pod, held, updates},
-			"False PodsOutdated: Pods hold an earlier credential than Secret s3-reader does, and fail once it expires: Deployment held is paused, Pod job-x is of no workload that can be restarted. Resume these, or restart them by hand.",
+			"False PodsOutdated: Pods use a previous credential of Secret s3-reader, and fail after it expires: Deployment held is paused, Pod job-x is not owned by a workload that can be restarted. Resume or restart these workloads manually.",
 		},
 		"some are late": {
 			window, []rollout.Reader{waits, updates},
-			"False PodsOutdated: Pods hold an earlier credential than Secret s3-reader does, and fail once it expires: Deployment waits has not been restarted in time, StatefulSet updates has not been restarted in time. Resume these, or restart them by hand.",
+			"False PodsOutdated: Pods use a previous credential of Secret s3-reader, and fail after it expires: Deployment waits was not restarted in time, StatefulSet updates was not restarted in time. Resume or restart these workloads manually.",
 		},
 		"something takes the annotation back": {
 			0, []rollout.Reader{held, contended},
-			"False Contended: Something keeps undoing the restart of Deployment contended, so that the operator leaves these alone until the next refresh: it removes the annotation sts.rolecredential.dev/credentials, or changes spec.restartAt of a Rollout. " +
-				"Find it (kubectl get --show-managed-fields), and have it leave these fields: in Argo CD, put managedFieldsManagers: [rolecredential-rollout] into the Application's ignoreDifferences, and RespectIgnoreDifferences=true into its syncOptions.",
+			"False Contended: Another writer keeps undoing the restart of Deployment contended, so the operator does not restart these again before the next refresh. It removes the annotation sts.rolecredential.dev/credentials, or changes spec.restartAt of a Rollout. " +
+				"Find the writer (kubectl get --show-managed-fields), and configure it to ignore these fields. In Argo CD, set managedFieldsManagers: [rolecredential-rollout] in the Application's ignoreDifferences, and RespectIgnoreDifferences=true in its syncOptions.",
 		},
 		"the operator may not restart one": {
 			0, []rollout.Reader{contended, refused},
-			"False Forbidden: The API server refuses the operator the restart of DaemonSet refused. Apply config/rbac/rollout_role.yaml and its binding, which let it restart workloads, or take spec.rollout out; the event holds the error.",
+			"False Forbidden: The API server denied the operator the restart of DaemonSet refused. Apply config/rbac/rollout_role.yaml and its binding, or remove spec.rollout. See the event for the error.",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestWhatIsSaidOfARollout(t *testing.T) {
 	}
 }
 
-func TestAMessageHoldsAFewNamesOfMany(t *testing.T) {
+func TestReportLimitsTheNumberOfNames(t *testing.T) {
 	var readers []rollout.Reader
 	for i := range 40 {
 		readers = append(readers, rollout.Reader{Ref: rollout.Ref{Kind: "Deployment", Name: fmt.Sprintf("web-%02d", i)}, State: rollout.Held, Why: "is paused"})
@@ -76,13 +76,13 @@ func TestAMessageHoldsAFewNamesOfMany(t *testing.T) {
 		ContainSubstring("Deployment web-00 is paused, "), ContainSubstring("Deployment web-09 is paused, and 30 more."), Not(ContainSubstring("web-10"))))
 }
 
-func TestWhatIsSaidWhereTheOperatorMayNotLook(t *testing.T) {
+func TestForbiddenReportsMissingPermissions(t *testing.T) {
 	v := rollout.Forbidden()
 	NewWithT(t).Expect(v.Reason).To(Equal(v1alpha1.ReasonForbidden))
 	NewWithT(t).Expect(v.Message).To(ContainSubstring("Apply config/rbac/rollout_role.yaml and its binding"))
 }
 
-func TestAStampIsReadAsItWasWritten(t *testing.T) {
+func TestStampRoundTrips(t *testing.T) {
 	g := NewWithT(t)
 	stamp := readers.Stamp{"s3-reader": "ASIANEW", "a.b-c": `"odd", =id`}
 	g.Expect(stamp.String()).To(Equal(`{"a.b-c":"\"odd\", =id","s3-reader":"ASIANEW"}`))
@@ -103,22 +103,22 @@ func TestPlaces(t *testing.T) {
 	p.Hold("d") // it was under way before
 	g.Expect(p.Free()).To(BeZero())
 	g.Expect(p.Taken()).To(Equal(3))
-	g.Expect(p.Leave("a")).To(BeTrue())
-	g.Expect(p.Leave("a")).To(BeFalse())
+	g.Expect(p.Release("a")).To(BeTrue())
+	g.Expect(p.Release("a")).To(BeFalse())
 	g.Expect(p.Take("c")).To(BeFalse(), "there is still one too many")
-	g.Expect(p.Leave("d")).To(BeTrue())
+	g.Expect(p.Release("d")).To(BeTrue())
 	g.Expect(p.Take("c")).To(BeTrue())
 }
 
-func TestNoPlaceIsFreeUntilAllHaveBeenLookedAt(t *testing.T) {
+func TestNoPlaceIsFreeUntilAllCredentialsAreChecked(t *testing.T) {
 	g := NewWithT(t)
 	p := &rollout.Places{Max: 2}
 	p.Await("RoleCredential shop/a")
 	p.Await("SessionCredential shop/a")
-	p.Seen("RoleCredential shop/a")
+	p.MarkChecked("RoleCredential shop/a")
 	g.Expect(p.Free()).To(BeZero())
 	g.Expect(p.Take("web")).To(BeFalse())
 	p.Hold("api")
-	p.Seen("SessionCredential shop/a")
+	p.MarkChecked("SessionCredential shop/a")
 	g.Expect(p.Free()).To(Equal(1))
 }

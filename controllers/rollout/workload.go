@@ -21,13 +21,13 @@ import (
 type kind struct {
 	name v1alpha1.WorkloadKind
 	gvk  schema.GroupVersionKind
-	// object returns an empty one to read into.
+	// object returns an empty object to read into.
 	object func() client.Object
 }
 
 var argoRollout = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"}
 
-// kinds are the kinds of workloads that can be restarted.
+// kinds are the kinds of workloads that the operator can restart.
 var kinds = []kind{
 	{v1alpha1.WorkloadDeployment, appsv1.SchemeGroupVersion.WithKind("Deployment"), func() client.Object { return &appsv1.Deployment{} }},
 	{v1alpha1.WorkloadStatefulSet, appsv1.SchemeGroupVersion.WithKind("StatefulSet"), func() client.Object { return &appsv1.StatefulSet{} }},
@@ -47,13 +47,13 @@ func kindOf(name string) (kind, bool) {
 	return kinds[i], true
 }
 
-// selected is a workload with what selects its pods.
+// selected is a workload with the selector of its pods.
 type selected struct {
 	Workload
 	selector labels.Selector
 }
 
-// read takes from an object what counts of it.
+// read extracts the relevant state of an object.
 func read(object client.Object) (selected, error) {
 	switch o := object.(type) {
 	case *appsv1.Deployment:
@@ -65,11 +65,11 @@ func read(object client.Object) (selected, error) {
 	case *unstructured.Unstructured:
 		return rollout(o)
 	default:
-		return selected{}, fmt.Errorf("%T is no workload", object)
+		return selected{}, fmt.Errorf("%T is not a workload", object)
 	}
 }
 
-// describe returns what all kinds of workloads have. The stamp is among the annotations of the pod template, or those of an Argo
+// describe returns the common state of all kinds. The stamp is an annotation of the pod template, or of the Argo
 // Rollout itself.
 func describe(object client.Object, kind v1alpha1.WorkloadKind, annotations map[string]string, selector *metav1.LabelSelector) (selected, error) {
 	s, err := metav1.LabelSelectorAsSelector(selector)
@@ -78,12 +78,12 @@ func describe(object client.Object, kind v1alpha1.WorkloadKind, annotations map[
 	}}, err
 }
 
-// progress is a text that changes when any of the numbers does.
+// progress returns a text that changes with any of the numbers.
 func progress(object client.Object, numbers ...int32) string {
 	return fmt.Sprint(object.GetGeneration(), numbers)
 }
 
-// deployment is done when `kubectl rollout status` says so; so are the others.
+// deployment is complete when `kubectl rollout status` reports success; the other kinds follow it too.
 func deployment(d *appsv1.Deployment) (selected, error) {
 	w, err := describe(d, v1alpha1.WorkloadDeployment, d.Spec.Template.Annotations, d.Spec.Selector)
 	if d.Spec.Paused {

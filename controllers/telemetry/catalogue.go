@@ -2,7 +2,7 @@ package telemetry
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Type of a metric, in Prometheus's words.
+// Type of a metric, as Prometheus names it.
 type Type string
 
 // Types of metrics.
@@ -12,16 +12,15 @@ const (
 	Histogram Type = "histogram"
 )
 
-// Metric is one metric as those who scrape it see it. What registers it, documents it, and checks the dashboard and the alerts reads
-// the same.
+// Metric describes one metric. Registration, docs/metrics.md, and the tests of the dashboard and the alerts use it.
 type Metric struct {
 	Name   string
 	Type   Type
 	Labels []string
 	Help   string
-	// Series says how many there are.
+	// Series describes how many time series there are.
 	Series string
-	// Buckets are the upper bounds of a histogram's.
+	// Buckets are the upper bounds of a histogram's buckets.
 	Buckets []float64
 }
 
@@ -38,64 +37,64 @@ const (
 var (
 	expirationMetric = Metric{
 		Name: "rolecredential_expiration_timestamp_seconds", Type: Gauge, Labels: ofCredential,
-		Help:   "When the credential in the Secret expires, in seconds since 1970 by the clock of STS.",
+		Help:   "Expiry of the credential in the Secret (Unix time, clock of STS).",
 		Series: "one for each credential that was issued",
 	}
 	issuedMetric = Metric{
 		Name: "rolecredential_issued_timestamp_seconds", Type: Gauge, Labels: ofCredential,
-		Help:   "When STS issued the credential in the Secret, in seconds since 1970 by its clock.",
+		Help:   "When STS issued the credential in the Secret (Unix time, clock of STS).",
 		Series: "one for each credential that was issued",
 	}
 	refreshMetric = Metric{
 		Name: "rolecredential_next_refresh_timestamp_seconds", Type: Gauge, Labels: ofCredential,
-		Help:   "When the credential in the Secret is due to be refreshed, in seconds since 1970 by the clock of STS; none while nothing will refresh it.",
+		Help:   "When the operator refreshes the credential in the Secret (Unix time, clock of STS); absent while refreshes are suspended or impossible.",
 		Series: "one for each credential that was issued and will be refreshed",
 	}
 	expiredMetric = Metric{
 		Name: "rolecredential_expired", Type: Gauge, Labels: ofCredential,
-		Help:   "1 for each credential that is not suspended and whose Secret holds one that has expired.",
-		Series: "one for each credential that has expired: none when all is well",
+		Help:   "1 for each credential that is not suspended and whose Secret holds expired credentials.",
+		Series: "one for each expired credential, normally none",
 	}
 	failingMetric = Metric{
 		Name: "rolecredential_failing", Type: Gauge, Labels: append(ofCredential[:3:3], "reason"),
-		Help:   "1 for each credential that is not suspended and for which no new one can be had, by the reason of its condition Authorized, Issued or Ready.",
-		Series: "one for each credential that fails: none when all is well",
+		Help:   "1 for each credential that is not suspended and that the operator cannot issue, by the reason of its condition Authorized, Issued or Ready.",
+		Series: "one for each failing credential, normally none",
 	}
 	latenessMetric = Metric{
 		Name: "rolecredential_refresh_lateness_seconds", Type: Histogram, Labels: []string{"kind"},
-		Help:    "How long after they were due credentials were refreshed. Those that were due over 36 hours ago are left out.",
-		Series:  "12 for each of three kinds",
+		Help:    "Delay between the due time and the refresh of credentials. Delays over 36 hours are not counted.",
+		Series:  "12 for each of the three kinds",
 		Buckets: []float64{1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600},
 	}
 	staleMetric = Metric{
 		Name: "rolecredential_stale_readers", Type: Gauge, Labels: ofCredential,
-		Help:   "Workloads, and pods of none, that hold an earlier credential than the Secret does, by credential with spec.rollout.",
+		Help:   "Workloads and standalone pods that still use a previous credential, by credential with spec.rollout.",
 		Series: forEachRollout,
 	}
 	stuckMetric = Metric{
 		Name: "rolecredential_stuck_readers", Type: Gauge, Labels: ofCredential,
-		Help:   "Of the stale readers, those that will not be restarted, or were not in time.",
+		Help:   "Stale readers that the operator will not restart, or did not restart in time.",
 		Series: forEachRollout,
 	}
 	restartsMetric = Metric{
 		Name: "rolecredential_rollouts_total", Type: Counter, Labels: []string{"result"},
-		Help:   "Restarts of workloads that are over, by result: Finished, Stalled, or TakenBack by somebody else.",
+		Help:   "Completed restarts of workloads, by result: Finished, Stalled, or TakenBack by another writer.",
 		Series: "at most 3",
 	}
 	underWayMetric = Metric{
 		Name: "rolecredential_rollouts_in_progress", Type: Gauge,
-		Help:   "Workloads in the middle of a restart.",
+		Help:   "Workloads that are being restarted.",
 		Series: "1",
 	}
 	callsMetric = Metric{
 		Name: "rolecredential_sts_calls_total", Type: Counter, Labels: []string{"kind", "call", "reason"},
-		Help:   "Calls of STS, each with the SDK's own retries, by kind of object (of a chain's hops, the identity's), call and reason: Issued or Verified, or why not.",
-		Series: "some 10 when all is well; at most 10 of kind and call, with 20 reasons each",
+		Help:   "STS calls, each including the SDK's retries, by kind of object (for a hop of a chain, the identity's kind), call, and reason: Issued, Verified, or the reason of the failure.",
+		Series: "about 10 without failures; at most 10 pairs of kind and call, with 20 reasons each",
 	}
 	requestsMetric = Metric{
 		Name: "rolecredential_sts_request_duration_seconds", Type: Histogram, Labels: []string{"call"},
-		Help:    "How long STS took to answer a request, or the operator to give it up, by call; a call that the SDK repeats is several requests.",
-		Series:  "13 for each of five calls",
+		Help:    "Duration of requests to STS until the response or the timeout, by call. Each retry of the SDK is a request.",
+		Series:  "13 for each of the five calls",
 		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}
 	throttledMetric = Metric{
@@ -140,22 +139,22 @@ var (
 	}
 	skewMetric = Metric{
 		Name: "rolecredential_sts_clock_skew_seconds", Type: Gauge, Labels: ofIdentity,
-		Help:   "How far the clock of an identity's STS is ahead of the operator's, 0 within 5 s.",
+		Help:   "How far the clock of the identity's STS is ahead of the operator's; 0 if within 5 s.",
 		Series: forEachIdentity,
 	}
 	readyMetric = Metric{
 		Name: "rolecredential_identity_ready", Type: Gauge, Labels: ofIdentity,
-		Help:   "1 for an identity whose condition Ready is True, and 0 for one that is not ready.",
+		Help:   "1 if the identity's condition Ready is True, else 0.",
 		Series: forEachIdentity,
 	}
 	leadingMetric = Metric{
 		Name: "rolecredential_leading", Type: Gauge,
-		Help:   "1 of the manager that works, and 0 of one that stands by.",
+		Help:   "1 if this manager is the leader, else 0.",
 		Series: "1",
 	}
 )
 
-// Catalogue is all metrics of the operator's own, in the order in which they are documented.
+// Catalogue lists the operator's own metrics in the order of docs/metrics.md.
 var Catalogue = []Metric{
 	expirationMetric, issuedMetric, refreshMetric, expiredMetric, failingMetric, latenessMetric,
 	callsMetric, requestsMetric, throttledMetric, limitMetric, rateMetric, tokensMetric, inFlightMetric, circuitMetric, waitingMetric, waitingExpirationMetric,

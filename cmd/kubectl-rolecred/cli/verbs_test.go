@@ -88,7 +88,7 @@ func identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdenti
 		{Namespaces: []string{"shop"}, RoleARNs: []string{reader}, MaxDuration: &metav1.Duration{Duration: time.Hour}},
 	}
 	i.Status.ARN = operator
-	i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "Verified", "STS verified the caller: "+operator+".")}
+	i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "Verified", "The caller is "+operator+".")}
 	for _, f := range change {
 		f(i)
 	}

@@ -1,17 +1,17 @@
-{{/* What all names begin with. The longest, a Service's, may have 63 characters. */}}
+{{/* The prefix of all names. The longest, of a Service, may have 63 characters. */}}
 {{- define "rolecredential.prefix" -}}
 {{- $prefix := .Release.Name -}}
 {{- if not (contains .Chart.Name .Release.Name) }}{{ $prefix = printf "%s-%s" .Release.Name .Chart.Name }}{{ end -}}
 {{- $prefix | trunc 38 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* What Services and policies find the manager's pods by. */}}
+{{/* Selector labels of the manager's pods. */}}
 {{- define "rolecredential.selector" -}}
 app.kubernetes.io/name: rolecredential
 app.kubernetes.io/component: manager
 {{- end }}
 
-{{/* What Helm's users expect on all objects, beside the name. */}}
+{{/* Helm's common labels. */}}
 {{- define "rolecredential.labels" -}}
 app.kubernetes.io/name: rolecredential
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -20,7 +20,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The same, of what belongs to the manager itself. */}}
+{{/* Helm's common labels, for the manager's own objects. */}}
 {{- define "rolecredential.managerLabels" -}}
 {{ include "rolecredential.labels" . }}
 app.kubernetes.io/component: manager
@@ -32,7 +32,7 @@ app.kubernetes.io/component: manager
 {{- end -}}
 {{- end }}
 
-{{/* Gives the manager a ClusterRole where it deals with credentials, in all namespaces or one by one: (list . role name). */}}
+{{/* Binds a ClusterRole to the manager in all namespaces, or in each watched one: (list . role name). */}}
 {{- define "rolecredential.bindings" -}}
 {{- $root := index . 0 -}}
 {{- $role := index . 1 -}}
@@ -45,7 +45,7 @@ app.kubernetes.io/component: manager
 {{- end }}
 {{- end }}
 
-{{/* Gives the manager a role: (list . kind-of-binding kind-of-role role name namespace), the namespace empty for the whole cluster. */}}
+{{/* Binds a role to the manager: (list . kind-of-binding kind-of-role role name namespace). An empty namespace means the whole cluster. */}}
 {{- define "rolecredential.binding" -}}
 {{- $root := index . 0 -}}
 apiVersion: rbac.authorization.k8s.io/v1

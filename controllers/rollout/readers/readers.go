@@ -11,22 +11,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Holds is what a container holds of a credential.
+// Holds describes the credential that a container has.
 type Holds string
 
-// What a container may hold.
+// The values of Holds.
 const (
-	// Current: the credential that is in the Secret now.
+	// Current: the credential in the Secret.
 	Current Holds = "current"
-	// Following: the Secret changed a moment ago, and the kubelet brings the change.
+	// Following: the Secret changed recently, and the kubelet is updating the volume.
 	Following Holds = "following"
-	// Either: the current one, or the one before: the container started just when the Secret changed.
+	// Either: the current or the previous one; the container started just when the Secret changed.
 	Either Holds = "either"
-	// Earlier: a credential that was in the Secret before.
+	// Earlier: a previous credential.
 	Earlier Holds = "earlier"
-	// Expired: an earlier one, which has expired.
+	// Expired: a previous credential that has expired.
 	Expired Holds = "expired"
-	// Nothing: the container is not running. When it starts, it gets what is in the Secret then.
+	// Nothing: the container is not running. It will start with the current content of the Secret.
 	Nothing Holds = "nothing"
 )
 
@@ -39,28 +39,28 @@ type Reader struct {
 	Holds     Holds  `json:"holds"`
 	// Since is when the container started, if it runs.
 	Since *time.Time `json:"since,omitempty"`
-	// Until is when an earlier credential expires. If it is not Known, that is at the latest, and if the credential was issued for
-	// as long as the current one.
+	// Until is when an earlier credential expires. If it is not Known, Until is the latest possible time, on the
+	// assumption that the credential had the lifetime of the current one.
 	Until *time.Time `json:"until,omitempty"`
 	Known bool       `json:"known,omitempty"`
 }
 
 // Issued is the credential in a Secret.
 type Issued struct {
-	// ID is the credential's access key id, or what else a [Stamp] names it by.
+	// ID is the credential's access key ID, or its other name in a [Stamp].
 	Secret, ID string
 	// At and Expiration are zero if there is none.
 	At, Expiration time.Time
-	// PreviousAt and PreviousExpiration are of the credential in the Secret before; zero if that is not known.
+	// PreviousAt and PreviousExpiration are the times of the previous credential; zero if they are not known.
 	PreviousAt, PreviousExpiration time.Time
 }
 
-// Settle is how long after an issue a container that starts may still get the credential before: STS answers, the Secret is
-// written, and the kubelet of each node learns of it.
+// Settle is how long after an issue a starting container may still get the previous credential: until STS has
+// answered, the operator has written the Secret, and the node's kubelet has observed it.
 const Settle = 30 * time.Second
 
-// follows is how long a kubelet takes at most to bring a change of a Secret to a volume: its syncFrequency, a minute by default,
-// and the delay of its watch.
+// follows is the longest time that a kubelet needs to update a volume: its syncFrequency, a minute by default, and
+// the delay of its watch.
 const follows = 2 * time.Minute
 
 // Find returns the readers among pods of the Secret's namespace, by pod and container.
@@ -84,7 +84,7 @@ func Find(pods []corev1.Pod, issued Issued, now time.Time) []Reader {
 	return found
 }
 
-// hold sets what a reader holds of the credential, in a pod with a stamp.
+// hold sets the Holds of a reader in a pod with a stamp.
 func (r *Reader) hold(issued Issued, stamp Stamp, now time.Time) {
 	switch {
 	case r.Since == nil || issued.At.IsZero():
@@ -111,12 +111,13 @@ func (r *Reader) hold(issued Issued, stamp Stamp, now time.Time) {
 	}
 }
 
-// HeldSince returns what a container of a pod with this stamp holds if it keeps the content that the Secret had when the container
-// started: Current, Either or Earlier. Unless that is Current, until is when the credential before expires, if that is known.
+// HeldSince returns the credential of a container that started at a time, in a pod with this stamp, if it keeps the
+// Secret's content from its start: Current, Either or Earlier. Unless it is Current, until is the expiry of the
+// previous credential, if that is known.
 func (i Issued) HeldSince(started time.Time, stamp Stamp) (holds Holds, until time.Time, known bool) {
 	hasPrevious := !i.PreviousAt.IsZero()
 	since := i.At
-	if hasPrevious { // otherwise the Secret held nothing else to start with
+	if hasPrevious { // otherwise there was no previous credential
 		since = since.Add(Settle)
 	}
 	switch {
@@ -131,7 +132,7 @@ func (i Issued) HeldSince(started time.Time, stamp Stamp) (holds Holds, until ti
 	}
 }
 
-// names reports whether a stamp names this credential.
+// names reports whether a stamp contains this credential.
 func (i Issued) names(stamp Stamp) bool { return i.ID != "" && stamp[i.Secret] == i.ID }
 
 // owner is the controller of a pod, as kubectl names it.

@@ -6,9 +6,9 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// Stamp maps the names of Secrets to the ids of the credentials that a workload was last restarted for. It is the value of
-// [v1alpha1.CredentialsAnnotation]. One annotation serves all Secrets of a workload, so that one restart serves all of them, and a
-// GitOps tool has one path to ignore.
+// Stamp maps the names of Secrets to the IDs of the credentials that a workload was last restarted for. It is the
+// value of [v1alpha1.CredentialsAnnotation]. One annotation serves all Secrets of a workload, so that one restart
+// covers all of them, and a GitOps tool has one path to ignore.
 type Stamp map[string]string
 
 // ParseStamp reads the stamp among annotations. The stamp is empty if there is none, or if it is not valid.
@@ -24,7 +24,7 @@ func ParseStamp(annotations map[string]string) Stamp {
 func (s Stamp) String() string {
 	text, err := json.Marshal(map[string]string(s))
 	if err != nil {
-		panic(err) // a map of strings always has a JSON form
+		panic(err) // a map of strings always has a JSON encoding
 	}
 	return string(text)
 }

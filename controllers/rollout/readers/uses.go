@@ -30,7 +30,7 @@ type Use struct {
 	// Started is when the container started; nil if it does not run.
 	Started *time.Time
 
-	// ends reports whether the container ends before the pod does, so that it is no reader while it does not run.
+	// ends reports whether the container terminates before the pod does. It is then a reader only while it runs.
 	ends bool
 }
 
@@ -39,8 +39,8 @@ func Active(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
-// Uses returns how the containers of a pod use Secrets, by container. It reads the pod's spec as admitted, so that it includes what
-// a mutating webhook added.
+// Uses returns how the containers of a pod use Secrets, by container. It reads the pod's admitted spec, including
+// changes by mutating webhooks.
 func Uses(pod *corev1.Pod) []Use {
 	started := started(pod)
 	volumes := secretsOfVolumes(pod)
