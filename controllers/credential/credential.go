@@ -46,24 +46,25 @@ func (Secret) GoString() string { return redacted }
 // MarshalText keeps encoders from printing the secret.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Request is all that a spec asks of STS.
+// Request is all that a spec asks of STS. Its hash is stored in the Secret, so the names in the tags never change: another name would
+// reissue every credential.
 type Request struct {
 	// Identity is the kind and name of the identity that the spec names.
-	Identity          string
-	Call              v1alpha1.Call
-	RoleARN           string
-	SessionName       string
-	Duration          time.Duration
-	ExternalID        string
-	SourceIdentity    string
-	Policy            string
-	PolicyARNs        []string
-	Tags              []Tag
-	TransitiveTagKeys []string
+	Identity          string        `json:"Identity"`
+	Call              v1alpha1.Call `json:"Call"`
+	RoleARN           string        `json:"RoleARN"`
+	SessionName       string        `json:"SessionName"`
+	Duration          time.Duration `json:"Duration"`
+	ExternalID        string        `json:"ExternalID"`
+	SourceIdentity    string        `json:"SourceIdentity"`
+	Policy            string        `json:"Policy"`
+	PolicyARNs        []string      `json:"PolicyARNs"`
+	Tags              []Tag         `json:"Tags"`
+	TransitiveTagKeys []string      `json:"TransitiveTagKeys"`
 	// MFASerialNumber of the device whose code goes with the call; empty for none.
-	MFASerialNumber string `json:",omitempty"`
+	MFASerialNumber string `json:"MFASerialNumber,omitempty"`
 	// ServiceAccountName that the spec names, whose token goes with the call if that is the identity's source.
-	ServiceAccountName string `json:",omitempty"`
+	ServiceAccountName string `json:"ServiceAccountName,omitempty"`
 }
 
 // Proof goes with a call to show who asks. What it does not need is empty.
@@ -151,7 +152,10 @@ func (r Request) Stamped(stamps []Tag, transitive bool) (Request, error) {
 }
 
 // Tag is a session tag.
-type Tag struct{ Key, Value string }
+type Tag struct {
+	Key   string `json:"Key"`
+	Value string `json:"Value"`
+}
 
 // Tags returns the tags of a spec.
 func Tags(asked []v1alpha1.Tag) (tags []Tag) {

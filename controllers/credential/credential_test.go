@@ -126,6 +126,15 @@ func TestARequestHasTheHashOfEarlierReleases(t *testing.T) {
 	NewWithT(t).Expect(r.Hash()).To(Equal("3b2a37d977e79d9fc2152f451d6e9f667c56bc2c5948ee4d98d59a7de7ee7dfe"))
 }
 
+func TestFullRequestHasTheHashOfEarlierReleases(t *testing.T) {
+	r := credential.Request{
+		Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: "arn:aws:iam::123456789012:role/S3Reader", SessionName: "shop.s3-reader",
+		Duration: time.Hour, ExternalID: "k8s", SourceIdentity: "alice", Policy: "{}", PolicyARNs: []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"},
+		Tags: []credential.Tag{{Key: "team", Value: "shop"}}, TransitiveTagKeys: []string{"team"}, MFASerialNumber: "arn:aws:iam::210987654321:mfa/operator", ServiceAccountName: "reader",
+	}
+	NewWithT(t).Expect(r.Hash()).To(Equal("b53d39aa4adba463a8c0a3cf93c1a58ed964554cdbd2af2e9394d0ecfd1dcdc2"))
+}
+
 func TestNoListAndAnEmptyOneAreTheSame(t *testing.T) {
 	empty := credential.Request{PolicyARNs: []string{}, TransitiveTagKeys: []string{}, Tags: []credential.Tag{}}
 	NewWithT(t).Expect(empty.Hash()).To(Equal(credential.Request{}.Hash()))
