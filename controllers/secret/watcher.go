@@ -63,7 +63,8 @@ func (w *Watcher) Start(ctx context.Context) error {
 	return nil
 }
 
-// OnChange calls wake for each waiter of a kind whose Secret is no longer the version it has seen.
+// OnChange calls wake for each waiter of a kind whose Secret is no longer the version it has seen. The call is made without locks held, so
+// that wake may use the Watcher.
 func (w *Watcher) OnChange(kind string, wake func(types.NamespacedName)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,10 +74,17 @@ func (w *Watcher) OnChange(kind string, wake func(types.NamespacedName)) {
 // Await wakes the waiter once the Secret is no longer the version that it has seen, an empty one if there was none. A waiter
 // waits for one Secret at a time; awaiting it again renews what it has seen.
 func (w *Watcher) Await(waiter Waiter, secret types.NamespacedName, seen string) {
+	for _, call := range w.await(waiter, secret, seen) {
+		call()
+	}
+}
+
+// await returns the calls to make without locks held.
+func (w *Watcher) await(waiter Waiter, secret types.NamespacedName, seen string) []func() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		return
+		return nil
 	}
 	if before, waits := w.waiters[waiter]; waits && before != secret {
 		w.release(waiter)
@@ -89,7 +97,7 @@ func (w *Watcher) Await(waiter Waiter, secret types.NamespacedName, seen string)
 	}
 	watched.seen[waiter] = seen
 	if !watched.informer.HasSynced() {
-		return
+		return nil
 	}
 	now := version(watched.informer, secret)
 	told, again := watched.told[waiter]
@@ -98,8 +106,9 @@ func (w *Watcher) Await(waiter Waiter, secret types.NamespacedName, seen string)
 		delete(watched.told, waiter)
 	case !again || told != now:
 		watched.told[waiter] = now
-		w.notify(waiter)
+		return w.callbacks(waiter)
 	}
+	return nil
 }
 
 // Done ends a waiter's waiting.
@@ -132,10 +141,24 @@ func (w *Watcher) release(waiter Waiter) {
 	}
 }
 
-func (w *Watcher) notify(waiter Waiter) {
+// callbacks returns the calls that report a change to a waiter. They are made without locks held.
+func (w *Watcher) callbacks(waiter Waiter) (calls []func()) {
 	for _, wake := range w.wake[waiter.Kind] {
-		wake(waiter.NamespacedName)
+		calls = append(calls, func() { wake(waiter.NamespacedName) })
 	}
+	return calls
+}
+
+// changed returns the calls for all waiters that know another version of a Secret.
+func (w *Watcher) changed(watched *watch, secret types.NamespacedName) (calls []func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for waiter, seen := range watched.seen {
+		if version(watched.informer, secret) != seen {
+			calls = append(calls, w.callbacks(waiter)...)
+		}
+	}
+	return calls
 }
 
 func (w *Watcher) watch(secret types.NamespacedName) *watch {
@@ -145,12 +168,8 @@ func (w *Watcher) watch(secret types.NamespacedName) *watch {
 		}).Informer()
 	watched := &watch{informer: informer, stop: make(chan struct{}), seen: map[Waiter]string{}, told: map[Waiter]string{}}
 	changed := func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		for waiter, seen := range watched.seen {
-			if version(informer, secret) != seen {
-				w.notify(waiter)
-			}
+		for _, call := range w.changed(watched, secret) {
+			call()
 		}
 	}
 	// This fails only on an informer that was stopped already.

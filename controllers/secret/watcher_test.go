@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +34,7 @@ type cluster struct {
 	t       *testing.T
 	client  *metadatafake.FakeMetadataClient
 	watcher *secret.Watcher
+	mu      sync.Mutex
 	woken   []secret.Waiter
 	stop    func()
 }
@@ -46,8 +48,9 @@ func watching(t *testing.T, test func(c *cluster)) {
 		c := &cluster{WithT: NewWithT(t), t: t, client: metadatafake.NewSimpleMetadataClient(scheme)}
 		c.watcher = secret.NewWatcher(c.client)
 		for _, kind := range []string{identity.Kind, reader.Kind} {
-			// The Watcher calls these one at a time.
 			c.watcher.OnChange(kind, func(name types.NamespacedName) {
+				c.mu.Lock()
+				defer c.mu.Unlock()
 				c.woken = append(c.woken, secret.Waiter{Kind: kind, NamespacedName: name})
 			})
 		}
@@ -77,6 +80,8 @@ func (c *cluster) settle() {
 func (c *cluster) wakes() []secret.Waiter {
 	c.t.Helper()
 	c.settle()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var woken []secret.Waiter
 	for _, waiter := range c.woken {
 		if !slices.Contains(woken, waiter) {
@@ -354,5 +359,19 @@ func TestSeveralMayBeToldOfAKind(t *testing.T) {
 		c.create(readerID, 2)
 		c.Expect(c.wakes()).To(ConsistOf(identity, reader))
 		c.Expect(told).To(Equal([]types.NamespacedName{identity.NamespacedName}))
+	})
+}
+
+func TestCallbackMayUseTheWatcher(t *testing.T) {
+	watching(t, func(c *cluster) {
+		used := make(chan bool, 10)
+		c.watcher.OnChange(reader.Kind, func(types.NamespacedName) {
+			c.watcher.Done(identity) // would wait for ever if the Watcher held its lock
+			used <- c.watcher.Current(reader, source, "")
+		})
+		c.watcher.Await(reader, source, "")
+		c.create(source, 1)
+		c.settle()
+		c.Expect(used).To(Receive(BeFalse()))
 	})
 }
