@@ -106,12 +106,13 @@ func (i *Identity[C]) Temporary(ctx context.Context) (bool, error) {
 // Refused invalidates the credentials that STS rejected, so that the next call uses new ones.
 func (i *Identity[C]) Refused() { i.invalidate() }
 
-// issuer is hashed into IssuerHash. An unused field must not change the hash: otherwise an upgrade refreshes every
-// credential of a cluster at once.
+// issuer is hashed into IssuerHash, which is stored in Secrets. An unused field must not change the hash, and the names in
+// the tags never change: otherwise an upgrade refreshes every credential of a cluster at once.
 type issuer struct {
-	Source, Endpoint string
-	Chain            []v1alpha1.Hop        `json:",omitempty"`
-	SessionTags      *v1alpha1.SessionTags `json:",omitempty"`
+	Source      string                `json:"Source"`
+	Endpoint    string                `json:"Endpoint"`
+	Chain       []v1alpha1.Hop        `json:"Chain,omitempty"`
+	SessionTags *v1alpha1.SessionTags `json:"SessionTags,omitempty"`
 }
 
 // Resolver resolves identities. It caches their connections and self-refreshing credentials until the spec or the
@@ -261,29 +262,47 @@ func (r *Resolver[C]) getOrBuild(ctx context.Context, found Object, source sourc
 		problem *failure.Failure
 	}
 	key := KeyOf(found)
-	shared, err, _ := r.builds.Do(fmt.Sprintf("%v/%s/%d", key, found.GetUID(), found.GetGeneration()), func() (any, error) {
-		before, ok := r.cached(found, source)
-		if ok { // built by a concurrent caller
-			return outcome{made: before}, nil
-		}
-		config, secretVersion, problem, err := r.config(ctx, found, source)
-		if problem != nil || err != nil {
-			return outcome{problem: problem}, err
-		}
-		if before != nil && !before.refused.Load() && secretVersion == before.secretVersion { // the watch had not started yet
-			return outcome{made: before}, nil
-		}
-		var replaced C
-		if before != nil {
-			replaced = before.client
-		}
-		made := &cacheEntry[C]{uid: found.GetUID(), generation: found.GetGeneration(), secretVersion: secretVersion, config: config, accountSessions: cache.NewExpiring()}
-		made.session = r.connect(key, config, found.Settings().Chain, nil, replaced)
-		r.store(key, made)
-		return outcome{made: made}, nil
+	shared := r.builds.DoChan(fmt.Sprintf("%v/%s/%d", key, found.GetUID(), found.GetGeneration()), func() (any, error) {
+		// The callers that share the result have contexts of their own: the first to give up does not fail the others.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), buildTimeout)
+		defer cancel()
+		entry, problem, err := r.build(ctx, found, source)
+		return outcome{entry, problem}, err
 	})
-	of, _ := shared.(outcome)
-	return of.made, of.problem, err
+	select {
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	case result := <-shared:
+		of, _ := result.Val.(outcome)
+		return of.made, of.problem, result.Err
+	}
+}
+
+// buildTimeout bounds how long a build reads from the API server and the operator's own files.
+const buildTimeout = time.Minute
+
+// build returns a new cache entry, or the present one if nothing has changed.
+func (r *Resolver[C]) build(ctx context.Context, found Object, source source) (*cacheEntry[C], *failure.Failure, error) {
+	key := KeyOf(found)
+	before, ok := r.cached(found, source)
+	if ok { // built by a concurrent caller
+		return before, nil, nil
+	}
+	config, secretVersion, problem, err := r.config(ctx, found, source)
+	if problem != nil || err != nil {
+		return nil, problem, err
+	}
+	if before != nil && !before.refused.Load() && secretVersion == before.secretVersion { // the watch had not started yet
+		return before, nil, nil
+	}
+	var replaced C
+	if before != nil {
+		replaced = before.client
+	}
+	made := &cacheEntry[C]{uid: found.GetUID(), generation: found.GetGeneration(), secretVersion: secretVersion, config: config, accountSessions: cache.NewExpiring()}
+	made.session = r.connect(key, config, found.Settings().Chain, nil, replaced)
+	r.store(key, made)
+	return made, nil, nil
 }
 
 // sessionOf returns the session of a chain whose first hop uses a service account's token.

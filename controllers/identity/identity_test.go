@@ -690,6 +690,27 @@ func TestOfManyWhoMeetAnIdentityAtOnceOneMakesItsClient(t *testing.T) {
 	}
 }
 
+func TestCallerThatGivesUpDoesNotFailTheOthers(t *testing.T) {
+	f := newFixture(t, withKey(), operatorKey())
+	held := heldReader{f.client, make(chan struct{}, 8), make(chan struct{})}
+	f.resolver.Secrets = held
+	first, giveUp := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, _, err := f.resolver.Resolve(first, defaultRef, shopDefault)
+		failed <- err
+	}()
+	<-held.reads
+	giveUp()
+	f.Expect(<-failed).To(MatchError(context.Canceled), "it does not wait for the build that it started")
+	close(held.let)
+	found, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(denied).To(BeNil())
+	f.Expect(found.Client).NotTo(BeNil())
+	f.Expect(f.connected).To(Equal(1))
+}
+
 func TestOfManyWhoNeedTheAmbientSourceAtOnceOneAsksIt(t *testing.T) {
 	noAWS(t)
 	asked, answer := make(chan struct{}, 50), make(chan struct{})
