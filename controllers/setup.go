@@ -231,12 +231,9 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := mgr.Add(counters); err != nil {
-		return nil, err
-	}
 	// A quarter of the workers of a kind is left for work that calls no STS.
 	dispatch := newDispatcher(options.STSQPS, max(1, options.Concurrency*3/4), options.Clock)
-	if err := mgr.Add(dispatch); err != nil {
+	if err := errors.Join(mgr.Add(counters), mgr.Add(dispatch)); err != nil {
 		return nil, err
 	}
 	p := &parts{
