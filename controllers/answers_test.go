@@ -41,7 +41,7 @@ func (f *fixture) answering(status int, body string) {
 		Region: "eu-west-1", BaseEndpoint: &server.URL, Credentials: awscredentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
 		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 	}, f.clock, noAccount{}, nil)
-	_, f.sts.err = client.Issue(f.t.Context(), credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: "arn:aws:iam::123456789012:role/S3Reader", SessionName: "shop", Duration: time.Hour}, credential.Proof{})
+	_, f.sts.err = client.Issue(f.t.Context(), credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: "arn:aws:iam::123456789012:role/S3Reader", SessionName: "shop", Duration: time.Hour}, credential.CallAuth{})
 	_, f.sts.callerErr = client.Caller(f.t.Context())
 	f.Expect(f.sts.err).To(HaveOccurred())
 	f.Expect(f.sts.callerErr).To(HaveOccurred())

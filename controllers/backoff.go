@@ -78,8 +78,8 @@ func (b *backoff) failedForAll(key types.NamespacedName, inputs string, f *failu
 }
 
 // succeeded forgets failures. Of a success it records only that it repaired a Secret.
-func (b *backoff) succeeded(key types.NamespacedName, uid types.UID, why credential.Why, now time.Time) {
-	if !why.Mends() {
+func (b *backoff) succeeded(key types.NamespacedName, uid types.UID, why credential.ReissueReason, now time.Time) {
+	if !why.IsRepair() {
 		b.forget(key)
 		return
 	}

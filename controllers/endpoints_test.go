@@ -61,11 +61,11 @@ func (w *wire) ask(t *testing.T, endpoints identity.Endpoints, by *v1alpha1.Clus
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
 	request := credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: "the role", SessionName: "shop.s3-reader"}
-	_, err = configured.Client.Issue(t.Context(), request, credential.Proof{WebIdentityToken: "a token"})
+	_, err = configured.Client.Issue(t.Context(), request, credential.CallAuth{WebIdentityToken: "a token"})
 	f.Expect(err).NotTo(HaveOccurred())
 	for _, call := range []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken} {
 		request.Call = call
-		_, err := configured.Client.Issue(t.Context(), request, credential.Proof{})
+		_, err := configured.Client.Issue(t.Context(), request, credential.CallAuth{})
 		f.Expect(err).NotTo(HaveOccurred())
 	}
 	_, err = configured.Client.Caller(t.Context())

@@ -99,7 +99,7 @@ type fakeSTS struct {
 	before    func() // runs during an issue
 }
 
-func (s *fakeSTS) Issue(_ context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+func (s *fakeSTS) Issue(_ context.Context, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
 	s.mu.Lock()
 	s.issued = append(s.issued, r)
 	s.mu.Unlock()
@@ -118,7 +118,7 @@ func (s *fakeSTS) Issue(_ context.Context, r credential.Request, proof credentia
 		life = r.Duration
 	}
 	return credential.Credential{
-		AccessKeyID: "ASIA" + id, SecretAccessKey: credential.Secret("secret-" + id), SessionToken: credential.Secret("token-" + id),
+		AccessKeyID: "ASIA" + id, SecretAccessKey: credential.RedactedString("secret-" + id), SessionToken: credential.RedactedString("token-" + id),
 		IssuedAt: s.clock.Now().Add(s.ahead), Expiration: s.clock.Now().Add(s.ahead + life), PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/" + r.SessionName,
 		PackedPolicySize: &size,
 	}, nil
@@ -170,9 +170,9 @@ func kindName(object client.Object) string {
 // noWatch takes every Secret that it is asked about for changed, so that each reconcile reads the source anew.
 type noWatch struct{}
 
-func (noWatch) Await(identity.Key, types.NamespacedName, string)        {}
-func (noWatch) Current(identity.Key, types.NamespacedName, string) bool { return false }
-func (noWatch) Done(identity.Key)                                       {}
+func (noWatch) Subscribe(identity.Key, types.NamespacedName, string)      {}
+func (noWatch) IsCurrent(identity.Key, types.NamespacedName, string) bool { return false }
+func (noWatch) Unsubscribe(identity.Key)                                  {}
 
 func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	t.Helper()
@@ -196,13 +196,13 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	stop()
 	f.Expect(watcher.Start(done)).To(Succeed()) // watches are for the tests with a real API server
 	f.limits = &limit.Limiter{DefaultQPS: DefaultSTSQPS, Slots: 4}
-	p := &parts{limits: f.limits, metrics: metrics, clock: f.clock}
+	p := &dependencies{limits: f.limits, metrics: metrics, clock: f.clock}
 	resolver := &identity.Resolver[STS]{
 		Reader: f.client, Secrets: f.client, Watch: noWatch{}, Connect: func(identity.Key, aws.Config, STS) STS { return f.sts }, Assume: p.assume,
 		Tokens: identity.NewTokens(f.client, f.clock),
 	}
 	f.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Devices: &identity.Devices{}, Limits: f.limits, Strangers: watcher,
+		Kind: roleCredential, Client: f.client, Identities: resolver, Secrets: &secret.Store{Client: f.client, Reader: f.client}, Devices: &identity.Devices{}, Limits: f.limits, SecretWatches: watcher,
 		Events: telemetry.Events{Recorder: f.events}, Metrics: metrics, Clock: f.clock,
 	}
 	f.identities = &IdentityReconciler[*v1alpha1.ClusterIdentity]{

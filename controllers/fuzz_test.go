@@ -54,18 +54,18 @@ func meaning(g Gomega, text string) any {
 func FuzzStoredRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, seals bool, later uint32) {
 		g := NewWithT(t)
-		annotations := credential.Record{RequestHash: "r", IssuerHash: "i", TemplateHash: "t"}.Sealed(nil).Annotations()
+		annotations := credential.Record{RequestHash: "r", IssuerHash: "i", TemplateHash: "t"}.WithChecksum(nil).Annotations()
 		maps.Copy(annotations, forgery(issued, expiration, previousIssued, previousExpiration, packed, text))
 		found, readable := credential.ParseRecord(annotations)
 		if readable && seals {
-			found = found.Sealed(nil)
+			found = found.WithChecksum(nil)
 		}
 		judged := result{now: start.Add(time.Duration(later) * time.Second), secret: "s3-reader"}
 		observed := credential.Observed{Ownership: credential.Ours}
-		if readable && found.Intact(nil) {
+		if readable && found.MatchesData(nil) {
 			observed.Record = &found
 		}
-		judged = judged.decide(credential.Wanted{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text}, observed)
+		judged = judged.decide(credential.Desired{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text}, observed)
 
 		if judged.why == credential.NotDue {
 			g.Expect(judged.valid()).To(BeTrue())
@@ -99,7 +99,7 @@ func FuzzReconciledRecord(f *testing.F) {
 		maps.Copy(stored.Annotations, forgery(issued, expiration, previousIssued, previousExpiration, packed, text))
 		forged, readable := credential.ParseRecord(stored.Annotations)
 		if readable && seals {
-			stored.Annotations["sts.rolecredential.dev/seal"] = forged.Sealed(stored.Data).Seal
+			stored.Annotations["sts.rolecredential.dev/seal"] = forged.WithChecksum(stored.Data).Seal
 		}
 		c.update(stored)
 		c.clock.SetTime(start.Add(time.Duration(later) * time.Second))
@@ -108,7 +108,7 @@ func FuzzReconciledRecord(f *testing.F) {
 		c.Expect(result.RequeueAfter).To(BeNumerically(">=", time.Second))
 		c.Expect(meta.IsStatusConditionTrue(seen.Status.Conditions, v1alpha1.ConditionReady)).To(BeTrue(), "STS issues to who asks")
 		held, ok := credential.ParseRecord(c.secret().Annotations)
-		c.Expect(ok && held.Intact(c.secret().Data)).To(BeTrue())
+		c.Expect(ok && held.MatchesData(c.secret().Data)).To(BeTrue())
 		c.Expect(held.Expiration).To(BeTemporally(">", c.clock.Now()))
 		c.Expect(seen.Status.Expiration.Time).To(BeTemporally("==", held.Expiration))
 		c.Expect(len(c.sts.issued)).To(BeNumerically("<=", 2))

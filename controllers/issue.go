@@ -23,7 +23,7 @@ import (
 type attempt struct {
 	// asked is the request of the spec, and request the same with the session tags of the identity.
 	asked, request credential.Request
-	desired        credential.Wanted
+	desired        credential.Desired
 	identity       *identity.Identity[STS] // nil if there is no usable identity
 	observed       secret.Observed
 }
@@ -51,7 +51,7 @@ func (a attempt) subject() failure.Subject {
 	return failure.Subject{
 		Identity: a.identity.Name, Caller: a.identity.CallerARN, ServiceAccount: a.identity.ServiceAccount, Call: a.call(), RoleARN: a.request.RoleARN,
 		Endpoint: a.identity.Endpoint, Region: a.identity.Region, OptionalFields: a.optionalFields(), MFA: a.request.MFASerialNumber != "",
-		Stamped: a.identity.SessionTags != nil, ClockInSync: clockInSync(a.identity.Client),
+		SetsSessionTags: a.identity.SessionTags != nil, ClockInSync: clockInSync(a.identity.Client),
 	}
 }
 
@@ -77,7 +77,7 @@ func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result
 	case last.inBackoff(inputs, res.now):
 		res.issueErr, res.retryAt = last.failure, last.next
 		return res, nil
-	case res.why.Mends() && res.now.Before(allowed):
+	case res.why.IsRepair() && res.now.Before(allowed):
 		res.secretErr, res.retryAt = contended(res.secret), allowed
 		return res, nil
 	case last.inputs == inputs:
@@ -131,7 +131,7 @@ func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
 }
 
 // callSTS makes the call and releases its permit.
-func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, proof credential.Proof, permit *limit.Call) (credential.Credential, error) {
+func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, proof credential.CallAuth, permit *limit.Call) (credential.Credential, error) {
 	issued, err := r.issueAs(ctx, a, proof)
 	if err != nil {
 		err = r.classify(ctx, a, err)
@@ -147,7 +147,7 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, proof credential
 	return issued, nil
 }
 
-func (r *Reconciler[T]) issueAs(ctx context.Context, a attempt, proof credential.Proof) (issued credential.Credential, err error) {
+func (r *Reconciler[T]) issueAs(ctx context.Context, a attempt, proof credential.CallAuth) (issued credential.Credential, err error) {
 	if a.byWebIdentity() {
 		if proof.WebIdentityToken, err = a.identity.WebIdentity()(ctx); err != nil {
 			return issued, err
@@ -193,7 +193,7 @@ func (r *Reconciler[T]) write(ctx context.Context, cred T, a attempt, issued cre
 		PrincipalARN:     issued.PrincipalARN,
 		PackedPolicySize: issued.PackedPolicySize,
 		RefreshRequest:   a.desired.RefreshRequest,
-	}.After(a.observed.Record).Sealed(data)
+	}.After(a.observed.Record).WithChecksum(data)
 	err = r.Secrets.Write(ctx, cred, name, a.observed, secret.Content{Template: template, Record: record, Data: data})
 	switch {
 	case err == nil:
@@ -257,9 +257,9 @@ func (r *Reconciler[T]) validate(cred T, asked credential.Request, id *identity.
 		{Key: "kubernetes-uid", Value: string(cred.GetUID())},
 		{Key: "kubernetes-kind", Value: r.Kind.Name},
 	}
-	request, err := asked, asked.Forges(tags)
+	request, err := asked, asked.OverridesReservedTag(tags)
 	if id.SessionTags != nil {
-		request, err = asked.Stamped(tags, id.SessionTags.Transitive && asked.Call == v1alpha1.CallAssumeRole)
+		request, err = asked.WithSessionTags(tags, id.SessionTags.Transitive && asked.Call == v1alpha1.CallAssumeRole)
 	}
 	if err != nil {
 		return request, failure.NotAsked(v1alpha1.ReasonInvalidTags, "spec.tags is invalid: %s.", err)

@@ -44,7 +44,7 @@ func (k Kind[T]) defaultName(object client.Object) string {
 
 // STS is the client of one identity.
 type STS interface {
-	Issue(ctx context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error)
+	Issue(ctx context.Context, r credential.Request, proof credential.CallAuth) (credential.Credential, error)
 	Caller(ctx context.Context) (awssts.Caller, error)
 	// Skew returns how far the clock of STS is ahead of the operator's, and false before the first answer of STS.
 	Skew() (time.Duration, bool)

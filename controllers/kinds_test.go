@@ -46,7 +46,7 @@ func reconcileKind[T Object](f *fixture, kind Kind[T], object T) T {
 	f.t.Helper()
 	all := f.credentials
 	r := &Reconciler[T]{
-		Kind: kind, Client: f.client, Identities: all.Identities, Secrets: all.Secrets, Devices: all.Devices, Limits: all.Limits, Strangers: all.Strangers, Events: all.Events, Metrics: all.Metrics, Clock: f.clock,
+		Kind: kind, Client: f.client, Identities: all.Identities, Secrets: all.Secrets, Devices: all.Devices, Limits: all.Limits, SecretWatches: all.SecretWatches, Events: all.Events, Metrics: all.Metrics, Clock: f.clock,
 	}
 	f.Expect(f.client.Create(f.t.Context(), object)).To(Succeed())
 	_, err := r.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(object)})

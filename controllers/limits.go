@@ -37,7 +37,7 @@ const (
 
 // acquire returns the permit for a call and what authenticates it. If there is none yet, the wait is in the result. A permit and an MFA
 // code are consumed together or not at all.
-func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res *result) (permit *limit.Call, proof credential.Proof, err error) {
+func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res *result) (permit *limit.Call, proof credential.CallAuth, err error) {
 	take := func() bool {
 		var w limit.Wait
 		permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, *res))

@@ -43,7 +43,7 @@ func (r *Reconciler[T]) readMFADevice(ctx context.Context, cred T) (mfaDevice, e
 	if client.IgnoreNotFound(err) != nil {
 		return mfaDevice{}, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
-	r.Strangers.Await(r.waiter(client.ObjectKeyFromObject(cred)), key, found.ResourceVersion)
+	r.SecretWatches.Subscribe(r.subscriber(client.ObjectKeyFromObject(cred)), key, found.ResourceVersion)
 	d := mfaDevice{seed: string(found.Data[ref.Key]), version: credential.Hash([]string{ref.Name, ref.Key, found.ResourceVersion})}
 	if apierrors.IsNotFound(err) {
 		return d, failure.NotAsked(v1alpha1.ReasonInvalidMFA, "There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key)

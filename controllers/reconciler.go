@@ -27,16 +27,16 @@ import (
 
 // Reconciler keeps the Secrets of one kind of credential up to date.
 type Reconciler[T Object] struct {
-	Kind       Kind[T]
-	Client     client.Client
-	Identities *identity.Resolver[STS]
-	Secrets    *secret.Store
-	Devices    *identity.Devices
-	Limits     *limit.Limiter
-	Strangers  *secret.Watcher
-	Events     telemetry.Events
-	Metrics    *telemetry.Metrics
-	Clock      clock.PassiveClock
+	Kind          Kind[T]
+	Client        client.Client
+	Identities    *identity.Resolver[STS]
+	Secrets       *secret.Store
+	Devices       *identity.Devices
+	Limits        *limit.Limiter
+	SecretWatches *secret.Watcher
+	Events        telemetry.Events
+	Metrics       *telemetry.Metrics
+	Clock         clock.PassiveClock
 
 	backoff backoff
 }
@@ -154,10 +154,10 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt) result {
 	if a.observed.Ownership == credential.Foreign {
 		res.secretErr = conflict(res.secret, r.Kind.Name, cred.GetName(), a.observed.Controller)
 		res.retryAt = res.secretErr.Retry.From(res.now)
-		r.Strangers.Await(r.waiter(key), types.NamespacedName{Namespace: key.Namespace, Name: res.secret}, a.observed.Version)
+		r.SecretWatches.Subscribe(r.subscriber(key), types.NamespacedName{Namespace: key.Namespace, Name: res.secret}, a.observed.Version)
 		return res
 	}
-	r.Strangers.Done(r.waiter(key))
+	r.SecretWatches.Unsubscribe(r.subscriber(key))
 	res.secretErr = output.Check(cred.Common().Secret)
 	if a.observed.Immutable {
 		res.secretErr = immutable(res.secret)
@@ -245,7 +245,7 @@ func packedPolicyNearLimit(status *v1alpha1.CredentialStatus) bool {
 func (r *Reconciler[T]) forget(key types.NamespacedName) {
 	r.backoff.forget(key)
 	r.Limits.Cancel(r.Clock.Now(), r.limitKey(key))
-	r.Strangers.Done(r.waiter(key))
+	r.SecretWatches.Unsubscribe(r.subscriber(key))
 	r.Metrics.ForgetCredential(r.Kind.Name, key)
 	cred := r.Kind.New()
 	cred.SetNamespace(key.Namespace)
@@ -253,6 +253,6 @@ func (r *Reconciler[T]) forget(key types.NamespacedName) {
 	r.Secrets.Forget(cred)
 }
 
-func (r *Reconciler[T]) waiter(key types.NamespacedName) secret.Waiter {
-	return secret.Waiter{Kind: r.Kind.Name, NamespacedName: key}
+func (r *Reconciler[T]) subscriber(key types.NamespacedName) secret.Subscriber {
+	return secret.Subscriber{Kind: r.Kind.Name, NamespacedName: key}
 }

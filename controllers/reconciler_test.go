@@ -218,7 +218,7 @@ func TestCredentialStrandedByAWrongDateIsRefreshedAndNotReadyPastItsExpiry(t *te
 		record, ok := credential.ParseRecord(s.Annotations)
 		f.Expect(ok).To(BeTrue())
 		record.IssuedAt = record.IssuedAt.Add(-5 * time.Hour)
-		maps.Copy(s.Annotations, record.Sealed(s.Data).Annotations())
+		maps.Copy(s.Annotations, record.WithChecksum(s.Data).Annotations())
 	}))
 	f.sts.err = answers("InternalFailure")
 	got, _ := f.reconcile()

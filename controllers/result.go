@@ -25,7 +25,7 @@ type result struct {
 	// written.
 	authorizationErr, issueErr, secretErr *failure.Failure
 	// why is the reason to issue, NotDue if there is none.
-	why credential.Why
+	why credential.ReissueReason
 	// wait says why STS has not been called although a call is due; nil if it was called, or is not due.
 	wait *wait
 	// record is what the Secret holds, nil if it holds no valid record of this credential. It matches the spec if current is true.
@@ -48,7 +48,7 @@ type wait struct {
 }
 
 // decide returns the result with what an own Secret holds, and why STS must be called for it.
-func (r result) decide(desired credential.Wanted, observed credential.Observed) result {
+func (r result) decide(desired credential.Desired, observed credential.Observed) result {
 	r.why = credential.Decide(r.now, desired, observed)
 	if observed.Record == nil || r.why == credential.Tampered { // the times of a tampered record may be wrong
 		return r
@@ -57,7 +57,7 @@ func (r result) decide(desired credential.Wanted, observed credential.Observed) 
 }
 
 // holding returns the result of a Secret with a record, which matches the spec if current is true.
-func (r result) holding(record credential.Record, desired credential.Wanted, current bool) result {
+func (r result) holding(record credential.Record, desired credential.Desired, current bool) result {
 	r.record, r.current = &record, current
 	r.refreshAt = desired.RefreshAt(record)
 	return r

@@ -71,7 +71,7 @@ func (s *recordingSTS) asked(request credential.Request) url.Values {
 	if request.MFASerialNumber != "" {
 		code = deviceCode
 	}
-	_, err := s.client.Issue(s.t.Context(), request, credential.Proof{MFACode: credential.Secret(code)})
+	_, err := s.client.Issue(s.t.Context(), request, credential.CallAuth{MFACode: credential.RedactedString(code)})
 	s.Expect(err).NotTo(HaveOccurred())
 	s.Expect(s.emulator.Calls()).To(HaveLen(1))
 	return s.emulator.Calls()[0].Parameters

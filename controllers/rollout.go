@@ -136,7 +136,7 @@ func (r *RolloutReconciler[T]) loadRecord(ctx context.Context, object T, now tim
 	record, ok := credential.ParseRecord(kept.GetAnnotations())
 	held.Record = record
 	switch {
-	case !ok || !record.Genuine() || !metav1.IsControlledBy(kept, object):
+	case !ok || !record.ChecksumValid() || !metav1.IsControlledBy(kept, object):
 		return held, unknown(v1alpha1.ReasonNotIssued, "Secret %s holds no credential yet, so no workload is restarted. See the condition Ready."), nil
 	case !now.Before(record.Expiration):
 		return held, unknown(v1alpha1.ReasonExpired, "The credential in Secret %s has expired, so no workload is restarted. See the condition Ready."), nil

@@ -187,7 +187,7 @@ func (r *RolloutReconciler[T]) stamp(ctx context.Context, held rollout.Credentia
 			return nil, err
 		}
 		record, ok := credential.ParseRecord(kept.GetAnnotations())
-		if ok && record.Genuine() && !now.Before(record.IssuedAt.Add(readers.Settle)) {
+		if ok && record.ChecksumValid() && !now.Before(record.IssuedAt.Add(readers.Settle)) {
 			stamp[name] = rollout.Credential{Record: record}.ID()
 		}
 	}

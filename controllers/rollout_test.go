@@ -1056,7 +1056,7 @@ func TestRestartNamesNoCredentialThatWasJustIssued(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newRolloutFixture(t, world()...)
-			record := credential.Record{AccessKeyID: "ASIAQUEUE", IssuedAt: start, Expiration: start.Add(time.Hour)}.Sealed(nil)
+			record := credential.Record{AccessKeyID: "ASIAQUEUE", IssuedAt: start, Expiration: start.Add(time.Hour)}.WithChecksum(nil)
 			f.Expect(f.client.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "queue", Annotations: record.Annotations()}})).To(Succeed())
 			held := rollout.Credential{Namespace: "shop", Secret: "s3-reader", Record: credential.Record{AccessKeyID: "ASIANEW"}}
 			stamp, err := f.rollouts.stamp(t.Context(), held, rollout.Workload{Secrets: []string{"queue", "s3-reader"}}, start.Add(tc.since))

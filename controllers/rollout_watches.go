@@ -52,7 +52,7 @@ func (r *rollouts) begin(ctx context.Context) error {
 	return nil
 }
 
-func setupRollouts[T Object](mgr manager.Manager, p *parts, kind Kind[T], workers controller.Options) error {
+func setupRollouts[T Object](mgr manager.Manager, p *dependencies, kind Kind[T], workers controller.Options) error {
 	r := &RolloutReconciler[T]{
 		Kind: kind, Client: p.client, Identities: p.identities, Workloads: p.rollouts.workloads, Places: p.rollouts.places, Begin: p.rollouts.begin,
 		Events: p.events, Metrics: p.metrics, Clock: p.clock,

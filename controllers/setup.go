@@ -130,9 +130,9 @@ func ManagerOptions(scope Scope) (manager.Options, error) {
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Secret{}:                {Transform: secret.TrimForCache, Label: ours},
-				&v1alpha1.RoleCredential{}:      {Label: scope.Selector, Transform: slim},
-				&v1alpha1.SessionCredential{}:   {Label: scope.Selector, Transform: slim},
-				&v1alpha1.FederatedCredential{}: {Label: scope.Selector, Transform: slim},
+				&v1alpha1.RoleCredential{}:      {Label: scope.Selector, Transform: trimForCache},
+				&v1alpha1.SessionCredential{}:   {Label: scope.Selector, Transform: trimForCache},
+				&v1alpha1.FederatedCredential{}: {Label: scope.Selector, Transform: trimForCache},
 			},
 		},
 		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
@@ -145,8 +145,8 @@ var (
 	labelSets intern.Labels
 )
 
-// slim is for a cache of credentials. It takes out what nothing reads, and lets them share what they have in common.
-func slim(object any) (any, error) {
+// trimForCache is for a cache of credentials. It takes out what nothing reads, and lets them share what they have in common.
+func trimForCache(object any) (any, error) {
 	c, ok := object.(Object)
 	if !ok || len(c.GetManagedFields()) == 0 { // a tombstone, or one that went through here already
 		return object, nil
@@ -179,7 +179,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
 	}
-	p, err := newParts(mgr, options)
+	p, err := newDependencies(mgr, options)
 	if err != nil {
 		return err
 	}
@@ -201,8 +201,8 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	)
 }
 
-// parts are what all reconcilers share.
-type parts struct {
+// dependencies are what all reconcilers share.
+type dependencies struct {
 	client     client.Client
 	identities *identity.Resolver[STS]
 	secrets    *secret.Store
@@ -218,7 +218,7 @@ type parts struct {
 	tracer     trace.Tracer // nil for no spans
 }
 
-func newParts(mgr manager.Manager, options Options) (*parts, error) {
+func newDependencies(mgr manager.Manager, options Options) (*dependencies, error) {
 	metadataClient, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, err
@@ -236,7 +236,7 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 	if err := errors.Join(mgr.Add(counters), mgr.Add(dispatch)); err != nil {
 		return nil, err
 	}
-	p := &parts{
+	p := &dependencies{
 		limits:     dispatch.limits,
 		stsTimeout: options.STSTimeout,
 		dispatcher: dispatch,
@@ -270,21 +270,23 @@ func newParts(mgr manager.Manager, options Options) (*parts, error) {
 	return p, nil
 }
 
-func (p *parts) connect(key identity.Key, config aws.Config, before STS) STS {
+func (p *dependencies) connect(key identity.Key, config aws.Config, before STS) STS {
 	replaced, _ := before.(*awssts.Client)
 	client := awssts.New(p.traced(key, config), p.clock, p.account(key), replaced)
 	client.Timeout = p.stsTimeout
 	return client
 }
 
-func (p *parts) assume(key identity.Key, config aws.Config, request credential.Request, token identity.TokenSource) aws.CredentialsProvider {
+func (p *dependencies) assume(key identity.Key, config aws.Config, request credential.Request, token identity.TokenSource) aws.CredentialsProvider {
 	return awssts.Hop(p.traced(key, config), request, token, p.account(key))
 }
 
-func (p *parts) account(key identity.Key) account { return account{key, p.limits, p.metrics, p.clock} }
+func (p *dependencies) account(key identity.Key) account {
+	return account{key, p.limits, p.metrics, p.clock}
+}
 
 // levels returns the state of the limits by the identities' labels.
-func (p *parts) levels() map[string]limit.Level {
+func (p *dependencies) levels() map[string]limit.Level {
 	levels := map[string]limit.Level{}
 	for _, level := range p.limits.Levels(p.clock.Now()) {
 		levels[identity.Key(level.Identity).Label()] = level
@@ -295,44 +297,44 @@ func (p *parts) levels() map[string]limit.Level {
 // sourceWatch is the Watcher as identities use it.
 type sourceWatch struct{ *secret.Watcher }
 
-func (w sourceWatch) Await(key identity.Key, name types.NamespacedName, seen string) {
-	w.Watcher.Await(secret.Waiter(key), name, seen)
+func (w sourceWatch) Subscribe(key identity.Key, name types.NamespacedName, seen string) {
+	w.Watcher.Subscribe(secret.Subscriber(key), name, seen)
 }
 
-func (w sourceWatch) Current(key identity.Key, name types.NamespacedName, seen string) bool {
-	return w.Watcher.Current(secret.Waiter(key), name, seen)
+func (w sourceWatch) IsCurrent(key identity.Key, name types.NamespacedName, seen string) bool {
+	return w.Watcher.IsCurrent(secret.Subscriber(key), name, seen)
 }
 
-func (w sourceWatch) Done(key identity.Key) { w.Watcher.Done(secret.Waiter(key)) }
+func (w sourceWatch) Unsubscribe(key identity.Key) { w.Watcher.Unsubscribe(secret.Subscriber(key)) }
 
-func setupIdentities[T identity.Object](mgr manager.Manager, p *parts, newOne func() T, workers controller.Options) error {
+func setupIdentities[T identity.Object](mgr manager.Manager, p *dependencies, newOne func() T, workers controller.Options) error {
 	return builder.ControllerManagedBy(mgr).
 		For(newOne(), builder.WithPredicates(specChanged)).
-		WatchesRawSource(woken(p.watcher, identity.KeyOf(newOne()).Kind, itself)).
+		WatchesRawSource(secretChanges(p.watcher, identity.KeyOf(newOne()).Kind, enqueueSelf)).
 		WithOptions(workers).
 		Complete(p.spanned(identity.KeyOf(newOne()).Kind, "verify", &IdentityReconciler[T]{
 			New: newOne, Client: p.client, Identities: p.identities, Limits: p.limits, Events: p.events, Metrics: p.metrics, Clock: p.clock,
 		}))
 }
 
-func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *parts, kind Kind[T], workers controller.Options) error {
+func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *dependencies, kind Kind[T], workers controller.Options) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, kind.New(), identityIndex, indexIdentity); err != nil {
 		return fmt.Errorf("indexing by identity: %w", err)
 	}
-	fans := fans[T]{reader: mgr.GetCache(), kind: kind}
+	mapper := requestMapper[T]{reader: mgr.GetCache(), kind: kind}
 	r := &Reconciler[T]{
-		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Limits: p.limits, Strangers: p.watcher,
+		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Limits: p.limits, SecretWatches: p.watcher,
 		Events: p.events, Metrics: p.metrics, Clock: p.clock,
 	}
 	return builder.ControllerManagedBy(mgr).
 		For(kind.New(), builder.WithPredicates(specChanged)).
-		Watches(&v1alpha1.ClusterIdentity{}, fans.ofIdentity(v1alpha1.IdentityKindClusterIdentity), builder.WithPredicates(specChanged)).
-		Watches(&v1alpha1.Identity{}, fans.ofIdentity(v1alpha1.IdentityKindIdentity), builder.WithPredicates(specChanged)).
-		WatchesMetadata(namespaceMetadata(), fans.ofNamespace(), builder.WithPredicates(labelsChanged)).
-		WatchesMetadata(secret.Metadata(), enqueueOwner(kind.Name), builder.WithPredicates(news(p.secrets, kind.New()))).
-		WatchesRawSource(woken(p.watcher, kind.Name, itself)).
-		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
-		WatchesRawSource(woken(p.watcher, string(v1alpha1.IdentityKindIdentity), fans.byIdentity(v1alpha1.IdentityKindIdentity))).
+		Watches(&v1alpha1.ClusterIdentity{}, mapper.ofIdentity(v1alpha1.IdentityKindClusterIdentity), builder.WithPredicates(specChanged)).
+		Watches(&v1alpha1.Identity{}, mapper.ofIdentity(v1alpha1.IdentityKindIdentity), builder.WithPredicates(specChanged)).
+		WatchesMetadata(namespaceMetadata(), mapper.ofNamespace(), builder.WithPredicates(labelsChanged)).
+		WatchesMetadata(secret.Metadata(), enqueueOwner(kind.Name), builder.WithPredicates(ignoreOwnWrites(p.secrets, kind.New()))).
+		WatchesRawSource(secretChanges(p.watcher, kind.Name, enqueueSelf)).
+		WatchesRawSource(secretChanges(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), mapper.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
+		WatchesRawSource(secretChanges(p.watcher, string(v1alpha1.IdentityKindIdentity), mapper.byIdentity(v1alpha1.IdentityKindIdentity))).
 		WatchesRawSource(p.dispatcher.source(kind.Name)).
 		WithOptions(workers).
 		Complete(p.spanned(kind.Name, "issue", r))

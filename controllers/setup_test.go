@@ -24,7 +24,7 @@ func TestACacheHoldsOfACredentialWhatIsRead(t *testing.T) {
 	}
 	one, other := stored(), stored()
 	for _, c := range []*v1alpha1.RoleCredential{one, other} {
-		got, err := slim(c)
+		got, err := trimForCache(c)
 		g.Expect(err).NotTo(HaveOccurred())
 		want := stored()
 		want.ManagedFields = nil
@@ -33,5 +33,5 @@ func TestACacheHoldsOfACredentialWhatIsRead(t *testing.T) {
 	}
 	g.Expect(unsafe.StringData(one.Status.Conditions[0].Message)).To(BeIdenticalTo(unsafe.StringData(other.Status.Conditions[0].Message)))
 	gone := cache.DeletedFinalStateUnknown{Key: "shop/s3-reader"}
-	g.Expect(slim(gone)).To(Equal(gone))
+	g.Expect(trimForCache(gone)).To(Equal(gone))
 }

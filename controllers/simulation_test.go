@@ -83,7 +83,7 @@ func smallClient(g *WithT) client.Client {
 
 // restart is a new operator, which knows nothing but what is in the cluster.
 func (s *simulation) restart(qps int) {
-	p := &parts{limits: &limit.Limiter{DefaultQPS: qps, Slots: 4}, metrics: s.credentials.Metrics, clock: s.clock}
+	p := &dependencies{limits: &limit.Limiter{DefaultQPS: qps, Slots: 4}, metrics: s.credentials.Metrics, clock: s.clock}
 	resolver := &identity.Resolver[STS]{Reader: s.client, Secrets: s.client, Watch: steadyWatch{}, Assume: p.assume}
 	resolver.Connect = func(key identity.Key, config aws.Config, _ STS) STS {
 		return watched{p.connect(key, config, nil), s}
@@ -91,7 +91,7 @@ func (s *simulation) restart(qps int) {
 	before := s.credentials
 	s.limits = p.limits
 	s.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: roleCredential, Client: s.client, Identities: resolver, Secrets: &secret.Store{Client: noFormer{s.client}, Reader: s.client}, Devices: before.Devices, Limits: p.limits, Strangers: before.Strangers,
+		Kind: roleCredential, Client: s.client, Identities: resolver, Secrets: &secret.Store{Client: noFormer{s.client}, Reader: s.client}, Devices: before.Devices, Limits: p.limits, SecretWatches: before.SecretWatches,
 		Events: before.Events, Metrics: before.Metrics, Clock: s.clock,
 	}
 	listed := slices.SortedFunc(slices.Values(s.queue), func(a, b visit) int { return strings.Compare(a.object.Name, b.object.Name) })
@@ -104,7 +104,7 @@ func (s *simulation) restart(qps int) {
 // steadyWatch knows that no Secret of a source changes.
 type steadyWatch struct{ noWatch }
 
-func (steadyWatch) Current(identity.Key, types.NamespacedName, string) bool { return true }
+func (steadyWatch) IsCurrent(identity.Key, types.NamespacedName, string) bool { return true }
 
 // noFormer spares the fake client, which looks at every Secret for each list, the search for Secrets of a former name.
 type noFormer struct{ client.Client }
@@ -117,7 +117,7 @@ type watched struct {
 	s *simulation
 }
 
-func (w watched) Issue(ctx context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+func (w watched) Issue(ctx context.Context, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
 	namespace, name, _ := strings.Cut(r.SessionName, ".")
 	object := types.NamespacedName{Namespace: namespace, Name: name}
 	a := stsCall{object: object, at: w.s.clock.Now(), ends: w.s.ends[object]}

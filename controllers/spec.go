@@ -40,9 +40,9 @@ func secretName(object Object) string {
 }
 
 // desired is what the Secret is compared with.
-func desired(object Object, request credential.Request, found *identity.Identity[STS]) credential.Wanted {
+func desired(object Object, request credential.Request, found *identity.Identity[STS]) credential.Desired {
 	spec := object.Common()
-	w := credential.Wanted{
+	w := credential.Desired{
 		RequestHash:    request.Hash(),
 		TemplateHash:   output.Hash(spec.Secret),
 		RefreshRequest: refreshRequest(object),

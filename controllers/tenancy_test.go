@@ -252,7 +252,7 @@ type noting struct {
 	asked       *[]string
 }
 
-func (s noting) Issue(ctx context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+func (s noting) Issue(ctx context.Context, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
 	caller := string(proof.WebIdentityToken)
 	if caller == "" {
 		keys, err := s.credentials.Retrieve(ctx)

@@ -35,7 +35,7 @@ func tracer(spans trace.TracerProvider) trace.Tracer {
 }
 
 // traced has the calls of STS that are made as an identity be spans.
-func (p *parts) traced(key identity.Key, config aws.Config) aws.Config {
+func (p *dependencies) traced(key identity.Key, config aws.Config) aws.Config {
 	if p.tracer == nil {
 		return config
 	}
@@ -46,7 +46,7 @@ func (p *parts) traced(key identity.Key, config aws.Config) aws.Config {
 func identityLabel(key identity.Key) string { return key.Kind + " " + key.Label() }
 
 // spanned has each reconcile of a kind be a span, named by what is done, and its log name the trace.
-func (p *parts) spanned(kind, what string, reconciler reconcile.Reconciler) reconcile.Reconciler {
+func (p *dependencies) spanned(kind, what string, reconciler reconcile.Reconciler) reconcile.Reconciler {
 	if p.tracer == nil {
 		return reconciler
 	}
@@ -65,7 +65,7 @@ func (p *parts) spanned(kind, what string, reconciler reconcile.Reconciler) reco
 }
 
 // log writes the log line of a call that was made or rejected, and the same to the span of the reconcile.
-func (a attempt) log(ctx context.Context, message string, why credential.Why, reason, requestID string, more ...any) {
+func (a attempt) log(ctx context.Context, message string, why credential.ReissueReason, reason, requestID string, more ...any) {
 	log.FromContext(ctx).Info(message, append([]any{
 		"why", why, "call", a.call(), "identity", identityLabel(a.identity.Key), "reason", reason, "requestID", requestID,
 	}, more...)...)

@@ -48,17 +48,17 @@ func identityKey(kind v1alpha1.IdentityKind, name types.NamespacedName) string {
 	return string(kind) + "/" + name.String()
 }
 
-// fans find the credentials of a kind that something else concerns.
-type fans[T Object] struct {
+// requestMapper finds the credentials of a kind that something else concerns.
+type requestMapper[T Object] struct {
 	reader client.Reader
 	kind   Kind[T]
 }
 
-func (f fans[T]) list(ctx context.Context, options ...client.ListOption) []reconcile.Request {
-	list := f.kind.NewList()
-	if err := f.reader.List(ctx, list, options...); err != nil {
+func (m requestMapper[T]) list(ctx context.Context, options ...client.ListOption) []reconcile.Request {
+	list := m.kind.NewList()
+	if err := m.reader.List(ctx, list, options...); err != nil {
 		// The reader is a cache that holds all of them.
-		log.FromContext(ctx).Error(err, "listing the credentials that a change concerns", "kind", f.kind.Name)
+		log.FromContext(ctx).Error(err, "listing the credentials that a change concerns", "kind", m.kind.Name)
 		return nil
 	}
 	requests := make([]reconcile.Request, 0, meta.LenList(list))
@@ -71,21 +71,21 @@ func (f fans[T]) list(ctx context.Context, options ...client.ListOption) []recon
 	return requests
 }
 
-func (f fans[T]) byIdentity(kind v1alpha1.IdentityKind) func(context.Context, types.NamespacedName) []reconcile.Request {
+func (m requestMapper[T]) byIdentity(kind v1alpha1.IdentityKind) func(context.Context, types.NamespacedName) []reconcile.Request {
 	return func(ctx context.Context, name types.NamespacedName) []reconcile.Request {
-		return f.list(ctx, client.MatchingFields{identityIndex: identityKey(kind, name)})
+		return m.list(ctx, client.MatchingFields{identityIndex: identityKey(kind, name)})
 	}
 }
 
-func (f fans[T]) ofIdentity(kind v1alpha1.IdentityKind) handler.EventHandler {
+func (m requestMapper[T]) ofIdentity(kind v1alpha1.IdentityKind) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []reconcile.Request {
-		return f.byIdentity(kind)(ctx, client.ObjectKeyFromObject(object))
+		return m.byIdentity(kind)(ctx, client.ObjectKeyFromObject(object))
 	})
 }
 
-func (f fans[T]) ofNamespace() handler.EventHandler {
+func (m requestMapper[T]) ofNamespace() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []reconcile.Request {
-		return f.list(ctx, client.InNamespace(object.GetName()))
+		return m.list(ctx, client.InNamespace(object.GetName()))
 	})
 }
 
@@ -101,21 +101,21 @@ func enqueueOwner(kind string) handler.EventHandler {
 	})
 }
 
-// news lets through a Secret that is not as the operator itself left it.
-func news(secrets *secret.Store, kind client.Object) predicate.Predicate {
+// ignoreOwnWrites lets through a Secret that is not as the operator itself left it.
+func ignoreOwnWrites(secrets *secret.Store, kind client.Object) predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool { return !secrets.Knows(kind, e.Object) },
-		UpdateFunc: func(e event.UpdateEvent) bool { return !secrets.Knows(kind, e.ObjectNew) },
+		CreateFunc: func(e event.CreateEvent) bool { return !secrets.IsOwnWrite(kind, e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool { return !secrets.IsOwnWrite(kind, e.ObjectNew) },
 	}
 }
 
-// itself wakes the waiter.
-func itself(_ context.Context, name types.NamespacedName) []reconcile.Request {
+// enqueueSelf enqueues the subscriber.
+func enqueueSelf(_ context.Context, name types.NamespacedName) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: name}}
 }
 
-// woken wakes those whom a change of a single Secret concerns, by who waits for it.
-func woken(watcher *secret.Watcher, kind string, whom func(context.Context, types.NamespacedName) []reconcile.Request) source.Source {
+// secretChanges enqueues those whom a change of a single Secret concerns, by who waits for it.
+func secretChanges(watcher *secret.Watcher, kind string, whom func(context.Context, types.NamespacedName) []reconcile.Request) source.Source {
 	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		watcher.OnChange(kind, func(waiter types.NamespacedName) {
 			for _, request := range whom(ctx, waiter) {

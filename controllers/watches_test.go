@@ -30,8 +30,8 @@ func TestAChangeWakesJustTheCredentialsConcerned(t *testing.T) {
 		named("shop", "by-default", ""), named("shop", "by-name", "default"), named("shop", "by-another", "other"), named("team", "of-a-team", "default"),
 		ofOwn("shop", "by-its-own"), ofOwn("team", "by-its-own"),
 	).Build()
-	fans := fans[*v1alpha1.RoleCredential]{reader: reads, kind: roleCredential}
-	cluster, own := fans.byIdentity(v1alpha1.IdentityKindClusterIdentity), fans.byIdentity(v1alpha1.IdentityKindIdentity)
+	mapper := requestMapper[*v1alpha1.RoleCredential]{reader: reads, kind: roleCredential}
+	cluster, own := mapper.byIdentity(v1alpha1.IdentityKindClusterIdentity), mapper.byIdentity(v1alpha1.IdentityKindIdentity)
 	request := func(namespace, name string) reconcile.Request {
 		return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
 	}
@@ -41,5 +41,5 @@ func TestAChangeWakesJustTheCredentialsConcerned(t *testing.T) {
 	g.Expect(cluster(t.Context(), types.NamespacedName{Name: "unused"})).To(BeEmpty())
 	g.Expect(own(t.Context(), types.NamespacedName{Namespace: "shop", Name: "default"})).To(ConsistOf(request("shop", "by-its-own")))
 	g.Expect(own(t.Context(), types.NamespacedName{Name: "default"})).To(BeEmpty())
-	g.Expect(fans.list(t.Context(), client.InNamespace("team"))).To(ConsistOf(request("team", "of-a-team"), request("team", "by-its-own")))
+	g.Expect(mapper.list(t.Context(), client.InNamespace("team"))).To(ConsistOf(request("team", "of-a-team"), request("team", "by-its-own")))
 }

@@ -99,7 +99,7 @@ func TestWhatTheSDKRepeats(t *testing.T) {
 			if tc.chain {
 				c, asked = chained(config, account), asksForSpoke()
 			}
-			_, err := c.Issue(t.Context(), asked, credential.Proof{})
+			_, err := c.Issue(t.Context(), asked, credential.CallAuth{})
 			if tc.wantReason == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 			} else {
@@ -168,7 +168,7 @@ func TestOfManyWhoNeedAHopsSessionAtOnceOneAsksForIt(t *testing.T) {
 		errs := make([]error, 50)
 		var all sync.WaitGroup
 		for i := range errs {
-			all.Go(func() { _, errs[i] = c.Issue(t.Context(), asksForSpoke(), credential.Proof{}) })
+			all.Go(func() { _, errs[i] = c.Issue(t.Context(), asksForSpoke(), credential.CallAuth{}) })
 		}
 		synctest.Wait() // all have come as far as they come
 		g.Expect(sts.before).To(Equal(1))
@@ -198,7 +198,7 @@ func TestAHopByWebIdentityIsToldAsTheCallThatItIs(t *testing.T) {
 			e := serveNow(t)
 			e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: "InvalidIdentityToken"})
 			account := &ledger{}
-			token := func(context.Context) (credential.Secret, error) { return "token", tc.token }
+			token := func(context.Context) (credential.RedactedString, error) { return "token", tc.token }
 			_, err := awssts.Hop(configFor(e.endpoint.URL, aws.Credentials{}), reads(), token, account).Retrieve(t.Context())
 			g.Expect(err).To(HaveOccurred())
 			g.Expect(account.hops).To(Equal(tc.want))
@@ -246,7 +246,7 @@ func (e *endless) Close() error { return nil }
 func TestAnAnswerThatNeverEndsBreaksOff(t *testing.T) {
 	for name, ask := range map[string]func(config aws.Config) error{
 		"to a call for a role": func(config aws.Config) error {
-			_, err := awssts.New(config, clocktesting.NewFakePassiveClock(start), &ledger{}, nil).Issue(t.Context(), reads(), credential.Proof{})
+			_, err := awssts.New(config, clocktesting.NewFakePassiveClock(start), &ledger{}, nil).Issue(t.Context(), reads(), credential.CallAuth{})
 			return err
 		},
 		"to a call for a hop": func(config aws.Config) error {

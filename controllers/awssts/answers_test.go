@@ -93,7 +93,7 @@ func TestRedirectIsNotFollowedAndIsNamed(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 			c := client(server.URL, clocktesting.NewFakePassiveClock(start), operatorKey)
-			_, ofIssue := c.Issue(t.Context(), reads(), credential.Proof{})
+			_, ofIssue := c.Issue(t.Context(), reads(), credential.CallAuth{})
 			_, ofCaller := c.Caller(t.Context())
 			for _, err := range []error{ofIssue, ofCaller} {
 				g.Expect(err).To(HaveOccurred())
@@ -182,7 +182,7 @@ func TestMessageDoesNotAdviseToSetAClockThatIsInSync(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c := client(tc.answer.dated(t, tc.date), clocktesting.NewFakePassiveClock(start), operatorKey)
-			_, err := c.Issue(t.Context(), reads(), credential.Proof{})
+			_, err := c.Issue(t.Context(), reads(), credential.CallAuth{})
 			f := awssts.Classify(err, tc.subject)
 			g.Expect(f.Reason).To(Equal(tc.reason), "%v", err)
 			g.Expect(f.Message).To(ContainSubstring(tc.want))
@@ -233,7 +233,7 @@ func TestNothingIsDerivedFromCredentialsOfAnotherShape(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			issued, err := assumed(tc.result).serve(t).Issue(t.Context(), reads(), credential.Proof{})
+			issued, err := assumed(tc.result).serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
 			if tc.fails {
 				g.Expect(awssts.Classify(err, behind()).Message).To(ContainSubstring("the endpoint https://sts.example:9000 reported success, but returned no credentials that can be used."))
 				return

@@ -40,7 +40,7 @@ func TestAServerThatIsNotTrustedIsToldFromOneThatDoesNotAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c := client(tc.url, clocktesting.NewFakePassiveClock(start), operatorKey, func(config *aws.Config) { config.HTTPClient = tc.http })
-			_, err := c.Issue(t.Context(), reads(), credential.Proof{})
+			_, err := c.Issue(t.Context(), reads(), credential.CallAuth{})
 			if tc.want == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 				return

@@ -57,7 +57,7 @@ var (
 )
 
 // issuers has a function for each call that issues a credential.
-var issuers = map[v1alpha1.Call]func(ctx context.Context, api *sts.Client, r credential.Request, proof credential.Proof) (credential.Credential, error){
+var issuers = map[v1alpha1.Call]func(ctx context.Context, api *sts.Client, r credential.Request, proof credential.CallAuth) (credential.Credential, error){
 	v1alpha1.CallAssumeRole:                assumeRole,
 	v1alpha1.CallAssumeRoleWithWebIdentity: assumeRoleWithWebIdentity,
 	v1alpha1.CallGetSessionToken:           getSessionToken,
@@ -65,7 +65,7 @@ var issuers = map[v1alpha1.Call]func(ctx context.Context, api *sts.Client, r cre
 }
 
 // Issue asks STS for a credential, with proof of who asks. See [Classify] for its errors.
-func (c *Client) Issue(ctx context.Context, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+func (c *Client) Issue(ctx context.Context, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
 	call := r.Call
 	if proof.WebIdentityToken != "" {
 		call = v1alpha1.CallAssumeRoleWithWebIdentity
@@ -117,7 +117,7 @@ func usable(c credential.Credential) bool {
 }
 
 // assumeRole is 'AssumeRole' of the AWS Security Token Service API Reference.
-func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
 	input := &sts.AssumeRoleInput{
 		RoleArn:           &r.RoleARN,
 		RoleSessionName:   &r.SessionName,
@@ -139,7 +139,7 @@ func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, proo
 }
 
 // assumeRoleWithWebIdentity is 'AssumeRoleWithWebIdentity' of the API Reference.
-func assumeRoleWithWebIdentity(ctx context.Context, api *sts.Client, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+func assumeRoleWithWebIdentity(ctx context.Context, api *sts.Client, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
 	output, err := api.AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
 		RoleArn:          &r.RoleARN,
 		RoleSessionName:  &r.SessionName,
@@ -155,7 +155,7 @@ func assumeRoleWithWebIdentity(ctx context.Context, api *sts.Client, r credentia
 }
 
 // getSessionToken is 'GetSessionToken' of the API Reference.
-func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request, proof credential.Proof) (credential.Credential, error) {
+func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
 	output, err := api.GetSessionToken(ctx, &sts.GetSessionTokenInput{
 		DurationSeconds: seconds(r.Duration),
 		SerialNumber:    optional(r.MFASerialNumber),
@@ -168,7 +168,7 @@ func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request,
 }
 
 // getFederationToken is 'GetFederationToken' of the API Reference.
-func getFederationToken(ctx context.Context, api *sts.Client, r credential.Request, _ credential.Proof) (credential.Credential, error) {
+func getFederationToken(ctx context.Context, api *sts.Client, r credential.Request, _ credential.CallAuth) (credential.Credential, error) {
 	output, err := api.GetFederationToken(ctx, &sts.GetFederationTokenInput{
 		Name:            &r.SessionName,
 		DurationSeconds: seconds(r.Duration),
@@ -229,8 +229,8 @@ func issuedCredential(c *types.Credentials, answer middleware.Metadata) credenti
 	return credential.Credential{
 		RequestID:       requestID(answer),
 		AccessKeyID:     aws.ToString(c.AccessKeyId),
-		SecretAccessKey: credential.Secret(aws.ToString(c.SecretAccessKey)),
-		SessionToken:    credential.Secret(aws.ToString(c.SessionToken)),
+		SecretAccessKey: credential.RedactedString(aws.ToString(c.SecretAccessKey)),
+		SessionToken:    credential.RedactedString(aws.ToString(c.SessionToken)),
 		Expiration:      aws.ToTime(c.Expiration).UTC().Truncate(time.Second),
 	}
 }

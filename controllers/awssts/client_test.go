@@ -24,7 +24,7 @@ func TestAnIssuedCredentialIsWhatSTSSaid(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.clock.SetTime(start.Add(700 * time.Millisecond))
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.Tags = []credential.Tag{{Key: "team", Value: "shop"}} }), credential.Proof{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.Tags = []credential.Tag{{Key: "team", Value: "shop"}} }), credential.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	session := e.Sessions()[0]
 	g.Expect(issued.AccessKeyID).To(Equal(session.AccessKeyID))
@@ -41,7 +41,7 @@ func TestAnIssuedCredentialIsWhatSTSSaid(t *testing.T) {
 func TestTheExpirationIsThatOfTheAnswer(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{LifetimeFraction: 0.01})
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.Proof{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(issued.Expiration.Sub(issued.IssuedAt)).To(Equal(36 * time.Second))
 }
@@ -49,7 +49,7 @@ func TestTheExpirationIsThatOfTheAnswer(t *testing.T) {
 func TestACredentialOfAServerThatIsNotAWS(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{Flavour: stsemulator.FlavourMinIO})
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.Proof{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(issued.AccessKeyID).NotTo(HavePrefix("ASIA"))
 	g.Expect(issued.PrincipalARN).To(BeEmpty())
@@ -94,7 +94,7 @@ func TestGoodAnswersOfManySorts(t *testing.T) {
 			if tc.want != nil {
 				tc.want(&want)
 			}
-			issued, err := tc.answer.serve(t).Issue(t.Context(), reads(), credential.Proof{})
+			issued, err := tc.answer.serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(issued).To(Equal(want))
 		})
@@ -107,19 +107,19 @@ func TestAnAnswerThatAStatusHasNoRoomFor(t *testing.T) {
 	arnOf := func(length int) string { return "arn:aws:sts::1:assumed-role/" + strings.Repeat("x", length-28) }
 	t.Run("a principal of the greatest length is told", func(t *testing.T) {
 		g := NewWithT(t)
-		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2048)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads(), credential.Proof{})
+		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2048)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(issued.PrincipalARN).To(HaveLen(2048))
 	})
 	t.Run("a longer one is left out", func(t *testing.T) {
 		g := NewWithT(t)
-		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2049)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads(), credential.Proof{})
+		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2049)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(issued.PrincipalARN).To(BeEmpty())
 	})
 	t.Run("a negative packed size is left out", func(t *testing.T) {
 		g := NewWithT(t)
-		issued, err := assumed(inside+"<PackedPolicySize>-1</PackedPolicySize>").serve(t).Issue(t.Context(), reads(), credential.Proof{})
+		issued, err := assumed(inside+"<PackedPolicySize>-1</PackedPolicySize>").serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(issued.PackedPolicySize).To(BeNil())
 	})
@@ -141,7 +141,7 @@ func TestAnAnswerThatAStatusHasNoRoomFor(t *testing.T) {
 func TestACallThatIsNotKnownIsNotMade(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
-	_, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.Call = "GetCoffee" }), credential.Proof{})
+	_, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.Call = "GetCoffee" }), credential.CallAuth{})
 	g.Expect(err).To(MatchError(ContainSubstring("GetCoffee")))
 	g.Expect(e.Calls()).To(BeEmpty())
 }
@@ -152,10 +152,10 @@ func TestAClockThatIsAnHourOffCostsOneCallMoreAndOnlyOnce(t *testing.T) {
 	ahead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(time.Hour))
 	e := serve(t, stsemulator.Options{SignatureClock: ahead})
 	c := e.client(operatorKey, retrying)
-	_, err := c.Issue(t.Context(), reads(), credential.Proof{})
+	_, err := c.Issue(t.Context(), reads(), credential.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(e.Calls()).To(HaveLen(2))
-	_, err = c.Issue(t.Context(), reads(), credential.Proof{})
+	_, err = c.Issue(t.Context(), reads(), credential.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(e.Calls()).To(HaveLen(3))
 }
@@ -167,7 +167,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	answered := make(chan error, 1)
 	go func() {
-		_, err := e.client(operatorKey).Issue(ctx, reads(), credential.Proof{})
+		_, err := e.client(operatorKey).Issue(ctx, reads(), credential.CallAuth{})
 		answered <- err
 	}()
 	g.Eventually(e.Calls).WithTimeout(time.Minute).Should(HaveLen(1))
@@ -177,7 +177,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 
 func TestWhoTheCallerIs(t *testing.T) {
 	e := serve(t, stsemulator.Options{})
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.Proof{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.CallAuth{})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	china := "arn:aws-cn:iam::111122223333:user/operator"
 	chinese := e.AccessKeys(china)[0]

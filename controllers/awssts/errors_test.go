@@ -29,7 +29,7 @@ type mishap func(t *testing.T, e emulator) error
 // refused asks for something.
 func refused(change ...func(*credential.Request)) mishap {
 	return func(t *testing.T, e emulator) error {
-		_, err := e.client(operatorKey).Issue(t.Context(), reads(change...), credential.Proof{})
+		_, err := e.client(operatorKey).Issue(t.Context(), reads(change...), credential.CallAuth{})
 		return err
 	}
 }
@@ -37,7 +37,7 @@ func refused(change ...func(*credential.Request)) mishap {
 // as asks with other keys than the operator's.
 func as(keys aws.Credentials) mishap {
 	return func(t *testing.T, e emulator) error {
-		_, err := e.client(keys).Issue(t.Context(), reads(), credential.Proof{})
+		_, err := e.client(keys).Issue(t.Context(), reads(), credential.CallAuth{})
 		return err
 	}
 }
@@ -62,7 +62,7 @@ func manyTags(r *credential.Request) {
 
 // expired asks with the keys of a session that has ended.
 func expired(t *testing.T, e emulator) error {
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.RoleARN = "arn:aws:iam::210987654321:role/Hub" }), credential.Proof{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.RoleARN = "arn:aws:iam::210987654321:role/Hub" }), credential.CallAuth{})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	e.clock.Step(time.Hour)
 	return as(keysOf(issued))(t, e)
@@ -72,17 +72,17 @@ func expired(t *testing.T, e emulator) error {
 func notActivated(t *testing.T, e emulator) error {
 	key := e.AccessKeys("arn:aws-cn:iam::111122223333:user/operator")[0]
 	c := e.client(aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}, func(config *aws.Config) { config.Region = "cn-northwest-1" })
-	_, err := c.Issue(t.Context(), reads(func(r *credential.Request) { r.RoleARN = "arn:aws-cn:iam::111122223333:role/S3Reader" }), credential.Proof{})
+	_, err := c.Issue(t.Context(), reads(func(r *credential.Request) { r.RoleARN = "arn:aws-cn:iam::111122223333:role/S3Reader" }), credential.CallAuth{})
 	return err
 }
 
 // sourceFails asks with a source that has no keys, and whose error looks like one of STS.
 func sourceFails(t *testing.T, e emulator) error {
-	_, cause := e.client(operatorKey).Issue(t.Context(), reads(roleARN("Nobody")), credential.Proof{})
+	_, cause := e.client(operatorKey).Issue(t.Context(), reads(roleARN("Nobody")), credential.CallAuth{})
 	failing := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, &failure.SourceError{Err: cause}
 	})
-	_, err := e.client(operatorKey, func(config *aws.Config) { config.Credentials = failing }).Issue(t.Context(), reads(), credential.Proof{})
+	_, err := e.client(operatorKey, func(config *aws.Config) { config.Credentials = failing }).Issue(t.Context(), reads(), credential.CallAuth{})
 	return err
 }
 
@@ -90,7 +90,7 @@ func sourceFails(t *testing.T, e emulator) error {
 func tooLate(t *testing.T, e emulator) error {
 	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
-	_, err := e.client(operatorKey).Issue(ctx, reads(), credential.Proof{})
+	_, err := e.client(operatorKey).Issue(ctx, reads(), credential.CallAuth{})
 	return err
 }
 
@@ -110,7 +110,7 @@ func TestTheReasonOfAFailure(t *testing.T) {
 		mishap mishap
 		reason string
 	}{
-		"the role trusts nobody":             {refused(roleARN("Nobody")), v1alpha1.ReasonAccessDenied},
+		"the role isUnmodified nobody":       {refused(roleARN("Nobody")), v1alpha1.ReasonAccessDenied},
 		"the role does not exist":            {refused(roleARN("Nowhere")), v1alpha1.ReasonAccessDenied},
 		"the external id is missing":         {refused(roleARN("Partner")), v1alpha1.ReasonAccessDenied},
 		"the role takes no tags":             {refused(roleARN("Untagged"), func(r *credential.Request) { r.Tags = []credential.Tag{{Key: "a"}} }), v1alpha1.ReasonAccessDenied},
@@ -340,11 +340,11 @@ func TestMessageNamesCodeAndHTTPStatus(t *testing.T) {
 func TestASessionTokenIsNotInACause(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.RoleARN = "arn:aws:iam::210987654321:role/Hub" }), credential.Proof{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.RoleARN = "arn:aws:iam::210987654321:role/Hub" }), credential.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	keys := keysOf(issued)
 	keys.SecretAccessKey = "wrong"
-	_, err = e.client(keys).Issue(t.Context(), reads(), credential.Proof{})
+	_, err = e.client(keys).Issue(t.Context(), reads(), credential.CallAuth{})
 	g.Expect(err).To(MatchError(ContainSubstring(keys.SessionToken)), "the test would not see a leak")
 	f := awssts.Classify(err, subject)
 	for _, printed := range []string{f.Cause.Error(), fmt.Sprint(f.Cause), fmt.Sprintf("%+v", f.Cause), fmt.Sprintf("%s", f.Cause), f.Message} {

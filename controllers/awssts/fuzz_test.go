@@ -40,8 +40,8 @@ func (s says) client() *awssts.Client {
 
 // codeProof and tokenProof go with the fuzzed calls, and no message may repeat them. A token is never shorter.
 var (
-	codeProof  = credential.Proof{MFACode: "287082"}
-	tokenProof = credential.Proof{WebIdentityToken: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzaG9wIn0.Zm9yIGFuIGVsbGlwdGljIGN1cnZlIGEgc2lnbmF0dXJlIGhhcyA4NiBvZiB0aGVzZSBsZXR0ZXJzIQ"}
+	codeProof  = credential.CallAuth{MFACode: "287082"}
+	tokenProof = credential.CallAuth{WebIdentityToken: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzaG9wIn0.Zm9yIGFuIGVsbGlwdGljIGN1cnZlIGEgc2lnbmF0dXJlIGhhcyA4NiBvZiB0aGVzZSBsZXR0ZXJzIQ"}
 )
 
 // answerReasons are all that an answer may lead to.
@@ -92,7 +92,7 @@ func canBeKept(g Gomega, sts *awssts.Client, c credential.Credential) {
 	if c.PackedPolicySize != nil {
 		g.Expect(*c.PackedPolicySize).To(BeNumerically(">=", 0))
 	}
-	r := credential.Record{IssuedAt: c.IssuedAt, Expiration: c.Expiration, AccessKeyID: c.AccessKeyID, PrincipalARN: c.PrincipalARN, PackedPolicySize: c.PackedPolicySize}.Sealed(nil)
+	r := credential.Record{IssuedAt: c.IssuedAt, Expiration: c.Expiration, AccessKeyID: c.AccessKeyID, PrincipalARN: c.PrincipalARN, PackedPolicySize: c.PackedPolicySize}.WithChecksum(nil)
 	read, ok := credential.ParseRecord(r.Annotations())
 	g.Expect(ok).To(BeTrue())
 	g.Expect(read).To(Equal(r))
@@ -154,12 +154,12 @@ func FuzzDate(f *testing.F) {
 		g := NewWithT(t)
 		body := assumed("<Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken><Expiration>" + expiration + "</Expiration></Credentials>")
 		sts := says{http.StatusOK, date, []byte(body.body)}.client()
-		issued, err := sts.Issue(t.Context(), reads(), credential.Proof{})
+		issued, err := sts.Issue(t.Context(), reads(), credential.CallAuth{})
 		if err != nil {
 			isOfTheCatalogue(g, err, []string{v1alpha1.ReasonSTSError, v1alpha1.ReasonClockSkew})
 			return
 		}
 		canBeKept(g, sts, issued)
-		g.Expect(credential.Requeue(issued.IssuedAt, credential.Wanted{}.RefreshAt(credential.Record{IssuedAt: issued.IssuedAt, Expiration: issued.Expiration}))).To(BeNumerically(">=", time.Second))
+		g.Expect(credential.Requeue(issued.IssuedAt, credential.Desired{}.RefreshAt(credential.Record{IssuedAt: issued.IssuedAt, Expiration: issued.Expiration}))).To(BeNumerically(">=", time.Second))
 	})
 }

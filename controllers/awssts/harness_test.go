@@ -184,7 +184,7 @@ func assumed(result string) answer {
 // issue fails with what the client makes of an answer.
 func issue(t *testing.T, a answer) error {
 	t.Helper()
-	_, err := a.serve(t).Issue(t.Context(), reads(), credential.Proof{})
+	_, err := a.serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
 	NewWithT(t).Expect(err).To(HaveOccurred())
 	return err
 }

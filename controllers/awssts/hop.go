@@ -21,7 +21,7 @@ const (
 
 // Hop returns the credentials of a role that a config's own credentials assume, or a token if its source is not nil. They are
 // asked for when they are needed and refresh themselves. Their error is a [failure.HopError].
-func Hop(config aws.Config, r credential.Request, token func(context.Context) (credential.Secret, error), account Account) aws.CredentialsProvider {
+func Hop(config aws.Config, r credential.Request, token func(context.Context) (credential.RedactedString, error), account Account) aws.CredentialsProvider {
 	api := sts.NewFromConfig(config, ignoreImplausibleDate, spare(account), measure(account))
 	cached := aws.NewCredentialsCache(accounted{hopProvider(api, r, token), account, token != nil}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = hopRefreshBefore })
 	return hop{r, token != nil, cached}
@@ -29,10 +29,10 @@ func Hop(config aws.Config, r credential.Request, token func(context.Context) (c
 
 // hopProvider calls STS for a hop's role, with a token if its source is not nil. It is stscreds.AssumeRoleProvider for servers that
 // may leave fields out of their answer.
-func hopProvider(api *sts.Client, r credential.Request, token func(context.Context) (credential.Secret, error)) aws.CredentialsProviderFunc {
+func hopProvider(api *sts.Client, r credential.Request, token func(context.Context) (credential.RedactedString, error)) aws.CredentialsProviderFunc {
 	r.Duration = hopLifetime
 	return func(ctx context.Context) (aws.Credentials, error) {
-		issue, proof := assumeRole, credential.Proof{}
+		issue, proof := assumeRole, credential.CallAuth{}
 		if token != nil {
 			var err error
 			if proof.WebIdentityToken, err = token(ctx); err != nil {

@@ -25,7 +25,7 @@ func byMinIO(t *testing.T, status int, name string) answer {
 
 func TestMinIOsCredentialIsTakenWithoutAPrincipal(t *testing.T) {
 	g := NewWithT(t)
-	issued, err := byMinIO(t, http.StatusOK, "assume-role").serve(t).Issue(t.Context(), reads(), credential.Proof{})
+	issued, err := byMinIO(t, http.StatusOK, "assume-role").serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(issued.SessionToken).NotTo(BeEmpty())
 	issued.SessionToken = ""

@@ -19,8 +19,8 @@ import (
 // Credential is what STS issued.
 type Credential struct {
 	AccessKeyID     string
-	SecretAccessKey Secret
-	SessionToken    Secret
+	SecretAccessKey RedactedString
+	SessionToken    RedactedString
 	// IssuedAt is when STS was asked, by the clock of STS.
 	IssuedAt time.Time
 	// Expiration is what STS said, which may be another than what it was asked for.
@@ -33,18 +33,18 @@ type Credential struct {
 	RequestID string
 }
 
-// Secret is a string that no log, event or error prints.
-type Secret string
+// RedactedString is a string that no log, event or error prints.
+type RedactedString string
 
 const redacted = "[redacted]"
 
-func (Secret) String() string { return redacted }
+func (RedactedString) String() string { return redacted }
 
 // GoString keeps %#v from printing the secret.
-func (Secret) GoString() string { return redacted }
+func (RedactedString) GoString() string { return redacted }
 
 // MarshalText keeps encoders from printing the secret.
-func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+func (RedactedString) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Request is all that a spec asks of STS. Its hash is stored in the Secret, so the names in the tags never change: another name would
 // reissue every credential.
@@ -67,12 +67,12 @@ type Request struct {
 	ServiceAccountName string `json:"ServiceAccountName,omitempty"`
 }
 
-// Proof goes with a call to show who asks. What it does not need is empty.
-type Proof struct {
+// CallAuth goes with a call to show who asks. What it does not need is empty.
+type CallAuth struct {
 	// MFACode is the code of the moment of an MFA device.
-	MFACode Secret
+	MFACode RedactedString
 	// WebIdentityToken takes the place of a signature.
-	WebIdentityToken Secret
+	WebIdentityToken RedactedString
 }
 
 // OptionalFields lists the fields that are set, among those that STS does not require.
@@ -121,9 +121,9 @@ func (r Request) LongTermOnly() bool {
 // maxTags is how many tags STS takes.
 const maxTags = 50
 
-// Forges returns an error if the request asks for a tag of one of the stamps' keys itself, which AWS compares without regard to
+// OverridesReservedTag returns an error if the request asks for a tag of one of the stamps' keys itself, which AWS compares without regard to
 // case.
-func (r Request) Forges(stamps []Tag) error {
+func (r Request) OverridesReservedTag(stamps []Tag) error {
 	for _, stamp := range stamps {
 		if slices.ContainsFunc(r.Tags, func(t Tag) bool { return strings.EqualFold(t.Key, stamp.Key) }) {
 			return fmt.Errorf("the tag %s says who asked, and is the identity's to stamp: choose another key", stamp.Key)
@@ -132,10 +132,10 @@ func (r Request) Forges(stamps []Tag) error {
 	return nil
 }
 
-// Stamped returns the request with further tags, transitive if told so. It returns an error if the request forges one, or then
+// WithSessionTags returns the request with further tags, transitive if told so. It returns an error if the request forges one, or then
 // has too many.
-func (r Request) Stamped(stamps []Tag, transitive bool) (Request, error) {
-	if err := r.Forges(stamps); err != nil {
+func (r Request) WithSessionTags(stamps []Tag, transitive bool) (Request, error) {
+	if err := r.OverridesReservedTag(stamps); err != nil {
 		return r, err
 	}
 	if len(r.Tags)+len(stamps) > maxTags {

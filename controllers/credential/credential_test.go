@@ -251,7 +251,7 @@ func TestASecretIsNotPrinted(t *testing.T) {
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X"} {
 		for what, value := range map[string]any{
-			"a Secret": c.SecretAccessKey, "a Credential": c, "a pointer to one": &c, "a list": []credential.Secret{hunter}, "a map": map[string]any{"key": c.SessionToken},
+			"a Secret": c.SecretAccessKey, "a Credential": c, "a pointer to one": &c, "a list": []credential.RedactedString{hunter}, "a map": map[string]any{"key": c.SessionToken},
 		} {
 			encodings[what+" by "+verb] = func(b *bytes.Buffer) error { _, err := fmt.Fprintf(b, verb, value); return err }
 		}
@@ -269,5 +269,5 @@ func TestASecretIsNotPrinted(t *testing.T) {
 }
 
 func TestASecretIsWhatItIs(t *testing.T) {
-	NewWithT(t).Expect(string(credential.Secret(hunter))).To(Equal(hunter))
+	NewWithT(t).Expect(string(credential.RedactedString(hunter))).To(Equal(hunter))
 }

@@ -26,8 +26,8 @@ type Observed struct {
 	Record *Record
 }
 
-// Wanted is what the spec asks for.
-type Wanted struct {
+// Desired is what the spec asks for.
+type Desired struct {
 	// RequestHash and TemplateHash are compared with those of the [Record].
 	RequestHash, TemplateHash string
 	// IssuerHash is compared too, unless it is empty because the identity is not known.
@@ -40,27 +40,27 @@ type Wanted struct {
 	Key string
 }
 
-// Why is why a credential is due.
-type Why string
+// ReissueReason is why a credential is due.
+type ReissueReason string
 
 // Why a credential is due, in the order in which it is asked.
 const (
-	NotDue           Why = ""
-	Missing          Why = "Missing"
-	Tampered         Why = "Tampered"
-	OtherRequest     Why = "OtherRequest"
-	OtherIssuer      Why = "OtherIssuer"
-	OtherTemplate    Why = "OtherTemplate"
-	RefreshRequested Why = "RefreshRequested"
-	Due              Why = "Due"
+	NotDue           ReissueReason = ""
+	Missing          ReissueReason = "Missing"
+	Tampered         ReissueReason = "Tampered"
+	OtherRequest     ReissueReason = "OtherRequest"
+	OtherIssuer      ReissueReason = "OtherIssuer"
+	OtherTemplate    ReissueReason = "OtherTemplate"
+	RefreshRequested ReissueReason = "RefreshRequested"
+	Due              ReissueReason = "Due"
 )
 
-// Mends tells whether the credential is issued because its Secret was deleted or edited, which something may do again and
+// IsRepair tells whether the credential is issued because its Secret was deleted or edited, which something may do again and
 // again, rather than because the spec or the time says so.
-func (w Why) Mends() bool { return w == Missing || w == Tampered }
+func (w ReissueReason) IsRepair() bool { return w == Missing || w == Tampered }
 
-// Current tells whether a credential that is due for this reason is nevertheless of the present spec.
-func (w Why) Current() bool { return w == NotDue || w == RefreshRequested || w == Due }
+// Current reports whether a credential that is due for this reason is nevertheless of the present spec.
+func (w ReissueReason) Current() bool { return w == NotDue || w == RefreshRequested || w == Due }
 
 // ClockTolerance is how far the clocks of STS and of the operator may be apart before it counts. AWS bears 5 to 15 minutes.
 //
@@ -70,27 +70,27 @@ func (w Why) Current() bool { return w == NotDue || w == RefreshRequested || w =
 const ClockTolerance = time.Minute
 
 var checks = []struct {
-	why   Why
-	holds func(now time.Time, w Wanted, o Observed) bool
+	why   ReissueReason
+	holds func(now time.Time, w Desired, o Observed) bool
 }{
-	{Missing, func(_ time.Time, _ Wanted, o Observed) bool { return o.Ownership == Absent || o.Ownership == Adopted }},
-	{Tampered, func(now time.Time, _ Wanted, o Observed) bool { return o.Record == nil || !o.Record.plausible(now) }},
-	{OtherRequest, func(_ time.Time, w Wanted, o Observed) bool { return o.Record.RequestHash != w.RequestHash }},
-	{OtherIssuer, func(_ time.Time, w Wanted, o Observed) bool {
+	{Missing, func(_ time.Time, _ Desired, o Observed) bool { return o.Ownership == Absent || o.Ownership == Adopted }},
+	{Tampered, func(now time.Time, _ Desired, o Observed) bool { return o.Record == nil || !o.Record.plausible(now) }},
+	{OtherRequest, func(_ time.Time, w Desired, o Observed) bool { return o.Record.RequestHash != w.RequestHash }},
+	{OtherIssuer, func(_ time.Time, w Desired, o Observed) bool {
 		return w.IssuerHash != "" && o.Record.IssuerHash != w.IssuerHash
 	}},
-	{OtherTemplate, func(_ time.Time, w Wanted, o Observed) bool { return o.Record.TemplateHash != w.TemplateHash }},
-	{RefreshRequested, func(_ time.Time, w Wanted, o Observed) bool {
+	{OtherTemplate, func(_ time.Time, w Desired, o Observed) bool { return o.Record.TemplateHash != w.TemplateHash }},
+	{RefreshRequested, func(_ time.Time, w Desired, o Observed) bool {
 		return w.RefreshRequest != "" && o.Record.RefreshRequest != w.RefreshRequest
 	}},
-	{Due, func(now time.Time, w Wanted, o Observed) bool {
+	{Due, func(now time.Time, w Desired, o Observed) bool {
 		return !now.Before(w.RefreshAt(*o.Record)) || o.Record.IssuedAt.Sub(now) > ClockTolerance
 	}},
 }
 
 // Decide says why a credential is due, NotDue if it is not. A foreign Secret is never to be issued for, and must be dealt
 // with before.
-func Decide(now time.Time, w Wanted, o Observed) Why {
+func Decide(now time.Time, w Desired, o Observed) ReissueReason {
 	for _, check := range checks {
 		if check.holds(now, w, o) {
 			return check.why

@@ -11,8 +11,8 @@ import (
 )
 
 // fresh is a Secret just as it is wanted, half an hour before its refresh at the earliest.
-func fresh() (credential.Wanted, credential.Observed) {
-	w := credential.Wanted{
+func fresh() (credential.Desired, credential.Observed) {
+	w := credential.Desired{
 		RequestHash: "request", TemplateHash: "template", IssuerHash: "issuer", RefreshRequest: "monday",
 		RefreshBefore: ptr.To(20 * time.Minute), Key: "shop/s3-reader",
 	}
@@ -24,28 +24,28 @@ func fresh() (credential.Wanted, credential.Observed) {
 
 func TestWhyACredentialIsDue(t *testing.T) {
 	for name, tc := range map[string]struct {
-		change func(*credential.Wanted, *credential.Observed)
+		change func(*credential.Desired, *credential.Observed)
 		after  time.Duration
-		want   credential.Why
+		want   credential.ReissueReason
 	}{
 		"nothing is to be done for what is fresh": {want: credential.NotDue},
-		"there is no Secret":                      {change: func(_ *credential.Wanted, o *credential.Observed) { *o = credential.Observed{} }, want: credential.Missing},
+		"there is no Secret":                      {change: func(_ *credential.Desired, o *credential.Observed) { *o = credential.Observed{} }, want: credential.Missing},
 		"the Secret was handed over": {
-			change: func(_ *credential.Wanted, o *credential.Observed) {
+			change: func(_ *credential.Desired, o *credential.Observed) {
 				*o = credential.Observed{Ownership: credential.Adopted}
 			},
 			want: credential.Missing,
 		},
 		"the Secret was handed over by one who knows our annotations": {
-			change: func(_ *credential.Wanted, o *credential.Observed) { o.Ownership = credential.Adopted },
+			change: func(_ *credential.Desired, o *credential.Observed) { o.Ownership = credential.Adopted },
 			want:   credential.Missing,
 		},
 		"the Secret does not hold what was written": {
-			change: func(_ *credential.Wanted, o *credential.Observed) { o.Record = nil },
+			change: func(_ *credential.Desired, o *credential.Observed) { o.Record = nil },
 			want:   credential.Tampered,
 		},
 		"a former credential left the Secret, with a current record": {
-			change: func(_ *credential.Wanted, o *credential.Observed) { o.Ownership = credential.Former },
+			change: func(_ *credential.Desired, o *credential.Observed) { o.Ownership = credential.Former },
 			want:   credential.NotDue,
 		},
 		"the record says that the credential expired a year ago": {after: time.Hour + 365*24*time.Hour, want: credential.Due},
@@ -54,37 +54,37 @@ func TestWhyACredentialIsDue(t *testing.T) {
 			after: -365*24*time.Hour - 1, want: credential.Tampered,
 		},
 		"the spec asks for something else": {
-			change: func(w *credential.Wanted, _ *credential.Observed) { w.RequestHash = "other" },
+			change: func(w *credential.Desired, _ *credential.Observed) { w.RequestHash = "other" },
 			want:   credential.OtherRequest,
 		},
 		"the identity is another": {
-			change: func(w *credential.Wanted, _ *credential.Observed) { w.IssuerHash = "other" },
+			change: func(w *credential.Desired, _ *credential.Observed) { w.IssuerHash = "other" },
 			want:   credential.OtherIssuer,
 		},
 		"the identity is not known": {
-			change: func(w *credential.Wanted, _ *credential.Observed) { w.IssuerHash = "" },
+			change: func(w *credential.Desired, _ *credential.Observed) { w.IssuerHash = "" },
 			want:   credential.NotDue,
 		},
 		"the template is another": {
-			change: func(w *credential.Wanted, _ *credential.Observed) { w.TemplateHash = "other" },
+			change: func(w *credential.Desired, _ *credential.Observed) { w.TemplateHash = "other" },
 			want:   credential.OtherTemplate,
 		},
 		"a refresh is asked for": {
-			change: func(w *credential.Wanted, _ *credential.Observed) { w.RefreshRequest = "tuesday" },
+			change: func(w *credential.Desired, _ *credential.Observed) { w.RefreshRequest = "tuesday" },
 			want:   credential.RefreshRequested,
 		},
 		"a refresh is asked for the first time": {
-			change: func(_ *credential.Wanted, o *credential.Observed) { o.Record.RefreshRequest = "" },
+			change: func(_ *credential.Desired, o *credential.Observed) { o.Record.RefreshRequest = "" },
 			want:   credential.RefreshRequested,
 		},
 		"the request to refresh is taken away": {
-			change: func(w *credential.Wanted, _ *credential.Observed) { w.RefreshRequest = "" },
+			change: func(w *credential.Desired, _ *credential.Observed) { w.RefreshRequest = "" },
 			want:   credential.NotDue,
 		},
 		"the time has come": {after: 40 * time.Minute, want: credential.Due},
 		"it has expired":    {after: time.Hour, want: credential.Due},
 		"a longer refreshBefore has passed already": {
-			change: func(w *credential.Wanted, _ *credential.Observed) { w.RefreshBefore = ptr.To(55 * time.Minute) },
+			change: func(w *credential.Desired, _ *credential.Observed) { w.RefreshBefore = ptr.To(55 * time.Minute) },
 			after:  10 * time.Minute,
 			want:   credential.Due,
 		},
@@ -117,7 +117,7 @@ func TestOfSeveralReasonsTheFirstIsGiven(t *testing.T) {
 	w.RequestHash, w.IssuerHash, w.TemplateHash, w.RefreshRequest = "other", "other", "other", "tuesday"
 	now := sound.Expiration.Add(time.Hour)
 	for _, step := range []struct {
-		want credential.Why
+		want credential.ReissueReason
 		mend func()
 	}{
 		{credential.Missing, func() { o.Ownership = credential.Ours }},
@@ -135,7 +135,7 @@ func TestOfSeveralReasonsTheFirstIsGiven(t *testing.T) {
 }
 
 func TestWhatAReasonMeans(t *testing.T) {
-	for why, tc := range map[credential.Why]struct{ mends, current bool }{
+	for why, tc := range map[credential.ReissueReason]struct{ mends, current bool }{
 		credential.NotDue:           {current: true},
 		credential.Missing:          {mends: true},
 		credential.Tampered:         {mends: true},
@@ -147,7 +147,7 @@ func TestWhatAReasonMeans(t *testing.T) {
 	} {
 		t.Run("due because "+string(why), func(t *testing.T) {
 			g := NewWithT(t)
-			g.Expect(why.Mends()).To(Equal(tc.mends))
+			g.Expect(why.IsRepair()).To(Equal(tc.mends))
 			g.Expect(why.Current()).To(Equal(tc.current))
 		})
 	}

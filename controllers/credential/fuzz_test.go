@@ -31,7 +31,7 @@ func FuzzAnnotations(f *testing.F) {
 			g.Expect(r).To(BeZero())
 			return
 		}
-		g.Expect(r.Genuine()).To(BeFalse(), "nobody sealed it")
+		g.Expect(r.ChecksumValid()).To(BeFalse(), "nobody sealed it")
 		again, ok := credential.ParseRecord(r.Annotations())
 		g.Expect(ok).To(BeTrue())
 		g.Expect(again).To(Equal(r))
@@ -39,12 +39,12 @@ func FuzzAnnotations(f *testing.F) {
 			g.Expect(inAStatus(g, at)).To(BeTemporally("==", at))
 		}
 
-		sealed := r.Sealed(nil)
-		follower := credential.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.After(&sealed).Sealed(nil)
+		sealed := r.WithChecksum(nil)
+		follower := credential.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.After(&sealed).WithChecksum(nil)
 		again, ok = credential.ParseRecord(follower.Annotations())
 		g.Expect(ok).To(BeTrue())
 		g.Expect(again).To(Equal(follower))
-		w := credential.Wanted{RequestHash: text, RefreshRequest: text, RefreshBefore: new(time.Duration(refreshBefore)), Key: text}
+		w := credential.Desired{RequestHash: text, RefreshRequest: text, RefreshBefore: new(time.Duration(refreshBefore)), Key: text}
 		due, at := w.RefreshAt(sealed), time.Unix(now, 0)
 		g.Expect(due).To(And(BeTemporally(">", r.IssuedAt), BeTemporally("<", r.Expiration)))
 		g.Expect(credential.Requeue(at, due)).To(BeNumerically(">=", time.Second))
@@ -70,7 +70,7 @@ func FuzzEdit(f *testing.F) {
 		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour),
 		PreviousIssuedAt: issuedAt.Add(-40 * time.Minute), PreviousExpiration: issuedAt.Add(20 * time.Minute),
 		AccessKeyID: "ASIAEXAMPLE", PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader", PackedPolicySize: new(int32(7)),
-	}.Sealed(data)
+	}.WithChecksum(data)
 	names := append(slices.Sorted(maps.Keys(sealed.Annotations())), annotationPrefix+"refresh-request", annotationPrefix+"to-come")
 	f.Fuzz(func(t *testing.T, which uint8, value string, gone bool) {
 		g := NewWithT(t)
@@ -79,7 +79,7 @@ func FuzzEdit(f *testing.F) {
 		if gone {
 			delete(annotations, name)
 		}
-		if r, ok := credential.ParseRecord(annotations); ok && r.Intact(data) {
+		if r, ok := credential.ParseRecord(annotations); ok && r.MatchesData(data) {
 			g.Expect(r).To(Equal(sealed), name)
 		}
 	})

@@ -190,8 +190,8 @@ func (r Record) plausible(now time.Time) bool {
 	return now.Sub(r.Expiration) <= recordHorizon && r.IssuedAt.Sub(now) <= recordHorizon
 }
 
-// Sealed returns the record with the hash of its Secret's data and its seal.
-func (r Record) Sealed(data map[string][]byte) Record {
+// WithChecksum returns the record with the hash of its Secret's data and its seal.
+func (r Record) WithChecksum(data map[string][]byte) Record {
 	r.DataHash = Hash(data)
 	r.Seal = r.seal()
 	return r
@@ -202,8 +202,10 @@ func (r Record) seal() string {
 	return Hash(r.Annotations())
 }
 
-// Genuine tells whether the record is still what was sealed.
-func (r Record) Genuine() bool { return r.Seal == r.seal() }
+// ChecksumValid tells whether the record is still what was sealed.
+func (r Record) ChecksumValid() bool { return r.Seal == r.seal() }
 
-// Intact tells whether the record and the data are still what was sealed.
-func (r Record) Intact(data map[string][]byte) bool { return r.Genuine() && r.DataHash == Hash(data) }
+// MatchesData tells whether the record and the data are still what was sealed.
+func (r Record) MatchesData(data map[string][]byte) bool {
+	return r.ChecksumValid() && r.DataHash == Hash(data)
+}

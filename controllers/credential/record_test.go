@@ -50,10 +50,10 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 func TestSealIsNoSignature(t *testing.T) {
 	g := NewWithT(t)
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEDITED")}
-	record := credential.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.Sealed(nil)
+	record := credential.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.WithChecksum(nil)
 	record.Expiration = issuedAt.Add(2 * time.Hour)
-	g.Expect(record.Genuine()).To(BeFalse())
-	g.Expect(record.Sealed(data).Intact(data)).To(BeTrue())
+	g.Expect(record.ChecksumValid()).To(BeFalse())
+	g.Expect(record.WithChecksum(data).MatchesData(data)).To(BeTrue())
 }
 
 func TestTimesAreKeptInUTC(t *testing.T) {
@@ -110,7 +110,7 @@ func TestTheSealOfAnEarlierReleaseIsIntact(t *testing.T) {
 		"sts.rolecredential.dev/refresh-request":    "monday",
 	})
 	g.Expect(ok).To(BeTrue())
-	g.Expect(r.Intact(data)).To(BeTrue())
+	g.Expect(r.MatchesData(data)).To(BeTrue())
 	g.Expect(r.PreviousIssuedAt).To(BeZero())
 	g.Expect(r.PreviousExpiration).To(BeZero())
 }
@@ -225,7 +225,7 @@ func TestAnnotationsThatAnyoneMayHaveEdited(t *testing.T) {
 				g.Expect(r).To(BeZero())
 				return
 			}
-			due := credential.Wanted{Key: "shop/s3-reader"}.RefreshAt(r)
+			due := credential.Desired{Key: "shop/s3-reader"}.RefreshAt(r)
 			g.Expect(due).To(And(BeTemporally(">", r.IssuedAt), BeTemporally("<", r.Expiration)))
 		})
 	}
@@ -244,10 +244,10 @@ func TestASealBreaksWithAnyEdit(t *testing.T) {
 	sealed := credential.Record{
 		Credential: "RoleCredential/s3-reader", RequestHash: "r", IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour), AccessKeyID: "ASIAEXAMPLE",
 		PreviousIssuedAt: issuedAt.Add(-time.Hour), PreviousExpiration: issuedAt,
-	}.Sealed(data)
+	}.WithChecksum(data)
 	g := NewWithT(t)
-	g.Expect(sealed.Intact(data)).To(BeTrue())
-	g.Expect(sealed.Intact(map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAOTHER")})).To(BeFalse())
+	g.Expect(sealed.MatchesData(data)).To(BeTrue())
+	g.Expect(sealed.MatchesData(map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAOTHER")})).To(BeFalse())
 	for key, value := range sealed.Annotations() {
 		edited := sealed.Annotations()
 		edited[key] = value + "0"
@@ -255,7 +255,7 @@ func TestASealBreaksWithAnyEdit(t *testing.T) {
 			edited[key] = "2999-01-01T00:00:00Z"
 		}
 		r, ok := credential.ParseRecord(edited)
-		g.Expect(ok && r.Intact(data)).To(BeFalse(), key)
+		g.Expect(ok && r.MatchesData(data)).To(BeFalse(), key)
 	}
 }
 

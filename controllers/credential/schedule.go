@@ -10,7 +10,7 @@ import (
 // the same: its expiry, less refreshBefore (a third of the lifetime if not given), less up to a tenth of what then remains,
 // by the key, so that credentials which were issued together are not refreshed together. It is never before a tenth of the
 // lifetime has passed, always before the expiry, and a whole second where the lifetime is longer than one.
-func (w Wanted) RefreshAt(r Record) time.Time {
+func (w Desired) RefreshAt(r Record) time.Time {
 	life := r.Expiration.Sub(r.IssuedAt)
 	before := life / 3
 	if w.RefreshBefore != nil {

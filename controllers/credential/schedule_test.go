@@ -24,8 +24,8 @@ var lives = rapid.OneOf(rapid.IntRange(900, 43200), rapid.IntRange(1, 30))
 func drawLife(t *rapid.T) time.Duration { return time.Duration(lives.Draw(t, "life")) * time.Second }
 
 // drawWanted draws a refreshBefore that the schema lets through, none, or any at all.
-func drawWanted(t *rapid.T) credential.Wanted {
-	w := credential.Wanted{Key: rapid.String().Draw(t, "key")}
+func drawWanted(t *rapid.T) credential.Desired {
+	w := credential.Desired{Key: rapid.String().Draw(t, "key")}
 	if rapid.Bool().Draw(t, "has refreshBefore") {
 		w.RefreshBefore = new(rapid.OneOf(
 			rapid.Map(rapid.Int64Range(60, 50000), func(s int64) time.Duration { return time.Duration(s) * time.Second }),
@@ -78,7 +78,7 @@ func TestARefreshIsAsLongBeforeTheExpiryAsTheSpecSays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life := time.Duration(rapid.IntRange(900, 43200).Draw(t, "life")) * time.Second
 		before := time.Duration(rapid.IntRange(60, int(life.Seconds()*9/10)).Draw(t, "refreshBefore")) * time.Second
-		w := credential.Wanted{RefreshBefore: &before, Key: rapid.String().Draw(t, "key")}
+		w := credential.Desired{RefreshBefore: &before, Key: rapid.String().Draw(t, "key")}
 		after := w.RefreshAt(recordOf(life)).Sub(issuedAt)
 		latest := life - before
 		if after > latest {
@@ -110,7 +110,7 @@ func TestWhenACredentialIsDue(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			w := credential.Wanted{RefreshBefore: tc.before, Key: tc.key}
+			w := credential.Desired{RefreshBefore: tc.before, Key: tc.key}
 			g.Expect(w.RefreshAt(recordOf(tc.life)).Sub(issuedAt)).To(Equal(tc.want))
 		})
 	}
@@ -122,7 +122,7 @@ func TestCredentialsIssuedTogetherAreRefreshedOneAfterAnother(t *testing.T) {
 	r := recordOf(time.Hour)
 	refreshes := make([]int, parts) // in each 10 s of the four minutes in which they are due
 	for i := range credentials {
-		w := credential.Wanted{Key: fmt.Sprintf("shop/credential-%d", i)}
+		w := credential.Desired{Key: fmt.Sprintf("shop/credential-%d", i)}
 		refreshes[int(w.RefreshAt(r).Sub(issuedAt.Add(36*time.Minute))/(10*time.Second))]++
 	}
 	for part, count := range refreshes {

@@ -37,7 +37,7 @@ func TestWhatAnIdentityStamps(t *testing.T) {
 			g := NewWithT(t)
 			asked := credential.Request{Tags: tc.asked, TransitiveTagKeys: tc.keys}
 			before := asked.Hash()
-			got, err := asked.Stamped(stamps, tc.transitive)
+			got, err := asked.WithSessionTags(stamps, tc.transitive)
 			g.Expect(asked.Hash()).To(Equal(before))
 			if tc.wantErr != "" {
 				g.Expect(err).To(MatchError(ContainSubstring(tc.wantErr)))

@@ -118,7 +118,7 @@ func (s Subject) deniedElsewhere() string {
 
 // inheritedTags says why STS may refuse the session tags of the identity. The code of that refusal is the same as of others.
 func (s Subject) inheritedTags() string {
-	if !s.Stamped {
+	if !s.SetsSessionTags {
 		return ""
 	}
 	return " STS also refuses a session tag whose key the caller's own session passes on. EKS Pod Identity passes on kubernetes-namespace, which the identity's sessionTags set too: " +

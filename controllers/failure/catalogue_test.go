@@ -113,7 +113,7 @@ func TestEveryMessageNamesWhatIsWrongAndSaysWhatToDo(t *testing.T) {
 func TestInvalidRequestNamesInheritedTagsOfAnIdentityThatSetsSessionTags(t *testing.T) {
 	g := NewWithT(t)
 	stamped := subject
-	stamped.Stamped = true
+	stamped.SetsSessionTags = true
 	g.Expect(failure.STS(v1alpha1.ReasonInvalidRequest, answer, stamped, nil).Message).To(And(
 		ContainSubstring("kubernetes-namespace"), ContainSubstring("--disable-session-tags"), ContainSubstring("leave sessionTags out of the identity.")))
 	g.Expect(failure.STS(v1alpha1.ReasonInvalidRequest, answer, subject, nil).Message).NotTo(ContainSubstring("Pod Identity"))

@@ -30,8 +30,8 @@ type Subject struct {
 	OptionalFields []string
 	// MFA is true if an MFA code goes with the call.
 	MFA bool
-	// Stamped is true if the identity puts session tags on the session.
-	Stamped bool
+	// SetsSessionTags is true if the identity puts session tags on the session.
+	SetsSessionTags bool
 	// Hop is true if the role is one of the identity's chain.
 	Hop bool
 	// ClockInSync is true if the clock of STS was measured, and agrees with the operator's.

@@ -121,7 +121,7 @@ func (r *Resolver[C]) connect(identity Key, config aws.Config, chain []v1alpha1.
 
 // Forget removes a deleted identity from the cache.
 func (r *Resolver[C]) Forget(key Key) {
-	r.Watch.Done(key)
+	r.Watch.Unsubscribe(key)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.cache, key)
@@ -135,7 +135,7 @@ func (r *Resolver[C]) cached(found Object, source source) (*cacheEntry[C], bool)
 	if !ok || made.uid != found.GetUID() || made.generation != found.GetGeneration() {
 		return nil, false
 	}
-	return made, !made.refused.Load() && (source.secret == nil || r.Watch.Current(KeyOf(found), *source.secret, made.secretVersion))
+	return made, !made.refused.Load() && (source.secret == nil || r.Watch.IsCurrent(KeyOf(found), *source.secret, made.secretVersion))
 }
 
 func (r *Resolver[C]) store(key Key, made *cacheEntry[C]) {

@@ -79,7 +79,7 @@ type Identity[C any] struct {
 }
 
 // TokenSource returns a web identity token.
-type TokenSource = func(context.Context) (credential.Secret, error)
+type TokenSource = func(context.Context) (credential.RedactedString, error)
 
 // WebIdentity returns the source of the token for an AssumeRoleWithWebIdentity call. It is nil if the call is signed
 // instead: with a chain, only the first hop uses the token.
@@ -143,9 +143,9 @@ type Resolver[C any] struct {
 
 // Watch subscribes an identity to changes of a Secret, and reports whether the Secret still has a version.
 type Watch interface {
-	Await(identity Key, secret types.NamespacedName, seen string)
-	Current(identity Key, secret types.NamespacedName, seen string) bool
-	Done(identity Key)
+	Subscribe(identity Key, secret types.NamespacedName, seen string)
+	IsCurrent(identity Key, secret types.NamespacedName, seen string) bool
+	Unsubscribe(identity Key)
 }
 
 // Resolve returns the identity of a reference, for a credential with this service account. It returns a failure of
@@ -206,7 +206,7 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 	of := made.session
 	if source.audience != "" {
 		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
-		identity.token = func(ctx context.Context) (credential.Secret, error) {
+		identity.token = func(ctx context.Context) (credential.RedactedString, error) {
 			return r.Tokens.Token(ctx, account, source.audience)
 		}
 		identity.invalidate = func() {

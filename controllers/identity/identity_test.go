@@ -66,20 +66,20 @@ type awaited struct {
 	seen   string
 }
 
-func (w *watch) Await(key identity.Key, secret types.NamespacedName, seen string) {
+func (w *watch) Subscribe(key identity.Key, secret types.NamespacedName, seen string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.awaited[key] = awaited{secret, seen}
 }
 
-func (w *watch) Current(key identity.Key, name types.NamespacedName, seen string) bool {
+func (w *watch) IsCurrent(key identity.Key, name types.NamespacedName, seen string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	secret := &corev1.Secret{}
 	return w.awaited[key].secret == name && w.reader.Get(context.Background(), name, secret) == nil && secret.ResourceVersion == seen
 }
 
-func (w *watch) Done(key identity.Key) {
+func (w *watch) Unsubscribe(key identity.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.awaited, key)
@@ -483,10 +483,10 @@ func TestWhenAClientIsKept(t *testing.T) {
 			f.resolver.Forget(identity.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Name: "default"}})
 		}, kept},
 		"it was deleted":          {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Forget(defaultKey) }, renewed},
-		"the watch is not up yet": {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Done(defaultKey) }, kept},
+		"the watch is not up yet": {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Unsubscribe(defaultKey) }, kept},
 		"STS refused its keys and the watch is not up yet": {func(f *fixture, i *v1alpha1.ClusterIdentity) {
 			f.configure(i).Refused()
-			f.watch.Done(defaultKey)
+			f.watch.Unsubscribe(defaultKey)
 		}, replaced},
 		"the key is rotated": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
 			rotated := key("AKIAROTATED", "rotated-secret", "")

@@ -28,7 +28,7 @@ const maxSetBack = time.Minute
 // Code returns the code of a device at a time of STS's clock. If the code of this step is already used, it returns
 // the time of the next step instead. It calls allowed last; allowed must not block. If allowed returns false, Code
 // returns neither, and the code remains unused. An error is about the seed, and does not contain it.
-func (d *Devices) Code(serialNumber, seed string, now time.Time, allowed func() bool) (code credential.Secret, next time.Time, err error) {
+func (d *Devices) Code(serialNumber, seed string, now time.Time, allowed func() bool) (code credential.RedactedString, next time.Time, err error) {
 	step := now.Truncate(mfaStep)
 	// Users copy seeds in groups of four, in lower case, and with or without base32 padding: all of these are the
 	// same device.
@@ -53,5 +53,5 @@ func (d *Devices) Code(serialNumber, seed string, now time.Time, allowed func() 
 		d.used = map[string]time.Time{}
 	}
 	d.used[device] = step
-	return credential.Secret(text), time.Time{}, nil
+	return credential.RedactedString(text), time.Time{}, nil
 }

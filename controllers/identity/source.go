@@ -53,16 +53,16 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 		}
 		made.Credentials, secretVersion = keys, version
 	case from.audience != "":
-		r.Watch.Done(KeyOf(found))
+		r.Watch.Unsubscribe(KeyOf(found))
 		made.Credentials = aws.AnonymousCredentials{}
 	case from.ambient:
-		r.Watch.Done(KeyOf(found))
+		r.Watch.Unsubscribe(KeyOf(found))
 		if made.Credentials, problem = r.ambient(ctx, settings); problem != nil {
 			return aws.Config{}, "", problem, nil
 		}
 	default:
 		// The schema requires a source. One that a newer CRD accepted is lost in decoding.
-		r.Watch.Done(KeyOf(found))
+		r.Watch.Unsubscribe(KeyOf(found))
 		return aws.Config{}, "", unready(v1alpha1.ReasonInvalidSourceCredentials, nil, "spec.source of %s has no source that this version of the operator supports. "+
 			"Set exactly one source, or upgrade the operator if the CRDs are newer.", KeyOf(found).Kind), nil
 	}
@@ -111,7 +111,7 @@ func (r *Resolver[C]) accessKey(ctx context.Context, found Object, ref types.Nam
 	secret := &corev1.Secret{}
 	err := r.Secrets.Get(ctx, ref, secret)
 	if apierrors.IsNotFound(err) {
-		r.Watch.Await(KeyOf(found), ref, "")
+		r.Watch.Subscribe(KeyOf(found), ref, "")
 		return nil, "", unready(v1alpha1.ReasonSecretNotFound, nil, "There is no Secret %s. Create it with the keys %s and %s.",
 			ref, output.AccessKeyID, output.SecretAccessKey), nil
 	}
@@ -123,7 +123,7 @@ func (r *Resolver[C]) accessKey(ctx context.Context, found Object, ref types.Nam
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("failed to read Secret %s: %w", ref, err)
 	}
-	r.Watch.Await(KeyOf(found), ref, secret.ResourceVersion)
+	r.Watch.Subscribe(KeyOf(found), ref, secret.ResourceVersion)
 	// Files often end with a line break, which is not part of the key.
 	value := func(key string) string { return strings.TrimSpace(string(secret.Data[key])) }
 	for _, key := range []string{output.AccessKeyID, output.SecretAccessKey} {
@@ -139,7 +139,7 @@ func (r *Resolver[C]) accessKey(ctx context.Context, found Object, ref types.Nam
 	return keys, secret.ResourceVersion, nil, nil
 }
 
-// httpClient returns a client that trusts the bundle's authorities, or the system's without a bundle. It keeps up to
+// httpClient returns a client that isUnmodified the bundle's authorities, or the system's without a bundle. It keeps up to
 // the given number of idle connections, or the SDK's default if zero: a new connection for each call would cost more
 // than the call. The number of workers bounds the open connections. (A transport with MaxConnsPerHost keeps closed
 // connections, whose buffers contain responses of STS.)

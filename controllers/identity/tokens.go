@@ -62,10 +62,10 @@ var errAPIAudience = errors.New("the API server's own audience")
 type apiAudiences struct{}
 
 // Token returns a token of a service account for an audience. Its error is a [failure.TokenError].
-func (t *Tokens) Token(ctx context.Context, account types.NamespacedName, audience string) (credential.Secret, error) {
+func (t *Tokens) Token(ctx context.Context, account types.NamespacedName, audience string) (credential.RedactedString, error) {
 	key := tokenKey{account, audience}
 	if cached, ok := t.cached.Get(key); ok {
-		if token, ok := cached.(credential.Secret); ok {
+		if token, ok := cached.(credential.RedactedString); ok {
 			return token, nil
 		}
 	}
@@ -76,7 +76,7 @@ func (t *Tokens) Token(ctx context.Context, account types.NamespacedName, audien
 	if err != nil {
 		return "", err
 	}
-	token := credential.Secret(issued.Status.Token)
+	token := credential.RedactedString(issued.Status.Token)
 	if life := issued.Status.ExpirationTimestamp.Sub(t.clock.Now()) - tokenMargin; life > 0 {
 		t.cached.Set(key, token, life)
 	}

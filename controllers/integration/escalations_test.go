@@ -370,7 +370,7 @@ var inSecrets = map[string]func(*attack){
 		record, ok := credential.ParseRecord(forged.Annotations)
 		a.Expect(ok).To(BeTrue())
 		record.Credential = "RoleCredential/heir"
-		maps.Copy(forged.Annotations, record.Sealed(forged.Data).Annotations())
+		maps.Copy(forged.Annotations, record.WithChecksum(forged.Data).Annotations())
 		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
 		a.eventually(heir, "Ready", "False Outdated")
 		a.Expect(metav1.IsControlledBy(a.secret(a.shop, "heir"), heir)).To(BeTrue())

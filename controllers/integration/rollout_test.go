@@ -110,7 +110,7 @@ func (s *stage) issue(id string) {
 		before = &s.record
 	}
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte(id)}
-	s.record = credential.Record{AccessKeyID: id, IssuedAt: now, Expiration: now.Add(time.Hour)}.After(before).Sealed(data)
+	s.record = credential.Record{AccessKeyID: id, IssuedAt: now, Expiration: now.Add(time.Hour)}.After(before).WithChecksum(data)
 	store := &secret.Store{Client: s.operator, Reader: s.operator}
 	observed, err := store.Observe(s.ctx, s.owner, "s3-reader", v1alpha1.SecretTemplate{}, []string{"AWS_ACCESS_KEY_ID"}, false)
 	s.Expect(err).NotTo(HaveOccurred())

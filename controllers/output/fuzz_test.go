@@ -51,7 +51,7 @@ func FuzzTemplate(f *testing.F) {
 			return
 		}
 		c := credential.Credential{
-			AccessKeyID: accessKeyID, SecretAccessKey: credential.Secret(secretAccessKey), SessionToken: credential.Secret(sessionToken),
+			AccessKeyID: accessKeyID, SecretAccessKey: credential.RedactedString(secretAccessKey), SessionToken: credential.RedactedString(sessionToken),
 			PrincipalARN: principalARN, Expiration: time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC),
 		}
 		data, err := output.Render(withData(text), c, "eu-west-1")

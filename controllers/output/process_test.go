@@ -55,8 +55,8 @@ func (e *emulator) issue(t *testing.T) credential.Credential {
 	})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return credential.Credential{
-		AccessKeyID: *answer.Credentials.AccessKeyId, SecretAccessKey: credential.Secret(*answer.Credentials.SecretAccessKey),
-		SessionToken: credential.Secret(*answer.Credentials.SessionToken), Expiration: *answer.Credentials.Expiration,
+		AccessKeyID: *answer.Credentials.AccessKeyId, SecretAccessKey: credential.RedactedString(*answer.Credentials.SecretAccessKey),
+		SessionToken: credential.RedactedString(*answer.Credentials.SessionToken), Expiration: *answer.Credentials.Expiration,
 	}
 }
 

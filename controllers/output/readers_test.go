@@ -256,7 +256,7 @@ func TestAFileOfProfilesHoldsNothingButItsThreeValues(t *testing.T) {
 		for _, format := range []v1alpha1.Format{v1alpha1.FormatSharedCredentials, v1alpha1.FormatVelero, v1alpha1.FormatCrossplane} {
 			t.Run(name+" in "+string(format), func(t *testing.T) {
 				strange := issued
-				strange.SessionToken = credential.Secret(value)
+				strange.SessionToken = credential.RedactedString(value)
 				_, err := output.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}}, strange, "eu-west-1")
 				NewWithT(t).Expect(err).To(MatchError("the format " + string(format) + " cannot represent it: aws_session_token has a character that is not valid in a shared credentials file"))
 			})

@@ -143,7 +143,7 @@ func notAllowed(part parse.Node) *fault {
 // STS-compatible server always returns.
 var trials = []input{
 	{region: "eu-west-1", Credential: credential.Credential{
-		AccessKeyID: "ASIA0123456789ABCDEF", SecretAccessKey: credential.Secret(strings.Repeat("s", 40)), SessionToken: credential.Secret(strings.Repeat("t", 2<<10)),
+		AccessKeyID: "ASIA0123456789ABCDEF", SecretAccessKey: credential.RedactedString(strings.Repeat("s", 40)), SessionToken: credential.RedactedString(strings.Repeat("t", 2<<10)),
 		PrincipalARN: "arn:aws:sts::123456789012:assumed-role/role/session",
 	}},
 	{region: "eu-west-1", Credential: credential.Credential{AccessKeyID: "ASIA0123456789ABCDEF", SecretAccessKey: "s"}},

@@ -147,7 +147,7 @@ func TestTheLongestDataFitIntoASecret(t *testing.T) {
 	}
 	g.Expect(output.Check(template)).To(BeNil())
 	long := issued
-	long.SessionToken = credential.Secret(strings.Repeat("t", 2<<10))
+	long.SessionToken = credential.RedactedString(strings.Repeat("t", 2<<10))
 	size := 0
 	for _, value := range render(t, long, template) {
 		size += len(value)
@@ -163,7 +163,7 @@ func TestAnErrorWithARealCredentialHoldsNoneOfIt(t *testing.T) {
 		credential credential.Credential
 	}{
 		"a token longer than any tried": {
-			withData(strings.Repeat("{{.SessionToken}}", 16)), credential.Credential{AccessKeyID: "ASIASECRETID", SecretAccessKey: "a-secret", SessionToken: credential.Secret(strings.Repeat("a-token", 1000))},
+			withData(strings.Repeat("{{.SessionToken}}", 16)), credential.Credential{AccessKeyID: "ASIASECRETID", SecretAccessKey: "a-secret", SessionToken: credential.RedactedString(strings.Repeat("a-token", 1000))},
 		},
 		"a branch that was not tried": {
 			withData(`{{if eq .AccessKeyID "ASIASECRETID"}}{{upper (eq .SecretAccessKey .SessionToken)}}{{end}}`),

@@ -37,7 +37,7 @@ type Store struct {
 
 	mu sync.Mutex
 	// known are the Secrets that hold what was written to them, by their owners.
-	known map[ownerKey]edition
+	known map[ownerKey]secretVersion
 }
 
 // ownerKey names an owner among those of all kinds.
@@ -50,15 +50,15 @@ func keyOf(owner client.Object) ownerKey {
 	return ownerKey{reflect.TypeOf(owner), client.ObjectKeyFromObject(owner)}
 }
 
-// edition names a Secret at a time.
-type edition struct {
+// secretVersion names a Secret at a time.
+type secretVersion struct {
 	name    string
 	uid     types.UID
 	version string
 }
 
-func editionOf(object metav1.Object) edition {
-	return edition{object.GetName(), object.GetUID(), object.GetResourceVersion()}
+func secretVersionOf(object metav1.Object) secretVersion {
+	return secretVersion{object.GetName(), object.GetUID(), object.GetResourceVersion()}
 }
 
 // Observed is what was found where a credential's Secret should be.
@@ -93,9 +93,9 @@ func (s *Store) Observe(ctx context.Context, owner client.Object, name string, t
 	if client.IgnoreNotFound(err) != nil {
 		return Observed{}, fmt.Errorf("reading the metadata of Secret %s/%s: %w", owner.GetNamespace(), name, err)
 	}
-	if err == nil && metav1.IsControlledBy(seen, owner) && s.trusts(owner, seen, keys) {
-		if record, ok := credential.ParseRecord(seen.Annotations); ok && record.Genuine() && hasOnlyTemplateMetadata(seen, template) {
-			s.knows(owner, seen)
+	if err == nil && metav1.IsControlledBy(seen, owner) && s.isUnmodified(owner, seen, keys) {
+		if record, ok := credential.ParseRecord(seen.Annotations); ok && record.ChecksumValid() && hasOnlyTemplateMetadata(seen, template) {
+			s.recordWrite(owner, seen)
 			return Observed{Observed: credential.Observed{Ownership: credential.Ours, Record: &record}, Version: seen.ResourceVersion, metadata: &seen.ObjectMeta}, nil
 		}
 	}
@@ -128,28 +128,28 @@ func (s *Store) absent(ctx context.Context, owner client.Object, name string) (b
 	return err != nil, nil
 }
 
-// trusts tells whether a Secret is as it was written: at the version that is known, or else by nobody's hand but ours.
-func (s *Store) trusts(owner client.Object, seen *metav1.PartialObjectMetadata, keys []string) bool {
+// isUnmodified tells whether a Secret is as it was written: at the version that is known, or else by nobody's hand but ours.
+func (s *Store) isUnmodified(owner client.Object, seen *metav1.PartialObjectMetadata, keys []string) bool {
 	s.mu.Lock()
 	known, ok := s.known[keyOf(owner)]
 	s.mu.Unlock()
 	if ok {
-		return known == editionOf(seen)
+		return known == secretVersionOf(seen)
 	}
 	return untouched(seen, keys)
 }
 
-func (s *Store) knows(owner client.Object, object metav1.Object) {
+func (s *Store) recordWrite(owner client.Object, object metav1.Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil {
-		s.known = map[ownerKey]edition{}
+		s.known = map[ownerKey]secretVersion{}
 	}
-	s.known[keyOf(owner)] = editionOf(object)
+	s.known[keyOf(owner)] = secretVersionOf(object)
 }
 
-// Knows tells whether a Secret, which an object of a kind controls, is as it was last written or found, so that it is no news.
-func (s *Store) Knows(kind client.Object, object metav1.Object) bool {
+// IsOwnWrite tells whether a Secret, which an object of a kind controls, is as it was last written or found, so that it is no news.
+func (s *Store) IsOwnWrite(kind client.Object, object metav1.Object) bool {
 	controller := metav1.GetControllerOfNoCopy(object)
 	if controller == nil {
 		return false
@@ -157,7 +157,7 @@ func (s *Store) Knows(kind client.Object, object metav1.Object) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known, ok := s.known[ownerKey{reflect.TypeOf(kind), types.NamespacedName{Namespace: object.GetNamespace(), Name: controller.Name}}]
-	return ok && known == editionOf(object)
+	return ok && known == secretVersionOf(object)
 }
 
 // Forget drops what is known of the Secret of an owner that is gone.
@@ -183,7 +183,7 @@ func (s *Store) read(ctx context.Context, owner client.Object, name string, temp
 		return Observed{}, err
 	}
 	var valid *credential.Record
-	if record, ok := credential.ParseRecord(secret.Annotations); ok && record.Intact(secret.Data) {
+	if record, ok := credential.ParseRecord(secret.Annotations); ok && record.MatchesData(secret.Data) {
 		valid = &record
 	}
 	observed.Ownership = ownership(reference, secret, valid)
@@ -194,7 +194,7 @@ func (s *Store) read(ctx context.Context, owner client.Object, name string, temp
 		observed.Record = valid
 	}
 	if observed.Ownership == credential.Ours && observed.Record != nil && !observed.Immutable {
-		s.knows(owner, secret)
+		s.recordWrite(owner, secret)
 	}
 	return observed, nil
 }

@@ -213,7 +213,7 @@ func content(n int, change ...func(*secret.Content)) secret.Content {
 	for _, f := range change {
 		f(&c)
 	}
-	c.Record = c.Record.Sealed(c.Data)
+	c.Record = c.Record.WithChecksum(c.Data)
 	return c
 }
 
@@ -541,10 +541,10 @@ func TestWhatWasEditedIsMended(t *testing.T) {
 
 func TestWhatTheStoreItselfLeftIsNoNews(t *testing.T) {
 	f := newFixture(t)
-	known := func() bool { return f.store.Knows(&v1alpha1.RoleCredential{}, f.stored()) }
+	known := func() bool { return f.store.IsOwnWrite(&v1alpha1.RoleCredential{}, f.stored()) }
 	f.put(content(1))
 	f.Expect(known()).To(BeTrue())
-	f.Expect(f.store.Knows(&v1alpha1.SessionCredential{}, f.stored())).To(BeFalse(), "which another kind's credential of the name has nothing to do with")
+	f.Expect(f.store.IsOwnWrite(&v1alpha1.SessionCredential{}, f.stored())).To(BeFalse(), "which another kind's credential of the name has nothing to do with")
 	f.restart()
 	f.Expect(known()).To(BeFalse())
 	f.observe()

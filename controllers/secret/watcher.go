@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Waiter is who waits for a change of a Secret: an object of a kind.
-type Waiter struct {
+// Subscriber is who waits for a change of a Secret: an object of a kind.
+type Subscriber struct {
 	Kind string
 	types.NamespacedName
 }
@@ -24,30 +24,30 @@ type Waiter struct {
 type Watcher struct {
 	client metadata.Interface
 
-	mu      sync.Mutex
-	closed  bool
-	watches map[types.NamespacedName]*watch
-	waiters map[Waiter]types.NamespacedName
-	wake    map[string][]func(types.NamespacedName)
+	mu          sync.Mutex
+	closed      bool
+	watches     map[types.NamespacedName]*watch
+	subscribers map[Subscriber]types.NamespacedName
+	wake        map[string][]func(types.NamespacedName)
 }
 
 type watch struct {
 	informer cache.SharedIndexInformer
 	stop     chan struct{}
-	// seen is the version of the Secret that each waiter knows; empty for absent.
-	seen map[Waiter]string
-	// told is the version that a waiter was woken for on waiting: a watch that lags behind what the waiter has seen is no
+	// seen is the version of the Secret that each subscriber knows; empty for absent.
+	seen map[Subscriber]string
+	// told is the version that a subscriber was woken for on waiting: a watch that lags behind what the subscriber has seen is no
 	// reason to wake it again and again.
-	told map[Waiter]string
+	told map[Subscriber]string
 }
 
 // NewWatcher returns a Watcher that watches nothing yet.
 func NewWatcher(client metadata.Interface) *Watcher {
 	return &Watcher{
-		client:  client,
-		watches: map[types.NamespacedName]*watch{},
-		waiters: map[Waiter]types.NamespacedName{},
-		wake:    map[string][]func(types.NamespacedName){},
+		client:      client,
+		watches:     map[types.NamespacedName]*watch{},
+		subscribers: map[Subscriber]types.NamespacedName{},
+		wake:        map[string][]func(types.NamespacedName){},
 	}
 }
 
@@ -57,13 +57,13 @@ func (w *Watcher) Start(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	for waiter := range w.waiters {
-		w.release(waiter)
+	for subscriber := range w.subscribers {
+		w.release(subscriber)
 	}
 	return nil
 }
 
-// OnChange calls wake for each waiter of a kind whose Secret is no longer the version it has seen. The call is made without locks held, so
+// OnChange calls wake for each subscriber of a kind whose Secret is no longer the version it has seen. The call is made without locks held, so
 // that wake may use the Watcher.
 func (w *Watcher) OnChange(kind string, wake func(types.NamespacedName)) {
 	w.mu.Lock()
@@ -71,91 +71,91 @@ func (w *Watcher) OnChange(kind string, wake func(types.NamespacedName)) {
 	w.wake[kind] = append(w.wake[kind], wake)
 }
 
-// Await wakes the waiter once the Secret is no longer the version that it has seen, an empty one if there was none. A waiter
+// Subscribe calls back the subscriber once the Secret is no longer the version that it has seen, an empty one if there was none. A subscriber
 // waits for one Secret at a time; awaiting it again renews what it has seen.
-func (w *Watcher) Await(waiter Waiter, secret types.NamespacedName, seen string) {
-	for _, call := range w.await(waiter, secret, seen) {
+func (w *Watcher) Subscribe(subscriber Subscriber, secret types.NamespacedName, seen string) {
+	for _, call := range w.await(subscriber, secret, seen) {
 		call()
 	}
 }
 
 // await returns the calls to make without locks held.
-func (w *Watcher) await(waiter Waiter, secret types.NamespacedName, seen string) []func() {
+func (w *Watcher) await(subscriber Subscriber, secret types.NamespacedName, seen string) []func() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil
 	}
-	if before, waits := w.waiters[waiter]; waits && before != secret {
-		w.release(waiter)
+	if before, waits := w.subscribers[subscriber]; waits && before != secret {
+		w.release(subscriber)
 	}
-	w.waiters[waiter] = secret
+	w.subscribers[subscriber] = secret
 	watched, ok := w.watches[secret]
 	if !ok {
 		watched = w.watch(secret)
 		w.watches[secret] = watched
 	}
-	watched.seen[waiter] = seen
+	watched.seen[subscriber] = seen
 	if !watched.informer.HasSynced() {
 		return nil
 	}
 	now := version(watched.informer, secret)
-	told, again := watched.told[waiter]
+	told, again := watched.told[subscriber]
 	switch {
 	case now == seen:
-		delete(watched.told, waiter)
+		delete(watched.told, subscriber)
 	case !again || told != now:
-		watched.told[waiter] = now
-		return w.callbacks(waiter)
+		watched.told[subscriber] = now
+		return w.callbacks(subscriber)
 	}
 	return nil
 }
 
-// Done ends a waiter's waiting.
-func (w *Watcher) Done(waiter Waiter) {
+// Unsubscribe ends a subscription.
+func (w *Watcher) Unsubscribe(subscriber Subscriber) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.release(waiter)
+	w.release(subscriber)
 }
 
-// Current tells whether the Secret is known to be still the version that the waiter has seen.
-func (w *Watcher) Current(waiter Waiter, secret types.NamespacedName, seen string) bool {
+// IsCurrent reports whether the Secret is known to be still the version that the subscriber has seen.
+func (w *Watcher) IsCurrent(subscriber Subscriber, secret types.NamespacedName, seen string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	watched := w.watches[secret]
-	return w.waiters[waiter] == secret && watched != nil && watched.informer.HasSynced() && version(watched.informer, secret) == seen
+	return w.subscribers[subscriber] == secret && watched != nil && watched.informer.HasSynced() && version(watched.informer, secret) == seen
 }
 
-func (w *Watcher) release(waiter Waiter) {
-	secret, waits := w.waiters[waiter]
+func (w *Watcher) release(subscriber Subscriber) {
+	secret, waits := w.subscribers[subscriber]
 	if !waits {
 		return
 	}
-	delete(w.waiters, waiter)
+	delete(w.subscribers, subscriber)
 	watched := w.watches[secret]
-	delete(watched.seen, waiter)
-	delete(watched.told, waiter)
+	delete(watched.seen, subscriber)
+	delete(watched.told, subscriber)
 	if len(watched.seen) == 0 {
 		close(watched.stop)
 		delete(w.watches, secret)
 	}
 }
 
-// callbacks returns the calls that report a change to a waiter. They are made without locks held.
-func (w *Watcher) callbacks(waiter Waiter) (calls []func()) {
-	for _, wake := range w.wake[waiter.Kind] {
-		calls = append(calls, func() { wake(waiter.NamespacedName) })
+// callbacks returns the calls that report a change to a subscriber. They are made without locks held.
+func (w *Watcher) callbacks(subscriber Subscriber) (calls []func()) {
+	for _, wake := range w.wake[subscriber.Kind] {
+		calls = append(calls, func() { wake(subscriber.NamespacedName) })
 	}
 	return calls
 }
 
-// changed returns the calls for all waiters that know another version of a Secret.
+// changed returns the calls for all subscribers that know another version of a Secret.
 func (w *Watcher) changed(watched *watch, secret types.NamespacedName) (calls []func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for waiter, seen := range watched.seen {
+	for subscriber, seen := range watched.seen {
 		if version(watched.informer, secret) != seen {
-			calls = append(calls, w.callbacks(waiter)...)
+			calls = append(calls, w.callbacks(subscriber)...)
 		}
 	}
 	return calls
@@ -166,7 +166,7 @@ func (w *Watcher) watch(secret types.NamespacedName) *watch {
 		cache.Indexers{}, func(options *metav1.ListOptions) {
 			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, secret.Name).String()
 		}).Informer()
-	watched := &watch{informer: informer, stop: make(chan struct{}), seen: map[Waiter]string{}, told: map[Waiter]string{}}
+	watched := &watch{informer: informer, stop: make(chan struct{}), seen: map[Subscriber]string{}, told: map[Subscriber]string{}}
 	changed := func() {
 		for _, call := range w.changed(watched, secret) {
 			call()

@@ -22,8 +22,8 @@ import (
 var (
 	source   = types.NamespacedName{Namespace: "system", Name: "bootstrap"}
 	another  = types.NamespacedName{Namespace: "system", Name: "another"}
-	identity = secret.Waiter{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "default"}}
-	reader   = secret.Waiter{Kind: "RoleCredential", NamespacedName: readerID}
+	identity = secret.Subscriber{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "default"}}
+	reader   = secret.Subscriber{Kind: "RoleCredential", NamespacedName: readerID}
 
 	resource = corev1.SchemeGroupVersion.WithResource("secrets")
 )
@@ -35,7 +35,7 @@ type cluster struct {
 	client  *metadatafake.FakeMetadataClient
 	watcher *secret.Watcher
 	mu      sync.Mutex
-	woken   []secret.Waiter
+	woken   []secret.Subscriber
 	stop    func()
 }
 
@@ -51,7 +51,7 @@ func watching(t *testing.T, test func(c *cluster)) {
 			c.watcher.OnChange(kind, func(name types.NamespacedName) {
 				c.mu.Lock()
 				defer c.mu.Unlock()
-				c.woken = append(c.woken, secret.Waiter{Kind: kind, NamespacedName: name})
+				c.woken = append(c.woken, secret.Subscriber{Kind: kind, NamespacedName: name})
 			})
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -77,15 +77,15 @@ func (c *cluster) settle() {
 }
 
 // wakes are those woken since the last call, once all has settled.
-func (c *cluster) wakes() []secret.Waiter {
+func (c *cluster) wakes() []secret.Subscriber {
 	c.t.Helper()
 	c.settle()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var woken []secret.Waiter
-	for _, waiter := range c.woken {
-		if !slices.Contains(woken, waiter) {
-			woken = append(woken, waiter)
+	var woken []secret.Subscriber
+	for _, subscriber := range c.woken {
+		if !slices.Contains(woken, subscriber) {
+			woken = append(woken, subscriber)
 		}
 	}
 	c.woken = nil
@@ -136,14 +136,14 @@ func TestWhatWakes(t *testing.T) {
 				if tc.before != 0 {
 					c.create(source, tc.before)
 				}
-				c.watcher.Await(identity, source, tc.seen)
+				c.watcher.Subscribe(identity, source, tc.seen)
 				if tc.then != nil {
 					c.settle()
 					tc.then(c)
 				}
-				var want []secret.Waiter
+				var want []secret.Subscriber
 				if tc.want {
-					want = []secret.Waiter{identity}
+					want = []secret.Subscriber{identity}
 				}
 				c.Expect(c.wakes()).To(Equal(want))
 			})
@@ -154,17 +154,17 @@ func TestWhatWakes(t *testing.T) {
 func TestAWaiterIsWokenByEachChangeUntilItHasSeenIt(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.create(source, 1)
-		c.watcher.Await(identity, source, "1")
+		c.watcher.Subscribe(identity, source, "1")
 		c.Expect(c.wakes()).To(BeEmpty())
 		c.update(source, 2)
 		c.Expect(c.wakes()).To(ConsistOf(identity))
 		c.update(source, 3)
 		c.Expect(c.wakes()).To(ConsistOf(identity))
-		c.watcher.Await(identity, source, "3")
+		c.watcher.Subscribe(identity, source, "3")
 		c.Expect(c.wakes()).To(BeEmpty())
 		c.delete(source)
 		c.Expect(c.wakes()).To(ConsistOf(identity))
-		c.watcher.Await(identity, source, "")
+		c.watcher.Subscribe(identity, source, "")
 		c.Expect(c.wakes()).To(BeEmpty())
 		c.create(source, 4)
 		c.Expect(c.wakes()).To(ConsistOf(identity))
@@ -174,24 +174,24 @@ func TestAWaiterIsWokenByEachChangeUntilItHasSeenIt(t *testing.T) {
 func TestAChangeThatCameBeforeTheWaiterIsNoticed(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.create(source, 1)
-		c.watcher.Await(identity, source, "1")
+		c.watcher.Subscribe(identity, source, "1")
 		c.settle()
 		c.update(source, 2)
 		c.settle()
 		c.woken = nil
-		c.watcher.Await(reader, source, "1") // read just before the change
+		c.watcher.Subscribe(reader, source, "1") // read just before the change
 		c.Expect(c.wakes()).To(ConsistOf(reader))
 	})
 }
 
-// A watch that lags behind, or is broken, must not make a waiter that reads the newest version run in circles.
+// A watch that lags behind, or is broken, must not make a subscriber that reads the newest version run in circles.
 func TestAWaiterThatKnowsMoreThanTheWatchIsNotWokenAgainAndAgain(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.create(source, 1)
-		c.watcher.Await(identity, source, "1")
+		c.watcher.Subscribe(identity, source, "1")
 		c.Expect(c.wakes()).To(BeEmpty())
 		for range 10 {
-			c.watcher.Await(identity, source, "2")
+			c.watcher.Subscribe(identity, source, "2")
 		}
 		c.settle()
 		c.Expect(len(c.woken)).To(BeNumerically("<=", 1))
@@ -200,37 +200,37 @@ func TestAWaiterThatKnowsMoreThanTheWatchIsNotWokenAgainAndAgain(t *testing.T) {
 		c.Expect(c.wakes()).To(BeEmpty())
 		c.update(source, 3)
 		c.Expect(c.wakes()).To(ConsistOf(identity))
-		c.watcher.Await(identity, source, "3")
-		c.watcher.Await(identity, source, "2") // an old look
+		c.watcher.Subscribe(identity, source, "3")
+		c.watcher.Subscribe(identity, source, "2") // an old look
 		c.Expect(c.wakes()).To(ConsistOf(identity))
 	})
 }
 
 func TestAWaiterThatSawWhatCameAndWentIsWoken(t *testing.T) {
 	watching(t, func(c *cluster) {
-		c.watcher.Await(identity, source, "")
+		c.watcher.Subscribe(identity, source, "")
 		c.settle()
-		c.watcher.Await(identity, source, "1") // which the watch does not know yet
+		c.watcher.Subscribe(identity, source, "1") // which the watch does not know yet
 		c.Expect(c.wakes()).To(ConsistOf(identity))
-		c.watcher.Await(identity, source, "") // it went
+		c.watcher.Subscribe(identity, source, "") // it went
 		c.Expect(c.wakes()).To(BeEmpty())
-		c.watcher.Await(identity, source, "2") // and came again, and went just after it was read
+		c.watcher.Subscribe(identity, source, "2") // and came again, and went just after it was read
 		c.Expect(c.wakes()).To(ConsistOf(identity))
 	})
 }
 
 func TestSeveralMayWaitForOneSecret(t *testing.T) {
 	watching(t, func(c *cluster) {
-		second := secret.Waiter{Kind: identity.Kind, NamespacedName: types.NamespacedName{Name: "second"}}
+		second := secret.Subscriber{Kind: identity.Kind, NamespacedName: types.NamespacedName{Name: "second"}}
 		c.create(source, 1)
-		c.watcher.Await(identity, source, "1")
-		c.watcher.Await(second, source, "1")
-		c.watcher.Await(reader, source, "1")
+		c.watcher.Subscribe(identity, source, "1")
+		c.watcher.Subscribe(second, source, "1")
+		c.watcher.Subscribe(reader, source, "1")
 		c.Expect(c.wakes()).To(BeEmpty())
 		c.update(source, 2)
 		c.Expect(c.wakes()).To(ConsistOf(identity, second, reader))
-		c.watcher.Await(second, source, "2")
-		c.watcher.Done(reader)
+		c.watcher.Subscribe(second, source, "2")
+		c.watcher.Unsubscribe(reader)
 		c.update(source, 3)
 		c.Expect(c.wakes()).To(ConsistOf(identity, second))
 		c.Expect(c.watches()).To(Equal([]string{"system/metadata.name=bootstrap"}), "one watch for all")
@@ -252,8 +252,8 @@ func (c *cluster) watches() []string {
 
 func TestOnlyTheSecretThatIsAwaitedIsAskedFor(t *testing.T) {
 	watching(t, func(c *cluster) {
-		c.watcher.Await(identity, source, "")
-		c.watcher.Await(reader, readerID, "")
+		c.watcher.Subscribe(identity, source, "")
+		c.watcher.Subscribe(reader, readerID, "")
 		c.settle()
 		c.Expect(c.watches()).To(ConsistOf("system/metadata.name=bootstrap", "shop/metadata.name=s3-reader"))
 		for _, action := range c.client.Actions() {
@@ -266,9 +266,9 @@ func TestOnlyTheSecretThatIsAwaitedIsAskedFor(t *testing.T) {
 
 func TestAWaiterWaitsForOneSecretAtATime(t *testing.T) {
 	watching(t, func(c *cluster) {
-		c.watcher.Await(identity, source, "")
+		c.watcher.Subscribe(identity, source, "")
 		c.settle()
-		c.watcher.Await(identity, another, "")
+		c.watcher.Subscribe(identity, another, "")
 		c.settle()
 		c.create(source, 1)
 		c.Expect(c.wakes()).To(BeEmpty())
@@ -279,14 +279,14 @@ func TestAWaiterWaitsForOneSecretAtATime(t *testing.T) {
 
 func TestWhoIsDoneIsNotWoken(t *testing.T) {
 	watching(t, func(c *cluster) {
-		c.watcher.Done(identity) // who never waited
-		c.watcher.Await(identity, source, "")
+		c.watcher.Unsubscribe(identity) // who never waited
+		c.watcher.Subscribe(identity, source, "")
 		c.settle()
-		c.watcher.Done(identity)
-		c.watcher.Done(identity)
+		c.watcher.Unsubscribe(identity)
+		c.watcher.Unsubscribe(identity)
 		c.create(source, 1)
 		c.Expect(c.wakes()).To(BeEmpty())
-		c.watcher.Await(identity, source, "1")
+		c.watcher.Subscribe(identity, source, "1")
 		c.Expect(c.wakes()).To(BeEmpty())
 		c.update(source, 2)
 		c.Expect(c.wakes()).To(ConsistOf(identity), "it may wait again")
@@ -296,29 +296,29 @@ func TestWhoIsDoneIsNotWoken(t *testing.T) {
 // That no goroutine outlives it is what the bubble sees to.
 func TestAWatchEndsWithItsLastWaiter(t *testing.T) {
 	watching(t, func(c *cluster) {
-		c.watcher.Await(identity, source, "")
-		c.watcher.Await(reader, source, "")
+		c.watcher.Subscribe(identity, source, "")
+		c.watcher.Subscribe(reader, source, "")
 		c.settle()
-		c.watcher.Done(identity)
+		c.watcher.Unsubscribe(identity)
 		c.create(source, 1)
 		c.Expect(c.wakes()).To(ConsistOf(reader))
-		c.watcher.Done(reader)
-		c.watcher.Await(reader, another, "")
-		c.watcher.Done(reader) // before it is under way
+		c.watcher.Unsubscribe(reader)
+		c.watcher.Subscribe(reader, another, "")
+		c.watcher.Unsubscribe(reader) // before it is under way
 	})
 }
 
 func TestAStoppedWatcherWatchesNothing(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.create(source, 1)
-		c.watcher.Await(identity, source, "1")
-		c.watcher.Await(reader, readerID, "")
+		c.watcher.Subscribe(identity, source, "1")
+		c.watcher.Subscribe(reader, readerID, "")
 		c.settle()
 		c.stop()
-		c.Expect(c.watcher.Current(identity, source, "1")).To(BeFalse())
+		c.Expect(c.watcher.IsCurrent(identity, source, "1")).To(BeFalse())
 		c.client.ClearActions()
-		c.watcher.Await(identity, another, "")
-		c.watcher.Done(identity)
+		c.watcher.Subscribe(identity, another, "")
+		c.watcher.Unsubscribe(identity)
 		c.update(source, 2)
 		c.Expect(c.wakes()).To(BeEmpty())
 		c.Expect(c.client.Actions()).To(BeEmpty())
@@ -328,23 +328,23 @@ func TestAStoppedWatcherWatchesNothing(t *testing.T) {
 func TestWhetherASecretIsKnownToBeAsItWasSeen(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.create(source, 1)
-		c.Expect(c.watcher.Current(identity, source, "1")).To(BeFalse(), "it is not watched")
-		c.watcher.Await(identity, source, "1")
-		c.Expect(c.watcher.Current(identity, source, "1")).To(BeFalse(), "the watch is not under way")
+		c.Expect(c.watcher.IsCurrent(identity, source, "1")).To(BeFalse(), "it is not watched")
+		c.watcher.Subscribe(identity, source, "1")
+		c.Expect(c.watcher.IsCurrent(identity, source, "1")).To(BeFalse(), "the watch is not under way")
 		c.settle()
-		c.Expect(c.watcher.Current(identity, source, "1")).To(BeTrue())
-		c.Expect(c.watcher.Current(identity, source, "2")).To(BeFalse(), "another version")
-		c.Expect(c.watcher.Current(identity, another, "1")).To(BeFalse(), "another Secret")
-		c.Expect(c.watcher.Current(reader, source, "1")).To(BeFalse(), "another waiter")
+		c.Expect(c.watcher.IsCurrent(identity, source, "1")).To(BeTrue())
+		c.Expect(c.watcher.IsCurrent(identity, source, "2")).To(BeFalse(), "another version")
+		c.Expect(c.watcher.IsCurrent(identity, another, "1")).To(BeFalse(), "another Secret")
+		c.Expect(c.watcher.IsCurrent(reader, source, "1")).To(BeFalse(), "another subscriber")
 		c.update(source, 2)
 		c.settle()
-		c.Expect(c.watcher.Current(identity, source, "1")).To(BeFalse(), "it changed")
+		c.Expect(c.watcher.IsCurrent(identity, source, "1")).To(BeFalse(), "it changed")
 		c.delete(source)
 		c.settle()
-		c.Expect(c.watcher.Current(identity, source, "2")).To(BeFalse(), "it is gone")
-		c.Expect(c.watcher.Current(identity, source, "")).To(BeTrue(), "and known to be")
-		c.watcher.Done(identity)
-		c.Expect(c.watcher.Current(identity, source, "")).To(BeFalse(), "nobody looks any more")
+		c.Expect(c.watcher.IsCurrent(identity, source, "2")).To(BeFalse(), "it is gone")
+		c.Expect(c.watcher.IsCurrent(identity, source, "")).To(BeTrue(), "and known to be")
+		c.watcher.Unsubscribe(identity)
+		c.Expect(c.watcher.IsCurrent(identity, source, "")).To(BeFalse(), "nobody looks any more")
 	})
 }
 
@@ -352,8 +352,8 @@ func TestSeveralMayBeToldOfAKind(t *testing.T) {
 	watching(t, func(c *cluster) {
 		var told []types.NamespacedName
 		c.watcher.OnChange(identity.Kind, func(name types.NamespacedName) { told = append(told, name) })
-		c.watcher.Await(identity, source, "")
-		c.watcher.Await(reader, readerID, "")
+		c.watcher.Subscribe(identity, source, "")
+		c.watcher.Subscribe(reader, readerID, "")
 		c.settle()
 		c.create(source, 1)
 		c.create(readerID, 2)
@@ -366,10 +366,10 @@ func TestCallbackMayUseTheWatcher(t *testing.T) {
 	watching(t, func(c *cluster) {
 		used := make(chan bool, 10)
 		c.watcher.OnChange(reader.Kind, func(types.NamespacedName) {
-			c.watcher.Done(identity) // would wait for ever if the Watcher held its lock
-			used <- c.watcher.Current(reader, source, "")
+			c.watcher.Unsubscribe(identity) // would wait for ever if the Watcher held its lock
+			used <- c.watcher.IsCurrent(reader, source, "")
 		})
-		c.watcher.Await(reader, source, "")
+		c.watcher.Subscribe(reader, source, "")
 		c.create(source, 1)
 		c.settle()
 		c.Expect(used).To(Receive(BeFalse()))

@@ -64,7 +64,7 @@ func (s *Store) takeOver(ctx context.Context, owner client.Object, observed Obse
 	secret := observed.secret.DeepCopy()
 	record, _ := credential.ParseRecord(secret.Annotations) // it is valid, or the Secret would be foreign
 	record.Credential = fullName(reference)
-	record = record.Sealed(secret.Data)
+	record = record.WithChecksum(secret.Data)
 	maps.Copy(secret.Annotations, record.Annotations())
 	secret.OwnerReferences = withController(secret.OwnerReferences, reference)
 	if err := s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached); err != nil {
@@ -73,7 +73,7 @@ func (s *Store) takeOver(ctx context.Context, owner client.Object, observed Obse
 	if observed.Record != nil {
 		observed.Record = &record
 		if !observed.Immutable {
-			s.knows(owner, secret)
+			s.recordWrite(owner, secret)
 		}
 	}
 	observed.Ownership, observed.Version, observed.metadata, observed.secret = credential.Ours, secret.ResourceVersion, &secret.ObjectMeta, secret
@@ -104,12 +104,12 @@ func (s *Store) write(ctx context.Context, owner client.Object, name string, obs
 	case observed.Ownership == credential.Ours && observed.Record != nil && observed.Record.TemplateHash == content.Record.TemplateHash:
 		err = s.replace(ctx, secret, observed)
 	default:
-		err = s.reshape(ctx, owner, secret, observed, content.Template)
+		err = s.rewrite(ctx, owner, secret, observed, content.Template)
 	}
 	if err != nil {
 		return err
 	}
-	s.knows(owner, secret)
+	s.recordWrite(owner, secret)
 	return nil
 }
 
@@ -127,9 +127,9 @@ func (s *Store) replace(ctx context.Context, secret *corev1.Secret, observed Obs
 	return s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached)
 }
 
-// reshape writes a Secret that has another template or owner, or was edited. It removes the labels and annotations that the operator
+// rewrite writes a Secret that has another template or owner, or was edited. It removes the labels and annotations that the operator
 // wrote and that are no longer wanted, and from an adopted Secret whatever may hold a copy of the old data.
-func (s *Store) reshape(ctx context.Context, owner client.Object, secret *corev1.Secret, observed Observed, template v1alpha1.SecretTemplate) error {
+func (s *Store) rewrite(ctx context.Context, owner client.Object, secret *corev1.Secret, observed Observed, template v1alpha1.SecretTemplate) error {
 	if observed.secret == nil {
 		var err error
 		if observed, err = s.read(ctx, owner, secret.Name, template); err != nil {

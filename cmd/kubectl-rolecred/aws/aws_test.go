@@ -44,7 +44,7 @@ func serve(t *testing.T) (*stsemulator.Server, aws.Endpoint, credential.Credenti
 	g.Expect(err).NotTo(HaveOccurred())
 	keys := issued.Credentials
 	return server, aws.Endpoint{Region: region, URL: endpoint.URL, CABundle: string(endpoint.CABundle)},
-		credential.Credential{AccessKeyID: *keys.AccessKeyId, SecretAccessKey: credential.Secret(*keys.SecretAccessKey), SessionToken: credential.Secret(*keys.SessionToken)}
+		credential.Credential{AccessKeyID: *keys.AccessKeyId, SecretAccessKey: credential.RedactedString(*keys.SecretAccessKey), SessionToken: credential.RedactedString(*keys.SessionToken)}
 }
 
 func TestWhoAmIReturnsCaller(t *testing.T) {
@@ -83,7 +83,7 @@ func TestWhoAmIErrorsContainNoSecrets(t *testing.T) {
 			} else {
 				g.Expect(err).NotTo(MatchError(aws.ErrRejected))
 			}
-			for _, secret := range []credential.Secret{tc.keys.SecretAccessKey, tc.keys.SessionToken} {
+			for _, secret := range []credential.RedactedString{tc.keys.SecretAccessKey, tc.keys.SessionToken} {
 				if secret != "" {
 					g.Expect(err.Error()).NotTo(ContainSubstring(string(secret)))
 				}

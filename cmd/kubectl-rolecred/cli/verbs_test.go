@@ -122,7 +122,7 @@ const (
 func secretOf(c *v1alpha1.RoleCredential) *corev1.Secret {
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE"), "AWS_SECRET_ACCESS_KEY": []byte(canarySecret), "AWS_SESSION_TOKEN": []byte(canaryToken)}
 	record := credential.Record{IssuedAt: issued, Expiration: expires, AccessKeyID: "ASIAEXAMPLE", PrincipalARN: c.Status.PrincipalARN,
-		PreviousIssuedAt: issued.Add(-40 * time.Minute), PreviousExpiration: issued.Add(20 * time.Minute)}.Sealed(data)
+		PreviousIssuedAt: issued.Add(-40 * time.Minute), PreviousExpiration: issued.Add(20 * time.Minute)}.WithChecksum(data)
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: c.Namespace, Name: c.Name, Annotations: record.Annotations(),

@@ -71,7 +71,7 @@ func (c *Cluster) Record(ctx context.Context, of Credential) (credential.Record,
 		return credential.Record{}, false
 	}
 	record, ok := credential.ParseRecord(secret.Annotations)
-	return record, ok && record.Genuine()
+	return record, ok && record.ChecksumValid()
 }
 
 // decoders read each format in which the operator writes session credentials (docs/formats.md).
@@ -95,7 +95,7 @@ func keysOf(data map[string][]byte) (credential.Credential, bool) {
 // threeKeys reads formats with one key for each of the three values.
 func threeKeys(id, secret, token string) func(map[string][]byte) credential.Credential {
 	return func(data map[string][]byte) credential.Credential {
-		return credential.Credential{AccessKeyID: string(data[id]), SecretAccessKey: credential.Secret(data[secret]), SessionToken: credential.Secret(data[token])}
+		return credential.Credential{AccessKeyID: string(data[id]), SecretAccessKey: credential.RedactedString(data[secret]), SessionToken: credential.RedactedString(data[token])}
 	}
 }
 
@@ -107,7 +107,7 @@ func credentialProcess(data map[string][]byte) credential.Credential {
 	}
 	text := func(key string) string { s, _ := printed[key].(string); return s }
 	return credential.Credential{
-		AccessKeyID: text("AccessKeyId"), SecretAccessKey: credential.Secret(text("SecretAccessKey")), SessionToken: credential.Secret(text("SessionToken")),
+		AccessKeyID: text("AccessKeyId"), SecretAccessKey: credential.RedactedString(text("SecretAccessKey")), SessionToken: credential.RedactedString(text("SessionToken")),
 	}
 }
 
@@ -121,8 +121,8 @@ func sharedCredentialsFile(key string) func(map[string][]byte) credential.Creden
 			}
 		}
 		return credential.Credential{
-			AccessKeyID: settings["aws_access_key_id"], SecretAccessKey: credential.Secret(settings["aws_secret_access_key"]),
-			SessionToken: credential.Secret(settings["aws_session_token"]),
+			AccessKeyID: settings["aws_access_key_id"], SecretAccessKey: credential.RedactedString(settings["aws_secret_access_key"]),
+			SessionToken: credential.RedactedString(settings["aws_session_token"]),
 		}
 	}
 }
