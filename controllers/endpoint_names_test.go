@@ -93,7 +93,7 @@ func TestRoleARNsOfOtherServersAreDeniedWithoutARule(t *testing.T) {
 
 func TestARNsInAnotherFormRequireAnEndpoint(t *testing.T) {
 	const says = " is not the ARN of an IAM role, such as arn:aws:iam::123456789012:role/S3Reader. " +
-		"Correct it, or use an identity with the endpoint of the server that the ARN belongs to: ClusterIdentity default has none. STS was not asked."
+		"Correct it, or use an identity with the endpoint of the server that the ARN belongs to: ClusterIdentity default has none. STS was not called."
 	for name, tc := range map[string]struct {
 		change func(*v1alpha1.RoleCredential)
 		want   string

@@ -25,7 +25,7 @@ func FuzzPolicy(f *testing.F) {
 		if invalid != nil {
 			g.Expect(json.Valid([]byte(policy))).To(BeFalse())
 			g.Expect(invalid.Reason).To(Equal(v1alpha1.ReasonMalformedPolicy))
-			g.Expect(invalid.Message).To(And(MatchRegexp(`^spec\.policy is not JSON: line \d+: `), HaveSuffix(". STS was not asked.")))
+			g.Expect(invalid.Message).To(And(MatchRegexp(`^spec\.policy is not JSON: line \d+: `), HaveSuffix(". STS was not called.")))
 			g.Expect(len(invalid.Message)).To(BeNumerically("<", 256))
 			g.Expect(utf8.ValidString(invalid.Message)).To(BeTrue())
 			return

@@ -112,7 +112,7 @@ func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result
 func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
 	if a.byWebIdentity() {
 		if fields := a.request.NotWithWebIdentity(); len(fields) > 0 {
-			return failure.NotAsked(v1alpha1.ReasonUnsupportedField, "%s calls STS with a service account's token, and AssumeRoleWithWebIdentity has no parameter for %s. "+
+			return failure.NotCalled(v1alpha1.ReasonUnsupportedField, "%s calls STS with a service account's token, and AssumeRoleWithWebIdentity has no parameter for %s. "+
 				"Remove that, or use an identity with another source or with a chain.", a.identity.Name, strings.Join(fields, ", "))
 		}
 	}
@@ -262,7 +262,7 @@ func (r *Reconciler[T]) validate(cred T, asked credential.Request, id *identity.
 		request, err = asked.WithSessionTags(tags, id.SessionTags.Transitive && asked.Call == v1alpha1.CallAssumeRole)
 	}
 	if err != nil {
-		return request, failure.NotAsked(v1alpha1.ReasonInvalidTags, "spec.tags is invalid: %s.", err)
+		return request, failure.NotCalled(v1alpha1.ReasonInvalidTags, "spec.tags is invalid: %s.", err)
 	}
 	return request, checkARNs(asked, id)
 }

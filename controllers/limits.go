@@ -52,7 +52,7 @@ func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res *result) (pe
 	}
 	code, next, err := r.Devices.Code(a.request.MFASerialNumber, d.seed, res.now, take)
 	if err != nil {
-		return nil, proof, failure.NotAsked(v1alpha1.ReasonInvalidMFA, "The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
+		return nil, proof, failure.NotCalled(v1alpha1.ReasonInvalidMFA, "The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
 	}
 	if code == "" && res.wait == nil {
 		res.wait = &wait{

@@ -38,7 +38,7 @@ func (r *Reconciler[T]) readMFADevice(ctx context.Context, cred T) (mfaDevice, e
 	found := &corev1.Secret{}
 	err := r.Secrets.Reader.Get(ctx, key, found)
 	if apierrors.IsForbidden(err) {
-		return mfaDevice{}, failure.NotAsked(v1alpha1.ReasonInvalidMFA, "The operator may not read Secret %s. Let its RBAC allow get, list and watch of Secrets in this namespace.", ref.Name)
+		return mfaDevice{}, failure.NotCalled(v1alpha1.ReasonInvalidMFA, "The operator may not read Secret %s. Let its RBAC allow get, list and watch of Secrets in this namespace.", ref.Name)
 	}
 	if client.IgnoreNotFound(err) != nil {
 		return mfaDevice{}, fmt.Errorf("reading Secret %s: %w", key, err)
@@ -46,10 +46,10 @@ func (r *Reconciler[T]) readMFADevice(ctx context.Context, cred T) (mfaDevice, e
 	r.SecretWatches.Subscribe(r.subscriber(client.ObjectKeyFromObject(cred)), key, found.ResourceVersion)
 	d := mfaDevice{seed: string(found.Data[ref.Key]), version: credential.Hash([]string{ref.Name, ref.Key, found.ResourceVersion})}
 	if apierrors.IsNotFound(err) {
-		return d, failure.NotAsked(v1alpha1.ReasonInvalidMFA, "There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key)
+		return d, failure.NotCalled(v1alpha1.ReasonInvalidMFA, "There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key)
 	}
 	if d.seed == "" {
-		return d, failure.NotAsked(v1alpha1.ReasonInvalidMFA, "Secret %s has no key %s, or it is empty. Store the MFA device's seed there.", ref.Name, ref.Key)
+		return d, failure.NotCalled(v1alpha1.ReasonInvalidMFA, "Secret %s has no key %s, or it is empty. Store the MFA device's seed there.", ref.Name, ref.Key)
 	}
 	return d, nil
 }

@@ -29,13 +29,13 @@ func checkARNs(request credential.Request, found *identity.Identity[STS]) *failu
 	}
 	for _, n := range all {
 		if err := n.form(n.arn); err != nil {
-			return failure.NotAsked(v1alpha1.ReasonInvalidRequest, "%s: %s. Correct it, or use an identity with the endpoint of the server that the ARN belongs to: %s has none.", n.field, err, found.Name)
+			return failure.NotCalled(v1alpha1.ReasonInvalidRequest, "%s: %s. Correct it, or use an identity with the endpoint of the server that the ARN belongs to: %s has none.", n.field, err, found.Name)
 		}
 	}
 	all = append(all, named{field: "spec.mfa.serialNumber", arn: request.MFASerialNumber}) // a hardware device has no ARN
 	for _, n := range all {
 		if err := partition.Check(found.Region, n.arn); err != nil {
-			return failure.NotAsked(v1alpha1.ReasonWrongPartition, "%s: %s. Use an ARN of the partition of %s, or an identity of the other partition.", n.field, err, found.Name)
+			return failure.NotCalled(v1alpha1.ReasonWrongPartition, "%s: %s. Use an ARN of the partition of %s, or an identity of the other partition.", n.field, err, found.Name)
 		}
 	}
 	return nil

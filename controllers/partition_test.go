@@ -34,7 +34,7 @@ func TestARNsOfAnotherPartitionAreRejectedBeforeCallingSTS(t *testing.T) {
 	}
 	const works, refused = "Ready=True Issued", "Issued=False WrongPartition: "
 	const ofAnother = " is in the partition aws-cn, but the region eu-west-1 is in aws, whose credentials are not valid in other partitions. " +
-		"Use an ARN of the partition of ClusterIdentity default, or an identity of the other partition. STS was not asked."
+		"Use an ARN of the partition of ClusterIdentity default, or an identity of the other partition. STS was not called."
 	for name, tc := range map[string]struct {
 		region, endpoint string
 		reconciled       func(f *fixture) Object

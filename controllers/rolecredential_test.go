@@ -269,12 +269,12 @@ func TestWhatASpecAsksOfSTS(t *testing.T) {
 
 func TestAPolicyThatIsNoJSONIsNotSent(t *testing.T) {
 	for name, tc := range map[string]struct{ policy, want string }{
-		"it breaks off":                             {`{"Statement":`, "spec.policy is not JSON: line 1: unexpected end of JSON input. STS was not asked."},
-		"it is another text":                        {`{not json}`, "spec.policy is not JSON: line 1: invalid character 'n' looking for beginning of object key string. STS was not asked."},
-		"it is two documents":                       {`{} {}`, "spec.policy is not JSON: line 1: invalid character '{' after top-level value. STS was not asked."},
-		"it has a comma too many on its third line": {"{\n  \"Statement\": [],\n}", "spec.policy is not JSON: line 3: invalid character '}' looking for beginning of object key string. STS was not asked."},
-		"it has a string of two lines":              {"{\"Id\":\n\"a\nb\"}", "spec.policy is not JSON: line 2: invalid character '\\n' in string literal. STS was not asked."},
-		"it is YAML":                                {"Statement:\n- Effect: Allow", "spec.policy is not JSON: line 1: invalid character 'S' looking for beginning of value. STS was not asked."},
+		"it breaks off":                             {`{"Statement":`, "spec.policy is not JSON: line 1: unexpected end of JSON input. STS was not called."},
+		"it is another text":                        {`{not json}`, "spec.policy is not JSON: line 1: invalid character 'n' looking for beginning of object key string. STS was not called."},
+		"it is two documents":                       {`{} {}`, "spec.policy is not JSON: line 1: invalid character '{' after top-level value. STS was not called."},
+		"it has a comma too many on its third line": {"{\n  \"Statement\": [],\n}", "spec.policy is not JSON: line 3: invalid character '}' looking for beginning of object key string. STS was not called."},
+		"it has a string of two lines":              {"{\"Id\":\n\"a\nb\"}", "spec.policy is not JSON: line 2: invalid character '\\n' in string literal. STS was not called."},
+		"it is YAML":                                {"Statement:\n- Effect: Allow", "spec.policy is not JSON: line 1: invalid character 'S' looking for beginning of value. STS was not called."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := reader()
@@ -297,7 +297,7 @@ func longPolicy(compacted int) string {
 
 func TestPolicyIsBoundedWithoutItsWhiteSpace(t *testing.T) {
 	const tooLong = "spec.policy has 2049 characters without white space, and STS takes 2048. " +
-		"Make it shorter, or put it into a managed policy and name that in spec.policyARNs. STS was not asked."
+		"Make it shorter, or put it into a managed policy and name that in spec.policyARNs. STS was not called."
 	requests := map[string]func(policy string) (credential.Request, *failure.Failure){
 		"RoleCredential": func(policy string) (credential.Request, *failure.Failure) {
 			c := reader()

@@ -131,7 +131,7 @@ func TestATokenThatCannotBeHad(t *testing.T) {
 			f.tokens.err = tc.err
 			got, result := f.reconcile()
 			f.Expect(states(got.Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "False TokenNotIssued", "Ready": "False NotIssued"}))
-			f.Expect(firstBad(got.Status.Conditions)).To(And(ContainSubstring(tc.want), HaveSuffix("STS was not asked.")))
+			f.Expect(firstBad(got.Status.Conditions)).To(And(ContainSubstring(tc.want), HaveSuffix("STS was not called.")))
 			f.Expect(firstBad(got.Status.Conditions)).NotTo(ContainSubstring("token of shop"))
 			f.Expect(f.sts.issued).To(BeEmpty())
 			f.Expect(result.RequeueAfter).To(BeNumerically("<=", failure.MaxWait))

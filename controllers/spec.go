@@ -81,10 +81,10 @@ func compact(policy string) (string, *failure.Failure) {
 	}
 	var compacted bytes.Buffer
 	if err := json.Compact(&compacted, []byte(policy)); err != nil {
-		return policy, failure.NotAsked(v1alpha1.ReasonMalformedPolicy, "spec.policy is not JSON: line %d: %s.", brokenLine(policy), err)
+		return policy, failure.NotCalled(v1alpha1.ReasonMalformedPolicy, "spec.policy is not JSON: line %d: %s.", brokenLine(policy), err)
 	}
 	if length := utf8.RuneCount(compacted.Bytes()); length > maxPolicy {
-		return compacted.String(), failure.NotAsked(v1alpha1.ReasonPolicyTooLarge, "spec.policy has %d characters without white space, and STS takes %d. "+
+		return compacted.String(), failure.NotCalled(v1alpha1.ReasonPolicyTooLarge, "spec.policy has %d characters without white space, and STS takes %d. "+
 			"Make it shorter, or put it into a managed policy and name that in spec.policyARNs.", length, maxPolicy)
 	}
 	return compacted.String(), nil

@@ -38,11 +38,11 @@ func call(s Subject, cause error) *v1alpha1.FailedCall {
 // for another source, of which a changed Secret is tried at once.
 func WrongSource(s Subject, source string) *Failure {
 	message := fmt.Sprintf("An MFA device is an IAM user's, and the source of %s (%s) has temporary credentials. "+
-		"Use an identity whose source.accessKey is that user's key, without AWS_SESSION_TOKEN, or leave spec.mfa out. STS was not asked.", s.Identity, source)
+		"Use an identity whose source.accessKey is that user's key, without AWS_SESSION_TOKEN, or leave spec.mfa out. STS was not called.", s.Identity, source)
 	if !s.MFA || s.RoleARN == "" {
 		message = fmt.Sprintf("STS takes the call %s only with an IAM user's own access key, and the source of %s (%s) has temporary credentials. "+
 			"Use an identity whose source.accessKey is an IAM user's key, without AWS_SESSION_TOKEN, or a RoleCredential: AssumeRole takes temporary credentials too. "+
-			"STS was not asked.", s.Call, s.Identity, source)
+			"STS was not called.", s.Call, s.Identity, source)
 	}
 	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonWrongSourceType, Message: message, Retry: After(MaxWait)}
 }

@@ -48,15 +48,15 @@ func Denied(reason, format string, args ...any) *Failure {
 	return &Failure{Condition: v1alpha1.ConditionAuthorized, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: Never}
 }
 
-// NotAsked returns a failure of ConditionIssued for what STS could only refuse. It waits for a change of the spec, or of what
+// NotCalled returns a failure of ConditionIssued for what STS could only refuse. It waits for a change of the spec, or of what
 // the spec names.
-func NotAsked(reason, format string, args ...any) *Failure {
-	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: fmt.Sprintf(format, args...) + " STS was not asked.", Retry: Never}
+func NotCalled(reason, format string, args ...any) *Failure {
+	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: fmt.Sprintf(format, args...) + " STS was not called.", Retry: Never}
 }
 
 // NoToken returns a failure of ConditionIssued for a token that could not be had. A service account may come unseen.
 func NoToken(err *TokenError) *Failure {
-	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonTokenNotIssued, Message: err.Message + " STS was not asked.", Retry: Backoff, Cause: err}
+	return &Failure{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonTokenNotIssued, Message: err.Message + " STS was not called.", Retry: Backoff, Cause: err}
 }
 
 // Cut returns a text's first bytes, of a longer one with a sign that there was more.
@@ -127,7 +127,7 @@ func Wait(n int, left time.Duration, spread float64) time.Duration {
 	return wait
 }
 
-// SourceError is the failure of an identity's own source of credentials: STS was not asked.
+// SourceError is the failure of an identity's own source of credentials: STS was not called.
 type SourceError struct{ Err error }
 
 func (e *SourceError) Error() string { return "source credentials: " + e.Err.Error() }
@@ -150,7 +150,7 @@ func (e *HopError) Error() string { return "hop " + e.RoleARN + ": " + e.Err.Err
 // Unwrap returns what STS said, or the error of the hop before.
 func (e *HopError) Unwrap() error { return e.Err }
 
-// TokenError is the failure of a service account's token to be had: STS was not asked.
+// TokenError is the failure of a service account's token to be had: STS was not called.
 type TokenError struct {
 	// Message says what is wrong and what to do, and stays the same for as long as the cause does.
 	Message string
