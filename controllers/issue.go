@@ -130,19 +130,23 @@ func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
 	}
 }
 
-// callSTS makes the call and releases its permit.
-func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, proof credential.CallAuth, permit *limit.Call) (credential.Credential, error) {
-	issued, err := r.issueAs(ctx, a, proof)
-	if err != nil {
+// callSTS makes the call and releases its permit. The error is an identityWideError if the limiter has queued the credential again.
+func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, proof credential.CallAuth, permit *limit.Call) (issued credential.Credential, err error) {
+	outcome := limit.NotCalled // until STS has answered, also if the call panics
+	defer func() {
+		queued := r.Limits.Release(r.Clock.Now(), permit, outcome)
+		if f, ok := failure.As(err); ok && queued {
+			err = &identityWideError{f}
+		}
+	}()
+	if issued, err = r.issueAs(ctx, a, proof); err != nil {
 		err = r.classify(ctx, a, err)
-		if f, ok := failure.As(err); ok && r.Limits.Release(r.Clock.Now(), permit, outcomeOf(f)) {
-			return issued, &identityWideError{f}
-		} else if !ok { // the manager stops
-			r.Limits.Release(r.Clock.Now(), permit, limit.NotCalled)
+		if f, ok := failure.As(err); ok {
+			outcome = outcomeOf(f)
 		}
 		return issued, err
 	}
-	r.Limits.Release(r.Clock.Now(), permit, limit.Answered)
+	outcome = limit.Answered
 	r.Metrics.Called(r.Kind.Name, string(a.call()), v1alpha1.ReasonIssued)
 	return issued, nil
 }

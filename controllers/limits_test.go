@@ -421,3 +421,11 @@ func TestDispatcherEnqueuesACredentialOnceItsCallIsReserved(t *testing.T) {
 		g.Expect(call).NotTo(BeNil())
 	})
 }
+
+func TestCallThatPanicsFreesItsSlot(t *testing.T) {
+	f := newFixture(t, world()...)
+	f.sts.before = func() { panic("a fault in the SDK") }
+	f.Expect(func() { f.reconcile() }).To(Panic())
+	f.Expect(f.level().InFlight).To(BeZero())
+	f.Expect(f.level().Tokens).To(BeEquivalentTo(DefaultSTSQPS), "the call does not count")
+}
