@@ -129,7 +129,7 @@ func TestEachAlertFiresLiveOnItsFaultAndOnlyOnIt(t *testing.T) {
 	p := startPrometheus(t, m, token)
 
 	expires := h.part(namespace, "expires", stsemulator.Options{LifetimeFraction: 30.0 / 3600})
-	stale := h.part(namespace, "s3-reader", stsemulator.Options{LifetimeFraction: 60.0 / 3600}, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
+	stale := h.part(namespace, "s3-reader", stsemulator.Options{LifetimeFraction: 30.0 / 3600}, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
 	throttled := h.part(namespace, "throttled", stsemulator.Options{})
 	broken := h.part(namespace, "broken", stsemulator.Options{})
 	skewed := h.part(namespace, "skewed", stsemulator.Options{})
