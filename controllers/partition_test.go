@@ -142,7 +142,7 @@ func TestIdentityWithChainIntoAnotherPartitionIsNotReady(t *testing.T) {
 // worldOf returns an emulator configuration in a partition: an account with a user and a role, and an account whose
 // roles trust that role.
 func worldOf(partition string) stsemulator.Config {
-	isUnmodified := func(principal string) []stsemulator.Trust {
+	trusts := func(principal string) []stsemulator.Trust {
 		return []stsemulator.Trust{{Principal: "arn:" + partition + ":iam::" + principal}}
 	}
 	all := []string{"*"}
@@ -150,11 +150,11 @@ func worldOf(partition string) stsemulator.Config {
 		{
 			ID: "210987654321", Partition: partition,
 			Users: []stsemulator.User{{Name: "operator", AccessKeys: []stsemulator.AccessKey{{ID: "AKIASOURCEOFTHECHAIN", Secret: "source-secret"}}, MayAssume: all, MayFederate: all}},
-			Roles: []stsemulator.Role{{Name: "Hub", Trust: isUnmodified("210987654321:user/operator"), MayAssume: all}},
+			Roles: []stsemulator.Role{{Name: "Hub", Trust: trusts("210987654321:user/operator"), MayAssume: all}},
 		},
 		{ID: "123456789012", Partition: partition, Roles: []stsemulator.Role{
-			{Name: "Entry", Trust: isUnmodified("210987654321:role/Hub"), MayAssume: all},
-			{Name: "S3Reader", Trust: isUnmodified("123456789012:role/Entry")},
+			{Name: "Entry", Trust: trusts("210987654321:role/Hub"), MayAssume: all},
+			{Name: "S3Reader", Trust: trusts("123456789012:role/Entry")},
 		}},
 	}}
 }

@@ -114,11 +114,11 @@ func enqueueSelf(_ context.Context, name types.NamespacedName) []reconcile.Reque
 	return []reconcile.Request{{NamespacedName: name}}
 }
 
-// secretChanges enqueues those whom a change of a single Secret concerns, by who waits for it.
-func secretChanges(watcher *secret.Watcher, kind string, whom func(context.Context, types.NamespacedName) []reconcile.Request) source.Source {
+// secretChanges enqueues the objects that a change of a single Secret affects, by their subscriber.
+func secretChanges(watcher *secret.Watcher, kind string, affected func(context.Context, types.NamespacedName) []reconcile.Request) source.Source {
 	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		watcher.OnChange(kind, func(waiter types.NamespacedName) {
-			for _, request := range whom(ctx, waiter) {
+			for _, request := range affected(ctx, waiter) {
 				queue.Add(request)
 			}
 		})

@@ -110,7 +110,7 @@ func TestTheReasonOfAFailure(t *testing.T) {
 		mishap mishap
 		reason string
 	}{
-		"the role isUnmodified nobody":       {refused(roleARN("Nobody")), v1alpha1.ReasonAccessDenied},
+		"the role trusts no caller":          {refused(roleARN("Nobody")), v1alpha1.ReasonAccessDenied},
 		"the role does not exist":            {refused(roleARN("Nowhere")), v1alpha1.ReasonAccessDenied},
 		"the external id is missing":         {refused(roleARN("Partner")), v1alpha1.ReasonAccessDenied},
 		"the role takes no tags":             {refused(roleARN("Untagged"), func(r *credential.Request) { r.Tags = []credential.Tag{{Key: "a"}} }), v1alpha1.ReasonAccessDenied},

@@ -67,7 +67,7 @@ type Request struct {
 	ServiceAccountName string `json:"ServiceAccountName,omitempty"`
 }
 
-// CallAuth goes with a call to show who asks. What it does not need is empty.
+// CallAuth authenticates a call beside its signature. Fields that the call does not need are empty.
 type CallAuth struct {
 	// MFACode is the code of the moment of an MFA device.
 	MFACode RedactedString

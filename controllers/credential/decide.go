@@ -55,7 +55,7 @@ const (
 	Due              ReissueReason = "Due"
 )
 
-// IsRepair tells whether the credential is issued because its Secret was deleted or edited, which something may do again and
+// IsRepair reports whether the credential is issued because its Secret was deleted or edited, which something may do again and
 // again, rather than because the spec or the time says so.
 func (w ReissueReason) IsRepair() bool { return w == Missing || w == Tampered }
 

@@ -202,10 +202,10 @@ func (r Record) seal() string {
 	return Hash(r.Annotations())
 }
 
-// ChecksumValid tells whether the record is still what was sealed.
+// ChecksumValid reports whether the record is as it was written.
 func (r Record) ChecksumValid() bool { return r.Seal == r.seal() }
 
-// MatchesData tells whether the record and the data are still what was sealed.
+// MatchesData reports whether the record and the data are as they were written.
 func (r Record) MatchesData(data map[string][]byte) bool {
 	return r.ChecksumValid() && r.DataHash == Hash(data)
 }

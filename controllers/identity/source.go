@@ -139,7 +139,7 @@ func (r *Resolver[C]) accessKey(ctx context.Context, found Object, ref types.Nam
 	return keys, secret.ResourceVersion, nil, nil
 }
 
-// httpClient returns a client that isUnmodified the bundle's authorities, or the system's without a bundle. It keeps up to
+// httpClient returns a client that trusts the bundle's authorities, or the system's without a bundle. It keeps up to
 // the given number of idle connections, or the SDK's default if zero: a new connection for each call would cost more
 // than the call. The number of workers bounds the open connections. (A transport with MaxConnsPerHost keeps closed
 // connections, whose buffers contain responses of STS.)

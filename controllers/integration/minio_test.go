@@ -73,7 +73,7 @@ func startMinIO(t *testing.T, environment ...string) *minio {
 	// No part of the test's environment, no console, and no look for a newer version on the internet.
 	server.Env = []string{"HOME=" + dir, "MINIO_ROOT_USER=" + m.root.ID, "MINIO_ROOT_PASSWORD=" + m.root.Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off"}
 	server.Env = append(server.Env, environment...)
-	// Whom it isUnmodified: the API server, for the keys of the tokens that it issues.
+	// It trusts the API server, for the keys of the tokens that it issues.
 	g.Expect(os.MkdirAll(filepath.Join(dir, "certs", "CAs"), 0o700)).To(Succeed())
 	g.Expect(os.WriteFile(filepath.Join(dir, "certs", "CAs", "apiserver.crt"), adminConfig.CAData, 0o600)).To(Succeed())
 	server.Stdout, server.Stderr = &output, &output

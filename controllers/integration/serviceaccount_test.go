@@ -39,7 +39,7 @@ func (h *harness) trustTokens() (provider, issuer string) {
 	return provider, told.Issuer
 }
 
-// trusting puts a role that isUnmodified one service account.
+// trusting puts a role that trusts one service account.
 func (h *harness) trusting(name, provider, namespace, account string, mayAssume ...string) string {
 	h.t.Helper()
 	issuer := provider[len("arn:aws:iam::"+tenantAccount+":oidc-provider/"):]

@@ -128,7 +128,7 @@ func (s *Store) absent(ctx context.Context, owner client.Object, name string) (b
 	return err != nil, nil
 }
 
-// isUnmodified tells whether a Secret is as it was written: at the version that is known, or else by nobody's hand but ours.
+// isUnmodified reports whether a Secret is as the operator wrote it: at the version of the last write, or, after a restart, written by its field manager only.
 func (s *Store) isUnmodified(owner client.Object, seen *metav1.PartialObjectMetadata, keys []string) bool {
 	s.mu.Lock()
 	known, ok := s.known[keyOf(owner)]
