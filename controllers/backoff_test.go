@@ -134,7 +134,7 @@ func TestRepairsOfTheSameSecretSlowDown(t *testing.T) {
 	g := NewWithT(t)
 	var a backoff
 	now := start
-	mend := func(want time.Duration) {
+	repair := func(want time.Duration) {
 		t.Helper()
 		soonest := a.get(readerKey).nextRepairAllowed("uid")
 		g.Expect(max(0, soonest.Sub(now))).To(Equal(want))
@@ -142,15 +142,15 @@ func TestRepairsOfTheSameSecretSlowDown(t *testing.T) {
 		a.succeeded(readerKey, "uid", credential.Tampered, now)
 	}
 	a.succeeded(readerKey, "uid", credential.Missing, now) // the first issue
-	mend(0)
-	mend(5 * time.Second)
-	mend(10 * time.Second)
-	mend(20 * time.Second)
-	mend(40 * time.Second)
-	mend(80 * time.Second)
-	mend(160 * time.Second)
-	mend(5 * time.Minute)
-	mend(5 * time.Minute)
+	repair(0)
+	repair(5 * time.Second)
+	repair(10 * time.Second)
+	repair(20 * time.Second)
+	repair(40 * time.Second)
+	repair(80 * time.Second)
+	repair(160 * time.Second)
+	repair(5 * time.Minute)
+	repair(5 * time.Minute)
 }
 
 func TestRepairIsImmediateAgain(t *testing.T) {
@@ -169,10 +169,10 @@ func TestRepairIsImmediateAgain(t *testing.T) {
 		"not after a failure":         {func(a *backoff) { a.failed(readerKey, "inputs", throttled, start, 0) }, false},
 		"after a refresh in its time": {func(a *backoff) { a.succeeded(readerKey, "uid", credential.Due, start) }, true},
 		"after a change of the spec":  {func(a *backoff) { a.succeeded(readerKey, "uid", credential.OtherRequest, start) }, true},
-		"after a mend that was long after the others": {func(a *backoff) {
+		"after a repair long after the others": {func(a *backoff) {
 			a.succeeded(readerKey, "uid", credential.Missing, start.Add(2*failure.MaxWait+1))
 		}, true},
-		"not after a mend soon after the others": {func(a *backoff) { a.succeeded(readerKey, "uid", credential.Missing, start.Add(2*failure.MaxWait)) }, false},
+		"not after a repair soon after the others": {func(a *backoff) { a.succeeded(readerKey, "uid", credential.Missing, start.Add(2*failure.MaxWait)) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := fought()

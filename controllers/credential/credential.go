@@ -132,7 +132,7 @@ func (r Request) OverridesReservedTag(stamps []Tag) error {
 	return nil
 }
 
-// WithSessionTags returns the request with further tags, transitive if told so. It returns an error if the request forges one, or then
+// WithSessionTags returns the request with further tags, transitive if transitive is true. It returns an error if the request sets one itself, or then
 // has too many.
 func (r Request) WithSessionTags(stamps []Tag, transitive bool) (Request, error) {
 	if err := r.OverridesReservedTag(stamps); err != nil {
