@@ -9,6 +9,8 @@ import (
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"rolecredential.dev/operator/controllers/testkit"
 )
 
 // loggerFor returns the manager's logger for command-line arguments, and the buffer that it writes to.
@@ -44,7 +46,7 @@ func TestLoggerWritesEveryLineOfABurst(t *testing.T) {
 func TestLoggerKeepsTheProductionFormat(t *testing.T) {
 	g := NewWithT(t)
 	logger, written := loggerFor(g)
-	logger.Info("issued", "RoleCredential", reader())
+	logger.Info("issued", "RoleCredential", testkit.Reader())
 	logger.V(1).Info("debug")
 	var line map[string]any
 	g.Expect(json.Unmarshal(written.Bytes(), &line)).To(Succeed(), "one line of JSON: %s", written)

@@ -8,17 +8,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/metadata"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -31,8 +27,9 @@ import (
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/intern"
 	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/controllers/rollout"
-	"rolecredential.dev/operator/controllers/secret"
+	"rolecredential.dev/operator/controllers/secretstore"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
@@ -129,7 +126,7 @@ func ManagerOptions(scope Scope) (manager.Options, error) {
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Secret{}:                {Transform: secret.TrimForCache, Label: ours},
+				&corev1.Secret{}:                {Transform: secretstore.TrimForCache, Label: ours},
 				&v1alpha1.RoleCredential{}:      {Label: scope.Selector, Transform: trimForCache},
 				&v1alpha1.SessionCredential{}:   {Label: scope.Selector, Transform: trimForCache},
 				&v1alpha1.FederatedCredential{}: {Label: scope.Selector, Transform: trimForCache},
@@ -147,7 +144,7 @@ var (
 
 // trimForCache is for a cache of credentials. It takes out what nothing reads, and lets them share what they have in common.
 func trimForCache(object any) (any, error) {
-	c, ok := object.(Object)
+	c, ok := object.(request.Object)
 	if !ok || len(c.GetManagedFields()) == 0 { // a tombstone, or one that went through here already
 		return object, nil
 	}
@@ -168,7 +165,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		options.Concurrency = DefaultConcurrency
 	}
 	if options.MaxConcurrentRollouts == 0 {
-		options.MaxConcurrentRollouts = defaultMaxConcurrentRollouts
+		options.MaxConcurrentRollouts = rollout.DefaultMaxConcurrent
 	}
 	if options.STSQPS == 0 {
 		options.STSQPS = DefaultSTSQPS
@@ -183,7 +180,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if err != nil {
 		return err
 	}
-	if err := mgr.GetFieldIndexer().IndexField(ctx, secret.Metadata(), secret.OwnerIndex, secret.IndexOwner); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, secretstore.Metadata(), secretstore.OwnerIndex, secretstore.IndexOwner); err != nil {
 		return fmt.Errorf("indexing Secrets: %w", err)
 	}
 	workers := controller.Options{MaxConcurrentReconciles: options.Concurrency, ReconciliationTimeout: reconcileTimeout}
@@ -192,26 +189,22 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	return errors.Join(
 		setupIdentities(mgr, p, func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, fewer),
 		setupIdentities(mgr, p, func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, fewer),
-		setupKind(ctx, mgr, p, roleCredential, workers),
-		setupKind(ctx, mgr, p, sessionCredential, workers),
-		setupKind(ctx, mgr, p, federatedCredential, workers),
-		setupRollouts(mgr, p, roleCredential, fewer),
-		setupRollouts(mgr, p, sessionCredential, fewer),
-		setupRollouts(mgr, p, federatedCredential, fewer),
+		setupKind(ctx, mgr, p, request.RoleCredential, workers, fewer),
+		setupKind(ctx, mgr, p, request.SessionCredential, workers, fewer),
+		setupKind(ctx, mgr, p, request.FederatedCredential, workers, fewer),
 	)
 }
 
 // dependencies are what all reconcilers share.
 type dependencies struct {
 	client     client.Client
-	identities *identity.Resolver[STS]
-	secrets    *secret.Store
+	identities *identity.Resolver
+	secrets    *secretstore.Store
 	devices    *identity.Devices
 	limits     *limit.Limiter
-	stsTimeout time.Duration
-	dispatcher *dispatcher
-	watcher    *secret.Watcher
-	rollouts   *rollouts
+	dispatcher *credential.Dispatcher
+	watcher    *secretstore.Watcher
+	rollouts   *rollout.Coordinator
 	events     telemetry.Events
 	metrics    *telemetry.Metrics
 	clock      clock.PassiveClock
@@ -223,7 +216,7 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 	if err != nil {
 		return nil, err
 	}
-	watcher := secret.NewWatcher(metadataClient)
+	watcher := secretstore.NewWatcher(metadataClient)
 	if err := mgr.Add(watcher); err != nil {
 		return nil, err
 	}
@@ -232,36 +225,36 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 		return nil, err
 	}
 	// A quarter of the workers of a kind is left for work that calls no STS.
-	dispatch := newDispatcher(options.STSQPS, max(1, options.Concurrency*3/4), options.Clock)
+	dispatch := credential.NewDispatcher(options.STSQPS, max(1, options.Concurrency*3/4), options.Clock)
 	if err := errors.Join(mgr.Add(counters), mgr.Add(dispatch)); err != nil {
 		return nil, err
 	}
 	p := &dependencies{
-		limits:     dispatch.limits,
-		stsTimeout: options.STSTimeout,
+		limits:     dispatch.Limits,
 		dispatcher: dispatch,
 		client:     mgr.GetClient(),
-		secrets:    &secret.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
+		secrets:    &secretstore.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
 		devices:    &identity.Devices{},
 		watcher:    watcher,
-		rollouts: &rollouts{
-			workloads: rollout.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
-			places:    &rollout.Places{Max: options.MaxConcurrentRollouts},
+		rollouts: &rollout.Coordinator{
+			Workloads: rollout.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
+			Places:    &rollout.Places{Max: options.MaxConcurrentRollouts},
 		},
 		events:  telemetry.NewEvents(mgr.GetEventRecorder("rolecredential"), options.Clock),
 		metrics: counters,
 		clock:   options.Clock,
-		tracer:  tracer(options.Spans),
+		tracer:  telemetry.Tracer(options.Spans),
 	}
-	p.identities = &identity.Resolver[STS]{
+	connector := &identity.Connector{Limits: p.limits, Metrics: counters, Clock: options.Clock, Tracer: p.tracer, Timeout: options.STSTimeout}
+	p.identities = &identity.Resolver{
 		Reader:    mgr.GetClient(),
 		Secrets:   mgr.GetAPIReader(),
-		Watch:     sourceWatch{watcher},
+		Watch:     watcher,
 		Endpoints: identity.Endpoints{FIPS: options.FIPS, DualStack: options.DualStack},
 		// Those of all three kinds may ask at once.
 		Connections: 3 * options.Concurrency,
-		Connect:     p.connect,
-		Assume:      p.assume,
+		Connect:     connector.Connect,
+		Assume:      connector.Assume,
 		Tokens:      identity.NewTokens(mgr.GetClient(), options.Clock),
 
 		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
@@ -270,79 +263,29 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 	return p, nil
 }
 
-func (p *dependencies) connect(key identity.Key, config aws.Config, before STS) STS {
-	replaced, _ := before.(*awssts.Client)
-	client := awssts.New(p.traced(key, config), p.clock, p.account(key), replaced)
-	client.Timeout = p.stsTimeout
-	return client
-}
-
-func (p *dependencies) assume(key identity.Key, config aws.Config, request credential.Request, token identity.TokenSource) aws.CredentialsProvider {
-	return awssts.Hop(p.traced(key, config), request, token, p.account(key))
-}
-
-func (p *dependencies) account(key identity.Key) account {
-	return account{key, p.limits, p.metrics, p.clock}
-}
-
 // levels returns the state of the limits by the identities' labels.
 func (p *dependencies) levels() map[string]limit.Level {
 	levels := map[string]limit.Level{}
 	for _, level := range p.limits.Levels(p.clock.Now()) {
-		levels[identity.Key(level.Identity).Label()] = level
+		levels[level.Identity.Label()] = level
 	}
 	return levels
 }
 
-// sourceWatch is the Watcher as identities use it.
-type sourceWatch struct{ *secret.Watcher }
-
-func (w sourceWatch) Subscribe(key identity.Key, name types.NamespacedName, seen string) {
-	w.Watcher.Subscribe(secret.Subscriber(key), name, seen)
-}
-
-func (w sourceWatch) IsCurrent(key identity.Key, name types.NamespacedName, seen string) bool {
-	return w.Watcher.IsCurrent(secret.Subscriber(key), name, seen)
-}
-
-func (w sourceWatch) Unsubscribe(key identity.Key) { w.Watcher.Unsubscribe(secret.Subscriber(key)) }
-
 func setupIdentities[T identity.Object](mgr manager.Manager, p *dependencies, newOne func() T, workers controller.Options) error {
-	return builder.ControllerManagedBy(mgr).
-		For(newOne(), builder.WithPredicates(specChanged)).
-		WatchesRawSource(secretChanges(p.watcher, identity.KeyOf(newOne()).Kind, enqueueSelf)).
-		WithOptions(workers).
-		Complete(p.spanned(identity.KeyOf(newOne()).Kind, "verify", &IdentityReconciler[T]{
-			New: newOne, Client: p.client, Identities: p.identities, Limits: p.limits, Events: p.events, Metrics: p.metrics, Clock: p.clock,
-		}))
+	r := &identity.Reconciler[T]{
+		New: newOne, Client: p.client, Identities: p.identities, Limits: p.limits, Events: p.events, Metrics: p.metrics, Clock: p.clock,
+	}
+	return r.SetupWithManager(mgr, p.watcher, p.tracer, workers)
 }
 
-func setupKind[T Object](ctx context.Context, mgr manager.Manager, p *dependencies, kind Kind[T], workers controller.Options) error {
-	if err := mgr.GetFieldIndexer().IndexField(ctx, kind.New(), identityIndex, indexIdentity); err != nil {
-		return fmt.Errorf("indexing by identity: %w", err)
-	}
-	mapper := requestMapper[T]{reader: mgr.GetCache(), kind: kind}
-	r := &Reconciler[T]{
+func setupKind[T request.Object](ctx context.Context, mgr manager.Manager, p *dependencies, kind request.Kind[T], workers, fewer controller.Options) error {
+	credentials := &credential.Reconciler[T]{
 		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Limits: p.limits, SecretWatches: p.watcher,
 		Events: p.events, Metrics: p.metrics, Clock: p.clock,
 	}
-	return builder.ControllerManagedBy(mgr).
-		For(kind.New(), builder.WithPredicates(specChanged)).
-		Watches(&v1alpha1.ClusterIdentity{}, mapper.ofIdentity(v1alpha1.IdentityKindClusterIdentity), builder.WithPredicates(specChanged)).
-		Watches(&v1alpha1.Identity{}, mapper.ofIdentity(v1alpha1.IdentityKindIdentity), builder.WithPredicates(specChanged)).
-		WatchesMetadata(namespaceMetadata(), mapper.ofNamespace(), builder.WithPredicates(labelsChanged)).
-		WatchesMetadata(secret.Metadata(), enqueueOwner(kind.Name), builder.WithPredicates(ignoreOwnWrites(p.secrets, kind.New()))).
-		WatchesRawSource(secretChanges(p.watcher, kind.Name, enqueueSelf)).
-		WatchesRawSource(secretChanges(p.watcher, string(v1alpha1.IdentityKindClusterIdentity), mapper.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
-		WatchesRawSource(secretChanges(p.watcher, string(v1alpha1.IdentityKindIdentity), mapper.byIdentity(v1alpha1.IdentityKindIdentity))).
-		WatchesRawSource(p.dispatcher.source(kind.Name)).
-		WithOptions(workers).
-		Complete(p.spanned(kind.Name, "issue", r))
-}
-
-// namespaceMetadata returns an empty Namespace whose metadata alone is to be read or watched.
-func namespaceMetadata() *metav1.PartialObjectMetadata {
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	return namespace
+	rollouts := &rollout.Reconciler[T]{
+		Kind: kind, Client: p.client, Identities: p.identities, Coordinator: p.rollouts, Events: p.events, Metrics: p.metrics, Clock: p.clock,
+	}
+	return errors.Join(credentials.SetupWithManager(ctx, mgr, p.dispatcher, p.tracer, workers), rollouts.SetupWithManager(mgr, p.tracer, fewer))
 }

@@ -11,15 +11,16 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/testkit"
 )
 
 func TestACacheHoldsOfACredentialWhatIsRead(t *testing.T) {
 	g := NewWithT(t)
 	stored := func() *v1alpha1.RoleCredential {
-		return changed(reader(), func(c *v1alpha1.RoleCredential) {
+		return testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) {
 			c.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
 			c.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: "{}", v1alpha1.RefreshAnnotation: "1"}
-			c.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionIssued, Reason: strings.Clone("SlimReason"), Message: strings.Clone("A message.")}}
+			c.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionIssued, Reason: strings.Clone("SlimReason"), Message: strings.Clone("A testkit.Message.")}}
 		})
 	}
 	one, other := stored(), stored()

@@ -12,11 +12,11 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/output"
+	"rolecredential.dev/operator/controllers/render"
+	"rolecredential.dev/operator/controllers/request"
 )
 
-var shownCredential = credential.Credential{
+var shownCredential = request.Credentials{
 	AccessKeyID: "ASIASHOWNINTHEDOCS00", SecretAccessKey: "secret/key", SessionToken: "session/token=", Expiration: time.Date(2126, 11, 23, 12, 0, 0, 0, time.UTC),
 }
 
@@ -48,7 +48,7 @@ func TestExamplesNameKeysThatTheirSecretsHave(t *testing.T) {
 				o := object(t, document)
 				if o.GroupVersionKind().Group == v1alpha1.GroupVersion.Group && strings.HasSuffix(o.GetKind(), "Credential") {
 					template, name := secretTemplate(t, o)
-					keys[name] = output.Keys(template)
+					keys[name] = render.Keys(template)
 				} else {
 					others = append(others, o.Object)
 				}
@@ -95,7 +95,7 @@ func TestHelmExampleKeepsTemplates(t *testing.T) {
 	rendered := renderTemplate(t, blockOf(t, "docs/formats.md", "in-a-helm-chart", "helm").text)
 	g.Expect(rendered).To(HaveLen(1))
 	template, _ := secretTemplate(t, rendered[0])
-	data, err := output.Render(template, shownCredential, "eu-west-1")
+	data, err := render.Render(template, shownCredential, "eu-west-1")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(data["rclone.conf"])).To(Equal("[s3]\naccess_key_id = ASIASHOWNINTHEDOCS00\nsecret_access_key = secret/key\nsession_token = session/token=\n"))
 }
@@ -104,9 +104,9 @@ func TestHelmExampleKeepsTemplates(t *testing.T) {
 func TestWindowsExampleWritesCredentialProcess(t *testing.T) {
 	g := NewWithT(t)
 	template, _ := secretTemplate(t, object(t, blockOf(t, "docs/formats.md", "in-a-windows-container", "yaml").text))
-	shown, err := output.Render(template, shownCredential, "eu-west-1")
+	shown, err := render.Render(template, shownCredential, "eu-west-1")
 	g.Expect(err).NotTo(HaveOccurred())
-	format, err := output.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCredentialProcess}}, shownCredential, "eu-west-1")
+	format, err := render.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCredentialProcess}}, shownCredential, "eu-west-1")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(shown["credential_process.json"]).To(MatchJSON(format["credential_process.json"]))
 	cat := "cat " + v1alpha1.DefaultMountPath + "/credential_process.json"

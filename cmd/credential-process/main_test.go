@@ -12,8 +12,8 @@ import (
 	. "github.com/onsi/gomega"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/output"
+	"rolecredential.dev/operator/controllers/render"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // The test binary is also the program under test: it runs main under the program's names.
@@ -44,7 +44,7 @@ func installed(t *testing.T) string {
 func TestSDKReadsCredentialProcessWithoutShell(t *testing.T) {
 	g := NewWithT(t)
 	mount := t.TempDir()
-	data, err := output.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCredentialProcess}, MountPath: mount}, credential.Credential{
+	data, err := render.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCredentialProcess}, MountPath: mount}, request.Credentials{
 		AccessKeyID: "ASIAWITHOUTASHELL", SecretAccessKey: "secret", SessionToken: "token", Expiration: time.Date(2126, 1, 1, 0, 0, 0, 0, time.UTC),
 	}, "eu-west-1")
 	g.Expect(err).NotTo(HaveOccurred())

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
 )
 
 // Account is told of the calls of STS that nobody asked for by themselves.
@@ -121,9 +121,9 @@ func (s sparing) GetRetryToken(ctx context.Context, err error) (func(error) erro
 
 // notAsked tells whether a call was not even made, for want of credentials.
 func notAsked(err error) bool {
-	_, source := errors.AsType[*failure.SourceError](err)
-	_, hop := errors.AsType[*failure.HopError](err)
-	_, token := errors.AsType[*failure.TokenError](err)
+	_, source := errors.AsType[*reason.SourceError](err)
+	_, hop := errors.AsType[*reason.HopError](err)
+	_, token := errors.AsType[*reason.TokenError](err)
 	return source || hop || token
 }
 

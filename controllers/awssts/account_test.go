@@ -20,8 +20,8 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -41,12 +41,12 @@ func retrying(config *aws.Config) {
 
 // chained is a client whose credentials are those of the role Hub.
 func chained(config aws.Config, account awssts.Account) *awssts.Client {
-	config.Credentials = awssts.Hop(config, credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hubARN, SessionName: "hub"}, nil, account)
+	config.Credentials = awssts.Hop(config, request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hubARN, SessionName: "hub"}, nil, account)
 	return awssts.New(config, clock.RealClock{}, account, nil)
 }
 
-func asksForSpoke() credential.Request {
-	return reads(func(r *credential.Request) { r.RoleARN = spokeARN })
+func asksForSpoke() request.Request {
+	return reads(func(r *request.Request) { r.RoleARN = spokeARN })
 }
 
 func TestWhatTheSDKRepeats(t *testing.T) {
@@ -99,7 +99,7 @@ func TestWhatTheSDKRepeats(t *testing.T) {
 			if tc.chain {
 				c, asked = chained(config, account), asksForSpoke()
 			}
-			_, err := c.Issue(t.Context(), asked, credential.CallAuth{})
+			_, err := c.Issue(t.Context(), asked, request.CallAuth{})
 			if tc.wantReason == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 			} else {
@@ -168,7 +168,7 @@ func TestOfManyWhoNeedAHopsSessionAtOnceOneAsksForIt(t *testing.T) {
 		errs := make([]error, 50)
 		var all sync.WaitGroup
 		for i := range errs {
-			all.Go(func() { _, errs[i] = c.Issue(t.Context(), asksForSpoke(), credential.CallAuth{}) })
+			all.Go(func() { _, errs[i] = c.Issue(t.Context(), asksForSpoke(), request.CallAuth{}) })
 		}
 		synctest.Wait() // all have come as far as they come
 		g.Expect(sts.before).To(Equal(1))
@@ -191,14 +191,14 @@ func TestAHopByWebIdentityIsToldAsTheCallThatItIs(t *testing.T) {
 		want  []string
 	}{
 		"a token that STS refuses":  {nil, []string{"AssumeRoleWithWebIdentity InvalidSourceCredentials"}},
-		"a token that there is not": {&failure.TokenError{Message: "No such service account.", Err: errors.New("not found")}, nil},
+		"a token that there is not": {&reason.TokenError{Message: "No such service account.", Err: errors.New("not found")}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			e := serveNow(t)
 			e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: "InvalidIdentityToken"})
 			account := &ledger{}
-			token := func(context.Context) (credential.RedactedString, error) { return "token", tc.token }
+			token := func(context.Context) (request.RedactedString, error) { return "token", tc.token }
 			_, err := awssts.Hop(configFor(e.endpoint.URL, aws.Credentials{}), reads(), token, account).Retrieve(t.Context())
 			g.Expect(err).To(HaveOccurred())
 			g.Expect(account.hops).To(Equal(tc.want))
@@ -246,7 +246,7 @@ func (e *endless) Close() error { return nil }
 func TestAnAnswerThatNeverEndsBreaksOff(t *testing.T) {
 	for name, ask := range map[string]func(config aws.Config) error{
 		"to a call for a role": func(config aws.Config) error {
-			_, err := awssts.New(config, clocktesting.NewFakePassiveClock(start), &ledger{}, nil).Issue(t.Context(), reads(), credential.CallAuth{})
+			_, err := awssts.New(config, clocktesting.NewFakePassiveClock(start), &ledger{}, nil).Issue(t.Context(), reads(), request.CallAuth{})
 			return err
 		},
 		"to a call for a hop": func(config aws.Config) error {

@@ -14,12 +14,12 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // behind is the subject of a call that went to an identity's endpoint.
-func behind(change ...func(*failure.Subject)) failure.Subject {
+func behind(change ...func(*reason.Subject)) reason.Subject {
 	s := subject
 	s.Endpoint, s.Region = "https://sts.example:9000", "eu-west-1"
 	for _, c := range change {
@@ -93,11 +93,11 @@ func TestRedirectIsNotFollowedAndIsNamed(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 			c := client(server.URL, clocktesting.NewFakePassiveClock(start), operatorKey)
-			_, ofIssue := c.Issue(t.Context(), reads(), credential.CallAuth{})
+			_, ofIssue := c.Issue(t.Context(), reads(), request.CallAuth{})
 			_, ofCaller := c.Caller(t.Context())
 			for _, err := range []error{ofIssue, ofCaller} {
 				g.Expect(err).To(HaveOccurred())
-				f := awssts.Classify(err, behind(func(s *failure.Subject) { s.Endpoint = server.URL }))
+				f := awssts.Classify(err, behind(func(s *reason.Subject) { s.Endpoint = server.URL }))
 				g.Expect(f.Reason).To(Equal(v1alpha1.ReasonSTSError))
 				g.Expect(f.Message).To(ContainSubstring("the endpoint " + server.URL + " redirects"))
 				g.Expect(f.Message).To(ContainSubstring(strings.Replace(tc.want, "TARGET", target.URL, 1)))
@@ -126,23 +126,23 @@ func TestRejectedSignatureNamesTheRegion(t *testing.T) {
 			g.Expect(awssts.Classify(err, subject).Message).NotTo(ContainSubstring("signature"), "AWS's own endpoint is the region's")
 			_, err = tc.answer.serve(t).Caller(t.Context())
 			g.Expect(err).NotTo(MatchError(awssts.ErrNoCallerIdentity))
-			g.Expect(awssts.Classify(err, behind(func(s *failure.Subject) { s.RoleARN = "" })).Message).To(ContainSubstring(region))
+			g.Expect(awssts.Classify(err, behind(func(s *reason.Subject) { s.RoleARN = "" })).Message).To(ContainSubstring(region))
 		})
 	}
 }
 
 func TestUnsupportedFieldsAreNamed(t *testing.T) {
-	fields := func(s *failure.Subject) { s.OptionalFields = []string{"spec.policy", "spec.tags"} }
+	fields := func(s *reason.Subject) { s.OptionalFields = []string{"spec.policy", "spec.tags"} }
 	for name, tc := range map[string]struct {
 		answer answer
 		want   string
-		retry  failure.Retry
+		retry  reason.Retry
 	}{
-		"it has not implemented them, with no text": {answer{http.StatusNotImplemented, ""}, "(HTTP 501). Optional fields in use: spec.policy, spec.tags. Remove", failure.After(failure.MaxWait)},
-		"it has not implemented them":               {sts(501, "NotImplemented", "no"), "(NotImplemented, HTTP 501). Optional fields in use: spec.policy, spec.tags. Remove", failure.After(failure.MaxWait)},
-		"it has not implemented them, as S3":        {s3(501, "NotImplemented"), "(NotImplemented, HTTP 501). Optional fields in use: spec.policy, spec.tags. Remove", failure.After(failure.MaxWait)},
-		"it does not know such an action":           {sts(400, "InvalidAction", "no"), "(InvalidAction, HTTP 400). Optional fields in use: spec.policy, spec.tags. Remove", failure.After(failure.MaxWait)},
-		"it finds a parameter invalid":              {sts(400, "InvalidParameterValue", "no"), "may also not support the call AssumeRole, or an optional field in use: spec.policy, spec.tags.", failure.Backoff},
+		"it has not implemented them, with no text": {answer{http.StatusNotImplemented, ""}, "(HTTP 501). Optional fields in use: spec.policy, spec.tags. Remove", reason.After(reason.MaxWait)},
+		"it has not implemented them":               {sts(501, "NotImplemented", "no"), "(NotImplemented, HTTP 501). Optional fields in use: spec.policy, spec.tags. Remove", reason.After(reason.MaxWait)},
+		"it has not implemented them, as S3":        {s3(501, "NotImplemented"), "(NotImplemented, HTTP 501). Optional fields in use: spec.policy, spec.tags. Remove", reason.After(reason.MaxWait)},
+		"it does not know such an action":           {sts(400, "InvalidAction", "no"), "(InvalidAction, HTTP 400). Optional fields in use: spec.policy, spec.tags. Remove", reason.After(reason.MaxWait)},
+		"it finds a parameter invalid":              {sts(400, "InvalidParameterValue", "no"), "may also not support the call AssumeRole, or an optional field in use: spec.policy, spec.tags.", reason.Backoff},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -154,21 +154,21 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 	}
 	t.Run("of a hop", func(t *testing.T) {
 		url := sts(400, "InvalidAction", "no").dated(t, now)
-		hop := awssts.Hop(configFor(url, operatorKey), reads(func(r *credential.Request) { r.ExternalID, r.Tags = "k8s", []credential.Tag{{Key: "a"}} }), nil, &ledger{})
+		hop := awssts.Hop(configFor(url, operatorKey), reads(func(r *request.Request) { r.ExternalID, r.Tags = "k8s", []request.Tag{{Key: "a"}} }), nil, &ledger{})
 		_, err := hop.Retrieve(t.Context())
 		NewWithT(t).Expect(awssts.Classify(err, behind(fields)).Message).To(ContainSubstring("Optional fields in use: externalID, tags."))
 	})
 }
 
 func TestMessageDoesNotAdviseToSetAClockThatIsInSync(t *testing.T) {
-	inSync := func(s *failure.Subject) { s.ClockInSync = true }
+	inSync := func(s *reason.Subject) { s.ClockInSync = true }
 	credentials := func(expiration string) answer {
 		return assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>` + expiration + `</Expiration></Credentials>`)
 	}
 	for name, tc := range map[string]struct {
 		answer  answer
 		date    func() string
-		subject failure.Subject
+		subject reason.Subject
 		reason  string
 		want    string
 	}{
@@ -182,7 +182,7 @@ func TestMessageDoesNotAdviseToSetAClockThatIsInSync(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c := client(tc.answer.dated(t, tc.date), clocktesting.NewFakePassiveClock(start), operatorKey)
-			_, err := c.Issue(t.Context(), reads(), credential.CallAuth{})
+			_, err := c.Issue(t.Context(), reads(), request.CallAuth{})
 			f := awssts.Classify(err, tc.subject)
 			g.Expect(f.Reason).To(Equal(tc.reason), "%v", err)
 			g.Expect(f.Message).To(ContainSubstring(tc.want))
@@ -233,7 +233,7 @@ func TestNothingIsDerivedFromCredentialsOfAnotherShape(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			issued, err := assumed(tc.result).serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
+			issued, err := assumed(tc.result).serve(t).Issue(t.Context(), reads(), request.CallAuth{})
 			if tc.fails {
 				g.Expect(awssts.Classify(err, behind()).Message).To(ContainSubstring("the endpoint https://sts.example:9000 reported success, but returned no credentials that can be used."))
 				return
@@ -260,7 +260,7 @@ func TestHopWithoutUsableCredentialsIsNamed(t *testing.T) {
 }
 
 func TestServerThatDeniesGetSessionTokenIsNotTakenForAWS(t *testing.T) {
-	ofSession := func(s *failure.Subject) { s.Call, s.RoleARN = v1alpha1.CallGetSessionToken, "" }
+	ofSession := func(s *reason.Subject) { s.Call, s.RoleARN = v1alpha1.CallGetSessionToken, "" }
 	g := NewWithT(t)
 	err := issue(t, sts(http.StatusForbidden, "AccessDenied", "IAM write operations are disabled on this server"))
 	message := awssts.Classify(err, behind(ofSession)).Message
@@ -281,7 +281,7 @@ func TestFailedSourceIsNamedWithItsCodeAndStatus(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			f := awssts.Classify(&failure.SourceError{Err: tc.err}, behind())
+			f := awssts.Classify(&reason.SourceError{Err: tc.err}, behind())
 			g.Expect(f.Reason).To(Equal(v1alpha1.ReasonInvalidSourceCredentials))
 			g.Expect(f.Message).To(Equal("ClusterIdentity default has no credentials to call STS with: " + tc.want + " Fix the identity's source; the event holds the error."))
 		})

@@ -13,7 +13,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 func TestAServerThatIsNotTrustedIsToldFromOneThatDoesNotAnswer(t *testing.T) {
@@ -40,7 +40,7 @@ func TestAServerThatIsNotTrustedIsToldFromOneThatDoesNotAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c := client(tc.url, clocktesting.NewFakePassiveClock(start), operatorKey, func(config *aws.Config) { config.HTTPClient = tc.http })
-			_, err := c.Issue(t.Context(), reads(), credential.CallAuth{})
+			_, err := c.Issue(t.Context(), reads(), request.CallAuth{})
 			if tc.want == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 				return

@@ -17,7 +17,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // DefaultTimeout bounds one call with the SDK's retries if nothing else is set. STS answers within a second; a server that hangs must not
@@ -57,7 +58,7 @@ var (
 )
 
 // issuers has a function for each call that issues a credential.
-var issuers = map[v1alpha1.Call]func(ctx context.Context, api *sts.Client, r credential.Request, proof credential.CallAuth) (credential.Credential, error){
+var issuers = map[v1alpha1.Call]func(ctx context.Context, api *sts.Client, r request.Request, proof request.CallAuth) (request.Credentials, error){
 	v1alpha1.CallAssumeRole:                assumeRole,
 	v1alpha1.CallAssumeRoleWithWebIdentity: assumeRoleWithWebIdentity,
 	v1alpha1.CallGetSessionToken:           getSessionToken,
@@ -65,35 +66,35 @@ var issuers = map[v1alpha1.Call]func(ctx context.Context, api *sts.Client, r cre
 }
 
 // Issue asks STS for a credential, with proof of who asks. See [Classify] for its errors.
-func (c *Client) Issue(ctx context.Context, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
+func (c *Client) Issue(ctx context.Context, r request.Request, proof request.CallAuth) (request.Credentials, error) {
 	call := r.Call
 	if proof.WebIdentityToken != "" {
 		call = v1alpha1.CallAssumeRoleWithWebIdentity
 	}
 	issue, ok := issuers[call]
 	if !ok {
-		return credential.Credential{}, fmt.Errorf("no call of STS is named %q", call)
+		return request.Credentials{}, fmt.Errorf("no call of STS is named %q", call)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 	asked := c.clock.Now()
 	issued, err := issue(ctx, c.api, r, proof)
 	if err != nil {
-		return credential.Credential{}, err
+		return request.Credentials{}, err
 	}
 	if !usable(issued) {
-		return credential.Credential{}, errNoCredentials
+		return request.Credentials{}, errNoCredentials
 	}
 	issued.IssuedAt = c.issuedAt(asked, issued.Expiration.Add(-r.Duration)).UTC().Truncate(time.Second)
 	_, known := c.Skew()
 	switch expired := !issued.Expiration.After(c.now()); {
 	case expired && known:
-		return credential.Credential{}, errIssuedExpired
+		return request.Credentials{}, errIssuedExpired
 	case expired:
-		return credential.Credential{}, errExpired
+		return request.Credentials{}, errExpired
 	}
 	// A server that is not AWS may grant more than any request asks for. To refresh such a credential early does no harm.
-	if longest := issued.IssuedAt.Add(credential.MaxLifetime); issued.Expiration.After(longest) {
+	if longest := issued.IssuedAt.Add(reissue.MaxLifetime); issued.Expiration.After(longest) {
 		issued.Expiration = longest
 	}
 	return issued, nil
@@ -111,13 +112,13 @@ func (c *Client) issuedAt(asked, earliest time.Time) time.Time {
 }
 
 // usable is true for credentials that a request can be signed with, and that expire.
-func usable(c credential.Credential) bool {
-	return c.AccessKeyID != "" && len(c.AccessKeyID) <= credential.MaxAccessKeyID && credential.Sendable(c.AccessKeyID) && credential.Sendable(string(c.SessionToken)) &&
+func usable(c request.Credentials) bool {
+	return c.AccessKeyID != "" && len(c.AccessKeyID) <= reissue.MaxAccessKeyID && request.Sendable(c.AccessKeyID) && request.Sendable(string(c.SessionToken)) &&
 		c.SecretAccessKey != "" && !c.Expiration.IsZero() && c.Expiration.Year() <= maxYear
 }
 
 // assumeRole is 'AssumeRole' of the AWS Security Token Service API Reference.
-func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
+func assumeRole(ctx context.Context, api *sts.Client, r request.Request, proof request.CallAuth) (request.Credentials, error) {
 	input := &sts.AssumeRoleInput{
 		RoleArn:           &r.RoleARN,
 		RoleSessionName:   &r.SessionName,
@@ -133,13 +134,13 @@ func assumeRole(ctx context.Context, api *sts.Client, r credential.Request, proo
 	}
 	output, err := api.AssumeRole(ctx, input)
 	if err != nil {
-		return credential.Credential{}, err
+		return request.Credentials{}, err
 	}
 	return roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize, output.ResultMetadata), nil
 }
 
 // assumeRoleWithWebIdentity is 'AssumeRoleWithWebIdentity' of the API Reference.
-func assumeRoleWithWebIdentity(ctx context.Context, api *sts.Client, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
+func assumeRoleWithWebIdentity(ctx context.Context, api *sts.Client, r request.Request, proof request.CallAuth) (request.Credentials, error) {
 	output, err := api.AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
 		RoleArn:          &r.RoleARN,
 		RoleSessionName:  &r.SessionName,
@@ -149,26 +150,26 @@ func assumeRoleWithWebIdentity(ctx context.Context, api *sts.Client, r credentia
 		PolicyArns:       policies(r.PolicyARNs),
 	})
 	if err != nil {
-		return credential.Credential{}, err
+		return request.Credentials{}, err
 	}
 	return roleCredential(output.Credentials, output.AssumedRoleUser, output.PackedPolicySize, output.ResultMetadata), nil
 }
 
 // getSessionToken is 'GetSessionToken' of the API Reference.
-func getSessionToken(ctx context.Context, api *sts.Client, r credential.Request, proof credential.CallAuth) (credential.Credential, error) {
+func getSessionToken(ctx context.Context, api *sts.Client, r request.Request, proof request.CallAuth) (request.Credentials, error) {
 	output, err := api.GetSessionToken(ctx, &sts.GetSessionTokenInput{
 		DurationSeconds: seconds(r.Duration),
 		SerialNumber:    optional(r.MFASerialNumber),
 		TokenCode:       optional(string(proof.MFACode)),
 	})
 	if err != nil {
-		return credential.Credential{}, err
+		return request.Credentials{}, err
 	}
 	return issuedCredential(output.Credentials, output.ResultMetadata), nil
 }
 
 // getFederationToken is 'GetFederationToken' of the API Reference.
-func getFederationToken(ctx context.Context, api *sts.Client, r credential.Request, _ credential.CallAuth) (credential.Credential, error) {
+func getFederationToken(ctx context.Context, api *sts.Client, r request.Request, _ request.CallAuth) (request.Credentials, error) {
 	output, err := api.GetFederationToken(ctx, &sts.GetFederationTokenInput{
 		Name:            &r.SessionName,
 		DurationSeconds: seconds(r.Duration),
@@ -177,7 +178,7 @@ func getFederationToken(ctx context.Context, api *sts.Client, r credential.Reque
 		Tags:            tags(r.Tags),
 	})
 	if err != nil {
-		return credential.Credential{}, err
+		return request.Credentials{}, err
 	}
 	issued := issuedCredential(output.Credentials, output.ResultMetadata)
 	issued.PackedPolicySize = percent(output.PackedPolicySize)
@@ -198,7 +199,7 @@ func policies(arns []string) (described []types.PolicyDescriptorType) {
 	return described
 }
 
-func tags(asked []credential.Tag) (tags []types.Tag) {
+func tags(asked []request.Tag) (tags []types.Tag) {
 	for _, tag := range asked {
 		tags = append(tags, types.Tag{Key: &tag.Key, Value: &tag.Value})
 	}
@@ -213,7 +214,7 @@ func percent(size *int32) *int32 {
 	return size
 }
 
-func roleCredential(c *types.Credentials, user *types.AssumedRoleUser, packedPolicySize *int32, answer middleware.Metadata) credential.Credential {
+func roleCredential(c *types.Credentials, user *types.AssumedRoleUser, packedPolicySize *int32, answer middleware.Metadata) request.Credentials {
 	issued := issuedCredential(c, answer)
 	issued.PackedPolicySize = percent(packedPolicySize)
 	if user != nil { // servers that are not AWS may leave it out
@@ -222,22 +223,22 @@ func roleCredential(c *types.Credentials, user *types.AssumedRoleUser, packedPol
 	return issued
 }
 
-func issuedCredential(c *types.Credentials, answer middleware.Metadata) credential.Credential {
+func issuedCredential(c *types.Credentials, answer middleware.Metadata) request.Credentials {
 	if c == nil {
-		return credential.Credential{RequestID: requestID(answer)}
+		return request.Credentials{RequestID: requestID(answer)}
 	}
-	return credential.Credential{
+	return request.Credentials{
 		RequestID:       requestID(answer),
 		AccessKeyID:     aws.ToString(c.AccessKeyId),
-		SecretAccessKey: credential.RedactedString(aws.ToString(c.SecretAccessKey)),
-		SessionToken:    credential.RedactedString(aws.ToString(c.SessionToken)),
+		SecretAccessKey: request.RedactedString(aws.ToString(c.SecretAccessKey)),
+		SessionToken:    request.RedactedString(aws.ToString(c.SessionToken)),
 		Expiration:      aws.ToTime(c.Expiration).UTC().Truncate(time.Second),
 	}
 }
 
 // As long as what STS answers may be to be told in a status. AWS keeps to it.
 const (
-	maxARN       = credential.MaxPrincipalARN
+	maxARN       = reissue.MaxPrincipalARN
 	maxAccountID = 64
 	maxUserID    = 128
 	maxYear      = 9999 // the last one that is a year in RFC 3339

@@ -15,8 +15,8 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -24,7 +24,7 @@ func TestAnIssuedCredentialIsWhatSTSSaid(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.clock.SetTime(start.Add(700 * time.Millisecond))
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.Tags = []credential.Tag{{Key: "team", Value: "shop"}} }), credential.CallAuth{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *request.Request) { r.Tags = []request.Tag{{Key: "team", Value: "shop"}} }), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	session := e.Sessions()[0]
 	g.Expect(issued.AccessKeyID).To(Equal(session.AccessKeyID))
@@ -41,7 +41,7 @@ func TestAnIssuedCredentialIsWhatSTSSaid(t *testing.T) {
 func TestTheExpirationIsThatOfTheAnswer(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{LifetimeFraction: 0.01})
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.CallAuth{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(issued.Expiration.Sub(issued.IssuedAt)).To(Equal(36 * time.Second))
 }
@@ -49,7 +49,7 @@ func TestTheExpirationIsThatOfTheAnswer(t *testing.T) {
 func TestACredentialOfAServerThatIsNotAWS(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{Flavour: stsemulator.FlavourMinIO})
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.CallAuth{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(issued.AccessKeyID).NotTo(HavePrefix("ASIA"))
 	g.Expect(issued.PrincipalARN).To(BeEmpty())
@@ -63,26 +63,26 @@ const (
 )
 
 func TestGoodAnswersOfManySorts(t *testing.T) {
-	want := credential.Credential{AccessKeyID: "EXAMPLE", SecretAccessKey: "secret", SessionToken: "token", IssuedAt: start, Expiration: start.Add(time.Hour)}
+	want := request.Credentials{AccessKeyID: "EXAMPLE", SecretAccessKey: "secret", SessionToken: "token", IssuedAt: start, Expiration: start.Add(time.Hour)}
 	inside := `<Credentials>` + keyXML + secretXML + tokenXML + expirationXML + `</Credentials>`
 	for name, tc := range map[string]struct {
 		answer answer
-		want   func(*credential.Credential)
+		want   func(*request.Credentials)
 	}{
 		"no AssumedRoleUser":               {answer: assumed(inside)},
 		"an empty AssumedRoleUser":         {answer: assumed(inside + `<AssumedRoleUser><Arn></Arn><AssumedRoleId></AssumedRoleId></AssumedRoleUser>`)},
 		"an AssumedRoleUser without names": {answer: assumed(inside + `<AssumedRoleUser></AssumedRoleUser>`)},
 		"a packed size of nothing": {
 			answer: assumed(inside + `<PackedPolicySize>0</PackedPolicySize>`),
-			want:   func(c *credential.Credential) { c.PackedPolicySize = ptr.To[int32](0) },
+			want:   func(c *request.Credentials) { c.PackedPolicySize = ptr.To[int32](0) },
 		},
 		"no session token": {
 			answer: assumed(`<Credentials>` + keyXML + secretXML + expirationXML + `</Credentials>`),
-			want:   func(c *credential.Credential) { c.SessionToken = "" },
+			want:   func(c *request.Credentials) { c.SessionToken = "" },
 		},
 		"an expiration later than any that AWS grants, of which the operator uses 36 hours": {
 			answer: assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>2026-01-31T04:04:05Z</Expiration></Credentials>`),
-			want:   func(c *credential.Credential) { c.Expiration = start.Add(36 * time.Hour) },
+			want:   func(c *request.Credentials) { c.Expiration = start.Add(36 * time.Hour) },
 		},
 		"an expiration in another zone": {
 			answer: assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>2026-01-02T07:04:05+03:00</Expiration></Credentials>`),
@@ -94,7 +94,7 @@ func TestGoodAnswersOfManySorts(t *testing.T) {
 			if tc.want != nil {
 				tc.want(&want)
 			}
-			issued, err := tc.answer.serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
+			issued, err := tc.answer.serve(t).Issue(t.Context(), reads(), request.CallAuth{})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(issued).To(Equal(want))
 		})
@@ -107,19 +107,19 @@ func TestAnAnswerThatAStatusHasNoRoomFor(t *testing.T) {
 	arnOf := func(length int) string { return "arn:aws:sts::1:assumed-role/" + strings.Repeat("x", length-28) }
 	t.Run("a principal of the greatest length is told", func(t *testing.T) {
 		g := NewWithT(t)
-		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2048)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
+		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2048)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads(), request.CallAuth{})
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(issued.PrincipalARN).To(HaveLen(2048))
 	})
 	t.Run("a longer one is left out", func(t *testing.T) {
 		g := NewWithT(t)
-		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2049)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
+		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2049)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads(), request.CallAuth{})
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(issued.PrincipalARN).To(BeEmpty())
 	})
 	t.Run("a negative packed size is left out", func(t *testing.T) {
 		g := NewWithT(t)
-		issued, err := assumed(inside+"<PackedPolicySize>-1</PackedPolicySize>").serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
+		issued, err := assumed(inside+"<PackedPolicySize>-1</PackedPolicySize>").serve(t).Issue(t.Context(), reads(), request.CallAuth{})
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(issued.PackedPolicySize).To(BeNil())
 	})
@@ -141,7 +141,7 @@ func TestAnAnswerThatAStatusHasNoRoomFor(t *testing.T) {
 func TestACallThatIsNotKnownIsNotMade(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
-	_, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.Call = "GetCoffee" }), credential.CallAuth{})
+	_, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *request.Request) { r.Call = "GetCoffee" }), request.CallAuth{})
 	g.Expect(err).To(MatchError(ContainSubstring("GetCoffee")))
 	g.Expect(e.Calls()).To(BeEmpty())
 }
@@ -152,10 +152,10 @@ func TestAClockThatIsAnHourOffCostsOneCallMoreAndOnlyOnce(t *testing.T) {
 	ahead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(time.Hour))
 	e := serve(t, stsemulator.Options{SignatureClock: ahead})
 	c := e.client(operatorKey, retrying)
-	_, err := c.Issue(t.Context(), reads(), credential.CallAuth{})
+	_, err := c.Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(e.Calls()).To(HaveLen(2))
-	_, err = c.Issue(t.Context(), reads(), credential.CallAuth{})
+	_, err = c.Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(e.Calls()).To(HaveLen(3))
 }
@@ -167,7 +167,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	answered := make(chan error, 1)
 	go func() {
-		_, err := e.client(operatorKey).Issue(ctx, reads(), credential.CallAuth{})
+		_, err := e.client(operatorKey).Issue(ctx, reads(), request.CallAuth{})
 		answered <- err
 	}()
 	g.Eventually(e.Calls).WithTimeout(time.Minute).Should(HaveLen(1))
@@ -177,7 +177,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 
 func TestWhoTheCallerIs(t *testing.T) {
 	e := serve(t, stsemulator.Options{})
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.CallAuth{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), request.CallAuth{})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	china := "arn:aws-cn:iam::111122223333:user/operator"
 	chinese := e.AccessKeys(china)[0]
@@ -282,12 +282,12 @@ func TestWhatIsWrongWithACallerIsNotTakenForALackOfTheCall(t *testing.T) {
 
 func TestWhatIsAnsweredOnTheWayToACallersCredentialsIsNotTakenForALackOfTheCall(t *testing.T) {
 	hop := func(config *aws.Config) {
-		config.Credentials = awssts.Hop(*config, reads(func(r *credential.Request) { r.SessionName = "no name" }), nil, &ledger{})
+		config.Credentials = awssts.Hop(*config, reads(func(r *request.Request) { r.SessionName = "no name" }), nil, &ledger{})
 	}
 	source := func(config *aws.Config) {
 		cause := issue(t, sts(http.StatusBadRequest, "ValidationError", "Request ARN is invalid")) // of the role of IRSA
 		config.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{}, &failure.SourceError{Err: cause}
+			return aws.Credentials{}, &reason.SourceError{Err: cause}
 		})
 	}
 	for name, tc := range map[string]struct {

@@ -13,7 +13,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -38,7 +38,7 @@ func TestWrongDateHeaderNeitherStrandsNorBreaksCredentials(t *testing.T) {
 			for range 3 {
 				_, err := c.Caller(t.Context())
 				g.Expect(err).NotTo(HaveOccurred())
-				issued, err := c.Issue(t.Context(), reads(), credential.CallAuth{})
+				issued, err := c.Issue(t.Context(), reads(), request.CallAuth{})
 				g.Expect(err).NotTo(HaveOccurred())
 				g.Expect(issued.IssuedAt).To(Equal(start), "STS issues for no longer than the hour that was asked for")
 				ahead, _ := c.Skew()
@@ -57,11 +57,11 @@ func TestWrongDateHeaderOfAnErrorDoesNotShiftTheNextSignature(t *testing.T) {
 			e.setFault(t, misdated(5*time.Hour))
 			e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: code, Times: 1})
 			c := e.client(operatorKey)
-			_, err := c.Issue(t.Context(), reads(), credential.CallAuth{})
+			_, err := c.Issue(t.Context(), reads(), request.CallAuth{})
 			g.Expect(err).To(HaveOccurred())
 			ahead, _ := c.Skew()
 			g.Expect(ahead).To(BeZero())
-			_, err = c.Issue(t.Context(), reads(), credential.CallAuth{})
+			_, err = c.Issue(t.Context(), reads(), request.CallAuth{})
 			g.Expect(err).NotTo(HaveOccurred())
 		})
 	}
@@ -97,7 +97,7 @@ func TestDateHeaderOfAnUnsignedCallCountsIfTheExpirationConfirmsIt(t *testing.T)
 			a := answer{http.StatusOK, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>` + keyXML + secretXML + tokenXML +
 				`<Expiration>` + expires + `</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`}
 			c := client(a.dated(t, inTime(tc.date)), clocktesting.NewFakePassiveClock(start), aws.Credentials{})
-			issued, err := c.Issue(t.Context(), reads(), credential.CallAuth{WebIdentityToken: "token"})
+			issued, err := c.Issue(t.Context(), reads(), request.CallAuth{WebIdentityToken: "token"})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(issued.IssuedAt).To(BeTemporally("~", start.Add(tc.want), 3*time.Second))
 			ahead, _ := c.Skew()
@@ -110,7 +110,7 @@ func TestServerThatIssuesForLongerThanAskedDoesNotMoveTheClock(t *testing.T) {
 	g := NewWithT(t)
 	longer := assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>` + start.Add(3*time.Hour).Format(time.RFC3339) + `</Expiration></Credentials>`)
 	c := longer.serve(t)
-	issued, err := c.Issue(t.Context(), reads(), credential.CallAuth{})
+	issued, err := c.Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(issued.IssuedAt).To(Equal(start), "not in the future")
 	g.Expect(issued.Expiration).To(Equal(start.Add(3 * time.Hour)))

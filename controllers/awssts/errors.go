@@ -13,7 +13,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
 )
 
 // reasons maps the error codes of STS to reasons: those of the API reference's 'Common Errors' and of each call, and what
@@ -66,69 +66,69 @@ var byStatus = map[int]string{
 }
 
 // Classify turns an error of [Client.Issue] or [Client.Caller] into a failure, by its code and status and never by its text.
-func Classify(err error, subject failure.Subject) *failure.Failure {
+func Classify(err error, subject reason.Subject) *reason.Error {
 	// The hop nearest to the source is the one that failed; those after it could not even ask.
-	for hop, ok := errors.AsType[*failure.HopError](err); ok; hop, ok = errors.AsType[*failure.HopError](hop.Err) {
+	for hop, ok := errors.AsType[*reason.HopError](err); ok; hop, ok = errors.AsType[*reason.HopError](hop.Err) {
 		subject.Call, subject.RoleARN, subject.Hop, subject.OptionalFields = v1alpha1.CallAssumeRole, hop.RoleARN, true, hop.OptionalFields
 		if hop.WebIdentity {
 			subject.Call = v1alpha1.CallAssumeRoleWithWebIdentity
 		}
 	}
-	if token, ok := errors.AsType[*failure.TokenError](err); ok {
-		return failure.NoToken(token)
+	if token, ok := errors.AsType[*reason.TokenError](err); ok {
+		return reason.NoToken(token)
 	}
-	reason, answer := classify(err)
-	return failure.STS(reason, answer, subject, quoted{err})
+	why, answer := classify(err)
+	return reason.STS(why, answer, subject, quoted{err})
 }
 
-func classify(err error) (reason string, answer failure.Answer) {
-	if _, ok := errors.AsType[*failure.SourceError](err); ok {
+func classify(err error) (why string, answer reason.Answer) {
+	if _, ok := errors.AsType[*reason.SourceError](err); ok {
 		code, _ := errorCode(err)
-		return v1alpha1.ReasonInvalidSourceCredentials, failure.Answer{Code: cleanCode(code), Status: status(err), Flaw: failure.FlawSource}
+		return v1alpha1.ReasonInvalidSourceCredentials, reason.Answer{Code: cleanCode(code), Status: status(err), Flaw: reason.FlawSource}
 	}
 	switch {
 	case errors.Is(err, errExpired):
-		return v1alpha1.ReasonClockSkew, failure.Answer{Flaw: failure.FlawExpired}
+		return v1alpha1.ReasonClockSkew, reason.Answer{Flaw: reason.FlawExpired}
 	case errors.Is(err, errIssuedExpired):
-		return v1alpha1.ReasonSTSError, failure.Answer{Flaw: failure.FlawExpired}
+		return v1alpha1.ReasonSTSError, reason.Answer{Flaw: reason.FlawExpired}
 	case errors.Is(err, errNoCredentials):
-		return v1alpha1.ReasonSTSError, failure.Answer{Flaw: failure.FlawNoCredentials}
+		return v1alpha1.ReasonSTSError, reason.Answer{Flaw: reason.FlawNoCredentials}
 	}
 	answer.Status = status(err)
 	code, document := errorCode(err)
 	switch {
 	case answer.Status >= 300 && answer.Status < 400: // S3 has error documents for it
-		answer.Flaw, answer.Redirect = failure.FlawRedirect, redirect(err)
+		answer.Flaw, answer.Redirect = reason.FlawRedirect, redirect(err)
 		return v1alpha1.ReasonSTSError, answer
 	case document:
 		return reasonOf(code, answer)
 	case answer.Status == 0:
 		if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
-			answer.Flaw = failure.FlawCertificate
+			answer.Flaw = reason.FlawCertificate
 		}
 		return v1alpha1.ReasonSTSUnreachable, answer
 	case answer.Status == http.StatusTooManyRequests:
 		return v1alpha1.ReasonThrottled, answer
 	case answer.Status == http.StatusNotImplemented:
-		answer.Flaw = failure.FlawUnsupported
+		answer.Flaw = reason.FlawUnsupported
 		return v1alpha1.ReasonInvalidRequest, answer
 	default:
-		answer.Flaw = failure.FlawNoError
+		answer.Flaw = reason.FlawNoError
 		return v1alpha1.ReasonSTSError, answer
 	}
 }
 
 // reasonOf is of an error document.
-func reasonOf(code string, answer failure.Answer) (string, failure.Answer) {
+func reasonOf(code string, answer reason.Answer) (string, reason.Answer) {
 	answer.Code = cleanCode(code)
-	if reason, ok := reasons[code]; ok {
-		return reason, answer
+	if why, ok := reasons[code]; ok {
+		return why, answer
 	}
 	if _, ok := retry.DefaultThrottleErrorCodes[code]; ok {
 		return v1alpha1.ReasonThrottled, answer
 	}
 	if unsupported[code] || answer.Status == http.StatusNotImplemented || answer.Status == http.StatusMethodNotAllowed {
-		answer.Flaw = failure.FlawUnsupported
+		answer.Flaw = reason.FlawUnsupported
 		return v1alpha1.ReasonInvalidRequest, answer
 	}
 	if reason, ok := byStatus[answer.Status]; ok {
@@ -217,7 +217,7 @@ type quoted struct{ error }
 
 func (q quoted) Error() string {
 	line, _, _ := strings.Cut(q.error.Error(), "\n")
-	return failure.Cut(line, quotedLength)
+	return reason.Cut(line, quotedLength)
 }
 
 func (q quoted) Unwrap() error { return q.error }

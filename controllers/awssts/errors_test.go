@@ -18,8 +18,8 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -27,9 +27,9 @@ import (
 type mishap func(t *testing.T, e emulator) error
 
 // refused asks for something.
-func refused(change ...func(*credential.Request)) mishap {
+func refused(change ...func(*request.Request)) mishap {
 	return func(t *testing.T, e emulator) error {
-		_, err := e.client(operatorKey).Issue(t.Context(), reads(change...), credential.CallAuth{})
+		_, err := e.client(operatorKey).Issue(t.Context(), reads(change...), request.CallAuth{})
 		return err
 	}
 }
@@ -37,7 +37,7 @@ func refused(change ...func(*credential.Request)) mishap {
 // as asks with other keys than the operator's.
 func as(keys aws.Credentials) mishap {
 	return func(t *testing.T, e emulator) error {
-		_, err := e.client(keys).Issue(t.Context(), reads(), credential.CallAuth{})
+		_, err := e.client(keys).Issue(t.Context(), reads(), request.CallAuth{})
 		return err
 	}
 }
@@ -50,19 +50,19 @@ func during(f stsemulator.Fault) mishap {
 	}
 }
 
-func roleARN(name string) func(*credential.Request) {
-	return func(r *credential.Request) { r.RoleARN = "arn:aws:iam::123456789012:role/" + name }
+func roleARN(name string) func(*request.Request) {
+	return func(r *request.Request) { r.RoleARN = "arn:aws:iam::123456789012:role/" + name }
 }
 
-func manyTags(r *credential.Request) {
+func manyTags(r *request.Request) {
 	for i := range 10 {
-		r.Tags = append(r.Tags, credential.Tag{Key: fmt.Sprintf("tag-%d", i), Value: strings.Repeat("v", 256)})
+		r.Tags = append(r.Tags, request.Tag{Key: fmt.Sprintf("tag-%d", i), Value: strings.Repeat("v", 256)})
 	}
 }
 
 // expired asks with the keys of a session that has ended.
 func expired(t *testing.T, e emulator) error {
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.RoleARN = "arn:aws:iam::210987654321:role/Hub" }), credential.CallAuth{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *request.Request) { r.RoleARN = "arn:aws:iam::210987654321:role/Hub" }), request.CallAuth{})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	e.clock.Step(time.Hour)
 	return as(keysOf(issued))(t, e)
@@ -72,17 +72,17 @@ func expired(t *testing.T, e emulator) error {
 func notActivated(t *testing.T, e emulator) error {
 	key := e.AccessKeys("arn:aws-cn:iam::111122223333:user/operator")[0]
 	c := e.client(aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}, func(config *aws.Config) { config.Region = "cn-northwest-1" })
-	_, err := c.Issue(t.Context(), reads(func(r *credential.Request) { r.RoleARN = "arn:aws-cn:iam::111122223333:role/S3Reader" }), credential.CallAuth{})
+	_, err := c.Issue(t.Context(), reads(func(r *request.Request) { r.RoleARN = "arn:aws-cn:iam::111122223333:role/S3Reader" }), request.CallAuth{})
 	return err
 }
 
 // sourceFails asks with a source that has no keys, and whose error looks like one of STS.
 func sourceFails(t *testing.T, e emulator) error {
-	_, cause := e.client(operatorKey).Issue(t.Context(), reads(roleARN("Nobody")), credential.CallAuth{})
+	_, cause := e.client(operatorKey).Issue(t.Context(), reads(roleARN("Nobody")), request.CallAuth{})
 	failing := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-		return aws.Credentials{}, &failure.SourceError{Err: cause}
+		return aws.Credentials{}, &reason.SourceError{Err: cause}
 	})
-	_, err := e.client(operatorKey, func(config *aws.Config) { config.Credentials = failing }).Issue(t.Context(), reads(), credential.CallAuth{})
+	_, err := e.client(operatorKey, func(config *aws.Config) { config.Credentials = failing }).Issue(t.Context(), reads(), request.CallAuth{})
 	return err
 }
 
@@ -90,7 +90,7 @@ func sourceFails(t *testing.T, e emulator) error {
 func tooLate(t *testing.T, e emulator) error {
 	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
-	_, err := e.client(operatorKey).Issue(ctx, reads(), credential.CallAuth{})
+	_, err := e.client(operatorKey).Issue(ctx, reads(), request.CallAuth{})
 	return err
 }
 
@@ -113,8 +113,8 @@ func TestTheReasonOfAFailure(t *testing.T) {
 		"the role trusts no caller":          {refused(roleARN("Nobody")), v1alpha1.ReasonAccessDenied},
 		"the role does not exist":            {refused(roleARN("Nowhere")), v1alpha1.ReasonAccessDenied},
 		"the external id is missing":         {refused(roleARN("Partner")), v1alpha1.ReasonAccessDenied},
-		"the role takes no tags":             {refused(roleARN("Untagged"), func(r *credential.Request) { r.Tags = []credential.Tag{{Key: "a"}} }), v1alpha1.ReasonAccessDenied},
-		"the role takes no source identity":  {refused(roleARN("Untagged"), func(r *credential.Request) { r.SourceIdentity = "shop" }), v1alpha1.ReasonAccessDenied},
+		"the role takes no tags":             {refused(roleARN("Untagged"), func(r *request.Request) { r.Tags = []request.Tag{{Key: "a"}} }), v1alpha1.ReasonAccessDenied},
+		"the role takes no source identity":  {refused(roleARN("Untagged"), func(r *request.Request) { r.SourceIdentity = "shop" }), v1alpha1.ReasonAccessDenied},
 		"the caller's own policy forbids it": {as(aws.Credentials{AccessKeyID: "AKIAI44QH8DHBEXAMPLE", SecretAccessKey: "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY"}), v1alpha1.ReasonAccessDenied},
 
 		"the secret key is wrong":       {as(wrongKey), v1alpha1.ReasonInvalidSourceCredentials},
@@ -122,13 +122,13 @@ func TestTheReasonOfAFailure(t *testing.T) {
 		"the caller's session is over":  {expired, v1alpha1.ReasonInvalidSourceCredentials},
 		"the source has no credentials": {sourceFails, v1alpha1.ReasonInvalidSourceCredentials},
 
-		"the duration is longer than the role's": {refused(func(r *credential.Request) { r.Duration = 2 * time.Hour }), v1alpha1.ReasonInvalidRequest},
-		"the session name cannot be":             {refused(func(r *credential.Request) { r.SessionName = "a b" }), v1alpha1.ReasonInvalidRequest},
-		"the ARN is not that of a role":          {refused(func(r *credential.Request) { r.RoleARN = "arn:aws:s3:::a-bucket-of-some-length" }), v1alpha1.ReasonInvalidRequest},
+		"the duration is longer than the role's": {refused(func(r *request.Request) { r.Duration = 2 * time.Hour }), v1alpha1.ReasonInvalidRequest},
+		"the session name cannot be":             {refused(func(r *request.Request) { r.SessionName = "a b" }), v1alpha1.ReasonInvalidRequest},
+		"the ARN is not that of a role":          {refused(func(r *request.Request) { r.RoleARN = "arn:aws:s3:::a-bucket-of-some-length" }), v1alpha1.ReasonInvalidRequest},
 
 		"the tags are too many":   {refused(manyTags), v1alpha1.ReasonPolicyTooLarge},
-		"the policy is no policy": {refused(func(r *credential.Request) { r.Policy = `{}` }), v1alpha1.ReasonMalformedPolicy},
-		"the policy is no JSON":   {refused(func(r *credential.Request) { r.Policy = `{` }), v1alpha1.ReasonMalformedPolicy},
+		"the policy is no policy": {refused(func(r *request.Request) { r.Policy = `{}` }), v1alpha1.ReasonMalformedPolicy},
+		"the policy is no JSON":   {refused(func(r *request.Request) { r.Policy = `{` }), v1alpha1.ReasonMalformedPolicy},
 
 		"STS is not activated in the region": {notActivated, v1alpha1.ReasonRegionDisabled},
 
@@ -181,7 +181,7 @@ func TestTheReasonOfAFailure(t *testing.T) {
 			f := awssts.Classify(err, subject)
 			g.Expect(f.Reason).To(Equal(tc.reason), "%v", err)
 			g.Expect(f.Condition).To(Equal(v1alpha1.ConditionIssued))
-			g.Expect(f.Retry).To(Equal(failure.Backoff))
+			g.Expect(f.Retry).To(Equal(reason.Backoff))
 			g.Expect(f.Cause).To(MatchError(err), "the error as it came is there for the log")
 			g.Expect(f.Message).NotTo(ContainSubstring("UnknownError"))
 		})
@@ -277,7 +277,7 @@ func TestTheSameFailureTwiceIsByteForByteTheSame(t *testing.T) {
 			"User: arn:aws:sts::123456789012:assumed-role/x/aws-go-sdk-17000000000000000# is not authorized to perform: sts:AssumeRole on resource: "+readerARN),
 		"an encoded authorization message": numbered(403, "AccessDenied", "Encoded authorization failure message: ZW5jb2RlZA#"),
 		"an object of the server's memory": func(t *testing.T, _ int) error {
-			return refused(func(r *credential.Request) { r.Policy = "{x" })(t, serve(t, stsemulator.Options{}))
+			return refused(func(r *request.Request) { r.Policy = "{x" })(t, serve(t, stsemulator.Options{}))
 		},
 		"a horizon of the next try": numbered(400, "Throttling", "Rate exceeded, retry after # ms"),
 		"an ephemeral port": func(t *testing.T, _ int) error {
@@ -340,11 +340,11 @@ func TestMessageNamesCodeAndHTTPStatus(t *testing.T) {
 func TestASessionTokenIsNotInACause(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
-	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *credential.Request) { r.RoleARN = "arn:aws:iam::210987654321:role/Hub" }), credential.CallAuth{})
+	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *request.Request) { r.RoleARN = "arn:aws:iam::210987654321:role/Hub" }), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	keys := keysOf(issued)
 	keys.SecretAccessKey = "wrong"
-	_, err = e.client(keys).Issue(t.Context(), reads(), credential.CallAuth{})
+	_, err = e.client(keys).Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).To(MatchError(ContainSubstring(keys.SessionToken)), "the test would not see a leak")
 	f := awssts.Classify(err, subject)
 	for _, printed := range []string{f.Cause.Error(), fmt.Sprint(f.Cause), fmt.Sprintf("%+v", f.Cause), fmt.Sprintf("%s", f.Cause), f.Message} {

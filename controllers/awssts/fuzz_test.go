@@ -18,8 +18,9 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // says is a transport at whose other end is a server that says just one thing.
@@ -40,8 +41,8 @@ func (s says) client() *awssts.Client {
 
 // codeProof and tokenProof go with the fuzzed calls, and no message may repeat them. A token is never shorter.
 var (
-	codeProof  = credential.CallAuth{MFACode: "287082"}
-	tokenProof = credential.CallAuth{WebIdentityToken: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzaG9wIn0.Zm9yIGFuIGVsbGlwdGljIGN1cnZlIGEgc2lnbmF0dXJlIGhhcyA4NiBvZiB0aGVzZSBsZXR0ZXJzIQ"}
+	codeProof  = request.CallAuth{MFACode: "287082"}
+	tokenProof = request.CallAuth{WebIdentityToken: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzaG9wIn0.Zm9yIGFuIGVsbGlwdGljIGN1cnZlIGEgc2lnbmF0dXJlIGhhcyA4NiBvZiB0aGVzZSBsZXR0ZXJzIQ"}
 )
 
 // answerReasons are all that an answer may lead to.
@@ -64,7 +65,7 @@ func FuzzAnswer(f *testing.F) {
 			proof = tokenProof
 		}
 		sts := says{200 + int(status)%400, date, body}.client()
-		issued, err := sts.Issue(t.Context(), reads(func(r *credential.Request) {
+		issued, err := sts.Issue(t.Context(), reads(func(r *request.Request) {
 			r.Call, r.MFASerialNumber = call, "arn:aws:iam::210987654321:mfa/operator"
 		}), proof)
 		if err == nil {
@@ -77,7 +78,7 @@ func FuzzAnswer(f *testing.F) {
 }
 
 // canBeKept holds that a credential can be used until it expires, which is still to come, and can be read back from a Secret.
-func canBeKept(g Gomega, sts *awssts.Client, c credential.Credential) {
+func canBeKept(g Gomega, sts *awssts.Client, c request.Credentials) {
 	ahead, _ := sts.Skew()
 	g.Expect(c.AccessKeyID).NotTo(BeEmpty())
 	g.Expect(len(c.AccessKeyID)).To(BeNumerically("<=", 128))
@@ -88,12 +89,12 @@ func canBeKept(g Gomega, sts *awssts.Client, c credential.Credential) {
 	for _, text := range []string{c.AccessKeyID, string(c.SecretAccessKey), string(c.SessionToken), c.PrincipalARN} {
 		g.Expect(utf8.ValidString(text)).To(BeTrue())
 	}
-	g.Expect(credential.Sendable(c.AccessKeyID + string(c.SessionToken))).To(BeTrue())
+	g.Expect(request.Sendable(c.AccessKeyID + string(c.SessionToken))).To(BeTrue())
 	if c.PackedPolicySize != nil {
 		g.Expect(*c.PackedPolicySize).To(BeNumerically(">=", 0))
 	}
-	r := credential.Record{IssuedAt: c.IssuedAt, Expiration: c.Expiration, AccessKeyID: c.AccessKeyID, PrincipalARN: c.PrincipalARN, PackedPolicySize: c.PackedPolicySize}.WithChecksum(nil)
-	read, ok := credential.ParseRecord(r.Annotations())
+	r := reissue.Record{IssuedAt: c.IssuedAt, Expiration: c.Expiration, AccessKeyID: c.AccessKeyID, PrincipalARN: c.PrincipalARN, PackedPolicySize: c.PackedPolicySize}.WithChecksum(nil)
+	read, ok := reissue.ParseRecord(r.Annotations())
 	g.Expect(ok).To(BeTrue())
 	g.Expect(read).To(Equal(r))
 }
@@ -104,7 +105,7 @@ func isOfTheCatalogue(g Gomega, err error, reasons []string) {
 	failed := awssts.Classify(err, subject)
 	g.Expect(failed.Condition).To(Equal(v1alpha1.ConditionIssued))
 	g.Expect(reasons).To(ContainElement(failed.Reason))
-	g.Expect(failed.Retry).To(Or(Equal(failure.Backoff), Equal(failure.After(failure.MaxWait))), "a server may give another answer")
+	g.Expect(failed.Retry).To(Or(Equal(reason.Backoff), Equal(reason.After(reason.MaxWait))), "a server may give another answer")
 	var code string
 	if answer, ok := errors.AsType[smithy.APIError](err); ok && oneCode.MatchString(answer.ErrorCode()) && answer.ErrorCode() != "UnknownError" {
 		code = answer.ErrorCode()
@@ -114,9 +115,9 @@ func isOfTheCatalogue(g Gomega, err error, reasons []string) {
 		status = response.HTTPStatusCode()
 	}
 	var catalogue []string
-	for flaw := range failure.FlawSource + 1 {
-		for _, answer := range []failure.Answer{{Flaw: flaw}, {Flaw: flaw, Status: status}, {Flaw: flaw, Status: status, Code: code}} {
-			catalogue = append(catalogue, failure.STS(failed.Reason, answer, subject, nil).Message)
+	for flaw := range reason.FlawSource + 1 {
+		for _, answer := range []reason.Answer{{Flaw: flaw}, {Flaw: flaw, Status: status}, {Flaw: flaw, Status: status, Code: code}} {
+			catalogue = append(catalogue, reason.STS(failed.Reason, answer, subject, nil).Message)
 		}
 	}
 	g.Expect(catalogue).To(ContainElement(failed.Message))
@@ -154,12 +155,12 @@ func FuzzDate(f *testing.F) {
 		g := NewWithT(t)
 		body := assumed("<Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken><Expiration>" + expiration + "</Expiration></Credentials>")
 		sts := says{http.StatusOK, date, []byte(body.body)}.client()
-		issued, err := sts.Issue(t.Context(), reads(), credential.CallAuth{})
+		issued, err := sts.Issue(t.Context(), reads(), request.CallAuth{})
 		if err != nil {
 			isOfTheCatalogue(g, err, []string{v1alpha1.ReasonSTSError, v1alpha1.ReasonClockSkew})
 			return
 		}
 		canBeKept(g, sts, issued)
-		g.Expect(credential.Requeue(issued.IssuedAt, credential.Desired{}.RefreshAt(credential.Record{IssuedAt: issued.IssuedAt, Expiration: issued.Expiration}))).To(BeNumerically(">=", time.Second))
+		g.Expect(reissue.Requeue(issued.IssuedAt, reissue.Desired{}.RefreshAt(reissue.Record{IssuedAt: issued.IssuedAt, Expiration: issued.Expiration}))).To(BeNumerically(">=", time.Second))
 	})
 }

@@ -17,8 +17,8 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -32,11 +32,11 @@ var operatorKey = aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAcc
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-var subject = failure.Subject{Identity: "ClusterIdentity default", Caller: operatorARN, Call: v1alpha1.CallAssumeRole, RoleARN: readerARN}
+var subject = reason.Subject{Identity: "ClusterIdentity default", Caller: operatorARN, Call: v1alpha1.CallAssumeRole, RoleARN: readerARN}
 
 // reads is what the credential s3-reader in the namespace shop asks for.
-func reads(change ...func(*credential.Request)) credential.Request {
-	r := credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: readerARN, SessionName: "shop.s3-reader", Duration: time.Hour}
+func reads(change ...func(*request.Request)) request.Request {
+	r := request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: readerARN, SessionName: "shop.s3-reader", Duration: time.Hour}
 	for _, c := range change {
 		c(&r)
 	}
@@ -128,7 +128,7 @@ func configFor(url string, keys aws.Credentials) aws.Config {
 	}
 }
 
-func keysOf(c credential.Credential) aws.Credentials {
+func keysOf(c request.Credentials) aws.Credentials {
 	return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: string(c.SecretAccessKey), SessionToken: string(c.SessionToken)}
 }
 
@@ -184,7 +184,7 @@ func assumed(result string) answer {
 // issue fails with what the client makes of an answer.
 func issue(t *testing.T, a answer) error {
 	t.Helper()
-	_, err := a.serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
+	_, err := a.serve(t).Issue(t.Context(), reads(), request.CallAuth{})
 	NewWithT(t).Expect(err).To(HaveOccurred())
 	return err
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 const (
@@ -20,8 +20,8 @@ const (
 )
 
 // Hop returns the credentials of a role that a config's own credentials assume, or a token if its source is not nil. They are
-// asked for when they are needed and refresh themselves. Their error is a [failure.HopError].
-func Hop(config aws.Config, r credential.Request, token func(context.Context) (credential.RedactedString, error), account Account) aws.CredentialsProvider {
+// asked for when they are needed and refresh themselves. Their error is a [reason.HopError].
+func Hop(config aws.Config, r request.Request, token func(context.Context) (request.RedactedString, error), account Account) aws.CredentialsProvider {
 	api := sts.NewFromConfig(config, ignoreImplausibleDate, spare(account), measure(account))
 	cached := aws.NewCredentialsCache(accounted{hopProvider(api, r, token), account, token != nil}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = hopRefreshBefore })
 	return hop{r, token != nil, cached}
@@ -29,10 +29,10 @@ func Hop(config aws.Config, r credential.Request, token func(context.Context) (c
 
 // hopProvider calls STS for a hop's role, with a token if its source is not nil. It is stscreds.AssumeRoleProvider for servers that
 // may leave fields out of their answer.
-func hopProvider(api *sts.Client, r credential.Request, token func(context.Context) (credential.RedactedString, error)) aws.CredentialsProviderFunc {
+func hopProvider(api *sts.Client, r request.Request, token func(context.Context) (request.RedactedString, error)) aws.CredentialsProviderFunc {
 	r.Duration = hopLifetime
 	return func(ctx context.Context) (aws.Credentials, error) {
-		issue, proof := assumeRole, credential.CallAuth{}
+		issue, proof := assumeRole, request.CallAuth{}
 		if token != nil {
 			var err error
 			if proof.WebIdentityToken, err = token(ctx); err != nil {
@@ -55,7 +55,7 @@ func hopProvider(api *sts.Client, r credential.Request, token func(context.Conte
 }
 
 type hop struct {
-	request     credential.Request
+	request     request.Request
 	webIdentity bool
 	cache       *aws.CredentialsCache
 }
@@ -63,7 +63,7 @@ type hop struct {
 func (h hop) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	keys, err := h.cache.Retrieve(ctx)
 	if err != nil {
-		return keys, &failure.HopError{RoleARN: h.request.RoleARN, WebIdentity: h.webIdentity, OptionalFields: h.request.OptionalFields(), Err: err}
+		return keys, &reason.HopError{RoleARN: h.request.RoleARN, WebIdentity: h.webIdentity, OptionalFields: h.request.OptionalFields(), Err: err}
 	}
 	return keys, nil
 }

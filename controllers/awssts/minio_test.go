@@ -11,7 +11,8 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // byMinIO is an answer of a real MinIO (github.com/minio/minio at 7aac2a2c5b7c) to the SDK, recorded byte for byte. Its role
@@ -25,15 +26,15 @@ func byMinIO(t *testing.T, status int, name string) answer {
 
 func TestMinIOsCredentialIsTakenWithoutAPrincipal(t *testing.T) {
 	g := NewWithT(t)
-	issued, err := byMinIO(t, http.StatusOK, "assume-role").serve(t).Issue(t.Context(), reads(), credential.CallAuth{})
+	issued, err := byMinIO(t, http.StatusOK, "assume-role").serve(t).Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(issued.SessionToken).NotTo(BeEmpty())
 	issued.SessionToken = ""
-	g.Expect(issued).To(Equal(credential.Credential{
+	g.Expect(issued).To(Equal(request.Credentials{
 		AccessKeyID:     "V3LIMM86LXF4Y02AXR3I",
 		SecretAccessKey: "gw6rmwGu26JLddGMocKYZK+LXQREcwzp4B0f9hlB",
 		IssuedAt:        start,
-		Expiration:      start.Add(credential.MaxLifetime), // the clock of this test is months behind the recording
+		Expiration:      start.Add(reissue.MaxLifetime), // the clock of this test is months behind the recording
 	}))
 }
 

@@ -12,7 +12,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // The STS of MinIO Operator serves one path for each tenant, /sts/<namespace>, and no other. It names no role's session
@@ -35,7 +35,7 @@ func TestIssueFromMinIOOperator(t *testing.T) {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	sts := client(server.URL+"/sts/minio-tenant", clocktesting.NewFakePassiveClock(start), aws.Credentials{})
-	issued, err := sts.Issue(t.Context(), reads(func(r *credential.Request) { r.Call = v1alpha1.CallAssumeRoleWithWebIdentity }), tokenProof)
+	issued, err := sts.Issue(t.Context(), reads(func(r *request.Request) { r.Call = v1alpha1.CallAssumeRoleWithWebIdentity }), tokenProof)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(issued.AccessKeyID).To(Equal("Q3AM3UQ867SPQQA43P2F"))
 	g.Expect(issued.Expiration).To(BeTemporally("==", expiration))

@@ -12,7 +12,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -59,12 +59,12 @@ func TestACallIsASpanWithItsRequestID(t *testing.T) {
 	e := serve(t, stsemulator.Options{})
 	var made spans
 	client := e.client(operatorKey, made.traced())
-	for _, r := range []credential.Request{
+	for _, r := range []request.Request{
 		reads(),
 		{Call: v1alpha1.CallGetSessionToken, Duration: reads().Duration},
 		{Call: v1alpha1.CallGetFederationToken, SessionName: "reader", Duration: reads().Duration, Policy: `{"Version":"2012-10-17","Statement":[]}`},
 	} {
-		issued, err := client.Issue(t.Context(), r, credential.CallAuth{})
+		issued, err := client.Issue(t.Context(), r, request.CallAuth{})
 		g.Expect(err).NotTo(HaveOccurred())
 		calls := e.Calls()
 		g.Expect(issued.RequestID).To(Equal(calls[len(calls)-1].RequestID))
@@ -80,12 +80,12 @@ func TestACallIsASpanWithItsRequestID(t *testing.T) {
 func TestACallThatFailsIsASpanThatSaysWhyAndQuotesNothing(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
-	session, err := e.client(operatorKey).Issue(t.Context(), reads(), credential.CallAuth{})
+	session, err := e.client(operatorKey).Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
 	wrong := keysOf(session)
 	wrong.SecretAccessKey = "a-wrong-secret-access-key"
 	var made spans
-	_, err = e.client(wrong, made.traced()).Issue(t.Context(), reads(), credential.CallAuth{})
+	_, err = e.client(wrong, made.traced()).Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).To(MatchError(ContainSubstring(wrong.SessionToken)), "the answer quotes no request")
 	refused := e.Calls()[1]
 	g.Expect(awssts.RequestID(err)).To(Equal(refused.RequestID))
@@ -104,8 +104,8 @@ func TestAHopIsASpanWithinThatOfTheCallThatNeedsIt(t *testing.T) {
 	traced := made.traced()
 	config := configFor(e.endpoint.URL, operatorKey)
 	traced(&config)
-	config.Credentials = awssts.Hop(config, reads(func(r *credential.Request) { r.RoleARN = "arn:aws:iam::123456789012:role/Nobody" }), nil, &ledger{})
-	_, err := awssts.New(config, e.clock, &ledger{}, nil).Issue(t.Context(), reads(), credential.CallAuth{})
+	config.Credentials = awssts.Hop(config, reads(func(r *request.Request) { r.RoleARN = "arn:aws:iam::123456789012:role/Nobody" }), nil, &ledger{})
+	_, err := awssts.New(config, e.clock, &ledger{}, nil).Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).To(HaveOccurred())
 	id := e.Calls()[0].RequestID
 	denied := map[string]string{"status": "Error AccessDenied", "rolecredential.reason": "AccessDenied"}
@@ -131,7 +131,7 @@ func TestARequestIDIsPassedOnIfItIsOne(t *testing.T) {
 			g := NewWithT(t)
 			var made spans
 			url := answer{http.StatusForbidden, `<ErrorResponse><Error><Code>AccessDenied</Code></Error><RequestId>` + id + `</RequestId></ErrorResponse>`}.dated(t, now)
-			_, err := client(url, serve(t, stsemulator.Options{}).clock, operatorKey, made.traced()).Issue(t.Context(), reads(), credential.CallAuth{})
+			_, err := client(url, serve(t, stsemulator.Options{}).clock, operatorKey, made.traced()).Issue(t.Context(), reads(), request.CallAuth{})
 			g.Expect(err).To(MatchError(ContainSubstring(id)))
 			g.Expect(awssts.RequestID(err) == id).To(Equal(want))
 			_, told := made.told()[0]["aws.request_id"]

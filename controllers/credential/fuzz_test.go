@@ -1,122 +1,118 @@
-package credential_test
+package credential
 
 import (
 	"encoding/json"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/testkit"
 )
 
-const annotationPrefix = "sts.rolecredential.dev/"
-
-// FuzzAnnotations reads annotations that anyone may have written, and seals what can be read, as one could who knows how. Whatever
-// they say, it can be written again, also as what went before another, and told in a status, is never kept for longer than it says
-// itself, and never has a credential looked at again at once and forever, or not at all.
-func FuzzAnnotations(f *testing.F) {
-	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, now, refreshBefore int64) {
+// FuzzPolicy asks for a role with any text as the session policy. What is sent means the same and has no white space that counts;
+// what is no JSON is not sent, and told in a message that does not repeat it.
+func FuzzPolicy(f *testing.F) {
+	f.Fuzz(func(t *testing.T, policy string) {
 		g := NewWithT(t)
-		r, ok := credential.ParseRecord(map[string]string{
-			annotationPrefix + "issued-at": issued, annotationPrefix + "expiration": expiration, annotationPrefix + "packed-policy-size": packed,
-			annotationPrefix + "previous-issued-at": previousIssued, annotationPrefix + "previous-expiration": previousExpiration,
-			annotationPrefix + "request-hash": text, annotationPrefix + "seal": text, annotationPrefix + "access-key-id": text, annotationPrefix + "refresh-request": text,
-		})
-		if !ok {
-			g.Expect(r).To(BeZero())
+		request, invalid := request.RoleCredential.Request(testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Policy = policy }))
+		if invalid != nil {
+			g.Expect(json.Valid([]byte(policy))).To(BeFalse())
+			g.Expect(invalid.Reason).To(Equal(v1alpha1.ReasonMalformedPolicy))
+			g.Expect(invalid.Message).To(And(MatchRegexp(`^spec\.policy is not JSON: line \d+: `), HaveSuffix(". STS was not called.")))
+			g.Expect(len(invalid.Message)).To(BeNumerically("<", 256))
+			g.Expect(utf8.ValidString(invalid.Message)).To(BeTrue())
 			return
 		}
-		g.Expect(r.ChecksumValid()).To(BeFalse(), "nobody sealed it")
-		again, ok := credential.ParseRecord(r.Annotations())
-		g.Expect(ok).To(BeTrue())
-		g.Expect(again).To(Equal(r))
-		for _, at := range []time.Time{r.IssuedAt, r.Expiration, r.PreviousIssuedAt, r.PreviousExpiration} {
-			g.Expect(inAStatus(g, at)).To(BeTemporally("==", at))
+		if policy == "" {
+			g.Expect(request.Policy).To(BeEmpty())
+			return
 		}
-
-		sealed := r.WithChecksum(nil)
-		follower := credential.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.After(&sealed).WithChecksum(nil)
-		again, ok = credential.ParseRecord(follower.Annotations())
-		g.Expect(ok).To(BeTrue())
-		g.Expect(again).To(Equal(follower))
-		w := credential.Desired{RequestHash: text, RefreshRequest: text, RefreshBefore: new(time.Duration(refreshBefore)), Key: text}
-		due, at := w.RefreshAt(sealed), time.Unix(now, 0)
-		g.Expect(due).To(And(BeTemporally(">", r.IssuedAt), BeTemporally("<", r.Expiration)))
-		g.Expect(credential.Requeue(at, due)).To(BeNumerically(">=", time.Second))
-		if credential.Decide(at, w, credential.Observed{Ownership: credential.Ours, Record: &sealed}) == credential.NotDue {
-			g.Expect(at).To(BeTemporally("<", r.Expiration))
-		}
+		g.Expect(meaning(g, request.Policy)).To(Equal(meaning(g, policy)))
+		g.Expect(len(request.Policy)).To(BeNumerically("<=", len(policy)))
+		spaced := testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Policy = "\t" + request.Policy + "\r\n " })
+		g.Expect(requestOf(spaced)).To(Equal(request))
 	})
 }
 
-// inAStatus returns a time as it is read from a status that it was written to, zero for none.
-func inAStatus(g Gomega, at time.Time) time.Time {
-	text, err := json.Marshal(metav1.NewTime(at))
-	g.Expect(err).NotTo(HaveOccurred())
-	var read metav1.Time
-	g.Expect(json.Unmarshal(text, &read)).To(Succeed())
-	return read.Time
+func meaning(g Gomega, text string) any {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var read any
+	g.Expect(decoder.Decode(&read)).To(Succeed())
+	return read
 }
 
-// FuzzEdit writes over one annotation of a sealed record: what is still taken for genuine is what was sealed.
-func FuzzEdit(f *testing.F) {
-	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE")}
-	sealed := credential.Record{
-		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour),
-		PreviousIssuedAt: issuedAt.Add(-40 * time.Minute), PreviousExpiration: issuedAt.Add(20 * time.Minute),
-		AccessKeyID: "ASIAEXAMPLE", PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader", PackedPolicySize: new(int32(7)),
-	}.WithChecksum(data)
-	names := append(slices.Sorted(maps.Keys(sealed.Annotations())), annotationPrefix+"refresh-request", annotationPrefix+"to-come")
-	f.Fuzz(func(t *testing.T, which uint8, value string, gone bool) {
+// FuzzStoredRecord has somebody write times and texts to a Secret's annotations, who may know how to seal them, and lets the operator
+// judge by them at some later time. It never says that an expired credential is Ready, and always comes back before that is so.
+func FuzzStoredRecord(f *testing.F) {
+	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, seals bool, later uint32) {
 		g := NewWithT(t)
-		annotations, name := sealed.Annotations(), names[int(which)%len(names)]
-		annotations[name] = value
-		if gone {
-			delete(annotations, name)
+		annotations := reissue.Record{RequestHash: "r", IssuerHash: "i", TemplateHash: "t"}.WithChecksum(nil).Annotations()
+		maps.Copy(annotations, forgery(issued, expiration, previousIssued, previousExpiration, packed, text))
+		found, readable := reissue.ParseRecord(annotations)
+		if readable && seals {
+			found = found.WithChecksum(nil)
 		}
-		if r, ok := credential.ParseRecord(annotations); ok && r.MatchesData(data) {
-			g.Expect(r).To(Equal(sealed), name)
+		judged := result{now: testkit.Start.Add(time.Duration(later) * time.Second), secret: "s3-reader"}
+		observed := reissue.Observed{Ownership: reissue.Ours}
+		if readable && found.MatchesData(nil) {
+			observed.Record = &found
+		}
+		judged = judged.decide(reissue.Desired{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text}, observed)
+
+		if judged.why == reissue.NotDue {
+			g.Expect(judged.valid()).To(BeTrue())
+			g.Expect(judged.requeue().RequeueAfter).To(And(BeNumerically(">=", time.Second), BeNumerically("<=", max(time.Second, found.Expiration.Sub(judged.now)))))
+		}
+		if judged.ready().Status == metav1.ConditionTrue {
+			g.Expect(judged.now).To(BeTemporally("<", found.Expiration))
 		}
 	})
 }
 
-// kubernetesName makes a name that the API server takes of any text, with dots or without.
-func kubernetesName(text string, longest int, dots bool) string {
-	letters := "abcdefghijklmnopqrstuvwxyz0123456789-"
-	if dots {
-		letters += "."
+// forgery is what somebody writes over a record's annotations.
+func forgery(issued, expiration, previousIssued, previousExpiration, packed, text string) map[string]string {
+	const prefix = "sts.rolecredential.dev/"
+	return map[string]string{
+		prefix + "issued-at": issued, prefix + "expiration": expiration, prefix + "packed-policy-size": packed,
+		prefix + "previous-issued-at": previousIssued, prefix + "previous-expiration": previousExpiration, prefix + "principal-arn": text,
 	}
-	name := []byte("a")
-	for i := 0; i < len(text) && len(name) < longest-1; i++ {
-		name = append(name, letters[int(text[i])%len(letters)])
-	}
-	return strings.ReplaceAll(string(name)+"z", "..", ".a")
 }
 
-// FuzzSessionName names the sessions of two objects: each so that STS takes it, and both alike only if they are one.
-func FuzzSessionName(f *testing.F) {
-	f.Fuzz(func(t *testing.T, namespace, name, otherNamespace, otherName string, long bool) {
-		length := credential.MaxUserName
-		if long {
-			length = credential.MaxSessionName
+// FuzzReconciledRecord lets a credential go its way, then has somebody forge its Secret's annotations as in FuzzStoredRecord, whose corpus
+// it shares, and lets it go its way again at some later time. Each takes two whole reconciles.
+func FuzzReconciledRecord(f *testing.F) {
+	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, seals bool, later uint32) {
+		if !utf8.ValidString(issued + expiration + previousIssued + previousExpiration + packed + text) {
+			t.Skip("no annotation can hold it")
 		}
-		one := [2]string{kubernetesName(namespace, 63, false), kubernetesName(name, 253, true)}
-		two := [2]string{kubernetesName(otherNamespace, 63, false), kubernetesName(otherName, 253, true)}
-		called, other := credential.SessionName(one[0], one[1], length), credential.SessionName(two[0], two[1], length)
-		if !sessionNames.MatchString(called) || len(called) > length {
-			t.Errorf("%q", called)
+		c := newFixture(t, testkit.World()...)
+		c.reconcile()
+		stored := c.Secret()
+		maps.Copy(stored.Annotations, forgery(issued, expiration, previousIssued, previousExpiration, packed, text))
+		forged, readable := reissue.ParseRecord(stored.Annotations)
+		if readable && seals {
+			stored.Annotations["sts.rolecredential.dev/seal"] = forged.WithChecksum(stored.Data).Seal
 		}
-		if (called == other) != (one == two) {
-			t.Errorf("%q has %q, and %q has %q", one, called, two, other)
-		}
-		// Who knows how it is made names an object after it.
-		if imitated := [2]string{two[0], strings.TrimPrefix(called, two[0]+".")}; imitated != one && credential.SessionName(imitated[0], imitated[1], length) == called {
-			t.Errorf("%q has the session name of %q", imitated, one)
-		}
+		c.Update(stored)
+		c.Clock.SetTime(testkit.Start.Add(time.Duration(later) * time.Second))
+
+		seen, result := c.reconcile()
+		c.Expect(result.RequeueAfter).To(BeNumerically(">=", time.Second))
+		c.Expect(meta.IsStatusConditionTrue(seen.Status.Conditions, v1alpha1.ConditionReady)).To(BeTrue(), "STS issues to who asks")
+		held, ok := reissue.ParseRecord(c.Secret().Annotations)
+		c.Expect(ok && held.MatchesData(c.Secret().Data)).To(BeTrue())
+		c.Expect(held.Expiration).To(BeTemporally(">", c.Clock.Now()))
+		c.Expect(seen.Status.Expiration.Time).To(BeTemporally("==", held.Expiration))
+		c.Expect(len(c.STS.Issued)).To(BeNumerically("<=", 2))
 	})
 }

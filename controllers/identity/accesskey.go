@@ -8,9 +8,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
-	"rolecredential.dev/operator/controllers/output"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/render"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // keyParts are the keys of a source's Secret, with the patterns of valid AWS values. An access key ID has the pattern
@@ -20,20 +20,20 @@ var keyParts = []struct {
 	key   string
 	valid *regexp.Regexp
 }{
-	{output.AccessKeyID, regexp.MustCompile(`^\w+$`)},
-	{output.SecretAccessKey, regexp.MustCompile(`^[\w+/=-]+$`)},
-	{output.SessionToken, regexp.MustCompile(`^[\w+/=-]*$`)},
+	{render.AccessKeyID, regexp.MustCompile(`^\w+$`)},
+	{render.SecretAccessKey, regexp.MustCompile(`^[\w+/=-]+$`)},
+	{render.SessionToken, regexp.MustCompile(`^[\w+/=-]*$`)},
 }
 
 // checkAccessKey returns a failure that names the invalid values of a source's Secret. With an endpoint, any value
 // that fits into a request header is valid. The secret access key is never part of a request.
-func checkAccessKey(secret types.NamespacedName, value func(key string) string, endpoint string) *failure.Failure {
+func checkAccessKey(secret types.NamespacedName, value func(key string) string, endpoint string) *reason.Error {
 	var invalidValues []string
 	for _, part := range keyParts {
 		text := value(part.key)
 		invalid := !part.valid.MatchString(text)
 		if endpoint != "" {
-			invalid = part.key != output.SecretAccessKey && !credential.Sendable(text)
+			invalid = part.key != render.SecretAccessKey && !request.Sendable(text)
 		}
 		if invalid {
 			invalidValues = append(invalidValues, invalidCharacter(text)+" in "+part.key)

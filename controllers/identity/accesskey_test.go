@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
 )
 
 const (
@@ -58,8 +58,8 @@ func TestSourceSecretThatHoldsNoAccessKeyIsInvalid(t *testing.T) {
 					f.Expect(problem).To(BeNil())
 					return
 				}
-				f.Expect(problem).To(Equal(&failure.Failure{
-					Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidSecret, Message: at.holds + at.want + "." + bare, Retry: failure.Never,
+				f.Expect(problem).To(Equal(&reason.Error{
+					Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidSecret, Message: at.holds + at.want + "." + bare, Retry: reason.Never,
 				}))
 				f.Expect(f.connected).To(BeZero(), "STS is not called")
 				f.Expect(f.watch.awaited).To(HaveKey(defaultKey), "a changed Secret is tried at once")
@@ -76,9 +76,9 @@ func TestAmbientKeyThatNoRequestCanHoldIsTheSourcesError(t *testing.T) {
 	found := withKey(func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
 	})
-	keys, err := f.configure(found).Client.config.Credentials.Retrieve(t.Context())
+	keys, err := f.configure(found).Client.(*connection).config.Credentials.Retrieve(t.Context())
 	f.Expect(err).To(MatchError(ContainSubstring("contains a control character")))
-	f.Expect(err).To(BeAssignableToTypeOf(&failure.SourceError{}))
+	f.Expect(err).To(BeAssignableToTypeOf(&reason.SourceError{}))
 	f.Expect(keys.HasKeys()).To(BeFalse())
 }
 

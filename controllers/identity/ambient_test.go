@@ -134,7 +134,7 @@ func TestWhomTheSDKTrustsWhenItAsksForAmbientCredentials(t *testing.T) {
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(keys.SessionToken).NotTo(BeEmpty())
 			if !tc.ownBundle { // what the environment trusts, the identity's own calls do not
-				_, err = f.configure(by).Client.config.HTTPClient.Do(request(t, sts.URL)) //nolint:bodyclose // there is no answer
+				_, err = f.configure(by).Client.(*connection).config.HTTPClient.Do(get(t, sts.URL)) //nolint:bodyclose // there is no answer
 				f.Expect(err).To(MatchError(ContainSubstring("certificate signed by unknown authority")))
 			}
 		})

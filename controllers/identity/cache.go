@@ -12,11 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/cache"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // cacheEntry holds the client and the credentials built for an identity.
-type cacheEntry[C any] struct {
+type cacheEntry struct {
 	uid           types.UID
 	generation    int64
 	secretVersion string
@@ -24,7 +25,7 @@ type cacheEntry[C any] struct {
 	refused atomic.Bool
 	// config contains the source's credentials.
 	config aws.Config
-	session[C]
+	session
 
 	// accountSessions caches the sessions of a chain that starts with a service account's token, by service account.
 	// mu is locked while a session is looked up or created, so that all callers of an account share it.
@@ -33,8 +34,8 @@ type cacheEntry[C any] struct {
 }
 
 // session is an STS client and the credentials that it uses.
-type session[C any] struct {
-	client      C
+type session struct {
+	client      STS
 	credentials aws.CredentialsProvider
 }
 
@@ -43,13 +44,13 @@ const accountSessionTTL = time.Hour
 
 // getOrBuild returns the cache entry of an identity's current spec. Concurrent callers wait for one build and share
 // it, with its connections and hop sessions.
-func (r *Resolver[C]) getOrBuild(ctx context.Context, found Object, source source) (*cacheEntry[C], *failure.Failure, error) {
+func (r *Resolver) getOrBuild(ctx context.Context, found Object, source source) (*cacheEntry, *reason.Error, error) {
 	if made, ok := r.cached(found, source); ok {
 		return made, nil, nil
 	}
 	type outcome struct {
-		made    *cacheEntry[C]
-		problem *failure.Failure
+		made    *cacheEntry
+		problem *reason.Error
 	}
 	key := KeyOf(found)
 	shared := r.builds.DoChan(fmt.Sprintf("%v/%s/%d", key, found.GetUID(), found.GetGeneration()), func() (any, error) {
@@ -72,7 +73,7 @@ func (r *Resolver[C]) getOrBuild(ctx context.Context, found Object, source sourc
 const buildTimeout = time.Minute
 
 // build returns a new cache entry, or the present one if nothing has changed.
-func (r *Resolver[C]) build(ctx context.Context, found Object, source source) (*cacheEntry[C], *failure.Failure, error) {
+func (r *Resolver) build(ctx context.Context, found Object, source source) (*cacheEntry, *reason.Error, error) {
 	key := KeyOf(found)
 	before, ok := r.cached(found, source)
 	if ok { // built by a concurrent caller
@@ -85,22 +86,22 @@ func (r *Resolver[C]) build(ctx context.Context, found Object, source source) (*
 	if before != nil && !before.refused.Load() && secretVersion == before.secretVersion { // the watch had not started yet
 		return before, nil, nil
 	}
-	var replaced C
+	var replaced STS
 	if before != nil {
 		replaced = before.client
 	}
-	made := &cacheEntry[C]{uid: found.GetUID(), generation: found.GetGeneration(), secretVersion: secretVersion, config: config, accountSessions: cache.NewExpiring()}
+	made := &cacheEntry{uid: found.GetUID(), generation: found.GetGeneration(), secretVersion: secretVersion, config: config, accountSessions: cache.NewExpiring()}
 	made.session = r.connect(key, config, found.Settings().Chain, nil, replaced)
 	r.store(key, made)
 	return made, nil, nil
 }
 
 // sessionOf returns the session of a chain whose first hop uses a service account's token.
-func (r *Resolver[C]) sessionOf(made *cacheEntry[C], found Object, account types.NamespacedName, token TokenSource) session[C] {
+func (r *Resolver) sessionOf(made *cacheEntry, found Object, account types.NamespacedName, token TokenSource) session {
 	made.mu.Lock()
 	defer made.mu.Unlock()
 	if cached, ok := made.accountSessions.Get(account); ok {
-		if of, ok := cached.(session[C]); ok {
+		if of, ok := cached.(session); ok {
 			return of
 		}
 	}
@@ -111,16 +112,16 @@ func (r *Resolver[C]) sessionOf(made *cacheEntry[C], found Object, account types
 
 // connect creates the session at the end of a chain, with a client that replaces the one before. The first hop uses
 // the token, if it is not nil.
-func (r *Resolver[C]) connect(identity Key, config aws.Config, chain []v1alpha1.Hop, token TokenSource, before C) session[C] {
+func (r *Resolver) connect(identity request.Key, config aws.Config, chain []v1alpha1.Hop, token TokenSource, before STS) session {
 	for _, hop := range chain {
 		config.Credentials = r.Assume(identity, config, hopRequest(identity.Name, hop), token)
 		token = nil
 	}
-	return session[C]{r.Connect(identity, config, before), config.Credentials}
+	return session{r.Connect(identity, config, before), config.Credentials}
 }
 
 // Forget removes a deleted identity from the cache.
-func (r *Resolver[C]) Forget(key Key) {
+func (r *Resolver) Forget(key request.Key) {
 	r.Watch.Unsubscribe(key)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,7 +129,7 @@ func (r *Resolver[C]) Forget(key Key) {
 }
 
 // cached returns the cache entry of an identity's current spec, and whether it is still usable.
-func (r *Resolver[C]) cached(found Object, source source) (*cacheEntry[C], bool) {
+func (r *Resolver) cached(found Object, source source) (*cacheEntry, bool) {
 	r.mu.Lock()
 	made, ok := r.cache[KeyOf(found)]
 	r.mu.Unlock()
@@ -138,11 +139,11 @@ func (r *Resolver[C]) cached(found Object, source source) (*cacheEntry[C], bool)
 	return made, !made.refused.Load() && (source.secret == nil || r.Watch.IsCurrent(KeyOf(found), *source.secret, made.secretVersion))
 }
 
-func (r *Resolver[C]) store(key Key, made *cacheEntry[C]) {
+func (r *Resolver) store(key request.Key, made *cacheEntry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cache == nil {
-		r.cache = map[Key]*cacheEntry[C]{}
+		r.cache = map[request.Key]*cacheEntry{}
 	}
 	r.cache[key] = made
 }

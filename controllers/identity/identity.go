@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/sync/singleflight"
@@ -14,8 +15,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // Object is an identity of either kind.
@@ -25,24 +28,10 @@ type Object interface {
 	Report() *v1alpha1.IdentityStatus
 }
 
-// Key identifies an identity: its kind, namespace and name.
-type Key struct {
-	Kind string
-	types.NamespacedName
-}
-
-// Label returns the identity label of metrics: the name, with the namespace and a slash before it if it has one.
-func (k Key) Label() string {
-	if k.Namespace == "" {
-		return k.Name
-	}
-	return k.String()
-}
-
 // Identity is a resolved identity: its rules, and an STS client with its credentials.
-type Identity[C any] struct {
+type Identity struct {
 	// Key is the identity's kind and name.
-	Key Key
+	Key request.Key
 	// Name is the identity's kind and name, for messages.
 	Name string
 	// Allow contains the identity's current rules.
@@ -71,7 +60,7 @@ type Identity[C any] struct {
 	// QPS is the identity's own rate limit of STS calls per second; 0 if it has none.
 	QPS int
 	// Client calls STS with this identity's credentials.
-	Client C
+	Client STS
 
 	credentials aws.CredentialsProvider
 	token       TokenSource
@@ -79,11 +68,11 @@ type Identity[C any] struct {
 }
 
 // TokenSource returns a web identity token.
-type TokenSource = func(context.Context) (credential.RedactedString, error)
+type TokenSource = func(context.Context) (request.RedactedString, error)
 
 // WebIdentity returns the source of the token for an AssumeRoleWithWebIdentity call. It is nil if the call is signed
 // instead: with a chain, only the first hop uses the token.
-func (i *Identity[C]) WebIdentity() TokenSource {
+func (i *Identity) WebIdentity() TokenSource {
 	if len(i.Chain) > 0 {
 		return nil
 	}
@@ -91,8 +80,8 @@ func (i *Identity[C]) WebIdentity() TokenSource {
 }
 
 // Temporary reports whether the identity's own credentials are session credentials. Its error is a
-// [failure.SourceError].
-func (i *Identity[C]) Temporary(ctx context.Context) (bool, error) {
+// [reason.SourceError].
+func (i *Identity) Temporary(ctx context.Context) (bool, error) {
 	if len(i.Chain) > 0 || i.token != nil {
 		return true, nil
 	}
@@ -101,7 +90,13 @@ func (i *Identity[C]) Temporary(ctx context.Context) (bool, error) {
 }
 
 // Refused invalidates the credentials that STS rejected, so that the next call uses new ones.
-func (i *Identity[C]) Refused() { i.invalidate() }
+func (i *Identity) Refused() { i.invalidate() }
+
+// ClockInSync reports whether the clock of STS is known and agrees with the operator's.
+func (i *Identity) ClockInSync() bool {
+	skew, known := i.Client.Skew()
+	return known && skew.Abs() <= reissue.ClockTolerance
+}
 
 // issuer is hashed into IssuerHash, which is stored in Secrets. An unused field must not change the hash, and the names in
 // the tags never change: otherwise an upgrade refreshes every credential of a cluster at once.
@@ -112,9 +107,17 @@ type issuer struct {
 	SessionTags *v1alpha1.SessionTags `json:"SessionTags,omitempty"`
 }
 
+// STS is the client of one identity.
+type STS interface {
+	Issue(ctx context.Context, r request.Request, proof request.CallAuth) (request.Credentials, error)
+	Caller(ctx context.Context) (awssts.Caller, error)
+	// Skew returns how far the clock of STS is ahead of the operator's, and false before the first answer of STS.
+	Skew() (time.Duration, bool)
+}
+
 // Resolver resolves identities. It caches their connections and self-refreshing credentials until the spec or the
 // source's Secret changes.
-type Resolver[C any] struct {
+type Resolver struct {
 	// Reader reads identities, from a cache.
 	Reader client.Reader
 	// Secrets reads the Secrets of sources, without a cache.
@@ -128,38 +131,38 @@ type Resolver[C any] struct {
 	// Connections is the number of idle connections that each identity keeps; the SDK's default if zero.
 	Connections int
 	// Connect creates an identity's STS client. It replaces the client before, which is zero if there was none.
-	Connect func(identity Key, config aws.Config, before C) C
+	Connect func(identity request.Key, config aws.Config, before STS) STS
 	// Assume returns self-refreshing credentials of a role, assumed with the config or, if the source is not nil,
 	// with a token.
-	Assume func(Key, aws.Config, credential.Request, TokenSource) aws.CredentialsProvider
+	Assume func(request.Key, aws.Config, request.Request, TokenSource) aws.CredentialsProvider
 	// AllowNamespacedEndpoints allows spec.endpoint in an Identity. A user who may create an Identity could then
 	// direct the operator's requests to servers that only the operator can reach.
 	AllowNamespacedEndpoints bool
 
 	builds singleflight.Group
 	mu     sync.Mutex
-	cache  map[Key]*cacheEntry[C]
+	cache  map[request.Key]*cacheEntry
 }
 
 // Watch subscribes an identity to changes of a Secret, and reports whether the Secret still has a version.
 type Watch interface {
-	Subscribe(identity Key, secret types.NamespacedName, seen string)
-	IsCurrent(identity Key, secret types.NamespacedName, seen string) bool
-	Unsubscribe(identity Key)
+	Subscribe(identity request.Key, secret types.NamespacedName, seen string)
+	IsCurrent(identity request.Key, secret types.NamespacedName, seen string) bool
+	Unsubscribe(identity request.Key)
 }
 
 // Resolve returns the identity of a reference, for a credential with this service account. It returns a failure of
 // ConditionAuthorized if the identity does not exist or is not usable. It does not call STS.
-func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReference, account types.NamespacedName) (*Identity[C], *failure.Failure, error) {
+func (r *Resolver) Resolve(ctx context.Context, ref v1alpha1.IdentityReference, account types.NamespacedName) (*Identity, *reason.Error, error) {
 	found, key := newObject(ref, account.Namespace)
 	if found == nil {
-		return nil, failure.Denied(v1alpha1.ReasonIdentityNotFound, "spec.identityRef.kind is %s, which this version of the operator does not support. "+
+		return nil, reason.Denied(v1alpha1.ReasonIdentityNotFound, "spec.identityRef.kind is %s, which this version of the operator does not support. "+
 			"Use a ClusterIdentity or an Identity, or upgrade the operator if the CRDs are newer.", ref.Kind), nil
 	}
-	name := Name(ref)
+	name := request.IdentityName(ref)
 	err := r.Reader.Get(ctx, key, found)
 	if apierrors.IsNotFound(err) {
-		return nil, failure.Denied(v1alpha1.ReasonIdentityNotFound, "There is no %s. Create it, or change spec.identityRef.", name), nil
+		return nil, reason.Denied(v1alpha1.ReasonIdentityNotFound, "There is no %s. Create it, or change spec.identityRef.", name), nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to read %s: %w", name, err)
@@ -169,7 +172,7 @@ func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReferenc
 		return nil, nil, err
 	}
 	if problem != nil {
-		denied := failure.Denied(v1alpha1.ReasonIdentityNotReady, "%s cannot be used: %s", name, problem.Message)
+		denied := reason.Denied(v1alpha1.ReasonIdentityNotReady, "%s cannot be used: %s", name, problem.Message)
 		denied.Retry = problem.Retry
 		return nil, denied, nil
 	}
@@ -178,11 +181,11 @@ func (r *Resolver[C]) Resolve(ctx context.Context, ref v1alpha1.IdentityReferenc
 
 // Configure resolves an identity for a credential with this service account. It returns a failure of the identity's
 // ConditionReady if the configuration is not usable.
-func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types.NamespacedName) (*Identity[C], *failure.Failure, error) {
+func (r *Resolver) Configure(ctx context.Context, found Object, account types.NamespacedName) (*Identity, *reason.Error, error) {
 	settings, source, key := found.Settings(), sourceOf(found), KeyOf(found)
-	identity := &Identity[C]{
+	identity := &Identity{
 		Key:         key,
-		Name:        Name(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKind(key.Kind), Name: key.Name}),
+		Name:        request.IdentityName(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKind(key.Kind), Name: key.Name}),
 		Allow:       rules(found),
 		CallerARN:   found.Report().ARN,
 		Region:      settings.Region,
@@ -190,7 +193,7 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 		Source:      source.String(),
 		SessionTags: settings.SessionTags,
 		QPS:         int(settings.STSQPS),
-		IssuerHash:  credential.Hash(issuer{source.String(), settings.Endpoint, settings.Chain, settings.SessionTags}),
+		IssuerHash:  request.Hash(issuer{source.String(), settings.Endpoint, settings.Chain, settings.SessionTags}),
 	}
 	for _, hop := range settings.Chain {
 		identity.Chain = append(identity.Chain, hop.RoleARN)
@@ -206,7 +209,7 @@ func (r *Resolver[C]) Configure(ctx context.Context, found Object, account types
 	of := made.session
 	if source.audience != "" {
 		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
-		identity.token = func(ctx context.Context) (credential.RedactedString, error) {
+		identity.token = func(ctx context.Context) (request.RedactedString, error) {
 			return r.Tokens.Token(ctx, account, source.audience)
 		}
 		identity.invalidate = func() {

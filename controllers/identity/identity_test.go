@@ -23,19 +23,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
 var (
-	defaultKey  = identity.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "default"}}
+	defaultKey  = request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "default"}}
 	shopDefault = types.NamespacedName{Namespace: "shop", Name: "default"}
 	defaultRef  = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: "default"}
 )
 
 // connection stands for a client of STS.
 type connection struct {
+	identity.STS
 	config aws.Config
 	before *connection
 }
@@ -46,7 +48,7 @@ type fixture struct {
 	t        *testing.T
 	client   client.Client
 	watch    *watch
-	resolver *identity.Resolver[*connection]
+	resolver *identity.Resolver
 
 	mu        sync.Mutex
 	connected int
@@ -57,8 +59,8 @@ type watch struct {
 	reader client.Reader
 
 	mu      sync.Mutex
-	awaited map[identity.Key]awaited
-	done    []identity.Key
+	awaited map[request.Key]awaited
+	done    []request.Key
 }
 
 type awaited struct {
@@ -66,20 +68,20 @@ type awaited struct {
 	seen   string
 }
 
-func (w *watch) Subscribe(key identity.Key, secret types.NamespacedName, seen string) {
+func (w *watch) Subscribe(key request.Key, secret types.NamespacedName, seen string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.awaited[key] = awaited{secret, seen}
 }
 
-func (w *watch) IsCurrent(key identity.Key, name types.NamespacedName, seen string) bool {
+func (w *watch) IsCurrent(key request.Key, name types.NamespacedName, seen string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	secret := &corev1.Secret{}
 	return w.awaited[key].secret == name && w.reader.Get(context.Background(), name, secret) == nil && secret.ResourceVersion == seen
 }
 
-func (w *watch) Unsubscribe(key identity.Key) {
+func (w *watch) Unsubscribe(key request.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.awaited, key)
@@ -98,12 +100,13 @@ func failing(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) *f
 	f.Expect(corev1.AddToScheme(scheme)).To(Succeed())
 	f.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	f.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(funcs).Build()
-	f.watch = &watch{reader: f.client, awaited: map[identity.Key]awaited{}}
-	f.resolver = &identity.Resolver[*connection]{Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ identity.Key, config aws.Config, before *connection) *connection {
+	f.watch = &watch{reader: f.client, awaited: map[request.Key]awaited{}}
+	f.resolver = &identity.Resolver{Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config, before identity.STS) identity.STS {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.connected++
-		return &connection{config, before}
+		replaced, _ := before.(*connection)
+		return &connection{config: config, before: replaced}
 	}}
 	return f
 }
@@ -155,7 +158,7 @@ func key(id, secret, token string) *corev1.Secret {
 
 var operatorKey = func() *corev1.Secret { return key("AKIAOPERATOR", "operator-secret", "") }
 
-func (f *fixture) configure(found identity.Object) *identity.Identity[*connection] {
+func (f *fixture) configure(found identity.Object) *identity.Identity {
 	f.t.Helper()
 	configured, problem, err := f.resolver.Configure(f.t.Context(), found, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
@@ -165,7 +168,7 @@ func (f *fixture) configure(found identity.Object) *identity.Identity[*connectio
 
 func (f *fixture) credentials(found *v1alpha1.ClusterIdentity) (aws.Credentials, error) {
 	f.t.Helper()
-	return f.configure(found).Client.config.Credentials.Retrieve(f.t.Context())
+	return f.configure(found).Client.(*connection).config.Credentials.Retrieve(f.t.Context())
 }
 
 // noAWS is an environment in which the SDK finds nothing.
@@ -226,14 +229,14 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(configured).To(BeNil())
 			f.Expect(problem).To(And(
-				HaveField("Condition", v1alpha1.ConditionReady), HaveField("Reason", tc.reason), HaveField("Message", tc.message), HaveField("Retry", failure.Never),
+				HaveField("Condition", v1alpha1.ConditionReady), HaveField("Reason", tc.reason), HaveField("Message", tc.message), HaveField("Retry", reason.Never),
 			))
 			resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(resolved).To(BeNil())
-			f.Expect(denied).To(Equal(&failure.Failure{
+			f.Expect(denied).To(Equal(&reason.Error{
 				Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonIdentityNotReady,
-				Message: "ClusterIdentity default cannot be used: " + tc.message, Retry: failure.Never,
+				Message: "ClusterIdentity default cannot be used: " + tc.message, Retry: reason.Never,
 			}))
 			f.Expect(f.connected).To(BeZero())
 		})
@@ -248,7 +251,7 @@ func TestForbiddenSecretIsReportedAndRetried(t *testing.T) {
 	})
 	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
-	f.Expect(problem).To(And(HaveField("Reason", v1alpha1.ReasonSecretForbidden), HaveField("Retry", failure.After(failure.MaxWait))))
+	f.Expect(problem).To(And(HaveField("Reason", v1alpha1.ReasonSecretForbidden), HaveField("Retry", reason.After(reason.MaxWait))))
 	f.Expect(problem.Message).To(Equal("The operator's RBAC does not allow it to read Secret system/bootstrap. Grant it get, list and watch of Secrets in namespace system."))
 }
 
@@ -257,9 +260,9 @@ func TestResolveReportsMissingIdentity(t *testing.T) {
 	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(resolved).To(BeNil())
-	f.Expect(denied).To(Equal(&failure.Failure{
+	f.Expect(denied).To(Equal(&reason.Error{
 		Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonIdentityNotFound,
-		Message: "There is no ClusterIdentity default. Create it, or change spec.identityRef.", Retry: failure.Never,
+		Message: "There is no ClusterIdentity default. Create it, or change spec.identityRef.", Retry: reason.Never,
 	}))
 }
 
@@ -268,8 +271,8 @@ func TestIdentityKindOfANewerCRDIsNotTakenForAClusterIdentity(t *testing.T) {
 	resolved, denied, err := f.resolver.Resolve(t.Context(), v1alpha1.IdentityReference{Kind: "AccountIdentity", Name: "default"}, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(resolved).To(BeNil())
-	f.Expect(denied).To(Equal(&failure.Failure{
-		Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonIdentityNotFound, Retry: failure.Never,
+	f.Expect(denied).To(Equal(&reason.Error{
+		Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonIdentityNotFound, Retry: reason.Never,
 		Message: "spec.identityRef.kind is AccountIdentity, which this version of the operator does not support. " +
 			"Use a ClusterIdentity or an Identity, or upgrade the operator if the CRDs are newer.",
 	}))
@@ -315,7 +318,7 @@ func TestWhatAnIdentityIs(t *testing.T) {
 	f.Expect(resolved.CallerARN).To(Equal("arn:aws:iam::210987654321:user/operator"))
 	f.Expect(resolved.Allow).To(Equal(*found.Spec.Allow))
 	f.Expect(resolved.SecretVersion).NotTo(BeEmpty())
-	f.Expect(f.watch.awaited).To(Equal(map[identity.Key]awaited{
+	f.Expect(f.watch.awaited).To(Equal(map[request.Key]awaited{
 		defaultKey: {types.NamespacedName{Namespace: "system", Name: "bootstrap"}, resolved.SecretVersion},
 	}))
 }
@@ -380,7 +383,7 @@ func TestWhatIsPassedOnToTheSDK(t *testing.T) {
 				objects = append(objects, tc.secret)
 			}
 			f := newFixture(t, objects...)
-			config := f.configure(tc.identity).Client.config
+			config := f.configure(tc.identity).Client.(*connection).config
 			f.Expect(config.Region).To(Equal(tc.region))
 			f.Expect(config.BaseEndpoint).To(Equal(tc.endpoint))
 			keys, err := config.Credentials.Retrieve(t.Context())
@@ -406,8 +409,8 @@ func TestWhichServersAreTrusted(t *testing.T) {
 			t.Run(name+", with the source "+source, func(t *testing.T) {
 				noAWS(t)
 				f := newFixture(t, operatorKey())
-				http := f.configure(withKey(caBundle(tc.bundle), change)).Client.config.HTTPClient
-				response, err := http.Do(request(t, server.URL))
+				http := f.configure(withKey(caBundle(tc.bundle), change)).Client.(*connection).config.HTTPClient
+				response, err := http.Do(get(t, server.URL))
 				if !tc.want {
 					f.Expect(err).To(MatchError(ContainSubstring("certificate signed by unknown authority")))
 					return
@@ -431,7 +434,7 @@ func serveTLS(t *testing.T) *stsemulator.Endpoint {
 	return endpoint
 }
 
-func request(t *testing.T, url string) *http.Request {
+func get(t *testing.T, url string) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -443,7 +446,7 @@ func TestASourceThatFailsIsNamedAndNothingTakesItsPlace(t *testing.T) {
 		noAWS(t)
 		f := newFixture(t, operatorKey())
 		_, err := f.credentials(withKey(ambient))
-		var source *failure.SourceError
+		var source *reason.SourceError
 		f.Expect(errors.As(err, &source)).To(BeTrue(), "%v", err)
 	})
 	t.Run("the operator's own configuration cannot be read", func(t *testing.T) {
@@ -479,8 +482,8 @@ func TestWhenAClientIsKept(t *testing.T) {
 		"another takes its name": {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.UID = "another" }, renewed},
 		"STS refused its keys":   {func(f *fixture, i *v1alpha1.ClusterIdentity) { f.configure(i).Refused() }, replaced},
 		"another was deleted": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
-			f.resolver.Forget(identity.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}})
-			f.resolver.Forget(identity.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Name: "default"}})
+			f.resolver.Forget(request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}})
+			f.resolver.Forget(request.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Name: "default"}})
 		}, kept},
 		"it was deleted":          {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Forget(defaultKey) }, renewed},
 		"the watch is not up yet": {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Unsubscribe(defaultKey) }, kept},
@@ -501,7 +504,7 @@ func TestWhenAClientIsKept(t *testing.T) {
 			again := f.configure(found)
 			f.Expect(again.Client == first.Client).To(Equal(tc.want == kept))
 			f.Expect(f.connected == 1).To(Equal(tc.want == kept))
-			f.Expect(again.Client.before == first.Client).To(Equal(tc.want == replaced), "it may take over what that one measured")
+			f.Expect(again.Client.(*connection).before == first.Client).To(Equal(tc.want == replaced), "it may take over what that one measured")
 			f.Expect(f.configure(found).Client).To(BeIdenticalTo(again.Client), "it is kept from then on")
 		})
 	}
@@ -543,7 +546,7 @@ func TestAnAmbientIdentityWaitsForNoSecret(t *testing.T) {
 	f.configure(withKey())
 	f.configure(withKey(ambient, func(i *v1alpha1.ClusterIdentity) { i.Generation++ }))
 	f.Expect(f.watch.awaited).To(BeEmpty())
-	f.Expect(f.watch.done).To(Equal([]identity.Key{defaultKey}))
+	f.Expect(f.watch.done).To(Equal([]request.Key{defaultKey}))
 }
 
 func TestAForgottenIdentityWaitsForNothing(t *testing.T) {
@@ -676,7 +679,7 @@ func TestOfManyWhoMeetAnIdentityAtOnceOneMakesItsClient(t *testing.T) {
 				t.Errorf("%v, %v", denied, err)
 				return
 			}
-			clients <- found.Client
+			clients <- found.Client.(*connection)
 		})
 	}
 	<-held.reads
@@ -722,7 +725,7 @@ func TestOfManyWhoNeedTheAmbientSourceAtOnceOneAsksIt(t *testing.T) {
 	defer server.Close()
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.URL) // as EKS Pod Identity does
 	f := newFixture(t)
-	source := f.configure(withKey(ambient)).Client.config.Credentials
+	source := f.configure(withKey(ambient)).Client.(*connection).config.Credentials
 	var all, begun sync.WaitGroup
 	keys := make([]string, cap(asked))
 	begun.Add(len(keys))
@@ -745,7 +748,7 @@ func TestOfManyWhoNeedTheAmbientSourceAtOnceOneAsksIt(t *testing.T) {
 
 func TestOneAttemptOfACallIsBounded(t *testing.T) {
 	f := newFixture(t, operatorKey())
-	bounded, ok := f.configure(withKey()).Client.config.HTTPClient.(interface{ GetTimeout() time.Duration })
+	bounded, ok := f.configure(withKey()).Client.(*connection).config.HTTPClient.(interface{ GetTimeout() time.Duration })
 	f.Expect(ok).To(BeTrue())
 	f.Expect(bounded.GetTimeout()).To(And(BeNumerically(">", 0), BeNumerically("<=", 10*time.Second)))
 }
@@ -756,7 +759,7 @@ func TestConnectionsAreKeptForAllWhoAskAtATime(t *testing.T) {
 	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(denied).To(BeNil())
-	client, ok := resolved.Client.config.HTTPClient.(*awshttp.BuildableClient)
+	client, ok := resolved.Client.(*connection).config.HTTPClient.(*awshttp.BuildableClient)
 	f.Expect(ok).To(BeTrue())
 	transport := client.GetTransport()
 	f.Expect([]int{transport.MaxIdleConns, transport.MaxIdleConnsPerHost}).To(Equal([]int{96, 96}))

@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // fill gives every field a value, each list one item and each pointer something to point at. A type that it does not know fails the
@@ -67,7 +67,7 @@ func changes(path string, v reflect.Value) map[string]func() {
 }
 
 // anySecret is a fixture in which every Secret holds a key, and which notes the requests that are made of hops.
-func anySecret(t *testing.T) (f *fixture, asked *[]credential.Request) {
+func anySecret(t *testing.T) (f *fixture, asked *[]request.Request) {
 	t.Helper()
 	f = failing(t, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
 		if secret, ok := o.(*corev1.Secret); ok {
@@ -77,8 +77,8 @@ func anySecret(t *testing.T) (f *fixture, asked *[]credential.Request) {
 		return c.Get(ctx, key, o, options...)
 	}})
 	f.resolver.AllowNamespacedEndpoints = true
-	asked = &[]credential.Request{}
-	f.resolver.Assume = func(_ identity.Key, _ aws.Config, r credential.Request, _ identity.TokenSource) aws.CredentialsProvider {
+	asked = &[]request.Request{}
+	f.resolver.Assume = func(_ request.Key, _ aws.Config, r request.Request, _ identity.TokenSource) aws.CredentialsProvider {
 		*asked = append(*asked, r)
 		return hop{roleARN: r.RoleARN}
 	}

@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // newObject returns an empty object of a reference's kind, and its key for a credential in a namespace. The object is
@@ -23,16 +24,13 @@ func newObject(ref v1alpha1.IdentityReference, namespace string) (Object, types.
 }
 
 // KeyOf returns an identity's key.
-func KeyOf(found Object) Key {
+func KeyOf(found Object) request.Key {
 	kind := v1alpha1.IdentityKindClusterIdentity
 	if _, ok := found.(*v1alpha1.Identity); ok {
 		kind = v1alpha1.IdentityKindIdentity
 	}
-	return Key{Kind: string(kind), NamespacedName: client.ObjectKeyFromObject(found)}
+	return request.Key{Kind: string(kind), NamespacedName: client.ObjectKeyFromObject(found)}
 }
-
-// Name returns kind and name of a reference, for messages.
-func Name(ref v1alpha1.IdentityReference) string { return string(ref.Kind) + " " + ref.Name }
 
 // rules returns the allow rules of an identity. An Identity allows its own namespace all requests.
 func rules(found Object) []v1alpha1.AllowRule {

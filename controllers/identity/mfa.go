@@ -10,7 +10,7 @@ import (
 	"github.com/pquerna/otp"
 	"github.com/pquerna/otp/totp"
 
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // mfaStep is the validity of a code. AWS's virtual MFA devices use RFC 6238 with SHA-1, 6 digits and 30 s.
@@ -28,7 +28,7 @@ const maxSetBack = time.Minute
 // Code returns the code of a device at a time of STS's clock. If the code of this step is already used, it returns
 // the time of the next step instead. It calls allowed last; allowed must not block. If allowed returns false, Code
 // returns neither, and the code remains unused. An error is about the seed, and does not contain it.
-func (d *Devices) Code(serialNumber, seed string, now time.Time, allowed func() bool) (code credential.RedactedString, next time.Time, err error) {
+func (d *Devices) Code(serialNumber, seed string, now time.Time, allowed func() bool) (code request.RedactedString, next time.Time, err error) {
 	step := now.Truncate(mfaStep)
 	// Users copy seeds in groups of four, in lower case, and with or without base32 padding: all of these are the
 	// same device.
@@ -39,7 +39,7 @@ func (d *Devices) Code(serialNumber, seed string, now time.Time, allowed func() 
 	}
 	// The hash includes the seed, so that a user who knows only the serial number cannot use up the codes of another
 	// device.
-	device := credential.Hash([]string{serialNumber, seed})
+	device := request.Hash([]string{serialNumber, seed})
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	maps.DeleteFunc(d.used, func(_ string, used time.Time) bool { return used.Before(step) || used.Sub(step) > maxSetBack })
@@ -53,5 +53,5 @@ func (d *Devices) Code(serialNumber, seed string, now time.Time, allowed func() 
 		d.used = map[string]time.Time{}
 	}
 	d.used[device] = step
-	return credential.RedactedString(text), time.Time{}, nil
+	return request.RedactedString(text), time.Time{}, nil
 }

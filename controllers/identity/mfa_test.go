@@ -7,8 +7,8 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // atOnce is for a call that waits for nothing else.
@@ -34,7 +34,7 @@ func TestMFACodeIsReturnedOnce(t *testing.T) {
 	forged, _, _ := devices.Code("a", "MFRGGZDFMZTWQ2LKNNWG23TPOBYXE43U", time.Unix(59, 0), atOnce) // who knows but the serial number
 	g.Expect(forged).NotTo(BeEmpty())
 	fresh, _, _ := devices.Code("a", seed, time.Unix(60, 0), atOnce)
-	g.Expect(fresh).NotTo(BeElementOf(credential.RedactedString(""), code))
+	g.Expect(fresh).NotTo(BeElementOf(request.RedactedString(""), code))
 }
 
 func TestACodeIsStillToBeHadAfterACallThatWaitsForSomethingElse(t *testing.T) {
@@ -57,7 +57,7 @@ func TestACodeIsStillToBeHadAfterACallThatWaitsForSomethingElse(t *testing.T) {
 func TestConcurrentCallersGetOneMFACode(t *testing.T) {
 	g := NewWithT(t)
 	devices := &identity.Devices{}
-	codes := make([]credential.RedactedString, 50)
+	codes := make([]request.RedactedString, 50)
 	var all sync.WaitGroup
 	for i := range codes {
 		all.Go(func() {

@@ -16,9 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // hop is the credentials of a hop, which say what they were asked for with.
@@ -52,7 +52,7 @@ func withTokens(t *testing.T) (f *fixture, issued *int) {
 		},
 	})
 	f.resolver.Tokens = identity.NewTokens(f.client, now)
-	f.resolver.Assume = func(_ identity.Key, _ aws.Config, r credential.Request, token identity.TokenSource) aws.CredentialsProvider {
+	f.resolver.Assume = func(_ request.Key, _ aws.Config, r request.Request, token identity.TokenSource) aws.CredentialsProvider {
 		return hop{r.RoleARN, token}
 	}
 	return f, issued
@@ -72,7 +72,7 @@ func byToken(chain ...string) *v1alpha1.Identity {
 	return found
 }
 
-func (f *fixture) as(found identity.Object, account string) *identity.Identity[*connection] {
+func (f *fixture) as(found identity.Object, account string) *identity.Identity {
 	f.t.Helper()
 	configured, problem, err := f.resolver.Configure(f.t.Context(), found, types.NamespacedName{Namespace: "shop", Name: account})
 	f.Expect(err).NotTo(HaveOccurred())
@@ -94,13 +94,13 @@ func TestAChainShowsATokenToItsFirstHopAndHasASessionForEachServiceAccount(t *te
 	one, two := f.as(byToken("first"), "one"), f.as(byToken("first"), "two")
 	f.Expect(one.WebIdentity()).To(BeNil())
 	f.Expect(one.Client).NotTo(BeIdenticalTo(two.Client))
-	f.Expect(one.Client.before).To(And(Not(BeNil()), BeIdenticalTo(two.Client.before)), "what is measured of their STS is measured for all")
+	f.Expect(one.Client.(*connection).before).To(And(Not(BeNil()), BeIdenticalTo(two.Client.(*connection).before)), "what is measured of their STS is measured for all")
 	f.Expect(f.as(byToken("first"), "one").Client).To(BeIdenticalTo(one.Client))
-	f.Expect(one.Client.config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/one"))
-	f.Expect(two.Client.config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/two"))
+	f.Expect(one.Client.(*connection).config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/one"))
+	f.Expect(two.Client.(*connection).config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/two"))
 
 	longer := f.as(changed(byToken("first", "second"), func(i *v1alpha1.Identity) { i.Generation++ }), "one")
-	f.Expect(longer.Client.config.Credentials).To(Equal(hop{roleARN: roleNamed("second")}))
+	f.Expect(longer.Client.(*connection).config.Credentials).To(Equal(hop{roleARN: roleNamed("second")}))
 }
 
 func TestAllWhoComeAsOneServiceAccountShareItsSession(t *testing.T) {
@@ -114,7 +114,7 @@ func TestAllWhoComeAsOneServiceAccountShareItsSession(t *testing.T) {
 				t.Errorf("%v, %v", problem, err)
 				return
 			}
-			sessions <- configured.Client
+			sessions <- configured.Client.(*connection)
 		})
 	}
 	users.Wait()
@@ -129,16 +129,16 @@ func TestAllWhoComeAsOneServiceAccountShareItsSession(t *testing.T) {
 func TestARefusalOfOneServiceAccountLeavesTheOthersSessions(t *testing.T) {
 	f, issued := withTokens(t)
 	one, two := f.as(byToken("first"), "one"), f.as(byToken("first"), "two")
-	for _, account := range []*identity.Identity[*connection]{one, two} {
-		_, err := account.Client.config.Credentials.Retrieve(t.Context())
+	for _, account := range []*identity.Identity{one, two} {
+		_, err := account.Client.(*connection).config.Credentials.Retrieve(t.Context())
 		f.Expect(err).NotTo(HaveOccurred())
 	}
 	before := *issued
 	one.Refused()
 	f.Expect(f.as(byToken("first"), "one").Client).NotTo(BeIdenticalTo(one.Client))
-	f.Expect(f.as(byToken("first"), "one").Client.before).To(BeIdenticalTo(one.Client.before))
+	f.Expect(f.as(byToken("first"), "one").Client.(*connection).before).To(BeIdenticalTo(one.Client.(*connection).before))
 	f.Expect(f.as(byToken("first"), "two").Client).To(BeIdenticalTo(two.Client))
-	_, err := f.as(byToken("first"), "one").Client.config.Credentials.Retrieve(t.Context())
+	_, err := f.as(byToken("first"), "one").Client.(*connection).config.Credentials.Retrieve(t.Context())
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(*issued).To(Equal(before+1), "its token was dropped too")
 }
@@ -183,7 +183,7 @@ func TestAPIServersAudienceIsRefusedWithAdviceForAnother(t *testing.T) {
 			f.resolver.Tokens = identity.NewTokens(f.client, clocktesting.NewFakePassiveClock(metav1.Now().Time))
 			found := changed(byToken(), func(i *v1alpha1.Identity) { i.Spec.Source.ServiceAccount.Audience = tc.audience })
 			_, err := f.as(found, "one").WebIdentity()(t.Context())
-			var refused *failure.TokenError
+			var refused *reason.TokenError
 			f.Expect(errors.As(err, &refused)).To(BeTrue())
 			f.Expect(refused.Message).To(And(
 				ContainSubstring("is the Kubernetes API server's own"), ContainSubstring(tc.want),

@@ -21,9 +21,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
-	"rolecredential.dev/operator/controllers/output"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/render"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // attemptTimeout bounds one attempt of a call, so that the SDK's retryer can try another connection.
@@ -31,7 +31,7 @@ const attemptTimeout = 10 * time.Second
 
 // config returns the SDK configuration for STS calls with the source's own credentials, and the resource version of
 // the source's Secret.
-func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aws.Config, string, *failure.Failure, error) {
+func (r *Resolver) config(ctx context.Context, found Object, from source) (aws.Config, string, *reason.Error, error) {
 	settings := found.Settings()
 	client, problem := httpClient(settings.CABundle, r.Connections)
 	if problem == nil {
@@ -75,7 +75,7 @@ func (r *Resolver[C]) config(ctx context.Context, found Object, from source) (aw
 
 // ambient returns the credentials that the SDK finds in the operator's own pod. The environment configures how the
 // SDK obtains them, including the STS endpoint for a role. It does not affect the identity's own calls.
-func (r *Resolver[C]) ambient(ctx context.Context, settings *v1alpha1.IdentitySettings) (aws.CredentialsProvider, *failure.Failure) {
+func (r *Resolver) ambient(ctx context.Context, settings *v1alpha1.IdentitySettings) (aws.CredentialsProvider, *reason.Error) {
 	bundle := settings.CABundle
 	if settings.Endpoint != "" {
 		bundle = "" // the bundle is for the identity's endpoint
@@ -88,36 +88,36 @@ func (r *Resolver[C]) ambient(ctx context.Context, settings *v1alpha1.IdentitySe
 	if err != nil {
 		problem := unready(v1alpha1.ReasonInvalidSourceCredentials, err,
 			"The operator's own AWS configuration (environment, profile) is not readable. See the event for the error.")
-		problem.Retry = failure.After(failure.MaxWait) // configuration files are not watched
+		problem.Retry = reason.After(reason.MaxWait) // configuration files are not watched
 		return nil, problem
 	}
 	return found.Credentials, nil
 }
 
 // hopRequest returns the STS request of a hop. Each identity has its own session name.
-func hopRequest(identity string, hop v1alpha1.Hop) credential.Request {
-	return credential.Request{
+func hopRequest(identity string, hop v1alpha1.Hop) request.Request {
+	return request.Request{
 		Call:              v1alpha1.CallAssumeRole,
 		RoleARN:           hop.RoleARN,
-		SessionName:       cmp.Or(hop.SessionName, credential.SessionName("rolecredential", identity, credential.MaxSessionName)),
+		SessionName:       cmp.Or(hop.SessionName, request.SessionName("rolecredential", identity, request.MaxSessionName)),
 		ExternalID:        hop.ExternalID,
-		Tags:              credential.Tags(hop.Tags),
+		Tags:              request.Tags(hop.Tags),
 		TransitiveTagKeys: hop.TransitiveTagKeys,
 	}
 }
 
 // accessKey reads an access key from a Secret, and enqueues the identity when the Secret changes.
-func (r *Resolver[C]) accessKey(ctx context.Context, found Object, ref types.NamespacedName) (aws.CredentialsProvider, string, *failure.Failure, error) {
+func (r *Resolver) accessKey(ctx context.Context, found Object, ref types.NamespacedName) (aws.CredentialsProvider, string, *reason.Error, error) {
 	secret := &corev1.Secret{}
 	err := r.Secrets.Get(ctx, ref, secret)
 	if apierrors.IsNotFound(err) {
 		r.Watch.Subscribe(KeyOf(found), ref, "")
 		return nil, "", unready(v1alpha1.ReasonSecretNotFound, nil, "There is no Secret %s. Create it with the keys %s and %s.",
-			ref, output.AccessKeyID, output.SecretAccessKey), nil
+			ref, render.AccessKeyID, render.SecretAccessKey), nil
 	}
 	if apierrors.IsForbidden(err) {
 		problem := unready(v1alpha1.ReasonSecretForbidden, err, "The operator's RBAC does not allow it to read Secret %s. Grant it get, list and watch of Secrets in namespace %s.", ref, ref.Namespace)
-		problem.Retry = failure.After(failure.MaxWait) // RBAC is not watched
+		problem.Retry = reason.After(reason.MaxWait) // RBAC is not watched
 		return nil, "", problem, nil
 	}
 	if err != nil {
@@ -126,16 +126,16 @@ func (r *Resolver[C]) accessKey(ctx context.Context, found Object, ref types.Nam
 	r.Watch.Subscribe(KeyOf(found), ref, secret.ResourceVersion)
 	// Files often end with a line break, which is not part of the key.
 	value := func(key string) string { return strings.TrimSpace(string(secret.Data[key])) }
-	for _, key := range []string{output.AccessKeyID, output.SecretAccessKey} {
+	for _, key := range []string{render.AccessKeyID, render.SecretAccessKey} {
 		if value(key) == "" {
 			return nil, "", unready(v1alpha1.ReasonInvalidSecret, nil, "Secret %s has no value under the key %s. Store an IAM user's access key under the keys %s and %s.",
-				ref, key, output.AccessKeyID, output.SecretAccessKey), nil
+				ref, key, render.AccessKeyID, render.SecretAccessKey), nil
 		}
 	}
 	if problem := checkAccessKey(ref, value, found.Settings().Endpoint); problem != nil {
 		return nil, "", problem, nil
 	}
-	keys := credentials.NewStaticCredentialsProvider(value(output.AccessKeyID), value(output.SecretAccessKey), value(output.SessionToken))
+	keys := credentials.NewStaticCredentialsProvider(value(render.AccessKeyID), value(render.SecretAccessKey), value(render.SessionToken))
 	return keys, secret.ResourceVersion, nil, nil
 }
 
@@ -143,7 +143,7 @@ func (r *Resolver[C]) accessKey(ctx context.Context, found Object, ref types.Nam
 // the given number of idle connections, or the SDK's default if zero: a new connection for each call would cost more
 // than the call. The number of workers bounds the open connections. (A transport with MaxConnsPerHost keeps closed
 // connections, whose buffers contain responses of STS.)
-func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *failure.Failure) {
+func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *reason.Error) {
 	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
 	if connections > 0 {
 		client = client.WithTransportOptions(func(t *http.Transport) {
@@ -167,7 +167,7 @@ func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *fa
 
 // checkEndpoint checks the schema's rules for objects that were stored before the rules, and whether an Identity may
 // have an endpoint.
-func (r *Resolver[C]) checkEndpoint(found Object) *failure.Failure {
+func (r *Resolver) checkEndpoint(found Object) *reason.Error {
 	endpoint := found.Settings().Endpoint
 	if endpoint == "" {
 		return nil
@@ -195,8 +195,8 @@ const (
 )
 
 // unready returns a failure of ConditionReady without a retry: the identity and its Secret are watched.
-func unready(reason string, cause error, format string, args ...any) *failure.Failure {
-	return &failure.Failure{Condition: v1alpha1.ConditionReady, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: failure.Never, Cause: cause}
+func unready(code string, cause error, format string, args ...any) *reason.Error {
+	return &reason.Error{Condition: v1alpha1.ConditionReady, Reason: code, Message: fmt.Sprintf(format, args...), Retry: reason.Never, Cause: cause}
 }
 
 // sourceErrorProvider wraps the source's errors, so that they are not classified as errors of STS.
@@ -204,11 +204,11 @@ type sourceErrorProvider struct{ source aws.CredentialsProvider }
 
 func (p sourceErrorProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	keys, err := p.source.Retrieve(ctx)
-	if err == nil && (!credential.Sendable(keys.AccessKeyID) || !credential.Sendable(keys.SessionToken)) {
+	if err == nil && (!request.Sendable(keys.AccessKeyID) || !request.Sendable(keys.SessionToken)) {
 		err = errNotSendable
 	}
 	if err != nil {
-		return aws.Credentials{}, &failure.SourceError{Err: err}
+		return aws.Credentials{}, &reason.SourceError{Err: err}
 	}
 	return keys, nil
 }

@@ -16,8 +16,8 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 const (
@@ -61,11 +61,11 @@ var errAPIAudience = errors.New("the API server's own audience")
 // apiAudiences is the cache key of the API server's own audiences.
 type apiAudiences struct{}
 
-// Token returns a token of a service account for an audience. Its error is a [failure.TokenError].
-func (t *Tokens) Token(ctx context.Context, account types.NamespacedName, audience string) (credential.RedactedString, error) {
+// Token returns a token of a service account for an audience. Its error is a [reason.TokenError].
+func (t *Tokens) Token(ctx context.Context, account types.NamespacedName, audience string) (request.RedactedString, error) {
 	key := tokenKey{account, audience}
 	if cached, ok := t.cached.Get(key); ok {
-		if token, ok := cached.(credential.RedactedString); ok {
+		if token, ok := cached.(request.RedactedString); ok {
 			return token, nil
 		}
 	}
@@ -76,7 +76,7 @@ func (t *Tokens) Token(ctx context.Context, account types.NamespacedName, audien
 	if err != nil {
 		return "", err
 	}
-	token := credential.RedactedString(issued.Status.Token)
+	token := request.RedactedString(issued.Status.Token)
 	if life := issued.Status.ExpirationTimestamp.Sub(t.clock.Now()) - tokenMargin; life > 0 {
 		t.cached.Set(key, token, life)
 	}
@@ -101,7 +101,7 @@ func (t *Tokens) checkAudience(ctx context.Context, account types.NamespacedName
 		t.cached.Set(apiAudiences{}, own, apiAudiencesTTL)
 	}
 	if audiences, ok := own.([]string); !ok || slices.Contains(audiences, audience) {
-		return &failure.TokenError{Message: fmt.Sprintf("The audience %s is the Kubernetes API server's own, so a token for it is also valid there. "+
+		return &reason.TokenError{Message: fmt.Sprintf("The audience %s is the Kubernetes API server's own, so a token for it is also valid there. "+
 			"Set source.serviceAccount.audience of the identity to another audience, such as %s. "+
 			"Add that to the client IDs of the IAM OIDC provider, and to the condition on aud in the role's trust policy.", audience, otherAudience(audiences)), Err: errAPIAudience}
 	}
@@ -121,7 +121,7 @@ func (t *Tokens) request(ctx context.Context, account types.NamespacedName, audi
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences, ExpirationSeconds: new(int64(TokenLifetime / time.Second))}}
 	holder := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: account.Namespace, Name: account.Name}}
 	if err := t.client.SubResource("token").Create(ctx, holder, request); err != nil {
-		return nil, &failure.TokenError{Message: tokenErrorMessage(account, err), Err: err}
+		return nil, &reason.TokenError{Message: tokenErrorMessage(account, err), Err: err}
 	}
 	return request, nil
 }

@@ -16,7 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 const defaultDuration = time.Hour
@@ -151,10 +152,10 @@ var byRules = map[string]func(*attack){
 		for i, name := range []string{a.bank + ".reader", a.shop + ".another", a.shop + ".forged", "xci-1", "CI-1", ""} {
 			user := &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: fmt.Sprintf("forged-%d", i)}}
 			user.Spec.Policy, user.Spec.IdentityRef.Name = "{}", by.Name
-			user.Spec.UserName = cmp.Or(name, credential.SessionName(a.bank, long, credential.MaxUserName))
+			user.Spec.UserName = cmp.Or(name, request.SessionName(a.bank, long, request.MaxUserName))
 			role := roleCredential(a.shop, fmt.Sprintf("forged-%d", i), by.Name)
 			role.Spec.RoleARN = shopRole
-			role.Spec.SessionName = cmp.Or(name, credential.SessionName(a.bank, long, credential.MaxSessionName))
+			role.Spec.SessionName = cmp.Or(name, request.SessionName(a.bank, long, request.MaxSessionName))
 			a.isDenied("Authorized", "False NotAllowed", user, role)
 		}
 	},
@@ -367,7 +368,7 @@ var inSecrets = map[string]func(*attack){
 		heir := a.wants("heir", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
 		a.eventually(heir, "Authorized", "False NotAllowed")
 		forged := lookAlike(a.shop, "heir", a.secret(a.shop, "source"))
-		record, ok := credential.ParseRecord(forged.Annotations)
+		record, ok := reissue.ParseRecord(forged.Annotations)
 		a.Expect(ok).To(BeTrue())
 		record.Credential = "RoleCredential/heir"
 		maps.Copy(forged.Annotations, record.WithChecksum(forged.Data).Annotations())

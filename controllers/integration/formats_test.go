@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/output"
+	"rolecredential.dev/operator/controllers/render"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -42,7 +42,7 @@ func TestNoKeyOfAFormatCanBeInDataToo(t *testing.T) {
 	formats := formatsOfTheSchema(t)
 	NewWithT(t).Expect(formats).To(HaveLen(8))
 	for _, format := range formats {
-		written, err := output.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}}, credential.Credential{}, "")
+		written, err := render.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}}, request.Credentials{}, "")
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
 		for _, key := range slices.Sorted(maps.Keys(written)) {
 			t.Run(string(format)+" "+key, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
 )
 
 var writeGolden = flag.Bool("update", false, "write the golden files anew")
@@ -57,7 +57,7 @@ func inBrief(g Gomega, value any) string {
 	}
 	text, err := json.Marshal(value)
 	g.Expect(err).NotTo(HaveOccurred())
-	return failure.Cut(string(text), 160)
+	return reason.Cut(string(text), 160)
 }
 
 // asKubectl is an error of the API server as kubectl prints it.

@@ -29,6 +29,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 	"rolecredential.dev/operator/hack/testbed"
 )
@@ -266,7 +267,7 @@ func (h *harness) state(object client.Object, conditionType string) func() strin
 			return err.Error()
 		}
 		switch o := object.(type) {
-		case controllers.Object:
+		case request.Object:
 			conditions = o.Report().Conditions
 		case identity.Object:
 			conditions = o.Report().Conditions

@@ -24,13 +24,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/controllers/rollout"
 	"rolecredential.dev/operator/controllers/rollout/readers"
-	"rolecredential.dev/operator/controllers/secret"
+	"rolecredential.dev/operator/controllers/secretstore"
 	"rolecredential.dev/operator/controllers/telemetry"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
@@ -44,8 +44,8 @@ type stage struct {
 	operator  client.Client
 	namespace string
 	owner     *v1alpha1.RoleCredential
-	record    credential.Record
-	rollouts  *controllers.RolloutReconciler[*v1alpha1.RoleCredential]
+	record    reissue.Record
+	rollouts  *rollout.Reconciler[*v1alpha1.RoleCredential]
 	// takes is how long a restart of a Deployment takes, and since when each has been under way.
 	takes    time.Duration
 	underWay map[string]time.Time
@@ -79,18 +79,19 @@ func (s *stage) startRollouts() {
 	s.t.Helper()
 	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry(), s.clock)
 	s.Expect(err).NotTo(HaveOccurred())
-	s.rollouts = &controllers.RolloutReconciler[*v1alpha1.RoleCredential]{
-		Kind: controllers.Kind[*v1alpha1.RoleCredential]{
+	s.rollouts = &rollout.Reconciler[*v1alpha1.RoleCredential]{
+		Kind: request.Kind[*v1alpha1.RoleCredential]{
 			Name: "RoleCredential", New: func() *v1alpha1.RoleCredential { return &v1alpha1.RoleCredential{} },
-			Request: func(*v1alpha1.RoleCredential) (credential.Request, *failure.Failure) {
-				return credential.Request{}, nil
+			Request: func(*v1alpha1.RoleCredential) (request.Request, *reason.Error) {
+				return request.Request{}, nil
 			},
 		},
 		Client:     cached{s.operator},
-		Identities: &identity.Resolver[controllers.STS]{Reader: cached{s.operator}},
-		Workloads:  rollout.Cluster{Reader: s.operator, Writer: s.operator},
-		Places:     &rollout.Places{Max: maxConcurrent},
-		Events:     telemetry.Events{Recorder: events.NewFakeRecorder(1000)}, Metrics: metrics, Clock: s.clock,
+		Identities: &identity.Resolver{Reader: cached{s.operator}},
+		Coordinator: &rollout.Coordinator{
+			Workloads: rollout.Cluster{Reader: s.operator, Writer: s.operator}, Places: &rollout.Places{Max: maxConcurrent},
+		},
+		Events: telemetry.Events{Recorder: events.NewFakeRecorder(1000)}, Metrics: metrics, Clock: s.clock,
 	}
 }
 
@@ -105,16 +106,16 @@ func (cached) Get(ctx context.Context, key client.ObjectKey, object client.Objec
 func (s *stage) issue(id string) {
 	s.t.Helper()
 	now := s.clock.Now()
-	var before *credential.Record
+	var before *reissue.Record
 	if !s.record.IssuedAt.IsZero() {
 		before = &s.record
 	}
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte(id)}
-	s.record = credential.Record{AccessKeyID: id, IssuedAt: now, Expiration: now.Add(time.Hour)}.After(before).WithChecksum(data)
-	store := &secret.Store{Client: s.operator, Reader: s.operator}
+	s.record = reissue.Record{AccessKeyID: id, IssuedAt: now, Expiration: now.Add(time.Hour)}.After(before).WithChecksum(data)
+	store := &secretstore.Store{Client: s.operator, Reader: s.operator}
 	observed, err := store.Observe(s.ctx, s.owner, "s3-reader", v1alpha1.SecretTemplate{}, []string{"AWS_ACCESS_KEY_ID"}, false)
 	s.Expect(err).NotTo(HaveOccurred())
-	s.Expect(store.Write(s.ctx, s.owner, "s3-reader", observed, secret.Content{Record: s.record, Data: data})).To(Succeed())
+	s.Expect(store.Write(s.ctx, s.owner, "s3-reader", observed, secretstore.Content{Record: s.record, Data: data})).To(Succeed())
 }
 
 // deploy makes a Deployment whose pods read the Secret, and lets it start.

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/secret"
+	"rolecredential.dev/operator/controllers/secretstore"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -177,7 +177,7 @@ func TestNoCopyOfTheOldDataSurvivesAdoption(t *testing.T) {
 	update(h, h.secret(namespace, "adopted"), func(s *corev1.Secret) { s.Annotations[lastApplied] = applied("adopted", nil).Annotations[lastApplied] })
 	for _, name := range []string{"adopted", "foreign"} {
 		version := h.secret(namespace, name).ResourceVersion
-		cached := secret.Metadata()
+		cached := secretstore.Metadata()
 		h.Eventually(func(g Gomega) {
 			g.Expect(h.cache.Get(h.ctx, client.ObjectKey{Namespace: namespace, Name: name}, cached)).To(Succeed())
 			g.Expect(cached.ResourceVersion).To(Equal(version))

@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -151,7 +151,7 @@ func (a *attack) isDenied(conditionType, want string, objects ...client.Object) 
 	}
 	for _, object := range objects {
 		a.eventually(object, conditionType, want)
-		if _, ok := object.(controllers.Object); ok {
+		if _, ok := object.(request.Object); ok {
 			a.Expect(a.secret(object.GetNamespace(), object.GetName())).To(BeNil())
 		}
 	}

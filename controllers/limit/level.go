@@ -1,10 +1,14 @@
 package limit
 
-import "time"
+import (
+	"time"
+
+	"rolecredential.dev/operator/controllers/request"
+)
 
 // Level is the state of one identity's limits, for metrics.
 type Level struct {
-	Identity Key
+	Identity request.Key
 	// Tokens is the number of calls that can be made at once; it is negative if calls were made ahead of the rate.
 	Tokens float64
 	// Rate is the present number of calls per second, and Limit what it is while STS does not throttle.

@@ -6,18 +6,12 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
+	"rolecredential.dev/operator/controllers/request"
 )
-
-// Key names an identity, or a credential that calls STS as one.
-type Key struct {
-	Kind string
-	types.NamespacedName
-}
 
 // Request asks for one call of STS.
 type Request struct {
-	Identity, Credential Key
+	Identity, Credential request.Key
 	// QPS is the identity's own limit of calls per second, zero for the default. An identity in a namespace cannot exceed the default.
 	QPS int
 	// Version changes with anything that may end a failure of the identity as a whole, and closes the circuit.
@@ -82,20 +76,20 @@ type Limiter struct {
 	Changed func()
 
 	mu         sync.Mutex
-	identities map[Key]*identity
+	identities map[request.Key]*identity
 	// waiting holds, for each credential in a queue or with a reserved call, the identity that it waits for.
-	waiting map[Key]*identity
+	waiting map[request.Key]*identity
 	slots   slots
 }
 
 // identity holds the limits of one identity.
 type identity struct {
-	Key
+	request.Key
 	version  string
 	rate     pace
 	breaker  breaker
 	queue    queue
-	reserved map[Key]*Call
+	reserved map[request.Key]*Call
 }
 
 // Acquire returns a call if the credential may call STS now. If not, the credential is queued, and [Limiter.Ready] returns its key
@@ -145,7 +139,7 @@ func (l *Limiter) Release(now time.Time, call *Call, outcome Outcome) (queued bo
 }
 
 // Spend counts a call that does not wait for the rate limit. The credentials in the queue wait longer for it.
-func (l *Limiter) Spend(now time.Time, identity Key) {
+func (l *Limiter) Spend(now time.Time, identity request.Key) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if id, ok := l.identities[identity]; ok {
@@ -154,14 +148,14 @@ func (l *Limiter) Spend(now time.Time, identity Key) {
 }
 
 // Configure sets the rate of an identity, as [Limiter.Acquire] does. QPS is zero for the default.
-func (l *Limiter) Configure(now time.Time, identity Key, qps int) {
+func (l *Limiter) Configure(now time.Time, identity request.Key, qps int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.configure(now, identity, qps)
 }
 
 // Succeeded lets a throttled identity recover after a call that did not wait for the rate limit.
-func (l *Limiter) Succeeded(now time.Time, identity Key) {
+func (l *Limiter) Succeeded(now time.Time, identity request.Key) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if id, ok := l.identities[identity]; ok {
@@ -170,7 +164,7 @@ func (l *Limiter) Succeeded(now time.Time, identity Key) {
 }
 
 // Throttled lowers the rate of an identity after STS throttled a call, made at a time, that did not wait for the rate limit.
-func (l *Limiter) Throttled(now, made time.Time, identity Key) {
+func (l *Limiter) Throttled(now, made time.Time, identity request.Key) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if id, ok := l.identities[identity]; ok {
@@ -180,7 +174,7 @@ func (l *Limiter) Throttled(now, made time.Time, identity Key) {
 
 // Ready reserves the calls that can be made now for the credentials that wait, and returns the keys of these credentials. They should
 // be reconciled at once. The time is when Ready may return more, or zero if only another method can change that.
-func (l *Limiter) Ready(now time.Time) (ready []Key, next time.Time) {
+func (l *Limiter) Ready(now time.Time) (ready []request.Key, next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, id := range l.identities {
@@ -206,7 +200,7 @@ func (l *Limiter) Ready(now time.Time) (ready []Key, next time.Time) {
 }
 
 // Cancel removes a credential from the queue that it waits in, and gives back a call that is reserved for it.
-func (l *Limiter) Cancel(now time.Time, credential Key) {
+func (l *Limiter) Cancel(now time.Time, credential request.Key) {
 	l.mu.Lock()
 	cancelled := l.cancel(now, credential)
 	l.mu.Unlock()
@@ -216,7 +210,7 @@ func (l *Limiter) Cancel(now time.Time, credential Key) {
 }
 
 // Forget removes an identity that was deleted. Its calls in flight keep their slots until they are released.
-func (l *Limiter) Forget(now time.Time, identity Key) {
+func (l *Limiter) Forget(now time.Time, identity request.Key) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id, ok := l.identities[identity]
@@ -232,16 +226,16 @@ func (l *Limiter) Forget(now time.Time, identity Key) {
 }
 
 // configure returns the limits of an identity and sets its rate.
-func (l *Limiter) configure(now time.Time, key Key, qps int) *identity {
+func (l *Limiter) configure(now time.Time, key request.Key, qps int) *identity {
 	if qps == 0 || key.Namespace != "" && qps > l.DefaultQPS {
 		qps = l.DefaultQPS
 	}
 	id, ok := l.identities[key]
 	if !ok {
 		if l.identities == nil {
-			l.identities, l.waiting = map[Key]*identity{}, map[Key]*identity{}
+			l.identities, l.waiting = map[request.Key]*identity{}, map[request.Key]*identity{}
 		}
-		id = &identity{Key: key, rate: newPace(qps), reserved: map[Key]*Call{}}
+		id = &identity{Key: key, rate: newPace(qps), reserved: map[request.Key]*Call{}}
 		l.identities[key] = id
 	}
 	id.rate.setLimit(now, qps)
@@ -283,7 +277,7 @@ func (l *Limiter) release(now time.Time, call *Call, outcome Outcome) (queued bo
 	return queued
 }
 
-func (l *Limiter) cancel(now time.Time, credential Key) bool {
+func (l *Limiter) cancel(now time.Time, credential request.Key) bool {
 	id, ok := l.waiting[credential]
 	if !ok {
 		return false

@@ -10,18 +10,19 @@ import (
 	"pgregory.net/rapid"
 
 	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 var (
 	start    = time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
-	operator = limit.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "default"}}
+	operator = request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "default"}}
 )
 
-func credential(namespace string, n int) limit.Key {
-	return limit.Key{Kind: "RoleCredential", NamespacedName: types.NamespacedName{Namespace: namespace, Name: fmt.Sprint("reader-", n)}}
+func credential(namespace string, n int) request.Key {
+	return request.Key{Kind: "RoleCredential", NamespacedName: types.NamespacedName{Namespace: namespace, Name: fmt.Sprint("reader-", n)}}
 }
 
-func request(credential limit.Key, class limit.Class) limit.Request {
+func callFor(credential request.Key, class limit.Class) limit.Request {
 	return limit.Request{Identity: operator, Credential: credential, Class: class}
 }
 
@@ -29,7 +30,7 @@ func request(credential limit.Key, class limit.Class) limit.Request {
 func fill(g *WithT, qps int, requests ...limit.Request) *limit.Limiter {
 	l := &limit.Limiter{DefaultQPS: qps, Slots: 1000}
 	for i := range qps {
-		r := request(credential("used", i), limit.Routine)
+		r := callFor(credential("used", i), limit.Routine)
 		call, _ := l.Acquire(start, r)
 		g.Expect(call).NotTo(BeNil())
 		l.Release(start, call, limit.Answered)
@@ -46,8 +47,8 @@ func serve(l *limit.Limiter, until time.Duration) (order []string) {
 	for now := start; !now.After(start.Add(until)); now = now.Add(100 * time.Millisecond) {
 		ready, _ := l.Ready(now)
 		for _, key := range ready {
-			order = append(order, key.String())
-			call, _ := l.Acquire(now, request(key, limit.Routine))
+			order = append(order, key.Label())
+			call, _ := l.Acquire(now, callFor(key, limit.Routine))
 			l.Release(now, call, limit.Answered)
 		}
 	}
@@ -57,7 +58,7 @@ func serve(l *limit.Limiter, until time.Duration) (order []string) {
 func TestQueueServesClassesInOrderAndNamespacesInTurn(t *testing.T) {
 	requests := func(class limit.Class, namespace string, numbers ...int) (all []limit.Request) {
 		for _, n := range numbers {
-			all = append(all, request(credential(namespace, n), class))
+			all = append(all, callFor(credential(namespace, n), class))
 		}
 		return all
 	}
@@ -105,39 +106,39 @@ func TestWaitNamesItsCause(t *testing.T) {
 	l := &limit.Limiter{DefaultQPS: 10, Slots: 4}
 	var calls []*limit.Call
 	for i := range 3 {
-		call, _ := l.Acquire(start, request(credential("shop", i), limit.Missing))
+		call, _ := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
 		g.Expect(call).NotTo(BeNil())
 		calls = append(calls, call)
 	}
-	call, wait := l.Acquire(start, request(credential("shop", 3), limit.Missing))
+	call, wait := l.Acquire(start, callFor(credential("shop", 3), limit.Missing))
 	g.Expect(call).To(BeNil())
 	g.Expect(wait.Cause).To(Equal(limit.ConcurrencyLimit), "one identity holds three quarters of the slots")
 
 	l.Release(start, calls[0], limit.Unavailable)
-	_, wait = l.Acquire(start, request(credential("shop", 3), limit.Missing))
+	_, wait = l.Acquire(start, callFor(credential("shop", 3), limit.Missing))
 	g.Expect(wait).To(Equal(limit.Wait{Cause: limit.CircuitOpen, For: 3 * time.Second}))
 
 	l.Release(start, calls[1], limit.Answered)
 	for range 8 {
 		l.Spend(start, operator)
 	}
-	_, wait = l.Acquire(start, request(credential("shop", 4), limit.Missing))
+	_, wait = l.Acquire(start, callFor(credential("shop", 4), limit.Missing))
 	g.Expect(wait.Cause).To(Equal(limit.RateLimit))
 	g.Expect(wait.For).To(BeNumerically("~", 400*time.Millisecond, 110*time.Millisecond))
 }
 
 func TestHangingCallsLeaveSlotsForOthers(t *testing.T) {
 	for name, tc := range map[string]struct {
-		identity func(i int) limit.Key
+		identity func(i int) request.Key
 		other    limit.Request
 	}{
 		"of another identity and namespace, if the calls of one identity hang": {
-			identity: func(int) limit.Key { return operator },
-			other:    limit.Request{Identity: limit.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}}, Credential: credential("calm", 1)},
+			identity: func(int) request.Key { return operator },
+			other:    limit.Request{Identity: request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}}, Credential: credential("calm", 1)},
 		},
 		"of another namespace, if the calls of several identities of one namespace hang": {
-			identity: func(i int) limit.Key {
-				return limit.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Namespace: "shop", Name: fmt.Sprint(i)}}
+			identity: func(i int) request.Key {
+				return request.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Namespace: "shop", Name: fmt.Sprint(i)}}
 			},
 			other: limit.Request{Identity: operator, Credential: credential("calm", 1)},
 		},
@@ -166,10 +167,10 @@ func TestHangingCallsLeaveSlotsForOthers(t *testing.T) {
 func TestCircuitBreakerAllowsOneProbeAtATime(t *testing.T) {
 	g := NewWithT(t)
 	l := &limit.Limiter{DefaultQPS: 100, Slots: 100}
-	first, _ := l.Acquire(start, request(credential("shop", 0), limit.Missing))
+	first, _ := l.Acquire(start, callFor(credential("shop", 0), limit.Missing))
 	g.Expect(l.Release(start, first, limit.Unavailable)).To(BeFalse(), "the credential retries by itself, for the failure may be its own")
 	for i := 1; i <= 50; i++ {
-		call, wait := l.Acquire(start, request(credential("shop", i), limit.Missing))
+		call, wait := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
 		g.Expect(call).To(BeNil())
 		g.Expect(wait.Cause).To(Equal(limit.CircuitOpen))
 	}
@@ -178,16 +179,16 @@ func TestCircuitBreakerAllowsOneProbeAtATime(t *testing.T) {
 	g.Expect(next).To(Equal(start.Add(3 * time.Second)))
 
 	ready, _ = l.Ready(next)
-	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 1)}))
-	probe, _ := l.Acquire(next, request(ready[0], limit.Missing))
+	g.Expect(ready).To(Equal([]request.Key{credential("shop", 1)}))
+	probe, _ := l.Acquire(next, callFor(ready[0], limit.Missing))
 	ready, _ = l.Ready(next.Add(time.Minute))
 	g.Expect(ready).To(BeEmpty(), "the probe is in flight")
 
 	g.Expect(l.Release(next, probe, limit.Unavailable)).To(BeTrue(), "a failed probe is not a failure of the credential")
 	ready, _ = l.Ready(next.Add(3 * time.Second))
-	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 2)}))
+	g.Expect(ready).To(Equal([]request.Key{credential("shop", 2)}))
 	now := next.Add(3 * time.Second)
-	probe, _ = l.Acquire(now, request(ready[0], limit.Missing))
+	probe, _ = l.Acquire(now, callFor(ready[0], limit.Missing))
 	l.Release(now, probe, limit.Answered)
 	ready, _ = l.Ready(now)
 	g.Expect(ready).To(HaveLen(49), "all others, as far as the rate allows")
@@ -196,29 +197,29 @@ func TestCircuitBreakerAllowsOneProbeAtATime(t *testing.T) {
 func TestProbeThatIsNotMadeIsReplaced(t *testing.T) {
 	g := NewWithT(t)
 	l := &limit.Limiter{DefaultQPS: 1, Slots: 10}
-	call, _ := l.Acquire(start, request(credential("shop", 1), limit.Missing))
+	call, _ := l.Acquire(start, callFor(credential("shop", 1), limit.Missing))
 	l.Release(start, call, limit.Unavailable)
-	l.Acquire(start, request(credential("shop", 1), limit.Missing))
-	l.Acquire(start, request(credential("shop", 2), limit.Missing))
+	l.Acquire(start, callFor(credential("shop", 1), limit.Missing))
+	l.Acquire(start, callFor(credential("shop", 2), limit.Missing))
 	now := start.Add(3 * time.Second)
 	ready, next := l.Ready(now)
-	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 1)}))
+	g.Expect(ready).To(Equal([]request.Key{credential("shop", 1)}))
 	g.Expect(next).To(Equal(now.Add(5 * time.Second)))
 
 	now = next
 	ready, _ = l.Ready(now)
-	g.Expect(ready).To(Equal([]limit.Key{credential("shop", 2)}), "the first did not claim its call")
-	call, _ = l.Acquire(now, request(credential("shop", 2), limit.Missing))
+	g.Expect(ready).To(Equal([]request.Key{credential("shop", 2)}), "the first did not claim its call")
+	call, _ = l.Acquire(now, callFor(credential("shop", 2), limit.Missing))
 	l.Release(now, call, limit.NotCalled)
-	call, _ = l.Acquire(now, request(credential("shop", 3), limit.Missing))
+	call, _ = l.Acquire(now, callFor(credential("shop", 3), limit.Missing))
 	g.Expect(call).NotTo(BeNil(), "neither the token nor the probe was used up")
 }
 
 func TestThrottlingHalvesTheRateAndSuccessRestoresIt(t *testing.T) {
 	g := NewWithT(t)
 	l := &limit.Limiter{DefaultQPS: 100, Slots: 1000}
-	call, _ := l.Acquire(start, request(credential("shop", 1), limit.Missing))
-	late, _ := l.Acquire(start, request(credential("shop", 2), limit.Missing))
+	call, _ := l.Acquire(start, callFor(credential("shop", 1), limit.Missing))
+	late, _ := l.Acquire(start, callFor(credential("shop", 2), limit.Missing))
 	l.Release(start.Add(time.Second), call, limit.Throttled)
 	l.Release(start.Add(time.Second), late, limit.Throttled)
 	level := l.Levels(start.Add(time.Second))[0]
@@ -230,7 +231,7 @@ func TestThrottlingHalvesTheRateAndSuccessRestoresIt(t *testing.T) {
 	now := start.Add(time.Minute)
 	l.Cancel(now, credential("shop", 2))
 	for range 3 {
-		call, _ = l.Acquire(now, request(credential("shop", 1), limit.Missing))
+		call, _ = l.Acquire(now, callFor(credential("shop", 1), limit.Missing))
 		l.Release(now, call, limit.Answered)
 	}
 	g.Expect(l.Levels(now)[0].Rate).To(BeEquivalentTo(100))
@@ -249,7 +250,7 @@ func TestIdentityOfANamespaceCannotExceedTheDefaultRate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			l := &limit.Limiter{DefaultQPS: 100, Slots: 10}
-			key := limit.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Namespace: tc.namespace, Name: "own"}}
+			key := request.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Namespace: tc.namespace, Name: "own"}}
 			l.Acquire(start, limit.Request{Identity: key, Credential: credential("shop", 1), QPS: tc.qps})
 			g.Expect(l.Levels(start)[0].Limit).To(BeEquivalentTo(tc.want))
 		})
@@ -258,15 +259,15 @@ func TestIdentityOfANamespaceCannotExceedTheDefaultRate(t *testing.T) {
 
 func TestCancelledCredentialIsNotServed(t *testing.T) {
 	g := NewWithT(t)
-	l := fill(g, 1, request(credential("shop", 1), limit.Missing), request(credential("shop", 2), limit.Missing))
+	l := fill(g, 1, callFor(credential("shop", 1), limit.Missing), callFor(credential("shop", 2), limit.Missing))
 	l.Cancel(start, credential("shop", 1))
 	g.Expect(serve(l, 5*time.Second)).To(Equal([]string{"shop/reader-2"}))
 }
 
 func TestCredentialThatChangesItsIdentityWaitsForTheNewOneOnly(t *testing.T) {
 	g := NewWithT(t)
-	l := fill(g, 1, request(credential("shop", 1), limit.Missing))
-	other := limit.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}}
+	l := fill(g, 1, callFor(credential("shop", 1), limit.Missing))
+	other := request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}}
 	call, _ := l.Acquire(start, limit.Request{Identity: other, Credential: credential("shop", 1)})
 	g.Expect(call).NotTo(BeNil())
 	g.Expect(serve(l, 5*time.Second)).To(BeEmpty())
@@ -277,7 +278,7 @@ func TestDeletedIdentityStaysForgottenWhenItsCallEnds(t *testing.T) {
 	l := &limit.Limiter{DefaultQPS: 100, Slots: 4}
 	var calls []*limit.Call
 	for i := range 3 {
-		call, _ := l.Acquire(start, request(credential("shop", i), limit.Missing))
+		call, _ := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
 		calls = append(calls, call)
 	}
 	l.Forget(start, operator)
@@ -285,7 +286,7 @@ func TestDeletedIdentityStaysForgottenWhenItsCallEnds(t *testing.T) {
 		l.Release(start, call, limit.Unavailable)
 	}
 	g.Expect(l.Levels(start)).To(BeEmpty())
-	call, _ := l.Acquire(start, request(credential("shop", 9), limit.Missing))
+	call, _ := l.Acquire(start, callFor(credential("shop", 9), limit.Missing))
 	g.Expect(call).NotTo(BeNil(), "the slots are free again, and the circuit of the new identity is closed")
 }
 
@@ -295,13 +296,13 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		qps, slots := rapid.IntRange(1, 5).Draw(t, "qps"), rapid.IntRange(1, 4).Draw(t, "slots")
 		l := &limit.Limiter{DefaultQPS: qps, Slots: slots}
-		now, waiting, inFlight := start, map[limit.Key]bool{}, map[limit.Key]*limit.Call{}
+		now, waiting, inFlight := start, map[request.Key]bool{}, map[request.Key]*limit.Call{}
 		var granted []time.Time
-		acquire := func(key limit.Key, class limit.Class) {
+		acquire := func(key request.Key, class limit.Class) {
 			if inFlight[key] != nil {
 				return
 			}
-			call, _ := l.Acquire(now, request(key, class))
+			call, _ := l.Acquire(now, callFor(key, class))
 			waiting[key] = call == nil
 			if call != nil {
 				granted = append(granted, now)
@@ -324,7 +325,7 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 				}
 			}
 		}
-		release := func(key limit.Key, outcome limit.Outcome) {
+		release := func(key request.Key, outcome limit.Outcome) {
 			call := inFlight[key]
 			delete(inFlight, key)
 			waiting[key] = l.Release(now, call, outcome)
@@ -369,7 +370,7 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 func TestNewVersionOfAnIdentityClosesItsCircuit(t *testing.T) {
 	g := NewWithT(t)
 	l := &limit.Limiter{DefaultQPS: 100, Slots: 10}
-	r := request(credential("shop", 1), limit.Missing)
+	r := callFor(credential("shop", 1), limit.Missing)
 	call, _ := l.Acquire(start, r)
 	l.Release(start, call, limit.Unavailable)
 	call, _ = l.Acquire(start, r)
@@ -381,7 +382,7 @@ func TestNewVersionOfAnIdentityClosesItsCircuit(t *testing.T) {
 
 func TestReadyReturnsWhenTheNextCallCanBeMade(t *testing.T) {
 	g := NewWithT(t)
-	l := fill(g, 2, request(credential("shop", 1), limit.Missing))
+	l := fill(g, 2, callFor(credential("shop", 1), limit.Missing))
 	ready, next := l.Ready(start)
 	g.Expect(ready).To(BeEmpty())
 	g.Expect(next.Sub(start)).To(BeNumerically("~", 500*time.Millisecond, 2*time.Millisecond))

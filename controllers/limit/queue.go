@@ -1,6 +1,10 @@
 package limit
 
-import "container/list"
+import (
+	"container/list"
+
+	"rolecredential.dev/operator/controllers/request"
+)
 
 // Class is how urgent a request is. A queue serves a class only when no request of an earlier one can be served.
 type Class int
@@ -19,7 +23,7 @@ const (
 // queue holds the requests that wait for one identity. Within a class it serves namespaces in turn, and within a namespace the oldest
 // request first, so that the requests of a namespace wait for at most one request of each other namespace.
 type queue struct {
-	byCredential map[Key]*list.Element
+	byCredential map[request.Key]*list.Element
 	classes      [classes]turns
 }
 
@@ -48,13 +52,13 @@ func (q *queue) add(r Request) {
 		q.remove(r.Credential)
 	}
 	if q.byCredential == nil {
-		q.byCredential = map[Key]*list.Element{}
+		q.byCredential = map[request.Key]*list.Element{}
 	}
 	q.byCredential[r.Credential] = q.classes[r.Class].add(r)
 }
 
 // remove removes the request of a credential, and reports whether there was one.
-func (q *queue) remove(credential Key) {
+func (q *queue) remove(credential request.Key) {
 	element, ok := q.byCredential[credential]
 	if !ok {
 		return

@@ -1,21 +1,23 @@
 package limit
 
+import "rolecredential.dev/operator/controllers/request"
+
 // slots counts the calls in flight and the reserved ones.
 type slots struct {
 	total       int
-	byIdentity  map[Key]int
+	byIdentity  map[request.Key]int
 	byNamespace map[string]int
 }
 
 // has reports whether an identity may start a call for a credential of a namespace, with at most a number of calls in flight.
-func (s *slots) has(limit int, identity Key, namespace string) bool {
+func (s *slots) has(limit int, identity request.Key, namespace string) bool {
 	share := max(1, limit*3/4)
 	return s.total < limit && s.byIdentity[identity] < share && s.byNamespace[namespace] < share
 }
 
 func (s *slots) take(r Request) {
 	if s.byIdentity == nil {
-		s.byIdentity, s.byNamespace = map[Key]int{}, map[string]int{}
+		s.byIdentity, s.byNamespace = map[request.Key]int{}, map[string]int{}
 	}
 	s.total++
 	s.byIdentity[r.Identity]++

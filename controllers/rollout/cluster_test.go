@@ -43,7 +43,7 @@ func secretKeyRef(name string) corev1.EnvVar {
 	return corev1.EnvVar{Name: "X", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: "x"}}}
 }
 
-func meta(name string) metav1.ObjectMeta {
+func metaOf(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name + "-uid"), Generation: 3}
 }
 
@@ -53,7 +53,7 @@ func labelled(app string) *metav1.LabelSelector {
 
 func deployment(name string, change ...func(*appsv1.Deployment)) *appsv1.Deployment {
 	d := &appsv1.Deployment{
-		ObjectMeta: meta(name), Spec: appsv1.DeploymentSpec{Replicas: new(int32(3)), Selector: labelled(name), Template: template(name, "s3-reader")},
+		ObjectMeta: metaOf(name), Spec: appsv1.DeploymentSpec{Replicas: new(int32(3)), Selector: labelled(name), Template: template(name, "s3-reader")},
 		Status: appsv1.DeploymentStatus{ObservedGeneration: 3, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3},
 	}
 	for _, f := range change {
@@ -64,7 +64,7 @@ func deployment(name string, change ...func(*appsv1.Deployment)) *appsv1.Deploym
 
 func statefulSet(name string, change ...func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
 	s := &appsv1.StatefulSet{
-		ObjectMeta: meta(name), Spec: appsv1.StatefulSetSpec{Replicas: new(int32(3)), Selector: labelled(name), Template: template(name, "s3-reader")},
+		ObjectMeta: metaOf(name), Spec: appsv1.StatefulSetSpec{Replicas: new(int32(3)), Selector: labelled(name), Template: template(name, "s3-reader")},
 		Status: appsv1.StatefulSetStatus{ObservedGeneration: 3, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3},
 	}
 	for _, f := range change {
@@ -75,7 +75,7 @@ func statefulSet(name string, change ...func(*appsv1.StatefulSet)) *appsv1.State
 
 func daemonSet(name string, change ...func(*appsv1.DaemonSet)) *appsv1.DaemonSet {
 	d := &appsv1.DaemonSet{
-		ObjectMeta: meta(name), Spec: appsv1.DaemonSetSpec{Selector: labelled(name), Template: template(name, "s3-reader")},
+		ObjectMeta: metaOf(name), Spec: appsv1.DaemonSetSpec{Selector: labelled(name), Template: template(name, "s3-reader")},
 		Status: appsv1.DaemonSetStatus{ObservedGeneration: 3, DesiredNumberScheduled: 3, UpdatedNumberScheduled: 3, NumberAvailable: 3},
 	}
 	for _, f := range change {
@@ -102,7 +102,7 @@ func argoRollout(name string, fields map[string]any) *unstructured.Unstructured 
 		"status": map[string]any{"observedGeneration": "3", "phase": "Healthy", "stableRS": "abc", "currentPodHash": "abc", "replicas": int64(3), "availableReplicas": int64(3)},
 	}}
 	u.SetGroupVersionKind(argo)
-	m := meta(name)
+	m := metaOf(name)
 	u.SetNamespace(m.Namespace)
 	u.SetName(m.Name)
 	u.SetUID(m.UID)
@@ -120,7 +120,7 @@ func argoRollout(name string, fields map[string]any) *unstructured.Unstructured 
 
 // pod of a controller that runs since the start, with the Secret as environment variables.
 func pod(name, app string, owner *metav1.OwnerReference, change ...func(*corev1.Pod)) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: meta(name), Spec: template(app, "s3-reader").Spec}
+	p := &corev1.Pod{ObjectMeta: metaOf(name), Spec: template(app, "s3-reader").Spec}
 	p.Labels = map[string]string{"app": app}
 	if owner != nil {
 		owner.Controller = new(true)

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"time"
 
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
 // Credential is the credential in a Secret, and the known times of the previous one.
 type Credential struct {
-	credential.Record
+	reissue.Record
 	// Namespace and Secret are the namespace and name of the Secret.
 	Namespace, Secret string
 	// Ahead is how far the clock of STS is ahead of the cluster's. The times of the record follow the clock of STS.
@@ -77,7 +77,7 @@ func (c Credential) due(r Ref, until time.Time) time.Time {
 	if window <= 0 {
 		return soonest
 	}
-	spread := credential.Spread(c.Place(r))
+	spread := reissue.Spread(c.Place(r))
 	due := c.IssuedAt.Add(window/4 + time.Duration(spread*float64(window/2))).Truncate(time.Second)
 	if due.Before(soonest) {
 		return soonest

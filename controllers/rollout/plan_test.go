@@ -10,7 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 	"pgregory.net/rapid"
 
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/rollout"
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
@@ -26,7 +26,7 @@ const (
 
 // refreshed is a credential that took the place of one which lives on for the window.
 func refreshed() rollout.Credential {
-	return rollout.Credential{Namespace: "shop", Secret: "s3-reader", Record: credential.Record{
+	return rollout.Credential{Namespace: "shop", Secret: "s3-reader", Record: reissue.Record{
 		AccessKeyID: "ASIANEW", Seal: "seal", IssuedAt: issuedAt, Expiration: after(lifetime),
 		PreviousIssuedAt: after(window - lifetime), PreviousExpiration: after(window),
 	}}

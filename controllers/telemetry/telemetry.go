@@ -8,7 +8,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
 )
 
 // What an event says was done (the Kubernetes API's Event, field action).
@@ -48,16 +48,16 @@ func (e Events) Changed(object client.Object, action, reason, message string) {
 }
 
 // Failed says that an object came to a bad state, with the cause in its own words, which no condition holds.
-func (e Events) Failed(object client.Object, action, reason, message string, f *failure.Failure) {
+func (e Events) Failed(object client.Object, action, code, message string, f *reason.Error) {
 	if f != nil && f.Cause != nil {
 		message += " (" + f.Cause.Error() + ")"
 	}
-	e.write(object, corev1.EventTypeWarning, action, reason, message)
+	e.write(object, corev1.EventTypeWarning, action, code, message)
 }
 
-func (e Events) write(object client.Object, eventType, action, reason, note string) {
+func (e Events) write(object client.Object, eventType, action, code, note string) {
 	if len(note) > noteLength {
-		note = failure.Cut(note, noteLength-len("…"))
+		note = reason.Cut(note, noteLength-len("…"))
 	}
-	e.Recorder.Eventf(object, nil, eventType, reason, action, "%s", note)
+	e.Recorder.Eventf(object, nil, eventType, code, action, "%s", note)
 }

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
@@ -47,13 +47,13 @@ func TestWhatAnEventSays(t *testing.T) {
 		},
 		"a bad state, with its cause": {
 			func(e telemetry.Events) {
-				e.Failed(object, telemetry.ActionVerify, v1alpha1.ReasonThrottled, "Too often.", &failure.Failure{Cause: errors.New("Rate exceeded")})
+				e.Failed(object, telemetry.ActionVerify, v1alpha1.ReasonThrottled, "Too often.", &reason.Error{Cause: errors.New("Rate exceeded")})
 			},
 			event{object, corev1.EventTypeWarning, "Throttled", "Verify", "Too often. (Rate exceeded)"},
 		},
 		"a bad state without a cause": {
 			func(e telemetry.Events) {
-				e.Failed(object, telemetry.ActionIssue, v1alpha1.ReasonNotAllowed, "No rule.", &failure.Failure{Message: "another"})
+				e.Failed(object, telemetry.ActionIssue, v1alpha1.ReasonNotAllowed, "No rule.", &reason.Error{Message: "another"})
 			},
 			event{object, corev1.EventTypeWarning, "NotAllowed", "Issue", "No rule."},
 		},
@@ -65,7 +65,7 @@ func TestWhatAnEventSays(t *testing.T) {
 		},
 		"words that look like a format": {
 			func(e telemetry.Events) {
-				e.Failed(object, telemetry.ActionIssue, v1alpha1.ReasonSTSError, "100%s %d%%", &failure.Failure{Cause: errors.New("%!v %n")})
+				e.Failed(object, telemetry.ActionIssue, v1alpha1.ReasonSTSError, "100%s %d%%", &reason.Error{Cause: errors.New("%!v %n")})
 			},
 			event{object, corev1.EventTypeWarning, "STSError", "Issue", "100%s %d%% (%!v %n)"},
 		},
@@ -118,7 +118,7 @@ func TestANoteIsNoLongerThanTheAPIServerBears(t *testing.T) {
 			g := NewWithT(t)
 			var r recorder
 			telemetry.Events{Recorder: &r}.Changed(object, telemetry.ActionIssue, v1alpha1.ReasonIssued, tc.message)
-			telemetry.Events{Recorder: &r}.Failed(object, telemetry.ActionIssue, v1alpha1.ReasonSTSError, "", &failure.Failure{Cause: errors.New(tc.message)})
+			telemetry.Events{Recorder: &r}.Failed(object, telemetry.ActionIssue, v1alpha1.ReasonSTSError, "", &reason.Error{Cause: errors.New(tc.message)})
 			g.Expect(r.events).To(HaveLen(2))
 			g.Expect(r.events[0].note).To(Equal(tc.want))
 			for _, e := range r.events {

@@ -17,8 +17,8 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/advice"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
-	"rolecredential.dev/operator/controllers/access"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/authz"
+	"rolecredential.dev/operator/controllers/reason"
 )
 
 const (
@@ -67,7 +67,7 @@ func role(change func(*v1alpha1.RoleCredentialSpec)) func(*advice.Situation) {
 func ruled(allow ...v1alpha1.AllowRule) func(*advice.Situation) {
 	return func(s *advice.Situation) {
 		r := s.Credential.Request
-		verdict := rules.Evaluate(allow, access.Request{
+		verdict := rules.Evaluate(allow, authz.Request{
 			Identity: r.Identity, Namespace: "shop", Call: r.Call, RoleARN: r.RoleARN, SessionName: r.SessionName,
 			DefaultSessionName: s.Credential.DefaultSessionName(), Duration: r.Duration, Chain: s.Identity.Roles(),
 		})
@@ -80,9 +80,9 @@ func chained(s *advice.Situation) {
 }
 
 // failing sets the condition's message and the statuses' failed call to those of a failed STS call.
-func failing(subject failure.Subject) func(*advice.Situation) {
+func failing(subject reason.Subject) func(*advice.Situation) {
 	return func(s *advice.Situation) {
-		failed := failure.STS(s.Condition.Reason, failure.Answer{Code: "TheCode", Status: 403}, subject, nil)
+		failed := reason.STS(s.Condition.Reason, reason.Answer{Code: "TheCode", Status: 403}, subject, nil)
 		s.Condition.Message = failed.Message
 		if s.Credential != nil {
 			s.Credential.Report().FailedCall = failed.Call
@@ -198,11 +198,11 @@ var steps = map[string]map[string]step{
 	}},
 	v1alpha1.ReasonAccessDenied: {
 		"AssumeRoleWithWebIdentity on the role": {
-			situation: situation(v1alpha1.ReasonAccessDenied, own, failing(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
+			situation: situation(v1alpha1.ReasonAccessDenied, own, failing(reason.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
 			aws:       []string{"aws iam get-role --role-name S3Reader", "openid-configuration", `"ISSUER:sub": "system:serviceaccount:shop:default"`, `"ISSUER:aud": "aud.example.com"`, "oidc-provider/ISSUER"}, cluster: []string{"system:serviceaccount:shop:default"},
 		},
 		"AssumeRoleWithWebIdentity on the first hop": {
-			situation: situation(v1alpha1.ReasonAccessDenied, own, chained, failing(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: hub, Hop: true})),
+			situation: situation(v1alpha1.ReasonAccessDenied, own, chained, failing(reason.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: hub, Hop: true})),
 			aws:       []string{"aws iam get-role --role-name Hub", "arn:aws:iam::210987654321:oidc-provider/ISSUER"},
 		},
 		"the role's trust policy": {
@@ -211,20 +211,20 @@ var steps = map[string]map[string]step{
 		},
 		"with a chain, the last hop is the caller": {situation: situation(v1alpha1.ReasonAccessDenied, chained), aws: []string{`"AWS": "` + entry + `"`}},
 		"the first hop": {
-			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: hub, Hop: true})),
+			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(reason.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: hub, Hop: true})),
 			aws:       []string{"aws iam get-role --role-name Hub", `"sts:ExternalId": "k8s"`, "the identity's source (accessKey in Secret ops/bootstrap)", `"Resource": "` + hub + `"`}, cluster: []string{"kubectl edit clusteridentity/default"},
 		},
 		"the second hop": {
-			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true})),
+			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(reason.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true})),
 			aws:       []string{`"AWS": "` + hub + `"`, `"Resource": "` + entry + `"`},
 		},
 		"a hop, on the identity's condition": {
-			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(failure.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true}), ofIdentity),
+			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(reason.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true}), ofIdentity),
 			aws:       []string{`"AWS": "` + hub + `"`},
 		},
 		"GetCallerIdentity, on the identity's condition": {situation: situation(v1alpha1.ReasonAccessDenied, ofIdentity), aws: []string{"policy of the organization"}},
 		"the user may not read the identity, but the failed call names the caller": {
-			situation: situation(v1alpha1.ReasonAccessDenied, unknownIdentity, failing(failure.Subject{Identity: "ClusterIdentity default", Caller: operator, Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
+			situation: situation(v1alpha1.ReasonAccessDenied, unknownIdentity, failing(reason.Subject{Identity: "ClusterIdentity default", Caller: operator, Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
 			aws:       []string{`"AWS": "` + operator + `"`},
 		},
 		"a role session as the caller, whose path is not known": {
@@ -248,7 +248,7 @@ var steps = map[string]map[string]step{
 			cluster:   []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}, aws: []string{"aws iam list-access-keys --user-name operator"},
 		},
 		"the token of a service account": {
-			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, own, failing(failure.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
+			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, own, failing(reason.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
 			aws:       []string{"create-open-id-connect-provider --url https://ISSUER --client-id-list aud.example.com", "jwks_uri"},
 		},
 		"ambient credentials": {
@@ -258,7 +258,7 @@ var steps = map[string]map[string]step{
 	},
 	v1alpha1.ReasonInvalidRequest: {
 		"a role": {
-			situation: situation(v1alpha1.ReasonInvalidRequest, failing(failure.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
+			situation: situation(v1alpha1.ReasonInvalidRequest, failing(reason.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
 			cluster:   []string{"kubectl events --for=rolecredential/s3-reader -n shop", `{"spec":{"duration":"1h"}}`}, aws: []string{"aws iam update-role --role-name S3Reader --max-session-duration 7200"},
 		},
 		"an ARN that is not in AWS's form": {
@@ -269,11 +269,11 @@ var steps = map[string]map[string]step{
 		},
 		"tags that are transitive in the caller's session": {
 			situation: situation(v1alpha1.ReasonInvalidRequest, func(s *advice.Situation) { s.Identity.SessionTags = &v1alpha1.SessionTags{ClusterName: "prod"} },
-				failing(failure.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
+				failing(reason.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
 			cluster: []string{"--disable-session-tags", "kubectl edit clusteridentity/default"},
 		},
 		"STS was not called": {situation: situation(v1alpha1.ReasonInvalidRequest), cluster: []string{"kubectl edit rolecredential/s3-reader -n shop"}},
-		"a federated user":   {situation: situation(v1alpha1.ReasonInvalidRequest, of(&v1alpha1.FederatedCredential{}, 2), failing(failure.Subject{Call: v1alpha1.CallGetFederationToken})), cluster: []string{"userName"}},
+		"a federated user":   {situation: situation(v1alpha1.ReasonInvalidRequest, of(&v1alpha1.FederatedCredential{}, 2), failing(reason.Subject{Call: v1alpha1.CallGetFederationToken})), cluster: []string{"userName"}},
 		"an identity":        {situation: situation(v1alpha1.ReasonInvalidRequest, ofIdentity), cluster: []string{"kubectl events --for=clusteridentity/default", "chain's roleARN"}},
 	},
 	v1alpha1.ReasonInvalidTags: {"": {situation: situation(v1alpha1.ReasonInvalidTags), cluster: []string{"spec.tags", "kubectl edit rolecredential/s3-reader -n shop"}}},

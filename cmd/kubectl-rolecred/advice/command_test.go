@@ -20,7 +20,7 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/advice"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
 )
 
 const (
@@ -86,11 +86,11 @@ var variants = map[string]func(*advice.Situation){
 	"no rule":                ruled(),
 	"STS was not called":     func(s *advice.Situation) { s.Credential.Report().FailedCall = nil },
 	"a denied hop": func(s *advice.Situation) {
-		failing(failure.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: s.Identity.Chain[0].RoleARN, Hop: true})(s)
+		failing(reason.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: s.Identity.Chain[0].RoleARN, Hop: true})(s)
 	},
 	"a denied token": func(s *advice.Situation) {
 		s.Identity.Chain = nil
-		failing(failure.Subject{Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: s.Credential.Request.RoleARN})(s)
+		failing(reason.Subject{Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: s.Credential.Request.RoleARN})(s)
 	},
 }
 

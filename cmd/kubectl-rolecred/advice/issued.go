@@ -10,7 +10,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/iam"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 func notAttempted(Situation) guidance {
@@ -132,7 +132,7 @@ func (s Situation) hopDenied(a guidance) guidance {
 	if i := slices.Index(s.Identity.Roles(), hop.RoleARN); i > 0 {
 		before = s.Identity.Chain[i-1].RoleARN
 	}
-	request := credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hop.RoleARN, ExternalID: hop.ExternalID, Tags: credential.Tags(hop.Tags)}
+	request := request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hop.RoleARN, ExternalID: hop.ExternalID, Tags: request.Tags(hop.Tags)}
 	previous := "the previous hop, " + before
 	if strings.Contains(before, "ACCOUNT") {
 		previous = fmt.Sprintf("the identity's source (%s). Replace arn:aws:iam::ACCOUNT:user/NAME with its ARN", s.Identity.Source)

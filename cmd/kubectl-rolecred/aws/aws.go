@@ -20,8 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // timeout is the limit for one call, including the SDK's retries.
@@ -55,7 +55,7 @@ type Caller struct {
 
 // WhoAmI calls GetCallerIdentity with a credential (AWS Security Token Service API Reference). The error is [ErrRejected] if STS
 // returned an error.
-func WhoAmI(ctx context.Context, keys credential.Credential, at Endpoint) (Caller, error) {
+func WhoAmI(ctx context.Context, keys request.Credentials, at Endpoint) (Caller, error) {
 	client, err := httpClient(at.CABundle)
 	if err != nil {
 		return Caller{}, err
@@ -84,7 +84,7 @@ const quotedLength = 256
 
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	return failure.Cut(line, quotedLength)
+	return reason.Cut(line, quotedLength)
 }
 
 func httpClient(caBundle string) (*awshttp.BuildableClient, error) {
@@ -110,7 +110,7 @@ const maxResponse = 1 << 20
 // SigninURL requests a sign-in token from a federation endpoint and returns the URL that signs in to the console. The URL is valid for 15
 // minutes and works for everyone who has it (IAM User Guide, 'Enable custom identity broker access to the AWS console'). The console
 // session expires with the credential.
-func SigninURL(ctx context.Context, keys credential.Credential, federation, destination, issuer string) (string, error) {
+func SigninURL(ctx context.Context, keys request.Credentials, federation, destination, issuer string) (string, error) {
 	session, err := json.Marshal(map[string]string{
 		"sessionId": keys.AccessKeyID, "sessionKey": string(keys.SecretAccessKey), "sessionToken": string(keys.SessionToken),
 	})

@@ -16,7 +16,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/aws"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -26,7 +26,7 @@ const (
 )
 
 // serve serves the emulator over TLS and returns the session credentials of a role.
-func serve(t *testing.T) (*stsemulator.Server, aws.Endpoint, credential.Credential) {
+func serve(t *testing.T) (*stsemulator.Server, aws.Endpoint, request.Credentials) {
 	t.Helper()
 	g := NewWithT(t)
 	config, err := stsemulator.DefaultConfig()
@@ -44,7 +44,7 @@ func serve(t *testing.T) (*stsemulator.Server, aws.Endpoint, credential.Credenti
 	g.Expect(err).NotTo(HaveOccurred())
 	keys := issued.Credentials
 	return server, aws.Endpoint{Region: region, URL: endpoint.URL, CABundle: string(endpoint.CABundle)},
-		credential.Credential{AccessKeyID: *keys.AccessKeyId, SecretAccessKey: credential.RedactedString(*keys.SecretAccessKey), SessionToken: credential.RedactedString(*keys.SessionToken)}
+		request.Credentials{AccessKeyID: *keys.AccessKeyId, SecretAccessKey: request.RedactedString(*keys.SecretAccessKey), SessionToken: request.RedactedString(*keys.SessionToken)}
 }
 
 func TestWhoAmIReturnsCaller(t *testing.T) {
@@ -63,13 +63,13 @@ func TestWhoAmIErrorsContainNoSecrets(t *testing.T) {
 	wrong := good
 	wrong.SecretAccessKey = "a-wrong-secret-access-key"
 	for name, tc := range map[string]struct {
-		keys     credential.Credential
+		keys     request.Credentials
 		at       aws.Endpoint
 		rejected bool
 		want     string
 	}{
 		"a wrong key":                      {keys: wrong, at: at, rejected: true, want: "SignatureDoesNotMatch"},
-		"an unknown key":                   {keys: credential.Credential{AccessKeyID: "ASIAUNKNOWN", SecretAccessKey: "unknown-secret-key"}, at: at, rejected: true, want: "InvalidClientTokenId"},
+		"an unknown key":                   {keys: request.Credentials{AccessKeyID: "ASIAUNKNOWN", SecretAccessKey: "unknown-secret-key"}, at: at, rejected: true, want: "InvalidClientTokenId"},
 		"an unknown CA":                    {keys: good, at: aws.Endpoint{Region: region, URL: at.URL}, want: "no response from"},
 		"a CA bundle without certificates": {keys: good, at: aws.Endpoint{Region: region, URL: at.URL, CABundle: "none"}, want: "caBundle"},
 		"no server":                        {keys: good, at: aws.Endpoint{Region: region, URL: "http://127.0.0.1:1"}, want: "no response from"},
@@ -83,7 +83,7 @@ func TestWhoAmIErrorsContainNoSecrets(t *testing.T) {
 			} else {
 				g.Expect(err).NotTo(MatchError(aws.ErrRejected))
 			}
-			for _, secret := range []credential.RedactedString{tc.keys.SecretAccessKey, tc.keys.SessionToken} {
+			for _, secret := range []request.RedactedString{tc.keys.SecretAccessKey, tc.keys.SessionToken} {
 				if secret != "" {
 					g.Expect(err.Error()).NotTo(ContainSubstring(string(secret)))
 				}
@@ -92,7 +92,7 @@ func TestWhoAmIErrorsContainNoSecrets(t *testing.T) {
 	}
 }
 
-var session = credential.Credential{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "CANARY+secret/key", SessionToken: "CANARY token&more"}
+var session = request.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "CANARY+secret/key", SessionToken: "CANARY token&more"}
 
 func TestSigninURLContainsTokenOfEndpoint(t *testing.T) {
 	g := NewWithT(t)

@@ -33,7 +33,7 @@ with it for 15 minutes. The console session expires with the credential. AWS doe
 			if err != nil && (endpoint == "" || destination == "") {
 				return err
 			}
-			url, err := aws.SigninURL(cmd.Context(), issued.Credential, cmp.Or(endpoint, console.Federation), cmp.Or(destination, console.Destination), issuer)
+			url, err := aws.SigninURL(cmd.Context(), issued.Credentials, cmp.Or(endpoint, console.Federation), cmp.Or(destination, console.Destination), issuer)
 			if err != nil {
 				return err
 			}

@@ -11,7 +11,7 @@ import (
 
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
-	"rolecredential.dev/operator/controllers/output"
+	"rolecredential.dev/operator/controllers/render"
 )
 
 // variable is an environment variable.
@@ -20,9 +20,9 @@ type variable struct{ name, value string }
 // variables returns the environment variables of a credential (AWS SDKs and Tools Reference Guide, 'Environment variables support').
 func variables(issued cluster.SessionCredentials) []variable {
 	list := []variable{
-		{output.AccessKeyID, issued.AccessKeyID},
-		{output.SecretAccessKey, string(issued.SecretAccessKey)},
-		{output.SessionToken, string(issued.SessionToken)},
+		{render.AccessKeyID, issued.AccessKeyID},
+		{render.SecretAccessKey, string(issued.SecretAccessKey)},
+		{render.SessionToken, string(issued.SessionToken)},
 		{"AWS_CREDENTIAL_EXPIRATION", issued.Expiration.UTC().Format(time.RFC3339)},
 	}
 	if issued.Region != "" {

@@ -26,7 +26,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/reissue"
 )
 
 var update = flag.Bool("update", false, "update the golden files")
@@ -121,7 +121,7 @@ const (
 // secretOf returns the Secret of a credential, as the operator writes it.
 func secretOf(c *v1alpha1.RoleCredential) *corev1.Secret {
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE"), "AWS_SECRET_ACCESS_KEY": []byte(canarySecret), "AWS_SESSION_TOKEN": []byte(canaryToken)}
-	record := credential.Record{IssuedAt: issued, Expiration: expires, AccessKeyID: "ASIAEXAMPLE", PrincipalARN: c.Status.PrincipalARN,
+	record := reissue.Record{IssuedAt: issued, Expiration: expires, AccessKeyID: "ASIAEXAMPLE", PrincipalARN: c.Status.PrincipalARN,
 		PreviousIssuedAt: issued.Add(-40 * time.Minute), PreviousExpiration: issued.Add(20 * time.Minute)}.WithChecksum(data)
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{

@@ -32,7 +32,7 @@ and with its CAs.`,
 			return err
 		}
 		where := p.endpoint(cmd.Context(), c, found, issued, at)
-		caller, err := aws.WhoAmI(cmd.Context(), issued.Credential, where)
+		caller, err := aws.WhoAmI(cmd.Context(), issued.Credentials, where)
 		if err != nil {
 			return err
 		}

@@ -19,8 +19,9 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/output"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/render"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 func TestParseRefAcceptsTypesOfKubectl(t *testing.T) {
@@ -89,21 +90,21 @@ func TestEachIdentityKindOfTheAPIIsKnown(t *testing.T) {
 func TestNewCredentialReturnsRequestOfSpec(t *testing.T) {
 	for name, tc := range map[string]struct {
 		object cluster.Object
-		want   credential.Request
+		want   request.Request
 	}{
 		"a RoleCredential, with the schema's defaults": {
 			object: &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s3-reader"}, Spec: v1alpha1.RoleCredentialSpec{RoleARN: "arn:r", ExternalID: "x", MFA: &v1alpha1.MFA{SerialNumber: "mfa"}}},
-			want: credential.Request{
+			want: request.Request{
 				Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: "arn:r", SessionName: "shop.s3-reader", Duration: time.Hour, ExternalID: "x", MFASerialNumber: "mfa",
 			},
 		},
 		"a SessionCredential": {
 			object: &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own"}, Spec: v1alpha1.SessionCredentialSpec{CredentialSpec: v1alpha1.CredentialSpec{IdentityRef: v1alpha1.IdentityReference{Name: "iam-user"}}}},
-			want:   credential.Request{Identity: "ClusterIdentity iam-user", Call: v1alpha1.CallGetSessionToken, Duration: 12 * time.Hour},
+			want:   request.Request{Identity: "ClusterIdentity iam-user", Call: v1alpha1.CallGetSessionToken, Duration: 12 * time.Hour},
 		},
 		"a FederatedCredential": {
 			object: &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "up"}, Spec: v1alpha1.FederatedCredentialSpec{Policy: "{}", UserName: "mine", Duration: &metav1.Duration{Duration: time.Hour}}},
-			want:   credential.Request{Identity: "ClusterIdentity default", Call: v1alpha1.CallGetFederationToken, SessionName: "mine", Duration: time.Hour, Policy: "{}"},
+			want:   request.Request{Identity: "ClusterIdentity default", Call: v1alpha1.CallGetFederationToken, SessionName: "mine", Duration: time.Hour, Policy: "{}"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +137,7 @@ var env = map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIA"), "AWS_SECRET_ACC
 
 func issuedSecret(change ...func(*corev1.Secret)) *corev1.Secret {
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-		Namespace: "shop", Name: "s3-reader", Annotations: credential.Record{IssuedAt: issued, Expiration: expires}.Annotations(),
+		Namespace: "shop", Name: "s3-reader", Annotations: reissue.Record{IssuedAt: issued, Expiration: expires}.Annotations(),
 		OwnerReferences: []metav1.OwnerReference{{UID: "uid", Controller: new(true)}},
 	}, Data: env}
 	for _, f := range change {
@@ -186,7 +187,7 @@ func TestSessionCredentialsRejectUnusableSecrets(t *testing.T) {
 				return
 			}
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(got.Credential).To(Equal(credential.Credential{AccessKeyID: "ASIA", SecretAccessKey: "secret", SessionToken: "token", IssuedAt: issued, Expiration: expires}))
+			g.Expect(got.Credentials).To(Equal(request.Credentials{AccessKeyID: "ASIA", SecretAccessKey: "secret", SessionToken: "token", IssuedAt: issued, Expiration: expires}))
 		})
 	}
 }
@@ -213,8 +214,8 @@ func TestEachFormatOfACredentialIsRead(t *testing.T) {
 	for _, format := range formats(t) {
 		t.Run(string(format), func(t *testing.T) {
 			g := NewWithT(t)
-			want := credential.Credential{AccessKeyID: "ASIA", SecretAccessKey: "sec/ret+", SessionToken: "to/ken==", IssuedAt: issued, Expiration: expires}
-			data, err := output.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}}, want, "eu-west-1")
+			want := request.Credentials{AccessKeyID: "ASIA", SecretAccessKey: "sec/ret+", SessionToken: "to/ken==", IssuedAt: issued, Expiration: expires}
+			data, err := render.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}}, want, "eu-west-1")
 			g.Expect(err).NotTo(HaveOccurred())
 			scheme, err := cluster.Scheme()
 			g.Expect(err).NotTo(HaveOccurred())
@@ -225,7 +226,7 @@ func TestEachFormatOfACredentialIsRead(t *testing.T) {
 				return
 			}
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(got.Credential).To(Equal(want))
+			g.Expect(got.Credentials).To(Equal(want))
 		})
 	}
 }

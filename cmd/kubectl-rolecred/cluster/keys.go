@@ -13,8 +13,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
-	"rolecredential.dev/operator/controllers/output"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/render"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // ErrUnusable means that the credential exists, but has no valid session credentials.
@@ -26,7 +27,7 @@ func unusable(format string, args ...any) error {
 
 // SessionCredentials are the session credentials in a credential's Secret.
 type SessionCredentials struct {
-	credential.Credential
+	request.Credentials
 	// Region is the Secret's AWS_REGION, empty if it has none.
 	Region string
 }
@@ -47,7 +48,7 @@ func (c *Cluster) SessionCredentials(ctx context.Context, of Credential, now tim
 	if !metav1.IsControlledBy(secret, of.Object) {
 		return SessionCredentials{}, unusable("secret/%s does not belong to %s", secret.Name, of)
 	}
-	record, ok := credential.ParseRecord(secret.Annotations)
+	record, ok := reissue.ParseRecord(secret.Annotations)
 	if !ok {
 		return SessionCredentials{}, unusable("the record in the annotations of secret/%s is missing or not valid", secret.Name)
 	}
@@ -59,70 +60,70 @@ func (c *Cluster) SessionCredentials(ctx context.Context, of Credential, now tim
 		return SessionCredentials{}, unusable("the credential in secret/%s expired at %s", secret.Name, record.Expiration.Format(time.RFC3339))
 	}
 	keys.IssuedAt, keys.Expiration, keys.PrincipalARN = record.IssuedAt, record.Expiration, record.PrincipalARN
-	return SessionCredentials{Credential: keys, Region: string(secret.Data["AWS_REGION"])}, nil
+	return SessionCredentials{Credentials: keys, Region: string(secret.Data["AWS_REGION"])}, nil
 }
 
 // Record reads the record of a credential's Secret, and none of its data. It returns false if the record cannot be read or its
 // checksum is wrong.
-func (c *Cluster) Record(ctx context.Context, of Credential) (credential.Record, bool) {
+func (c *Cluster) Record(ctx context.Context, of Credential) (reissue.Record, bool) {
 	secret := &metav1.PartialObjectMetadata{}
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	if err := c.Client.Get(ctx, client.ObjectKey{Namespace: of.GetNamespace(), Name: of.SecretName()}, secret); err != nil || !metav1.IsControlledBy(secret, of.Object) {
-		return credential.Record{}, false
+		return reissue.Record{}, false
 	}
-	record, ok := credential.ParseRecord(secret.Annotations)
+	record, ok := reissue.ParseRecord(secret.Annotations)
 	return record, ok && record.ChecksumValid()
 }
 
 // decoders read each format in which the operator writes session credentials (docs/formats.md).
-var decoders = []func(data map[string][]byte) credential.Credential{
-	threeKeys(output.AccessKeyID, output.SecretAccessKey, output.SessionToken),
+var decoders = []func(data map[string][]byte) request.Credentials{
+	threeKeys(render.AccessKeyID, render.SecretAccessKey, render.SessionToken),
 	threeKeys("awsAccessKeyID", "awsSecretAccessKey", "awsSessionToken"),
 	threeKeys("ACCESS_KEY_ID", "ACCESS_SECRET_KEY", "ACCESS_SESSION_TOKEN"),
 	credentialProcess, sharedCredentialsFile("credentials"), sharedCredentialsFile("cloud"), sharedCredentialsFile("creds"),
 }
 
 // keysOf returns the keys in the first format that the data contains.
-func keysOf(data map[string][]byte) (credential.Credential, bool) {
+func keysOf(data map[string][]byte) (request.Credentials, bool) {
 	for _, decode := range decoders {
 		if keys := decode(data); keys.AccessKeyID != "" && keys.SecretAccessKey != "" {
 			return keys, true
 		}
 	}
-	return credential.Credential{}, false
+	return request.Credentials{}, false
 }
 
 // threeKeys reads formats with one key for each of the three values.
-func threeKeys(id, secret, token string) func(map[string][]byte) credential.Credential {
-	return func(data map[string][]byte) credential.Credential {
-		return credential.Credential{AccessKeyID: string(data[id]), SecretAccessKey: credential.RedactedString(data[secret]), SessionToken: credential.RedactedString(data[token])}
+func threeKeys(id, secret, token string) func(map[string][]byte) request.Credentials {
+	return func(data map[string][]byte) request.Credentials {
+		return request.Credentials{AccessKeyID: string(data[id]), SecretAccessKey: request.RedactedString(data[secret]), SessionToken: request.RedactedString(data[token])}
 	}
 }
 
 // credentialProcess reads the output of a credential_process (AWS SDKs and Tools Reference Guide, 'Process credential provider').
-func credentialProcess(data map[string][]byte) credential.Credential {
+func credentialProcess(data map[string][]byte) request.Credentials {
 	var printed map[string]any
 	if json.Unmarshal(data["credential_process.json"], &printed) != nil {
-		return credential.Credential{}
+		return request.Credentials{}
 	}
 	text := func(key string) string { s, _ := printed[key].(string); return s }
-	return credential.Credential{
-		AccessKeyID: text("AccessKeyId"), SecretAccessKey: credential.RedactedString(text("SecretAccessKey")), SessionToken: credential.RedactedString(text("SessionToken")),
+	return request.Credentials{
+		AccessKeyID: text("AccessKeyId"), SecretAccessKey: request.RedactedString(text("SecretAccessKey")), SessionToken: request.RedactedString(text("SessionToken")),
 	}
 }
 
 // sharedCredentialsFile reads a credentials file with one profile (AWS SDKs and Tools Reference Guide, 'Shared config and credentials files').
-func sharedCredentialsFile(key string) func(map[string][]byte) credential.Credential {
-	return func(data map[string][]byte) credential.Credential {
+func sharedCredentialsFile(key string) func(map[string][]byte) request.Credentials {
+	return func(data map[string][]byte) request.Credentials {
 		settings := map[string]string{}
 		for line := range strings.Lines(string(data[key])) {
 			if name, value, ok := strings.Cut(line, "="); ok {
 				settings[strings.TrimSpace(name)] = strings.TrimSpace(value)
 			}
 		}
-		return credential.Credential{
-			AccessKeyID: settings["aws_access_key_id"], SecretAccessKey: credential.RedactedString(settings["aws_secret_access_key"]),
-			SessionToken: credential.RedactedString(settings["aws_session_token"]),
+		return request.Credentials{
+			AccessKeyID: settings["aws_access_key_id"], SecretAccessKey: request.RedactedString(settings["aws_secret_access_key"]),
+			SessionToken: request.RedactedString(settings["aws_session_token"]),
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // Object is a credential of any kind.
@@ -39,7 +39,7 @@ type Kind struct {
 	New     func() Object
 	NewList func() client.ObjectList
 	// request returns the STS request of the spec, without the fields that all kinds share.
-	request func(Object) credential.Request
+	request func(Object) request.Request
 	// set copies fields to the spec.
 	set func(Object, RequestFields)
 }
@@ -54,7 +54,7 @@ type RequestFields struct {
 
 // Kinds lists the kinds of credentials. A name without a kind is of the first.
 var Kinds = []Kind{{
-	Name: "RoleCredential", Resource: "rolecredentials", Short: "rolecred", NameField: "spec.sessionName", NameLength: credential.MaxSessionName,
+	Name: "RoleCredential", Resource: "rolecredentials", Short: "rolecred", NameField: "spec.sessionName", NameLength: request.MaxSessionName,
 	Call:    v1alpha1.CallAssumeRole,
 	New:     func() Object { return &v1alpha1.RoleCredential{} },
 	NewList: func() client.ObjectList { return &v1alpha1.RoleCredentialList{} },
@@ -70,7 +70,7 @@ var Kinds = []Kind{{
 	request: typed(getSessionToken),
 	set:     setter(func(c *v1alpha1.SessionCredential, f RequestFields) { c.Spec.Duration = f.Duration }),
 }, {
-	Name: "FederatedCredential", Resource: "federatedcredentials", Short: "fedcred", NameField: "spec.userName", NameLength: credential.MaxUserName,
+	Name: "FederatedCredential", Resource: "federatedcredentials", Short: "fedcred", NameField: "spec.userName", NameLength: request.MaxUserName,
 	Call:    v1alpha1.CallGetFederationToken,
 	New:     func() Object { return &v1alpha1.FederatedCredential{} },
 	NewList: func() client.ObjectList { return &v1alpha1.FederatedCredentialList{} },
@@ -80,8 +80,8 @@ var Kinds = []Kind{{
 	}),
 }}
 
-func typed[T Object](request func(T) credential.Request) func(Object) credential.Request {
-	return func(object Object) credential.Request { return request(object.(T)) }
+func typed[T Object](of func(T) request.Request) func(Object) request.Request {
+	return func(object Object) request.Request { return of(object.(T)) }
 }
 
 func setter[T Object](set func(T, RequestFields)) func(Object, RequestFields) {
@@ -97,25 +97,25 @@ func KindOf(call v1alpha1.Call) (Kind, bool) {
 	return Kinds[i], true
 }
 
-func assumeRole(c *v1alpha1.RoleCredential) credential.Request {
-	return credential.Request{
+func assumeRole(c *v1alpha1.RoleCredential) request.Request {
+	return request.Request{
 		Call: v1alpha1.CallAssumeRole, RoleARN: c.Spec.RoleARN, SessionName: c.Spec.SessionName, Duration: durationOr(c.Spec.Duration, time.Hour),
 		ExternalID: c.Spec.ExternalID, SourceIdentity: c.Spec.SourceIdentity, Policy: c.Spec.Policy, PolicyARNs: c.Spec.PolicyARNs,
-		Tags: credential.Tags(c.Spec.Tags), TransitiveTagKeys: c.Spec.TransitiveTagKeys, MFASerialNumber: serialNumber(c.Spec.MFA),
+		Tags: request.Tags(c.Spec.Tags), TransitiveTagKeys: c.Spec.TransitiveTagKeys, MFASerialNumber: serialNumber(c.Spec.MFA),
 		ServiceAccountName: c.Spec.ServiceAccountName,
 	}
 }
 
-func getSessionToken(c *v1alpha1.SessionCredential) credential.Request {
-	return credential.Request{
+func getSessionToken(c *v1alpha1.SessionCredential) request.Request {
+	return request.Request{
 		Call: v1alpha1.CallGetSessionToken, Duration: durationOr(c.Spec.Duration, 12*time.Hour), MFASerialNumber: serialNumber(c.Spec.MFA),
 	}
 }
 
-func getFederationToken(c *v1alpha1.FederatedCredential) credential.Request {
-	return credential.Request{
+func getFederationToken(c *v1alpha1.FederatedCredential) request.Request {
+	return request.Request{
 		Call: v1alpha1.CallGetFederationToken, SessionName: c.Spec.UserName, Duration: durationOr(c.Spec.Duration, 12*time.Hour),
-		Policy: c.Spec.Policy, PolicyARNs: c.Spec.PolicyARNs, Tags: credential.Tags(c.Spec.Tags),
+		Policy: c.Spec.Policy, PolicyARNs: c.Spec.PolicyARNs, Tags: request.Tags(c.Spec.Tags),
 	}
 }
 
@@ -137,7 +137,7 @@ func serialNumber(device *v1alpha1.MFA) string {
 type Credential struct {
 	Object
 	Kind    Kind
-	Request credential.Request
+	Request request.Request
 }
 
 // NewCredential returns the credential of an object. It sets the object's apiVersion and kind.
@@ -174,7 +174,7 @@ func (c Credential) DefaultSessionName() string {
 	if c.Kind.NameLength == 0 {
 		return ""
 	}
-	return credential.SessionName(c.GetNamespace(), c.GetName(), c.Kind.NameLength)
+	return request.SessionName(c.GetNamespace(), c.GetName(), c.Kind.NameLength)
 }
 
 // SecretName returns the name of the Secret: the current one, or else the one in the spec.

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // Policy is an IAM policy document (IAM User Guide, 'IAM JSON policy elements reference').
@@ -76,7 +76,7 @@ func Principal(caller string) string {
 
 // TrustPolicy returns a trust policy that allows a caller to make a request. Set tagged if the identity adds session tags to
 // those of the request.
-func TrustPolicy(caller string, r credential.Request, tagged bool) Policy {
+func TrustPolicy(caller string, r request.Request, tagged bool) Policy {
 	statement := Statement{Effect: "Allow", Principal: map[string]string{"AWS": Principal(caller)}, Action: actions(r, tagged)}
 	if r.ExternalID != "" {
 		statement.Condition = map[string]map[string]string{"StringEquals": {"sts:ExternalId": r.ExternalID}}
@@ -98,13 +98,13 @@ func WebIdentityTrustPolicy(roleARN, issuer, audience, subject string) Policy {
 }
 
 // CallerPolicy returns the identity-based policy that the caller needs for a request.
-func CallerPolicy(caller string, r credential.Request, tagged bool) Policy {
+func CallerPolicy(caller string, r request.Request, tagged bool) Policy {
 	return policy(Statement{Effect: "Allow", Action: actions(r, tagged), Resource: resource(caller, r)})
 }
 
 // actions returns the actions that a request needs (IAM User Guide, 'Pass session tags in AWS STS' and 'Monitor and control actions taken with
 // assumed roles').
-func actions(r credential.Request, tagged bool) []string {
+func actions(r request.Request, tagged bool) []string {
 	needed := []string{"sts:" + string(r.Call)}
 	if tagged || len(r.Tags) > 0 {
 		needed = append(needed, "sts:TagSession")
@@ -115,7 +115,7 @@ func actions(r credential.Request, tagged bool) []string {
 	return needed
 }
 
-func resource(caller string, r credential.Request) string {
+func resource(caller string, r request.Request) string {
 	switch r.Call {
 	case v1alpha1.CallAssumeRole:
 		return r.RoleARN
@@ -143,7 +143,7 @@ type Revocation struct {
 // Revoke returns the revocation of a request's sessions that were issued before a time. It uses an inline policy of the role, or of
 // the user that called STS (IAM User Guide, 'Revoke IAM role temporary security credentials' and 'Disable permissions for
 // temporary security credentials'). Unless all is set, it denies only sessions with the request's session name. The caller may be empty.
-func Revoke(r credential.Request, caller string, before time.Time, all bool) Revocation {
+func Revoke(r request.Request, caller string, before time.Time, all bool) Revocation {
 	condition := map[string]map[string]string{"DateLessThan": {"aws:TokenIssueTime": before.UTC().Format(time.RFC3339)}}
 	name := "RevokeOlderSessions"
 	if r.SessionName != "" && !all {

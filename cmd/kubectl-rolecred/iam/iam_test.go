@@ -8,7 +8,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/iam"
-	"rolecredential.dev/operator/controllers/credential"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 const (
@@ -31,9 +31,9 @@ func TestPrincipalReturnsARNForTrustPolicies(t *testing.T) {
 }
 
 func TestPoliciesAllowOnlyNeededActions(t *testing.T) {
-	assume := credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role}
+	assume := request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role}
 	for name, tc := range map[string]struct {
-		change        func(*credential.Request)
+		change        func(*request.Request)
 		tagged        bool
 		trust, caller string
 	}{
@@ -42,13 +42,13 @@ func TestPoliciesAllowOnlyNeededActions(t *testing.T) {
 			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole"],"Resource":"` + role + `"}]}`,
 		},
 		"a role with an external ID": {
-			change: func(r *credential.Request) { r.ExternalID = "k8s" },
+			change: func(r *request.Request) { r.ExternalID = "k8s" },
 			trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user +
 				`"},"Action":["sts:AssumeRole"],"Condition":{"StringEquals":{"sts:ExternalId":"k8s"}}}]}`,
 			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole"],"Resource":"` + role + `"}]}`,
 		},
 		"a role with tags and a source identity": {
-			change: func(r *credential.Request) { r.Tags, r.SourceIdentity = []credential.Tag{{Key: "a"}}, "shop" },
+			change: func(r *request.Request) { r.Tags, r.SourceIdentity = []request.Tag{{Key: "a"}}, "shop" },
 			trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user +
 				`"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]}]}`,
 			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"],"Resource":"` + role + `"}]}`,
@@ -59,8 +59,8 @@ func TestPoliciesAllowOnlyNeededActions(t *testing.T) {
 			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],"Resource":"` + role + `"}]}`,
 		},
 		"a federated user": {
-			change: func(r *credential.Request) {
-				*r = credential.Request{Call: v1alpha1.CallGetFederationToken, SessionName: "shop.uploader"}
+			change: func(r *request.Request) {
+				*r = request.Request{Call: v1alpha1.CallGetFederationToken, SessionName: "shop.uploader"}
 			},
 			trust:  `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user + `"},"Action":["sts:GetFederationToken"]}]}`,
 			caller: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:GetFederationToken"],"Resource":"arn:aws:sts::210987654321:federated-user/shop.uploader"}]}`,
@@ -88,29 +88,29 @@ func TestRevokeDeniesOlderSessions(t *testing.T) {
 	before := time.Date(2026, 11, 23, 16, 22, 30, 0, time.FixedZone("CET", 3600))
 	const older = `"DateLessThan":{"aws:TokenIssueTime":"2026-11-23T15:22:30Z"}`
 	for name, tc := range map[string]struct {
-		request                       credential.Request
+		request                       request.Request
 		caller                        string
 		all                           bool
 		target, policyName, condition string
 	}{
 		"a role's sessions with one session name": {
-			request: credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader"},
+			request: request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader"},
 			target:  "role S3Reader", policyName: "RevokeOlderSessions.shop.s3-reader", condition: older + `,"StringLike":{"aws:userid":"*:shop.s3-reader"}`,
 		},
 		"all sessions of a role": {
-			request: credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader"}, all: true,
+			request: request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: role, SessionName: "shop.s3-reader"}, all: true,
 			target: "role S3Reader", policyName: "RevokeOlderSessions", condition: older,
 		},
 		"sessions of a federated user": {
-			request: credential.Request{Call: v1alpha1.CallGetFederationToken, SessionName: "shop.uploader"}, caller: user,
+			request: request.Request{Call: v1alpha1.CallGetFederationToken, SessionName: "shop.uploader"}, caller: user,
 			target: "user operator", policyName: "RevokeOlderSessions.shop.uploader", condition: older + `,"StringLike":{"aws:userid":"*:shop.uploader"}`,
 		},
 		"sessions of GetSessionToken, which have no names": {
-			request: credential.Request{Call: v1alpha1.CallGetSessionToken}, caller: user,
+			request: request.Request{Call: v1alpha1.CallGetSessionToken}, caller: user,
 			target: "user operator", policyName: "RevokeOlderSessions", condition: older,
 		},
 		"sessions of an unknown user": {
-			request: credential.Request{Call: v1alpha1.CallGetSessionToken},
+			request: request.Request{Call: v1alpha1.CallGetSessionToken},
 			target:  "user <user>", policyName: "RevokeOlderSessions", condition: older,
 		},
 	} {
@@ -156,7 +156,7 @@ func TestARNsOfOtherServersStayUnchanged(t *testing.T) {
 			g.Expect(iam.Name(arn, "role/", "ROLE")).To(Equal("ROLE"))
 			g.Expect(iam.Principal(arn)).To(Equal(arn))
 			g.Expect(iam.WebIdentityTrustPolicy(arn, "ISSUER", "aud", "sub").Compact()).To(ContainSubstring(`:oidc-provider/ISSUER"`))
-			g.Expect(iam.CallerPolicy(arn, credential.Request{Call: v1alpha1.CallAssumeRole, RoleARN: arn}, true).Statement[0].Resource).To(Equal(arn))
+			g.Expect(iam.CallerPolicy(arn, request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: arn}, true).Statement[0].Resource).To(Equal(arn))
 		})
 	}
 }

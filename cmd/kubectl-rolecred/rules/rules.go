@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/access"
-	"rolecredential.dev/operator/controllers/failure"
+	"rolecredential.dev/operator/controllers/authz"
+	"rolecredential.dev/operator/controllers/reason"
 )
 
 // Verdict is the result of evaluating an identity's rules on a request.
@@ -20,14 +20,14 @@ type Verdict struct {
 	Rule int
 	// Denied says why the request is denied, nil if it is allowed. The identity's chain can deny a request that matches
 	// a rule.
-	Denied *failure.Failure
+	Denied *reason.Error
 	// Mismatches has an entry for each rule: the parts that do not match the request. The entry of a matching rule is empty.
 	Mismatches [][]string
 }
 
 // Evaluate evaluates rules as the operator does.
-func Evaluate(allow []v1alpha1.AllowRule, r access.Request) Verdict {
-	verdict := Verdict{Rule: -1, Denied: access.Decide(allow, r), Mismatches: make([][]string, len(allow))}
+func Evaluate(allow []v1alpha1.AllowRule, r authz.Request) Verdict {
+	verdict := Verdict{Rule: -1, Denied: authz.Decide(allow, r), Mismatches: make([][]string, len(allow))}
 	for i, rule := range allow {
 		verdict.Mismatches[i] = mismatches(rule, r)
 		if verdict.Rule < 0 && len(verdict.Mismatches[i]) == 0 {
@@ -38,7 +38,7 @@ func Evaluate(allow []v1alpha1.AllowRule, r access.Request) Verdict {
 }
 
 // matchAll returns a rule that allows any request with this call.
-func matchAll(r access.Request) v1alpha1.AllowRule {
+func matchAll(r authz.Request) v1alpha1.AllowRule {
 	return v1alpha1.AllowRule{Namespaces: []string{"*"}, RoleARNs: []string{"*"}, SessionNames: []string{"*"}, Calls: []v1alpha1.Call{r.Call}}
 }
 
@@ -66,12 +66,12 @@ var parts = []struct {
 }
 
 // mismatches returns the parts of a rule that do not match the request.
-func mismatches(rule v1alpha1.AllowRule, r access.Request) (names []string) {
+func mismatches(rule v1alpha1.AllowRule, r authz.Request) (names []string) {
 	r.Chain = nil // no part of a rule concerns the chain
 	for _, part := range parts {
 		narrowed := matchAll(r)
 		part.narrow(&narrowed, rule)
-		if access.Decide([]v1alpha1.AllowRule{narrowed}, r) != nil {
+		if authz.Decide([]v1alpha1.AllowRule{narrowed}, r) != nil {
 			names = append(names, part.name)
 		}
 	}

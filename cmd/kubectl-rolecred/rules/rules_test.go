@@ -9,13 +9,13 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
-	"rolecredential.dev/operator/controllers/access"
+	"rolecredential.dev/operator/controllers/authz"
 )
 
 const reader = "arn:aws:iam::123456789012:role/S3Reader"
 
-func request(change ...func(*access.Request)) access.Request {
-	r := access.Request{
+func request(change ...func(*authz.Request)) authz.Request {
+	r := authz.Request{
 		Identity: "ClusterIdentity default", Namespace: "shop", NamespaceLabels: map[string]string{"team": "retail"},
 		Call: v1alpha1.CallAssumeRole, RoleARN: reader, SessionName: "shop.s3-reader", DefaultSessionName: "shop.s3-reader", Duration: time.Hour,
 	}
@@ -30,7 +30,7 @@ func upTo(d time.Duration) *metav1.Duration { return &metav1.Duration{Duration: 
 func TestEvaluateReturnsMismatches(t *testing.T) {
 	for name, tc := range map[string]struct {
 		rule   v1alpha1.AllowRule
-		change func(*access.Request)
+		change func(*authz.Request)
 		want   []string
 	}{
 		"no mismatch":   {rule: v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{reader}}},
@@ -46,16 +46,16 @@ func TestEvaluateReturnsMismatches(t *testing.T) {
 		"the duration": {rule: v1alpha1.AllowRule{Namespaces: []string{"*"}, RoleARNs: []string{"*"}, MaxDuration: upTo(30 * time.Minute)}, want: []string{rules.MaxDuration}},
 		"the session name": {
 			rule:   v1alpha1.AllowRule{Namespaces: []string{"*"}, RoleARNs: []string{"*"}, SessionNames: []string{"nightly-*"}},
-			change: func(r *access.Request) { r.SessionName = "daily" }, want: []string{rules.SessionName},
+			change: func(r *authz.Request) { r.SessionName = "daily" }, want: []string{rules.SessionName},
 		},
 		"all parts": {
 			rule:   v1alpha1.AllowRule{Namespaces: []string{"bank"}, Calls: []v1alpha1.Call{v1alpha1.CallGetSessionToken}, MaxDuration: upTo(30 * time.Minute)},
-			change: func(r *access.Request) { r.SessionName = "daily" },
+			change: func(r *authz.Request) { r.SessionName = "daily" },
 			want:   []string{rules.Namespace, rules.Call, rules.Role, rules.SessionName, rules.MaxDuration},
 		},
 		"a call without a role": {
 			rule: v1alpha1.AllowRule{Namespaces: []string{"*"}, Calls: []v1alpha1.Call{v1alpha1.CallGetSessionToken}},
-			change: func(r *access.Request) {
+			change: func(r *authz.Request) {
 				r.Call, r.RoleARN, r.SessionName, r.DefaultSessionName = v1alpha1.CallGetSessionToken, "", "", ""
 			},
 		},
@@ -84,7 +84,7 @@ func TestEvaluateReturnsFirstMatchingRule(t *testing.T) {
 
 func TestChainDeniesRequestThatRuleAllows(t *testing.T) {
 	g := NewWithT(t)
-	verdict := rules.Evaluate([]v1alpha1.AllowRule{{Namespaces: []string{"*"}, RoleARNs: []string{"*"}}}, request(func(r *access.Request) {
+	verdict := rules.Evaluate([]v1alpha1.AllowRule{{Namespaces: []string{"*"}, RoleARNs: []string{"*"}}}, request(func(r *authz.Request) {
 		r.Chain, r.Duration = []string{"arn:aws:iam::210987654321:role/Hub"}, 2*time.Hour
 	}))
 	g.Expect(verdict.Rule).To(Equal(0))

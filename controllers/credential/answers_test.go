@@ -1,0 +1,152 @@
+package credential
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awscredentials "github.com/aws/aws-sdk-go-v2/credentials"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/testkit"
+)
+
+const compatibleServer = "http://minio.example:9000"
+
+// withEndpoint is the default identity with a server other than AWS.
+func withEndpoint(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
+	return testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Endpoint = compatibleServer
+		for _, c := range change {
+			c(i)
+		}
+	})
+}
+
+// answering has STS fail as a real client of a server does that gives one answer to everything.
+func (f *fixture) answering(status int, body string) {
+	f.T.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}))
+	f.T.Cleanup(server.Close)
+	client := awssts.New(aws.Config{
+		Region: "eu-west-1", BaseEndpoint: &server.URL, Credentials: awscredentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
+		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+	}, f.Clock, noAccount{}, nil)
+	_, f.STS.Err = client.Issue(f.T.Context(), request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: "arn:aws:iam::123456789012:role/S3Reader", SessionName: "shop", Duration: time.Hour}, request.CallAuth{})
+	_, f.STS.CallerErr = client.Caller(f.T.Context())
+	f.Expect(f.STS.Err).To(HaveOccurred())
+	f.Expect(f.STS.CallerErr).To(HaveOccurred())
+}
+
+type noAccount struct{}
+
+func (noAccount) Spend()                             {}
+func (noAccount) HopCalled(v1alpha1.Call, string)    {}
+func (noAccount) Requested(string) (answered func()) { return func() {} }
+
+func errorDocument(code string) string {
+	return "<ErrorResponse><Error><Type>Sender</Type><Code>" + code + "</Code><Message>no</Message></Error></ErrorResponse>"
+}
+
+func TestIdentityWithTheWrongPortIsNotReady(t *testing.T) {
+	f := newFixture(t, testkit.World(withEndpoint())...)
+	f.answering(http.StatusNotFound, "404 page not found\n")
+	identity, _ := f.verify()
+	got, _ := f.reconcile()
+	f.Expect(testkit.States(identity.Status.Conditions)).To(HaveKeyWithValue("Ready", "False STSError"))
+	f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(HavePrefix("Issued=False STSError: AssumeRole failed: the endpoint " + compatibleServer + " returned HTTP 404 without an answer of STS."))
+	f.Expect(meta.FindStatusCondition(identity.Status.Conditions, "Ready").Message).To(HavePrefix("GetCallerIdentity failed: the endpoint " + compatibleServer + " returned HTTP 404 without an answer of STS."))
+}
+
+func TestServerWithoutGetCallerIdentityIsNotVerifiable(t *testing.T) {
+	for name, body := range map[string]string{
+		"it does not know the action": errorDocument("InvalidAction"),
+		"it answers as S3 does":       "<Error><Code>NotImplemented</Code></Error>",
+		"it answers as MinIO does":    errorDocument("InvalidParameterValue"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, testkit.World(withEndpoint())...)
+			f.answering(http.StatusBadRequest, body)
+			identity, _ := f.verify()
+			f.Expect(testkit.States(identity.Status.Conditions)).To(HaveKeyWithValue("Ready", "True NotVerifiable"))
+		})
+	}
+}
+
+func TestCallerWithoutARNIsNotVerifiable(t *testing.T) {
+	f := newFixture(t, testkit.World(withEndpoint())...)
+	f.STS.CallerIdentity = &awssts.Caller{AccountID: "minio"}
+	identity, _ := f.verify()
+	f.Expect(testkit.States(identity.Status.Conditions)).To(HaveKeyWithValue("Ready", "True NotVerifiable"))
+	f.Expect(identity.Status.AccountID).To(Equal("minio"))
+}
+
+func TestUnsupportedFieldsAreNamedAndNotRetriedSoon(t *testing.T) {
+	withPolicyAndTags := testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) {
+		c.Spec.Policy = `{"Version":"2012-10-17","Statement":[]}`
+		c.Spec.Tags = []v1alpha1.Tag{{Key: "team"}}
+	})
+	tagged := func(i *v1alpha1.ClusterIdentity) { i.Spec.SessionTags = &v1alpha1.SessionTags{} }
+	for name, tc := range map[string]struct {
+		identity *v1alpha1.ClusterIdentity
+		spec     *v1alpha1.RoleCredential
+		status   int
+		body     string
+		want     string
+	}{
+		"the spec's, not implemented":      {withEndpoint(), withPolicyAndTags, http.StatusNotImplemented, "", "(HTTP 501). Optional fields in use: spec.policy, spec.tags. Remove"},
+		"the spec's, of an invalid action": {withEndpoint(), withPolicyAndTags, http.StatusBadRequest, errorDocument("InvalidAction"), "(InvalidAction, HTTP 400). Optional fields in use: spec.policy, spec.tags. Remove"},
+		"the identity's, not implemented":  {withEndpoint(tagged), testkit.Reader(), http.StatusNotImplemented, errorDocument("NotImplemented"), "(NotImplemented, HTTP 501). Optional fields in use: sessionTags of the identity. Remove"},
+		"none, of a call that it has not":  {withEndpoint(), testkit.Reader(), http.StatusBadRequest, errorDocument("InvalidAction"), "does not support the call (InvalidAction, HTTP 400)."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, testkit.World(tc.identity, tc.spec)...)
+			f.answering(tc.status, tc.body)
+			got, result := f.reconcile()
+			f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(And(HavePrefix("Issued=False InvalidRequest: AssumeRole failed: the endpoint "+compatibleServer), ContainSubstring(tc.want)))
+			f.Expect(result.RequeueAfter).To(Equal(reason.MaxWait))
+			f.Expect(f.STS.Issued).To(HaveLen(1))
+			f.reconcile()
+			f.Expect(f.STS.Issued).To(HaveLen(1))
+			f.STS.Err = nil
+			f.Update(testkit.Changed(got, func(c *v1alpha1.RoleCredential) { c.Spec.Policy, c.Spec.Tags, c.Spec.ExternalID = "", nil, "k8s" }))
+			got, _ = f.reconcile()
+			f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"), "a changed spec is tried at once")
+		})
+	}
+}
+
+func TestNoMessageAdvisesToSetAClockThatIsInSync(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ahead  time.Duration
+		inSync bool
+	}{
+		"the clocks agree":         {0, true},
+		"the clocks differ by 1m":  {time.Minute, true},
+		"the clocks differ by 20m": {20 * time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, testkit.World()...)
+			f.STS.Skewed, f.STS.Err, f.STS.CallerErr = tc.ahead, testkit.STSError("RequestTimeTooSkewed"), testkit.STSError("RequestTimeTooSkewed")
+			identity, _ := f.verify()
+			got, _ := f.reconcile()
+			f.Expect(meta.IsStatusConditionTrue(identity.Status.Conditions, "ClockInSync")).To(Equal(tc.inSync))
+			advice := ContainSubstring("Set the clock of the operator's node.")
+			if tc.inSync {
+				advice = Not(advice)
+			}
+			f.Expect(meta.FindStatusCondition(identity.Status.Conditions, "Ready").Message).To(advice)
+			f.Expect(meta.FindStatusCondition(got.Status.Conditions, "Issued").Message).To(advice)
+		})
+	}
+}

@@ -1,0 +1,91 @@
+package credential
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/request"
+)
+
+// Dispatcher enqueues the credentials that the limiter has reserved calls for.
+type Dispatcher struct {
+	Limits  *limit.Limiter
+	clock   clock.Clock
+	changed chan struct{}
+
+	mu sync.Mutex
+	// queues holds the queue of each kind of credential.
+	queues map[string]workqueue.TypedRateLimitingInterface[reconcile.Request]
+}
+
+// NewDispatcher returns a Dispatcher with a limiter of qps calls per second for each identity, and of calls in flight.
+func NewDispatcher(qps, slots int, c clock.Clock) *Dispatcher {
+	d := &Dispatcher{clock: c, changed: make(chan struct{}, 1), queues: map[string]workqueue.TypedRateLimitingInterface[reconcile.Request]{}}
+	d.Limits = &limit.Limiter{DefaultQPS: qps, Slots: slots, Changed: d.notify}
+	return d
+}
+
+// notify makes the dispatcher look for reserved calls.
+func (d *Dispatcher) notify() {
+	select {
+	case d.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Start runs until the context is done.
+func (d *Dispatcher) Start(ctx context.Context) error {
+	for {
+		now := d.clock.Now()
+		ready, next := d.Limits.Ready(now)
+		for _, key := range ready {
+			d.enqueue(key)
+		}
+		var due <-chan time.Time
+		stop := func() bool { return true }
+		if !next.IsZero() {
+			timer := d.clock.NewTimer(max(next.Sub(now), time.Millisecond))
+			due, stop = timer.C(), timer.Stop
+		}
+		select {
+		case <-ctx.Done():
+			stop()
+			return nil
+		case <-d.changed:
+		case <-due:
+		}
+		stop()
+	}
+}
+
+func (d *Dispatcher) enqueue(key request.Key) {
+	d.mu.Lock()
+	queue := d.queues[key.Kind]
+	d.mu.Unlock()
+	request := reconcile.Request{NamespacedName: key.NamespacedName}
+	switch q := queue.(type) {
+	case nil:
+	case priorityqueue.PriorityQueue[reconcile.Request]:
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(reservedPriority)}, request)
+	default:
+		q.Add(request)
+	}
+}
+
+// source gives the dispatcher the queue of a kind of credential.
+func (d *Dispatcher) source(kind string) source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.queues[kind] = queue
+		return nil
+	})
+}

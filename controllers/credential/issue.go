@@ -1,0 +1,278 @@
+package credential
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/render"
+	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/secretstore"
+)
+
+// attempt is the input of a call of STS for a credential. It does not change during a reconcile.
+type attempt struct {
+	// asked is the request of the spec, and request the same with the session tags of the identity.
+	asked, request request.Request
+	desired        reissue.Desired
+	identity       *identity.Identity // nil if there is no usable identity
+	observed       secretstore.Observed
+}
+
+// byWebIdentity reports whether a service account's token authenticates the call.
+func (a attempt) byWebIdentity() bool {
+	return a.request.Call == v1alpha1.CallAssumeRole && a.identity.WebIdentity() != nil
+}
+
+// call is the call as AWS names it.
+func (a attempt) call() v1alpha1.Call {
+	if a.byWebIdentity() {
+		return v1alpha1.CallAssumeRoleWithWebIdentity
+	}
+	return a.request.Call
+}
+
+// inputs is a hash of all that the result of the call depends on.
+func (a attempt) inputs(d mfaDevice) string {
+	return request.Hash([]string{a.desired.RequestHash, a.desired.TemplateHash, a.desired.RefreshRequest, a.identity.Version, d.version})
+}
+
+// subject is what a message about the call names.
+func (a attempt) subject() reason.Subject {
+	return reason.Subject{
+		Identity: a.identity.Name, Caller: a.identity.CallerARN, ServiceAccount: a.identity.ServiceAccount, Call: a.call(), RoleARN: a.request.RoleARN,
+		Endpoint: a.identity.Endpoint, Region: a.identity.Region, OptionalFields: a.optionalFields(), MFA: a.request.MFASerialNumber != "",
+		SetsSessionTags: a.identity.SessionTags != nil, ClockInSync: a.identity.ClockInSync(),
+	}
+}
+
+// optionalFields lists the fields that a server other than AWS may not support.
+func (a attempt) optionalFields() (fields []string) {
+	for _, field := range a.asked.OptionalFields() {
+		fields = append(fields, "spec."+field)
+	}
+	if a.identity.SessionTags != nil && a.request.Call != v1alpha1.CallGetSessionToken {
+		fields = append(fields, "sessionTags of the identity")
+	}
+	return fields
+}
+
+// issue calls STS and writes the Secret, unless an earlier failure or a limit makes the credential wait.
+func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result) (result, error) {
+	device, err := r.readMFADevice(ctx, cred)
+	if err != nil && !reason.Is(err) {
+		return res, err
+	}
+	inputs, last := a.inputs(device), r.backoff.Get(client.ObjectKeyFromObject(cred))
+	switch allowed := last.NextRepairAllowed(cred.GetUID()); {
+	case last.InBackoff(inputs, res.now):
+		res.issueErr, res.retryAt = last.Failure, last.Next
+		return res, nil
+	case res.why.IsRepair() && res.now.Before(allowed):
+		res.secretErr, res.retryAt = contended(res.secret), allowed
+		return res, nil
+	case last.Inputs == inputs:
+		res.issueErr = last.Failure // it stands until STS issues credentials
+	}
+	if err == nil {
+		err = r.validateSource(ctx, a)
+	}
+	if err != nil {
+		return r.failed(ctx, cred, a, res, inputs, err)
+	}
+	permit, proof, err := r.acquire(cred, a, device, &res)
+	if err != nil {
+		return r.failed(ctx, cred, a, res, inputs, err)
+	}
+	if permit == nil {
+		return res, nil
+	}
+	issued, err := r.callSTS(ctx, a, proof, permit)
+	res.now, res.skew = r.timeOf(a.identity)
+	if err != nil {
+		return r.failed(ctx, cred, a, res, inputs, err)
+	}
+	record, err := r.write(ctx, cred, a, issued)
+	if err != nil {
+		return r.failed(ctx, cred, a, res, inputs, err)
+	}
+	return r.issued(ctx, cred, a, res, record, issued.RequestID), nil
+}
+
+// validateSource fails if the identity's own credentials cannot make the call. STS would reject it.
+func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
+	if a.byWebIdentity() {
+		if fields := a.request.NotWithWebIdentity(); len(fields) > 0 {
+			return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s calls STS with a service account's token, and AssumeRoleWithWebIdentity has no parameter for %s. "+
+				"Remove that, or use an identity with another source or with a chain.", a.identity.Name, strings.Join(fields, ", "))
+		}
+	}
+	if !a.request.LongTermOnly() {
+		return nil
+	}
+	temporary, err := a.identity.Temporary(ctx)
+	switch {
+	case err != nil:
+		return r.classify(ctx, a, err)
+	case temporary:
+		return reason.WrongSource(a.subject(), a.identity.Source)
+	default:
+		return nil
+	}
+}
+
+// callSTS makes the call and releases its permit. The error is an identityWideError if the limiter has queued the credential again.
+func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, proof request.CallAuth, permit *limit.Call) (issued request.Credentials, err error) {
+	outcome := limit.NotCalled // until STS has answered, also if the call panics
+	defer func() {
+		queued := r.Limits.Release(r.Clock.Now(), permit, outcome)
+		if f, ok := reason.As(err); ok && queued {
+			err = &identityWideError{f}
+		}
+	}()
+	if issued, err = r.issueAs(ctx, a, proof); err != nil {
+		err = r.classify(ctx, a, err)
+		if f, ok := reason.As(err); ok {
+			outcome = outcomeOf(f)
+		}
+		return issued, err
+	}
+	outcome = limit.Answered
+	r.Metrics.Called(r.Kind.Name, string(a.call()), v1alpha1.ReasonIssued)
+	return issued, nil
+}
+
+func (r *Reconciler[T]) issueAs(ctx context.Context, a attempt, proof request.CallAuth) (issued request.Credentials, err error) {
+	if a.byWebIdentity() {
+		if proof.WebIdentityToken, err = a.identity.WebIdentity()(ctx); err != nil {
+			return issued, err
+		}
+	}
+	issued, err = a.identity.Client.Issue(ctx, a.request, proof)
+	if skew, known := a.identity.Client.Skew(); known {
+		r.Metrics.ClockSkew(a.identity.Key.Label(), skew)
+	}
+	return issued, err
+}
+
+// classify turns an error of the source or of STS into a failure, unless the manager stops.
+func (r *Reconciler[T]) classify(ctx context.Context, a attempt, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	f := awssts.Classify(err, a.subject())
+	if _, hop := errors.AsType[*reason.HopError](err); !hop { // a hop's call is counted where it is made
+		r.Metrics.Called(r.Kind.Name, string(a.call()), f.Reason)
+	}
+	if f.Reason == v1alpha1.ReasonInvalidSourceCredentials {
+		a.identity.Refused()
+	}
+	return f
+}
+
+// write writes issued credentials to the Secret. Only then do they count as issued.
+func (r *Reconciler[T]) write(ctx context.Context, cred T, a attempt, issued request.Credentials) (reissue.Record, error) {
+	name, template := request.SecretName(cred), cred.Common().Secret
+	data, err := render.Render(template, issued, a.identity.Region)
+	if err != nil {
+		return reissue.Record{}, unfit(name, err)
+	}
+	record := reissue.Record{
+		Credential:       r.Kind.Name + "/" + cred.GetName(),
+		RequestHash:      a.desired.RequestHash,
+		IssuerHash:       a.desired.IssuerHash,
+		TemplateHash:     a.desired.TemplateHash,
+		IssuedAt:         issued.IssuedAt,
+		Expiration:       issued.Expiration,
+		AccessKeyID:      issued.AccessKeyID,
+		PrincipalARN:     issued.PrincipalARN,
+		PackedPolicySize: issued.PackedPolicySize,
+		RefreshRequest:   a.desired.RefreshRequest,
+	}.After(a.observed.Record).WithChecksum(data)
+	err = r.Secrets.Write(ctx, cred, name, a.observed, secretstore.Content{Template: template, Record: record, Data: data})
+	switch {
+	case err == nil:
+		return record, nil
+	case ctx.Err() != nil:
+		return record, ctx.Err()
+	case errors.Is(err, secretstore.ErrForeign):
+		return record, conflict(name, r.Kind.Name, cred.GetName(), "")
+	default:
+		return record, notWritten(name, err)
+	}
+}
+
+// issued returns the result of a Secret that was written.
+func (r *Reconciler[T]) issued(ctx context.Context, cred T, a attempt, res result, record reissue.Record, requestID string) result {
+	r.backoff.Succeeded(client.ObjectKeyFromObject(cred), cred.GetUID(), res.why, res.now)
+	if late := record.IssuedAt.Sub(res.refreshAt); res.why == reissue.Due && late <= reissue.MaxLifetime {
+		// A credential that was due even earlier was suspended or restored from a backup: that says nothing about the operator.
+		r.Metrics.Refreshed(r.Kind.Name, late)
+	}
+	res.issueErr = nil
+	res = res.holding(record, a.desired, true)
+	a.log(ctx, "issued", res.why, v1alpha1.ReasonIssued, requestID, "accessKeyID", record.AccessKeyID, "principalARN", record.PrincipalARN, "expiration", record.Expiration)
+	return res
+}
+
+// failed returns the result of a failure and records when the next call may be made. An error that is not a failure is the API
+// server's.
+func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res result, inputs string, err error) (result, error) {
+	f, ok := reason.As(err)
+	if !ok {
+		return res, err
+	}
+	key := client.ObjectKeyFromObject(cred)
+	a.log(ctx, "no new credential", res.why, f.Reason, awssts.RequestID(f.Cause), "cause", fmt.Sprint(f.Cause))
+	if f.Condition == v1alpha1.ConditionReady { // the Secret became foreign during the call
+		res.secretErr, res.retryAt = f, res.now.Add(reason.MinWait)
+		return res, nil
+	}
+	res.issueErr = f
+	if _, notOwn := errors.AsType[*identityWideError](err); notOwn {
+		r.backoff.FailedForAll(key, inputs, f, res.now)
+		res.wait = &wait{retryAfter: limitRecheck}
+		return res, nil
+	}
+	res.retryAt = r.backoff.Failed(key, inputs, f, res.now, res.left())
+	return res, nil
+}
+
+// validate returns the request with the session tags of the identity, or a failure if STS could only reject it. The tags are no part of
+// what the spec asks for: those of an object never change, and a change of the identity's settings shows in its hash. A request may not
+// set these tags itself, even without sessionTags: another identity may have the same caller, and a policy sees the caller only.
+func (r *Reconciler[T]) validate(cred T, asked request.Request, id *identity.Identity) (request.Request, *reason.Error) {
+	if id.Endpoint == "" { // another server has names of its own
+		if err := asked.CheckARNs(id.Region, id.Name); err != nil {
+			return asked, err
+		}
+	}
+	if asked.Call == v1alpha1.CallGetSessionToken { // it has no tags
+		return asked, nil
+	}
+	tags := []request.Tag{
+		{Key: "kubernetes-cluster", Value: ptr.Deref(id.SessionTags, v1alpha1.SessionTags{}).ClusterName},
+		{Key: "kubernetes-namespace", Value: cred.GetNamespace()},
+		{Key: "kubernetes-name", Value: cred.GetName()},
+		{Key: "kubernetes-uid", Value: string(cred.GetUID())},
+		{Key: "kubernetes-kind", Value: r.Kind.Name},
+	}
+	request, err := asked, asked.OverridesReservedTag(tags)
+	if id.SessionTags != nil {
+		request, err = asked.WithSessionTags(tags, id.SessionTags.Transitive && asked.Call == v1alpha1.CallAssumeRole)
+	}
+	if err != nil {
+		return request, reason.NotCalled(v1alpha1.ReasonInvalidTags, "spec.tags is invalid: %s.", err)
+	}
+	return request, nil
+}

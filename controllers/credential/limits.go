@@ -1,0 +1,119 @@
+package credential
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/request"
+)
+
+const (
+	// limitRecheck is when a credential that waits for the limiter is reconciled again, for its class or the cause of its wait may have
+	// changed. The limiter enqueues it earlier if a call becomes possible.
+	limitRecheck = time.Minute
+	// briefWait is the longest wait that the status does not show: an issue is two writes then, and not three.
+	briefWait = 5 * time.Second
+	// expiringWithin is the remaining validity below which a refresh is urgent: the kubelet takes a minute or two to update a volume,
+	// and a throttled identity may need some more.
+	expiringWithin = 5 * time.Minute
+	// reservedPriority is for credentials that a call is reserved for.
+	reservedPriority = 100
+)
+
+// acquire returns the permit for a call and what authenticates it. If there is none yet, the wait is in the result. A permit and an MFA
+// code are consumed together or not at all.
+func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res *result) (permit *limit.Call, proof request.CallAuth, err error) {
+	take := func() bool {
+		var w limit.Wait
+		permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, *res))
+		if permit == nil {
+			res.wait = &wait{message: waitMessage(w.Cause, a.identity), retryAfter: limitRecheck, brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
+		}
+		return permit != nil
+	}
+	if a.request.MFASerialNumber == "" {
+		take()
+		return permit, proof, nil
+	}
+	code, next, err := r.Devices.Code(a.request.MFASerialNumber, d.seed, res.now, take)
+	if err != nil {
+		return nil, proof, reason.NotCalled(v1alpha1.ReasonInvalidMFA, "The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
+	}
+	if code == "" && res.wait == nil {
+		res.wait = &wait{
+			message:    "The current MFA code has already been used. The operator retries with the next one within 30 seconds.",
+			retryAfter: reissue.Requeue(res.now, next),
+		}
+	}
+	proof.MFACode = code
+	return permit, proof, nil
+}
+
+func waitMessage(cause limit.Cause, id *identity.Identity) string {
+	switch cause {
+	case limit.CircuitOpen:
+		return fmt.Sprintf("Waiting: STS calls of %s fail. The operator makes one call every few seconds to find out whether they still do.", id.Name)
+	case limit.ConcurrencyLimit:
+		return fmt.Sprintf("Waiting: too many STS calls of %s, or of this namespace, are in flight.", id.Name)
+	default:
+		return fmt.Sprintf("Waiting for the STS rate limit of %s.", id.Name)
+	}
+}
+
+func (r *Reconciler[T]) limitKey(key types.NamespacedName) request.Key {
+	return request.Key{Kind: r.Kind.Name, NamespacedName: key}
+}
+
+func (r *Reconciler[T]) limitRequest(cred T, a attempt, res result) limit.Request {
+	wanted := limit.Request{
+		Identity: a.identity.Key, Credential: r.limitKey(client.ObjectKeyFromObject(cred)),
+		QPS: a.identity.QPS, Version: a.identity.Version, Class: limit.Routine,
+	}
+	left := res.left()
+	if left > 0 {
+		wanted.Expires = r.Clock.Now().Add(left)
+	}
+	switch {
+	case left > 0 && left < expiringWithin:
+		wanted.Class = limit.Expiring
+	case left == 0 || !res.current:
+		wanted.Class = limit.Missing
+	}
+	return wanted
+}
+
+// identityWideError is a failure of the identity rather than of the credential. The limiter has queued the credential again.
+type identityWideError struct{ failure *reason.Error }
+
+func (e *identityWideError) Error() string { return e.failure.Error() }
+
+// Unwrap returns the failure.
+func (e *identityWideError) Unwrap() error { return e.failure }
+
+// identityWide are the reasons that are likely to affect every call of an identity.
+var identityWide = map[string]bool{
+	v1alpha1.ReasonSTSUnreachable: true, v1alpha1.ReasonSTSError: true, v1alpha1.ReasonInvalidSourceCredentials: true,
+	v1alpha1.ReasonRegionDisabled: true, v1alpha1.ReasonClockSkew: true,
+}
+
+// outcomeOf returns what a failure means for the identity's other calls.
+func outcomeOf(f *reason.Error) limit.Outcome {
+	switch {
+	case f.Reason == v1alpha1.ReasonTokenNotIssued: // STS was not called
+		return limit.NotCalled
+	case f.Reason == v1alpha1.ReasonThrottled:
+		return limit.Throttled
+	case identityWide[f.Reason]:
+		return limit.Unavailable
+	default:
+		return limit.Answered
+	}
+}

@@ -1,0 +1,48 @@
+package credential
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
+)
+
+// mfaDevice is a virtual MFA device. It is empty for a credential without MFA.
+type mfaDevice struct {
+	seed string
+	// version changes with the Secret and with the reference to it, so that a corrected seed is tried at once.
+	version string
+}
+
+// readMFADevice reads the seed of the spec's MFA device from a Secret in the credential's namespace. A change of that Secret enqueues the
+// credential.
+func (r *Reconciler[T]) readMFADevice(ctx context.Context, cred T) (mfaDevice, error) {
+	if r.Kind.MFA == nil || r.Kind.MFA(cred) == nil {
+		return mfaDevice{}, nil
+	}
+	ref := r.Kind.MFA(cred).TOTPSecretRef
+	key := client.ObjectKey{Namespace: cred.GetNamespace(), Name: ref.Name}
+	found := &corev1.Secret{}
+	err := r.Secrets.Reader.Get(ctx, key, found)
+	if apierrors.IsForbidden(err) {
+		return mfaDevice{}, reason.NotCalled(v1alpha1.ReasonInvalidMFA, "The operator may not read Secret %s. Let its RBAC allow get, list and watch of Secrets in this namespace.", ref.Name)
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return mfaDevice{}, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	r.SecretWatches.Subscribe(r.subscriber(client.ObjectKeyFromObject(cred)), key, found.ResourceVersion)
+	d := mfaDevice{seed: string(found.Data[ref.Key]), version: request.Hash([]string{ref.Name, ref.Key, found.ResourceVersion})}
+	if apierrors.IsNotFound(err) {
+		return d, reason.NotCalled(v1alpha1.ReasonInvalidMFA, "There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key)
+	}
+	if d.seed == "" {
+		return d, reason.NotCalled(v1alpha1.ReasonInvalidMFA, "Secret %s has no key %s, or it is empty. Store the MFA device's seed there.", ref.Name, ref.Key)
+	}
+	return d, nil
+}

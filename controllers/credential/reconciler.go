@@ -1,0 +1,261 @@
+package credential
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/authz"
+	"rolecredential.dev/operator/controllers/backoff"
+	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/render"
+	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/secretstore"
+	"rolecredential.dev/operator/controllers/status"
+	"rolecredential.dev/operator/controllers/telemetry"
+)
+
+// Reconciler keeps the Secrets of one kind of credential up to date.
+type Reconciler[T request.Object] struct {
+	Kind          request.Kind[T]
+	Client        client.Client
+	Identities    *identity.Resolver
+	Secrets       *secretstore.Store
+	Devices       *identity.Devices
+	Limits        *limit.Limiter
+	SecretWatches *secretstore.Watcher
+	Events        telemetry.Events
+	Metrics       *telemetry.Metrics
+	Clock         clock.PassiveClock
+
+	backoff backoff.Calls
+}
+
+// Reconcile reconciles one credential, then updates its status once.
+func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	cred := r.Kind.New()
+	if err := r.Client.Get(ctx, req.NamespacedName, cred); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.forget(req.NamespacedName)
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	namespace := NamespaceMetadata()
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: req.Namespace}, namespace); err != nil {
+		// A namespace that the cache does not hold yet enqueues its credentials when its event arrives.
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if !cred.GetDeletionTimestamp().IsZero() || !namespace.GetDeletionTimestamp().IsZero() {
+		// The API server accepts no Secret here any more. Drop the metrics so that no alert fires.
+		r.Metrics.ForgetCredential(r.Kind.Name, req.NamespacedName)
+		return reconcile.Result{}, nil
+	}
+	res, err := r.reconcile(ctx, cred, namespace.GetLabels())
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	r.Metrics.Credential(r.Kind.Name, req.NamespacedName, res.sample())
+	if res.wait != nil && res.wait.brief {
+		return res.requeue(), r.markNotReady(ctx, cred, res)
+	}
+	return res.requeue(), r.report(ctx, cred, res)
+}
+
+// reconcile brings the Secret of one credential up to date: authorize, observe, decide, issue, write. It writes the status only to set
+// Ready to False before a wait. Its error is the API server's; every other failure is in the result.
+func (r *Reconciler[T]) reconcile(ctx context.Context, cred T, namespaceLabels map[string]string) (result, error) {
+	asked, invalid := r.Kind.Request(cred)
+	id, denied, err := r.authorize(ctx, cred, asked, namespaceLabels)
+	if err != nil {
+		return result{}, err
+	}
+	request := asked
+	if invalid == nil && id != nil {
+		request, invalid = r.validate(cred, asked, id)
+	}
+	observed, notTakenOver, err := r.observe(ctx, cred, denied == nil && invalid == nil)
+	if err != nil {
+		return result{}, err
+	}
+	a := attempt{asked: asked, request: request, desired: desired(cred, asked, id), identity: id, observed: observed}
+	res := r.evaluate(cred, a)
+	res.authorizationErr, res.issueErr = denied, cmp.Or(invalid, notTakenOver)
+	res.retryAt = earliest(res.now, res.retryAt, denied, notTakenOver)
+	if !res.needsCall() {
+		r.Limits.Cancel(r.Clock.Now(), r.limitKey(client.ObjectKeyFromObject(cred)))
+		return r.prune(ctx, cred, res), nil
+	}
+	if err := r.markNotReady(ctx, cred, res); err != nil {
+		return result{}, err
+	}
+	res, err = r.issue(ctx, cred, a, res)
+	if err != nil {
+		return result{}, err
+	}
+	return r.prune(ctx, cred, res), nil
+}
+
+// authorize returns the identity of a credential, and a failure if there is none or no rule allows the request.
+func (r *Reconciler[T]) authorize(ctx context.Context, cred T, req request.Request, namespaceLabels map[string]string) (*identity.Identity, *reason.Error, error) {
+	id, denied, err := r.Identities.Resolve(ctx, request.IdentityRef(cred), request.ServiceAccount(cred, req))
+	if denied != nil || err != nil {
+		return nil, denied, err
+	}
+	return id, authz.Decide(id.Allow, authz.Request{
+		Identity:           id.Name,
+		Namespace:          cred.GetNamespace(),
+		NamespaceLabels:    namespaceLabels,
+		Call:               req.Call,
+		RoleARN:            req.RoleARN,
+		SessionName:        req.SessionName,
+		NameField:          r.Kind.NameField,
+		DefaultSessionName: r.Kind.DefaultName(cred),
+		Duration:           req.Duration,
+		Chain:              id.Chain,
+	}), nil
+}
+
+// observe returns what the Secret holds. It first takes over a Secret that a former credential of this kind and name left; the failure
+// is that of the takeover.
+func (r *Reconciler[T]) observe(ctx context.Context, cred T, allowed bool) (secretstore.Observed, *reason.Error, error) {
+	spec := cred.Common()
+	isNew := len(cred.Report().Conditions) == 0 && allowed && !spec.Suspend
+	observed, err := r.Secrets.Observe(ctx, cred, request.SecretName(cred), spec.Secret, render.Keys(spec.Secret), isNew)
+	if err != nil || observed.Ownership != reissue.Former {
+		return observed, nil, err
+	}
+	observed, err = r.Secrets.TakeOver(ctx, cred, observed, spec.Secret)
+	switch {
+	case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
+		return observed, notTakenOver(request.SecretName(cred), err), nil
+	case err == nil && observed.Ownership == reissue.Ours:
+		log.FromContext(ctx).Info("took over the Secret", "secret", request.SecretName(cred))
+	}
+	return observed, nil, err
+}
+
+// evaluate decides whether the Secret can be written, what it holds, and whether STS must be called for it.
+func (r *Reconciler[T]) evaluate(cred T, a attempt) result {
+	key := client.ObjectKeyFromObject(cred)
+	res := result{now: r.Clock.Now(), identity: request.IdentityName(request.IdentityRef(cred)), secret: request.SecretName(cred), suspended: cred.Common().Suspend}
+	if a.identity != nil {
+		res.now, res.skew = r.timeOf(a.identity)
+	}
+	if a.observed.Ownership == reissue.Foreign {
+		res.secretErr = conflict(res.secret, r.Kind.Name, cred.GetName(), a.observed.Controller)
+		res.retryAt = res.secretErr.Retry.From(res.now)
+		r.SecretWatches.Subscribe(r.subscriber(key), types.NamespacedName{Namespace: key.Namespace, Name: res.secret}, a.observed.Version)
+		return res
+	}
+	r.SecretWatches.Unsubscribe(r.subscriber(key))
+	res.secretErr = render.Check(cred.Common().Secret)
+	if a.observed.Immutable {
+		res.secretErr = immutable(res.secret)
+	}
+	return res.decide(a.desired, a.observed.Observed)
+}
+
+// timeOf returns the time by the clock of STS, by which credentials expire, and how far that is ahead of the operator's.
+func (r *Reconciler[T]) timeOf(id *identity.Identity) (time.Time, time.Duration) {
+	skew, _ := id.Client.Skew()
+	return r.Clock.Now().Add(skew), skew
+}
+
+// earliest returns the earliest of a time and the retries of failures, as far as they are set.
+func earliest(now, at time.Time, failures ...*reason.Error) time.Time {
+	for _, f := range failures {
+		if f == nil {
+			continue
+		}
+		if retry := f.Retry.From(now); !retry.IsZero() && (at.IsZero() || retry.Before(at)) {
+			at = retry
+		}
+	}
+	return at
+}
+
+// pruneRetry is how long the operator waits before it tries again to delete an old Secret.
+const pruneRetry = time.Minute
+
+// prune deletes the Secrets of earlier values of spec.secret.name, once the present Secret holds what the spec asks for. A failure
+// shows in the condition Ready. It has a retry time of its own, and changes no retry time of a refresh.
+func (r *Reconciler[T]) prune(ctx context.Context, cred T, res result) result {
+	if !res.valid() || !res.current {
+		return res
+	}
+	if err := r.Secrets.Prune(ctx, cred, res.secret); err != nil {
+		log.FromContext(ctx).Error(err, "failed to delete the old Secret")
+		res.undeletable, res.pruneAt = apiReason(err), res.now.Add(pruneRetry)
+	}
+	return res
+}
+
+// markNotReady sets Ready to False at once if the Secret holds no valid credentials. A call of STS, and a wait for it, may take seconds.
+// A Secret that is missing gets no event: it is usually issued within milliseconds.
+func (r *Reconciler[T]) markNotReady(ctx context.Context, cred T, res result) error {
+	if res.valid() || !meta.IsStatusConditionTrue(cred.Report().Conditions, v1alpha1.ConditionReady) {
+		return nil
+	}
+	generation, now := cred.GetGeneration(), r.Clock.Now()
+	change := func(reported *v1alpha1.CredentialStatus) {
+		reported.Conditions = status.Merge(reported.Conditions, []metav1.Condition{res.ready()}, generation, now)
+	}
+	if res.record == nil {
+		_, _, err := status.Update(ctx, r.Client, cred, change)
+		return err
+	}
+	return r.updateStatus(ctx, cred, res, change)
+}
+
+// report writes the status of a result.
+func (r *Reconciler[T]) report(ctx context.Context, cred T, res result) error {
+	generation, now := cred.GetGeneration(), r.Clock.Now()
+	return r.updateStatus(ctx, cred, res, func(reported *v1alpha1.CredentialStatus) { res.report(reported, generation, now) })
+}
+
+// updateStatus writes the status if it changed, then an event.
+func (r *Reconciler[T]) updateStatus(ctx context.Context, cred T, res result, change func(*v1alpha1.CredentialStatus)) error {
+	before, written, err := status.Update(ctx, r.Client, cred, change)
+	if !written {
+		return err
+	}
+	status.Announce(r.Events, cred, telemetry.ActionIssue, before.Report().Conditions, cred.Report().Conditions, res.failure)
+	if packedPolicyNearLimit(cred.Report()) && !packedPolicyNearLimit(before.Report()) {
+		r.Events.Failed(cred, telemetry.ActionIssue, "PackedPolicySize", "The session's policies and tags use more than 80 percent of the packed size that STS allows. Shorten policy, or use fewer policyARNs or tags.", nil)
+	}
+	return nil
+}
+
+// packedPolicyNearLimit reports whether STS is about to reject the session's policies and tags.
+func packedPolicyNearLimit(reported *v1alpha1.CredentialStatus) bool {
+	return reported.PackedPolicySize != nil && *reported.PackedPolicySize >= 80
+}
+
+// forget drops all that is known of a credential that was deleted.
+func (r *Reconciler[T]) forget(key types.NamespacedName) {
+	r.backoff.Forget(key)
+	r.Limits.Cancel(r.Clock.Now(), r.limitKey(key))
+	r.SecretWatches.Unsubscribe(r.subscriber(key))
+	r.Metrics.ForgetCredential(r.Kind.Name, key)
+	cred := r.Kind.New()
+	cred.SetNamespace(key.Namespace)
+	cred.SetName(key.Name)
+	r.Secrets.Forget(cred)
+}
+
+func (r *Reconciler[T]) subscriber(key types.NamespacedName) request.Key {
+	return request.Key{Kind: r.Kind.Name, NamespacedName: key}
+}

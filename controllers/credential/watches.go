@@ -1,0 +1,153 @@
+package credential
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"go.opentelemetry.io/otel/trace"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/secretstore"
+	"rolecredential.dev/operator/controllers/telemetry"
+)
+
+// SetupWithManager adds the reconciler and its watches to a manager. The dispatcher enqueues credentials whose STS call may be made.
+func (r *Reconciler[T]) SetupWithManager(ctx context.Context, mgr manager.Manager, dispatcher *Dispatcher, tracer trace.Tracer, workers controller.Options) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, r.Kind.New(), identityIndex, indexIdentity); err != nil {
+		return fmt.Errorf("indexing by identity: %w", err)
+	}
+	mapper := requestMapper[T]{reader: mgr.GetCache(), kind: r.Kind}
+	return builder.ControllerManagedBy(mgr).
+		For(r.Kind.New(), builder.WithPredicates(specChanged)).
+		Watches(&v1alpha1.ClusterIdentity{}, mapper.ofIdentity(v1alpha1.IdentityKindClusterIdentity), builder.WithPredicates(identityChanged)).
+		Watches(&v1alpha1.Identity{}, mapper.ofIdentity(v1alpha1.IdentityKindIdentity), builder.WithPredicates(identityChanged)).
+		WatchesMetadata(NamespaceMetadata(), mapper.ofNamespace(), builder.WithPredicates(labelsChanged)).
+		WatchesMetadata(secretstore.Metadata(), enqueueOwner(r.Kind.Name), builder.WithPredicates(ignoreOwnWrites(r.Secrets, r.Kind.New()))).
+		WatchesRawSource(r.SecretWatches.Source(r.Kind.Name, enqueueSelf)).
+		WatchesRawSource(r.SecretWatches.Source(string(v1alpha1.IdentityKindClusterIdentity), mapper.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
+		WatchesRawSource(r.SecretWatches.Source(string(v1alpha1.IdentityKindIdentity), mapper.byIdentity(v1alpha1.IdentityKindIdentity))).
+		WatchesRawSource(dispatcher.source(r.Kind.Name)).
+		WithOptions(workers).
+		Complete(telemetry.Spanned(tracer, r.Kind.Name, "issue", r))
+}
+
+// NamespaceMetadata returns an empty Namespace whose metadata alone is read or watched.
+func NamespaceMetadata() *metav1.PartialObjectMetadata {
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return namespace
+}
+
+// identityChanged accepts a new spec of an identity.
+var identityChanged = predicate.GenerationChangedPredicate{}
+
+// specChanged lets through a new spec and a new request to refresh, but not a status that we wrote ourselves.
+var specChanged = predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetAnnotations()[v1alpha1.RefreshAnnotation] != e.ObjectNew.GetAnnotations()[v1alpha1.RefreshAnnotation]
+	},
+})
+
+// labelsChanged lets through a namespace that a rule may now select, or no longer.
+var labelsChanged = predicate.LabelChangedPredicate{}
+
+// identityIndex is the name of the index of credentials by the identity that they name.
+const identityIndex = "identity"
+
+func indexIdentity(object client.Object) []string {
+	credential, ok := object.(request.Object)
+	if !ok {
+		return nil
+	}
+	ref := request.IdentityRef(credential)
+	if ref.Kind == v1alpha1.IdentityKindIdentity {
+		return []string{identityKey(ref.Kind, types.NamespacedName{Namespace: object.GetNamespace(), Name: ref.Name})}
+	}
+	return []string{identityKey(ref.Kind, types.NamespacedName{Name: ref.Name})}
+}
+
+func identityKey(kind v1alpha1.IdentityKind, name types.NamespacedName) string {
+	return string(kind) + "/" + name.String()
+}
+
+// requestMapper finds the credentials of a kind that something else concerns.
+type requestMapper[T request.Object] struct {
+	reader client.Reader
+	kind   request.Kind[T]
+}
+
+func (m requestMapper[T]) list(ctx context.Context, options ...client.ListOption) []reconcile.Request {
+	list := m.kind.NewList()
+	if err := m.reader.List(ctx, list, options...); err != nil {
+		// The reader is a cache that holds all of them.
+		log.FromContext(ctx).Error(err, "listing the credentials that a change concerns", "kind", m.kind.Name)
+		return nil
+	}
+	requests := make([]reconcile.Request, 0, meta.LenList(list))
+	_ = meta.EachListItem(list, func(item runtime.Object) error {
+		if object, ok := item.(client.Object); ok {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(object)})
+		}
+		return nil
+	})
+	return requests
+}
+
+func (m requestMapper[T]) byIdentity(kind v1alpha1.IdentityKind) func(context.Context, types.NamespacedName) []reconcile.Request {
+	return func(ctx context.Context, name types.NamespacedName) []reconcile.Request {
+		return m.list(ctx, client.MatchingFields{identityIndex: identityKey(kind, name)})
+	}
+}
+
+func (m requestMapper[T]) ofIdentity(kind v1alpha1.IdentityKind) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []reconcile.Request {
+		return m.byIdentity(kind)(ctx, client.ObjectKeyFromObject(object))
+	})
+}
+
+func (m requestMapper[T]) ofNamespace() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []reconcile.Request {
+		return m.list(ctx, client.InNamespace(object.GetName()))
+	})
+}
+
+// enqueueOwner enqueues the credential of a kind that a changed Secret belongs to. A Secret that lost its owner reference, or was
+// restored without one, belongs to the credential that its record names.
+func enqueueOwner(kind string) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
+		name, ok := secretstore.CredentialOf(kind, object)
+		if !ok {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}}
+	})
+}
+
+// ignoreOwnWrites lets through a Secret that is not as the operator itself left it.
+func ignoreOwnWrites(secrets *secretstore.Store, kind client.Object) predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return !secrets.IsOwnWrite(kind, e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool { return !secrets.IsOwnWrite(kind, e.ObjectNew) },
+	}
+}
+
+// enqueueSelf enqueues the subscriber.
+func enqueueSelf(_ context.Context, name types.NamespacedName) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: name}}
+}

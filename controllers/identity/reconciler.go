@@ -1,0 +1,251 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/backoff"
+	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/secretstore"
+	"rolecredential.dev/operator/controllers/status"
+	"rolecredential.dev/operator/controllers/telemetry"
+)
+
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities;identities,verbs=list;watch
+// +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities/status;identities/status,verbs=update
+
+// verifyInterval is how often the operator calls GetCallerIdentity for an identity that is Ready, less up to a tenth.
+// No credential depends on the call.
+const verifyInterval = reissue.MaxRequeue
+
+const callGetCallerIdentity = "GetCallerIdentity"
+
+// Reconciler reports whether identities of one kind are usable, and which caller STS sees.
+type Reconciler[T Object] struct {
+	New        func() T
+	Client     client.Client
+	Identities *Resolver
+	Limits     *limit.Limiter
+	Events     telemetry.Events
+	Metrics    *telemetry.Metrics
+	Clock      clock.PassiveClock
+
+	backoff backoff.Calls
+}
+
+// SetupWithManager adds the reconciler to a manager. A change of an identity's source Secret enqueues the identity.
+func (r *Reconciler[T]) SetupWithManager(mgr manager.Manager, sources *secretstore.Watcher, tracer trace.Tracer, workers controller.Options) error {
+	kind := KeyOf(r.New()).Kind
+	self := func(_ context.Context, name types.NamespacedName) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: name}}
+	}
+	return builder.ControllerManagedBy(mgr).
+		For(r.New(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(sources.Source(kind, self)).
+		WithOptions(workers).
+		Complete(telemetry.Spanned(tracer, kind, "verify", r))
+}
+
+// verdict is the result of a verification.
+type verdict struct {
+	ready metav1.Condition
+	// clock is ConditionClockInSync. ahead is how far the clock of STS is ahead. Both are nil if it is not known.
+	clock *metav1.Condition
+	ahead *time.Duration
+	// caller is nil if it is not known.
+	caller        *awssts.Caller
+	secretVersion string
+	failure       *reason.Error
+	// next is the time of the next verification; zero for none before a change.
+	next time.Time
+}
+
+// Reconcile verifies an identity, and writes its status if it changed.
+func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	found := r.New()
+	if err := r.Client.Get(ctx, req.NamespacedName, found); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.backoff.Forget(req.NamespacedName)
+			gone := request.Key{Kind: KeyOf(found).Kind, NamespacedName: req.NamespacedName}
+			r.Metrics.ForgetIdentity(gone.Label())
+			r.Identities.Forget(gone)
+			r.Limits.Forget(r.Clock.Now(), gone)
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	now := r.Clock.Now()
+	v, err := r.verify(ctx, found, now)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	r.Metrics.Identity(KeyOf(found).Label(), v.ready.Status == metav1.ConditionTrue)
+	if v.ahead != nil {
+		r.Metrics.ClockSkew(KeyOf(found).Label(), *v.ahead)
+	}
+	if err := r.report(ctx, found, v, now); err != nil {
+		return reconcile.Result{}, err
+	}
+	return backoff.Requeue(r.Clock.Now(), v.next), nil
+}
+
+// verify calls GetCallerIdentity, unless the last result is still valid or the operator is backing off.
+func (r *Reconciler[T]) verify(ctx context.Context, found T, now time.Time) (verdict, error) {
+	configured, problem, err := r.Identities.Configure(ctx, found, types.NamespacedName{})
+	if err != nil {
+		return verdict{}, err
+	}
+	if problem != nil {
+		return verdict{ready: status.False(problem), failure: problem, next: problem.Retry.From(now)}, nil
+	}
+	r.Limits.Configure(now, configured.Key, configured.QPS)
+	if configured.ServiceAccount != "" {
+		return verdict{ready: status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
+			"Each credential calls STS with a token of its own service account, so this identity has no caller to verify.")}, nil
+	}
+	key := client.ObjectKeyFromObject(found)
+	last := r.backoff.Get(key)
+	skewed := meta.IsStatusConditionFalse(found.Report().Conditions, v1alpha1.ConditionClockInSync) // the status does not contain the skew
+	if last.Inputs != configured.Version && reportsOn(found, configured) && !skewed {
+		// After a restart, the status is as current as a new call. The next call waits for its interval.
+		last = backoff.Call{Inputs: configured.Version, Next: now.Add(spreadVerify(KeyOf(found).Label()))}
+		r.backoff.Set(key, last)
+	}
+	switch {
+	case last.InBackoff(configured.Version, now):
+		return verdict{ready: status.False(last.Failure), failure: last.Failure, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.Next}, nil
+	case last.Inputs == configured.Version && now.Before(last.Next) && reportsOn(found, configured):
+		ready := *meta.FindStatusCondition(found.Report().Conditions, v1alpha1.ConditionReady)
+		return verdict{ready: ready, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.Next}, nil
+	}
+	return r.callSTS(ctx, found, configured, now)
+}
+
+// clockCondition returns the condition ClockInSync and the skew. The message does not contain the skew, which changes
+// with each response; a metric does.
+func clockCondition(configured *Identity) (*metav1.Condition, *time.Duration) {
+	ahead, known := configured.Client.Skew()
+	if !known {
+		return nil, nil
+	}
+	c := status.Condition(v1alpha1.ConditionClockInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync, "The clocks of STS and of the operator agree.")
+	if !configured.ClockInSync() {
+		c = status.Condition(v1alpha1.ConditionClockInSync, metav1.ConditionFalse, v1alpha1.ReasonClockSkew,
+			"The clocks of STS and of the operator differ by more than a minute. Set the clock of the operator's node. Until then, refreshes follow the clock of STS.")
+	}
+	return &c, &ahead
+}
+
+func spreadVerify(name string) time.Duration {
+	return verifyInterval - time.Duration(reissue.Spread(name)*float64(verifyInterval/10))
+}
+
+// reportsOn reports whether the status is True for the identity's current spec and Secret.
+func reportsOn(found Object, configured *Identity) bool {
+	return meta.IsStatusConditionTrue(found.Report().Conditions, v1alpha1.ConditionReady) &&
+		found.Report().ObservedGeneration == found.GetGeneration() && found.Report().ObservedSecretVersion == configured.SecretVersion
+}
+
+// callerOf returns the caller in the identity's status; nil if it has none.
+func callerOf(found Object) *awssts.Caller {
+	status := found.Report()
+	if status.ARN == "" && status.AccountID == "" {
+		return nil
+	}
+	return &awssts.Caller{AccountID: status.AccountID, ARN: status.ARN, UserID: status.UserID}
+}
+
+func (r *Reconciler[T]) callSTS(ctx context.Context, found T, configured *Identity, now time.Time) (verdict, error) {
+	key := client.ObjectKeyFromObject(found)
+	v := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion}
+	r.Limits.Spend(now, configured.Key) // one call an hour does not wait
+	caller, err := configured.Client.Caller(ctx)
+	switch {
+	case err == nil:
+		v.caller = &caller
+		r.Limits.Succeeded(r.Clock.Now(), configured.Key)
+		v.ready = status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonVerified, "The caller is %s.", caller.ARN)
+		if caller.ARN == "" {
+			v.ready = status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
+				"The server's GetCallerIdentity returned no ARN, so the caller is not known. Credentials are issued anyway.")
+		}
+	case errors.Is(err, awssts.ErrNoCallerIdentity):
+		v.caller = nil
+		v.ready = status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
+			"The server does not support GetCallerIdentity, so the caller is not known. Credentials are issued anyway.")
+	case ctx.Err() != nil:
+		return verdict{}, ctx.Err()
+	default:
+		v.failure = awssts.Classify(err, reason.Subject{
+			Identity: configured.Name, Call: callGetCallerIdentity, Endpoint: configured.Endpoint, Region: configured.Region, ClockInSync: configured.ClockInSync(),
+		})
+		v.failure.Condition = v1alpha1.ConditionReady
+		v.ready = status.False(v.failure)
+		switch v.failure.Reason {
+		case v1alpha1.ReasonInvalidSourceCredentials:
+			configured.Refused()
+		case v1alpha1.ReasonThrottled:
+			r.Limits.Throttled(r.Clock.Now(), now, configured.Key)
+		}
+		log.FromContext(ctx).Info("failed to verify the identity", "reason", v.failure.Reason, "requestID", awssts.RequestID(err), "cause", fmt.Sprint(v.failure.Cause))
+		v.next = r.backoff.Failed(key, configured.Version, v.failure, now, 0)
+	}
+	if _, hop := errors.AsType[*reason.HopError](err); !hop { // calls of hops are counted separately
+		r.Metrics.Called(configured.Key.Kind, callGetCallerIdentity, v.ready.Reason)
+	}
+	v.clock, v.ahead = clockCondition(configured)
+	if v.failure == nil {
+		v.next = now.Add(spreadVerify(KeyOf(found).Label()))
+		r.backoff.Set(key, backoff.Call{Inputs: configured.Version, At: now, Next: v.next})
+	}
+	return v, nil
+}
+
+func (r *Reconciler[T]) report(ctx context.Context, found T, v verdict, now time.Time) error {
+	before, _ := found.DeepCopyObject().(T)
+	reported := found.Report()
+	var current []metav1.Condition
+	if v.clock != nil {
+		current = append(current, *v.clock)
+	}
+	current = append(current, v.ready) // last, so that the event reports it when the identity is ready
+	reported.Conditions = status.Merge(reported.Conditions, current, found.GetGeneration(), now)
+	reported.ObservedGeneration, reported.ObservedSecretVersion = found.GetGeneration(), v.secretVersion
+	reported.FailedCall = nil
+	if v.failure != nil {
+		reported.FailedCall = v.failure.Call.DeepCopy()
+	}
+	reported.AccountID, reported.ARN, reported.UserID = "", "", ""
+	if v.caller != nil {
+		reported.AccountID, reported.ARN, reported.UserID = v.caller.AccountID, v.caller.ARN, v.caller.UserID
+	}
+	if apiequality.Semantic.DeepEqual(before.Report(), reported) {
+		return nil
+	}
+	if written, err := status.Write(ctx, r.Client, found); !written {
+		return err
+	}
+	status.Announce(r.Events, found, telemetry.ActionVerify, before.Report().Conditions, reported.Conditions, func(string) *reason.Error { return v.failure })
+	return nil
+}

@@ -1,0 +1,118 @@
+// Package output renders a credential into the data of a Secret. It is pure.
+package render
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
+)
+
+// Render returns the data of a credential's Secret. Region is the identity's. Errors are possible only for values
+// that AWS never issues and [Check] cannot try. They contain no value of the credential.
+func Render(t v1alpha1.SecretTemplate, c request.Credentials, region string) (map[string][]byte, error) {
+	data := map[string][]byte{}
+	in := input{Credentials: c, region: region, mountPath: cmp.Or(t.MountPath, v1alpha1.DefaultMountPath), formats: formatsOf(t)}
+	for _, name := range in.formats {
+		write, known := formats[name]
+		if !known {
+			return nil, fmt.Errorf("this version of the operator does not support the format %s", name)
+		}
+		keys, err := write(in)
+		if err != nil {
+			return nil, fmt.Errorf("the format %s cannot represent it: %w", name, err)
+		}
+		for key, value := range keys {
+			data[key] = []byte(value)
+		}
+	}
+	for key, text := range t.Data {
+		value, err := rendered(key, text, in)
+		if err != nil {
+			return nil, fmt.Errorf("the template spec.secret.data[%s] failed, or its result is too long", key) // err may contain the credential
+		}
+		data[key] = []byte(value)
+	}
+	return data, nil
+}
+
+// Keys returns the keys of the Secret's data. It omits unsupported formats, for which [Check] returns a failure.
+func Keys(t v1alpha1.SecretTemplate) []string {
+	keys := slices.Collect(maps.Keys(t.Data))
+	for _, name := range formatsOf(t) {
+		write, known := formats[name]
+		if !known {
+			continue
+		}
+		written, err := write(trials[0])
+		if err != nil {
+			panic(err) // every format can represent the trial input
+		}
+		keys = slices.AppendSeq(keys, maps.Keys(written))
+	}
+	return keys
+}
+
+// quotedLength is the maximum length of a quoted value, so that a message fits into a condition.
+const quotedLength = 256
+
+// Check returns a failure of ConditionReady if the Secret cannot be written: its labels or annotations are not valid,
+// which the CRD's schema cannot check, a template of its data fails, or a format is known only to a newer CRD.
+func Check(t v1alpha1.SecretTemplate) *reason.Error {
+	if names := unknownFormats(t); len(names) > 0 {
+		return invalidTemplate("spec.secret.formats contains %s, which this version of the operator does not support. "+
+			"The CRDs are newer than the operator: upgrade the operator, or remove these formats.", strings.Join(names, ", "))
+	}
+	path := field.NewPath("spec", "secret")
+	problems := metav1validation.ValidateLabels(t.Labels, path.Child("labels"))
+	problems = append(problems, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
+	texts := checkData(t.Data)
+	for _, problem := range problems {
+		if value, ok := problem.BadValue.(string); ok {
+			problem.BadValue = reason.Cut(value, quotedLength)
+		}
+		texts = append(texts, problem.Error())
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	return invalidTemplate("spec.secret does not describe a valid Secret: %s", slices.Min(texts)) // always the same problem, so that the message is stable
+}
+
+func invalidTemplate(format string, args ...any) *reason.Error {
+	return &reason.Error{
+		Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidTemplate, Message: fmt.Sprintf(format, args...), Retry: reason.Never,
+	}
+}
+
+// Hash returns a hash that differs for templates with different Secrets. It ignores the Secret's name, because
+// another name is another Secret. A default and its explicit value have the same hash.
+func Hash(t v1alpha1.SecretTemplate) string {
+	t.Name = ""
+	if t.Formats = formatsOf(t); slices.Equal(t.Formats, defaultFormats) {
+		t.Formats = nil
+	}
+	if t.MountPath == v1alpha1.DefaultMountPath {
+		t.MountPath = ""
+	}
+	return request.Hash(t)
+}
+
+// HoldsRegion reports whether the content of the Secret may depend on the identity's region.
+func HoldsRegion(t v1alpha1.SecretTemplate) bool {
+	for _, text := range t.Data {
+		if strings.Contains(string(text), ".Region") {
+			return true
+		}
+	}
+	return slices.Contains(t.Formats, v1alpha1.FormatRegion)
+}

@@ -1,0 +1,50 @@
+package telemetry
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// Attributes of a reconcile's span, beside those of package awssts. docs/logs.md lists them all.
+const (
+	TraceNamespace = attribute.Key("k8s.namespace.name")
+	TraceKind      = attribute.Key("rolecredential.kind")
+	TraceName      = attribute.Key("rolecredential.name")
+	TraceIdentity  = attribute.Key("rolecredential.identity")
+	TraceWhy       = attribute.Key("rolecredential.why")
+)
+
+// Tracer returns the operator's tracer; nil if spans is nil.
+func Tracer(spans trace.TracerProvider) trace.Tracer {
+	if spans == nil {
+		return nil
+	}
+	return spans.Tracer("rolecredential.dev/operator")
+}
+
+// Spanned returns a reconciler that starts a span for each reconcile of a kind, named after what it does. Its log lines hold the trace ID.
+// A nil tracer starts no spans.
+func Spanned(tracer trace.Tracer, kind, what string, reconciler reconcile.Reconciler) reconcile.Reconciler {
+	if tracer == nil {
+		return reconciler
+	}
+	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+		ctx, span := tracer.Start(ctx, what+" "+kind, trace.WithAttributes(TraceKind.String(kind), TraceNamespace.String(req.Namespace), TraceName.String(req.Name)))
+		defer span.End()
+		if span.IsRecording() {
+			ctx = log.IntoContext(ctx, log.FromContext(ctx).WithValues("traceID", span.SpanContext().TraceID()))
+		}
+		result, err := reconciler.Reconcile(ctx, req)
+		if err != nil { // the API server's text may quote the object
+			span.SetStatus(codes.Error, string(apierrors.ReasonForError(err)))
+		}
+		return result, err
+	})
+}
