@@ -111,6 +111,7 @@ func TestTheChartInstallsWhatKustomizeInstalls(t *testing.T) {
 		only []string
 	}{
 		"for all namespaces":  {folder: "default"},
+		"with all permissions": {folder: "complete", args: []string{"--set", "rbac.serviceAccountTokens=true,rbac.rollout=true"}},
 		"for some namespaces": {folder: "namespaced", args: []string{"--set", "watchNamespaces={team-a,team-b}"}},
 		"for Prometheus and Grafana": {
 			folder: monitored(t), args: []string{"--set", "prometheus.serviceMonitor=true,prometheus.rules=true,prometheus.dashboard=true"},
@@ -223,7 +224,9 @@ func TestWhateverIsNamedIsThere(t *testing.T) {
 		"the chart under a long name":            chart(t, strings.Repeat("a", 53)),
 		"the chart, for some namespaces":         chart(t, "aws", "--set", "watchNamespaces={team-a,team-b}"),
 		"the chart, with one replica and no CRD": chart(t, "aws", "--set", "replicas=1,crds.install=false,priorityClassName="),
-		"the chart, with what can be left out":   chart(t, "aws", "--set", "rbac.rollout=false,rbac.serviceAccountTokens=false,networkPolicy.enabled=false"),
+		"kustomize, with all permissions":        kustomize(t, "complete"),
+		"the chart, with all permissions":        chart(t, "aws", "--set", "rbac.rollout=true,rbac.serviceAccountTokens=true"),
+		"the chart, without a NetworkPolicy":     chart(t, "aws", "--set", "networkPolicy.enabled=false"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -317,6 +320,40 @@ func withTracing(t *testing.T) string {
 	_, marked, _ = strings.Cut(marked, "\n")
 	g.Expect(os.WriteFile(file, []byte(before+regexp.MustCompile("(?m)^# ").ReplaceAllString(marked, "")), 0o600)).To(Succeed())
 	return filepath.Join(dir, "default")
+}
+
+// The right to create tokens of service accounts, and the right to change workloads, are each as good as cluster-admin.
+func TestPowerfulRolesAreBoundOnlyOnRequest(t *testing.T) {
+	roles := []string{"rolecredential-rollout-role", "rolecredential-serviceaccount-token-role"}
+	for name, tc := range map[string]struct {
+		installed objects
+		want      []string
+	}{
+		"kustomize":                                 {installed: kustomize(t, "default")},
+		"kustomize, for some namespaces":            {installed: kustomize(t, "namespaced")},
+		"kustomize, with all permissions":           {installed: kustomize(t, "complete"), want: roles},
+		"the chart":                                 {installed: chart(t, "rolecredential")},
+		"the chart, for some namespaces":            {installed: chart(t, "rolecredential", "--set", "watchNamespaces={team-a}")},
+		"the chart, with rollouts":                  {installed: chart(t, "rolecredential", "--set", "rbac.rollout=true"), want: roles[:1]},
+		"the chart, with tokens":                    {installed: chart(t, "rolecredential", "--set", "rbac.serviceAccountTokens=true"), want: roles[1:]},
+		"the chart, with tokens in some namespaces": {installed: chart(t, "rolecredential", "--set", "rbac.serviceAccountTokens=true,watchNamespaces={team-a}"), want: roles[1:]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			bound := []string{}
+			for _, binding := range append(tc.installed.ofKind("ClusterRoleBinding"), tc.installed.ofKind("RoleBinding")...) {
+				role, _, err := unstructured.NestedString(binding.Object, "roleRef", "name")
+				g.Expect(err).NotTo(HaveOccurred())
+				if slices.Contains(roles, role) {
+					bound = append(bound, role)
+				}
+			}
+			g.Expect(bound).To(ConsistOf(tc.want))
+			for _, role := range roles { // the condition and the documentation name them
+				g.Expect(tc.installed).To(HaveKey("ClusterRole//" + role))
+			}
+		})
+	}
 }
 
 func TestTheManagerMayWriteWhereItWatches(t *testing.T) {

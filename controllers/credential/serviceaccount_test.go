@@ -121,7 +121,7 @@ func TestATokenThatCannotBeHad(t *testing.T) {
 		want     string
 	}{
 		"of no service account":             {err: apierrors.NewNotFound(resource, "default"), want: "Service account default does not exist in this namespace."},
-		"that the operator may not ask for": {err: apierrors.NewForbidden(resource, "default", errors.New("RBAC")), want: "Install its ClusterRole for serviceaccounts/token"},
+		"that the operator may not ask for": {err: apierrors.NewForbidden(resource, "default", errors.New("RBAC")), want: "Bind the ClusterRole rolecredential-serviceaccount-token-role in this namespace"},
 		"that the API server does not give": {err: errors.New("connection refused"), want: "issued no token for the service account default"},
 		"for the API server's own audience": {audience: testkit.APIAudience, want: "Set source.serviceAccount.audience of the identity to another audience, such as sts.amazonaws.com. Add that to the client IDs of the IAM OIDC provider, and to the condition on aud"},
 	} {

@@ -131,7 +131,8 @@ func tokenErrorMessage(account types.NamespacedName, err error) string {
 	case apierrors.IsNotFound(err):
 		return fmt.Sprintf("Service account %s does not exist in this namespace. Create it, or change spec.serviceAccountName.", account.Name)
 	case apierrors.IsForbidden(err):
-		return fmt.Sprintf("The operator's RBAC does not allow it to create a token of the service account %s. Install its ClusterRole for serviceaccounts/token, or use an identity with another source.", account.Name)
+		return fmt.Sprintf("The operator may not create a token of the service account %s. Bind the ClusterRole rolecredential-serviceaccount-token-role in this namespace "+
+			"(in all namespaces: chart value rbac.serviceAccountTokens, or kustomize component serviceaccount-tokens), or use an identity with another source.", account.Name)
 	default:
 		return fmt.Sprintf("The API server issued no token for the service account %s. See the event for the error.", account.Name)
 	}

@@ -42,7 +42,7 @@ func manifests(name string) string { return filepath.Join("..", "..", "config", 
 func TestTheAPIServerTakesAllThatIsInstalled(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.namespaces("team-a", "team-b") // which the one for some namespaces names
-	for _, name := range []string{"default", "namespaced"} {
+	for _, name := range []string{"default", "complete", "namespaced"} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			said, err := kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", manifests(name))
@@ -87,18 +87,18 @@ func TestTheManagersPodKeepsToTheRestrictedStandard(t *testing.T) {
 	h.Expect(*container.SecurityContext.ReadOnlyRootFilesystem).To(BeTrue()) // which the standard does not ask for
 }
 
-// forSomeNamespaces installs config/namespaced in place of config/default, which comes back with the end of the test.
+// forSomeNamespaces installs config/namespaced in place of config/complete, which comes back with the end of the test.
 func (h *harness) forSomeNamespaces() {
 	h.t.Helper()
 	_, err := kubectl("apply", "--server-side", "--force-conflicts", "-k", manifests("namespaced"))
 	h.Expect(err).NotTo(HaveOccurred())
-	// What its patch leaves out is still there from config/default.
+	// What its patch leaves out is still there from config/complete.
 	_, err = kubectl("delete", "clusterrolebinding", "rolecredential-manager-rolebinding", "rolecredential-serviceaccount-token-rolebinding", "rolecredential-rollout-rolebinding")
 	h.Expect(err).NotTo(HaveOccurred())
 	h.t.Cleanup(func() {
 		_, err := kubectl("delete", "-f", filepath.Join(manifests("namespaced"), "roles.yaml"))
 		h.Expect(err).NotTo(HaveOccurred())
-		_, err = kubectl("apply", "--server-side", "--force-conflicts", "-k", manifests("default"))
+		_, err = kubectl("apply", "--server-side", "--force-conflicts", "-k", manifests("complete"))
 		h.Expect(err).NotTo(HaveOccurred())
 	})
 }
@@ -166,14 +166,15 @@ func TestAManagerForSomeNamespacesMayDoNothingInOthers(t *testing.T) {
 		operatorNamespace: {"get /secrets", "list /secrets", "watch /secrets"},
 		"default":         {"create events.k8s.io/events"},
 	}
-	for _, name := range []string{"rolecredential-manager-role", "rolecredential-serviceaccount-token-role", "rolecredential-rollout-role"} {
+	const managerRole = "rolecredential-manager-role"
+	for _, name := range []string{managerRole, "rolecredential-serviceaccount-token-role", "rolecredential-rollout-role"} { // the last two are not bound
 		role := &rbacv1.ClusterRole{}
 		h.Expect(admin.Get(h.ctx, client.ObjectKey{Name: name}, role)).To(Succeed())
 		for _, namespace := range []string{"team-a", "team-b", "elsewhere", "kube-system", "default", operatorNamespace, ""} {
 			for _, rule := range role.Rules {
 				for _, resource := range rule.Resources {
 					for _, verb := range rule.Verbs {
-						want := strings.HasPrefix(namespace, "team-") || slices.Contains(allowed[namespace], verb+" "+rule.APIGroups[0]+"/"+resource)
+						want := name == managerRole && strings.HasPrefix(namespace, "team-") || slices.Contains(allowed[namespace], verb+" "+rule.APIGroups[0]+"/"+resource)
 						h.Expect(can(namespace, verb, rule.APIGroups[0], resource)).To(Equal(want), "%s %s in %q", verb, resource, namespace)
 					}
 				}

@@ -43,7 +43,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// operations are what each right is for that config/default gives the operator: "verb group/resource", and what stops without it.
+// operations are what each right is for that config/complete gives the operator: "verb group/resource", and what stops without it.
 var operations = map[string]string{
 	"list sts.rolecredential.dev/rolecredentials":      "knowing the RoleCredentials there are, from a server that does not stream lists",
 	"list sts.rolecredential.dev/sessioncredentials":   "knowing the SessionCredentials there are, from such a server",
@@ -120,7 +120,7 @@ func TestTheOperatorNeedsEveryRightThatItIsGiven(t *testing.T) {
 // given are the operator's rights, each with the rule that gives it and nothing else.
 func (h *harness) given() map[string]given {
 	h.t.Helper()
-	text, err := kubectl("kustomize", manifests("default"))
+	text, err := kubectl("kustomize", manifests("complete"))
 	h.Expect(err).NotTo(HaveOccurred())
 	rules, bound := map[string][]rbacv1.PolicyRule{}, map[string]bool{}
 	for decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096); ; {

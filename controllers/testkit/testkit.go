@@ -120,7 +120,7 @@ func (s *STS) Issue(_ context.Context, r request.Request, proof request.CallAuth
 	if s.Err != nil {
 		return request.Credentials{}, s.Err
 	}
-	id := string(rune('A' + len(s.Issued) - 1))
+	id := string(rune('A') + rune(len(s.Issued)-1)) //nolint:gosec // a test makes few calls
 	size := cmp.Or(s.PackedPolicySize, 7)
 	life := s.Lifetime
 	if life == 0 {
@@ -318,9 +318,9 @@ func Reader() *v1alpha1.RoleCredential {
 }
 
 // World returns all that the Reader needs. The given objects replace those of the same kind and name.
-func World(Changed ...client.Object) []client.Object {
+func World(replaced ...client.Object) []client.Object {
 	objects := []client.Object{NamespaceShop(), Bootstrap(), DefaultIdentity(), Reader()}
-	for _, object := range Changed {
+	for _, object := range replaced {
 		same := func(o client.Object) bool {
 			return KindName(o) == KindName(object) && client.ObjectKeyFromObject(o) == client.ObjectKeyFromObject(object)
 		}

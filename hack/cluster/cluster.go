@@ -96,10 +96,10 @@ func (c *Cluster) KubectlCommand(ctx context.Context, args ...string) *exec.Cmd 
 	return cmd
 }
 
-// Install applies config/default of the repository, in which the program is to run, and waits until its kinds are served.
+// Install applies config/complete of the repository, in which the program is to run, and waits until its kinds are served.
 func (c *Cluster) Install(ctx context.Context) error {
 	for _, args := range [][]string{
-		{"apply", "--server-side", "-k", "config/default"},
+		{"apply", "--server-side", "-k", "config/complete"},
 		{"wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"},
 	} {
 		if said, err := c.KubectlCommand(ctx, args...).CombinedOutput(); err != nil {

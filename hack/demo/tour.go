@@ -79,7 +79,7 @@ func session(duration time.Duration) time.Duration {
 }
 
 func (d *demo) install(ctx context.Context) error {
-	if _, err := d.kubectl(ctx, "apply", "-k", "config/default"); err != nil {
+	if _, err := d.kubectl(ctx, "apply", "-k", "config/complete"); err != nil {
 		return err
 	}
 	if _, err := d.kubectl(ctx, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"); err != nil {

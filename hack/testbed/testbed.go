@@ -82,7 +82,7 @@ func (c *Cluster) install(root string, config *rest.Config) error {
 	if c.Kubeconfig, err = user.KubeConfig(); err != nil {
 		return err
 	}
-	if _, err := c.Kubectl("apply", "--server-side", "-k", filepath.Join(root, "config", "default")); err != nil {
+	if _, err := c.Kubectl("apply", "--server-side", "-k", filepath.Join(root, "config", "complete")); err != nil {
 		return err
 	}
 	if _, err := c.Kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"); err != nil {

@@ -321,7 +321,7 @@ var steps = map[string]map[string]step{
 	v1alpha1.ReasonRolledOut:      {"": {situation: situation(v1alpha1.ReasonRolledOut), nothing: true}},
 	v1alpha1.ReasonRestarting:     {"": {situation: situation(v1alpha1.ReasonRestarting), nothing: true}},
 	v1alpha1.ReasonTargetNotFound: {"": {situation: situation(v1alpha1.ReasonTargetNotFound), cluster: []string{"kubectl get deployments,statefulsets,daemonsets -n shop", "spec.rollout.targets"}}},
-	v1alpha1.ReasonForbidden:      {"": {situation: situation(v1alpha1.ReasonForbidden), cluster: []string{"kubectl auth can-i patch deployments -n shop", "rollout_role.yaml", `{"spec":{"rollout":null}}`}}},
+	v1alpha1.ReasonForbidden:      {"": {situation: situation(v1alpha1.ReasonForbidden), cluster: []string{"kubectl auth can-i patch deployments -n shop", "kubectl create rolebinding rolecredential-rollout-role -n shop --clusterrole=rolecredential-rollout-role", `{"spec":{"rollout":null}}`}}},
 	v1alpha1.ReasonContended:      {"": {situation: situation(v1alpha1.ReasonContended), cluster: []string{"--show-managed-fields", "managedFieldsManagers: [rolecredential-rollout]", "kubectl rollout restart"}}},
 	v1alpha1.ReasonPodsOutdated:   {"": {situation: situation(v1alpha1.ReasonPodsOutdated), cluster: []string{"kubectl rolecred readers rolecredential/s3-reader -n shop", "kubectl rollout resume", "kubectl delete pod"}}},
 

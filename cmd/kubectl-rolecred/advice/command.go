@@ -20,3 +20,8 @@ func lines(commands ...string) string { return strings.Join(commands, "\n") }
 func (s Situation) operatorCan(verb, resource string) string {
 	return kubectl("auth", "can-i", verb, resource, "-n", s.namespace(), "--as="+operator)
 }
+
+// bind binds one of the operator's ClusterRoles in the credential's namespace.
+func (s Situation) bind(role string) string {
+	return kubectl("create", "rolebinding", role, "-n", s.namespace(), "--clusterrole="+role, "--serviceaccount=rolecredential-system:rolecredential-manager")
+}

@@ -19,9 +19,9 @@ func rolloutForbidden(s Situation) guidance {
 	return guidance{
 		means: "The operator may not read or restart the workloads of spec.rollout. The credential itself is not affected.",
 		cluster: []Step{
-			{Do: "Check the operator's permissions. The ClusterRole rollout-role of the manifests grants them.",
+			{Do: "Check the operator's permissions. The ClusterRole rolecredential-rollout-role grants them; it is not bound by default.",
 				Copy: lines(s.operatorCan("patch", "deployments"), s.operatorCan("list", "pods"))},
-			{Do: "Bind that role: config/rbac/rollout_role.yaml has it with its binding.", Copy: "kubectl apply -k config/default"},
+			{Do: "Bind that role in this namespace. For all namespaces, use the chart value rbac.rollout or the kustomize component rollout.", Copy: s.bind("rolecredential-rollout-role")},
 			{Do: "Or remove spec.rollout, and restart the workloads in another way.", Copy: s.patch(`{"rollout":null}`)},
 		},
 	}

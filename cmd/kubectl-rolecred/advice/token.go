@@ -57,8 +57,10 @@ func tokenNotIssued(s Situation) guidance {
 		cluster: []Step{
 			{Do: "Check that the service account exists, or create it.", Copy: lines(kubectl("get", "serviceaccount", name, "-n", s.namespace()), kubectl("create", "serviceaccount", name, "-n", s.namespace()))},
 			{Do: "Or set another service account.", Copy: s.patch(`{"serviceAccountName":"NAME"}`)},
-			{Do: "Check that the operator may create tokens. The ClusterRole serviceaccount-token-role of the manifests grants it.",
+			{Do: "Check that the operator may create tokens. The ClusterRole rolecredential-serviceaccount-token-role grants it; it is not bound by default.",
 				Copy: s.operatorCan("create", "serviceaccounts/token")},
+			{Do: "Bind that role in this namespace. For all namespaces, use the chart value rbac.serviceAccountTokens or the kustomize component serviceaccount-tokens.",
+				Copy: s.bind("rolecredential-serviceaccount-token-role")},
 			{Do: "If the audience is the API server's own, set source.serviceAccount.audience of the identity to another one. Add it to the client IDs of the IAM OIDC provider, and to the condition on aud in the role's trust policy.",
 				Copy: s.editIdentity()},
 		},
