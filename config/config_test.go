@@ -110,9 +110,9 @@ func TestTheChartInstallsWhatKustomizeInstalls(t *testing.T) {
 		// only are the kinds to compare; none for all but the Namespace, which Helm makes itself.
 		only []string
 	}{
-		"for all namespaces":  {folder: "default"},
+		"for all namespaces":   {folder: "default"},
 		"with all permissions": {folder: "complete", args: []string{"--set", "rbac.serviceAccountTokens=true,rbac.rollout=true"}},
-		"for some namespaces": {folder: "namespaced", args: []string{"--set", "watchNamespaces={team-a,team-b}"}},
+		"for some namespaces":  {folder: "namespaced", args: []string{"--set", "watchNamespaces={team-a,team-b}"}},
 		"for Prometheus and Grafana": {
 			folder: monitored(t), args: []string{"--set", "prometheus.serviceMonitor=true,prometheus.rules=true,prometheus.dashboard=true"},
 			only: []string{"ServiceMonitor", "PrometheusRule", "ConfigMap"},
