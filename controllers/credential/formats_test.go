@@ -69,7 +69,7 @@ func TestACredentialThatNoFormatCanHoldIsAskedForOnce(t *testing.T) {
 	f := newFixture(t, testkit.World(keeping(v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{"a": `{{if eq .AccessKeyID "ASIAA"}}{{upper (not .SessionToken)}}{{end}}`}}))...)
 	for range 3 {
 		got, result := f.reconcile()
-		f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(HavePrefix("Issued=False SecretNotWritten: STS issued a credential, but Secret s3-reader cannot be written as spec.secret describes it: the template spec.secret.data[a] "))
+		f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(HavePrefix("Issued=False SecretNotWritten: STS issued credentials, but Secret s3-reader cannot be written as spec.secret describes it: the template spec.secret.data[a] "))
 		f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("False NotIssued"))
 		f.Expect(result.RequeueAfter).To(BeZero())
 		f.Expect(f.STS.Issued).To(HaveLen(1))

@@ -185,7 +185,7 @@ func (r *Reconciler[T]) write(ctx context.Context, cred T, a attempt, issued req
 	name, template := request.SecretName(cred), cred.Common().Secret
 	data, err := render.Render(template, issued, a.identity.Region)
 	if err != nil {
-		return reissue.Record{}, unfit(name, err)
+		return reissue.Record{}, unrenderable(name, err)
 	}
 	record := reissue.Record{
 		Credential:       r.Kind.Name + "/" + cred.GetName(),
@@ -206,9 +206,9 @@ func (r *Reconciler[T]) write(ctx context.Context, cred T, a attempt, issued req
 	case ctx.Err() != nil:
 		return record, ctx.Err()
 	case errors.Is(err, secretstore.ErrForeign):
-		return record, conflict(name, r.Kind.Name, cred.GetName(), "")
+		return record, foreign(name, r.Kind.Name, cred.GetName(), "")
 	default:
-		return record, notWritten(name, err)
+		return record, rejected(name, err)
 	}
 }
 

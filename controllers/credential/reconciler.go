@@ -155,7 +155,7 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt) result {
 		res.now, res.skew = r.timeOf(a.identity)
 	}
 	if a.observed.Ownership == reissue.Foreign {
-		res.secretErr = conflict(res.secret, r.Kind.Name, cred.GetName(), a.observed.Controller)
+		res.secretErr = foreign(res.secret, r.Kind.Name, cred.GetName(), a.observed.Controller)
 		res.retryAt = res.secretErr.Retry.From(res.now)
 		r.SecretWatches.Subscribe(r.subscriber(key), types.NamespacedName{Namespace: key.Namespace, Name: res.secret}, a.observed.Version)
 		return res

@@ -59,7 +59,7 @@ func failedForGood(o *result) {
 	o.issueErr = &reason.Error{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonMalformedPolicy, Message: "No JSON.", Retry: reason.Never}
 }
 
-func unwritable(o *result) { o.secretErr = conflict("s3-reader", "RoleCredential", "s3-reader", "") }
+func unwritable(o *result) { o.secretErr = foreign("s3-reader", "RoleCredential", "s3-reader", "") }
 
 func invalidTemplate(o *result) {
 	o.secretErr = &reason.Error{Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidTemplate, Message: "No label."}
@@ -216,8 +216,8 @@ func TestWhatTheConditionsSay(t *testing.T) {
 			outcome:    well(nothingHeld, unwritable),
 			authorized: "ClusterIdentity default allows the request.",
 			issued:     "STS was not called for this spec: see the condition Ready.",
-			ready: "Secret s3-reader exists and does not belong to this RoleCredential, so it is left alone. Delete it, choose another spec.secret.name, " +
-				"or hand it over with the annotation sts.rolecredential.dev/adopt: RoleCredential/s3-reader on the Secret.",
+			ready: "Secret s3-reader exists and does not belong to this RoleCredential. The operator does not change it. Delete it, choose another " +
+				"spec.secret.name, or let the operator adopt it with the annotation sts.rolecredential.dev/adopt: RoleCredential/s3-reader.",
 		},
 		"it is suspended and still good": {
 			outcome:    well(suspended),

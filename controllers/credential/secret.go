@@ -17,7 +17,7 @@ import (
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// desired is what the Secret is compared with.
+// desired returns what the Secret must hold.
 func desired(object request.Object, r request.Request, found *identity.Identity) reissue.Desired {
 	spec := object.Common()
 	w := reissue.Desired{
@@ -29,7 +29,7 @@ func desired(object request.Object, r request.Request, found *identity.Identity)
 	}
 	if found != nil {
 		w.IssuerHash = found.IssuerHash
-		if render.HoldsRegion(spec.Secret) { // which is known, like the issuer, only as long as the identity is
+		if render.HoldsRegion(spec.Secret) { // the region is known only if the identity is
 			w.IssuerHash = request.Hash([]string{found.IssuerHash, found.Region})
 		}
 	}
@@ -37,8 +37,8 @@ func desired(object request.Object, r request.Request, found *identity.Identity)
 }
 
 func refreshRequest(object request.Object) string {
-	request := object.GetAnnotations()[v1alpha1.RefreshAnnotation]
-	return strings.ToValidUTF8(request[:min(len(request), reissue.MaxRefreshRequest)], "")
+	value := object.GetAnnotations()[v1alpha1.RefreshAnnotation]
+	return strings.ToValidUTF8(value[:min(len(value), reissue.MaxRefreshRequest)], "")
 }
 
 func duration(d *metav1.Duration) *time.Duration {
@@ -48,51 +48,54 @@ func duration(d *metav1.Duration) *time.Duration {
 	return &d.Duration
 }
 
-// conflictRecheck bounds how late a Secret that is no longer a stranger is noticed, should its watch have missed it.
+// conflictRecheck is how often the operator checks whether a Secret is still foreign.
 const conflictRecheck = 5 * time.Minute
 
-// conflict waits until the foreign Secret changes or is deleted. The controller is the Secret's, as <kind>/<name>, empty for none.
-func conflict(secretName, kind, name, controller string) *reason.Error {
-	message := fmt.Sprintf("Secret %s exists and does not belong to this %s, so it is left alone. Delete it, choose another spec.secret.name, "+
-		"or hand it over with the annotation %s: %s/%s on the Secret.", secretName, kind, v1alpha1.AdoptAnnotation, kind, name)
+// conflict is the failure of a Secret that the credential may not write.
+func conflict(retry reason.Retry, format string, args ...any) *reason.Error {
+	return &reason.Error{Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonSecretConflict, Message: fmt.Sprintf(format, args...), Retry: retry}
+}
+
+// foreign is the failure of a Secret that belongs to something else. The controller is the Secret's, as <kind>/<name>; empty for none.
+func foreign(secretName, kind, name, controller string) *reason.Error {
 	if controller != "" { // the annotation has no effect
-		message = fmt.Sprintf("Secret %s exists and belongs to %s by its ownerReferences, so it is left alone. Choose another spec.secret.name, or delete the Secret with its owner.",
-			secretName, controller)
+		return conflict(reason.After(conflictRecheck), "Secret %s belongs to %s by its ownerReferences. The operator does not change it. "+
+			"Choose another spec.secret.name, or delete the Secret with its owner.", secretName, controller)
 	}
-	return &reason.Error{Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonSecretConflict, Message: message, Retry: reason.After(conflictRecheck)}
+	return conflict(reason.After(conflictRecheck), "Secret %s exists and does not belong to this %s. The operator does not change it. Delete it, choose another "+
+		"spec.secret.name, or let the operator adopt it with the annotation %s: %s/%s.", secretName, kind, v1alpha1.AdoptAnnotation, kind, name)
 }
 
-// immutable waits for the Secret to go, which is watched.
 func immutable(secretName string) *reason.Error {
-	return &reason.Error{
-		Condition: v1alpha1.ConditionReady,
-		Reason:    v1alpha1.ReasonSecretConflict,
-		Message:   fmt.Sprintf("Secret %s is immutable, so that no new credential can be put there. Delete it; a new one is made in its place.", secretName),
-		Retry:     reason.Never,
-	}
+	return conflict(reason.Never, "Secret %s is immutable, so it cannot hold new credentials. Delete it; the operator then creates it again.", secretName)
 }
 
-// contended slows down a fight over a Secret's content, each round of which would cost a call of STS.
+// contended limits the STS calls for a Secret that something keeps changing.
 func contended(secretName string) *reason.Error {
-	return &reason.Error{
-		Condition: v1alpha1.ConditionReady,
-		Reason:    v1alpha1.ReasonSecretConflict,
-		Message: fmt.Sprintf("Something keeps deleting or changing Secret %s as soon as it is written. Find what writes it (kubectl get secret --show-managed-fields) "+
-			"and stop it; the Secret is mended again after a while.", secretName),
-		Retry: reason.Backoff,
-	}
+	return conflict(reason.Backoff, "Another writer keeps deleting or changing Secret %s. Find it (kubectl get secret --show-managed-fields) and stop it. "+
+		"The operator repairs the Secret again after a wait.", secretName)
 }
 
-// notTakenOver leaves a Secret with the owner references that a former credential left.
+// notWritten is the failure of a write of the Secret. Issued credentials are dropped: they exist only in memory.
+func notWritten(retry reason.Retry, cause error, format string, args ...any) *reason.Error {
+	return &reason.Error{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonSecretNotWritten, Message: fmt.Sprintf(format, args...), Retry: retry, Cause: cause}
+}
+
+// notTakenOver is the failure of a takeover of the Secret that a former credential left.
 func notTakenOver(secretName string, err error) *reason.Error {
-	return &reason.Error{
-		Condition: v1alpha1.ConditionIssued,
-		Reason:    v1alpha1.ReasonSecretNotWritten,
-		Message: fmt.Sprintf("A former credential of this name left Secret %s, and the API server did not let the operator set its ownerReferences (%s). "+
-			"Check admission policies and the operator's RBAC in this namespace; the event holds the error.", secretName, apiReason(err)),
-		Retry: reason.After(reason.MaxWait),
-		Cause: err,
-	}
+	return notWritten(reason.After(reason.MaxWait), err, "A former credential of this name left Secret %s, and the API server did not accept new ownerReferences (%s). "+
+		"Check admission policies and the operator's RBAC in this namespace. The event holds the error.", secretName, apiReason(err))
+}
+
+// rejected is the failure of a Secret that the API server did not accept.
+func rejected(secretName string, err error) *reason.Error {
+	return notWritten(reason.Backoff, err, "STS issued credentials, but the API server did not accept Secret %s (%s). "+
+		"Check quotas, admission policies and the operator's RBAC in this namespace. The event holds the error.", secretName, apiReason(err))
+}
+
+// unrenderable is the failure of credentials that spec.secret cannot represent, although sample values could be rendered.
+func unrenderable(secretName string, err error) *reason.Error {
+	return notWritten(reason.Never, nil, "STS issued credentials, but Secret %s cannot be written as spec.secret describes it: %s. Change formats or data.", secretName, err)
 }
 
 // apiReason returns the API server's reason for an error, such as Forbidden. It stays the same for as long as the cause does.
@@ -102,27 +105,4 @@ func apiReason(err error) string {
 		return "no answer"
 	}
 	return string(apierrors.ReasonForError(err))
-}
-
-// notWritten drops the credential: it is nowhere but in memory, and the next attempt gets another.
-func notWritten(secretName string, err error) *reason.Error {
-	return &reason.Error{
-		Condition: v1alpha1.ConditionIssued,
-		Reason:    v1alpha1.ReasonSecretNotWritten,
-		Message: fmt.Sprintf("STS issued a credential, but the API server did not take Secret %s (%s). Check quotas, admission policies and the operator's RBAC in this namespace; "+
-			"the event holds the error.", secretName, apiReason(err)),
-		Retry: reason.Backoff,
-		Cause: err,
-	}
-}
-
-// unfit drops the credential too: it is such as AWS issues none, or the spec's data are rendered otherwise with it than with what
-// they were tried with. Nothing but another spec helps.
-func unfit(secretName string, err error) *reason.Error {
-	return &reason.Error{
-		Condition: v1alpha1.ConditionIssued,
-		Reason:    v1alpha1.ReasonSecretNotWritten,
-		Message:   fmt.Sprintf("STS issued a credential, but Secret %s cannot be written as spec.secret describes it: %s. Change formats or data.", secretName, err),
-		Retry:     reason.Never,
-	}
 }

@@ -155,7 +155,7 @@ func TestTakeOverThatTheAPIServerRefusesIsACondition(t *testing.T) {
 	}
 	got, result := f.reconcile()
 	f.Expect(testkit.States(got.Status.Conditions)).To(And(HaveKeyWithValue("Issued", "False SecretNotWritten"), HaveKeyWithValue("Ready", "True Issued")))
-	f.Expect(testkit.Message(got.Status.Conditions, "Issued")).To(ContainSubstring("did not let the operator set its ownerReferences (Forbidden)"))
+	f.Expect(testkit.Message(got.Status.Conditions, "Issued")).To(ContainSubstring("did not accept new ownerReferences (Forbidden)"))
 	f.Expect(result.RequeueAfter).To(BeNumerically("<=", 5*time.Minute))
 	f.Expect(f.STS.Issued).To(HaveLen(1))
 
