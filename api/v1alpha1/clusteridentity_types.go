@@ -78,8 +78,8 @@ type ClusterIdentitySource struct {
 	AccessKey *AccessKeySource `json:"accessKey,omitempty"`
 
 	// serviceAccount is a token of the Kubernetes service account that the credential names. The operator calls
-	// AssumeRoleWithWebIdentity with it, for the credential's role or for the first hop of the chain. The operator
-	// itself then needs no permissions in AWS.
+	// AssumeRoleWithWebIdentity with it, for the credential's role or for the first hop of the chain, and needs no
+	// permissions in AWS.
 	//
 	// +optional
 	ServiceAccount *ServiceAccountSource `json:"serviceAccount,omitempty"`
@@ -123,11 +123,11 @@ type Call string
 
 // The STS calls that issue credentials.
 const (
-	// CallAssumeRole is AssumeRole, which issues RoleCredentials.
+	// CallAssumeRole issues RoleCredentials.
 	CallAssumeRole Call = "AssumeRole"
-	// CallGetSessionToken is GetSessionToken, which issues SessionCredentials.
+	// CallGetSessionToken issues SessionCredentials.
 	CallGetSessionToken Call = "GetSessionToken"
-	// CallGetFederationToken is GetFederationToken, which issues FederatedCredentials.
+	// CallGetFederationToken issues FederatedCredentials.
 	CallGetFederationToken Call = "GetFederationToken"
 )
 
@@ -141,7 +141,7 @@ const CallAssumeRoleWithWebIdentity Call = "AssumeRoleWithWebIdentity"
 // +kubebuilder:validation:XValidation:rule="[has(self.namespaces), has(self.namespaceSelector)].exists_one(x, x)",message="a rule must have exactly one of namespaces and namespaceSelector: for both, write two rules"
 // +kubebuilder:validation:XValidation:rule="has(self.roleARNs) == (!has(self.calls) || self.calls.exists(c, c == 'AssumeRole'))",message="a rule must have roleARNs if it allows the call AssumeRole, and must not have them otherwise"
 type AllowRule struct {
-	// namespaces that the rule applies to: names, in which '*' matches any run of characters.
+	// namespaces that the rule applies to, by name. '*' matches any run of characters.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
@@ -171,7 +171,7 @@ type AllowRule struct {
 	// +optional
 	RoleARNs []string `json:"roleARNs,omitempty"`
 
-	// maxDuration is the longest duration that the rule allows. By default, only the limits of STS apply.
+	// maxDuration is the longest duration that the rule allows, at least 15m. By default, only the limits of STS apply.
 	//
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
@@ -181,9 +181,8 @@ type AllowRule struct {
 	// +optional
 	MaxDuration *metav1.Duration `json:"maxDuration,omitempty"`
 
-	// sessionNames that the rule allows for role sessions and federated users. '*' matches any run of characters.
-	// Without sessionNames, the rule allows only the default name, which is unique to each credential and cannot be
-	// forged.
+	// sessionNames that the rule allows for role sessions and federated users. '*' matches any run of characters. The
+	// default name, which is unique to each credential, is always allowed.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
@@ -195,8 +194,7 @@ type AllowRule struct {
 	SessionNames []string `json:"sessionNames,omitempty"`
 
 	// calls are the STS calls that the rule allows; the default is AssumeRole alone. GetSessionToken and
-	// GetFederationToken issue credentials with the permissions of the identity's IAM user, so they must be listed
-	// explicitly.
+	// GetFederationToken grant the permissions of the identity's IAM user.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=3

@@ -101,14 +101,14 @@ type SecretTemplate struct {
 	// +optional
 	Name string `json:"name,omitempty"`
 
-	// labels to put on the Secret.
+	// labels to put on the Secret. The keys app.kubernetes.io/managed-by and sts.rolecredential.dev/* are reserved.
 	//
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k != 'app.kubernetes.io/managed-by' && !k.startsWith('sts.rolecredential.dev/'))",message="the labels app.kubernetes.io/managed-by and sts.rolecredential.dev/* are reserved for the operator: choose another key"
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// annotations to put on the Secret.
+	// annotations to put on the Secret. The keys sts.rolecredential.dev/* are reserved.
 	//
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('sts.rolecredential.dev/'))",message="annotations under sts.rolecredential.dev/ are reserved for the operator: choose another key"
@@ -116,7 +116,7 @@ type SecretTemplate struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// formats of the credential, each a set of keys in the Secret: Env, Region, SharedCredentials, CredentialProcess,
-	// KEDA, CloudNativePG, Velero and Crossplane. The default is Env alone. A list replaces the default.
+	// KEDA, CloudNativePG, Velero and Crossplane. A list replaces the default, Env.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
@@ -171,8 +171,7 @@ type FailedCall struct {
 }
 
 // CredentialStatus is the part of the status that all credential kinds share. The operator decides from the spec, the
-// identity and the Secret. It reads the status only to compare it with its last report; a credential without
-// conditions is new.
+// identity and the Secret, not from the status.
 type CredentialStatus struct {
 	// conditions are Authorized, Issued and Ready, and RolledOut if spec.rollout is set.
 	//

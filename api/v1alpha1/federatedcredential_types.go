@@ -70,8 +70,7 @@ type FederatedCredentialSpec struct {
 	UserName string `json:"userName,omitempty"`
 
 	// policy is an inline session policy in JSON. The session may do only what both this policy and the user's own
-	// policies allow. The operator sends it without white space; it may then have 2048 characters. The condition
-	// Issued reports a longer one.
+	// policies allow. Without white space, which the operator removes, it may have 2048 characters.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=8192

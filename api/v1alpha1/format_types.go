@@ -14,8 +14,8 @@ const (
 	// FormatRegion is AWS_REGION and AWS_DEFAULT_REGION, with the region of the identity (AWS SDKs and Tools Reference Guide,
 	// 'AWS Region').
 	FormatRegion Format = "Region"
-	// FormatSharedCredentials is credentials: the file that AWS_SHARED_CREDENTIALS_FILE names. SDKs read it once,
-	// when they start (AWS SDKs and Tools Reference Guide, 'Shared config and credentials files').
+	// FormatSharedCredentials is credentials: the file that AWS_SHARED_CREDENTIALS_FILE names. SDKs read it once, when
+	// they start (AWS SDKs and Tools Reference Guide, 'Shared config and credentials files').
 	FormatSharedCredentials Format = "SharedCredentials"
 	// FormatCredentialProcess is config, the file that AWS_CONFIG_FILE names, and credential_process.json. SDKs run
 	// cat on the latter through config, and read it again when it expires (AWS SDKs and Tools Reference Guide,
@@ -38,8 +38,8 @@ const (
 // DefaultMountPath is where FormatCredentialProcess expects the Secret to be mounted if the spec has no mountPath.
 const DefaultMountPath = "/var/run/secrets/aws"
 
-// DataTemplate is a Go template of a key's value. docs/formats.md describes the supported fields and functions. The
-// condition Ready has [ReasonInvalidTemplate] for an error that the schema cannot detect.
+// DataTemplate is a Go template of a key's value. docs/formats.md describes the supported fields and functions. If
+// it fails, the condition Ready has the reason InvalidTemplate.
 //
 // +kubebuilder:validation:MaxLength=4096
 // +kubebuilder:validation:XValidation:rule="self.matches('[^ \\t\\r\\n]')",message="a value of data must not be empty: set a template. In a Helm chart, escape {{ }}, as in {{ `{{.AccessKeyID}}` }}"

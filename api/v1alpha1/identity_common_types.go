@@ -49,9 +49,8 @@ type IdentitySettings struct {
 	// +optional
 	Chain []Hop `json:"chain,omitempty"`
 
-	// sessionTags adds the cluster, namespace, name, UID and kind of the credential as session tags to sessions of
-	// roles and federated users. Trust policies and permissions can use them. Sessions of the chain itself get no
-	// such tags, nor do those of GetSessionToken, which takes no tags.
+	// sessionTags adds the origin of a credential as session tags to sessions of roles and federated users. Sessions
+	// of the chain and of GetSessionToken get no such tags.
 	//
 	// +optional
 	SessionTags *SessionTags `json:"sessionTags,omitempty"`

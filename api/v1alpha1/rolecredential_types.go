@@ -96,8 +96,7 @@ type RoleCredentialSpec struct {
 	SourceIdentity string `json:"sourceIdentity,omitempty"`
 
 	// policy is an inline session policy in JSON. The session may do only what both this policy and the role allow.
-	// The operator sends it without white space; it may then have 2048 characters. The condition Issued reports a
-	// longer one.
+	// Without white space, which the operator removes, it may have 2048 characters.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=8192

@@ -1,7 +1,9 @@
 {{- define "gvList" -}}
 # API reference
 
-Every field of every kind, as `kubectl explain` tells it too. Generated from [api/v1alpha1](../api/v1alpha1) by `make manifests`: do not edit. The pages of the [kinds](README.md) begin with an example.
+Every field of every kind, as `kubectl explain` prints it. Generated from [api/v1alpha1](../api/v1alpha1) by `make manifests`: do not edit. For examples, see the pages of the [kinds](README.md#reference).
+
+Durations are whole hours, minutes and seconds, such as `1h30m`. If a value contains a character that is not allowed, the API server's error names the allowed ones.
 {{ range . }}
 {{ template "gvDetails" . }}
 {{- end -}}

@@ -3,16 +3,23 @@
 {{ markdownRenderFieldDoc . | replace "<br />" " " | trim | replace "<" "&lt;" | replace "*" "\\*" }}
 {{- end -}}
 
-{{- /* What the schema says of a field, and of a rule what it says to who breaks it. */ -}}
+{{- /* The bounds and the default of a field in the schema, without the messages of its rules. */ -}}
 {{- define "bounds" -}}
-{{- $said := list -}}
+{{- $values := dict -}}
+{{- $bounds := list -}}
 {{- range .Validation -}}
-{{- if hasPrefix "Required:" . }}{{ $said = append $said "required" -}}
-{{- else if or (hasPrefix "Optional:" .) (contains "XValidation:" .) (hasPrefix "Type:" .) -}}
-{{- else }}{{ $said = append $said (markdownRenderFieldDoc . | replace "items:" "each ") }}{{ end -}}
+{{- $parts := splitn ": " 2 . -}}
+{{- if eq $parts._0 "Required" }}{{ $bounds = append $bounds "required" }}{{ end -}}
+{{- with $parts._1 }}{{ $_ := set $values $parts._0 . }}{{ end -}}
 {{- end -}}
-{{- range $name := list "kubebuilder:validation:XValidation" "kubebuilder:validation:items:XValidation" -}}
-{{- range $rule := index $.Markers $name }}{{ $said = append $said (markdownRenderFieldDoc $rule.Message) }}{{ end -}}
+{{- with .Default }}{{ if not (hasPrefix "{" .) }}{{ $bounds = append $bounds (printf "default `%s`" .) }}{{ end }}{{ end -}}
+{{- if not (hasSuffix "Duration" .Type.Name) -}}
+{{- range list (list "Minimum" "Maximum" "") (list "MinLength" "MaxLength" " characters") (list "MinItems" "MaxItems" " items") (list "MinProperties" "MaxProperties" " keys") (list "items:MinLength" "items:MaxLength" " characters each") -}}
+{{- $min := get $values (index . 0) -}}
+{{- $max := get $values (index . 1) -}}
+{{- if and $min $max }}{{ $bounds = append $bounds (printf "%s–%s%s" $min $max (index . 2)) -}}
+{{- else if $max }}{{ $bounds = append $bounds (printf "up to %s%s" $max (index . 2)) }}{{ end -}}
 {{- end -}}
-{{ join "; " $said | replace "<" "&lt;" | replace "*" "\\*" }}
+{{- end -}}
+{{ join "; " $bounds }}
 {{- end -}}

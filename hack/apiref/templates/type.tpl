@@ -1,36 +1,48 @@
+{{- /* One type, without the fields that it shares with others: it links to their type. */ -}}
 {{- define "type" -}}
-{{- $type := . -}}
+{{- $type := .type -}}
+{{- $shared := "" -}}
+{{- $inherited := list -}}
+{{- range $other := .shared -}}
+{{- range $other.References -}}
+{{- if eq .Name $type.Name -}}
+{{- $shared = $other -}}
+{{- range $other.Members }}{{ $inherited = append $inherited .Name }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if markdownShouldRenderType $type }}
 ## {{ $type.Name }}
 
 {{ $type.Doc | replace "\n" " " }}
-{{- if $type.References }}
-
-In:
-{{- range $i, $reference := $type.SortedReferences }}{{ if $i }},{{ end }} {{ markdownRenderTypeLink $reference }}{{ end }}.
-{{- end }}
-{{- with index $type.Markers "kubebuilder:validation:XValidation" }}
-{{ range . }}
+{{ with index $type.Markers "kubebuilder:validation:XValidation" }}
+{{- range . }}
 - {{ template "text" .Message }}.
 {{- end }}
-{{- end }}
-{{ if $type.Members }}
-| Field | | Default | Bounds |
-|---|---|---|---|
-{{- if $type.GVK }}
-| `apiVersion` string | `{{ $type.GVK.Group }}/{{ $type.GVK.Version }}` | | |
-| `kind` string | `{{ $type.GVK.Kind }}` | | |
-{{- end }}
-{{- range $type.Members }}
-| `{{ .Name }}` {{ markdownRenderType .Type }} | {{ if eq .Name "metadata" }}Standard object metadata.{{ else }}{{ template "text" .Doc }}{{ end }} | {{ with .Default }}`{{ . }}`{{ end }} | {{ template "bounds" . }} |
-{{- end }}
 {{ end }}
-{{- if $type.EnumValues }}
+{{- if $type.GVK }}
+Its
+{{- range $type.Members }}{{ if ne .Name "metadata" }} `{{ .Name }}` is {{ markdownRenderType .Type }}{{ if eq .Name "spec" }}, its{{ else }}.{{ end }}{{ end }}{{ end }}
+{{ else }}
+{{- if $shared }}
+It has the fields of {{ markdownRenderTypeLink $shared }}{{ if gt (len $type.Members) (len $inherited) }}, and:{{ else }}.{{ end }}
+{{ end }}
+{{- if gt (len $type.Members) (len $inherited) }}
+| Field | | Bounds |
+|---|---|---|
+{{- range $type.Members }}{{ if not (has .Name $inherited) }}
+| `{{ .Name }}` {{ markdownRenderType .Type }} | {{ template "text" .Doc }} | {{ template "bounds" . }} |
+{{- end }}{{ end }}
+{{ end }}
+{{- end }}
+{{- $values := list -}}
+{{- range $type.EnumValues }}{{ if .Doc }}{{ $values = append $values . }}{{ end }}{{ end -}}
+{{- if $values }}
 | Value | |
 |---|---|
-{{- range $type.EnumValues }}{{ if .Doc }}
+{{- range $values }}
 | `{{ .Name }}` | {{ template "text" .Doc }} |
-{{- end }}{{ end }}
+{{- end }}
 {{ end }}
 {{- end }}
 {{- end -}}
