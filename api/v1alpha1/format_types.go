@@ -27,10 +27,10 @@ const (
 	// FormatCloudNativePG is ACCESS_KEY_ID, ACCESS_SECRET_KEY and ACCESS_SESSION_TOKEN (CloudNativePG documentation, 'Object Store
 	// Providers', 'AWS S3').
 	FormatCloudNativePG Format = "CloudNativePG"
-	// FormatVelero is cloud: a file like FormatSharedCredentials (Velero documentation, 'Install CLI flags', the
+	// FormatVelero is cloud: a file like that of SharedCredentials (Velero documentation, 'Install CLI flags', the
 	// Secret cloud-credentials).
 	FormatVelero Format = "Velero"
-	// FormatCrossplane is creds: a file like FormatSharedCredentials (Crossplane documentation, 'Get Started With
+	// FormatCrossplane is creds: a file like that of SharedCredentials (Crossplane documentation, 'Get Started With
 	// Managed Resources', 'Save the provider's credentials').
 	FormatCrossplane Format = "Crossplane"
 )

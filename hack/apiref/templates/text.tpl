@@ -3,6 +3,20 @@
 {{ markdownRenderFieldDoc . | replace "<br />" " " | trim | replace "<" "&lt;" | replace "*" "\\*" }}
 {{- end -}}
 
+{{- /* A doc comment in a line that already shows its name: without the leading "name is". That of a value may start with
+     a key, which keeps its case. */ -}}
+{{- define "doc" -}}
+{{- $doc := .doc | replace "\n" " " -}}
+{{- range list "is " "are " -}}
+{{- $prefix := printf "%s %s" $.name . -}}
+{{- if hasPrefix $prefix $doc -}}
+{{- $doc = trimPrefix $prefix $doc -}}
+{{- if not $.isValue }}{{ $doc = printf "%s%s" (substr 0 1 $doc | upper) (substr 1 (len $doc) $doc) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{ template "text" $doc }}
+{{- end -}}
+
 {{- /* The bounds and the default of a field in the schema, without the messages of its rules. */ -}}
 {{- define "bounds" -}}
 {{- $values := dict -}}

@@ -14,7 +14,7 @@
 {{- if markdownShouldRenderType $type }}
 ## {{ $type.Name }}
 
-{{ $type.Doc | replace "\n" " " }}
+{{ template "doc" dict "name" $type.Name "doc" $type.Doc }}
 {{ with index $type.Markers "kubebuilder:validation:XValidation" }}
 {{- range . }}
 - {{ template "text" .Message }}.
@@ -31,7 +31,7 @@ It has the fields of {{ markdownRenderTypeLink $shared }}{{ if gt (len $type.Mem
 | Field | | Bounds |
 |---|---|---|
 {{- range $type.Members }}{{ if not (has .Name $inherited) }}
-| `{{ .Name }}` {{ markdownRenderType .Type }} | {{ template "text" .Doc }} | {{ template "bounds" . }} |
+| `{{ .Name }}` {{ markdownRenderType .Type }} | {{ template "doc" dict "name" .Name "doc" .Doc }} | {{ template "bounds" . }} |
 {{- end }}{{ end }}
 {{ end }}
 {{- end }}
@@ -41,7 +41,7 @@ It has the fields of {{ markdownRenderTypeLink $shared }}{{ if gt (len $type.Mem
 | Value | |
 |---|---|
 {{- range $values }}
-| `{{ .Name }}` | {{ template "text" .Doc }} |
+| `{{ .Name }}` | {{ template "doc" dict "name" (printf "%s%s" $type.Name .Name) "doc" .Doc "isValue" true }} |
 {{- end }}
 {{ end }}
 {{- end }}
