@@ -123,11 +123,11 @@ type Call string
 
 // The STS calls that issue credentials.
 const (
-	// CallAssumeRole issues RoleCredentials.
+	// CallAssumeRole is the call for RoleCredentials.
 	CallAssumeRole Call = "AssumeRole"
-	// CallGetSessionToken issues SessionCredentials.
+	// CallGetSessionToken is the call for SessionCredentials.
 	CallGetSessionToken Call = "GetSessionToken"
-	// CallGetFederationToken issues FederatedCredentials.
+	// CallGetFederationToken is the call for FederatedCredentials.
 	CallGetFederationToken Call = "GetFederationToken"
 )
 
