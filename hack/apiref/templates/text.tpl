@@ -35,5 +35,5 @@
 {{- else if $max }}{{ $bounds = append $bounds (printf "up to %s%s" $max (index . 2)) }}{{ end -}}
 {{- end -}}
 {{- end -}}
-{{ join "; " $bounds }}
+{{- range $bounds }}, {{ . }}{{ end -}}
 {{- end -}}

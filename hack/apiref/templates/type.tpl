@@ -17,9 +17,9 @@
 {{ template "doc" dict "name" $type.Name "doc" $type.Doc }}
 {{ with index $type.Markers "kubebuilder:validation:XValidation" }}
 {{- range . }}
-- {{ template "text" .Message }}.
-{{- end }}
+Rule: {{ template "text" .Message }}.
 {{ end }}
+{{- end }}
 {{- if $type.GVK }}
 Its
 {{- range $type.Members }}{{ if ne .Name "metadata" }} `{{ .Name }}` is {{ markdownRenderType .Type }}{{ if eq .Name "spec" }}, its{{ else }}.{{ end }}{{ end }}{{ end }}
@@ -28,20 +28,16 @@ Its
 It has the fields of {{ markdownRenderTypeLink $shared }}{{ if gt (len $type.Members) (len $inherited) }}, and:{{ else }}.{{ end }}
 {{ end }}
 {{- if gt (len $type.Members) (len $inherited) }}
-| Field | | Bounds |
-|---|---|---|
 {{- range $type.Members }}{{ if not (has .Name $inherited) }}
-| `{{ .Name }}` {{ markdownRenderType .Type }} | {{ template "doc" dict "name" .Name "doc" .Doc }} | {{ template "bounds" . }} |
+- **`{{ .Name }}`** {{ markdownRenderType .Type }}{{ template "bounds" . }}: {{ template "doc" dict "name" .Name "doc" .Doc }}
 {{- end }}{{ end }}
 {{ end }}
 {{- end }}
 {{- $values := list -}}
 {{- range $type.EnumValues }}{{ if .Doc }}{{ $values = append $values . }}{{ end }}{{ end -}}
 {{- if $values }}
-| Value | |
-|---|---|
 {{- range $values }}
-| `{{ .Name }}` | {{ template "doc" dict "name" (printf "%s%s" $type.Name .Name) "doc" .Doc "isValue" true }} |
+- **`{{ .Name }}`**: {{ template "doc" dict "name" (printf "%s%s" $type.Name .Name) "doc" .Doc "isValue" true }}
 {{- end }}
 {{ end }}
 {{- end }}
