@@ -38,8 +38,7 @@ type Identity struct {
 }
 
 // IdentitySpec defines the STS endpoint and the source of the namespace's own credentials that sign the calls. An
-// endpoint is rejected unless the operator runs with --allow-namespaced-endpoints, because it directs the operator's
-// requests to a host that the namespace chooses.
+// endpoint is rejected unless the operator runs with --allow-namespaced-endpoints.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags does not work with source.serviceAccount without a chain, since AssumeRoleWithWebIdentity takes no tags: let the trust policy check the namespace and service account instead"
 // +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of the chain must not have externalID or tags with source.serviceAccount: AssumeRoleWithWebIdentity takes neither"
@@ -63,8 +62,8 @@ type IdentitySource struct {
 	// +optional
 	AccessKey *LocalAccessKeySource `json:"accessKey,omitempty"`
 
-	// serviceAccount is a token of the Kubernetes service account that the credential names. The operator calls
-	// AssumeRoleWithWebIdentity with it, for the credential's role or for the first hop of the chain.
+	// serviceAccount is a token of the Kubernetes service account that the credential names, for
+	// AssumeRoleWithWebIdentity.
 	//
 	// +optional
 	ServiceAccount *ServiceAccountSource `json:"serviceAccount,omitempty"`

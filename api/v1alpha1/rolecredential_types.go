@@ -48,7 +48,7 @@ type RoleCredentialSpec struct {
 	CredentialSpec `json:",inline"`
 
 	// roleARN is the ARN of the role to assume, such as arn:aws:iam::123456789012:role/S3Reader. If the identity has
-	// no endpoint, it must be the ARN of an IAM role; otherwise the condition Issued reports the error.
+	// no endpoint, it must be the ARN of an IAM role.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -138,7 +138,7 @@ type RoleCredentialSpec struct {
 	TransitiveTagKeys []string `json:"transitiveTagKeys,omitempty"`
 
 	// serviceAccountName is the service account of this namespace whose token the operator calls STS with, if the
-	// identity's source is serviceAccount. The default is the service account default.
+	// identity's source is serviceAccount. The default is default.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
