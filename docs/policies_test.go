@@ -227,10 +227,6 @@ var attempts = map[string]map[string]attempt{
 		"with tags":    {by: "operator", tags: map[string]string{"Team": "shop"}},
 		"a session":    {by: "hub", denied: true},
 	},
-	"docs/clusteridentity.md#session-tags": {
-		"the namespace": {by: "operator", tags: map[string]string{"kubernetes-namespace": "shop"}},
-		"another one":   {by: "operator", tags: map[string]string{"kubernetes-namespace": "lab"}, denied: true},
-	},
 	"docs/identity.md#example": {
 		"the service account": {by: reader},
 		"one of another":      {by: otherReader, denied: true},
