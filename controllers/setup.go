@@ -1,4 +1,4 @@
-// Package controllers is the operator: the reconcilers, and what wakes them.
+// Package controllers wires the operator: it adds the reconcilers and their caches to a manager.
 package controllers
 
 import (
@@ -33,45 +33,45 @@ import (
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
-// What this package needs of the API server beside its own kinds. Secrets are read and written in whatever namespace a
-// credential is in; only their metadata is watched.
+// Permissions beside those of the reconcilers. Secrets are read and written in the namespace of each credential. Only their metadata is
+// watched.
 //
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
-// Options are what the operator can be told.
+// Options configure the operator.
 type Options struct {
-	// Concurrency is how many credentials of a kind are reconciled at a time; DefaultConcurrency if zero.
+	// Concurrency is the number of concurrent reconciles of each credential kind; DefaultConcurrency if zero.
 	Concurrency int
-	// MaxConcurrentRollouts is how many workloads are in the middle of a restart at a time; 5 if zero.
+	// MaxConcurrentRollouts is the number of workloads that restart at the same time; rollout.DefaultMaxConcurrent if zero.
 	MaxConcurrentRollouts int
-	// FIPS and DualStack choose among AWS's own endpoints of STS, as [identity.Endpoints] says.
+	// FIPS and DualStack select AWS's STS endpoints; see [identity.Endpoints].
 	FIPS, DualStack bool
-	// STSQPS is how many calls of STS a second may be made as one identity, unless it says itself; 100 if zero, and at most 1000.
+	// STSQPS is the rate limit of STS calls per second of an identity without one of its own: 1 to 1000; DefaultSTSQPS if zero.
 	STSQPS int
 	// STSTimeout bounds one STS call with the SDK's retries; DefaultSTSTimeout if zero.
 	STSTimeout time.Duration
-	// Clock is the time; the system's if nil.
+	// Clock is the operator's clock; the system's if nil.
 	Clock clock.Clock
-	// AllowNamespacedEndpoints lets an Identity have an endpoint, and with that its author aim the operator's requests.
+	// AllowNamespacedEndpoints allows spec.endpoint in an Identity. Its author then chooses where the operator sends requests.
 	AllowNamespacedEndpoints bool
-	// Spans takes a span of each reconcile and of each call of STS; nil for none, which costs nothing.
+	// Spans receives a span of each reconcile and STS call; nil for no spans.
 	Spans trace.TracerProvider
 }
 
 const (
-	// DefaultConcurrency keeps an API server busy, of which two cores take 320 credentials a second, while each waits 60 ms for STS
-	// and some more for its two writes.
+	// DefaultConcurrency keeps an API server with two cores busy: it accepts the two writes of 320 credentials per second, and each
+	// credential waits 60 ms for STS.
 	DefaultConcurrency = 64
-	// fewerWorkers are enough for what there is less of, or what seldom waits: identities, and rollouts.
+	// fewerWorkers is the number of concurrent reconciles of identities and rollouts, which are fewer or rarely wait.
 	fewerWorkers = 16
-	// DefaultSTSQPS is a sixth of what AWS takes a second from all callers of an account in a region, which others need too
-	// (IAM User Guide, 'IAM and AWS STS quotas').
+	// DefaultSTSQPS is a sixth of AWS's quota for an account in a region, which other callers use too (IAM User Guide, 'IAM and AWS STS
+	// quotas').
 	DefaultSTSQPS = 100
 	// DefaultSTSTimeout bounds one STS call with the SDK's retries.
 	DefaultSTSTimeout = awssts.DefaultTimeout
-	// reconcileTimeout frees a worker that the API server leaves waiting; a call of STS has a shorter one of its own.
+	// reconcileTimeout bounds a reconcile while the API server does not answer. STS calls have a shorter timeout.
 	reconcileTimeout = 2 * time.Minute
 )
 
@@ -84,17 +84,17 @@ func Scheme() (*runtime.Scheme, error) {
 	return scheme, v1alpha1.AddToScheme(scheme)
 }
 
-// Scope is which credentials a manager deals with: those of all namespaces, or of some, and of these all, or those that a selector
-// of labels matches. What is outside is neither watched nor touched, and no other manager minds it unless it is in that one's scope.
+// Scope selects the credentials that a manager reconciles. The manager neither watches nor writes other credentials.
 type Scope struct {
-	// Namespaces are the only ones, nil for all. A manager may do with rights in these.
+	// Namespaces are the namespaces to watch; nil for all. The manager needs permissions only there.
 	Namespaces []string
-	// Selector is nil for all credentials. Of Secrets, the metadata of all that any manager keeps is watched still.
+	// Selector selects credentials by their labels; nil for all. The manager still watches the metadata of all owned Secrets.
 	Selector labels.Selector
 }
 
-// LeaseName is the name of the lease by which one of several managers with the same selector leads, as the selector is written; it
-// is empty for none. Each selector has a leader of its own.
+// LeaseName returns the name of the lease for managers with a selector; the selector is empty for all credentials. Managers with different
+// selectors each have a leader. The watched namespaces are not part of the name: a change of the list must not give two managers that
+// overlap a leader each.
 func LeaseName(selector string) string {
 	const name = "rolecredential.dev"
 	if selector == "" {
@@ -103,11 +103,10 @@ func LeaseName(selector string) string {
 	return fmt.Sprintf("%s-%.4x", name, sha256.Sum256([]byte(selector)))
 }
 
-// ManagerOptions returns what a manager must be made with to be given to [Setup]: a cache that holds of Secrets only those
-// that the operator keeps, and of everything no more than is watched on purpose; and a client whose reads see its own writes,
-// so that a status which the cache does not show yet is not written twice.
+// ManagerOptions returns the options of a manager for [Setup]. Its cache holds only Secrets with the operator's label, and starts no
+// informer on demand. Its client reads its own writes, so that a status that the cache does not show yet is not written twice.
 //
-// What is in no namespace, ClusterIdentities and the labels of namespaces, is watched as a whole whatever the scope is.
+// Cluster-scoped objects (ClusterIdentities, and the metadata of namespaces) are watched in any scope.
 func ManagerOptions(scope Scope) (manager.Options, error) {
 	scheme, err := Scheme()
 	var watched map[string]cache.Config // nil for all
@@ -171,7 +170,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		options.STSQPS = DefaultSTSQPS
 	}
 	if options.STSQPS < limit.MinQPS || options.STSQPS > limit.MaxQPS {
-		return fmt.Errorf("%d calls of STS a second: give %d to %d", options.STSQPS, limit.MinQPS, limit.MaxQPS)
+		return fmt.Errorf("the rate limit of %d STS calls per second is out of bounds: set %d to %d", options.STSQPS, limit.MinQPS, limit.MaxQPS)
 	}
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
@@ -195,7 +194,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	)
 }
 
-// dependencies are what all reconcilers share.
+// dependencies are shared by all reconcilers.
 type dependencies struct {
 	client     client.Client
 	identities *identity.Resolver
@@ -224,7 +223,7 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 	if err != nil {
 		return nil, err
 	}
-	// A quarter of the workers of a kind is left for work that calls no STS.
+	// A quarter of the workers of a kind remains for work without STS calls.
 	dispatch := credential.NewDispatcher(options.STSQPS, max(1, options.Concurrency*3/4), options.Clock)
 	if err := errors.Join(mgr.Add(counters), mgr.Add(dispatch)); err != nil {
 		return nil, err
@@ -251,7 +250,7 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 		Secrets:   mgr.GetAPIReader(),
 		Watch:     watcher,
 		Endpoints: identity.Endpoints{FIPS: options.FIPS, DualStack: options.DualStack},
-		// Those of all three kinds may ask at once.
+		// All three kinds may call STS at the same time.
 		Connections: 3 * options.Concurrency,
 		Connect:     connector.Connect,
 		Assume:      connector.Assume,
