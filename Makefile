@@ -146,6 +146,14 @@ chaos: chaos-build ## Inject faults around the operator and check its guarantees
 chaos-mutations: chaos-build ## Break the operator of the last commit in several ways, and check that chaos detects each.
 	$(WITH_CONTROLPLANE) exec bin/chaos/chaos mutations
 
+# A regular expression that selects attacks by name.
+NEIGHBOURS ?= .
+
+.PHONY: neighbours
+neighbours: build ## Attack the operator from one namespace, and check that another is not affected; needs Linux.
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/neighbours/ ./hack/neighbours ./hack/stsemulator/cmd/stsemulator
+	$(WITH_CONTROLPLANE) exec bin/neighbours/neighbours -attacks='$(NEIGHBOURS)'
+
 .PHONY: docs
 docs: build ## Update the recorded output of the kubectl plugin in docs/.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo
