@@ -73,7 +73,9 @@ func newShell(t *testing.T) shell {
 		s.write(file, fmt.Sprintf("AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", key.ID, key.Secret))
 	}
 	kubeconfig := filepath.Join(home, "kubeconfig")
-	g.Expect(os.WriteFile(kubeconfig, cluster.Kubeconfig, 0o600)).To(Succeed())
+	admin, err := os.ReadFile(cluster.Kubeconfig)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.WriteFile(kubeconfig, admin, 0o600)).To(Succeed())
 	g.Expect(os.MkdirAll(filepath.Join(home, ".local", "bin"), 0o700)).To(Succeed())
 	s.environment = []string{"HOME=" + home, "KUBECONFIG=" + kubeconfig, "SHELL=/bin/bash", "PATH=" + bin + ":/usr/bin:/bin"}
 	return s

@@ -1,11 +1,7 @@
 package main
 
 import (
-	"encoding/xml"
-	"errors"
-	"io"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +10,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestWhatFiguresSay(t *testing.T) {
+func TestFiguresAsText(t *testing.T) {
 	for name, tc := range map[string]struct {
 		figures figures
 		want    string
@@ -30,16 +26,16 @@ func TestWhatFiguresSay(t *testing.T) {
 	}
 }
 
-func measured(side string, n int, perSecond float64) measurement {
+func measurementOf(side string, n int, perSecond float64) measurement {
 	return measurement{Side: side, N: n, Issue: phase{PerSecond: perSecond}, Refresh: phase{PerSecond: perSecond / 2}}
 }
 
 func TestTablesCompareTheOperatorWithBothBareClients(t *testing.T) {
 	g := NewWithT(t)
-	operator := measured(sideOperator, 100, 100)
+	operator := measurementOf(sideOperator, 100, 100)
 	operator.Issue.PerSecondOfCalls = 180
 	r := results{Measurements: []measurement{
-		measured(sideRaw, 100, 200), measured(sideWatching, 100, 125), operator, measured(sideOperator, 100, 90), measured(sideRaw, 100, 100), measured(sideRaw, 1000, 1),
+		measurementOf(sideRaw, 100, 200), measurementOf(sideWatching, 100, 125), operator, measurementOf(sideOperator, 100, 90), measurementOf(sideRaw, 100, 100), measurementOf(sideRaw, 1000, 1),
 	}}
 	g.Expect(r.ratio(sideRaw, 100, func(m measurement) float64 { return m.Issue.PerSecond })).To(Equal(figures{0.5, 0.9}))
 	g.Expect(r.tables()).To(And(
@@ -64,30 +60,7 @@ apiserver_request_total{verb="PUT",resource="leases",subresource="",code="200"} 
 	g.Expect(read.terminated.since(counts{"secrets": 1, "deployments": 1})).To(Equal(counts{"secrets": 2}))
 }
 
-func TestPlotsAreXML(t *testing.T) {
-	for name, r := range map[string]results{
-		"of one number of credentials": {Measurements: []measurement{measured(sideOperator, 100, 90)}},
-		"of several":                   {Measurements: []measurement{measured(sideRaw, 100, 300), measured(sideOperator, 100, 90), measured(sideOperator, 50000, 250)}},
-		"of nothing that was counted":  {Measurements: []measurement{measured(sideOperator, 1, 0)}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			for file, plot := range r.plots() {
-				g.Expect(plot).NotTo(Or(ContainSubstring("NaN"), ContainSubstring("Inf")), file)
-				decoder := xml.NewDecoder(strings.NewReader(plot))
-				for {
-					_, err := decoder.Token()
-					if errors.Is(err, io.EOF) {
-						break
-					}
-					g.Expect(err).NotTo(HaveOccurred(), file)
-				}
-			}
-		})
-	}
-}
-
-func TestTheMostCallsInASecond(t *testing.T) {
+func TestMaxCallsInAWindow(t *testing.T) {
 	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	var calls []stsemulator.Call
 	for _, after := range []string{"0s", "500ms", "1s", "1001ms", "3s"} {
@@ -95,17 +68,17 @@ func TestTheMostCallsInASecond(t *testing.T) {
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
 		calls = append(calls, stsemulator.Call{Time: start.Add(d)})
 	}
-	NewWithT(t).Expect(most(calls, time.Second)).To(Equal(3))
+	NewWithT(t).Expect(maxCalls(calls, time.Second)).To(Equal(3))
 }
 
-func TestHalvesOfTheCores(t *testing.T) {
+func TestHalfOfTheCores(t *testing.T) {
 	g := NewWithT(t)
 	for cores, want := range map[int][2]string{2: {"0-0", "1-1"}, 3: {"0-0", "1-1"}, 8: {"0-3", "4-7"}} {
 		g.Expect([2]string{half(cores, controlPlaneHalf), half(cores, othersHalf)}).To(Equal(want), "%d cores", cores)
 	}
 }
 
-func TestWhatAProcessUses(t *testing.T) {
+func TestMemoryAndCPUOfAProcess(t *testing.T) {
 	g := NewWithT(t)
 	used, err := memory(os.Getpid())
 	g.Expect(err).NotTo(HaveOccurred())

@@ -10,27 +10,27 @@ import (
 	"strconv"
 )
 
-// The halves of a machine's cores, if the control plane is to have some of its own.
+// The halves of the cores, for the flag -apart.
 const (
 	controlPlaneHalf = 0
 	othersHalf       = 1
 )
 
-// half is a half of a number of cores, as taskset takes it.
+// half returns a half of the cores in the format of taskset.
 func half(cores, which int) string {
 	each := cores / 2
 	return fmt.Sprintf("%d-%d", which*each, (which+1)*each-1)
 }
 
-// moveTo has this process, and whatever it starts from now on, run on a half of the cores alone.
-func moveTo(ctx context.Context, which int) error {
-	cores := runtime.NumCPU() // when this process started
+// pinTo restricts this process, and all processes that it starts later, to a half of the cores.
+func pinTo(ctx context.Context, which int) error {
+	cores := runtime.NumCPU() // at the start of this process
 	if cores < 2 {
-		return errors.New("one core cannot be shared out")
+		return errors.New("-apart needs at least two cores")
 	}
-	said, err := exec.CommandContext(ctx, "taskset", "--all-tasks", "--cpu-list", "--pid", half(cores, which), strconv.Itoa(os.Getpid())).CombinedOutput()
+	output, err := exec.CommandContext(ctx, "taskset", "--all-tasks", "--cpu-list", "--pid", half(cores, which), strconv.Itoa(os.Getpid())).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("taskset: %w: %s", err, said)
+		return fmt.Errorf("taskset: %w: %s", err, output)
 	}
 	return nil
 }

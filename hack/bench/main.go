@@ -1,9 +1,8 @@
-// Command bench measures the operator: how near it comes to what the API server can take, and what it costs.
+// Command bench measures the operator's throughput in relation to the API server's, and its resource usage.
 //
-// Each measurement runs in a world of its own: etcd that has every write on the disk before it answers, kube-apiserver, the STS
-// emulator with the latency of a region, and the manager, each in a process of its own, the manager with the rights of config/rbac.
-// The limit is a bare client that writes what the operator writes, and nothing else. A second bare client holds the operator's watches too.
-// kube-controller-manager runs beside the API server, as in every cluster. The sides are measured one after the other.
+// Each measurement starts its own etcd that syncs each write, kube-apiserver, kube-controller-manager, STS emulator with the latency of a
+// region, and manager with the permissions of config/rbac. The limit is a bare client that makes the operator's writes, and nothing else. A
+// second bare client also opens the operator's watches. The sides are measured one after the other.
 //
 //	make bench                                          the default run
 //	make bench BENCH_ARGS='-sizes=50000 -repetitions=1' another
@@ -15,18 +14,18 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
 type options struct {
@@ -38,37 +37,40 @@ type options struct {
 	out         string
 }
 
-func parse() (options, error) {
+func parse(args []string) (options, error) {
 	o := options{}
 	bin := filepath.Join("bin", "bench")
-	flag.StringVar(&o.manager, "manager", filepath.Join("bin", "manager"), "the manager's `binary`")
-	flag.StringVar(&o.emulator, "emulator", filepath.Join(bin, "stsemulator"), "the STS emulator's `binary`")
-	flag.StringVar(&o.controllerManager, "controller-manager", controllerManagerOf(os.Getenv("NODE_ASSETS")), "the `binary` of kube-controller-manager, which runs beside the API server; empty for none")
-	flag.StringVar(&o.profiles, "profiles", "", "`folder` for profiles of the manager; empty for none")
-	flag.IntVar(&o.concurrency, "concurrency", 0, "how many credentials are dealt with at a time on either side; 0 for the manager's default")
-	flag.BoolVar(&o.rawUpdates, "raw-updates", false, "have the limit's client update statuses, as the operator does, which takes the API server less than the patches that it else makes")
-	flag.BoolVar(&o.apart, "apart", false, "give etcd and kube-apiserver one half of the machine's cores, and all else the other, by taskset, on Linux")
-	flag.DurationVar(&o.latency, "latency", 60*time.Millisecond, "how long STS takes to answer")
-	flag.DurationVar(&o.idle, "idle", 20*time.Second, "how long idle managers are looked at")
-	flag.IntVar(&o.repetitions, "repetitions", 3, "how often each side is measured at each size")
-	flag.StringVar(&o.out, "out", bin, "`folder` for the results")
-	sizes := flag.String("sizes", "100,1000,10000", "`numbers` of credentials")
-	args := flag.String("manager-args", "", "more `flags` of the manager, separated by spaces")
-	sides := flag.String("sides", sideRaw+","+sideWatching+","+sideOperator, "which `sides` are measured: a bare client, a bare client with the operator's watches, the operator")
-	only := flag.String("only", "", "`names` of the only parts to run, of latency, denied, outage, shards and limit")
-	flag.Parse()
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	set.StringVar(&o.manager, "manager", filepath.Join("bin", "manager"), "the manager's `binary`")
+	set.StringVar(&o.emulator, "emulator", filepath.Join(bin, "stsemulator"), "the STS emulator's `binary`")
+	set.StringVar(&o.controllerManager, "controller-manager", controllerManagerOf(os.Getenv("NODE_ASSETS")), "the `binary` of kube-controller-manager; empty for none")
+	set.StringVar(&o.profiles, "profiles", "", "`folder` for profiles of the manager; empty for none")
+	set.IntVar(&o.concurrency, "concurrency", 0, "number of concurrent reconciles, and of a bare client's concurrent writers; 0 for the manager's default")
+	set.BoolVar(&o.rawUpdates, "raw-updates", false, "make the bare clients update statuses, as the operator does, instead of patching them, which costs the API server more")
+	set.BoolVar(&o.apart, "apart", false, "run etcd, kube-apiserver and kube-controller-manager on one half of the cores, and everything else on the other; needs Linux and taskset")
+	set.DurationVar(&o.latency, "latency", 60*time.Millisecond, "response time of STS")
+	set.DurationVar(&o.idle, "idle", 20*time.Second, "duration of the samples of an idle manager")
+	set.IntVar(&o.repetitions, "repetitions", 3, "measurements of each side at each size")
+	set.StringVar(&o.out, "out", bin, "`folder` for the results")
+	sizes := set.String("sizes", "100,1000,10000", "`numbers` of credentials")
+	managerArgs := set.String("manager-args", "", "additional `flags` of the manager, separated by spaces")
+	sides := set.String("sides", sideRaw+","+sideWatching+","+sideOperator, "`sides` to measure: a bare client, a bare client with the operator's watches, the operator")
+	only := set.String("only", "", "`names` of the parts to run: latency, denied, outage, shards and limit; empty for all")
+	if err := set.Parse(args); err != nil {
+		return o, err
+	}
 	o.sides = strings.Split(*sides, ",")
 	o.only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
-	o.args = strings.Fields(*args)
+	o.args = strings.Fields(*managerArgs)
 	for _, side := range o.sides {
 		if !slices.Contains([]string{sideRaw, sideWatching, sideOperator}, side) {
-			return o, fmt.Errorf("-sides: %q is no side; give some of %s, %s and %s", side, sideRaw, sideWatching, sideOperator)
+			return o, fmt.Errorf("-sides: unknown side %q: use %s, %s and %s", side, sideRaw, sideWatching, sideOperator)
 		}
 	}
 	for text := range strings.SplitSeq(*sizes, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			return o, fmt.Errorf("-sizes: %q is no number of credentials", text)
+			return o, fmt.Errorf("-sizes: %q is not a positive number", text)
 		}
 		o.sizes = append(o.sizes, n)
 	}
@@ -85,29 +87,21 @@ func controllerManagerOf(assets string) string {
 
 func main() {
 	debug.SetGCPercent(instrumentGC)
-	ctrl.SetLogger(logr.Discard()) // envtest's
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	o, err := parse()
-	if err == nil {
-		err = run(ctx, o)
-	}
-	stop()
-	switch {
-	case err == nil:
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "bench: interrupted")
-		os.Exit(130)
-	default:
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	ctrl.SetLogger(logr.Discard()) // envtest logs
+	program.Main("bench", func(ctx context.Context, args []string) error {
+		o, err := parse(args)
+		if err != nil {
+			return err
+		}
+		return run(ctx, o)
+	})
 }
 
-// results are all that a run measured.
+// results are the results of a run, the content of performance.json.
 type results struct {
 	Cores int  `json:"cores"`
 	Apart bool `json:"apart,omitempty"`
-	// ControllerManager is whether kube-controller-manager ran beside the API server.
+	// ControllerManager is whether kube-controller-manager ran.
 	ControllerManager bool          `json:"controllerManager,omitempty"`
 	Concurrency       int           `json:"concurrency"`
 	STSLatency        string        `json:"stsLatency"`
@@ -118,24 +112,26 @@ type results struct {
 	Shards            *shards       `json:"shards,omitempty"`
 }
 
-// parts of a run, by the names that -only takes.
+// parts are the parts of a run, by the names that -only takes.
 var parts = []struct {
 	name string
 	run  func(context.Context, options, *results) error
 }{
 	{"latency", func(ctx context.Context, o options, r *results) error {
-		return within(ctx, o, &r.Latency, func(ctx context.Context, w *world) (latency, error) { return measureLatency(ctx, w, 100) })
+		return within(ctx, o, &r.Latency, func(ctx context.Context, e *environment) (latency, error) { return measureLatency(ctx, e, 100) })
 	}},
 	{"denied", func(ctx context.Context, o options, r *results) error {
-		return within(ctx, o, &r.Denied, func(ctx context.Context, w *world) (denied, error) {
-			return measureDenied(ctx, w, 500, time.Minute, 2*time.Minute)
+		return within(ctx, o, &r.Denied, func(ctx context.Context, e *environment) (denied, error) {
+			return measureDenied(ctx, e, 500, time.Minute, 2*time.Minute)
 		})
 	}},
 	{"outage", func(ctx context.Context, o options, r *results) error {
-		return within(ctx, o, &r.Outage, func(ctx context.Context, w *world) (outage, error) { return measureOutage(ctx, w, 500, 3*time.Minute) })
+		return within(ctx, o, &r.Outage, func(ctx context.Context, e *environment) (outage, error) {
+			return measureOutage(ctx, e, 500, 3*time.Minute)
+		})
 	}},
 	{"shards", func(ctx context.Context, o options, r *results) error {
-		return within(ctx, o, &r.Shards, func(ctx context.Context, w *world) (shards, error) { return measureShards(ctx, w, 1000) })
+		return within(ctx, o, &r.Shards, func(ctx context.Context, e *environment) (shards, error) { return measureShards(ctx, e, 1000) })
 	}},
 	{"limit", measureAll},
 }
@@ -150,7 +146,7 @@ func run(ctx context.Context, o options) error {
 		if err != nil {
 			err = fmt.Errorf("%s: %w", part.name, err)
 		}
-		if err := errors.Join(err, r.write(o.out)); err != nil { // what was measured is not lost with what failed
+		if err := errors.Join(err, r.write(o.out)); err != nil { // the results of earlier parts are kept after a failure
 			return err
 		}
 	}
@@ -159,17 +155,17 @@ func run(ctx context.Context, o options) error {
 	return err
 }
 
-// within measures something in a world of its own.
-func within[T any](ctx context.Context, o options, into **T, measure func(context.Context, *world) (T, error)) error {
-	return inWorld(ctx, o.programs, func(ctx context.Context, w *world) error {
+// within measures something in its own environment.
+func within[T any](ctx context.Context, o options, into **T, measure func(context.Context, *environment) (T, error)) error {
+	return inEnvironment(ctx, o.programs, func(ctx context.Context, e *environment) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		taken, err := measure(ctx, w)
+		result, err := measure(ctx, e)
 		if err != nil {
-			w.showLogs()
+			e.printLogs()
 			return err
 		}
-		*into = &taken
+		*into = &result
 		return nil
 	})
 }
@@ -183,19 +179,19 @@ func measureAll(ctx context.Context, o options, r *results) error {
 				slices.Reverse(sides)
 			}
 			for _, side := range sides {
-				var taken *measurement
-				err := within(ctx, o, &taken, func(ctx context.Context, w *world) (measurement, error) {
+				var result *measurement
+				err := within(ctx, o, &result, func(ctx context.Context, e *environment) (measurement, error) {
 					if side == sideOperator {
-						return measureOperator(ctx, w, n, o.idle)
+						return measureOperator(ctx, e, n, o.idle)
 					}
-					return measureRaw(ctx, w, n, side)
+					return measureRaw(ctx, e, n, side)
 				})
 				if err != nil {
 					return fmt.Errorf("%s, %d credentials: %w", side, n, err)
 				}
 				fmt.Fprintf(os.Stderr, "%-8s %6d  issue %4.0f/s  refresh %4.0f/s  watches terminated %v %v\n", side, n,
-					taken.Issue.PerSecond, taken.Refresh.PerSecond, taken.Issue.TerminatedWatches, taken.Refresh.TerminatedWatches)
-				r.Measurements = append(r.Measurements, *taken)
+					result.Issue.PerSecond, result.Refresh.PerSecond, result.Issue.TerminatedWatches, result.Refresh.TerminatedWatches)
+				r.Measurements = append(r.Measurements, *result)
 			}
 		}
 	}

@@ -17,16 +17,17 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/hack/program"
 )
 
 const (
-	// perNamespace is how many credentials are in one namespace.
+	// perNamespace is the number of credentials in a namespace.
 	perNamespace = 500
-	// bounds of what comes at once, and of the slowest thing measured.
-	promptly, slowly = time.Minute, 20 * time.Minute
+	// shortTimeout bounds single steps, and longTimeout the slowest phase.
+	shortTimeout, longTimeout = time.Minute, 20 * time.Minute
 )
 
-// parallel does something for each number below n, so many at a time. It stops at the first error.
+// parallel calls do for each number below n, with a number of workers. It stops at the first error.
 func parallel(ctx context.Context, workers, n int, do func(ctx context.Context, i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -53,85 +54,85 @@ func parallel(ctx context.Context, workers, n int, do func(ctx context.Context, 
 	return context.Cause(ctx)
 }
 
-// roleOf is a role of a credential: a few to a role.
+// roleOf returns the role of a credential. Four credentials share a role.
 func roleOf(i int) string { return fmt.Sprintf("arn:aws:iam::123456789012:role/bench-%d", i/4) }
 
-// prepare makes n credentials that nobody deals with yet, in namespaces that begin with a prefix.
-func (w *world) prepare(ctx context.Context, prefix string, n int, change func(i int, c *v1alpha1.RoleCredential)) ([]*v1alpha1.RoleCredential, error) {
+// createCredentials creates n credentials, in namespaces with a prefix. change, unless nil, changes each of them first.
+func (e *environment) createCredentials(ctx context.Context, prefix string, n int, change func(i int, c *v1alpha1.RoleCredential)) ([]*v1alpha1.RoleCredential, error) {
 	for i := 0; i < n; i += perNamespace {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(prefix, "-", i/perNamespace)}}
-		if err := w.Client.Create(ctx, namespace); err != nil {
+		if err := e.Client.Create(ctx, namespace); err != nil {
 			return nil, err
 		}
 	}
-	made := make([]*v1alpha1.RoleCredential, n)
-	return made, parallel(ctx, controllers.DefaultConcurrency, n, func(ctx context.Context, i int) error {
-		made[i] = newCredential(fmt.Sprint(prefix, "-", i/perNamespace), fmt.Sprintf("reader-%05d", i), roleOf(i))
+	credentials := make([]*v1alpha1.RoleCredential, n)
+	return credentials, parallel(ctx, controllers.DefaultConcurrency, n, func(ctx context.Context, i int) error {
+		credentials[i] = newCredential(fmt.Sprint(prefix, "-", i/perNamespace), fmt.Sprintf("reader-%05d", i), roleOf(i))
 		if change != nil {
-			change(i, made[i])
+			change(i, credentials[i])
 		}
-		return w.Client.Create(ctx, made[i])
+		return e.Client.Create(ctx, credentials[i])
 	})
 }
 
 func newCredential(namespace, name, role string) *v1alpha1.RoleCredential {
-	made := &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-	made.Spec.RoleARN = role
-	made.Spec.Duration = &metav1.Duration{Duration: 12 * time.Hour} // so that none is due while something is measured
-	return made
+	credential := &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	credential.Spec.RoleARN = role
+	credential.Spec.Duration = &metav1.Duration{Duration: 12 * time.Hour} // no credential is due during a measurement
+	return credential
 }
 
-// observer sees each issue in the credentials' statuses, as any user may.
+// observer counts issues by watching the credentials' statuses.
 type observer struct {
 	mu sync.Mutex
-	// keys are the access key ids that a Ready credential had.
-	keys  map[string]bool
-	last  time.Time
-	ended error
+	// keys are the access key IDs of Ready credentials.
+	keys    map[string]bool
+	last    time.Time
+	failure error
 }
 
-// observe watches credentials from now on, for as long as the context lives.
-func (w *world) observe(ctx context.Context) (*observer, error) {
+// observe starts a watch of credentials, which ends with the context.
+func (e *environment) observe(ctx context.Context) (*observer, error) {
 	o := &observer{keys: map[string]bool{}}
-	events, err := w.watchCredentials(ctx)
+	events, err := e.watchCredentials(ctx)
 	if err != nil {
 		return nil, err
 	}
 	go func() {
 		for err == nil {
-			if err = o.follow(events); err == nil { // the API server ends a watch now and then; another begins with all that is there
-				events, err = w.watchCredentials(ctx)
+			if err = o.follow(events); err == nil { // the API server ends watches regularly; the next one starts with all objects
+				events, err = e.watchCredentials(ctx)
 			}
 		}
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.ended = fmt.Errorf("the watch of credentials ended: %w", err)
+		o.failure = fmt.Errorf("the watch of credentials failed: %w", err)
 	}()
 	return o, nil
 }
 
-func (w *world) watchCredentials(ctx context.Context) (io.ReadCloser, error) {
-	return w.extensions.Get().Resource("rolecredentials").VersionedParams(&metav1.ListOptions{Watch: true}, metav1.ParameterCodec).Stream(ctx)
+func (e *environment) watchCredentials(ctx context.Context) (io.ReadCloser, error) {
+	return e.extensions.Get().Resource("rolecredentials").VersionedParams(&metav1.ListOptions{Watch: true}, metav1.ParameterCodec).Stream(ctx)
 }
 
-// follow reads a watch's events, a line each, until its end.
+// follow reads a watch's events, one per line, until the watch ends.
 func (o *observer) follow(events io.ReadCloser) error {
 	lines := bufio.NewScanner(events)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		o.see(lines.Bytes())
+		o.record(lines.Bytes())
 	}
 	return errors.Join(lines.Err(), events.Close())
 }
 
-// What the API server writes of a credential that is Ready, with keys in the order of the alphabet.
+// The JSON of a Ready credential: the API server writes keys in alphabetical order.
 var (
 	isReady   = []byte(`"status":"True","type":"Ready"`)
 	accessKey = regexp.MustCompile(`"accessKeyID":"(\w+)"`)
 )
 
-// see takes an event as text, since to decode it would take the machine more time than there is to spare for one who looks on.
-func (o *observer) see(event []byte) {
+// record parses an event as text: to decode it would take CPU from the programs that are measured.
+func (o *observer) record(event []byte) {
 	now, key := time.Now(), accessKey.FindSubmatch(event)
 	if key == nil || !bytes.Contains(event, isReady) {
 		return
@@ -144,62 +145,64 @@ func (o *observer) see(event []byte) {
 	}
 }
 
-// count is how many issues were seen so far, and when the last was.
+// count returns the number of issues, and the time of the last one.
 func (o *observer) count() (issues int, last time.Time, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.keys), o.last, o.ended
+	return len(o.keys), o.last, o.failure
 }
 
-// await waits until so many issues were seen, and returns when the last was.
-func (o *observer) await(ctx context.Context, bounds time.Duration, issues int) (time.Time, error) {
+// await waits for a number of issues, and returns the time of the last one.
+func (o *observer) await(ctx context.Context, timeout time.Duration, issues int) (time.Time, error) {
 	var at time.Time
-	err := await(ctx, bounds, 10*time.Millisecond, func(context.Context) (bool, error) {
-		seen, last, err := o.count()
+	err := program.Await(ctx, timeout, 10*time.Millisecond, func(context.Context) error {
+		count, last, err := o.count()
 		at = last
-		return seen >= issues, err
+		switch {
+		case err != nil:
+			return program.Stop(err)
+		case count < issues:
+			return fmt.Errorf("%d of %d issued", count, issues)
+		}
+		return nil
 	})
-	if err != nil {
-		seen, _, _ := o.count()
-		err = fmt.Errorf("%d of %d issued: %w", seen, issues, err)
-	}
 	return at, err
 }
 
-// sample is one credential with its Secret, as the operator makes them.
+// sample is one credential of the operator, with its Secret.
 type sample struct {
 	secret corev1.Secret
 	status v1alpha1.CredentialStatus
 }
 
-// warmUp has the operator issue one credential, so that all has been done once before anything is measured.
-func (w *world) warmUp(ctx context.Context) (sample, error) {
+// warmUp makes the operator issue one credential, so that no measurement includes first-time work of the API server.
+func (e *environment) warmUp(ctx context.Context) (sample, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var of sample
-	o, err := w.observe(ctx)
+	var model sample
+	o, err := e.observe(ctx)
 	if err != nil {
-		return of, err
+		return model, err
 	}
-	m, err := w.startManager()
+	m, err := e.startManager()
 	if err != nil {
-		return of, err
+		return model, err
 	}
-	made, err := w.prepare(ctx, "warm-up", 1, nil)
+	credentials, err := e.createCredentials(ctx, "warm-up", 1, nil)
 	if err != nil {
-		return of, err
+		return model, err
 	}
-	if _, err := o.await(ctx, promptly, 1); err != nil {
-		return of, err
+	if _, err := o.await(ctx, shortTimeout, 1); err != nil {
+		return model, err
 	}
-	if err := m.End(); err != nil {
-		return of, err
+	if err := m.Stop(); err != nil {
+		return model, err
 	}
-	key := client.ObjectKeyFromObject(made[0])
-	if err := errors.Join(w.Client.Get(ctx, key, made[0]), w.Client.Get(ctx, key, &of.secret)); err != nil {
-		return of, err
+	key := client.ObjectKeyFromObject(credentials[0])
+	if err := errors.Join(e.Client.Get(ctx, key, credentials[0]), e.Client.Get(ctx, key, &model.secret)); err != nil {
+		return model, err
 	}
-	of.status = *made[0].Report()
+	model.status = *credentials[0].Report()
 	// kube-controller-manager deletes the Secret too.
-	return of, errors.Join(w.Client.Delete(ctx, made[0]), client.IgnoreNotFound(w.Client.Delete(ctx, &of.secret)))
+	return model, errors.Join(e.Client.Delete(ctx, credentials[0]), client.IgnoreNotFound(e.Client.Delete(ctx, &model.secret)))
 }

@@ -8,107 +8,108 @@ import (
 	"time"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/program"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// The sides of a comparison: a bare client, a bare client that holds the operator's watches too, and the operator.
+// The sides of a comparison: a bare client, a bare client with the operator's watches, and the operator.
 const (
 	sideRaw      = "raw"
 	sideWatching = "watching"
 	sideOperator = "operator"
 )
 
-// measurement is what was measured of n credentials on one side.
+// measurement is the result of one side with n credentials.
 type measurement struct {
 	Side    string `json:"side"`
 	N       int    `json:"n"`
 	Issue   phase  `json:"issue"`
 	Refresh phase  `json:"refresh"`
-	// Held is how n issued credentials are held by the process that issued them, and Restart how by one that finds them.
-	Held    held    `json:"held,omitzero"`
-	Restart restart `json:"restart,omitzero"`
+	// Footprint is the resource usage of the process that issued n credentials. Restart is a start of a process with n issued credentials.
+	Footprint footprint `json:"held,omitzero"`
+	Restart   restart   `json:"restart,omitzero"`
 }
 
-// phase is something done for each of n credentials.
+// phase is an issue or a refresh of n credentials.
 type phase struct {
-	// Seconds begin with the start of the operator's process or with the change that makes all credentials due, and with the first
-	// request of a bare client. They end with the last status that a watch shows.
+	// Seconds start with the operator's process, with the change that makes all credentials due, or with a bare client's first request.
+	// They end with the last status that a watch shows.
 	Seconds   float64 `json:"seconds"`
 	PerSecond float64 `json:"perSecond"`
-	// PerSecondOfCalls is the same from the operator's first call of STS on.
+	// PerSecondOfCalls is PerSecond counted from the operator's first STS call.
 	PerSecondOfCalls float64 `json:"perSecondFromFirstSTSCall,omitempty"`
-	// What it took for each credential.
+	// STSCalls and Requests are per credential.
 	STSCalls float64 `json:"stsCallsEach"`
 	Requests counts  `json:"requestsEach"`
-	// TerminatedWatches are the watches that the API server terminated in all, by resource, because they did not take their events in time.
+	// TerminatedWatches counts, by resource, the watches that the API server terminated because the client did not receive events in time.
 	TerminatedWatches counts `json:"terminatedWatches,omitempty"`
-	// CPU seconds for each 1,000 credentials, by program.
+	// CPU is in seconds per 1,000 credentials, by program.
 	CPU map[string]float64 `json:"cpuSecondsPer1000"`
 }
 
-// held is what it takes to hold credentials.
-type held struct {
+// footprint is the resource usage of an idle manager.
+type footprint struct {
 	// RSS is the median of samples over the idle time. PeakRSS is the largest since the start of the process. FileRSS is the part of RSS
-	// that the kernel can take back.
+	// that the kernel can reclaim.
 	RSS        float64 `json:"rssBytes"`
 	PeakRSS    float64 `json:"peakRSSBytes"`
 	FileRSS    float64 `json:"fileRSSBytes"`
 	Heap       float64 `json:"heapBytes"`
 	Goroutines float64 `json:"goroutines"`
-	// IdleCPU is the part of a core that is used while nothing is due.
+	// IdleCPU is the share of a core.
 	IdleCPU float64 `json:"idleCPU"`
 }
 
-// restart is a start with credentials that are all well.
+// restart is the start of a manager whose credentials are all valid.
 type restart struct {
-	SecondsToIdle float64 `json:"secondsToIdle"`
-	STSCalls      int     `json:"stsCalls"`
-	Requests      counts  `json:"requests"`
-	Held          held    `json:"held"`
+	SecondsToIdle float64   `json:"secondsToIdle"`
+	STSCalls      int       `json:"stsCalls"`
+	Requests      counts    `json:"requests"`
+	Footprint     footprint `json:"held"`
 }
 
-// watchPhase does something for n credentials and reports what it took.
-func (w *world) watchPhase(ctx context.Context, n int, do func(context.Context) (begin, end time.Time, err error)) (phase, error) {
-	var taken phase
+// measurePhase calls do, which issues or refreshes n credentials, and measures it.
+func (e *environment) measurePhase(ctx context.Context, n int, do func(context.Context) (begin, end time.Time, err error)) (phase, error) {
+	var result phase
 	used, err := cpuByProgram()
 	if err != nil {
-		return taken, err
+		return result, err
 	}
-	before, err := w.apiCounters(ctx)
+	before, err := e.apiCounters(ctx)
 	if err != nil {
-		return taken, err
+		return result, err
 	}
-	if err := w.sts.forget(ctx); err != nil {
-		return taken, err
+	if err := e.sts.resetCalls(ctx); err != nil {
+		return result, err
 	}
 	begin, end, err := do(ctx)
 	if err != nil {
-		return taken, err
+		return result, err
 	}
 	nowUsed, err := cpuByProgram()
 	if err != nil {
-		return taken, err
+		return result, err
 	}
-	taken.CPU = map[string]float64{}
+	result.CPU = map[string]float64{}
 	for program, now := range nowUsed {
-		taken.CPU[program] = (now - used[program]).Seconds() * 1000 / float64(n)
+		result.CPU[program] = (now - used[program]).Seconds() * 1000 / float64(n)
 	}
-	calls, err := w.sts.issues(ctx)
+	calls, err := e.sts.issues(ctx)
 	if err != nil {
-		return taken, err
+		return result, err
 	}
-	after, err := w.apiCounters(ctx)
+	after, err := e.apiCounters(ctx)
 	if err != nil {
-		return taken, err
+		return result, err
 	}
-	taken.STSCalls, taken.Requests = float64(len(calls))/float64(n), after.requests.since(before.requests).each(n)
-	taken.TerminatedWatches = after.terminated.since(before.terminated)
-	taken.Seconds = end.Sub(begin).Seconds()
-	taken.PerSecond = float64(n) / taken.Seconds
+	result.STSCalls, result.Requests = float64(len(calls))/float64(n), after.requests.since(before.requests).each(n)
+	result.TerminatedWatches = after.terminated.since(before.terminated)
+	result.Seconds = end.Sub(begin).Seconds()
+	result.PerSecond = float64(n) / result.Seconds
 	if len(calls) > 0 {
-		taken.PerSecondOfCalls = float64(n) / end.Sub(first(calls)).Seconds()
+		result.PerSecondOfCalls = float64(n) / end.Sub(first(calls)).Seconds()
 	}
-	return taken, nil
+	return result, nil
 }
 
 func first(calls []stsemulator.Call) time.Time {
@@ -118,40 +119,39 @@ func first(calls []stsemulator.Call) time.Time {
 	return calls[0].Time
 }
 
-// measureOperator measures how fast the operator issues n credentials and refreshes them, what it takes to hold them, and what a
-// restart costs.
-func measureOperator(ctx context.Context, w *world, n int, idle time.Duration) (measurement, error) {
-	taken := measurement{Side: sideOperator, N: n}
-	if _, err := w.warmUp(ctx); err != nil {
-		return taken, err
+// measureOperator measures the issue and refresh of n credentials, the footprint after them, and a restart.
+func measureOperator(ctx context.Context, e *environment, n int, idle time.Duration) (measurement, error) {
+	result := measurement{Side: sideOperator, N: n}
+	if _, err := e.warmUp(ctx); err != nil {
+		return result, err
 	}
-	if _, err := w.prepare(ctx, "bench", n, nil); err != nil {
-		return taken, err
+	if _, err := e.createCredentials(ctx, "bench", n, nil); err != nil {
+		return result, err
 	}
-	o, err := w.observe(ctx)
+	o, err := e.observe(ctx)
 	if err != nil {
-		return taken, err
+		return result, err
 	}
 	var m *manager
-	if taken.Issue, err = w.watchPhase(ctx, n, func(ctx context.Context) (begin, end time.Time, err error) {
-		if m, err = w.startManager(); err != nil {
+	if result.Issue, err = e.measurePhase(ctx, n, func(ctx context.Context) (begin, end time.Time, err error) {
+		if m, err = e.startManager(); err != nil {
 			return begin, end, err
 		}
 		ctx, stop := m.whileRunning(ctx)
 		defer stop()
-		profiled := w.startProfile(ctx, m, n, "issue")
-		end, err = o.await(ctx, slowly, n)
+		profiled := e.startProfile(ctx, m, n, "issue")
+		end, err = o.await(ctx, longTimeout, n)
 		return m.started, end, errors.Join(err, profiled())
 	}); err != nil {
-		return taken, fmt.Errorf("issuing: %w", err)
+		return result, fmt.Errorf("issuing: %w", err)
 	}
 	if err := m.settle(ctx, n); err != nil {
-		return taken, err
+		return result, err
 	}
-	if taken.Refresh, err = w.watchPhase(ctx, n, func(ctx context.Context) (begin, end time.Time, err error) {
+	if result.Refresh, err = e.measurePhase(ctx, n, func(ctx context.Context) (begin, end time.Time, err error) {
 		begin = time.Now()
-		// Another issuer makes every credential due, by one write.
-		err = w.change(ctx, func(spec *v1alpha1.ClusterIdentitySpec) {
+		// A change of the issuer makes every credential due with one write.
+		err = e.change(ctx, func(spec *v1alpha1.ClusterIdentitySpec) {
 			spec.Endpoint = strings.Replace(spec.Endpoint, "127.0.0.1", "localhost", 1)
 		})
 		if err != nil {
@@ -159,132 +159,135 @@ func measureOperator(ctx context.Context, w *world, n int, idle time.Duration) (
 		}
 		ctx, stop := m.whileRunning(ctx)
 		defer stop()
-		profiled := w.startProfile(ctx, m, n, "refresh")
-		end, err = o.await(ctx, slowly, 2*n)
+		profiled := e.startProfile(ctx, m, n, "refresh")
+		end, err = o.await(ctx, longTimeout, 2*n)
 		return begin, end, errors.Join(err, profiled())
 	}); err != nil {
-		return taken, fmt.Errorf("refreshing: %w", err)
+		return result, fmt.Errorf("refreshing: %w", err)
 	}
 	if err := m.settle(ctx, n); err != nil {
-		return taken, err
+		return result, err
 	}
-	if taken.Held, err = w.measureHeld(ctx, m, idle); err != nil {
-		return taken, err
+	if result.Footprint, err = e.measureFootprint(ctx, m, idle); err != nil {
+		return result, err
 	}
-	if err := w.profile(ctx, m, "heap", "?gc=1", fmt.Sprint("held-", n)); err != nil {
-		return taken, err
+	if err := e.profile(ctx, m, "heap", "?gc=1", fmt.Sprint("held-", n)); err != nil {
+		return result, err
 	}
-	if err := m.End(); err != nil {
-		return taken, err
+	if err := m.Stop(); err != nil {
+		return result, err
 	}
-	taken.Restart, err = w.measureRestart(ctx, n, idle)
-	return taken, err
+	result.Restart, err = e.measureRestart(ctx, n, idle)
+	return result, err
 }
 
-// settle waits until the manager has looked at n credentials and has nothing more to do.
+// settle waits until the manager has reconciled n credentials and is idle.
 func (m *manager) settle(ctx context.Context, n int) error {
 	_, err := m.idleSince(ctx, n)
 	return err
 }
 
-// idleSince waits until the manager has looked at n credentials and has nothing more to do, and returns since when.
+// idleSince waits until the manager has reconciled n credentials and is idle, and returns since when.
 func (m *manager) idleSince(ctx context.Context, n int) (since time.Time, err error) {
 	ctx, stop := m.whileRunning(ctx)
 	defer stop()
-	err = await(ctx, slowly, 50*time.Millisecond, func(ctx context.Context) (bool, error) {
+	err = program.Await(ctx, longTimeout, 50*time.Millisecond, func(ctx context.Context) error {
 		found, err := m.scrape(ctx)
-		if err != nil { // it does not serve them yet
-			return false, ctx.Err()
+		if err != nil {
+			return err
 		}
-		seen := found.sum("controller_runtime_reconcile_total", func(labels map[string]string) bool { return labels["controller"] == "rolecredential" })
+		reconciled := found.sum("controller_runtime_reconcile_total", func(labels map[string]string) bool { return labels["controller"] == "rolecredential" })
 		busy := found.sum("controller_runtime_active_workers", nil) + found.sum("workqueue_depth", nil)
-		if seen < float64(n) || busy > 0 {
+		if reconciled < float64(n) || busy > 0 {
 			since = time.Time{}
-			return false, nil
+			return fmt.Errorf("%.0f of %d are reconciled, %.0f are queued or in work", reconciled, n, busy)
 		}
 		if since.IsZero() {
 			since = time.Now()
 		}
-		return time.Since(since) > 500*time.Millisecond, nil
+		if time.Since(since) <= 500*time.Millisecond {
+			return errors.New("the manager has just become idle")
+		}
+		return nil
 	})
 	return since, err
 }
 
-// Idle managers are looked at every sampleEvery, and their metrics are read every scrapeEvery, as Prometheus does in most clusters. A read
+// An idle manager's memory is read every sampleEvery, and its metrics every scrapeEvery, as Prometheus does in most clusters. A scrape
 // allocates memory for each credential's metrics.
 const (
 	sampleEvery = time.Second
 	scrapeEvery = 15 * time.Second
 )
 
-// measureHeld looks at a manager for a while in which nothing is due.
-func (w *world) measureHeld(ctx context.Context, m *manager, idle time.Duration) (held, error) {
-	var taken held
+// measureFootprint samples a manager while no credential is due.
+func (e *environment) measureFootprint(ctx context.Context, m *manager, idle time.Duration) (footprint, error) {
+	var result footprint
 	before, err := cpu(m.Pid())
 	if err != nil {
-		return taken, err
+		return result, err
 	}
 	var found families
 	var samples figures
 	for after := time.Duration(0); after < idle || found == nil; after += sampleEvery {
 		if after%scrapeEvery == 0 {
 			if found, err = m.scrape(ctx); err != nil {
-				return taken, err
+				return result, err
 			}
 		}
-		if err := pause(ctx, sampleEvery); err != nil {
-			return taken, err
+		if err := program.Sleep(ctx, sampleEvery); err != nil {
+			return result, err
 		}
 		used, err := memory(m.Pid())
 		if err != nil {
-			return taken, err
+			return result, err
 		}
 		samples = append(samples, used.now)
-		taken.PeakRSS, taken.FileRSS = used.peak, used.files
+		result.PeakRSS, result.FileRSS = used.peak, used.files
 	}
-	taken.RSS = samples.median()
+	result.RSS = samples.median()
 	used, err := cpu(m.Pid())
 	if err != nil {
-		return taken, err
+		return result, err
 	}
-	taken.IdleCPU = (used - before).Seconds() / (sampleEvery * time.Duration(len(samples))).Seconds()
-	taken.Heap, taken.Goroutines = found.sum("go_memstats_heap_inuse_bytes", nil), found.sum("go_goroutines", nil)
-	return taken, nil
+	result.IdleCPU = (used - before).Seconds() / (sampleEvery * time.Duration(len(samples))).Seconds()
+	result.Heap, result.Goroutines = found.sum("go_memstats_heap_inuse_bytes", nil), found.sum("go_goroutines", nil)
+	return result, nil
 }
 
-// measureRestart starts a manager with n credentials that are all well.
-func (w *world) measureRestart(ctx context.Context, n int, idle time.Duration) (restart, error) {
-	var taken restart
-	if err := w.sts.forget(ctx); err != nil {
-		return taken, err
+// measureRestart starts a manager whose n credentials are all valid.
+func (e *environment) measureRestart(ctx context.Context, n int, idle time.Duration) (restart, error) {
+	var result restart
+	if err := e.sts.resetCalls(ctx); err != nil {
+		return result, err
 	}
-	before, err := w.apiCounters(ctx)
+	before, err := e.apiCounters(ctx)
 	if err != nil {
-		return taken, err
+		return result, err
 	}
-	m, err := w.startManager()
+	m, err := e.startManager()
 	if err != nil {
-		return taken, err
+		return result, err
 	}
 	since, err := m.idleSince(ctx, n)
 	if err != nil {
-		return taken, fmt.Errorf("starting with %d: %w", n, err)
+		return result, fmt.Errorf("starting with %d: %w", n, err)
 	}
-	taken.SecondsToIdle = since.Sub(m.started).Seconds()
-	if taken.Held, err = w.measureHeld(ctx, m, idle); err != nil {
-		return taken, err
+	result.SecondsToIdle = since.Sub(m.started).Seconds()
+	if result.Footprint, err = e.measureFootprint(ctx, m, idle); err != nil {
+		return result, err
 	}
-	if err := w.profile(ctx, m, "heap", "?gc=1", fmt.Sprint("restarted-", n)); err != nil {
-		return taken, err
+	if err := e.profile(ctx, m, "heap", "?gc=1", fmt.Sprint("restarted-", n)); err != nil {
+		return result, err
 	}
-	if err := m.End(); err != nil { // what it asked last is counted then, its watches too
-		return taken, err
+	if err := m.Stop(); err != nil { // a request is counted when it ends, a watch too
+		return result, err
 	}
-	calls, err := w.sts.issues(ctx)
+	calls, err := e.sts.issues(ctx)
 	if err != nil {
-		return taken, err
+		return result, err
 	}
-	after, err := w.apiCounters(ctx)
-	taken.STSCalls, taken.Requests = len(calls), after.requests.since(before.requests)
-	return taken, err
+	after, err := e.apiCounters(ctx)
+	result.STSCalls, result.Requests = len(calls), after.requests.since(before.requests)
+	return result, err
 }

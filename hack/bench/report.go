@@ -13,16 +13,13 @@ import (
 
 const tablesFile = "performance-tables.md"
 
-// write writes the results to a folder, as JSON, as tables and as plots.
+// write writes the results to a folder, as JSON and as tables.
 func (r *results) write(folder string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
 	files := map[string]string{"performance.json": string(text) + "\n", tablesFile: r.tables()}
-	if len(r.Measurements) > 0 {
-		maps.Copy(files, r.plots())
-	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o644); err != nil {
 			return err
@@ -31,7 +28,7 @@ func (r *results) write(folder string) error {
 	return nil
 }
 
-// figures are the same quantity of several repetitions.
+// figures are the values of one quantity over several repetitions.
 type figures []float64
 
 func (f figures) median() float64 {
@@ -42,7 +39,7 @@ func (f figures) median() float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
-// text is the median, with the least and the most.
+// text returns the median, with the smallest and the largest value.
 func (f figures) text(format string) string {
 	if len(f) == 0 {
 		return "–"
@@ -54,7 +51,7 @@ func (f figures) text(format string) string {
 	return fmt.Sprintf("%s (%s–%s)", median, fmt.Sprintf(format, slices.Min(f)), fmt.Sprintf(format, slices.Max(f)))
 }
 
-// of collects a quantity of a side's measurements of n credentials.
+// of returns a quantity of a side's measurements of n credentials.
 func (r *results) of(side string, n int, quantity func(measurement) float64) (found figures) {
 	for _, m := range r.Measurements {
 		if m.Side == side && m.N == n {
@@ -85,7 +82,7 @@ func (r *results) sizes() (sizes []int) {
 
 const mebi = 1 << 20
 
-// rows are the quantities of the operator's table.
+// rows are the rows of the operator's table.
 var rows = []struct {
 	name, format string
 	quantity     func(measurement) float64
@@ -97,19 +94,19 @@ var rows = []struct {
 	{"watches that the API server terminated, issued and refreshed", "%.0f", func(m measurement) float64 {
 		return sum(m.Issue.TerminatedWatches) + sum(m.Refresh.TerminatedWatches)
 	}},
-	{"STS calls each, issued", "%.3f", func(m measurement) float64 { return m.Issue.STSCalls }},
-	{"STS calls each, refreshed", "%.3f", func(m measurement) float64 { return m.Refresh.STSCalls }},
-	{"memory (RSS), peak while all are issued and refreshed, MiB", "%.0f", func(m measurement) float64 { return m.Held.PeakRSS / mebi }},
-	{"memory (RSS) after issue and refresh, MiB", "%.0f", func(m measurement) float64 { return m.Held.RSS / mebi }},
-	{"memory (RSS), peak of a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.PeakRSS / mebi }},
-	{"memory (RSS) after a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.RSS / mebi }},
-	{"of which pages of files, which the kernel can take back, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.FileRSS / mebi }},
-	{"heap after a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Held.Heap / mebi }},
-	{"goroutines", "%.0f", func(m measurement) float64 { return m.Held.Goroutines }},
-	{"CPU while idle, % of a core", "%.2f", func(m measurement) float64 { return 100 * m.Restart.Held.IdleCPU }},
-	{"start to idle with all healthy, s", "%.1f", func(m measurement) float64 { return m.Restart.SecondsToIdle }},
+	{"STS calls per issue", "%.3f", func(m measurement) float64 { return m.Issue.STSCalls }},
+	{"STS calls per refresh", "%.3f", func(m measurement) float64 { return m.Refresh.STSCalls }},
+	{"memory (RSS), peak of issue and refresh, MiB", "%.0f", func(m measurement) float64 { return m.Footprint.PeakRSS / mebi }},
+	{"memory (RSS) after issue and refresh, MiB", "%.0f", func(m measurement) float64 { return m.Footprint.RSS / mebi }},
+	{"memory (RSS), peak of a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Footprint.PeakRSS / mebi }},
+	{"memory (RSS) after a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Footprint.RSS / mebi }},
+	{"of which pages of files, which the kernel can reclaim, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Footprint.FileRSS / mebi }},
+	{"heap after a restart, MiB", "%.0f", func(m measurement) float64 { return m.Restart.Footprint.Heap / mebi }},
+	{"goroutines", "%.0f", func(m measurement) float64 { return m.Footprint.Goroutines }},
+	{"CPU while idle, % of a core", "%.2f", func(m measurement) float64 { return 100 * m.Restart.Footprint.IdleCPU }},
+	{"start to idle with all valid, s", "%.1f", func(m measurement) float64 { return m.Restart.SecondsToIdle }},
 	{"STS calls of a restart", "%.0f", func(m measurement) float64 { return float64(m.Restart.STSCalls) }},
-	{"writes of a restart, but one event on who leads", "%.0f", func(m measurement) float64 { return writes(m.Restart.Requests) }},
+	{"writes of a restart, without the event of the leader election", "%.0f", func(m measurement) float64 { return writes(m.Restart.Requests) }},
 	{"reads of single objects of a restart", "%.0f", func(m measurement) float64 { return sumOf(m.Restart.Requests, "GET") }},
 }
 
@@ -134,31 +131,31 @@ func sumOf(r counts, verbs ...string) (sum float64) {
 func (r *results) tables() string {
 	var b strings.Builder
 	if len(r.Measurements) > 0 {
-		r.compared(&b)
-		r.costs(&b)
-		r.asked(&b)
+		r.writeComparison(&b)
+		r.writeCosts(&b)
+		r.writeRequests(&b)
 	}
 	if l := r.Latency; l != nil {
-		fmt.Fprintf(&b, "\n| One credential, at rest | p50 | p99 |\n|---|---|---|\n| two writes of the bare client | %.0f ms | %.0f ms |\n| from apply to Ready | %.0f ms | %.0f ms |\n| from a deleted Secret to another, and Ready | %.0f ms | %.0f ms |\n",
-			l.Writes.P50, l.Writes.P99, l.Ready.P50, l.Ready.P99, l.Back.P50, l.Back.P99)
-		fmt.Fprintf(&b, "\nAnother manager leads %.1f s after the leader was ended, and %.1f s after it was killed.\n", l.Ended, l.Killed)
+		fmt.Fprintf(&b, "\n| One credential, otherwise idle | p50 | p99 |\n|---|---|---|\n| two writes of the bare client | %.0f ms | %.0f ms |\n| from apply to Ready | %.0f ms | %.0f ms |\n| from a deleted Secret to Ready with a new one | %.0f ms | %.0f ms |\n",
+			l.Writes.P50, l.Writes.P99, l.Ready.P50, l.Ready.P99, l.Replaced.P50, l.Replaced.P99)
+		fmt.Fprintf(&b, "\nAnother manager leads %.1f s after SIGTERM to the leader, and %.1f s after SIGKILL.\n", l.Terminated, l.Killed)
 	}
 	if d := r.Denied; d != nil {
-		fmt.Fprintf(&b, "\n%d credentials that STS refuses make %.0f calls of STS a minute, and made %.0f events in all.\n", d.N, d.CallsPerMinute, d.Events)
+		fmt.Fprintf(&b, "\n%d credentials that STS denies make %.0f STS calls per minute, and made %.0f events in total.\n", d.N, d.CallsPerMinute, d.Events)
 	}
 	if o := r.Outage; o != nil {
-		fmt.Fprintf(&b, "\nAfter %.0f s without an answer from STS, %d credentials are Ready within %.1f s, with at most %d calls of STS in a second at %d a second; during the outage there were %d.\n",
-			o.OutageSeconds, o.N, o.SecondsToReady, o.MostCallsInASecond, o.QPS, o.CallsInOutage)
+		fmt.Fprintf(&b, "\nAfter %.0f s without an answer from STS, %d credentials are Ready within %.1f s, with at most %d STS calls in any second at a rate limit of %d per second; during the outage there were %d.\n",
+			o.OutageSeconds, o.N, o.SecondsToReady, o.MaxCallsPerSecond, o.QPS, o.CallsInOutage)
 	}
 	if s := r.Shards; s != nil {
-		fmt.Fprintf(&b, "\nTwo managers that share %d credentials by a label issued %v, with %d calls of STS, %.0f a second.\n", s.N, s.Each, s.Calls, s.PerSecond)
+		fmt.Fprintf(&b, "\nTwo managers that share %d credentials by a label issued %v, with %d STS calls, %.0f credentials per second.\n", s.N, s.Each, s.Calls, s.PerSecond)
 	}
 	return strings.TrimLeft(b.String(), "\n")
 }
 
-// compared is the operator against the bare clients.
-func (r *results) compared(b *strings.Builder) {
-	fmt.Fprintf(b, "| | credentials | bare client, each second | bare client with the operator's watches | the operator | ratio | ratio with watches |\n|---|---|---|---|---|---|---|\n")
+// writeComparison writes a table of the operator and the bare clients.
+func (r *results) writeComparison(b *strings.Builder) {
+	fmt.Fprintf(b, "| | credentials | bare client, per second | bare client with the operator's watches | the operator | ratio | ratio with watches |\n|---|---|---|---|---|---|---|\n")
 	for _, phase := range []struct {
 		name     string
 		quantity func(measurement) float64
@@ -175,8 +172,8 @@ func (r *results) compared(b *strings.Builder) {
 	}
 }
 
-// costs are of the operator alone.
-func (r *results) costs(b *strings.Builder) {
+// writeCosts writes a table of the operator's resource usage.
+func (r *results) writeCosts(b *strings.Builder) {
 	fmt.Fprintf(b, "\n| The operator")
 	for _, n := range r.sizes() {
 		fmt.Fprintf(b, " | %d", n)
@@ -191,8 +188,8 @@ func (r *results) costs(b *strings.Builder) {
 	}
 }
 
-// asked is what was asked of the API server for each credential, of the largest number.
-func (r *results) asked(b *strings.Builder) {
+// writeRequests writes the requests to the API server per credential, for the largest number of credentials.
+func (r *results) writeRequests(b *strings.Builder) {
 	largest := slices.Max(r.sizes())
 	for _, m := range r.Measurements {
 		if m.Side != sideOperator || m.N != largest {
@@ -208,7 +205,7 @@ func (r *results) asked(b *strings.Builder) {
 					list = append(list, fmt.Sprintf("%s %.2f", what, each))
 				}
 			}
-			fmt.Fprintf(b, "\nRequests for each %s: %s.\n", p.name, strings.Join(list, ", "))
+			fmt.Fprintf(b, "\nRequests per %s: %s.\n", p.name, strings.Join(list, ", "))
 		}
 		return
 	}

@@ -7,14 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// sts is the emulator, which is another process.
+// sts is the emulator, a process of its own.
 type sts struct{ url string }
 
 func (s sts) fault(ctx context.Context, fault stsemulator.Fault) error {
@@ -22,22 +19,22 @@ func (s sts) fault(ctx context.Context, fault stsemulator.Fault) error {
 	if err != nil {
 		return err
 	}
-	_, err = ask(ctx, http.MethodPost, s.url+stsemulator.AdminPath+"faults", body)
+	_, err = send(ctx, http.MethodPost, s.url+stsemulator.AdminPath+"faults", body)
 	return err
 }
 
 func (s sts) clearFaults(ctx context.Context) error {
-	_, err := ask(ctx, http.MethodDelete, s.url+stsemulator.AdminPath+"faults", nil)
+	_, err := send(ctx, http.MethodDelete, s.url+stsemulator.AdminPath+"faults", nil)
 	return err
 }
 
-// forget has the emulator forget the calls that it received.
-func (s sts) forget(ctx context.Context) error {
-	_, err := ask(ctx, http.MethodDelete, s.url+stsemulator.AdminPath+"calls", nil)
+// resetCalls deletes the emulator's record of calls.
+func (s sts) resetCalls(ctx context.Context) error {
+	_, err := send(ctx, http.MethodDelete, s.url+stsemulator.AdminPath+"calls", nil)
 	return err
 }
 
-// issues are the calls for a credential that it received since.
+// issues returns the recorded calls of AssumeRole.
 func (s sts) issues(ctx context.Context) ([]stsemulator.Call, error) {
 	body, err := get(ctx, s.url+stsemulator.AdminPath+"calls")
 	if err != nil {
@@ -55,9 +52,9 @@ func (s sts) issues(ctx context.Context) ([]stsemulator.Call, error) {
 	return issues, nil
 }
 
-func get(ctx context.Context, url string) ([]byte, error) { return ask(ctx, http.MethodGet, url, nil) }
+func get(ctx context.Context, url string) ([]byte, error) { return send(ctx, http.MethodGet, url, nil) }
 
-func ask(ctx context.Context, method, url string, body []byte) ([]byte, error) {
+func send(ctx context.Context, method, url string, body []byte) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -72,13 +69,4 @@ func ask(ctx context.Context, method, url string, body []byte) ([]byte, error) {
 		err = fmt.Errorf("%s %s: %s: %s", method, url, response.Status, answer)
 	}
 	return answer, err
-}
-
-// await looks until something is so, and fails if it is not within bounds. Its error is the cause of the context's end, if that ends first.
-func await(ctx context.Context, bounds, every time.Duration, look func(context.Context) (bool, error)) error {
-	err := wait.PollUntilContextTimeout(ctx, every, bounds, true, look)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }

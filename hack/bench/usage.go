@@ -14,16 +14,16 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// ticks is how many a second of CPU time is in /proc, on every Linux that Go runs on (USER_HZ).
+// ticks is the unit of CPU time in /proc, per second (USER_HZ), on every Linux that Go supports.
 const ticks = 100
 
-// cpu is the CPU time that a process has used.
+// cpu returns the CPU time of a process.
 func cpu(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The program's name, in parentheses, may hold anything.
+	// The program's name, in parentheses, may contain any character.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
@@ -36,8 +36,8 @@ func cpu(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * time.Second / ticks, nil
 }
 
-// resident is a process's resident set in bytes: now, the largest since its start, and the part that holds pages of files, such as those
-// of the program itself, which the kernel can drop and read again.
+// resident is a process's resident set in bytes: its present size, its largest size, and its pages of files, such as the program itself,
+// which the kernel can reclaim.
 type resident struct{ now, peak, files float64 }
 
 // memory returns a process's resident set.
@@ -59,7 +59,7 @@ func memory(pid int) (resident, error) {
 	return resident{now: bytesOf["VmRSS:"], peak: bytesOf["VmHWM:"], files: bytesOf["RssFile:"]}, nil
 }
 
-// children are the processes that this one started, by their program's name.
+// children returns the child processes of a process, by the program's name.
 func children(pid int) (map[string]int, error) {
 	found := map[string]int{}
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
@@ -69,7 +69,7 @@ func children(pid int) (map[string]int, error) {
 	for _, task := range tasks {
 		list, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, task.Name()))
 		if err != nil {
-			continue // a thread that ended
+			continue // the thread has exited
 		}
 		for child := range strings.FieldsSeq(string(list)) {
 			name, err := os.ReadFile("/proc/" + child + "/comm")
@@ -82,7 +82,7 @@ func children(pid int) (map[string]int, error) {
 	return found, nil
 }
 
-// cpuByProgram returns the CPU time that this process and its children have used, by the programs' names.
+// cpuByProgram returns the CPU time of this process and its children, by the program's name.
 func cpuByProgram() (map[string]time.Duration, error) {
 	programs, err := children(os.Getpid())
 	if err != nil {
@@ -105,7 +105,7 @@ func parseMetrics(text []byte) (families, error) {
 	return parser.TextToMetricFamilies(bytes.NewReader(text))
 }
 
-// sum is of a family's counters or gauges whose labels are so.
+// sum adds the counters or gauges of a family whose labels match.
 func (f families) sum(name string, where func(labels map[string]string) bool) float64 {
 	var sum float64
 	for _, metric := range f[name].GetMetric() {
@@ -116,7 +116,7 @@ func (f families) sum(name string, where func(labels map[string]string) bool) fl
 	return sum
 }
 
-// metrics are the manager's.
+// scrape reads the manager's metrics.
 func (m *manager) scrape(ctx context.Context) (families, error) {
 	text, err := get(ctx, "http://"+m.metrics+"/metrics")
 	if err != nil {
@@ -125,16 +125,16 @@ func (m *manager) scrape(ctx context.Context) (families, error) {
 	return parseMetrics(text)
 }
 
-// apiCounters are counters of the API server: the requests that it answered, by verb and resource, without requests for leases, and the
-// watches that it terminated because their channel was full, by resource.
+// apiCounters are counters of the API server: requests by verb and resource, without those for leases; and watches that it terminated
+// because their channel was full, by resource.
 type apiCounters struct{ requests, terminated counts }
 
 // counts are counters by name.
 type counts map[string]float64
 
 // apiCounters reads the API server's metrics.
-func (w *world) apiCounters(ctx context.Context) (apiCounters, error) {
-	text, err := w.clientset.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+func (e *environment) apiCounters(ctx context.Context) (apiCounters, error) {
+	text, err := e.clientset.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
 		return apiCounters{}, err
 	}
@@ -146,7 +146,7 @@ func (w *world) apiCounters(ctx context.Context) (apiCounters, error) {
 }
 
 func countersOf(found families) apiCounters {
-	read := apiCounters{requests: counts{}, terminated: counts{}}
+	counters := apiCounters{requests: counts{}, terminated: counts{}}
 	for _, metric := range found["apiserver_request_total"].GetMetric() {
 		labels := labelsOf(metric)
 		what := labels["verb"] + " " + labels["resource"]
@@ -154,13 +154,13 @@ func countersOf(found families) apiCounters {
 			what += "/" + labels["subresource"]
 		}
 		if labels["resource"] != "leases" && labels["resource"] != "" {
-			read.requests[what] += metric.GetCounter().GetValue()
+			counters.requests[what] += metric.GetCounter().GetValue()
 		}
 	}
 	for _, metric := range found["apiserver_terminated_watchers_total"].GetMetric() {
-		read.terminated[labelsOf(metric)["resource"]] += metric.GetCounter().GetValue()
+		counters.terminated[labelsOf(metric)["resource"]] += metric.GetCounter().GetValue()
 	}
-	return read
+	return counters
 }
 
 func labelsOf(metric *dto.Metric) map[string]string {
@@ -171,7 +171,7 @@ func labelsOf(metric *dto.Metric) map[string]string {
 	return labels
 }
 
-// since returns what was counted after an earlier reading, without what did not change.
+// since returns the increments since an earlier reading, without zeros.
 func (c counts) since(before counts) counts {
 	added := counts{}
 	for what, n := range c {

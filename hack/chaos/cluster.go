@@ -23,24 +23,25 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/hack/cluster"
+	"rolecredential.dev/operator/hack/program"
 )
 
 const leaseName = "rolecredential.dev"
 
-// controlPlane is etcd and kube-apiserver, as processes that can be stopped, killed and started again.
+// controlPlane is etcd and kube-apiserver, whose processes can be paused, killed and restarted.
 type controlPlane struct {
 	*cluster.Cluster
 	clientset *kubernetes.Clientset
 	log       *os.File
 
 	mu sync.Mutex
-	// anew is the API server that was started after the first was killed, nil for none.
-	anew *exec.Cmd
-	// command is how the API server was started.
+	// replacement is the API server that was started after a kill, nil for none.
+	replacement *exec.Cmd
+	// command is the command line of the API server.
 	command []string
 }
 
-// startControlPlane starts them with their logs in a folder. They are to be closed, even if they did not start.
+// startControlPlane starts etcd and kube-apiserver. It returns a controlPlane to close even with an error.
 func startControlPlane(assets, dir, logs string) (*controlPlane, error) {
 	c := &controlPlane{}
 	log, err := os.Create(filepath.Join(logs, "kube-apiserver.log"))
@@ -52,7 +53,7 @@ func startControlPlane(assets, dir, logs string) (*controlPlane, error) {
 		return c, err
 	}
 	c.log = log
-	c.Cluster, err = cluster.Start(assets, dir, false, func(e *envtest.Environment) {
+	c.Cluster, err = cluster.Start(assets, dir, func(e *envtest.Environment) {
 		server := e.ControlPlane.GetAPIServer()
 		server.Out, server.Err = log, log
 		e.ControlPlane.Etcd.Out, e.ControlPlane.Etcd.Err = etcdLog, etcdLog
@@ -75,14 +76,14 @@ func startControlPlane(assets, dir, logs string) (*controlPlane, error) {
 func (c *controlPlane) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.anew != nil {
-		_ = c.anew.Process.Kill() // it may have ended
-		_ = c.anew.Wait()         // it was killed
+	if c.replacement != nil {
+		_ = c.replacement.Process.Kill() // it fails if the process has exited
+		_ = c.replacement.Wait()         // it returns the kill as an error
 	}
 	return c.Close()
 }
 
-// childNamed finds a process that this one started.
+// childNamed returns the PID of a child process.
 func childNamed(name string) (int, error) {
 	all, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -91,9 +92,9 @@ func childNamed(name string) (int, error) {
 	for _, path := range all {
 		line, err := os.ReadFile(path)
 		if err != nil {
-			continue // it has ended
+			continue // the process has exited
 		}
-		// The name stands in parentheses, of which it may hold some itself, and is cut to 15 bytes.
+		// The name is in parentheses, may contain parentheses, and is cut to 15 bytes.
 		before, after, _ := strings.Cut(string(line), " (")
 		end := strings.LastIndex(after, ") ")
 		if end < 0 || !strings.HasPrefix(name, after[:end]) {
@@ -104,10 +105,10 @@ func childNamed(name string) (int, error) {
 			return strconv.Atoi(before)
 		}
 	}
-	return 0, fmt.Errorf("no process of ours is named %s; this needs Linux's /proc", name)
+	return 0, fmt.Errorf("this program has no child process %s; chaos needs Linux's /proc", name)
 }
 
-// pauseEtcd stops etcd for a while, as a disk that hangs would.
+// pauseEtcd stops etcd for a duration, like a disk that hangs.
 func (c *controlPlane) pauseEtcd(ctx context.Context, d time.Duration) error {
 	process, err := childNamed("etcd")
 	if err != nil {
@@ -116,11 +117,11 @@ func (c *controlPlane) pauseEtcd(ctx context.Context, d time.Duration) error {
 	if err := syscall.Kill(process, syscall.SIGSTOP); err != nil {
 		return err
 	}
-	pause(ctx, d)
+	sleep(ctx, d)
 	return syscall.Kill(process, syscall.SIGCONT)
 }
 
-// restart kills the API server, and starts it again after a while. It returns when that answers.
+// restart kills the API server, and starts it again after a duration. It returns when the new process is ready.
 func (c *controlPlane) restart(ctx context.Context, down time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,61 +132,47 @@ func (c *controlPlane) restart(ctx context.Context, down time.Duration) error {
 	if err := syscall.Kill(process, syscall.SIGKILL); err != nil {
 		return err
 	}
-	if c.anew != nil {
-		_ = c.anew.Wait() // it was killed
+	if c.replacement != nil {
+		_ = c.replacement.Wait() // it returns the kill as an error
 	}
-	pause(ctx, down)
-	c.anew = exec.Command(c.command[0], c.command[1:]...)
-	c.anew.Stdout, c.anew.Stderr = c.log, c.log
-	c.anew.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := c.anew.Start(); err != nil {
+	sleep(ctx, down)
+	c.replacement = exec.Command(c.command[0], c.command[1:]...)
+	c.replacement.Stdout, c.replacement.Stderr = c.log, c.log
+	c.replacement.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.replacement.Start(); err != nil {
 		return err
 	}
-	return c.ready(ctx)
+	return c.awaitReady(ctx)
 }
 
-// ready waits until the API server is.
-func (c *controlPlane) ready(ctx context.Context) error {
-	return insist(ctx, func(ctx context.Context) error {
+// awaitReady waits until the API server is ready.
+func (c *controlPlane) awaitReady(ctx context.Context) error {
+	return retry(ctx, func(ctx context.Context) error {
 		return c.clientset.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	})
 }
 
-// pause waits for a while, or until the context ends.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
+// sleep waits for a duration, or until the context ends.
+func sleep(ctx context.Context, d time.Duration) { _ = program.Sleep(ctx, d) }
+
+// retry calls do until it succeeds, for two minutes at most, so that an injected fault does not stop the run.
+func retry(ctx context.Context, do func(context.Context) error) error {
+	return program.Await(ctx, 2*time.Minute, 100*time.Millisecond, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		return do(ctx)
+	})
 }
 
-// patience bounds what is done again until it works.
-const patience = 2 * time.Minute
-
-// insist does something again and again until it works: what goes wrong is not to hinder the program that lets it go wrong.
-func insist(ctx context.Context, do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		once, done := context.WithTimeout(ctx, 10*time.Second)
-		err := do(once)
-		done()
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		pause(ctx, 100*time.Millisecond)
-	}
-}
-
-// lease reads the managers' lease.
+// lease returns the managers' lease.
 func (c *controlPlane) lease(ctx context.Context) (*coordinationv1.Lease, error) {
 	lease := &coordinationv1.Lease{}
 	return lease, c.Client.Get(ctx, client.ObjectKey{Namespace: cluster.OperatorNamespace, Name: leaseName}, lease)
 }
 
-// release takes the lease away from who holds it.
+// release removes the holder of the lease.
 func (c *controlPlane) release(ctx context.Context) error {
-	return insist(ctx, func(ctx context.Context) error {
+	return retry(ctx, func(ctx context.Context) error {
 		lease, err := c.lease(ctx)
 		if err != nil {
 			return err
@@ -195,10 +182,10 @@ func (c *controlPlane) release(ctx context.Context) error {
 	})
 }
 
-// deleteNamespace does what the namespace controller of a kube-controller-manager does, of which there is none here: what is in the
-// namespace goes first. So it does the garbage collector's work, since Secrets go with their owners.
+// deleteNamespace deletes a namespace and its objects, like the namespace controller and the garbage collector. There is no
+// kube-controller-manager here.
 func (c *controlPlane) deleteNamespace(ctx context.Context, name string) error {
-	err := insist(ctx, func(ctx context.Context) error {
+	err := retry(ctx, func(ctx context.Context) error {
 		return client.IgnoreNotFound(c.Client.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 	})
 	if err != nil {
@@ -207,11 +194,11 @@ func (c *controlPlane) deleteNamespace(ctx context.Context, name string) error {
 	for _, kind := range []client.Object{
 		&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}, &v1alpha1.Identity{}, &corev1.Secret{},
 	} {
-		if err := insist(ctx, func(ctx context.Context) error { return c.Client.DeleteAllOf(ctx, kind, client.InNamespace(name)) }); err != nil {
+		if err := retry(ctx, func(ctx context.Context) error { return c.Client.DeleteAllOf(ctx, kind, client.InNamespace(name)) }); err != nil {
 			return err
 		}
 	}
-	return insist(ctx, func(ctx context.Context) error {
+	return retry(ctx, func(ctx context.Context) error {
 		found, err := c.clientset.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 		if err == nil {
 			found.Spec.Finalizers = nil
@@ -221,7 +208,7 @@ func (c *controlPlane) deleteNamespace(ctx context.Context, name string) error {
 	})
 }
 
-// get reads a page of a loopback server.
+// get returns the body of a URL on loopback.
 func get(ctx context.Context, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -1,10 +1,10 @@
-// Command chaos lets everything around the operator go wrong, and watches that it keeps its promises: on a real API server, with an
-// STS emulator in AWS's place, and two managers that have the rights of their own ServiceAccount and no others.
+// Command chaos injects faults into everything around the operator, and checks the operator's guarantees: on a real API server, with the STS
+// emulator instead of AWS, and with two managers that have the permissions of their ServiceAccount only.
 //
-//	make chaos                            some minutes of it
+//	make chaos                               five minutes of faults
 //	CHAOS_SEED=7 CHAOS_TIME=10m make chaos   the schedule of another seed, for longer
 //
-// Which faults come when, and to whom, follows from the seed. What they meet depends on the machine's speed.
+// The seed determines the faults, their times and their targets. Their effects depend on the machine's speed.
 package main
 
 import (
@@ -13,10 +13,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -24,52 +22,54 @@ import (
 
 	"rolecredential.dev/operator/hack/chaos/wallclock"
 	"rolecredential.dev/operator/hack/cluster"
-)
-
-// exit codes.
-const (
-	exitBroken      = 1
-	exitCannotRun   = 2
-	exitInterrupted = 130
+	"rolecredential.dev/operator/hack/program"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	held, err := command(ctx, os.Args[1:])
-	interrupted := ctx.Err() != nil
-	stop()
-	switch {
-	case interrupted:
-		fmt.Fprintln(os.Stderr, "chaos: interrupted:", err)
-		os.Exit(exitInterrupted)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		os.Exit(exitCannotRun)
-	case !held:
-		os.Exit(exitBroken)
-	}
+	program.Main("chaos", func(ctx context.Context, args []string) error {
+		held, err := command(ctx, args)
+		switch {
+		case err != nil:
+			return program.WithStatus(program.CannotRun, err)
+		case !held:
+			return program.WithStatus(program.Failed, nil)
+		}
+		return nil
+	})
 }
 
-func command(ctx context.Context, args []string) (held bool, err error) {
-	s := settings{out: os.Stdout}
+func parse(args []string) (s settings, command []string, err error) {
+	s = settings{out: os.Stdout}
 	set := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	set.Uint64Var(&s.seed, "seed", 1, "what the schedule is drawn from")
-	set.DurationVar(&s.time, "time", 5*time.Minute, "for how long faults come")
-	set.IntVar(&s.credentials, "credentials", 500, "how many there are")
-	only := set.String("faults", "", "`regexp` of the only faults to choose from")
-	set.StringVar(&s.manager, "manager", filepath.Join("bin", "chaos", "manager"), "the manager's `binary`, as built by the command build")
+	set.Uint64Var(&s.seed, "seed", 1, "seed of the schedule")
+	set.DurationVar(&s.time, "time", 5*time.Minute, "duration of the faults")
+	set.IntVar(&s.credentials, "credentials", 500, "number of credentials")
+	faults := set.String("faults", "", "`regexp` that selects faults by their names")
+	set.StringVar(&s.manager, "manager", filepath.Join("bin", "chaos", "manager"), "the manager's `binary`, built by the command build")
 	set.StringVar(&s.dir, "dir", filepath.Join("bin", "chaos"), "`folder` for logs and the result")
 	if err := set.Parse(args); err != nil {
+		return s, nil, err
+	}
+	s.faults, err = regexp.Compile(*faults)
+	return s, set.Args(), err
+}
+
+// command runs a command: none for a run, build or mutations. It returns whether all checks succeeded.
+func command(ctx context.Context, args []string) (held bool, err error) {
+	s, args, err := parse(args)
+	if err != nil {
 		return false, err
 	}
-	if s.faults, err = regexp.Compile(*only); err != nil {
-		return false, err
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
 	}
-	if set.Arg(0) == "build" {
+	switch name {
+	case "build":
 		return true, wallclock.Build(".", "./cmd/manager", s.manager)
-	}
-	if set.NArg() > 0 && set.Arg(0) != "mutations" {
-		return false, fmt.Errorf("there is no command %q but build and mutations", set.Arg(0))
+	case "", "mutations":
+	default:
+		return false, fmt.Errorf("unknown command %q: use build, mutations, or no command for a run", name)
 	}
 	if s.assets, err = cluster.Assets(); err != nil {
 		return false, err
@@ -81,9 +81,9 @@ func command(ctx context.Context, args []string) (held bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.temporary)) }()
-	if set.Arg(0) == "mutations" {
-		return mutate(ctx, s, set.Args()[1:])
+	if name == "mutations" {
+		return mutate(ctx, s, args[1:])
 	}
-	ctrl.SetLogger(logr.Discard()) // envtest's
+	ctrl.SetLogger(logr.Discard()) // envtest logs
 	return run(ctx, s)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,33 +16,35 @@ import (
 
 	"rolecredential.dev/operator/hack/chaos/wallclock"
 	"rolecredential.dev/operator/hack/cluster"
+	"rolecredential.dev/operator/hack/program"
 )
 
-// manager is one of the two, and is started again whenever it ends.
+// manager is one of the two managers. It is restarted when it exits.
 type manager struct {
 	name, path, kubeconfig, metrics, log string
 
 	cluster *cluster.Cluster
 	clock   wallclock.Clock
 	proxy   *proxy
-	// changed is called when its process or what it reports has changed.
+	// changed is called after a change of its process or its metrics.
 	changed func()
 
 	mu      sync.Mutex
 	process *cluster.Process
-	// starts counts its processes, and last is what the present one reported last, zero before it does.
+	// starts counts its processes.
 	starts int
-	last   reading
+	// last is what the present process reported last, zero before its first report.
+	last usage
 }
 
-// reading is what a manager tells of itself.
-type reading struct {
+// usage is what a manager's metrics report.
+type usage struct {
 	leads                           bool
 	goroutines, connections, series int
 	resident                        int64 // bytes
 }
 
-// newManager makes a manager that is not started yet. Its kubeconfig is another, by way of a proxy.
+// newManager returns a manager that is not started yet. It changes the kubeconfig to use the proxy.
 func newManager(name, path, logs string, kubeconfig *clientcmdapi.Config, c *cluster.Cluster, p *proxy) (*manager, error) {
 	m := &manager{
 		name: name, path: path, proxy: p, cluster: c,
@@ -55,50 +56,38 @@ func newManager(name, path, logs string, kubeconfig *clientcmdapi.Config, c *clu
 		server.CertificateAuthorityData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
 	}
 	var errs [3]error
-	m.metrics, errs[0] = freeAddress()
+	m.metrics, errs[0] = program.FreeAddress()
 	m.clock, errs[1] = wallclock.New(filepath.Join(c.Dir, name+".clock"))
 	errs[2] = clientcmd.WriteToFile(*kubeconfig, m.kubeconfig)
 	return m, errors.Join(errs[:]...)
 }
 
-// freeAddress is one of loopback that nobody listens on.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
-// concurrency is how many credentials of a kind a manager deals with at a time.
+// concurrency is each manager's flag --concurrency.
 const concurrency = 20
 
-// keep starts the manager, and again whenever it ends, until the context does.
-func (m *manager) keep(ctx context.Context) error {
+// run starts the manager, and restarts it when it exits, until the context ends.
+func (m *manager) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		process, err := m.cluster.StartProcess(m.log, []string{m.clock.Environment()}, m.path,
-			"--kubeconfig="+m.kubeconfig, "--leader-elect", "--leader-election-namespace="+cluster.OperatorNamespace,
-			"--health-probe-bind-address=0", "--metrics-bind-address="+m.metrics, "--metrics-secure=false",
-			"--allow-namespaced-endpoints", "--concurrency="+strconv.Itoa(concurrency),
-		)
+		process, err := m.cluster.StartManager(m.log, []string{m.clock.Environment()}, m.path, m.kubeconfig,
+			"--metrics-bind-address="+m.metrics, "--metrics-secure=false", "--allow-namespaced-endpoints", "--concurrency="+strconv.Itoa(concurrency))
 		if err != nil {
 			return err
 		}
-		m.is(process)
+		m.setProcess(process)
 		select {
-		case <-process.Ended(): // whatever ended it
-			m.is(nil)
-			pause(ctx, 300*time.Millisecond)
+		case <-process.Exited():
+			m.setProcess(nil)
+			sleep(ctx, 300*time.Millisecond)
 		case <-ctx.Done():
-			return process.End()
+			return process.Stop()
 		}
 	}
 	return nil
 }
 
-func (m *manager) is(process *cluster.Process) {
+func (m *manager) setProcess(process *cluster.Process) {
 	m.mu.Lock()
-	m.process, m.last = process, reading{}
+	m.process, m.last = process, usage{}
 	if process != nil {
 		m.starts++
 	}
@@ -106,7 +95,7 @@ func (m *manager) is(process *cluster.Process) {
 	m.changed()
 }
 
-// kill ends the manager's process at once.
+// kill kills the manager's process. It returns false if there is none.
 func (m *manager) kill() bool {
 	m.mu.Lock()
 	process := m.process
@@ -117,32 +106,32 @@ func (m *manager) kill() bool {
 	return process != nil
 }
 
-// now is what the manager told last, and how many processes there were before.
-func (m *manager) now() (reading, int) {
+// status returns the manager's last report, and how often its process was started.
+func (m *manager) status() (usage, int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.last, m.starts
 }
 
-// follow reads the manager's metrics until the context ends.
-func (m *manager) follow(ctx context.Context) {
+// pollMetrics reads the manager's metrics until the context ends.
+func (m *manager) pollMetrics(ctx context.Context) {
 	for ctx.Err() == nil {
-		_, before := m.now()
+		_, before := m.status()
 		text, err := get(ctx, "http://"+m.metrics+"/metrics")
 		if err == nil {
 			m.mu.Lock()
 			if m.starts == before && m.process != nil {
-				m.last = read(text)
+				m.last = parseUsage(text)
 			}
 			m.mu.Unlock()
 			m.changed()
 		}
-		pause(ctx, 500*time.Millisecond)
+		sleep(ctx, 500*time.Millisecond)
 	}
 }
 
-// read takes a reading from the text of metrics.
-func read(text string) (r reading) {
+// parseUsage parses metrics in the Prometheus text format.
+func parseUsage(text string) (r usage) {
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "#") {
 			continue
@@ -167,18 +156,29 @@ func read(text string) (r reading) {
 	return r
 }
 
-func (r reading) String() string {
+func (r usage) String() string {
 	return fmt.Sprintf("%d goroutines, %d open files, %d series, %d MiB", r.goroutines, r.connections, r.series, r.resident>>20)
 }
 
-// least is what a manager tells, where that is less than what it told before.
-func (r reading) least(m *manager) reading {
-	now, _ := m.now()
+// least returns the least of each resource of two reports. A report without goroutines is empty.
+func (r usage) least(other usage) usage {
 	if r.goroutines == 0 {
-		return now
+		return other
 	}
-	return reading{
-		leads: now.leads, goroutines: min(r.goroutines, now.goroutines), connections: min(r.connections, now.connections),
-		series: min(r.series, now.series), resident: min(r.resident, now.resident),
+	return usage{
+		leads: other.leads, goroutines: min(r.goroutines, other.goroutines), connections: min(r.connections, other.connections),
+		series: min(r.series, other.series), resident: min(r.resident, other.resident),
 	}
+}
+
+func (r usage) plus(other usage) usage {
+	return usage{
+		goroutines: r.goroutines + other.goroutines, connections: r.connections + other.connections,
+		series: r.series + other.series, resident: r.resident + other.resident,
+	}
+}
+
+// within returns whether no resource exceeds its limit.
+func (r usage) within(limit usage) bool {
+	return r.goroutines <= limit.goroutines && r.connections <= limit.connections && r.series <= limit.series && r.resident <= limit.resident
 }

@@ -14,16 +14,17 @@ import (
 	"time"
 
 	"rolecredential.dev/operator/hack/chaos/wallclock"
+	"rolecredential.dev/operator/hack/program"
 )
 
-// mutation is a patch that spoils the operator so that it breaks one invariant, and no other.
+// mutation is a patch that makes the operator break one invariant, and no other.
 type mutation struct {
 	name, path string
-	// invariant is the one, and faults and time are of the run that shows it.
+	// invariant is the broken one. faults and time are the settings of the run that detects it.
 	invariant, faults, time string
 }
 
-// readMutations reads all patches of a folder. What a patch says before its first diff is told in lines such as 'Invariant: ...'.
+// readMutations reads all patches of a folder. The head of a patch, before its first diff, has lines such as 'Invariant: ...'.
 func readMutations(folder string) (mutations []mutation, err error) {
 	paths, err := filepath.Glob(filepath.Join(folder, "*.patch"))
 	if err != nil {
@@ -55,34 +56,34 @@ func readMutations(folder string) (mutations []mutation, err error) {
 	return mutations, nil
 }
 
-// mutate spoils the operator in each way whose name is given, or in all, and tells whether the right invariant was broken each time.
-// It is the operator of the last commit.
-func mutate(ctx context.Context, s settings, names []string) (told bool, err error) {
+// mutate applies each named mutation, or all, to the operator of the last commit. It returns whether a run detects each of them: exactly
+// its invariant is broken.
+func mutate(ctx context.Context, s settings, names []string) (detected bool, err error) {
 	mutations, err := readMutations(filepath.Join("hack", "chaos", "mutations"))
 	if err != nil {
 		return false, err
 	}
-	told = true
+	detected = true
 	for _, m := range mutations {
 		if len(names) > 0 && !slices.Contains(names, m.name) {
 			continue
 		}
 		start := time.Now()
-		broken, err := m.show(ctx, s)
+		broken, err := m.detect(ctx, s)
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", m.name, err)
 		}
-		verdict := "TOLD"
+		verdict := "DETECTED"
 		if !slices.Equal(broken, []string{m.invariant}) {
-			verdict, told = "NOT TOLD", false
+			verdict, detected = "MISSED", false
 		}
 		fmt.Fprintf(s.out, "%-8s  %-24s  %4.0fs  broken: %s\n", verdict, m.name, time.Since(start).Seconds(), strings.Join(broken, "; "))
 	}
-	return told, nil
+	return detected, nil
 }
 
-// show builds the operator with the mutation, lets it run, and returns what that broke.
-func (m mutation) show(ctx context.Context, s settings) (broken []string, err error) {
+// detect builds and runs the operator with the mutation, and returns the broken invariants.
+func (m mutation) detect(ctx context.Context, s settings) (broken []string, err error) {
 	dir := filepath.Join(s.dir, "mutations", m.name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -96,8 +97,8 @@ func (m mutation) show(ctx context.Context, s settings) (broken []string, err er
 		return nil, err
 	}
 	for _, args := range [][]string{{"worktree", "add", "--quiet", "--detach", tree, "HEAD"}, {"-C", tree, "apply", path}} {
-		if said, err := exec.CommandContext(ctx, "git", args...).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("git %s: %w: %s", strings.Join(args, " "), err, said)
+		if output, err := exec.CommandContext(ctx, "git", args...).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("git %s: %w: %s", strings.Join(args, " "), err, output)
 		}
 	}
 	defer func() { err = errors.Join(err, exec.Command("git", "worktree", "remove", "--force", tree).Run()) }()
@@ -117,16 +118,16 @@ func (m mutation) run(ctx context.Context, s settings, dir, manager string, log 
 	if err != nil {
 		return nil, err
 	}
-	program := exec.CommandContext(ctx, own, fmt.Sprint("-seed=", s.seed), "-time="+m.time, "-faults="+m.faults, "-manager="+manager, "-dir="+dir)
-	program.Cancel = func() error { return program.Process.Signal(os.Interrupt) }
-	program.WaitDelay = time.Minute
-	program.Stdout, program.Stderr = log, log
-	ran := program.Run()
+	cmd := exec.CommandContext(ctx, own, fmt.Sprint("-seed=", s.seed), "-time="+m.time, "-faults="+m.faults, "-manager="+manager, "-dir="+dir)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	cmd.Stdout, cmd.Stderr = log, log
+	failure := cmd.Run()
 	if err := log.Close(); err != nil {
 		return nil, err
 	}
-	if exit, ok := errors.AsType[*exec.ExitError](ran); ran != nil && (!ok || exit.ExitCode() != exitBroken) {
-		return nil, fmt.Errorf("%w; see %s", ran, dir)
+	if exit, ok := errors.AsType[*exec.ExitError](failure); failure != nil && (!ok || exit.ExitCode() != program.Failed) {
+		return nil, fmt.Errorf("%w; see %s", failure, dir)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "result.json"))
 	if err != nil {

@@ -16,11 +16,11 @@ import (
 	"rolecredential.dev/operator/hack/chaos/observer"
 )
 
-func TestEachInvariantHasAMutationThatFitsTheOperator(t *testing.T) {
+func TestEachInvariantHasAMutationThatAppliesAndCompiles(t *testing.T) {
 	g := NewWithT(t)
 	mutations, err := readMutations("mutations")
 	g.Expect(err).NotTo(HaveOccurred())
-	shown := map[observer.Invariant]bool{}
+	broken := map[observer.Invariant]bool{}
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -30,17 +30,17 @@ func TestEachInvariantHasAMutationThatFitsTheOperator(t *testing.T) {
 			g.Expect(slices.ContainsFunc(faults, func(f *fault) bool { return faultsOf.MatchString(f.name) })).To(BeTrue(), "a fault is named %q", m.faults)
 			_, err = time.ParseDuration(m.time)
 			g.Expect(err).NotTo(HaveOccurred())
-			m.fits(t)
+			m.compile(t)
 		})
-		shown[observer.Invariant(m.invariant)] = true
+		broken[observer.Invariant(m.invariant)] = true
 	}
 	for _, invariant := range observer.Invariants {
-		g.Expect(shown).To(HaveKey(invariant))
+		g.Expect(broken).To(HaveKey(invariant))
 	}
 }
 
-// fits applies the patch to copies of what it changes, and compiles them in the operator's tree.
-func (m mutation) fits(t *testing.T) {
+// compile applies the patch to copies of the files that it changes, and compiles the operator with them.
+func (m mutation) compile(t *testing.T) {
 	g := NewWithT(t)
 	patch, err := filepath.Abs(m.path)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -51,9 +51,9 @@ func (m mutation) fits(t *testing.T) {
 		command := exec.CommandContext(t.Context(), program, args...)
 		command.Dir = dir
 		command.Env = append(os.Environ(), "GIT_CEILING_DIRECTORIES="+filepath.Dir(copies)) // the copies are in no repository
-		said, err := command.CombinedOutput()
-		g.Expect(err).NotTo(HaveOccurred(), string(said))
-		return string(said)
+		output, err := command.CombinedOutput()
+		g.Expect(err).NotTo(HaveOccurred(), string(output))
+		return string(output)
 	}
 	replaced := map[string]string{}
 	build := []string{"build", "-overlay", filepath.Join(copies, "overlay.json")}

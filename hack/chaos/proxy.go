@@ -17,41 +17,38 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// proxy stands between one manager and the API server, and lets things go wrong in between. It speaks TLS both ways.
+// proxy is a TLS proxy between one manager and the API server, which injects faults.
 type proxy struct {
-	server  *httptest.Server
-	forward *httputil.ReverseProxy
-	traps   *traps
-	manager *manager
+	server      *httptest.Server
+	forward     *httputil.ReverseProxy
+	breakpoints *breakpoints
+	manager     *manager
 
 	mu      sync.Mutex
 	rng     *rand.Rand
-	ills    map[*ill]bool
+	faults  map[*requestFault]bool
 	watches map[*http.Request]func()
 }
 
-// ill is something that goes wrong with a part of the requests.
-type ill struct {
-	// share of the requests that it is for, from 0 to 1, and of them those that match; nil for all but watches.
-	share   float64
+// requestFault is a fault of some of the requests.
+type requestFault struct {
+	// share is the share of the matching requests that fail, from 0 to 1.
+	share float64
+	// matches selects requests; nil selects all but watches.
 	matches func(*http.Request) bool
-	// status is answered in place of the API server's answer: in half of the cases after the API server has done what it was asked
-	// for. Zero lets the answer be; -1 cuts the connection.
+	// status replaces the API server's response; in half of the cases, the API server executes the request nevertheless. Zero keeps the
+	// response, and cutOff closes the connection.
 	status int
-	// delay is at most how long a request is held up.
+	// delay is the longest delay of a request.
 	delay time.Duration
-
-	mu    sync.Mutex
+	// times counts the requests that it was applied to.
 	times int
 }
 
-func (i *ill) count() int {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.times
-}
+// cutOff is the status of a requestFault that closes the connection.
+const cutOff = -1
 
-func newProxy(config *rest.Config, traps *traps, seed uint64) (*proxy, error) {
+func newProxy(config *rest.Config, breakpoints *breakpoints, seed uint64) (*proxy, error) {
 	backend, err := url.Parse(config.Host)
 	if err != nil {
 		return nil, err
@@ -61,14 +58,14 @@ func newProxy(config *rest.Config, traps *traps, seed uint64) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{traps: traps, rng: random(seed, 1), ills: map[*ill]bool{}, watches: map[*http.Request]func(){}}
+	p := &proxy{breakpoints: breakpoints, rng: random(seed, 1), faults: map[*requestFault]bool{}, watches: map[*http.Request]func(){}}
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(backend) },
 		Transport:      transport,
 		FlushInterval:  -1,
 		ErrorLog:       discard, // of what was cut off
-		ModifyResponse: p.answered,
-		// As one sees it of an API server that is not there.
+		ModifyResponse: p.modifyResponse,
+		// The client sees what it would see of an API server that does not run.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	p.server = httptest.NewUnstartedServer(p)
@@ -78,19 +75,20 @@ func newProxy(config *rest.Config, traps *traps, seed uint64) (*proxy, error) {
 	return p, nil
 }
 
-// set lets something go wrong until the function that it returns is called.
-func (p *proxy) set(i *ill) (end func()) {
+// inject injects a fault until remove is called, which returns how many requests it was applied to.
+func (p *proxy) inject(f requestFault) (remove func() int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ills[i] = true
-	return func() {
+	p.faults[&f] = true
+	return func() int {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		delete(p.ills, i)
+		delete(p.faults, &f)
+		return f.times
 	}
 }
 
-// dropWatches ends all watches that are open, and says how many.
+// dropWatches closes all watches, and returns their number.
 func (p *proxy) dropWatches() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,17 +103,17 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		r = r.WithContext(ctx)
-		p.opened(r, cancel)
-		defer p.closed(r)
+		p.watchOpened(r, cancel)
+		defer p.watchClosed(r)
 	}
-	status, late, delay := p.suffer(r)
+	status, late, delay := p.apply(r)
 	if delay > 0 {
 		select {
 		case <-time.After(delay):
 		case <-r.Context().Done():
 		}
 	}
-	if at := askedAt(r); at != "" && p.traps.reach(at, p.manager) {
+	if at := writeStart(r); at != "" && p.breakpoints.reach(at, p.manager) {
 		panic(http.ErrAbortHandler)
 	}
 	switch {
@@ -125,9 +123,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case late:
 		p.forward.ServeHTTP(httptest.NewRecorder(), r)
-		refuse(w, r, status)
+		reject(w, r, status)
 	default:
-		refuse(w, r, status)
+		reject(w, r, status)
 	}
 }
 
@@ -140,42 +138,40 @@ func isLease(r *http.Request) bool { return strings.Contains(r.URL.Path, "/lease
 
 func isWrite(r *http.Request) bool { return r.Method != http.MethodGet }
 
-func (p *proxy) opened(watch *http.Request, end func()) {
+func (p *proxy) watchOpened(watch *http.Request, end func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.watches[watch] = end
 }
 
-func (p *proxy) closed(watch *http.Request) {
+func (p *proxy) watchClosed(watch *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.watches, watch)
 }
 
-// suffer says what goes wrong with a request.
-func (p *proxy) suffer(r *http.Request) (status int, late bool, delay time.Duration) {
+// apply applies the faults to a request. late is whether the API server executes the request before it fails.
+func (p *proxy) apply(r *http.Request) (status int, late bool, delay time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := range p.ills {
-		matches := i.matches == nil && !isWatch(r) || i.matches != nil && i.matches(r)
-		if !matches || p.rng.Float64() >= i.share {
+	for f := range p.faults {
+		matches := f.matches == nil && !isWatch(r) || f.matches != nil && f.matches(r)
+		if !matches || p.rng.Float64() >= f.share {
 			continue
 		}
-		i.mu.Lock()
-		i.times++
-		i.mu.Unlock()
-		if i.delay > 0 {
-			delay += time.Duration(p.rng.Int64N(int64(i.delay)))
+		f.times++
+		if f.delay > 0 {
+			delay += time.Duration(p.rng.Int64N(int64(f.delay)))
 		}
-		if i.status != 0 {
-			status, late = i.status, p.rng.IntN(2) == 0 && !isWatch(r)
+		if f.status != 0 {
+			status, late = f.status, p.rng.IntN(2) == 0 && !isWatch(r)
 		}
 	}
 	return status, late, delay
 }
 
-// refuse answers as the API server would.
-func refuse(w http.ResponseWriter, r *http.Request, code int) {
+// reject responds like the API server.
+func reject(w http.ResponseWriter, r *http.Request, code int) {
 	reason := map[int]metav1.StatusReason{
 		http.StatusConflict: metav1.StatusReasonConflict, http.StatusTooManyRequests: metav1.StatusReasonTooManyRequests,
 		http.StatusInternalServerError: metav1.StatusReasonInternalError,
@@ -188,22 +184,22 @@ func refuse(w http.ResponseWriter, r *http.Request, code int) {
 		w.Header().Set("Retry-After", "1")
 	}
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(metav1.Status{ // the caller is gone if this fails
+	_ = json.NewEncoder(w).Encode(metav1.Status{ // it fails only if the client is gone
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
 		Status:   metav1.StatusFailure, Code: int32(code), //nolint:gosec // a status has three digits
-		Reason: reason, Message: fmt.Sprintf("%d, by way of chaos", code),
+		Reason: reason, Message: fmt.Sprintf("%d, injected by chaos", code),
 	})
 }
 
-// askedAt is the point of a reconcile that a request comes at, empty for none.
-func askedAt(r *http.Request) point {
+// writeStart returns the point of a reconcile that a request marks, empty for none.
+func writeStart(r *http.Request) point {
 	switch {
 	case !isWrite(r):
 		return ""
 	case isSecret(r):
-		return secretAsked
-	case isStatus(r):
-		return statusAsked
+		return secretWriteStarts
+	case isCredentialStatus(r):
+		return statusWriteStarts
 	default:
 		return ""
 	}
@@ -214,15 +210,16 @@ func isSecret(r *http.Request) bool {
 	return len(parts) >= 5 && parts[0] == "api" && parts[4] == "secrets" && r.Method != http.MethodDelete
 }
 
-func isStatus(r *http.Request) bool {
-	return strings.HasPrefix(r.URL.Path, "/apis/sts.rolecredential.dev/") && strings.HasSuffix(r.URL.Path, "/status") && strings.Contains(r.URL.Path, "credentials/")
+func isCredentialStatus(r *http.Request) bool {
+	path := r.URL.Path
+	return strings.HasPrefix(path, "/apis/sts.rolecredential.dev/") && strings.Contains(path, "credentials/") && strings.HasSuffix(path, "/status")
 }
 
-// answered sees the API server's answers.
-func (p *proxy) answered(response *http.Response) error {
-	at := map[point]point{secretAsked: secretWritten, statusAsked: statusWritten}[askedAt(response.Request)]
-	if at != "" && response.StatusCode < 300 && p.traps.reach(at, p.manager) {
-		_ = response.Body.Close() // nobody is to read it
+// modifyResponse cuts off the response to a write if a breakpoint is hit.
+func (p *proxy) modifyResponse(response *http.Response) error {
+	at := map[point]point{secretWriteStarts: secretWriteEnds, statusWriteStarts: statusWriteEnds}[writeStart(response.Request)]
+	if at != "" && response.StatusCode < 300 && p.breakpoints.reach(at, p.manager) {
+		_ = response.Body.Close()
 		panic(http.ErrAbortHandler)
 	}
 	return nil

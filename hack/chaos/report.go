@@ -10,27 +10,29 @@ import (
 	"text/tabwriter"
 )
 
-// result is what is left of a run for other programs to read.
+// result is the content of result.json.
 type result struct {
 	Seed   uint64
 	Time   string
 	Faults map[string]string
-	// Invariants tells what became of each, and Broken names those that did not hold.
+	// Invariants are the results by invariant.
 	Invariants map[string]string
-	Broken     []string
+	// Broken names the invariants that did not hold.
+	Broken []string
 }
 
-// report prints what was seen, and tells whether all invariants held.
+// report prints the results and writes result.json. It returns whether all invariants held.
 func (c *chaos) report() (held bool, err error) {
 	r := result{Seed: c.seed, Time: c.time.String(), Faults: map[string]string{}, Invariants: map[string]string{}, Broken: []string{}}
 	table := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "\nFAULT\tTIMES\tSEEN\n")
-	for _, name := range slices.Sorted(maps.Keys(c.tally)) {
-		fmt.Fprintf(table, "%s\t%d\t%s\n", name, c.tally[name].times, c.tally[name].seen)
-		r.Faults[name] = fmt.Sprintf("%d times: %s", c.tally[name].times, c.tally[name].seen)
+	fmt.Fprintf(table, "\nFAULT\tTIMES\tEFFECTS\n")
+	for _, name := range slices.Sorted(maps.Keys(c.faultCounts)) {
+		count := c.faultCounts[name]
+		fmt.Fprintf(table, "%s\t%d\t%s\n", name, count.times, count.effects)
+		r.Faults[name] = fmt.Sprintf("%d times: %s", count.times, count.effects)
 	}
 	fmt.Fprintf(table, "\n\tINVARIANT\tCHECKS\tBROKEN\tWORST\n")
-	for _, row := range c.ledger.Rows() {
+	for _, row := range c.results.Rows() {
 		verdict := "HELD"
 		switch {
 		case row.Broken > 0:
@@ -47,7 +49,7 @@ func (c *chaos) report() (held bool, err error) {
 	}
 	starts := 0
 	for _, m := range c.managers {
-		_, n := m.now()
+		_, n := m.status()
 		starts += n
 	}
 	fmt.Fprintf(c.out, "\n%d credentials were issued to Secrets; STS was called %d times; %d managers were started.\n", c.observer.Issued(), len(c.sts.Calls()), starts)

@@ -8,25 +8,25 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-func drawn(t *testing.T, seed uint64, total time.Duration) []occurrence {
+func scheduled(t *testing.T, seed uint64, total time.Duration) []occurrence {
 	t.Helper()
 	plan, err := schedule(random(seed, 0), total, faults)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return plan
 }
 
-func TestASeedMakesTheSameScheduleEachTime(t *testing.T) {
+func TestSameSeedGivesSameSchedule(t *testing.T) {
 	g := NewWithT(t)
-	one := drawn(t, 7, 10*time.Minute)
-	g.Expect(drawn(t, 7, 10*time.Minute)).To(Equal(one))
-	g.Expect(drawn(t, 8, 10*time.Minute)).NotTo(Equal(one))
+	one := scheduled(t, 7, 10*time.Minute)
+	g.Expect(scheduled(t, 7, 10*time.Minute)).To(Equal(one))
+	g.Expect(scheduled(t, 8, 10*time.Minute)).NotTo(Equal(one))
 }
 
-func TestASeedMakesTheSameWorldEachTime(t *testing.T) {
+func TestSameSeedGivesSameWorkload(t *testing.T) {
 	g := NewWithT(t)
-	one := newWorld(random(7, 0), 500)
-	g.Expect(newWorld(random(7, 0), 500)).To(Equal(one))
-	g.Expect(newWorld(random(8, 0), 500)).NotTo(Equal(one))
+	one := newWorkload(random(7, 0), 500)
+	g.Expect(newWorkload(random(7, 0), 500)).To(Equal(one))
+	g.Expect(newWorkload(random(8, 0), 500)).NotTo(Equal(one))
 	kinds, namespaces, identities := map[string]int{}, map[string]int{}, map[string]int{}
 	for _, c := range one.credentials {
 		kinds[c.Kind]++
@@ -38,12 +38,12 @@ func TestASeedMakesTheSameWorldEachTime(t *testing.T) {
 	g.Expect(identities).To(HaveLen(7))
 }
 
-func TestEveryFaultComesInTenMinutes(t *testing.T) {
+func TestEveryFaultComesWithinTenMinutes(t *testing.T) {
 	for seed := range uint64(50) {
 		t.Run(fmt.Sprint("with seed ", seed), func(t *testing.T) {
 			g := NewWithT(t)
 			came := map[string]bool{}
-			for _, o := range drawn(t, seed, 10*time.Minute) {
+			for _, o := range scheduled(t, seed, 10*time.Minute) {
 				came[o.fault.name] = true
 			}
 			for _, f := range faults {
@@ -53,30 +53,30 @@ func TestEveryFaultComesInTenMinutes(t *testing.T) {
 	}
 }
 
-func TestFaultsKeepToTheirStorms(t *testing.T) {
+func TestFaultsStayWithinTheirBursts(t *testing.T) {
 	for name, total := range map[string]time.Duration{"a minute": time.Minute, "a minute and a half": 90 * time.Second, "ten minutes": 10 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			plan := drawn(t, 1, total)
-			storms := plan[len(plan)-1].storm + 1
+			plan := scheduled(t, 1, total)
+			bursts := plan[len(plan)-1].burst + 1
 			for i, o := range plan {
-				start := time.Duration(o.storm) * max(period, total/time.Duration(storms))
+				start := time.Duration(o.burst) * max(period, total/time.Duration(bursts))
 				g.Expect(o.at).To(BeNumerically(">=", start))
-				g.Expect(o.at + o.lasts).To(BeNumerically("<=", start+storm))
+				g.Expect(o.at + o.lasts).To(BeNumerically("<=", start+burst))
 				g.Expect(o.at + o.lasts).To(BeNumerically("<=", total))
 				g.Expect(o.lasts).To(BeNumerically(">", 0))
 				if i > 0 {
 					g.Expect(o.at).To(BeNumerically(">=", plan[i-1].at), "in order of time")
 				}
 				if o.fault.kills {
-					g.Expect(o.storm).To(BeNumerically("<", (storms+1)/2), "what leaks has time to show")
+					g.Expect(o.burst).To(BeNumerically("<", (bursts+1)/2), "leaks have time to show")
 				}
 			}
 		})
 	}
 }
 
-func TestAScheduleNeedsFaults(t *testing.T) {
+func TestScheduleRequiresFaults(t *testing.T) {
 	_, err := schedule(random(1, 0), time.Minute, nil)
 	NewWithT(t).Expect(err).To(MatchError("there are no faults to choose from"))
 }

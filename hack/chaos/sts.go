@@ -17,33 +17,33 @@ import (
 
 var discard = log.New(io.Discard, "", 0)
 
-// steppable is a clock that can be set.
-type steppable struct{ ahead atomic.Int64 }
+// adjustableClock is a clock with an offset.
+type adjustableClock struct{ offset atomic.Int64 }
 
-func (c *steppable) Now() time.Time                  { return time.Now().Add(time.Duration(c.ahead.Load())) }
-func (c *steppable) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
-func (c *steppable) set(ahead time.Duration)         { c.ahead.Store(int64(ahead)) }
+func (c *adjustableClock) Now() time.Time                  { return time.Now().Add(time.Duration(c.offset.Load())) }
+func (c *adjustableClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+func (c *adjustableClock) set(offset time.Duration)        { c.offset.Store(int64(offset)) }
 
-// sts is the emulator, with two doors: one for the operator, and one for who asks for the truth.
+// sts is the emulator with two endpoints: front for the operator, and admin for the observer.
 type sts struct {
 	*stsemulator.Server
-	clock *steppable
-	admin *stsemulator.Endpoint
-	front *httptest.Server
-	traps *traps
-	// leader is who calls.
+	clock       *adjustableClock
+	admin       *stsemulator.Endpoint
+	front       *httptest.Server
+	breakpoints *breakpoints
+	// leader returns the manager that calls STS.
 	leader func() *manager
-	// called is told of each call, by the access key id that signed it.
+	// called is called for each STS call, with the access key ID that signed it.
 	called func(accessKeyID string)
 
 	mu      sync.Mutex
 	answers map[string]int
 }
 
-func startSTS(world stsemulator.Config, fraction float64, traps *traps) (*sts, error) {
-	s := &sts{clock: &steppable{}, traps: traps, answers: map[string]int{}}
+func startSTS(accounts stsemulator.Config, fraction float64, breakpoints *breakpoints) (*sts, error) {
+	s := &sts{clock: &adjustableClock{}, breakpoints: breakpoints, answers: map[string]int{}}
 	var err error
-	if s.Server, err = stsemulator.New(world, stsemulator.Options{Clock: s.clock, LifetimeFraction: fraction}); err != nil {
+	if s.Server, err = stsemulator.New(accounts, stsemulator.Options{Clock: s.clock, LifetimeFraction: fraction}); err != nil {
 		return nil, err
 	}
 	if s.admin, err = s.Start(""); err != nil {
@@ -63,13 +63,13 @@ func (s *sts) close() error {
 
 func (s *sts) serve(w http.ResponseWriter, r *http.Request) {
 	s.called(signer(r))
-	if s.traps.reach(stsAsked, s.leader()) {
+	if s.breakpoints.reach(stsCallStarts, s.leader()) {
 		panic(http.ErrAbortHandler)
 	}
-	if s.traps.armed(stsAnswered) {
+	if s.breakpoints.armed(stsCallEnds) {
 		answer := httptest.NewRecorder()
 		s.ServeHTTP(answer, r)
-		if answer.Code == http.StatusOK && s.traps.reach(stsAnswered, s.leader()) {
+		if answer.Code == http.StatusOK && s.breakpoints.reach(stsCallEnds, s.leader()) {
 			panic(http.ErrAbortHandler)
 		}
 		maps.Copy(w.Header(), answer.Header())
@@ -77,23 +77,23 @@ func (s *sts) serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(answer.Body.Bytes())
 		return
 	}
-	counted := &counting{ResponseWriter: w}
-	s.ServeHTTP(counted, r)
+	recorder := &statusRecorder{ResponseWriter: w}
+	s.ServeHTTP(recorder, r)
 	s.mu.Lock()
-	s.answers[counted.what()]++
+	s.answers[recorder.description()]++
 	s.mu.Unlock()
 }
 
-// signer is the access key id that a request says it is signed with.
+// signer returns the access key ID of a request's signature.
 func signer(r *http.Request) string {
 	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	id, _, _ := strings.Cut(credential, "/")
 	return id
 }
 
-// since returns what was answered since an earlier count.
-func (s *sts) since(before map[string]int) seen {
-	found := seen{}
+// since returns the answers after an earlier count.
+func (s *sts) since(before map[string]int) effects {
+	found := effects{}
 	for what, n := range s.counts() {
 		if n > before[what] {
 			found[what] = n - before[what]
@@ -108,21 +108,21 @@ func (s *sts) counts() map[string]int {
 	return maps.Clone(s.answers)
 }
 
-// counting sees what is answered. What is cut off is not answered at all.
-type counting struct {
+// statusRecorder records the status of a response, 0 for a connection that was cut off.
+type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
-func (c *counting) WriteHeader(status int) {
+func (c *statusRecorder) WriteHeader(status int) {
 	c.status = status
 	c.ResponseWriter.WriteHeader(status)
 }
 
 // Unwrap lets the emulator reach the connection.
-func (c *counting) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+func (c *statusRecorder) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-func (c *counting) what() string {
+func (c *statusRecorder) description() string {
 	if c.status == 0 {
 		return "calls cut off"
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"rolecredential.dev/operator/hack/cluster"
+	"rolecredential.dev/operator/hack/program"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -29,9 +30,8 @@ type demo struct {
 	sts      *stsemulator.Server
 	endpoint *stsemulator.Endpoint
 	// abort stops the demo with a cause.
-	abort context.CancelCauseFunc
-	// cleanups run in close, the last first.
-	cleanups []func() error
+	abort    context.CancelCauseFunc
+	cleanups program.Cleanups
 }
 
 func newDemo(managerPath string) (*demo, error) {
@@ -55,27 +55,14 @@ func newDemo(managerPath string) (*demo, error) {
 
 		lifetimeFraction: lifetimeFraction,
 	}
-	d.finally(func() error { return os.RemoveAll(dir) })
+	d.cleanups.Add(func() error { return os.RemoveAll(dir) })
 	return d, nil
-}
-
-func (d *demo) finally(cleanup func() error) { d.cleanups = append(d.cleanups, cleanup) }
-
-// close runs the cleanups, the last first.
-func (d *demo) close() error {
-	var errs []error
-	for len(d.cleanups) > 0 {
-		last := len(d.cleanups) - 1
-		errs = append(errs, d.cleanups[last]())
-		d.cleanups = d.cleanups[:last]
-	}
-	return errors.Join(errs...)
 }
 
 // startCluster starts etcd and kube-apiserver.
 func (d *demo) startCluster() (err error) {
-	d.Cluster, err = cluster.Start(d.assets, d.dir, false)
-	d.finally(d.Close)
+	d.Cluster, err = cluster.Start(d.assets, d.dir)
+	d.cleanups.Add(d.Close)
 	return err
 }
 
@@ -94,24 +81,20 @@ func (d *demo) startSTS() error {
 	if d.endpoint, err = d.sts.Start(""); err != nil {
 		return err
 	}
-	d.finally(d.endpoint.Close)
+	d.cleanups.Add(d.endpoint.Close)
 	return nil
 }
 
 // startManager starts the manager. If the manager exits, it aborts the demo.
 func (d *demo) startManager(kubeconfig string) error {
-	manager, err := d.StartProcess(d.managerLog, nil, d.managerPath,
-		"--kubeconfig="+kubeconfig,
-		"--leader-elect", "--leader-election-namespace="+cluster.OperatorNamespace,
-		"--health-probe-bind-address=0",
-	)
+	manager, err := d.StartManager(d.managerLog, nil, d.managerPath, kubeconfig)
 	if err != nil {
 		return err
 	}
 	go func() {
-		<-manager.Ended()
+		<-manager.Exited()
 		d.abort(fmt.Errorf("the manager exited: %s", manager.State()))
 	}()
-	d.finally(manager.End)
+	d.cleanups.Add(manager.Stop)
 	return nil
 }

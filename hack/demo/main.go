@@ -13,30 +13,23 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
 func main() {
-	managerPath := flag.String("manager", filepath.Join("bin", "manager"), "the manager's `binary`")
-	flag.Parse()
-	// SIGPIPE too: if the reader of the output exits, the demo must stop its processes.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	err := run(ctx, flag.Arg(0), *managerPath)
-	stop()
-	switch {
-	case err == nil:
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "demo: interrupted")
-		os.Exit(130)
-	default:
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
-	}
+	program.Main("demo", func(ctx context.Context, args []string) error {
+		set := flag.NewFlagSet("demo", flag.ContinueOnError)
+		managerPath := set.String("manager", filepath.Join("bin", "manager"), "the manager's `binary`")
+		if err := set.Parse(args); err != nil {
+			return err
+		}
+		return run(ctx, set.Arg(0), *managerPath)
+	})
 }
 
 func run(ctx context.Context, command, managerPath string) error {
@@ -61,7 +54,7 @@ func demonstrate(ctx context.Context, managerPath string, once bool) (err error)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.close()) }()
+	defer func() { err = errors.Join(err, d.cleanups.Run()) }()
 	ctx, d.abort = context.WithCancelCause(ctx)
 	defer d.abort(nil)
 

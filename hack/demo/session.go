@@ -72,7 +72,7 @@ func recordSession(ctx context.Context, managerPath string, out io.Writer) (err 
 		return err
 	}
 	defer func() {
-		if closed := d.close(); err == nil {
+		if closed := d.cleanups.Run(); err == nil {
 			err = closed
 		}
 	}()

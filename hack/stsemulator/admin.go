@@ -11,7 +11,7 @@ import (
 //	GET    /_admin/calls           the calls received
 //	DELETE /_admin/calls           forget them
 //	GET    /_admin/sessions        the sessions issued
-//	POST   /_admin/holder          {"accessKeyID": ..., "secretAccessKey": ..., "sessionToken": ...}: the session that all three are of
+//	POST   /_admin/session          {"accessKeyID": ..., "secretAccessKey": ..., "sessionToken": ...}: the session that all three are of
 //	GET    /_admin/faults          the faults switched on
 //	POST   /_admin/faults          switch one on: a Fault; answers it with its id
 //	DELETE /_admin/faults          switch all off
@@ -32,7 +32,7 @@ func (s *Server) adminHandler() http.Handler {
 	mux.HandleFunc("GET /_admin/calls", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Calls()) })
 	mux.HandleFunc("DELETE /_admin/calls", func(w http.ResponseWriter, _ *http.Request) { s.ClearCalls(); done(w, nil) })
 	mux.HandleFunc("GET /_admin/sessions", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Sessions()) })
-	mux.HandleFunc("POST /_admin/holder", with(s.adminHolder))
+	mux.HandleFunc("POST /_admin/session", with(s.adminSession))
 
 	mux.HandleFunc("GET /_admin/faults", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Faults()) })
 	mux.HandleFunc("POST /_admin/faults", with(s.adminSetFault))
@@ -52,7 +52,7 @@ func (s *Server) adminHandler() http.Handler {
 	return mux
 }
 
-func (s *Server) adminHolder(w http.ResponseWriter, _ *http.Request, in struct {
+func (s *Server) adminSession(w http.ResponseWriter, _ *http.Request, in struct {
 	AccessKeyID     string `json:"accessKeyID"`
 	SecretAccessKey string `json:"secretAccessKey"`
 	SessionToken    string `json:"sessionToken"`

@@ -6,29 +6,28 @@ import (
 	"time"
 )
 
-// Bucket holds the calls of each identity against what its tokens give, as if each call were poured into a bucket that leaks as
-// many a second as may be made.
+// Bucket compares the STS calls of each identity with its rate limit. It is a leaky bucket: each call adds one, and the bucket loses as
+// much per second as the identity may make calls.
 type Bucket struct {
-	Ledger *Ledger
-	// Weather is told, if there is one, when an identity has no token to spare.
-	Weather *Weather
-	// Rates are how many calls a second each identity may make, and as many at once.
+	Results *Results
+	// Disruptions, if set, records when an identity has no token left.
+	Disruptions *Disruptions
+	// Rates are each identity's calls per second, which are also its burst.
 	Rates map[string]float64
-	// Unasked is how many calls may come before their tokens at a time: those that do not wait for a turn, and are paid for
-	// afterwards. The SDK repeats a call twice at most, and no more calls are under way than had tokens.
-	Unasked float64
+	// Retries is the number of calls that an identity may make without a token: retries of the SDK.
+	Retries float64
 
 	mu      sync.Mutex
 	level   map[string]float64
-	at      map[string]time.Time
+	updated map[string]time.Time
 	leaders int
 }
 
-// Called is told of each call.
-func (b *Bucket) Called(identity string) {
+// RecordCall records an STS call of an identity.
+func (b *Bucket) RecordCall(identity string) {
 	rate, known := b.Rates[identity]
 	if !known {
-		b.Ledger.Holds(Within, false, func() string { return "a call as nobody that is known: " + identity })
+		b.Results.CheckTrue(WithinRateLimit, false, func() string { return "a call by an unknown caller: " + identity })
 		return
 	}
 	b.mu.Lock()
@@ -36,29 +35,26 @@ func (b *Bucket) Called(identity string) {
 	b.level[identity]++
 	level := b.level[identity]
 	b.mu.Unlock()
-	if b.Weather != nil && level > rate-2 {
-		b.Weather.Gust(BucketOf(identity))
+	if b.Disruptions != nil && level > rate-2 {
+		b.Disruptions.Mark(BucketOf(identity))
 	}
-	b.Ledger.Check(Within, level, rate+b.Unasked, func() string {
-		return fmt.Sprintf("%s: %.0f calls more than its %.0f a second; %.0f may be", identity, level, rate, rate+b.Unasked)
+	b.Results.Check(WithinRateLimit, level, rate+b.Retries, func() string {
+		return fmt.Sprintf("%s: %.0f calls more than its %.0f a second; %.0f may be", identity, level, rate, rate+b.Retries)
 	})
 }
 
-// BucketOf is the name that an identity's bucket goes by in the Weather.
-func BucketOf(identity string) string { return "bucket of " + identity }
-
 func (b *Bucket) leak(identity string, now time.Time) {
 	if b.level == nil {
-		b.level, b.at = map[string]float64{}, map[string]time.Time{}
+		b.level, b.updated = map[string]float64{}, map[string]time.Time{}
 	}
-	if before, ok := b.at[identity]; ok {
+	if before, ok := b.updated[identity]; ok {
 		b.level[identity] = max(0, b.level[identity]-b.Rates[identity]*now.Sub(before).Seconds()*float64(max(1, b.leaders)))
 	}
-	b.at[identity] = now
+	b.updated[identity] = now
 }
 
-// Lead says how many managers may be making calls: each has a bucket of its own, which is full when it begins.
-func (b *Bucket) Lead(leaders int) {
+// SetLeaders sets how many managers lead. Each has a bucket of its own, which is full when it starts to lead.
+func (b *Bucket) SetLeaders(leaders int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for identity, rate := range b.Rates {

@@ -15,32 +15,32 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-var wanted = Wanted{Kind: "RoleCredential", Namespace: "shop", Name: "reader", Identity: "one"}
+var expected = Expected{Kind: "RoleCredential", Namespace: "shop", Name: "reader", Identity: "one"}
 
-// observed is an Observer of one credential that is Ready, with a session that lives for a minute and is no good after that.
+// observed returns an Observer of one Ready credential, whose session expires in a minute.
 func observed() *Observer {
 	o := New(Options{
-		Ledger: &Ledger{}, Weather: &Weather{}, STSNow: time.Now,
-		Limits: Limits{Honest: 5 * time.Second, Settle: 2 * time.Second, Tenth: time.Second},
+		Results: &Results{}, Disruptions: &Disruptions{}, STSNow: time.Now,
+		Limits: Limits{ReadyLag: 5 * time.Second, Settle: 2 * time.Second, RefreshSlack: time.Second},
 	})
-	o.Expect(wanted)
-	o.SawCredential(&unstructured.Unstructured{Object: map[string]any{
+	o.Expect(expected)
+	o.CredentialObserved(&unstructured.Unstructured{Object: map[string]any{
 		"kind": "RoleCredential", "metadata": map[string]any{"namespace": "shop", "name": "reader"},
 		"status": map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": "True"}}},
 	}})
-	o.hold(o.credentials[types.NamespacedName{Namespace: "shop", Name: "reader"}], &session{AccessKeyID: "ASIAONE", Issued: time.Now(), Expiration: time.Now().Add(time.Minute)}, "")
+	o.setSession(o.credentials[types.NamespacedName{Namespace: "shop", Name: "reader"}], &session{AccessKeyID: "ASIAONE", Issued: time.Now(), Expiration: time.Now().Add(time.Minute)}, "")
 	return o
 }
 
-// pass looks at all as often as Watch does, for a while.
+// pass checks all credentials at the rate of Check, for a duration.
 func (o *Observer) pass(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(Interval) {
-		o.look()
+		o.checkAll()
 	}
 }
 
 func (o *Observer) broken() (broken []Invariant) {
-	for _, row := range o.Ledger.Rows() {
+	for _, row := range o.Results.Rows() {
 		if row.Broken > 0 {
 			broken = append(broken, row.Invariant)
 		}
@@ -48,150 +48,150 @@ func (o *Observer) broken() (broken []Invariant) {
 	return broken
 }
 
-func TestWhatIsHeldAgainstTheOperator(t *testing.T) {
+func TestObserverBreachesByTimeline(t *testing.T) {
 	for name, tc := range map[string]struct {
-		happens func(*Observer)
-		want    []Invariant
+		events func(*Observer)
+		want   []Invariant
 	}{
-		"it refreshes in time": {func(o *Observer) {
+		"the operator refreshes in time": {func(o *Observer) {
 			o.pass(50 * time.Second)
 			c := o.credentials[types.NamespacedName{Namespace: "shop", Name: "reader"}]
-			o.hold(c, &session{AccessKeyID: "ASIATWO", Issued: time.Now(), Expiration: time.Now().Add(time.Minute)}, "")
+			o.setSession(c, &session{AccessKeyID: "ASIATWO", Issued: time.Now(), Expiration: time.Now().Add(time.Minute)}, "")
 			o.pass(30 * time.Second)
 		}, nil},
-		"it lets a credential expire, and says Ready":        {func(o *Observer) { o.pass(70 * time.Second) }, []Invariant{Honest, Alive}},
-		"it lets one expire, and has some seconds to say so": {func(o *Observer) { o.pass(64 * time.Second) }, []Invariant{Alive}},
+		"a credential expires and stays Ready":                      {func(o *Observer) { o.pass(70 * time.Second) }, []Invariant{ReadyIsTrue, RefreshedInTime}},
+		"a credential expires and is Ready for less than the limit": {func(o *Observer) { o.pass(64 * time.Second) }, []Invariant{RefreshedInTime}},
 		"STS is down while the credential is due": {func(o *Observer) {
 			o.pass(30 * time.Second)
-			o.Weather.Begin(OfSTS)
+			o.Disruptions.Begin(STS)
 			o.pass(34 * time.Second)
 		}, nil},
-		"STS is back for a tenth of its life and more": {func(o *Observer) {
+		"STS is reachable for more than a tenth of the lifetime": {func(o *Observer) {
 			o.pass(30 * time.Second)
-			o.Weather.Begin(OfSTS)
+			o.Disruptions.Begin(STS)
 			o.pass(22 * time.Second)
-			o.Weather.End(0, OfSTS)
+			o.Disruptions.End(STS, 0)
 			o.pass(10 * time.Second)
-		}, []Invariant{Alive}},
-		"STS is back for less": {func(o *Observer) {
+		}, []Invariant{RefreshedInTime}},
+		"STS is reachable for less than a tenth of the lifetime": {func(o *Observer) {
 			o.pass(30 * time.Second)
-			o.Weather.Begin(OfSTS)
+			o.Disruptions.Begin(STS)
 			o.pass(25 * time.Second)
-			o.Weather.End(0, OfSTS)
+			o.Disruptions.End(STS, 0)
 			o.pass(8 * time.Second)
 		}, nil},
-		"its identity is broken": {func(o *Observer) {
-			o.Weather.Begin("identity one")
+		"the identity is broken": {func(o *Observer) {
+			o.Disruptions.Begin(IdentityOf("one"))
 			o.pass(64 * time.Second)
 		}, nil},
-		"its identity has no token to spare": {func(o *Observer) {
-			b := &Bucket{Ledger: o.Ledger, Weather: o.Weather, Rates: map[string]float64{"one": 5}, Unasked: 3}
-			times(b, 4)
+		"the identity has no token left": {func(o *Observer) {
+			b := &Bucket{Results: o.Results, Disruptions: o.Disruptions, Rates: map[string]float64{"one": 5}, Retries: 3}
+			callTimes(b, 4)
 			for range 62 {
 				o.pass(time.Second)
-				times(b, 5)
+				callTimes(b, 5)
 			}
 		}, nil},
-		"its identity has a token to spare each second": {func(o *Observer) {
-			b := &Bucket{Ledger: o.Ledger, Weather: o.Weather, Rates: map[string]float64{"one": 5}, Unasked: 3}
+		"the identity has a token left each second": {func(o *Observer) {
+			b := &Bucket{Results: o.Results, Disruptions: o.Disruptions, Rates: map[string]float64{"one": 5}, Retries: 3}
 			for range 62 {
 				o.pass(time.Second)
-				times(b, 3)
+				callTimes(b, 3)
 			}
-		}, []Invariant{Alive}},
-		"nobody leads, and then another does": {func(o *Observer) {
+		}, []Invariant{RefreshedInTime}},
+		"no manager leads, then another does, within the settle time": {func(o *Observer) {
 			o.pass(30 * time.Second)
-			o.Weather.Begin(OfLeader)
+			o.Disruptions.Begin(Leader)
 			o.pass(40 * time.Second)
-			o.Weather.End(0, OfLeader)
+			o.Disruptions.End(Leader, 0)
 			o.pass(6 * time.Second)
 		}, nil},
-		"who leads then does not mend it": {func(o *Observer) {
+		"the new leader does not correct Ready": {func(o *Observer) {
 			o.pass(30 * time.Second)
-			o.Weather.Begin(OfLeader)
+			o.Disruptions.Begin(Leader)
 			o.pass(40 * time.Second)
-			o.Weather.End(0, OfLeader)
+			o.Disruptions.End(Leader, 0)
 			o.pass(8 * time.Second)
-		}, []Invariant{Honest}},
+		}, []Invariant{ReadyIsTrue}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := NewWithT(t)
 				o := observed()
-				tc.happens(o)
+				tc.events(o)
 				g.Expect(o.broken()).To(Equal(tc.want))
 			})
 		})
 	}
 }
 
-func TestAForeignSecretThatWasTakenOverIsToldOnceAndIsNotForeignAnyMore(t *testing.T) {
+func TestObserverReportsAChangedForeignSecretOnce(t *testing.T) {
 	g := NewWithT(t)
 	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"accessKeyID":"ASIATWO","issued":%[1]q,"expiration":%[1]q}`, time.Now().Add(time.Hour).Format(time.RFC3339))
 	}))
 	defer sts.Close()
 	o := observed()
-	o.Holder = sts.URL
+	o.SessionURL = sts.URL
 	c := o.credentials[types.NamespacedName{Namespace: "shop", Name: "reader"}]
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "shop", Name: "reader", UID: "planted", ResourceVersion: "1",
 		OwnerReferences: []metav1.OwnerReference{{Kind: "RoleCredential", Name: "reader", Controller: new(true)}},
 	}}
-	o.Foreign("planted", "1")
-	o.SawSecret(t.Context(), secret)
+	o.ForeignCreated("planted", "1")
+	o.SecretObserved(t.Context(), secret)
 	g.Expect(o.broken()).To(BeEmpty())
-	g.Expect(c.fault).To(Equal("the Secret is foreign"))
+	g.Expect(c.defect).To(Equal("the Secret is foreign"))
 	for _, version := range []string{"2", "3"} {
 		secret.ResourceVersion = version
-		o.SawSecret(t.Context(), secret)
-		g.Expect(o.Ledger.row(Untouched).Broken).To(Equal(1))
-		g.Expect(c.fault).To(BeEmpty())
-		g.Expect(c.good(time.Now())).To(BeTrue())
+		o.SecretObserved(t.Context(), secret)
+		g.Expect(o.Results.row(ForeignUnchanged).Broken).To(Equal(1))
+		g.Expect(c.defect).To(BeEmpty())
+		g.Expect(c.usable(time.Now())).To(BeTrue())
 	}
 }
 
-func TestCallsBeyondABucketAreTold(t *testing.T) {
+func TestBucketReportsCallsBeyondTheRateLimit(t *testing.T) {
 	for name, tc := range map[string]struct {
-		happens func(*Bucket)
-		want    []Invariant
+		events func(*Bucket)
+		want   []Invariant
 	}{
-		"as many as there are tokens":            {func(b *Bucket) { times(b, 5) }, nil},
-		"and those that are paid for afterwards": {func(b *Bucket) { times(b, 8) }, nil},
-		"more than that":                         {func(b *Bucket) { times(b, 9) }, []Invariant{Within}},
-		"as many again, when there are tokens again": {func(b *Bucket) {
-			times(b, 8)
+		"as many calls as tokens":             {func(b *Bucket) { callTimes(b, 5) }, nil},
+		"as many calls as tokens and retries": {func(b *Bucket) { callTimes(b, 8) }, nil},
+		"one call more":                       {func(b *Bucket) { callTimes(b, 9) }, []Invariant{WithinRateLimit}},
+		"as many calls as new tokens, a second later": {func(b *Bucket) {
+			callTimes(b, 8)
 			time.Sleep(time.Second)
-			times(b, 5)
+			callTimes(b, 5)
 		}, nil},
-		"as many again, too soon": {func(b *Bucket) {
-			times(b, 8)
+		"more calls than new tokens, half a second later": {func(b *Bucket) {
+			callTimes(b, 8)
 			time.Sleep(500 * time.Millisecond)
-			times(b, 5)
-		}, []Invariant{Within}},
-		"as many again, by a new leader": {func(b *Bucket) {
-			b.Lead(1)
-			times(b, 8)
-			b.Lead(0)
-			b.Lead(1)
-			times(b, 5)
+			callTimes(b, 5)
+		}, []Invariant{WithinRateLimit}},
+		"calls of a new leader": {func(b *Bucket) {
+			b.SetLeaders(1)
+			callTimes(b, 8)
+			b.SetLeaders(0)
+			b.SetLeaders(1)
+			callTimes(b, 5)
 		}, nil},
-		"one as nobody that is known": {func(b *Bucket) { b.Called("two") }, []Invariant{Within}},
+		"a call of an unknown caller": {func(b *Bucket) { b.RecordCall("two") }, []Invariant{WithinRateLimit}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := NewWithT(t)
-				b := &Bucket{Ledger: &Ledger{}, Rates: map[string]float64{"one": 5}, Unasked: 3}
-				tc.happens(b)
-				o := &Observer{Options: Options{Ledger: b.Ledger}}
+				b := &Bucket{Results: &Results{}, Rates: map[string]float64{"one": 5}, Retries: 3}
+				tc.events(b)
+				o := &Observer{Options: Options{Results: b.Results}}
 				g.Expect(o.broken()).To(Equal(tc.want))
 			})
 		})
 	}
 }
 
-func times(b *Bucket, n int) {
+func callTimes(b *Bucket, n int) {
 	for range n {
-		b.Called("one")
+		b.RecordCall("one")
 	}
 }

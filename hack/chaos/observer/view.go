@@ -17,39 +17,39 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// kinds are those of credentials.
+// kinds are the kinds of credentials.
 var kinds = []string{"RoleCredential", "SessionCredential", "FederatedCredential"}
 
-// View watches all Secrets and credentials by a client until the context ends. What it loses sight of it looks at anew at once.
-func (o *Observer) View(ctx context.Context, reader client.WithWatch) {
+// Watch watches all Secrets and credentials until the context ends. It lists them again when a watch ends.
+func (o *Observer) Watch(ctx context.Context, reader client.WithWatch) {
 	done := make(chan struct{})
 	for _, kind := range kinds {
 		go func() {
-			o.follow(ctx, func(seen func()) error { return o.credentialsOnce(ctx, reader, kind, seen) })
+			o.relist(ctx, func(synced func()) error { return o.watchCredentials(ctx, reader, kind, synced) })
 			done <- struct{}{}
 		}()
 	}
-	o.follow(ctx, func(seen func()) error { return o.secretsOnce(ctx, reader, seen) })
+	o.relist(ctx, func(synced func()) error { return o.watchSecrets(ctx, reader, synced) })
 	for range kinds {
 		<-done
 	}
 }
 
-// follow lists and watches again and again. Until seen is called, the view is not clear.
-func (o *Observer) follow(ctx context.Context, once func(seen func()) error) {
+// relist runs a list and watch repeatedly. Until synced is called, the view is disrupted.
+func (o *Observer) relist(ctx context.Context, once func(synced func()) error) {
 	for ctx.Err() == nil {
-		o.Weather.Begin(OfView)
-		seen := sync.OnceFunc(func() { o.Weather.End(0, OfView) })
-		_ = once(seen) // whatever it was, all is looked at anew
+		o.Disruptions.Begin(View)
+		synced := sync.OnceFunc(func() { o.Disruptions.End(View, 0) })
+		_ = once(synced) // all errors have the same remedy: the next list
 		select {
 		case <-ctx.Done():
 		case <-time.After(Interval):
 		}
-		seen()
+		synced()
 	}
 }
 
-func (o *Observer) credentialsOnce(ctx context.Context, reader client.WithWatch, kind string, seen func()) error {
+func (o *Observer) watchCredentials(ctx context.Context, reader client.WithWatch, kind string, synced func()) error {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(schema.GroupVersionKind{Group: "sts.rolecredential.dev", Version: "v1alpha1", Kind: kind + "List"})
 	err := o.list(ctx, reader, list)
@@ -57,38 +57,38 @@ func (o *Observer) credentialsOnce(ctx context.Context, reader client.WithWatch,
 		return err
 	}
 	for i := range list.Items {
-		o.SawCredential(&list.Items[i])
+		o.CredentialObserved(&list.Items[i])
 	}
-	return o.events(ctx, reader, list, list.GetResourceVersion(), seen, func(event watch.EventType, object runtime.Object) {
+	return o.events(ctx, reader, list, list.GetResourceVersion(), synced, func(event watch.EventType, object runtime.Object) {
 		if found, ok := object.(*unstructured.Unstructured); ok && event != watch.Deleted {
-			o.SawCredential(found)
+			o.CredentialObserved(found)
 		}
 	})
 }
 
-func (o *Observer) secretsOnce(ctx context.Context, reader client.WithWatch, seen func()) error {
+func (o *Observer) watchSecrets(ctx context.Context, reader client.WithWatch, synced func()) error {
 	list := &corev1.SecretList{}
 	if err := o.list(ctx, reader, list); err != nil {
 		return err
 	}
-	there := map[types.NamespacedName]bool{}
+	present := map[types.NamespacedName]bool{}
 	for i := range list.Items {
-		there[client.ObjectKeyFromObject(&list.Items[i])] = true
-		o.SawSecret(ctx, &list.Items[i])
+		present[client.ObjectKeyFromObject(&list.Items[i])] = true
+		o.SecretObserved(ctx, &list.Items[i])
 	}
 	for _, name := range o.names() {
-		if !there[name] {
-			o.LostSecret(name)
+		if !present[name] {
+			o.SecretAbsent(name)
 		}
 	}
-	return o.events(ctx, reader, list, list.ResourceVersion, seen, func(event watch.EventType, object runtime.Object) {
+	return o.events(ctx, reader, list, list.ResourceVersion, synced, func(event watch.EventType, object runtime.Object) {
 		secret, ok := object.(*corev1.Secret)
 		switch {
 		case !ok:
 		case event == watch.Deleted:
-			o.goneSecret(secret)
+			o.secretDeleted(secret)
 		default:
-			o.SawSecret(ctx, secret)
+			o.SecretObserved(ctx, secret)
 		}
 	})
 }
@@ -102,40 +102,40 @@ func (o *Observer) names() (names []types.NamespacedName) {
 	return names
 }
 
-func (o *Observer) goneSecret(secret *corev1.Secret) {
+func (o *Observer) secretDeleted(secret *corev1.Secret) {
 	o.mu.Lock()
 	_, foreign := o.foreign[secret.UID]
 	o.mu.Unlock()
 	if foreign {
-		o.Ledger.Holds(Untouched, false, func() string { return fmt.Sprintf("foreign Secret %s/%s was deleted", secret.Namespace, secret.Name) })
+		o.Results.CheckTrue(ForeignUnchanged, false, func() string { return fmt.Sprintf("foreign Secret %s/%s was deleted", secret.Namespace, secret.Name) })
 	}
-	o.LostSecret(client.ObjectKeyFromObject(secret))
+	o.SecretAbsent(client.ObjectKeyFromObject(secret))
 }
 
-// errGone says that a watch ended, as they do.
-var errGone = errors.New("the watch ended")
+// errWatchEnded is the end of a watch, which the API server ends regularly.
+var errWatchEnded = errors.New("the watch ended")
 
-const patience = 10 * time.Second
+const listTimeout = 10 * time.Second
 
 func (o *Observer) list(ctx context.Context, reader client.WithWatch, list client.ObjectList) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	return reader.List(ctx, list)
 }
 
-// events hands on what happens after a version, until the watch ends.
-func (o *Observer) events(ctx context.Context, reader client.WithWatch, list client.ObjectList, version string, seen func(), handle func(watch.EventType, runtime.Object)) error {
+// events passes on the events after a resource version, until the watch ends.
+func (o *Observer) events(ctx context.Context, reader client.WithWatch, list client.ObjectList, version string, synced func(), handle func(watch.EventType, runtime.Object)) error {
 	watcher, err := reader.Watch(ctx, list, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: version}})
 	if err != nil {
 		return err
 	}
 	defer watcher.Stop()
-	seen()
+	synced()
 	for event := range watcher.ResultChan() {
 		if event.Type == watch.Error {
 			break
 		}
 		handle(event.Type, event.Object)
 	}
-	return errGone
+	return errWatchEnded
 }

@@ -1,6 +1,6 @@
-// Package wallclock builds programs whose wall clock can be stepped while they run, and theirs alone: as by a hand or a time server that
-// sets a machine's clock. The program's own code is built as it is. What is changed, for that one build, is the standard library's
-// time.Now, of which the monotonic reading goes on as before: so it is on a machine whose clock is set.
+// Package wallclock builds programs whose wall clock can be shifted while they run, like the clock of a machine that is set. The program's own
+// code is unchanged: the build replaces the standard library's time.Now. The monotonic clock is unchanged too, as on a machine whose clock is
+// set.
 package wallclock
 
 import (
@@ -16,17 +16,17 @@ import (
 	"time"
 )
 
-//go:embed step.go.txt
-var stepSource []byte
+//go:embed offset.go.txt
+var offsetSource []byte
 
-// What is changed in time.Now.
+// The replacement in time.Now.
 const (
-	reads   = "\tsec, nsec, mono := runtimeNow()\n\tif mono == 0 {"
-	stepped = "\tsec, nsec, mono := runtimeNow()\n\tsec = stepped(sec)\n\tif mono == 0 {"
+	original = "\tsec, nsec, mono := runtimeNow()\n\tif mono == 0 {"
+	replaced = "\tsec, nsec, mono := runtimeNow()\n\tsec = shifted(sec)\n\tif mono == 0 {"
 )
 
-// Build builds the main package of a folder so that its wall clock can be stepped. The first build of a machine compiles everything
-// anew, from the standard library on.
+// Build builds a main package of the module in a folder, with a wall clock that can be shifted. The first build compiles the standard library
+// too.
 func Build(dir, pkg, output string) error {
 	goroot, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
@@ -37,8 +37,8 @@ func Build(dir, pkg, output string) error {
 	if err != nil {
 		return err
 	}
-	if bytes.Count(source, []byte(reads)) != 1 {
-		return fmt.Errorf("%s: time.Now is not as it was when this was written, and cannot be changed", lib)
+	if bytes.Count(source, []byte(original)) != 1 {
+		return fmt.Errorf("%s: time.Now has changed in this version of Go: adapt hack/chaos/wallclock", lib)
 	}
 	temporary, err := os.MkdirTemp("", "wallclock-")
 	if err != nil {
@@ -47,8 +47,8 @@ func Build(dir, pkg, output string) error {
 	defer func() { _ = os.RemoveAll(temporary) }()
 	overlay := map[string]map[string]string{"Replace": {}}
 	for name, content := range map[string][]byte{
-		"time.go":      bytes.Replace(source, []byte(reads), []byte(stepped), 1),
-		"zwallstep.go": stepSource,
+		"time.go":        bytes.Replace(source, []byte(original), []byte(replaced), 1),
+		"zwalloffset.go": offsetSource,
 	} {
 		path := filepath.Join(temporary, name)
 		overlay["Replace"][filepath.Join(lib, name)] = path
@@ -74,26 +74,26 @@ func Build(dir, pkg, output string) error {
 	return build.Run()
 }
 
-// Clock steps the wall clock of a process.
+// Clock shifts the wall clock of a process. It is a file that the process maps into its memory.
 type Clock struct{ path string }
 
-// New returns the clock of a process to be started with what Environment returns. It is a file, which is made.
+// New creates the clock of a process, which must be started with the variable that Environment returns.
 func New(path string) (Clock, error) {
 	c := Clock{path}
-	return c, c.Step(0)
+	return c, c.SetOffset(0)
 }
 
 // Environment returns the variable that the process needs.
-func (c Clock) Environment() string { return "WALLCLOCK_STEP=" + c.path }
+func (c Clock) Environment() string { return "WALLCLOCK_OFFSET=" + c.path }
 
-// Step puts the process's wall clock ahead of the machine's, or behind it, from now on.
-func (c Clock) Step(ahead time.Duration) error {
-	// In place: what the process has mapped is this very file.
+// SetOffset shifts the process's wall clock against the machine's, from now on.
+func (c Clock) SetOffset(offset time.Duration) error {
+	// It must write to the existing file, since the process has mapped it.
 	file, err := os.OpenFile(c.path, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	err = binary.Write(file, binary.NativeEndian, int64(ahead/time.Second))
+	err = binary.Write(file, binary.NativeEndian, int64(offset/time.Second))
 	if closed := file.Close(); err == nil {
 		err = closed
 	}

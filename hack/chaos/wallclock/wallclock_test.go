@@ -15,7 +15,7 @@ import (
 	"rolecredential.dev/operator/hack/chaos/wallclock"
 )
 
-// program prints, for each line that it reads, the seconds that have passed since the last by its wall clock and by its monotonic one.
+// program prints, for each line of its input, the minutes since the last one by its wall clock and by its monotonic clock.
 const program = `package main
 
 import (
@@ -35,7 +35,7 @@ func main() {
 }
 `
 
-func TestOnlyTheWallClockOfOneProcessIsStepped(t *testing.T) {
+func TestSetOffsetShiftsOnlyTheWallClockOfOneProcess(t *testing.T) {
 	g := NewWithT(t)
 	dir := t.TempDir()
 	g.Expect(os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600)).To(Succeed())
@@ -63,15 +63,15 @@ func TestOnlyTheWallClockOfOneProcessIsStepped(t *testing.T) {
 		return wall, monotonic
 	}
 	_, _ = passed()
-	ahead := 0
+	offset := 0
 	for _, to := range []int{-10, 0, 10, 0} {
-		g.Expect(clock.Step(time.Duration(to) * time.Minute)).To(Succeed())
+		g.Expect(clock.SetOffset(time.Duration(to) * time.Minute)).To(Succeed())
 		wall, monotonic := passed()
-		g.Expect(wall).To(BeNumerically("~", to-ahead, 1))
+		g.Expect(wall).To(BeNumerically("~", to-offset, 1))
 		g.Expect(monotonic).To(BeNumerically("<", 5))
-		ahead = to
+		offset = to
 	}
-	g.Expect(time.Since(before).Minutes()).To(BeNumerically("<", 5), "the machine's own clock is as it was")
+	g.Expect(time.Since(before).Minutes()).To(BeNumerically("<", 5), "the machine's clock is unchanged")
 	g.Expect(in.Close()).To(Succeed())
 	g.Expect(cmd.Wait()).To(Succeed())
 }

@@ -22,50 +22,50 @@ const (
 	operatorsAccount, tenantsAccount = "210987654321", "123456789012"
 	hubRole                          = "arn:aws:iam::" + operatorsAccount + ":role/Hub"
 	region                           = "eu-west-1"
-	// fraction of its duration is what a session lasts: an hour is three minutes.
+	// fraction is the lifetime of a session as a fraction of its duration: an hour is three minutes.
 	fraction = 1.0 / 20
 )
 
-// durations are what credentials ask for. By the fraction they are one to three minutes, of which a tenth is longer than the least
-// that the operator waits between two tries, 5 s.
+// durations are the requested durations. The sessions last one to three minutes; a tenth of that is longer than the shortest backoff of the
+// operator, 5 s.
 var durations = []time.Duration{20 * time.Minute, 30 * time.Minute, 45 * time.Minute, time.Hour}
 
-// identity is one of the world's, with a user of its own.
+// identity is an Identity or ClusterIdentity, with an IAM user of its own.
 type identity struct {
 	name string
 	// namespace is empty for a ClusterIdentity.
 	namespace string
 	user      stsemulator.AccessKey
 	qps       int32
-	// chained ones reach roles by way of the hub.
+	// chained is whether its chain contains the hub role.
 	chained bool
 }
 
 func (i *identity) userARN() string { return "arn:aws:iam::" + operatorsAccount + ":user/" + i.name }
 
-// credential is one of the world's.
+// credential is a credential of any kind.
 type credential struct {
-	observer.Wanted
+	observer.Expected
 	identity *identity
 	duration time.Duration
 }
 
-// world is all that the operator has to keep.
-type world struct {
+// workload is what the operator manages in a run.
+type workload struct {
 	namespaces  []string
 	identities  []*identity
 	credentials []*credential
 }
 
-// Namespaces are many; those that are doomed are deleted now and then, and the others hold the Secrets that are replaced.
 const (
 	namespaces = 8
-	doomed     = 2
+	// deletable is the number of namespaces, the last ones, that a fault may delete. Faults of Secrets use the others.
+	deletable = 2
 )
 
-// newWorld draws a world of so many credentials.
-func newWorld(rng *rand.Rand, credentials int) *world {
-	w := &world{}
+// newWorkload returns a random workload with a number of credentials.
+func newWorkload(rng *rand.Rand, credentials int) *workload {
+	w := &workload{}
 	for i := range namespaces {
 		w.namespaces = append(w.namespaces, fmt.Sprintf("team-%d", i))
 	}
@@ -79,13 +79,13 @@ func newWorld(rng *rand.Rand, credentials int) *world {
 		known.user = stsemulator.AccessKey{ID: fmt.Sprintf("AKIACHAOS%011d", i), Secret: fmt.Sprintf("secret-of-%s", known.name)}
 	}
 	for i := range credentials {
-		w.credentials = append(w.credentials, w.draw(rng, i))
+		w.credentials = append(w.credentials, w.drawCredential(rng, i))
 	}
 	return w
 }
 
-// draw makes up a credential. Half of them have the first identity, so that its bucket is often empty.
-func (w *world) draw(rng *rand.Rand, n int) *credential {
+// drawCredential returns a random credential. Half of them use the first identity, so that its bucket is often empty.
+func (w *workload) drawCredential(rng *rand.Rand, n int) *credential {
 	c := &credential{duration: durations[rng.IntN(len(durations))]}
 	c.Namespace = w.namespaces[rng.IntN(namespaces)]
 	c.identity = w.identities[0]
@@ -98,7 +98,7 @@ func (w *world) draw(rng *rand.Rand, n int) *credential {
 	c.Identity = c.identity.name
 	kind := rng.IntN(5)
 	if c.identity.chained {
-		kind = 0 // the other calls are for users
+		kind = 0 // roles cannot make the other calls
 	}
 	switch kind {
 	case 3:
@@ -116,8 +116,8 @@ func (w *world) draw(rng *rand.Rand, n int) *credential {
 	return c
 }
 
-// accounts are the world as AWS has it.
-func (w *world) accounts() stsemulator.Config {
+// accounts returns the configuration of the emulator.
+func (w *workload) accounts() stsemulator.Config {
 	root := []stsemulator.Trust{{Principal: "arn:aws:iam::" + operatorsAccount + ":root"}}
 	operators := stsemulator.Account{ID: operatorsAccount, Roles: []stsemulator.Role{{Name: "Hub", MayAssume: []string{"*"}, Trust: root}}}
 	for _, i := range w.identities {
@@ -131,8 +131,8 @@ func (w *world) accounts() stsemulator.Config {
 	}}
 }
 
-// caller is the name of the identity that signs with an access key id. Only one is chained, so that whoever is no user is its hop.
-func (w *world) caller(accessKeyID string) string {
+// caller returns the name of the identity that signs with an access key ID. A session's key belongs to the only chained identity.
+func (w *workload) caller(accessKeyID string) string {
 	chained := ""
 	for _, i := range w.identities {
 		if i.user.ID == accessKeyID {
@@ -148,8 +148,8 @@ func (w *world) caller(accessKeyID string) string {
 	return accessKeyID
 }
 
-// in lists the credentials of a namespace.
-func (w *world) in(namespace string) (found []*credential) {
+// credentialsIn returns the credentials of a namespace.
+func (w *workload) credentialsIn(namespace string) (found []*credential) {
 	for _, c := range w.credentials {
 		if c.Namespace == namespace {
 			found = append(found, c)
@@ -158,54 +158,54 @@ func (w *world) in(namespace string) (found []*credential) {
 	return found
 }
 
-func wanted(credentials []*credential) (wanted []observer.Wanted) {
+func expectations(credentials []*credential) (expected []observer.Expected) {
 	for _, c := range credentials {
-		wanted = append(wanted, c.Wanted)
+		expected = append(expected, c.Expected)
 	}
-	return wanted
+	return expected
 }
 
-// make makes all of a namespace.
-func (c *chaos) make(ctx context.Context, namespace string) error {
-	err := insist(ctx, func(ctx context.Context) error {
+// createNamespace creates a namespace with its identities and credentials.
+func (c *chaos) createNamespace(ctx context.Context, namespace string) error {
+	err := retry(ctx, func(ctx context.Context) error {
 		return c.cluster.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	})
 	if err != nil {
 		return err
 	}
-	for _, i := range c.world.identities {
+	for _, i := range c.workload.identities {
 		if i.namespace == namespace {
-			if err := c.makeIdentity(ctx, i); err != nil {
+			if err := c.createIdentity(ctx, i); err != nil {
 				return err
 			}
 		}
 	}
-	credentials := c.world.in(namespace)
-	c.observer.Expect(wanted(credentials)...)
+	credentials := c.workload.credentialsIn(namespace)
+	c.observer.Expect(expectations(credentials)...)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
-	for _, made := range credentials {
-		group.Go(func() error { return c.apply(ctx, made.object()) })
+	for _, each := range credentials {
+		group.Go(func() error { return c.createIfAbsent(ctx, each.object()) })
 	}
 	return group.Wait()
 }
 
-// apply creates an object, unless it is there.
-func (c *chaos) apply(ctx context.Context, object client.Object) error {
-	return insist(ctx, func(ctx context.Context) error {
+// createIfAbsent creates an object, unless it exists.
+func (c *chaos) createIfAbsent(ctx context.Context, object client.Object) error {
+	return retry(ctx, func(ctx context.Context) error {
 		return client.IgnoreAlreadyExists(c.cluster.Client.Create(ctx, object))
 	})
 }
 
-func (c *chaos) makeIdentity(ctx context.Context, i *identity) error {
-	if err := c.apply(ctx, i.secret()); err != nil {
+func (c *chaos) createIdentity(ctx context.Context, i *identity) error {
+	if err := c.createIfAbsent(ctx, i.secret()); err != nil {
 		return err
 	}
-	return c.apply(ctx, i.object(c.sts.front.URL))
+	return c.createIfAbsent(ctx, i.object(c.sts.front.URL))
 }
 
-// home is the namespace of the identity's Secret.
-func (i *identity) home() string {
+// secretNamespace returns the namespace of the identity's Secret.
+func (i *identity) secretNamespace() string {
 	if i.namespace == "" {
 		return cluster.OperatorNamespace
 	}
@@ -214,7 +214,7 @@ func (i *identity) home() string {
 
 func (i *identity) secret() *corev1.Secret {
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: i.home(), Name: "source-" + i.name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: i.secretNamespace(), Name: "source-" + i.name},
 		Data:       map[string][]byte{"AWS_ACCESS_KEY_ID": []byte(i.user.ID), "AWS_SECRET_ACCESS_KEY": []byte(i.user.Secret)},
 	}
 }
