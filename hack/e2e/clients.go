@@ -13,9 +13,10 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/hack/e2e/tally"
+	"rolecredential.dev/operator/hack/program"
 )
 
-func (w *world) podStarts(ctx context.Context) (string, error) {
+func (w *environment) podStarts(ctx context.Context) (string, error) {
 	start := time.Now()
 	if err := errors.Join(w.apply(ctx, "own-time.yaml"), w.apply(ctx, "starts.yaml")); err != nil {
 		return "", err
@@ -26,11 +27,11 @@ func (w *world) podStarts(ctx context.Context) (string, error) {
 	return fmt.Sprintf("it lists its bucket %s after apply", round(time.Since(start))), nil
 }
 
-func (w *world) podWaits(ctx context.Context) (string, error) {
+func (w *environment) podWaits(ctx context.Context) (string, error) {
 	if err := w.apply(ctx, "waits.yaml"); err != nil {
 		return "", err
 	}
-	err := await(ctx, settle, func(ctx context.Context) error {
+	err := program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		found := &corev1.Pod{}
 		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "waits"}, found); err != nil {
 			return err
@@ -52,13 +53,13 @@ func (w *world) podWaits(ctx context.Context) (string, error) {
 	if err := w.calling(ctx, "waits"); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("CreateContainerConfigError, then it lists its bucket %s after the credential was made", round(time.Since(start))), nil
+	return fmt.Sprintf("CreateContainerConfigError, then it lists its bucket %s after the credential was created", round(time.Since(start))), nil
 }
 
-// refreshesByRestart has spec.rollout restart the Pods, which keep the environment that they started with. After a refresh they
-// would have minutes for that. They are restarted at once if nothing tells for how long what they hold lives: after their Secret was
-// deleted, and the managers were restarted.
-func (w *world) refreshesByRestart(ctx context.Context) (string, error) {
+// restartsAfterRefresh makes spec.rollout restart the Pods, which keep the environment of their start. A rollout would take minutes. It
+// restarts them at once if the operator does not know when the credentials in use expire: after the Secret was deleted and the managers
+// were restarted.
+func (w *environment) restartsAfterRefresh(ctx context.Context) (string, error) {
 	if err := w.apply(ctx, "restarts.yaml"); err != nil {
 		return "", err
 	}
@@ -98,8 +99,8 @@ func (w *world) refreshesByRestart(ctx context.Context) (string, error) {
 	return w.lossless(ctx, "restarts")
 }
 
-// refreshesInVolume has the SDK of the same Pods follow the Secret.
-func (w *world) refreshesInVolume(ctx context.Context) (string, error) {
+// refreshesInVolume makes the SDK of the same Pods use a mounted Secret's new credentials.
+func (w *environment) refreshesInVolume(ctx context.Context) (string, error) {
 	if err := w.apply(ctx, "follows.yaml"); err != nil {
 		return "", err
 	}
@@ -134,27 +135,27 @@ func (w *world) refreshesInVolume(ctx context.Context) (string, error) {
 	return w.lossless(ctx, "follows")
 }
 
-// refreshInItsOwnTime waits for a refresh that nobody asked for.
-func (w *world) refreshInItsOwnTime(ctx context.Context) (string, error) {
+// scheduledRefresh waits for a refresh without a request.
+func (w *environment) scheduledRefresh(ctx context.Context) (string, error) {
 	found := &v1alpha1.RoleCredential{}
-	err := await(ctx, 3*time.Minute, func(ctx context.Context) error {
+	err := program.Await(ctx, 3*time.Minute, pollInterval, func(ctx context.Context) error {
 		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "own-time"}, found); err != nil {
 			return err
 		}
 		if found.Status.LastRefreshTime == nil || found.Status.LastRefreshTime.Sub(found.CreationTimestamp.Time) < time.Minute {
-			return fmt.Errorf("it is still the first credential: %v", found.Status)
+			return fmt.Errorf("it still has the first session: %v", found.Status)
 		}
 		return nil
 	})
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s after the first, which was due after 90s", found.Status.LastRefreshTime.Sub(found.CreationTimestamp.Time)), nil
+	return fmt.Sprintf("%s after the creation, due after 90s", found.Status.LastRefreshTime.Sub(found.CreationTimestamp.Time)), nil
 }
 
-// secretGoes deletes a credential, and with it, by Kubernetes's garbage collection, its Secret, unless that is to be left. The
-// collector comes to know a new kind within half a minute.
-func (w *world) secretGoes(ctx context.Context) (string, error) {
+// secretIsCollected deletes a credential. Kubernetes's garbage collector then deletes its Secret, unless the deletion orphans it. The
+// collector discovers a new kind within half a minute.
+func (w *environment) secretIsCollected(ctx context.Context) (string, error) {
 	for _, cascade := range []string{"orphan", "background"} {
 		if err := w.apply(ctx, "goes.yaml"); err != nil {
 			return "", err
@@ -169,25 +170,25 @@ func (w *world) secretGoes(ctx context.Context) (string, error) {
 		}
 		if cascade == "orphan" {
 			if _, err := w.kubectl(ctx, "delete", "secret", "goes", "-n", namespace); err != nil {
-				return "", fmt.Errorf("it did not stay: %w", err)
+				return "", fmt.Errorf("the orphaned Secret was deleted: %w", err)
 			}
 		}
 	}
 	start := time.Now()
-	err := await(ctx, settle, func(ctx context.Context) error {
+	err := program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "goes"}, &corev1.Secret{})
 		if err == nil {
-			err = errors.New("its Secret is still there")
+			err = errors.New("the Secret still exists")
 		}
 		return client.IgnoreNotFound(err)
 	})
-	return fmt.Sprintf("collected %s after the credential; with --cascade=orphan it stays", round(time.Since(start))), err
+	return fmt.Sprintf("collected %s after the credential; with --cascade=orphan it is kept", round(time.Since(start))), err
 }
 
-// livesOn lets clients go on for as long as E2E_SOAK says, over real expiries: nothing is forced, and nobody's clock is turned.
-func (w *world) livesOn(ctx context.Context) (string, error) {
+// runSoak keeps clients running for E2E_SOAK, over real expiries, without a forced refresh.
+func (w *environment) runSoak(ctx context.Context) (string, error) {
 	for _, args := range [][]string{
-		// Pods of no workload are restarted by nobody.
+		// No controller would restart Pods without a workload.
 		{"delete", "pod", "starts", "waits", "-n", namespace, "--ignore-not-found"},
 		{"set", "env", "deployment/follows", "EXPIRY_WINDOW=10s", "-n", namespace},
 		{"rollout", "status", "deployment/follows", "-n", namespace, "--timeout=90s"},
@@ -217,11 +218,11 @@ func (w *world) livesOn(ctx context.Context) (string, error) {
 	return strings.Join(seen, "; "), nil
 }
 
-func (w *world) clientsEnd(ctx context.Context) (string, error) {
+func (w *environment) clientsExit(ctx context.Context) (string, error) {
 	if _, err := w.kubectl(ctx, "delete", "deployment,pod", "--all", "-n", namespace, "--wait", "--timeout=60s"); err != nil {
 		return "", err
 	}
-	err := await(ctx, settle, func(ctx context.Context) error {
+	err := program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		var left corev1.PodList
 		err := w.client.List(ctx, &left, client.InNamespace(namespace))
 		if err == nil && len(left.Items) > 0 {

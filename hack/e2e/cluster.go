@@ -14,27 +14,28 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/hack/program"
 )
 
-// The network, which nothing else is in.
+// The network of the enclosure.
 const (
-	node        = "127.0.0.1" // the node's name and address
-	apiServer   = "https://127.0.0.1:6443"
-	etcdServer  = "http://127.0.0.1:2379"
-	services    = "10.96.0.0/24"
-	kubernetes  = "10.96.0.1" // the Service of that name, by which Pods know the API server
-	pods        = "10.244.0.0/24"
-	gateway     = "10.244.0.1" // this side of the bridge, as Pods reach it
-	bridge      = "e2e0"
-	state       = "/run/e2e" // in memory
-	socket      = state + "/containerd.sock"
-	pauseImage  = "localhost/pause:e2e"
-	startBounds = 2 * time.Minute
+	node         = "127.0.0.1" // the node's name and address
+	apiServer    = "https://127.0.0.1:6443"
+	etcdServer   = "http://127.0.0.1:2379"
+	services     = "10.96.0.0/24"
+	kubernetes   = "10.96.0.1" // the Service kubernetes, the API server's address for Pods
+	pods         = "10.244.0.0/24"
+	gateway      = "10.244.0.1" // this machine's address for Pods
+	bridge       = "e2e0"
+	state        = "/run/e2e" // a tmpfs
+	socket       = state + "/containerd.sock"
+	pauseImage   = "localhost/pause:e2e"
+	startTimeout = 2 * time.Minute
+	pollInterval = 100 * time.Millisecond
 )
 
 //go:embed config
@@ -46,34 +47,33 @@ type cluster struct {
 	ca         *authority
 	kubeconfig string
 	client     client.WithWatch
-	// abort ends the run, with the cause.
+	// abort stops the run with a cause.
 	abort context.CancelCauseFunc
 }
 
-// startCluster starts all of it, and returns when Pods can be made. Nothing ends it but the end of the enclosure.
+// startCluster starts the servers, and returns when Pods can be created. They stop with the enclosure.
 func startCluster(ctx context.Context, given programs, abort context.CancelCauseFunc) (*cluster, error) {
 	c := &cluster{given: given, abort: abort}
 	for _, step := range []struct {
-		what string
-		do   func(context.Context) error
+		name string
+		run  func(context.Context) error
 	}{
-		{"the network", c.makeNetwork},
+		{"the network", c.createNetwork},
 		{"certificates and configurations", c.configure},
 		{"etcd, kube-apiserver and containerd", c.startControlPlane},
 		{"images", c.importImages},
 		{"the API server", c.connect},
 		{"the node", c.startNode},
 	} {
-		if err := step.do(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w", step.what, err)
+		if err := step.run(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
 	return c, nil
 }
 
-// makeNetwork makes the bridge that Pods are on, and has the Service kubernetes lead to the API server, which kube-proxy does
-// where there is one.
-func (c *cluster) makeNetwork(ctx context.Context) error {
+// createNetwork creates the bridge of the Pods, and forwards the Service kubernetes to the API server, like kube-proxy.
+func (c *cluster) createNetwork(ctx context.Context) error {
 	for _, line := range []string{
 		"ip link add " + bridge + " type bridge",
 		"ip address add " + gateway + "/24 dev " + bridge,
@@ -104,7 +104,7 @@ func (c *cluster) configure(context.Context) error {
 		{name: "admin", user: "admin", group: "system:masters"},
 		{name: "controller-manager", user: "system:kube-controller-manager"},
 		{name: "scheduler", user: "system:kube-scheduler"},
-		{name: "accounts", user: "service accounts"}, // whose key signs their tokens
+		{name: "accounts", user: "service accounts"}, // its key signs tokens of ServiceAccounts
 	} {
 		if err := c.ca.certify(one.name, one.user, one.group, one.addresses...); err != nil {
 			return err
@@ -117,7 +117,7 @@ func (c *cluster) configure(context.Context) error {
 	return errors.Join(c.render("containerd.toml"), c.render("kubelet.yaml"), c.render("cni/10-bridge.conflist"))
 }
 
-// render writes a configuration into the folder of the cluster's state.
+// render writes a configuration to the folder state.
 func (c *cluster) render(path string) error {
 	parsed, err := template.ParseFS(configs, "config/"+filepath.Base(path))
 	if err != nil {
@@ -156,7 +156,7 @@ func (c *cluster) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return await(ctx, startBounds, func(ctx context.Context) error {
+	return program.Await(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
 		_, err := c.ctr(ctx, "version")
 		return err
 	})
@@ -165,7 +165,7 @@ func (c *cluster) startControlPlane(ctx context.Context) error {
 func (c *cluster) importImages(ctx context.Context) error {
 	images, err := filepath.Glob(filepath.Join(c.given.Images, "*.tar"))
 	if err != nil || len(images) == 0 {
-		return fmt.Errorf("there is none in %s: %w", c.given.Images, err)
+		return fmt.Errorf("there is no image in %s: %w", c.given.Images, err)
 	}
 	for _, image := range images {
 		if _, err := c.ctr(ctx, "images", "import", image); err != nil {
@@ -181,12 +181,12 @@ func (c *cluster) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config.QPS = -1 // no bounds
+	config.QPS = -1 // no rate limit
 	scheme, err := controllers.Scheme()
 	if err != nil {
 		return err
 	}
-	return await(ctx, startBounds, func(ctx context.Context) error {
+	return program.Await(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
 		if _, err := c.kubectl(ctx, "get", "--raw", "/readyz"); err != nil {
 			return err
 		}
@@ -200,7 +200,7 @@ func (c *cluster) startNode(ctx context.Context) error {
 		c.start("kube-controller-manager", filepath.Join(c.given.Node, "kube-controller-manager"),
 			"--kubeconfig="+c.ca.file("controller-manager.kubeconfig"), "--bind-address=127.0.0.1", "--leader-elect=false",
 			"--use-service-account-credentials=true", "--root-ca-file="+c.ca.file("ca.crt"), "--service-account-private-key-file="+c.ca.file("accounts.key"),
-			"--kube-api-qps=300", "--kube-api-burst=600"), // at its default, new namespaces wait seconds for their service account
+			"--kube-api-qps=300", "--kube-api-burst=600"), // with the defaults, a new namespace's ServiceAccount takes seconds
 		c.start("kube-scheduler", filepath.Join(c.given.Node, "kube-scheduler"),
 			"--kubeconfig="+c.ca.file("scheduler.kubeconfig"), "--bind-address=127.0.0.1", "--leader-elect=false"),
 		c.start("kubelet", filepath.Join(c.given.Node, "kubelet"),
@@ -210,7 +210,7 @@ func (c *cluster) startNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return await(ctx, startBounds, func(ctx context.Context) error {
+	return program.Await(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
 		found := &corev1.Node{}
 		if err := c.client.Get(ctx, client.ObjectKey{Name: node}, found); err != nil {
 			return err
@@ -229,7 +229,7 @@ func (c *cluster) start(name, program string, args ...string) error {
 	return c.startWith(nil, name, program, args...)
 }
 
-// startWith starts a server with variables of its own, whose output goes to a log. Should it end, the run is over.
+// startWith starts a server with additional variables, and its output in a log. If the server exits, the run stops.
 func (c *cluster) startWith(variables []string, name, program string, args ...string) error {
 	if err := os.MkdirAll(c.given.Logs, 0o755); err != nil {
 		return err
@@ -240,20 +240,20 @@ func (c *cluster) startWith(variables []string, name, program string, args ...st
 	}
 	defer func() { _ = log.Close() }() // the process has its own handle
 	cmd := exec.Command(program, args...)
-	cmd.Env = environment(variables...)
+	cmd.Env = processEnv(variables...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	go func() {
-		_ = cmd.Wait() // what there is to say is in the process's state
-		c.abort(fmt.Errorf("%s ended: %s; see %s", name, cmd.ProcessState, log.Name()))
+		_ = cmd.Wait() // the process's state has the result
+		c.abort(fmt.Errorf("%s exited: %s; see %s", name, cmd.ProcessState, log.Name()))
 	}()
 	return nil
 }
 
-// environment is that of every program: no variable of ours, and above all none of AWS's.
-func environment(more ...string) []string {
+// processEnv returns the environment of all programs. It has no other variable of this process, so that they find no AWS credentials.
+func processEnv(more ...string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + state, "TMPDIR=" + state}, more...)
 }
 
@@ -269,33 +269,13 @@ func (c *cluster) ctr(ctx context.Context, args ...string) (string, error) {
 	return c.command(ctx, "ctr", append([]string{"--address=" + socket, "--namespace=k8s.io"}, args...)...)
 }
 
-// command runs a program to its end and returns what it printed. Its error holds that too.
-func (c *cluster) command(ctx context.Context, program string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = environment("KUBECONFIG=" + c.kubeconfig)
-	said, err := cmd.CombinedOutput()
+// command runs a program and returns its output, which an error contains too.
+func (c *cluster) command(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = processEnv("KUBECONFIG=" + c.kubeconfig)
+	output, err := cmd.CombinedOutput()
 	if err != nil {
-		return string(said), fmt.Errorf("%s %s: %w: %s", filepath.Base(program), strings.Join(args, " "), err, strings.TrimSpace(string(said)))
+		return string(output), fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, strings.TrimSpace(string(output)))
 	}
-	return string(said), nil
-}
-
-// await tries until there is no error, and otherwise returns the last one that is not just the end of its time.
-func await(ctx context.Context, bounds time.Duration, try func(context.Context) error) error {
-	var last error
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, bounds, true, func(ctx context.Context) (bool, error) {
-		err := try(ctx)
-		if ctx.Err() == nil || last == nil {
-			last = err
-		}
-		return err == nil, nil
-	})
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	default:
-		return fmt.Errorf("for %s: %w", bounds, last)
-	}
+	return string(output), nil
 }

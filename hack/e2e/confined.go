@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// confined is what the kernel is to say of a manager's process (proc_pid_status(5)): a seccomp filter, no capability nor a way to one,
-// and a user who is not root.
+// confined is the expected content of /proc/PID/status of a manager (proc_pid_status(5)): a seccomp filter, no capability, no way to gain
+// one, and a user other than root.
 var confined = map[string]string{
 	"Seccomp": "2", "NoNewPrivs": "1", "Uid": "65532 65532 65532 65532", "Gid": "65532 65532 65532 65532",
 	"CapInh": none, "CapPrm": none, "CapEff": none, "CapBnd": none, "CapAmb": none,
@@ -19,8 +19,8 @@ var confined = map[string]string{
 
 const none = "0000000000000000"
 
-// managersAreConfined looks at the managers' processes themselves, and not at what their Pods ask for.
-func (w *world) managersAreConfined(ctx context.Context) (string, error) {
+// managersAreConfined checks the managers' processes, not the specs of their Pods.
+func (w *environment) managersAreConfined(ctx context.Context) (string, error) {
 	managers, err := w.pods(ctx, operatorNamespace, "app.kubernetes.io/component", "manager")
 	if err != nil {
 		return "", err
@@ -45,20 +45,20 @@ func isConfined(process int) error {
 	if err != nil {
 		return err
 	}
-	told := map[string]string{}
+	status := map[string]string{}
 	for line := range strings.Lines(string(text)) {
 		name, value, _ := strings.Cut(line, ":")
-		told[name] = strings.Join(strings.Fields(value), " ")
+		status[name] = strings.Join(strings.Fields(value), " ")
 	}
 	for name, want := range confined {
-		if told[name] != want {
-			return fmt.Errorf("%s is %q, and is to be %q", name, told[name], want)
+		if status[name] != want {
+			return fmt.Errorf("%s is %q, want %q", name, status[name], want)
 		}
 	}
 	return cannotWrite(process)
 }
 
-// cannotWrite tells that a process's root is mounted to be read only, and is so for who tries, root of the node included.
+// cannotWrite returns an error unless a process's root is mounted read-only, and root of the node cannot write to it either.
 func cannotWrite(process int) error {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", process))
 	if err != nil {
@@ -75,7 +75,7 @@ func cannotWrite(process int) error {
 	}
 	err = os.WriteFile(fmt.Sprintf("/proc/%d/root/written", process), nil, 0o600)
 	if !errors.Is(err, syscall.EROFS) {
-		return fmt.Errorf("writing to its root: %w", errors.Join(err, errors.New("it is to be refused as a read-only file system")))
+		return fmt.Errorf("writing to its root: %w", errors.Join(err, errors.New("want the error of a read-only file system")))
 	}
 	return nil
 }

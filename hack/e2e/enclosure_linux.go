@@ -12,19 +12,21 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
-// What a process of this program is told to be.
+// The roles of the processes in the enclosure.
 const (
 	roleFirst = "first"
 	roleRun   = "run"
 )
 
-// scratchFolders are where a kubelet and containerd write whatever they are told. In the enclosure each is one that is in memory.
+// scratchFolders are the folders that a kubelet and containerd write to. In the enclosure, each is a tmpfs.
 var scratchFolders = []string{"/run", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"}
 
-// kernelSettings are those that a kubelet sets and that no namespace divides. In the enclosure each reads as the kubelet wants
-// it, from a file, so that the machine's stay as they are.
+// kernelSettings are the settings that a kubelet writes and that no namespace separates. In the enclosure, each is a file with the
+// kubelet's value, so that the machine's settings do not change.
 var kernelSettings = map[string]string{
 	"kernel/keys/root_maxbytes": "25000000",
 	"kernel/keys/root_maxkeys":  "1000000",
@@ -34,11 +36,11 @@ var kernelSettings = map[string]string{
 	"vm/panic_on_oom":           "0",
 }
 
-// turnFile is locked by the run whose turn it is: the control groups of two would have the same names.
-const turnFile = "/run/rolecredential-e2e.lock"
+// lockFile is locked during a run: two runs would use control groups of the same names.
+const lockFile = "/run/rolecredential-e2e.lock"
 
-// takeTurn waits until no other run goes on. The lock ends with the process at the latest.
-func takeTurn(ctx context.Context, path string) (done func(), err error) {
+// lock waits until no other run holds the lock. The kernel releases it when the process exits.
+func lock(ctx context.Context, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -55,57 +57,57 @@ func takeTurn(ctx context.Context, path string) (done func(), err error) {
 			return nil, fmt.Errorf("locking %s: %w", path, err)
 		}
 		if !waited {
-			fmt.Println("another run goes on; waiting for its end")
+			fmt.Println("waiting for another run to end")
 		}
 		select {
 		case <-ctx.Done():
 			_ = file.Close()
-			return nil, errors.New("interrupted while waiting for another run")
+			return nil, errors.New("stopped waiting for another run")
 		case <-again.C:
 		}
 	}
 }
 
-// enclose runs this program in namespaces of its own and returns its exit status. When the first process in them ends, or this
-// one does, the kernel ends all others, and with them go the mounts, the network, its rules and its settings.
+// enclose runs this program in its own namespaces and returns its exit status. When the first process in them or this process exits, the
+// kernel kills all others and removes the mounts, the network, its rules and its settings.
 func enclose(ctx context.Context) (status int, err error) {
-	done, err := takeTurn(ctx, turnFile)
+	unlock, err := lock(ctx, lockFile)
 	if err != nil {
-		return exitInterrupted, err
+		return program.Interrupted, err
 	}
-	defer done()
+	defer unlock()
 	if kubeletRuns() {
-		return exitCannotRun, fmt.Errorf("%w: a kubelet runs on this machine, whose control groups have the same names", errCannotRun)
+		return program.CannotRun, fmt.Errorf("%w: another kubelet runs on this machine, and uses control groups of the same names", errCannotRun)
 	}
-	if err := removePodGroups(); err != nil { // of a run that was killed
-		return exitCannotRun, fmt.Errorf("%w: the control groups of another kubelet are in use: %w", errCannotRun, err)
+	if err := removePodGroups(); err != nil { // left by a run that was killed
+		return program.CannotRun, fmt.Errorf("%w: the control groups of another kubelet are in use: %w", errCannotRun, err)
 	}
-	made, err := makeFolders(scratchFolders)
+	created, err := createFolders(scratchFolders)
 	defer func() {
-		for _, folder := range slices.Backward(made) {
+		for _, folder := range slices.Backward(created) {
 			err = errors.Join(err, os.Remove(folder))
 		}
 	}()
 	if err != nil {
-		return exitFailed, err
+		return program.Failed, err
 	}
 	defer func() { err = errors.Join(err, removePodGroups()) }()
 
-	runtime.LockOSThread() // the kernel tells of the end of the thread, not of the process
+	runtime.LockOSThread() // Pdeathsig signals the end of the thread, not of the process
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", roleFirst)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
-		Setpgid:    true, // a terminal's Ctrl-C is for this process
+		Setpgid:    true, // a terminal's Ctrl-C must reach only this process
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	if err := cmd.Start(); err != nil {
-		return exitCannotRun, fmt.Errorf("%w: it may not make namespaces: %w", errCannotRun, err)
+		return program.CannotRun, fmt.Errorf("%w: it cannot create namespaces: %w", errCannotRun, err)
 	}
 	err = cmd.Wait()
 	if ctx.Err() != nil {
-		return exitInterrupted, errors.New("interrupted; all of it has ended")
+		return program.Interrupted, errors.New("all processes have stopped")
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode(), nil
@@ -113,8 +115,8 @@ func enclose(ctx context.Context) (status int, err error) {
 	return 0, err
 }
 
-// makeFolders makes those that are not there, and returns them, outermost first.
-func makeFolders(folders []string) (made []string, err error) {
+// createFolders creates the missing folders, and returns them, outermost first.
+func createFolders(folders []string) (created []string, err error) {
 	for _, folder := range folders {
 		var missing []string
 		for dir := folder; ; dir = filepath.Dir(dir) {
@@ -125,31 +127,31 @@ func makeFolders(folders []string) (made []string, err error) {
 		}
 		for _, dir := range slices.Backward(missing) {
 			if err := os.Mkdir(dir, 0o755); err != nil {
-				return made, err
+				return created, err
 			}
-			made = append(made, dir)
+			created = append(created, dir)
 		}
 	}
-	return made, nil
+	return created, nil
 }
 
-// kubeletRuns tells whether there is a kubelet, which is none of ours: they end with their runs.
+// kubeletRuns returns whether another kubelet runs on this machine.
 func kubeletRuns() bool {
-	processes, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is a good one
+	processes, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is valid
 	return slices.ContainsFunc(processes, func(path string) bool {
 		name, err := os.ReadFile(path)
 		return err == nil && string(name) == "kubelet\n"
 	})
 }
 
-// podGroups lists the control groups that a kubelet makes for its Pods: one, or one for each controller.
+// podGroups lists the control groups that a kubelet creates for its Pods: one, or one per controller.
 func podGroups() []string {
-	found, _ := filepath.Glob("/sys/fs/cgroup/kubepods") // the pattern is a good one
+	found, _ := filepath.Glob("/sys/fs/cgroup/kubepods") // the pattern is valid
 	each, _ := filepath.Glob("/sys/fs/cgroup/*/kubepods")
 	return append(found, each...)
 }
 
-// removePodGroups removes them once their processes are gone, which takes the kernel a moment.
+// removePodGroups removes the control groups once their processes are gone, which takes the kernel a moment.
 func removePodGroups() error {
 	var err error
 	for range 100 {
@@ -165,7 +167,7 @@ func removePodGroups() error {
 	return err
 }
 
-// removeGroup removes a control group and those in it. Their files are not to be removed, and go with them.
+// removeGroup removes a control group and its subgroups. The kernel removes their files.
 func removeGroup(group string) error {
 	var folders []string
 	err := filepath.WalkDir(group, func(path string, entry fs.DirEntry, err error) error {
@@ -180,16 +182,16 @@ func removeGroup(group string) error {
 	return err
 }
 
-// first is the first process in the namespaces: it prepares them, and reaps whatever loses its parent while the work is done.
+// first is the first process in the namespaces: it prepares them, starts the run, and reaps orphaned processes.
 func first() (int, error) {
-	if err := furnish(); err != nil {
-		return exitFailed, fmt.Errorf("preparing the namespaces: %w", err)
+	if err := prepareNamespaces(); err != nil {
+		return program.Failed, fmt.Errorf("preparing the namespaces: %w", err)
 	}
 	worker, err := os.StartProcess("/proc/self/exe", []string{os.Args[0], roleRun}, &os.ProcAttr{
 		Env: os.Environ(), Files: []*os.File{nil, os.Stdout, os.Stderr},
 	})
 	if err != nil {
-		return exitFailed, err
+		return program.Failed, err
 	}
 	for {
 		var status syscall.WaitStatus
@@ -197,17 +199,17 @@ func first() (int, error) {
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil:
-			return exitFailed, err
+			return program.Failed, err
 		case pid == worker.Pid && status.Exited():
 			return status.ExitStatus(), nil
 		case pid == worker.Pid:
-			return exitFailed, fmt.Errorf("the run ended by signal %s", status.Signal())
+			return program.Failed, fmt.Errorf("the run was killed by the signal %s", status.Signal())
 		}
 	}
 }
 
-// furnish gives the namespaces their mounts and their loopback interface.
-func furnish() error {
+// prepareNamespaces creates the mounts and starts the loopback interface.
+func prepareNamespaces() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return err
 	}
@@ -224,19 +226,19 @@ func furnish() error {
 		if _, err := os.Stat(setting); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		stand := "/run/kernel/" + name
-		if err := os.MkdirAll(filepath.Dir(stand), 0o755); err != nil {
+		file := "/run/kernel/" + name
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(stand, []byte(value+"\n"), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(value+"\n"), 0o644); err != nil {
 			return err
 		}
-		if err := syscall.Mount(stand, setting, "", syscall.MS_BIND, ""); err != nil {
+		if err := syscall.Mount(file, setting, "", syscall.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mounting on %s: %w", setting, err)
 		}
 	}
-	if said, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		return fmt.Errorf("ip link set lo up: %w: %s", err, said)
+	if output, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+		return fmt.Errorf("ip link set lo up: %w: %s", err, output)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
 const (
@@ -13,7 +15,7 @@ const (
 )
 
 func enclose(context.Context) (int, error) {
-	return exitCannotRun, fmt.Errorf("%w: it needs the namespaces of Linux", errCannotRun)
+	return program.CannotRun, fmt.Errorf("%w: it needs Linux namespaces", errCannotRun)
 }
 
 func first() (int, error) { return enclose(context.Background()) }

@@ -10,18 +10,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/program"
 )
 
-// installByKustomize installs what config/default holds, and gives it a key of MinIO's user.
-func (w *world) installByKustomize(ctx context.Context) (string, error) {
+// installByKustomize installs config/default, and creates the Secret with the key of MinIO's user.
+func (w *environment) installByKustomize(ctx context.Context) (string, error) {
 	if _, err := w.kubectl(ctx, "apply", "--server-side", "-k", manifest("operator")); err != nil {
 		return "", err
 	}
 	return w.configureOperator(ctx)
 }
 
-// configureOperator waits for the managers and tells them who they are.
-func (w *world) configureOperator(ctx context.Context) (string, error) {
+// configureOperator creates the ClusterIdentity and its Secret, and waits for the managers.
+func (w *environment) configureOperator(ctx context.Context) (string, error) {
 	for _, args := range [][]string{
 		{"wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"},
 		{
@@ -44,15 +45,15 @@ func (w *world) configureOperator(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d managers ready under Pod Security %s; ClusterIdentity ready", len(managers), enforced), err
 }
 
-// uninstallByKustomize takes the operator away while its credentials are in use.
-func (w *world) uninstallByKustomize(ctx context.Context) (string, error) {
+// uninstallByKustomize removes the operator while its credentials are in use.
+func (w *environment) uninstallByKustomize(ctx context.Context) (string, error) {
 	if _, err := w.kubectl(ctx, "delete", "-k", manifest("operator"), "--timeout=90s"); err != nil {
 		return "", err
 	}
 	return w.nothingIsLeft(ctx)
 }
 
-func (w *world) installByHelm(ctx context.Context) (string, error) {
+func (w *environment) installByHelm(ctx context.Context) (string, error) {
 	for _, name := range []string{operatorNamespace, "elsewhere"} {
 		if _, err := w.kubectl(ctx, "create", "namespace", name); err != nil {
 			return "", err
@@ -79,7 +80,7 @@ func (w *world) installByHelm(ctx context.Context) (string, error) {
 	if err := w.apply(ctx, "starts.yaml"); err != nil {
 		return "", err
 	}
-	err = await(ctx, settle, func(context.Context) error {
+	err = program.Await(ctx, settleTimeout, pollInterval, func(context.Context) error {
 		if w.calls.Count("starts").Calls < before+10 {
 			return errors.New("the Pod makes no calls")
 		}
@@ -92,16 +93,16 @@ func (w *world) installByHelm(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if len(outside.Status.Conditions) > 0 {
-		return "", fmt.Errorf("a credential of another namespace was dealt with: %v", outside.Status.Conditions)
+		return "", fmt.Errorf("the operator wrote the status of a credential in another namespace: %v", outside.Status.Conditions)
 	}
-	return seen + "; a Pod lists its bucket; a credential of another namespace is left alone", nil
+	return seen + "; a Pod lists its bucket; it ignores a credential of another namespace", nil
 }
 
-func (w *world) uninstallByHelm(ctx context.Context) (string, error) {
-	if _, err := w.clientsEnd(ctx); err != nil {
+func (w *environment) uninstallByHelm(ctx context.Context) (string, error) {
+	if _, err := w.clientsExit(ctx); err != nil {
 		return "", err
 	}
-	if _, err := w.secretGoes(ctx); err != nil { // by now the garbage collector knows the kinds
+	if _, err := w.secretIsCollected(ctx); err != nil { // the garbage collector has discovered the kinds by now
 		return "", err
 	}
 	if _, err := w.helm(ctx, "uninstall", "rolecredential", "--namespace", operatorNamespace, "--wait"); err != nil {

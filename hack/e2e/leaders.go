@@ -15,11 +15,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/program"
 )
 
-// leaderIsKilled ends the leader's process at once, so that it cannot give its lease back. Whoever comes first leads: the other
-// manager, or the process that the kubelet starts in the place of the one that was killed.
-func (w *world) leaderIsKilled(ctx context.Context) (string, error) {
+// leaderIsKilled kills the leader's process, so that it cannot release its lease. The next leader is the other manager, or the process that
+// the kubelet restarts.
+func (w *environment) leaderIsKilled(ctx context.Context) (string, error) {
 	leader, err := w.leader(ctx)
 	if err != nil {
 		return "", err
@@ -31,8 +32,8 @@ func (w *world) leaderIsKilled(ctx context.Context) (string, error) {
 	return w.succession(ctx, leader, func() error { return syscall.Kill(process, syscall.SIGKILL) })
 }
 
-// leaderHangs stops the leader's process, and lets it go on when the other leads. It is to end itself then.
-func (w *world) leaderHangs(ctx context.Context) (string, error) {
+// leaderHangs stops the leader's process, and continues it when the other manager leads. It must exit then.
+func (w *environment) leaderHangs(ctx context.Context) (string, error) {
 	leader, err := w.leader(ctx)
 	if err != nil {
 		return "", err
@@ -48,26 +49,26 @@ func (w *world) leaderHangs(ctx context.Context) (string, error) {
 	if err := syscall.Kill(process, syscall.SIGCONT); err != nil {
 		return "", err
 	}
-	err = await(ctx, settle, func(context.Context) error {
+	err = program.Await(ctx, settleTimeout, pollInterval, func(context.Context) error {
 		if err := syscall.Kill(process, 0); err == nil {
-			return errors.New("the former leader goes on")
+			return errors.New("the former leader still runs")
 		}
 		return nil
 	})
-	return seen + "; the former leader ended itself", err
+	return seen + "; the former leader exited", err
 }
 
-// succession has something happen to the leader, and waits until another process leads, which must issue nothing that is not due.
-func (w *world) succession(ctx context.Context, leader string, happen func() error) (string, error) {
-	before, err := w.holds(ctx)
+// succession causes a failure of the leader, and waits until another process leads, which must issue only credentials that are due.
+func (w *environment) succession(ctx context.Context, leader string, failure func() error) (string, error) {
+	before, err := w.allIssued(ctx)
 	if err != nil {
 		return "", err
 	}
 	start := time.Now()
-	if err := happen(); err != nil {
+	if err := failure(); err != nil {
 		return "", err
 	}
-	err = await(ctx, settle, func(ctx context.Context) error {
+	err = program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		now, err := w.leader(ctx)
 		if err == nil && now == leader {
 			err = fmt.Errorf("%s still leads", leader)
@@ -78,26 +79,26 @@ func (w *world) succession(ctx context.Context, leader string, happen func() err
 		return "", err
 	}
 	took := time.Since(start)
-	if _, err := w.refresh(ctx, "waits", int(start.Unix())); err != nil { // it works
+	if _, err := w.refresh(ctx, "waits", int(start.Unix())); err != nil { // the new leader works
 		return "", err
 	}
-	after, err := w.holds(ctx)
+	after, err := w.allIssued(ctx)
 	if err != nil {
 		return "", err
 	}
 	delete(before, "waits")
-	waited := time.Duration(0) // by what was due first
+	waited := time.Duration(0) // of the credential that was due first
 	for name, was := range before {
 		if after[name].key != was.key && time.Now().Before(was.due) {
-			return "", fmt.Errorf("the new leader issued %s anew, which was not due", name)
+			return "", fmt.Errorf("the new leader issued %s, which was not due", name)
 		}
 		waited = max(waited, start.Add(took).Sub(was.due))
 	}
-	return fmt.Sprintf("another process leads after %s, for which what was due waited %s; nothing was issued that was not due", round(took), round(waited)), nil
+	return fmt.Sprintf("another process leads after %s; a due refresh waited up to %s; no other credential was refreshed", round(took), round(waited)), nil
 }
 
-// leader returns what the manager that leads calls itself: by its Pod, and by what tells the Pod's processes apart.
-func (w *world) leader(ctx context.Context) (string, error) {
+// leader returns the holder of the lease: the name of a Pod, and a unique suffix of its process.
+func (w *environment) leader(ctx context.Context) (string, error) {
 	lease := &coordinationv1.Lease{}
 	if err := w.client.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: "rolecredential.dev"}, lease); err != nil {
 		return "", err
@@ -113,8 +114,8 @@ func podOf(leader string) string {
 	return pod
 }
 
-// process returns the id of a manager's process.
-func (w *world) process(ctx context.Context, pod string) (int, error) {
+// process returns the PID of a manager.
+func (w *environment) process(ctx context.Context, pod string) (int, error) {
 	found := &corev1.Pod{}
 	if err := w.client.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: pod}, found); err != nil {
 		return 0, err
@@ -134,21 +135,21 @@ func (w *world) process(ctx context.Context, pod string) (int, error) {
 	return 0, fmt.Errorf("container %s of %s has no process:\n%s", container, pod, tasks)
 }
 
-// held is what a credential's Secret holds, and when that is due.
-type held struct {
+// issued is the key in a credential's Secret, and the time of its next refresh.
+type issued struct {
 	key string
 	due time.Time
 }
 
-// holds are what all credentials hold, by name.
-func (w *world) holds(ctx context.Context) (map[string]held, error) {
+// allIssued returns the keys of all credentials, by name.
+func (w *environment) allIssued(ctx context.Context) (map[string]issued, error) {
 	var list v1alpha1.RoleCredentialList
 	if err := w.client.List(ctx, &list); err != nil {
 		return nil, err
 	}
-	all := map[string]held{}
+	all := map[string]issued{}
 	for _, found := range list.Items {
-		all[found.Name] = held{found.Status.AccessKeyID, ptr.Deref(found.Status.NextRefreshTime, metav1.Time{}).Time}
+		all[found.Name] = issued{found.Status.AccessKeyID, ptr.Deref(found.Status.NextRefreshTime, metav1.Time{}).Time}
 	}
 	return all, nil
 }

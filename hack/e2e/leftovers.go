@@ -13,13 +13,15 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
-// objectSet names objects of all kinds that can be listed.
+// objectSet contains the names of objects of all kinds that can be listed.
 type objectSet map[string]bool
 
-// objects lists all there is in the cluster but events, which outlive what they tell of, and the node's lease, which the kubelet
-// makes in its own time.
+// objects lists all objects in the cluster except events, which outlive their objects, and the node's lease, which the kubelet creates at
+// any time.
 func (c *cluster) objects(ctx context.Context) (objectSet, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
 	if err != nil {
@@ -59,10 +61,10 @@ func (c *cluster) objects(ctx context.Context) (objectSet, error) {
 	return found, nil
 }
 
-// nothingIsLeft waits until there is no object that was not there before the operator was installed.
-func (w *world) nothingIsLeft(ctx context.Context) (string, error) {
+// nothingIsLeft waits until the only objects are those from before the installation.
+func (w *environment) nothingIsLeft(ctx context.Context) (string, error) {
 	var now objectSet
-	err := await(ctx, settle, func(ctx context.Context) (err error) {
+	err := program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) (err error) {
 		if now, err = w.objects(ctx); err != nil {
 			return err
 		}
@@ -76,5 +78,5 @@ func (w *world) nothingIsLeft(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("the cluster has the %d objects that it had before, and no other", len(now)), nil
+	return fmt.Sprintf("the cluster has the same %d objects as before", len(now)), nil
 }

@@ -13,11 +13,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/program"
 )
 
-// calling waits until each Pod of a workload has made calls that succeeded.
-func (w *world) calling(ctx context.Context, workload string) error {
-	return await(ctx, settle, func(ctx context.Context) error {
+// calling waits until each Pod of a workload has made a successful call.
+func (w *environment) calling(ctx context.Context, workload string) error {
+	return program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		pods, err := w.pods(ctx, namespace, "workload", workload)
 		if err != nil {
 			return err
@@ -27,16 +28,16 @@ func (w *world) calling(ctx context.Context, workload string) error {
 		}
 		for _, pod := range pods {
 			if w.calls.KeyInUse(string(pod.UID)) == "" {
-				return fmt.Errorf("%s has made no call that succeeded: %s", pod.Name, w.calls.Count(workload).Error)
+				return fmt.Errorf("%s has made no successful call: %s", pod.Name, w.calls.Count(workload).Error)
 			}
 		}
 		return nil
 	})
 }
 
-// olderThan waits until all containers of a workload have run for a while.
-func (w *world) olderThan(ctx context.Context, workload string, age time.Duration) error {
-	return await(ctx, settle, func(ctx context.Context) error {
+// olderThan waits until all containers of a workload have run for a duration.
+func (w *environment) olderThan(ctx context.Context, workload string, age time.Duration) error {
+	return program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		pods, err := w.pods(ctx, namespace, "workload", workload)
 		for _, pod := range pods {
 			if running := pod.Status.ContainerStatuses[0].State.Running; running == nil || time.Since(running.StartedAt.Time) < age {
@@ -47,9 +48,9 @@ func (w *world) olderThan(ctx context.Context, workload string, age time.Duratio
 	})
 }
 
-// allUse waits until a workload runs as it should, on a key, and no former Pod of it is left.
-func (w *world) allUse(ctx context.Context, workload, key string) error {
-	return await(ctx, settle, func(ctx context.Context) error {
+// allUse waits until all Pods of a workload use a key, and none of its former Pods is left.
+func (w *environment) allUse(ctx context.Context, workload, key string) error {
+	return program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		deployment := &appsv1.Deployment{}
 		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: workload}, deployment); err != nil {
 			return err
@@ -70,8 +71,8 @@ func (w *world) allUse(ctx context.Context, workload, key string) error {
 	})
 }
 
-// lossless holds that a workload lost no call over the refreshes.
-func (w *world) lossless(ctx context.Context, workload string) (string, error) {
+// lossless returns an error if a workload lost a call over the refreshes.
+func (w *environment) lossless(ctx context.Context, workload string) (string, error) {
 	pods, err := w.pods(ctx, namespace, "workload", workload)
 	if err != nil {
 		return "", err
@@ -83,8 +84,8 @@ func (w *world) lossless(ctx context.Context, workload string) (string, error) {
 	return count.String(), nil
 }
 
-// refresh asks for a refresh, as users do, and returns the new access key id once it is in the Secret.
-func (w *world) refresh(ctx context.Context, name string, n int) (string, error) {
+// refresh requests a refresh with the annotation, and returns the new access key ID once the Secret contains it.
+func (w *environment) refresh(ctx context.Context, name string, n int) (string, error) {
 	before, err := w.keyInSecret(ctx, name)
 	if err != nil {
 		return "", err
@@ -95,19 +96,19 @@ func (w *world) refresh(ctx context.Context, name string, n int) (string, error)
 	return w.keyAfter(ctx, name, before)
 }
 
-// keyAfter waits until a Secret holds another key than before, and returns its id.
-func (w *world) keyAfter(ctx context.Context, name, before string) (key string, err error) {
-	err = await(ctx, settle, func(ctx context.Context) error {
+// keyAfter waits until a Secret contains another key than before, and returns its ID.
+func (w *environment) keyAfter(ctx context.Context, name, before string) (key string, err error) {
+	err = program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		if key, err = w.keyInSecret(ctx, name); err == nil && key == before {
-			err = errors.New("the Secret still holds " + key)
+			err = errors.New("the Secret still contains " + key)
 		}
 		return err
 	})
 	return key, err
 }
 
-// keyInSecret returns the access key id that a Secret holds, in the environment's key or in what a process prints.
-func (w *world) keyInSecret(ctx context.Context, name string) (string, error) {
+// keyInSecret returns the access key ID in a Secret, from the variable or from the output for credential_process.
+func (w *environment) keyInSecret(ctx context.Context, name string) (string, error) {
 	secret := &corev1.Secret{}
 	if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret); err != nil {
 		return "", err
@@ -120,14 +121,14 @@ func (w *world) keyInSecret(ctx context.Context, name string) (string, error) {
 	return printed.AccessKeyId, err
 }
 
-// pods lists the Pods with a label, those that are about to end among them.
-func (w *world) pods(ctx context.Context, namespace, label, value string) ([]corev1.Pod, error) {
+// pods lists the Pods with a label, including those that terminate.
+func (w *environment) pods(ctx context.Context, namespace, label, value string) ([]corev1.Pod, error) {
 	var list corev1.PodList
 	err := w.client.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{label: value})
 	return list.Items, err
 }
 
-// ids are what Pods call themselves in their reports.
+// ids returns the UIDs of Pods, which their reports contain.
 func ids(pods []corev1.Pod) []string {
 	var all []string
 	for _, pod := range pods {
@@ -137,11 +138,11 @@ func ids(pods []corev1.Pod) []string {
 	return all
 }
 
-// everyPod lists the clients that run.
-func (w *world) everyPod(ctx context.Context) []string {
+// runningPods lists the clients that run.
+func (w *environment) runningPods(ctx context.Context) []string {
 	var list corev1.PodList
 	if err := w.client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-		return nil // the cluster is gone
+		return nil // the cluster has stopped
 	}
 	return ids(list.Items)
 }

@@ -1,10 +1,10 @@
-// Command e2e installs the operator in a real one-node cluster, as a Pod from its own image and manifests, and watches Pods use
-// what it issues against MinIO, an STS and an S3 that nobody here wrote. `make e2e` builds all that it needs.
+// Command e2e installs the operator in a real one-node cluster, as Pods of its own image and manifests. Pods use the issued credentials
+// with MinIO, a third-party STS and S3. `make e2e` builds everything that it needs.
 //
-// It needs root on Linux, and of Debian's packages containerd, runc, containernetworking-plugins, iproute2 and iptables. All of
-// it runs in namespaces of its own, so that nothing of the machine changes and all ends with it, however it ends.
+// It needs root on Linux, and Debian's packages containerd, runc, containernetworking-plugins, iproute2 and iptables. It runs in its own
+// Linux namespaces, so that it changes nothing on the machine, and the kernel stops all of its processes however it ends.
 //
-// Its exit status is 0 if every scenario passed, 1 if one did not, 2 if it cannot run here, and 130 if it was interrupted.
+// The exit status is 0 if every scenario passed, 1 if one failed, 2 if this machine cannot run it, and 130 after an interrupt.
 package main
 
 import (
@@ -12,37 +12,27 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
-// roleCheck is the argument of a run that only looks whether this machine can run it.
+// roleCheck is the argument of a run that only checks whether this machine can run it.
 const roleCheck = "check"
 
-const (
-	exitFailed      = 1
-	exitCannotRun   = 2
-	exitInterrupted = 130
-)
-
-// errCannotRun is wrapped by what says why this machine cannot run it.
+// errCannotRun is wrapped by the reason why this machine cannot run it.
 var errCannotRun = errors.New("make e2e cannot run here")
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status, err := dispatch(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-	}
-	os.Exit(status)
+	program.Main("e2e", func(ctx context.Context, args []string) error {
+		return program.WithStatus(dispatch(ctx, args))
+	})
 }
 
-// dispatch runs what this process is: the one that the user started, the first process in the namespaces, or the one that does
-// the work in them.
+// dispatch runs the role of this process: the command of the user, the first process in the namespaces, or the process that runs the
+// scenarios in them. It returns the exit status.
 func dispatch(ctx context.Context, args []string) (int, error) {
 	role := ""
 	if len(args) > 0 {
@@ -51,16 +41,16 @@ func dispatch(ctx context.Context, args []string) (int, error) {
 	switch role {
 	case roleCheck:
 		if err := checkMachine(); err != nil {
-			return exitCannotRun, err
+			return program.CannotRun, err
 		}
 		return 0, nil
 	case "":
 		given, err := findPrograms()
 		if err != nil {
-			return exitCannotRun, err
+			return program.CannotRun, err
 		}
 		if err := os.RemoveAll(given.Logs); err != nil {
-			return exitFailed, err
+			return program.Failed, err
 		}
 		return enclose(ctx)
 	case roleFirst:
@@ -68,22 +58,22 @@ func dispatch(ctx context.Context, args []string) (int, error) {
 	case roleRun:
 		given, err := findPrograms()
 		if err != nil {
-			return exitCannotRun, err
+			return program.CannotRun, err
 		}
 		return report(ctx, given)
 	default:
-		return exitFailed, fmt.Errorf("unexpected argument %q", role)
+		return program.Failed, fmt.Errorf("unexpected argument %q", role)
 	}
 }
 
-// report runs the scenarios and prints what was seen.
+// report runs the scenarios and prints the summary.
 func report(ctx context.Context, given programs) (int, error) {
-	ctrl.SetLogger(logr.Discard()) // that of the client
+	ctrl.SetLogger(logr.Discard()) // the client logs
 	results, err := run(ctx, given)
 	printSummary(os.Stdout, results)
 	if err != nil || results.failed() {
 		fmt.Fprintf(os.Stderr, "The servers' logs are in %s.\n", given.Logs)
-		return exitFailed, err
+		return program.Failed, err
 	}
 	return 0, nil
 }

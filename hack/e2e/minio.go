@@ -17,13 +17,15 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
 const (
 	minioAddress = gateway + ":9000"
 	minioRegion  = "us-east-1"
 	bucket       = "shop"
-	// ownsBucket is what MinIO's user may do, and with it the sessions that are made with the user's key.
+	// ownsBucket is the policy of MinIO's user, and so of the sessions of the user's key.
 	ownsBucket = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::shop", "arn:aws:s3:::shop/*"]}]}`
 )
 
@@ -31,13 +33,13 @@ const (
 func (c *cluster) startMinIO(ctx context.Context) (aws.Credentials, error) {
 	root := aws.Credentials{AccessKeyID: rand.Text()[:20], SecretAccessKey: rand.Text()}
 	user := aws.Credentials{AccessKeyID: rand.Text()[:20], SecretAccessKey: rand.Text()}
-	// No console, and no look for a newer version on the internet.
+	// These disable the console and the check for a newer version on the internet.
 	settings := []string{"MINIO_ROOT_USER=" + root.AccessKeyID, "MINIO_ROOT_PASSWORD=" + root.SecretAccessKey, "MINIO_BROWSER=off", "MINIO_UPDATE=off"}
 	err := c.startWith(settings, "minio", c.given.MinIO, "server", "--address", minioAddress, "--certs-dir", state+"/minio/certs", state+"/minio/data")
 	if err != nil {
 		return user, err
 	}
-	if err := await(ctx, startBounds, func(ctx context.Context) error { return addUser(ctx, root, user) }); err != nil {
+	if err := program.Await(ctx, startTimeout, pollInterval, func(ctx context.Context) error { return addUser(ctx, root, user) }); err != nil {
 		return user, fmt.Errorf("adding MinIO's user: %w", err)
 	}
 	api := s3.New(s3.Options{
@@ -48,8 +50,8 @@ func (c *cluster) startMinIO(ctx context.Context) (aws.Credentials, error) {
 	return user, err
 }
 
-// addUser gives the server its user, as `mc admin cluster iam import` does: MinIO's call to add a user takes it encrypted in a
-// way of MinIO's own, that for a whole archive does not.
+// addUser adds the user like `mc admin cluster iam import`. MinIO's call to add a single user requires MinIO's own encryption; the import
+// does not.
 func addUser(ctx context.Context, root, user aws.Credentials) error {
 	var archive bytes.Buffer
 	files := zip.NewWriter(&archive)
@@ -84,15 +86,15 @@ func addUser(ctx context.Context, root, user aws.Credentials) error {
 		return err
 	}
 	defer func() { _ = response.Body.Close() }()
-	told, err := io.ReadAll(response.Body)
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
 	}
 	var result struct {
 		Added struct{ UserPolicies []any }
 	}
-	if err := json.Unmarshal(told, &result); err != nil || len(result.Added.UserPolicies) != 1 {
-		return fmt.Errorf("%s: %s", response.Status, told)
+	if err := json.Unmarshal(body, &result); err != nil || len(result.Added.UserPolicies) != 1 {
+		return fmt.Errorf("%s: %s", response.Status, body)
 	}
 	return nil
 }

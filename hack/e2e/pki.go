@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// authority signs the certificates of a cluster, and keeps them in a folder.
+// authority signs the certificates of a cluster, and stores them in a folder.
 type authority struct {
 	dir  string
 	cert *x509.Certificate
@@ -45,7 +45,7 @@ func newAuthority(dir string) (*authority, error) {
 	return a, nil
 }
 
-// file is the path of a file that the authority keeps, such as ca.crt.
+// file returns the path of a file of the authority, such as ca.crt.
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
 func (a *authority) write(name string, certificate []byte, key *ecdsa.PrivateKey) error {
@@ -59,7 +59,7 @@ func (a *authority) write(name string, certificate []byte, key *ecdsa.PrivateKey
 	return cert.WriteCert(a.file(name+".crt"), pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: certificate}))
 }
 
-// certify makes a certificate for a user of a group, who may also be a server at the addresses.
+// certify creates a certificate for a user of a group, and for a server at the addresses.
 func (a *authority) certify(name, user, group string, addresses ...string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -11,28 +11,28 @@ import (
 	"time"
 )
 
-// programs is all that a run is given: programs, images, and where to put logs.
+// programs are the inputs of a run: programs, images and settings.
 type programs struct {
-	// ControlPlane holds etcd, kube-apiserver and kubectl; Node holds kube-scheduler, kube-controller-manager and kubelet.
+	// ControlPlane contains etcd, kube-apiserver and kubectl. Node contains kube-scheduler, kube-controller-manager and kubelet.
 	ControlPlane, Node string
 	MinIO, Helm        string
-	// Images is a folder of OCI archives, and CNI that of the network plugins.
+	// Images is a folder of OCI archives, and CNI the folder of the network plugins.
 	Images, CNI string
-	// Logs is where the servers' logs are left.
+	// Logs is the folder of the servers' logs.
 	Logs string
-	// Run matches the names of the scenarios to run: all, unless E2E_RUN says otherwise.
+	// Run selects scenarios by their names: E2E_RUN, or all.
 	Run *regexp.Regexp
-	// Soak is for how long clients are to live on at the end; zero, unless E2E_SOAK says otherwise.
+	// Soak is the duration of the scenario soak: E2E_SOAK, or zero for none.
 	Soak time.Duration
 }
 
-// packages are what Debian has to give, as the message says that tells of a lack.
+// packages is the command that installs the required Debian packages.
 const packages = "apt-get install containerd runc containernetworking-plugins iproute2 iptables"
 
-// findPrograms looks for all that it takes. Its error says what is missing.
+// findPrograms returns the inputs. Its error names what is missing.
 func findPrograms() (programs, error) {
 	given := programs{Logs: filepath.Join("bin", "e2e", "logs")}
-	var lacking []string
+	var missing []string
 	for variable, path := range map[string]*string{
 		"KUBEBUILDER_ASSETS": &given.ControlPlane,
 		"NODE_ASSETS":        &given.Node,
@@ -41,12 +41,12 @@ func findPrograms() (programs, error) {
 		"E2E_IMAGES":         &given.Images,
 	} {
 		if *path = os.Getenv(variable); *path == "" {
-			lacking = append(lacking, variable)
+			missing = append(missing, variable)
 		}
 	}
-	slices.Sort(lacking)
-	if len(lacking) > 0 {
-		return given, fmt.Errorf("%w: `make e2e` sets the variables %s", errCannotRun, strings.Join(lacking, ", "))
+	slices.Sort(missing)
+	if len(missing) > 0 {
+		return given, fmt.Errorf("%w: `make e2e` sets the variables %s", errCannotRun, strings.Join(missing, ", "))
 	}
 	var err error
 	if given.Run, err = regexp.Compile(os.Getenv("E2E_RUN")); err != nil {
@@ -63,10 +63,10 @@ func findPrograms() (programs, error) {
 	return given, checkMachine()
 }
 
-// checkMachine says what keeps this machine from running it, apart from what `make e2e` builds.
+// checkMachine returns an error if this machine lacks something that `make e2e` does not build.
 func checkMachine() error {
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("%w: a kubelet and containers need root. Run it as root, best on a machine that is for that alone", errCannotRun)
+		return fmt.Errorf("%w: a kubelet and containers need root: run it as root, best on a dedicated machine", errCannotRun)
 	}
 	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "runc", "ip", "iptables"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -77,15 +77,15 @@ func checkMachine() error {
 	return err
 }
 
-// findPlugins returns the folder that holds the network plugins: /usr/lib/cni on Debian, /opt/cni/bin on most others.
+// findPlugins returns the folder of the network plugins: /usr/lib/cni on Debian, /opt/cni/bin on most other systems.
 func findPlugins() (string, error) {
 	for _, folder := range []string{"/usr/lib/cni", "/opt/cni/bin"} {
-		lacking := false
+		missing := false
 		for _, plugin := range []string{"bridge", "host-local", "loopback"} {
 			_, err := exec.LookPath(filepath.Join(folder, plugin))
-			lacking = lacking || err != nil
+			missing = missing || err != nil
 		}
-		if !lacking {
+		if !missing {
 			return folder, nil
 		}
 	}

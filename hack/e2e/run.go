@@ -17,33 +17,34 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/hack/e2e/tally"
+	"rolecredential.dev/operator/hack/program"
 )
 
-// tallyAddress is where clients report their calls.
+// tallyAddress is the address to which clients report their calls.
 const tallyAddress = gateway + ":9001"
 
-// world is a cluster with an STS and an S3 beside it, and what its Pods report.
-type world struct {
+// environment is a cluster with an STS and an S3, and the reports of its Pods.
+type environment struct {
 	*cluster
 	key   aws.Credentials
 	calls *tally.Tally
-	// before are the objects that were there before anything was installed.
+	// before are the objects from before the installation.
 	before objectSet
 }
 
-// scenario is something to see. What was seen is a line of the summary.
+// scenario is a test. Its result is a line of the summary.
 type scenario struct {
 	name string
-	see  func(*world, context.Context) (seen string, err error)
-	// needed is set if without it there is no more to see.
+	run  func(*environment, context.Context) (result string, err error)
+	// needed is whether the scenarios after it depend on it.
 	needed bool
 }
 
 type result struct {
 	scenario
-	seen string
-	took time.Duration
-	err  error
+	result string
+	took   time.Duration
+	err    error
 }
 
 type results []result
@@ -64,7 +65,7 @@ func (r result) verdict() string {
 	return "PASS"
 }
 
-// run brings up the world and goes through the scenarios, one after the other.
+// run starts the cluster and runs the scenarios, one after the other.
 func run(ctx context.Context, given programs) (results, error) {
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
@@ -73,7 +74,7 @@ func run(ctx context.Context, given programs) (results, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the cluster: %w", err)
 	}
-	w := &world{cluster: c, calls: &tally.Tally{OnFailure: func(r tally.Report) {
+	w := &environment{cluster: c, calls: &tally.Tally{OnFailure: func(r tally.Report) {
 		fmt.Printf("call %d of Pod %s of %s failed: %s\n", r.Call, r.Pod, r.Workload, r.Error)
 	}}}
 	if err := w.countCalls(); err != nil {
@@ -85,7 +86,7 @@ func run(ctx context.Context, given programs) (results, error) {
 	if err := w.prepare(ctx); err != nil {
 		return nil, err
 	}
-	fmt.Printf("a cluster with a node and MinIO, in %s\n", round(time.Since(start)))
+	fmt.Printf("a cluster with a node and MinIO started in %s\n", round(time.Since(start)))
 
 	var all results
 	for _, s := range scenarios {
@@ -95,12 +96,12 @@ func run(ctx context.Context, given programs) (results, error) {
 		fmt.Printf("\n=== %s\n", s.name)
 		r := result{scenario: s}
 		start := time.Now()
-		r.seen, r.err = s.see(w, ctx)
+		r.result, r.err = s.run(w, ctx)
 		r.took = time.Since(start)
 		if r.err != nil {
-			r.seen = r.err.Error()
+			r.result = r.err.Error()
 		}
-		fmt.Printf("%s in %s: %s\n", r.verdict(), round(r.took), r.seen)
+		fmt.Printf("%s in %s: %s\n", r.verdict(), round(r.took), r.result)
 		all = append(all, r)
 		if r.err != nil {
 			w.keepLogs(ctx, s.name)
@@ -109,16 +110,16 @@ func run(ctx context.Context, given programs) (results, error) {
 			}
 		}
 	}
-	fmt.Printf("\nin all: %s\n", w.calls.Count("", w.everyPod(ctx)...))
+	fmt.Printf("\ntotal: %s\n", w.calls.Count("", w.runningPods(ctx)...))
 	return all, context.Cause(ctx)
 }
 
-// prepare makes the namespace that Pods are in, and notes what there is.
-func (w *world) prepare(ctx context.Context) error {
+// prepare creates the namespace of the Pods, and records the existing objects.
+func (w *environment) prepare(ctx context.Context) error {
 	if err := w.apply(ctx, "namespace.yaml"); err != nil {
 		return err
 	}
-	return await(ctx, settle, func(ctx context.Context) (err error) { // a new namespace is furnished a moment later
+	return program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) (err error) { // its ConfigMap is created a moment later
 		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "kube-root-ca.crt"}, &corev1.ConfigMap{}); err != nil {
 			return err
 		}
@@ -128,7 +129,7 @@ func (w *world) prepare(ctx context.Context) error {
 }
 
 // countCalls serves the tally to clients.
-func (w *world) countCalls() error {
+func (w *environment) countCalls() error {
 	listener, err := net.Listen("tcp", tallyAddress)
 	if err != nil {
 		return err
@@ -138,10 +139,10 @@ func (w *world) countCalls() error {
 	return nil
 }
 
-// keepLogs leaves what Pods and the cluster say of themselves beside the servers' logs.
-func (w *world) keepLogs(ctx context.Context, scenario string) {
+// keepLogs stores the Pods' logs and the cluster's objects beside the servers' logs.
+func (w *environment) keepLogs(ctx context.Context, scenario string) {
 	dir := filepath.Join(w.given.Logs, "pods")
-	_ = os.RemoveAll(dir) // those of an earlier failure are still among the new ones
+	_ = os.RemoveAll(dir) // the new logs include those of an earlier failure
 	err := os.CopyFS(dir, os.DirFS(filepath.Join(state, "pod-logs")))
 	for _, args := range [][]string{
 		{"get", "pods,sts-credentials,clusteridentities,secrets", "-A", "-o", "wide"},
@@ -149,13 +150,13 @@ func (w *world) keepLogs(ctx context.Context, scenario string) {
 		{"get", "sts-credentials,clusteridentities", "-A", "-o", "yaml"},
 		{"get", "events", "-A"},
 	} {
-		said, failed := w.kubectl(ctx, args...)
-		err = errors.Join(err, failed)
+		output, failure := w.kubectl(ctx, args...)
+		err = errors.Join(err, failure)
 		name := filepath.Join(w.given.Logs, fmt.Sprintf("%s-%s.txt", args[0], args[1][:min(len(args[1]), 6)]))
-		err = errors.Join(err, os.WriteFile(name, []byte(said), 0o644))
+		err = errors.Join(err, os.WriteFile(name, []byte(output), 0o644))
 	}
 	if err != nil {
-		fmt.Printf("not all logs of %q were kept: %v\n", scenario, err)
+		fmt.Printf("cannot store all logs of %q: %v\n", scenario, err)
 	}
 }
 
@@ -164,9 +165,9 @@ func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecon
 // printSummary prints a line for each scenario.
 func printSummary(out io.Writer, all results) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\n\tSCENARIO\tTOOK\tSEEN")
+	fmt.Fprintln(table, "\n\tSCENARIO\tTOOK\tRESULT")
 	for _, r := range all {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.verdict(), r.name, round(r.took), r.seen)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.verdict(), r.name, round(r.took), r.result)
 	}
 	_ = table.Flush()
 }

@@ -1,5 +1,5 @@
-// Command client is a workload: it lists a bucket again and again, with the AWS SDK as any program uses it, and reports each
-// call. What it is to do is in its environment; how it gets at its credentials is the SDK's business.
+// Command client is a workload: it lists a bucket repeatedly with the AWS SDK, and reports each call. Its settings are in its environment.
+// The SDK finds the credentials by itself.
 package main
 
 import (
@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,25 +17,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"rolecredential.dev/operator/hack/e2e/tally"
+	"rolecredential.dev/operator/hack/program"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	program.Main("client", func(ctx context.Context, _ []string) error { return run(ctx) })
 }
 
-// interval is between two calls.
+// interval is the time between two calls.
 const interval = 50 * time.Millisecond
 
-// run calls until it is told to end. A call that is under way then is ended in good order.
+// run calls until a signal. It finishes the call in flight, and one more, which it reports as the last.
 func run(ctx context.Context) error {
 	options := []func(*config.LoadOptions) error{}
-	// The SDK asks for credentials anew when they are this close to their end.
+	// The SDK refreshes credentials this long before they expire.
 	if text := os.Getenv("EXPIRY_WINDOW"); text != "" {
 		window, err := time.ParseDuration(text)
 		if err != nil {
@@ -51,7 +44,7 @@ func run(ctx context.Context) error {
 	}
 	api := s3.NewFromConfig(settings, func(o *s3.Options) {
 		o.UsePathStyle = true
-		o.Retryer = aws.NopRetryer{} // no failure is to be hidden
+		o.Retryer = aws.NopRetryer{} // a retry would hide a failure
 	})
 	for call := 1; ; call++ {
 		report := list(context.WithoutCancel(ctx), settings, api)
@@ -61,7 +54,7 @@ func run(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-ctx.Done(): // one more, which is the last
+		case <-ctx.Done():
 		case <-time.After(interval):
 		}
 	}
@@ -82,7 +75,7 @@ func list(ctx context.Context, settings aws.Config, api *s3.Client) tally.Report
 	return report
 }
 
-// send reports a call, and does not give up easily: one that is not reported counts as lost.
+// send reports a call. It retries for seconds, since an unreported call counts as lost.
 func send(report tally.Report) error {
 	body, err := json.Marshal(report)
 	if err != nil {

@@ -1,5 +1,4 @@
-// Command pause holds a Pod's namespaces open, as the program of the same name does on every node: it waits, and reaps
-// processes whose parents have ended.
+// Command pause keeps a Pod's namespaces, like the program of the same name on every node: it waits, and reaps orphaned processes.
 package main
 
 import (

@@ -1,5 +1,4 @@
-// Package tally counts the calls that clients in Pods make, as they report them one by one. What is not reported is counted too:
-// each client numbers its calls.
+// Package tally counts the calls that clients in Pods report. It detects unreported calls too, since each client numbers its calls.
 package tally
 
 import (
@@ -11,23 +10,23 @@ import (
 	"sync"
 )
 
-// Report is what a client says of one call.
+// Report is a client's report of one call.
 type Report struct {
-	// Workload is what the client is a Pod of, and Pod what tells that from all others.
+	// Workload is the name of the client's workload, and Pod the UID of its Pod.
 	Workload, Pod string
-	// Call is the call's number, from 1.
+	// Call is the number of the call, from 1.
 	Call int
-	// AccessKeyID is the key that it was made with.
+	// AccessKeyID is the key of the call.
 	AccessKeyID string
 	// Error is empty if the call succeeded.
 	Error string `json:",omitempty"`
-	// Last tells that the client has ended after this call, in good order.
+	// Last is whether the client exits after this call.
 	Last bool `json:",omitempty"`
 }
 
-// Tally keeps the reports. It is an http.Handler that takes one by POST.
+// Tally stores the reports. It is an http.Handler that accepts a report by POST.
 type Tally struct {
-	// OnFailure, if set, is told of each call that failed, as it comes in.
+	// OnFailure, if set, is called for each report of a failed call.
 	OnFailure func(Report)
 
 	mu      sync.Mutex
@@ -48,14 +47,14 @@ func (t *Tally) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.reports = append(t.reports, report)
 }
 
-// Count is what is known of a workload's calls.
+// Count is a summary of a workload's calls.
 type Count struct {
 	Calls, Failed int
-	// Lost are calls that were not reported: one is missing between others, or its client ended in the middle of it.
+	// Lost counts the calls that were not reported: gaps in the numbers, and a client that exited without a last call.
 	Lost int
-	// Pods and Keys are those that made calls, in the order of their first.
+	// Pods and Keys are in the order of their first calls.
 	Pods, Keys []string
-	// Error is that of the first call that failed.
+	// Error is the error of the first failed call.
 	Error string
 }
 
@@ -63,8 +62,8 @@ func (c Count) String() string {
 	return fmt.Sprintf("%d S3 calls, %d failed, by %d Pods with %d keys", c.Calls, c.Failed, len(c.Pods), len(c.Keys))
 }
 
-// Count counts a workload's calls, those of all workloads if the name is empty. Pods that are gone are to have said that they
-// end; those that still run are listed.
+// Count counts a workload's calls, or those of all workloads for an empty name. Pods that still run are given; all others must have
+// reported their last call.
 func (t *Tally) Count(workload string, running ...string) Count {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +80,7 @@ func (t *Tally) Count(workload string, running ...string) Count {
 		}
 		ended[r.Pod] = ended[r.Pod] || r.Last
 		highest[r.Pod] = max(highest[r.Pod], r.Call)
-		if calls[r.Pod][r.Call] { // the same again, since the answer to the first was lost
+		if calls[r.Pod][r.Call] { // a repeated report: the client did not receive the response to the first
 			continue
 		}
 		calls[r.Pod][r.Call] = true
@@ -105,7 +104,7 @@ func (t *Tally) Count(workload string, running ...string) Count {
 	return c
 }
 
-// KeyInUse returns the key of a Pod's last call that succeeded.
+// KeyInUse returns the key of a Pod's last successful call.
 func (t *Tally) KeyInUse(pod string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

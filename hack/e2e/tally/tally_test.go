@@ -23,7 +23,7 @@ func send(g *WithT, t *tally.Tally, reports ...tally.Report) {
 	}
 }
 
-func TestCallsAreCounted(t *testing.T) {
+func TestCountOfAWorkload(t *testing.T) {
 	call := func(pod string, n int, change ...func(*tally.Report)) tally.Report {
 		r := tally.Report{Workload: "web", Pod: pod, Call: n, AccessKeyID: "A"}
 		for _, f := range change {
@@ -40,7 +40,7 @@ func TestCallsAreCounted(t *testing.T) {
 		want    tally.Count
 	}{
 		"none": {},
-		"a Pod that ended well": {
+		"a Pod that reported its last call": {
 			reports: []tally.Report{call("a", 1), call("a", 2, last)},
 			want:    tally.Count{Calls: 2, Pods: []string{"a"}, Keys: []string{"A"}},
 		},
@@ -48,7 +48,7 @@ func TestCallsAreCounted(t *testing.T) {
 			reports: []tally.Report{call("a", 1)}, running: []string{"a"},
 			want: tally.Count{Calls: 1, Pods: []string{"a"}, Keys: []string{"A"}},
 		},
-		"a Pod that is gone and did not say so lost a call": {
+		"a Pod that is gone without a last call lost one": {
 			reports: []tally.Report{call("a", 1)},
 			want:    tally.Count{Calls: 1, Lost: 1, Pods: []string{"a"}, Keys: []string{"A"}},
 		},
@@ -56,11 +56,11 @@ func TestCallsAreCounted(t *testing.T) {
 			reports: []tally.Report{call("a", 1), call("a", 4, last)},
 			want:    tally.Count{Calls: 2, Lost: 2, Pods: []string{"a"}, Keys: []string{"A"}},
 		},
-		"a report that came twice counts once": {
+		"a repeated report counts once": {
 			reports: []tally.Report{call("a", 1), call("a", 1), call("a", 2, last)},
 			want:    tally.Count{Calls: 2, Pods: []string{"a"}, Keys: []string{"A"}},
 		},
-		"the first failure is told": {
+		"the error is that of the first failed call": {
 			reports: []tally.Report{call("a", 1, failed), call("a", 2, failed, last)},
 			want:    tally.Count{Calls: 2, Failed: 2, Pods: []string{"a"}, Keys: []string{"A"}, Error: "refused"},
 		},
@@ -68,7 +68,7 @@ func TestCallsAreCounted(t *testing.T) {
 			reports: []tally.Report{call("b", 1, key("B"), last), call("a", 1), call("a", 2, key("B"), last)},
 			want:    tally.Count{Calls: 3, Pods: []string{"b", "a"}, Keys: []string{"B", "A"}},
 		},
-		"another workload's do not count": {
+		"another workload's calls do not count": {
 			reports: []tally.Report{{Workload: "other", Pod: "c", Call: 1}},
 		},
 	} {
@@ -81,7 +81,7 @@ func TestCallsAreCounted(t *testing.T) {
 	}
 }
 
-func TestAKeyIsInUseOnceACallWithItSucceeded(t *testing.T) {
+func TestKeyInUseIsTheKeyOfTheLastSuccessfulCall(t *testing.T) {
 	g := NewWithT(t)
 	var calls tally.Tally
 	g.Expect(calls.KeyInUse("a")).To(BeEmpty())
@@ -92,15 +92,15 @@ func TestAKeyIsInUseOnceACallWithItSucceeded(t *testing.T) {
 	g.Expect(calls.KeyInUse("a")).To(Equal("B"))
 }
 
-func TestAFailureIsToldAsItComesIn(t *testing.T) {
+func TestOnFailureIsCalledForAFailedCall(t *testing.T) {
 	g := NewWithT(t)
-	var told []string
-	calls := tally.Tally{OnFailure: func(r tally.Report) { told = append(told, r.Error) }}
+	var failures []string
+	calls := tally.Tally{OnFailure: func(r tally.Report) { failures = append(failures, r.Error) }}
 	send(g, &calls, tally.Report{Pod: "a", Call: 1}, tally.Report{Pod: "a", Call: 2, Error: "refused"})
-	g.Expect(told).To(Equal([]string{"refused"}))
+	g.Expect(failures).To(Equal([]string{"refused"}))
 }
 
-func TestWhatIsNoReportIsRefused(t *testing.T) {
+func TestInvalidReportsAreRejected(t *testing.T) {
 	for name, body := range map[string]string{"no JSON": "x", "no call": "{}"} {
 		t.Run(name, func(t *testing.T) {
 			var calls tally.Tally
