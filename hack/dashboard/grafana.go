@@ -1,6 +1,6 @@
 package main
 
-// What is used of Grafana's model of a dashboard ('Dashboard JSON model' of its documentation).
+// The parts of Grafana's dashboard model that this program uses ('Dashboard JSON model' of Grafana's documentation).
 
 type model struct {
 	UID           string     `json:"uid"`
@@ -52,13 +52,13 @@ type element struct {
 	Type        string   `json:"type"`
 	Title       string   `json:"title"`
 	Description string   `json:"description,omitempty"`
-	Place       place    `json:"gridPos"`
+	Position    position `json:"gridPos"`
 	Datasource  *source  `json:"datasource,omitempty"`
 	Fields      *fields  `json:"fieldConfig,omitempty"`
 	Targets     []target `json:"targets,omitempty"`
 }
 
-type place struct {
+type position struct {
 	X int `json:"x"`
 	Y int `json:"y"`
 	W int `json:"w"`
@@ -82,7 +82,7 @@ type target struct {
 	Format  string `json:"format,omitempty"`
 }
 
-// Grafana's grid is 24 wide.
+// Sizes in the units of Grafana's grid, which is 24 wide.
 const (
 	gridWidth   = 24
 	numberWidth = 4
@@ -95,10 +95,10 @@ const (
 
 var prometheus = source{Type: "prometheus", UID: "${datasource}"}
 
-// dashboard lays rows out, one under the other.
+// dashboard returns the dashboard with the rows below each other.
 func dashboard(rows []row) model {
-	made := model{
-		UID: "rolecredential", Title: "RoleCredential", Description: "AWS credentials in Secrets, and the operator that keeps them.", Tags: []string{"rolecredential", "aws"},
+	d := model{
+		UID: "rolecredential", Title: "RoleCredential", Description: "AWS credentials in Secrets, and the operator that refreshes them.", Tags: []string{"rolecredential", "aws"},
 		SchemaVersion: 39, Editable: true, Refresh: "1m", Time: span{"now-6h", "now"},
 		Templating: templating{[]variable{
 			{Name: "datasource", Label: "Data source", Type: "datasource", Query: "prometheus"},
@@ -112,10 +112,10 @@ func dashboard(rows []row) model {
 	add := func(e element) {
 		id++
 		e.ID = id
-		made.Panels = append(made.Panels, e)
+		d.Panels = append(d.Panels, e)
 	}
 	for _, r := range rows {
-		add(element{Type: "row", Title: r.title, Place: place{0, y, gridWidth, 1}})
+		add(element{Type: "row", Title: r.title, Position: position{0, y, gridWidth, 1}})
 		y++
 		x, height := 0, 0
 		for _, p := range r.panels {
@@ -123,12 +123,12 @@ func dashboard(rows []row) model {
 			if x+w > gridWidth {
 				x, y, height = 0, y+height, 0
 			}
-			add(p.element(place{x, y, w, h}))
+			add(p.element(position{x, y, w, h}))
 			x, height = x+w, max(height, h)
 		}
 		y += height
 	}
-	return made
+	return d
 }
 
 func size(s shape) (w, h int) {
@@ -142,9 +142,9 @@ func size(s shape) (w, h int) {
 	}
 }
 
-func (p panel) element(at place) element {
+func (p panel) element(at position) element {
 	e := element{
-		Type: string(p.shape), Title: p.title, Description: p.about, Place: at, Datasource: &prometheus,
+		Type: string(p.shape), Title: p.title, Description: p.about, Position: at, Datasource: &prometheus,
 		Fields: &fields{Defaults: defaults{Unit: p.unit}, Overrides: []string{}},
 	}
 	for i, q := range p.queries {

@@ -1,9 +1,10 @@
-// Command dashboard writes what is made from the list of the operator's metrics: a Grafana dashboard, config/grafana/rolecredential.json,
-// and the tables in docs/metrics.md.
+// Command dashboard generates the Grafana dashboard, config/grafana/rolecredential.json, and the table in docs/metrics.md. The table comes
+// from the list of the operator's metrics.
 package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,13 +13,13 @@ import (
 	"strings"
 
 	"rolecredential.dev/operator/controllers/telemetry"
+	"rolecredential.dev/operator/hack/program"
 )
 
 func main() {
-	if err := errors.Join(writeDashboard(filepath.Join("config", "grafana", "rolecredential.json")), writeTable(filepath.Join("docs", "metrics.md"))); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	program.Main("dashboard", func(context.Context, []string) error {
+		return errors.Join(writeDashboard(filepath.Join("config", "grafana", "rolecredential.json")), writeTable(filepath.Join("docs", "metrics.md")))
+	})
 }
 
 func writeDashboard(path string) error {
@@ -32,13 +33,13 @@ func writeDashboard(path string) error {
 	return os.WriteFile(path, text.Bytes(), 0o644)
 }
 
-// Marks of what is generated in a page.
+// The marks around the generated part of a page.
 const (
 	begin = "<!-- Made by `make manifests` from controllers/telemetry/catalogue.go. -->\n"
 	end   = "<!-- End. -->\n"
 )
 
-// writeTable puts the table into a page that has a place for it.
+// writeTable writes the table between the marks in a page.
 func writeTable(path string) error {
 	page, err := os.ReadFile(path)
 	if err != nil {
@@ -47,7 +48,7 @@ func writeTable(path string) error {
 	before, rest, found := strings.Cut(string(page), begin)
 	_, after, ends := strings.Cut(rest, end)
 	if !found || !ends {
-		return fmt.Errorf("%s has no place for the table", path)
+		return fmt.Errorf("%s lacks the marks of the table", path)
 	}
 	return os.WriteFile(path, []byte(before+begin+"\n"+table(telemetry.Catalogue)+"\n"+end+after), 0o644)
 }

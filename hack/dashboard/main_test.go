@@ -15,7 +15,7 @@ func read(g *WithT, path ...string) string {
 	return string(text)
 }
 
-func TestWhatIsMadeFromTheListIsUpToDate(t *testing.T) {
+func TestGeneratedFilesAreCurrent(t *testing.T) {
 	g := NewWithT(t)
 	made := filepath.Join(t.TempDir(), "dashboard.json")
 	g.Expect(writeDashboard(made)).To(Succeed())
@@ -30,21 +30,21 @@ func TestWhatIsMadeFromTheListIsUpToDate(t *testing.T) {
 	g.Expect(read(g, emptied)).To(Equal(page), "run make manifests")
 }
 
-func TestAPageWithoutAPlaceForTheTableIsAnError(t *testing.T) {
+func TestWriteTableRequiresTheMarks(t *testing.T) {
 	g := NewWithT(t)
 	page := filepath.Join(t.TempDir(), "metrics.md")
 	g.Expect(os.WriteFile(page, []byte("# Metrics\n"), 0o600)).To(Succeed())
-	g.Expect(writeTable(page)).To(MatchError(ContainSubstring("no place")))
+	g.Expect(writeTable(page)).To(MatchError(ContainSubstring("lacks the marks")))
 	g.Expect(read(g, page)).To(Equal("# Metrics\n"))
 }
 
-func TestPanelsDoNotLieOnEachOther(t *testing.T) {
+func TestPanelsDoNotOverlap(t *testing.T) {
 	g := NewWithT(t)
 	taken := map[[2]int]string{}
 	for _, e := range dashboard(rows).Panels {
-		g.Expect(e.Place.X + e.Place.W).To(BeNumerically("<=", gridWidth))
-		for x := e.Place.X; x < e.Place.X+e.Place.W; x++ {
-			for y := e.Place.Y; y < e.Place.Y+e.Place.H; y++ {
+		g.Expect(e.Position.X + e.Position.W).To(BeNumerically("<=", gridWidth))
+		for x := e.Position.X; x < e.Position.X+e.Position.W; x++ {
+			for y := e.Position.Y; y < e.Position.Y+e.Position.H; y++ {
 				g.Expect(taken).NotTo(HaveKey([2]int{x, y}), "%s and %s", e.Title, taken[[2]int{x, y}])
 				taken[[2]int{x, y}] = e.Title
 			}

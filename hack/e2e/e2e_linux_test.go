@@ -63,7 +63,7 @@ func TestSummaryHasALineForEachScenario(t *testing.T) {
 	}
 	var out bytes.Buffer
 	printSummary(&out, all)
-	g.Expect(out.String()).To(Equal("\n      SCENARIO   TOOK  SEEN\nPASS  it starts  1.2s  3 Pods\nFAIL  it ends    1m0s  it keeps running\n"))
+	g.Expect(out.String()).To(Equal("\n      SCENARIO   TOOK  RESULT\nPASS  it starts  1.2s  3 Pods\nFAIL  it stops   1m0s  it keeps running\n"))
 	g.Expect(all.failed()).To(BeTrue())
 	g.Expect(all[:1].failed()).To(BeFalse())
 }

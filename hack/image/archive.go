@@ -4,7 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	_ "crypto/sha256" // by which digests are made
+	_ "crypto/sha256" // go-digest requires the algorithm
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,11 +18,11 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// image is what a container image is made of: for each platform one layer, on nothing.
+// image is the content of a container image: one layer per platform, without a base image.
 type image struct {
-	// name of the image with its tag, as a container runtime is to know it.
+	// name is the image's name with its tag.
 	name string
-	// config is the same on every platform.
+	// config is the same for all platforms.
 	config   v1.ImageConfig
 	variants []variant
 }
@@ -33,18 +33,18 @@ type variant struct {
 	files    []file
 }
 
-// file is a program, by its absolute path.
+// file is a program with its absolute path.
 type file struct {
 	path    string
 	content []byte
 }
 
-// imageNameAnnotation is where containerd looks for an archive's name first.
+// imageNameAnnotation is the annotation that containerd reads for the name of an archive.
 const imageNameAnnotation = "io.containerd.image.name"
 
-// writeArchive writes an OCI archive: a tar of an image layout, whose index leads to an index of platforms (OCI Image Format
-// Specification). It returns the digest of the latter, by which a registry knows the image. No time and no owner is in it, so
-// that the same image is always the same bytes.
+// writeArchive writes an OCI archive: a tar of an image layout, whose index refers to an index of platforms (OCI Image Format
+// Specification). It returns the digest of the index of platforms, which identifies the image in a registry. The archive contains no times
+// and no owners, so that the same image always has the same bytes.
 func writeArchive(w io.Writer, img image) (digest.Digest, error) {
 	blobs := layout{}
 	platforms := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Annotations: img.config.Labels}
@@ -55,13 +55,13 @@ func writeArchive(w io.Writer, img image) (digest.Digest, error) {
 		}
 		platforms.Manifests = append(platforms.Manifests, manifest)
 	}
-	whole, err := blobs.addJSON(v1.MediaTypeImageIndex, platforms)
+	index, err := blobs.addJSON(v1.MediaTypeImageIndex, platforms)
 	if err != nil {
 		return "", err
 	}
-	whole.Annotations = map[string]string{imageNameAnnotation: img.name, v1.AnnotationRefName: img.name}
+	index.Annotations = map[string]string{imageNameAnnotation: img.name, v1.AnnotationRefName: img.name}
 	for name, content := range map[string]any{
-		v1.ImageIndexFile:  v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{whole}},
+		v1.ImageIndexFile:  v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{index}},
 		v1.ImageLayoutFile: v1.ImageLayout{Version: v1.ImageLayoutVersion},
 	} {
 		text, err := json.Marshal(content)
@@ -70,10 +70,10 @@ func writeArchive(w io.Writer, img image) (digest.Digest, error) {
 		}
 		blobs[name] = text
 	}
-	return whole.Digest, blobs.write(w)
+	return index.Digest, blobs.write(w)
 }
 
-// layout is an image layout: what its files hold, by their paths.
+// layout contains the files of an image layout by their paths.
 type layout map[string][]byte
 
 func (l layout) addVariant(img image, v variant) (v1.Descriptor, error) {
@@ -131,7 +131,7 @@ func (l layout) write(w io.Writer) error {
 	return archive.Close()
 }
 
-// layerOf returns the tar of the files, all of them at the root.
+// layerOf returns the tar of the files.
 func layerOf(files []file) ([]byte, error) {
 	var layer bytes.Buffer
 	archive := tar.NewWriter(&layer)

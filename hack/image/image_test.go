@@ -51,7 +51,7 @@ func blob(g *WithT, archive map[string][]byte, described v1.Descriptor) []byte {
 	return content
 }
 
-func TestAnArchiveLeadsFromItsNameToEachPlatformsProgram(t *testing.T) {
+func TestArchiveContainsEachPlatformsProgram(t *testing.T) {
 	g := NewWithT(t)
 	img := image{name: "example.com/app:v1", config: v1.ImageConfig{User: nonRoot, Labels: map[string]string{v1.AnnotationTitle: "app"}}}
 	for _, architecture := range []string{"amd64", "arm64"} {
@@ -95,7 +95,7 @@ func TestAnArchiveLeadsFromItsNameToEachPlatformsProgram(t *testing.T) {
 }
 
 // Neither when nor where an image is built is in it.
-func TestTwoBuildsHaveOneDigest(t *testing.T) {
+func TestTwoBuildsHaveTheSameDigest(t *testing.T) {
 	g := NewWithT(t)
 	t.Chdir(filepath.Join("..", ".."))
 	var said [2]bytes.Buffer
@@ -115,7 +115,7 @@ func TestTwoBuildsHaveOneDigest(t *testing.T) {
 
 // Package text/template calls methods by names that the linker cannot know. Were what does so a part of the manager, all methods of all
 // types would be too, most of them of Kubernetes kinds that it has nothing to do with: 13 MB, and 9 MiB of memory.
-func TestTheManagerIsWithoutWhatItCannotCall(t *testing.T) {
+func TestLinkerDropsUnusedMethodsOfTheManager(t *testing.T) {
 	g := NewWithT(t)
 	t.Chdir(filepath.Join("..", ".."))
 	makefile, err := os.ReadFile("Makefile")
@@ -133,7 +133,7 @@ func TestTheManagerIsWithoutWhatItCannotCall(t *testing.T) {
 	g.Expect(bytes.Contains(manager, []byte("text/template.(*Template).Execute"))).To(BeFalse(), "go build -ldflags=-dumpdep says what led to it")
 }
 
-func TestWhatCannotBeAnImageIsRefused(t *testing.T) {
+func TestInvalidFlagsAreRejected(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args []string
 		want string
@@ -150,7 +150,7 @@ func TestWhatCannotBeAnImageIsRefused(t *testing.T) {
 	}
 }
 
-func TestABuildThatFailsLeavesNoImage(t *testing.T) {
+func TestFailedBuildLeavesNoImage(t *testing.T) {
 	g := NewWithT(t)
 	output := filepath.Join(t.TempDir(), "image.tar")
 	err := run(t.Context(), []string{"-name", "app:v1", "-platforms", "linux/" + runtime.GOARCH, "-o", output, "./nothing-here"}, io.Discard)

@@ -1,10 +1,10 @@
-// Command image builds Go programs and packs them into a container image, with no daemon and no registry:
+// Command image builds Go programs and packs them into a container image, without a daemon or a registry:
 //
 //	go run ./hack/image -name rolecredential:v1.0.0 -o image.tar ./cmd/manager ./cmd/credential-process
 //
-// The image holds the programs alone, statically linked, for each platform, and runs the first as a user who is not root. It is
-// written as an OCI archive, which `ctr images import`, `skopeo copy oci-archive:...` and others take. It depends on nothing but
-// the source, the flags and the Go toolchain: two builds have one digest, which is printed.
+// The image contains only the programs, statically linked, for each platform. It runs the first one as a user other than root. The output
+// is an OCI archive, which `ctr images import`, `skopeo copy oci-archive:...` and others read. It depends only on the source, the flags and
+// the Go toolchain: two builds have the same digest, which it prints.
 package main
 
 import (
@@ -15,26 +15,20 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
-// nonRoot is the user that images without a base are given by custom, by number, so that Kubernetes can see that it is not root.
+// nonRoot is the conventional user of images without a base. It is a number, so that Kubernetes can verify that it is not root.
 const nonRoot = "65532:65532"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "image:", err)
-		os.Exit(1)
-	}
+	program.Main("image", func(ctx context.Context, args []string) error { return run(ctx, args, os.Stdout) })
 }
 
 type flags struct {
@@ -87,11 +81,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	for _, platform := range f.platforms {
 		v := variant{platform: platform}
 		for _, pkg := range f.packages {
-			program, err := f.build(ctx, pkg, platform)
+			binary, err := f.build(ctx, pkg, platform)
 			if err != nil {
 				return err
 			}
-			v.files = append(v.files, file{path: "/" + path.Base(pkg), content: program})
+			v.files = append(v.files, file{path: "/" + path.Base(pkg), content: binary})
 		}
 		img.config.Entrypoint = []string{v.files[0].path}
 		img.variants = append(img.variants, v)
@@ -99,23 +93,23 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return write(f.output, img, out)
 }
 
-// build returns the program of a package for a platform.
+// build builds a package for a platform, and returns the program.
 func (f flags) build(ctx context.Context, pkg string, platform v1.Platform) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "image-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	program := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", f.tags, "-ldflags", f.ldflags, "-o", program, pkg)
+	binary := filepath.Join(dir, "program")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", f.tags, "-ldflags", f.ldflags, "-o", binary, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+platform.OS, "GOARCH="+platform.Architecture)
-	if said, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building %s for %s/%s: %w\n%s", pkg, platform.OS, platform.Architecture, err, said)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building %s for %s/%s: %w\n%s", pkg, platform.OS, platform.Architecture, err, output)
 	}
-	return os.ReadFile(program)
+	return os.ReadFile(binary)
 }
 
-// write writes the archive beside its place and moves it there, so that what bears its name is whole.
+// write writes the archive under a temporary name and renames it, so that the output is always complete.
 func write(output string, img image, out io.Writer) (err error) {
 	if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
 		return err

@@ -1,5 +1,4 @@
-// Command krew builds the kubectl plugin for all platforms, as archives that krew installs, and writes the manifest that says where
-// they are and what their sums are.
+// Command krew builds the kubectl plugin's archives for all platforms, and the krew manifest with their URLs and checksums.
 //
 //	make krew VERSION=v0.1.0 KREW_URL=https://example.com/releases/v0.1.0
 package main
@@ -8,6 +7,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -20,40 +20,46 @@ import (
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
 func main() {
-	r := release{build: build}
-	flag.StringVar(&r.version, "version", "", "the release, such as v0.1.0")
-	flag.StringVar(&r.url, "url", "", "`URL` of the folder that the archives will be in")
-	flag.StringVar(&r.out, "out", filepath.Join("bin", "krew"), "`folder` to write to")
-	flag.Parse()
-	if err := r.write(filepath.Join("config", "krew", "rolecred.yaml"), "LICENSE"); err != nil {
-		fmt.Fprintln(os.Stderr, "krew:", err)
-		os.Exit(1)
-	}
+	program.Main("krew", run)
 }
 
-// release is one of the plugin.
+func run(_ context.Context, args []string) error {
+	r := release{build: build}
+	set := flag.NewFlagSet("krew", flag.ContinueOnError)
+	set.StringVar(&r.version, "version", "", "the release, such as v0.1.0")
+	set.StringVar(&r.url, "url", "", "`URL` of the folder that the archives will be in")
+	set.StringVar(&r.out, "out", filepath.Join("bin", "krew"), "`folder` to write to")
+	if err := set.Parse(args); err != nil {
+		return err
+	}
+	return r.write(filepath.Join("config", "krew", "rolecred.yaml"), "LICENSE")
+}
+
+// release is a release of the plugin.
 type release struct {
 	version, url, out string
-	// build builds the plugin for a platform, at a path.
+	// build builds the plugin for a platform.
 	build func(path, version string, p platform) error
 }
 
-// platform is one that the manifest names.
+// platform is a platform of the manifest.
 type platform struct {
 	OS   string `json:"os"`
 	Arch string `json:"arch"`
 }
 
-// semver is what krew takes for a version, with the v before it.
+// semver is krew's format of a version.
 var semver = regexp.MustCompile(`^v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
 
-// write builds an archive for each platform of a manifest, with a license in it, and writes the manifest that names them.
+// write builds an archive for each platform of a manifest, and writes the manifest with their URLs and checksums.
 func (r release) write(manifestFile, licenseFile string) error {
 	if !semver.MatchString(r.version) {
-		return fmt.Errorf("VERSION %q is none that krew takes: it is to be such as v0.1.0", r.version)
+		return fmt.Errorf("krew rejects the VERSION %q: use one such as v0.1.0", r.version)
 	}
 	if !strings.HasPrefix(r.url, "https://") {
 		return errors.New("KREW_URL must be the https:// URL of the folder that the archives will be in")
@@ -86,14 +92,14 @@ func (r release) write(manifestFile, licenseFile string) error {
 	return os.WriteFile(filepath.Join(r.out, m.Metadata.Name+".yaml"), written, 0o644)
 }
 
-// add builds the archive of a platform, and says in the manifest where it is.
+// add builds the archive of a platform, and sets its URL and checksum in the manifest.
 func (r release) add(p *manifestPlatform, license []byte) error {
-	where := p.Selector.MatchLabels
-	program := filepath.Join(r.out, where.OS+"_"+where.Arch, p.Bin)
-	if err := r.build(program, r.version, where); err != nil {
-		return fmt.Errorf("building for %s/%s: %w", where.OS, where.Arch, err)
+	target := p.Selector.MatchLabels
+	path := filepath.Join(r.out, target.OS+"_"+target.Arch, p.Bin)
+	if err := r.build(path, r.version, target); err != nil {
+		return fmt.Errorf("building for %s/%s: %w", target.OS, target.Arch, err)
 	}
-	content, err := os.ReadFile(program)
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
@@ -101,13 +107,13 @@ func (r release) add(p *manifestPlatform, license []byte) error {
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf("kubectl-rolecred_%s_%s_%s.tar.gz", r.version, where.OS, where.Arch)
+	name := fmt.Sprintf("kubectl-rolecred_%s_%s_%s.tar.gz", r.version, target.OS, target.Arch)
 	sum := sha256.Sum256(packed)
 	p.URI, p.SHA256 = strings.TrimSuffix(r.url, "/")+"/"+name, hex.EncodeToString(sum[:])
 	return os.WriteFile(filepath.Join(r.out, name), packed, 0o644)
 }
 
-// manifest is what krew reads (krew documentation, 'Writing Krew plugin manifests').
+// manifest is a krew manifest (krew documentation, 'Writing Krew plugin manifests').
 type manifest struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -139,7 +145,7 @@ type file struct {
 	content []byte
 }
 
-// archive packs files, the same ones always into the same bytes.
+// archive returns a compressed tar of the files. The same files have the same bytes.
 func archive(files []file) ([]byte, error) {
 	var packed bytes.Buffer
 	compressed := gzip.NewWriter(&packed)

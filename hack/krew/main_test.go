@@ -42,7 +42,7 @@ func written(t *testing.T) (string, manifest) {
 }
 
 // What krew demands of a manifest (krew documentation, 'Writing Krew plugin manifests').
-func TestTheManifestIsOneThatKrewTakes(t *testing.T) {
+func TestManifestIsValid(t *testing.T) {
 	g := NewWithT(t)
 	_, m := written(t)
 	g.Expect(m.APIVersion).To(Equal("krew.googlecontainertools.github.com/v1alpha2"))
@@ -63,7 +63,7 @@ func TestTheManifestIsOneThatKrewTakes(t *testing.T) {
 	g.Expect(seen).To(HaveKey(platform{"windows", "amd64"}))
 }
 
-func TestAnArchiveIsWhatItsSumSaysAndHoldsThePlugin(t *testing.T) {
+func TestArchiveMatchesItsChecksumAndContainsThePlugin(t *testing.T) {
 	g := NewWithT(t)
 	dir, m := written(t)
 	for _, p := range m.Spec.Platforms {
@@ -95,20 +95,20 @@ func unpacked(t *testing.T, packed []byte) map[string]string {
 	}
 }
 
-func TestTheSameFilesMakeTheSameArchive(t *testing.T) {
+func TestSameFilesGiveTheSameArchive(t *testing.T) {
 	g := NewWithT(t)
 	_, first := written(t)
 	_, second := written(t)
 	g.Expect(first).To(Equal(second))
 }
 
-func TestWhatIsNoReleaseIsRefused(t *testing.T) {
+func TestInvalidReleasesAreRejected(t *testing.T) {
 	for name, r := range map[string]release{
-		"a version without a v":      {version: "1.2.3", url: "https://example.com"},
-		"a commit":                   {version: "0a33752-dirty", url: "https://example.com"},
-		"no folder":                  {version: "v1.2.3"},
-		"a folder that anyone reads": {version: "v1.2.3", url: "http://example.com"},
-		"a build that fails":         {version: "v1.2.3", url: "https://example.com", out: t.TempDir(), build: func(string, string, platform) error { return errors.New("no") }},
+		"a version without a v": {version: "1.2.3", url: "https://example.com"},
+		"a commit":              {version: "0a33752-dirty", url: "https://example.com"},
+		"no URL":                {version: "v1.2.3"},
+		"a URL without TLS":     {version: "v1.2.3", url: "http://example.com"},
+		"a build that fails":    {version: "v1.2.3", url: "https://example.com", out: t.TempDir(), build: func(string, string, platform) error { return errors.New("no") }},
 	} {
 		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(r.write(manifestFile, licenseFile)).NotTo(Succeed()) })
 	}

@@ -1,12 +1,13 @@
-// Command othercrds writes the custom resource definitions of other projects whose objects the documentation shows, so that
-// a test can have an API server judge these too. They come from the projects' Go modules, as these were released, without
-// descriptions, and of a secret store's providers only those that are shown.
+// Command othercrds writes CustomResourceDefinitions of other projects to docs/testdata/crds, so that a test can validate the
+// documentation's examples of them. They come from the projects' Go modules. It removes the descriptions, and the providers of secret
+// stores that no example uses.
 //
 //	go run ./hack/othercrds
 package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -15,9 +16,11 @@ import (
 	"slices"
 
 	"sigs.k8s.io/yaml"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
-// definition is a file of a module.
+// definition is a CRD in a Go module.
 type definition struct{ module, path string }
 
 const (
@@ -41,12 +44,14 @@ var definitions = []definition{
 var providers = []string{"aws", "kubernetes", "vault"}
 
 func main() {
-	for _, d := range definitions {
-		if err := d.write(filepath.Join("docs", "testdata", "crds")); err != nil {
-			fmt.Fprintf(os.Stderr, "othercrds: %s of %s: %v\n", d.path, d.module, err)
-			os.Exit(1)
+	program.Main("othercrds", func(context.Context, []string) error {
+		for _, d := range definitions {
+			if err := d.write(filepath.Join("docs", "testdata", "crds")); err != nil {
+				return fmt.Errorf("%s of %s: %w", d.path, d.module, err)
+			}
 		}
-	}
+		return nil
+	})
 }
 
 func (d definition) write(folder string) error {
@@ -86,7 +91,7 @@ func (d definition) write(folder string) error {
 	return os.WriteFile(filepath.Join(folder, filepath.Base(d.path)), out.Bytes(), 0o644)
 }
 
-// thin takes out descriptions, and the providers that are not shown.
+// thin removes descriptions and unused providers.
 func thin(node any) {
 	switch node := node.(type) {
 	case map[string]any:
@@ -106,11 +111,11 @@ func thin(node any) {
 	}
 }
 
-// keep leaves of a store's providers those that are shown.
+// keep removes the providers of a secret store that no example uses.
 func keep(provider map[string]any) {
 	properties, _ := provider["properties"].(map[string]any)
 	if properties["akeyless"] == nil {
-		return // not a store's
+		return // another provider field
 	}
 	for name := range properties {
 		if !slices.Contains(providers, name) {

@@ -1,4 +1,4 @@
-// Package otlpreceiver is an OpenTelemetry collector that keeps the spans it is sent, for tests.
+// Package otlpreceiver is an OpenTelemetry collector for tests. It stores the received spans.
 package otlpreceiver
 
 import (
@@ -14,17 +14,17 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Receiver takes spans over gRPC, on loopback and without TLS.
+// Receiver receives spans over gRPC, on loopback and without TLS.
 type Receiver struct {
 	collector.UnimplementedTraceServiceServer
 
-	// URL is what OTEL_EXPORTER_OTLP_ENDPOINT is to be.
+	// URL is the value for OTEL_EXPORTER_OTLP_ENDPOINT.
 	URL string
 
 	server *grpc.Server
 	served chan error
 	mu     sync.Mutex
-	got    []*tracev1.ResourceSpans
+	spans  []*tracev1.ResourceSpans
 }
 
 // Start starts a receiver on a free port.
@@ -39,43 +39,43 @@ func Start() (*Receiver, error) {
 	return r, nil
 }
 
-// Stop ends the receiver with its connections.
+// Stop stops the receiver and closes its connections.
 func (r *Receiver) Stop() error {
 	r.server.Stop()
 	return <-r.served
 }
 
-// Export is the collector's one call.
+// Export is the collector's only method.
 func (r *Receiver) Export(_ context.Context, request *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.got = append(r.got, request.GetResourceSpans()...)
+	r.spans = append(r.spans, request.GetResourceSpans()...)
 	return &collector.ExportTraceServiceResponse{}, nil
 }
 
-// Received is all that was sent, as it came.
+// Received returns all received spans, in order.
 func (r *Receiver) Received() []*tracev1.ResourceSpans {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.got)
+	return slices.Clone(r.spans)
 }
 
-// Span is a span with its attributes by their keys.
+// Span is a span with its attributes by key.
 type Span struct {
 	*tracev1.Span
 
 	Attributes map[string]string
-	// Resource are the attributes of who sent it.
+	// Resource are the attributes of the sender.
 	Resource map[string]string
 }
 
-// Spans are all spans that were sent.
+// Spans returns all received spans.
 func (r *Receiver) Spans() []Span {
 	var spans []Span
-	for _, of := range r.Received() {
-		for _, scope := range of.GetScopeSpans() {
+	for _, batch := range r.Received() {
+		for _, scope := range batch.GetScopeSpans() {
 			for _, span := range scope.GetSpans() {
-				spans = append(spans, Span{span, byKey(span.GetAttributes()), byKey(of.GetResource().GetAttributes())})
+				spans = append(spans, Span{span, byKey(span.GetAttributes()), byKey(batch.GetResource().GetAttributes())})
 			}
 		}
 	}

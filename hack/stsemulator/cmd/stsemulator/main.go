@@ -9,22 +9,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"k8s.io/utils/clock"
 
+	"rolecredential.dev/operator/hack/program"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "stsemulator:", err)
-		os.Exit(1)
-	}
+	program.Main("stsemulator", func(ctx context.Context, args []string) error { return run(ctx, args, os.Stdout) })
 }
 
 type flags struct {
@@ -36,15 +29,15 @@ type flags struct {
 func parse(args []string) (flags, error) {
 	f := flags{options: stsemulator.Options{Clock: clock.RealClock{}}}
 	set := flag.NewFlagSet("stsemulator", flag.ContinueOnError)
-	set.StringVar(&f.config, "config", "", "YAML `file` of accounts, users and roles (default: the built-in world of hack/stsemulator/default.yaml)")
+	set.StringVar(&f.config, "config", "", "YAML `file` of accounts, users and roles (default: hack/stsemulator/default.yaml)")
 	set.StringVar(&f.address, "address", "127.0.0.1:8090", "host:port to listen on; port 0 for a free one")
-	set.StringVar(&f.urlFile, "url-file", "", "`file` to write the endpoint's URL to, once it is served")
+	set.StringVar(&f.urlFile, "url-file", "", "`file` to write the endpoint's URL to, once it serves")
 	set.BoolVar(&f.tls, "tls", false, "serve over TLS")
 	set.StringVar(&f.caFile, "ca-file", "", "`file` to write the CA bundle to, with --tls")
-	set.Float64Var(&f.options.LifetimeFraction, "lifetime-fraction", 1, "let sessions last this part of the duration asked for, so that 0.01 makes 9s of 15m")
+	set.Float64Var(&f.options.LifetimeFraction, "lifetime-fraction", 1, "the lifetime of sessions as a fraction of the requested duration, so that 0.01 gives 9s for 15m")
 	set.IntVar(&f.options.SessionTokenSize, "session-token-size", 1024, "session token size in characters")
 	set.StringVar(&f.options.Region, "region", "", "the only region to accept signatures for (default: any)")
-	set.StringVar((*string)(&f.options.Flavour), "flavour", string(stsemulator.FlavourAWS), "whose server to take after: aws or minio")
+	set.StringVar((*string)(&f.options.Flavour), "flavour", string(stsemulator.FlavourAWS), "server to emulate: aws or minio")
 	if err := set.Parse(args); err != nil {
 		return flags{}, err
 	}
@@ -88,8 +81,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	return nil
 }
 
-// write puts data into a file, all or nothing, so that who waits for the file
-// never reads half of it.
+// write writes a file under a temporary name and renames it, so that a reader never sees a part of it.
 func write(file string, data []byte) error {
 	if file == "" {
 		return nil
