@@ -5,26 +5,25 @@ import (
 	"net/http"
 )
 
-// AdminPath is where the admin endpoint is, beside STS on the same listener.
-// It speaks JSON, and an error is {"error": "..."}:
+// AdminPath is the path of the admin endpoint, on the same listener as STS. It uses JSON; an error is {"error": "..."}:
 //
-//	GET    /_admin/calls           the calls received
-//	DELETE /_admin/calls           forget them
-//	GET    /_admin/sessions        the sessions issued
-//	POST   /_admin/session          {"accessKeyID": ..., "secretAccessKey": ..., "sessionToken": ...}: the session that all three are of
-//	GET    /_admin/faults          the faults switched on
-//	POST   /_admin/faults          switch one on: a Fault; answers it with its id
-//	DELETE /_admin/faults          switch all off
-//	DELETE /_admin/faults/{id}     switch one off
-//	GET    /_admin/keys?user=ARN   a user's keys, without their secrets
-//	POST   /_admin/keys            {"userARN": ..., "replace": bool}; answers the new key with its secret
+//	GET    /_admin/calls           the recorded calls
+//	DELETE /_admin/calls           delete them
+//	GET    /_admin/sessions        the issued sessions
+//	POST   /_admin/session         {"accessKeyID": ..., "secretAccessKey": ..., "sessionToken": ...}: their session
+//	GET    /_admin/faults          the active faults
+//	POST   /_admin/faults          add a Fault; returns it with its id
+//	DELETE /_admin/faults          remove all
+//	DELETE /_admin/faults/{id}     remove one
+//	GET    /_admin/keys?user=ARN   a user's keys without secrets
+//	POST   /_admin/keys            {"userARN": ..., "replace": bool}; returns the new key with its secret
 //	PUT    /_admin/keys/{id}       {"inactive": bool}
-//	DELETE /_admin/keys/{id}       take a key away
+//	DELETE /_admin/keys/{id}       delete a key
 //	PUT    /_admin/roles           {"account": ..., "role": Role}: add or replace a role
 //	PUT    /_admin/trust           {"roleARN": ..., "trust": [Trust]}: replace a trust policy
-//	PUT    /_admin/mfa             {"userARN": ..., "device": MFADevice}: add or replace one; answers {"serialNumber": ...}
-//	DELETE /_admin/mfa?serial=ARN  take a device away
-//	PUT    /_admin/oidc            {"account": ..., "provider": OIDCProvider}: add or replace one; answers {"arn": ...}
+//	PUT    /_admin/mfa             {"userARN": ..., "device": MFADevice}: add or replace one; returns {"serialNumber": ...}
+//	DELETE /_admin/mfa?serial=ARN  delete a device
+//	PUT    /_admin/oidc            {"account": ..., "provider": OIDCProvider}: add or replace one; returns {"arn": ...}
 const AdminPath = "/_admin/"
 
 func (s *Server) adminHandler() http.Handler {
@@ -57,7 +56,7 @@ func (s *Server) adminSession(w http.ResponseWriter, _ *http.Request, in struct 
 	SecretAccessKey string `json:"secretAccessKey"`
 	SessionToken    string `json:"sessionToken"`
 }) {
-	session, ok := s.Holder(in.AccessKeyID, in.SecretAccessKey, in.SessionToken)
+	session, ok := s.SessionOf(in.AccessKeyID, in.SecretAccessKey, in.SessionToken)
 	if !ok {
 		writeJSON(w, http.StatusNotFound, map[string]string{"error": "they are not the parts of one session"})
 		return
@@ -143,7 +142,7 @@ func (s *Server) adminPutProvider(w http.ResponseWriter, _ *http.Request, in str
 	writeJSON(w, http.StatusOK, map[string]string{"arn": providerARN})
 }
 
-// with decodes a handler's body, and refuses fields that it does not know.
+// with decodes a handler's body. It rejects unknown fields.
 func with[T any](handle func(http.ResponseWriter, *http.Request, T)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var in T
@@ -157,7 +156,7 @@ func with[T any](handle func(http.ResponseWriter, *http.Request, T)) http.Handle
 	}
 }
 
-// done answers a request that has nothing to tell but whether it worked.
+// done responds to a request without a result.
 func done(w http.ResponseWriter, err error) {
 	if err != nil {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
@@ -174,5 +173,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the caller is gone if this fails
+	_, _ = w.Write(append(body, '\n')) // it fails only if the caller is gone
 }

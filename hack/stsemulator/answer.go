@@ -8,13 +8,13 @@ import (
 	"strconv"
 )
 
-// answer tells the ledger first: who has the answer finds the call complete.
+// answer records the result before it writes the response: a client that has the response can read the complete call.
 func (s *Server) answer(w http.ResponseWriter, call *Call, status int, code string, body []byte) {
 	s.calls.update(call, func(c *Call) { c.Status, c.Code = status, code })
 	w.Header().Set("Content-Type", "text/xml")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the caller is gone if this fails
+	_, _ = w.Write(body) // it fails only if the caller is gone
 }
 
 type errorResponse struct {
@@ -29,7 +29,7 @@ type errorDetail struct {
 	Message string `xml:"Message"`
 }
 
-// s3Error is an error as S3 has it, in which a client of STS finds no code.
+// s3Error is an error in S3's format. STS clients find no code in it.
 type s3Error struct {
 	XMLName   xml.Name `xml:"Error"`
 	Code      string   `xml:"Code"`
@@ -55,7 +55,7 @@ func (s *Server) answerError(w http.ResponseWriter, call *Call, err error, s3Sty
 	s.answer(w, call, e.Status, e.Code, body)
 }
 
-// response wraps a result as the query protocol does.
+// response wraps a result in the format of the query protocol.
 func response(action string, result any, requestID string) ([]byte, error) {
 	var b bytes.Buffer
 	enc := xml.NewEncoder(&b)

@@ -21,7 +21,7 @@ var roleBounds = slices.Concat([]bound{
 
 var assumeRoleBounds = slices.Concat(roleBounds, mfaBounds, []bound{
 	{name: "ExternalId", min: 2, max: 1224, pattern: externalIDPattern},
-	// Neither pattern nor documentation let a source identity begin with "aws:": it has no colon.
+	// A source identity cannot begin with "aws:": its pattern allows no colon.
 	{name: "SourceIdentity", min: 2, max: 64, pattern: namePattern},
 	tagBounds,
 	{name: "TransitiveTagKeys", max: 50, members: []bound{
@@ -81,9 +81,8 @@ func parseRoleARN(roleARN string) (arn.ARN, error) {
 	return parsed, nil
 }
 
-// authorizedRole finds the role, if the caller's own policy and the role's
-// trust policy both allow what is asked. A role that does not exist, or is of
-// another partition than the caller, is denied in the same words.
+// authorizedRole returns the role if the caller's policy and the role's trust policy allow the request. A role that does not exist or is in
+// another partition is denied with the same message.
 func (s *Server) authorizedRole(req request, session Session) (foundRole, error) {
 	role, ok := s.iam.role(session.RoleARN)
 	ok = ok && role.account.partition() == req.caller.partition()
@@ -94,7 +93,10 @@ func (s *Server) authorizedRole(req request, session Session) (foundRole, error)
 	if session.SourceIdentity != "" {
 		actions = append(actions, actionSetSourceIdentity)
 	}
-	who := applicant{principal: req.caller, externalID: req.form.Get("ExternalId"), mfa: session.MFA || req.caller.hasMFA(), claims: said(req.form)}
+	who := applicant{
+		principal: req.caller, externalID: req.form.Get("ExternalId"),
+		mfa: session.MFA || req.caller.hasMFA(), claims: requestClaims(req.form),
+	}
 	for _, action := range actions {
 		if !ok || !req.caller.allows(session.RoleARN) || !role.trusts(who, action) {
 			return foundRole{}, notAuthorized(req.caller, action, session.RoleARN)
@@ -103,8 +105,8 @@ func (s *Server) authorizedRole(req request, session Session) (foundRole, error)
 	return role, checkRegion(role.account, req.region)
 }
 
-// said is what a request says, by the keys of conditions.
-func said(form url.Values) map[string]string {
+// requestClaims returns the condition keys of a request with their values.
+func requestClaims(form url.Values) map[string]string {
 	claims := map[string]string{roleSessionName: form.Get("RoleSessionName")}
 	values := memberValues(form, "Tags", "Value")
 	for i, key := range memberValues(form, "Tags", "Key") {
@@ -113,7 +115,7 @@ func said(form url.Values) map[string]string {
 	return claims
 }
 
-// checkDuration refuses what is longer than the role, or a chain to it, lets a session be.
+// checkDuration rejects a duration longer than the role allows, or role chaining.
 func (r foundRole) checkDuration(seconds int, chained bool) error {
 	if chained && seconds > maxChainedDuration {
 		return newError("ValidationError", "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
@@ -136,7 +138,7 @@ type assumedRoleUser struct {
 	ARN           string `xml:"Arn"`
 }
 
-// assumedRoleUser is left empty by MinIO.
+// assumedRoleUser is empty for MinIO.
 func (s *Server) assumedRoleUser(holder principal) assumedRoleUser {
 	if s.options.Flavour == FlavourMinIO {
 		return assumedRoleUser{}

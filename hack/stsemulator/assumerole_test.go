@@ -15,7 +15,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestAnAssumedRoleIsWhatAWSWouldIssue(t *testing.T) {
+func TestAssumeRoleResponse(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	in := input(readerARN)
@@ -38,7 +38,7 @@ func TestAnAssumedRoleIsWhatAWSWouldIssue(t *testing.T) {
 	g.Expect(*me.Account).To(Equal("123456789012"))
 }
 
-func TestTheSameRoleHasTheSameIDAndEverySessionItsOwnKey(t *testing.T) {
+func TestSessionsOfARoleShareItsIDAndHaveDifferentKeys(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	one, first := e.assume(t, operatorKey, input(readerARN))
@@ -48,7 +48,7 @@ func TestTheSameRoleHasTheSameIDAndEverySessionItsOwnKey(t *testing.T) {
 	g.Expect(one.SessionToken).NotTo(Equal(two.SessionToken))
 }
 
-func TestAUserLearnsItsOwnIdentity(t *testing.T) {
+func TestGetCallerIdentityOfAUser(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	me, err := e.client(operatorKey).GetCallerIdentity(t.Context(), nil)
@@ -58,7 +58,7 @@ func TestAUserLearnsItsOwnIdentity(t *testing.T) {
 	g.Expect(*me.Account).To(Equal("210987654321"))
 }
 
-// bounds are tried on a role that takes all of it; wantError is empty for what AWS takes.
+// TestBounds uses a role that allows all parameters. wantError is empty for parameters that AWS accepts.
 func TestBounds(t *testing.T) {
 	const pattern = "Member must satisfy regular expression pattern: "
 	atLeast := func(n int) string { return fmt.Sprintf("Member must have length greater than or equal to %d", n) }
@@ -238,7 +238,7 @@ func TestBounds(t *testing.T) {
 			wantCode:    "ValidationError",
 			wantMessage: violation("43201", "durationSeconds", "Member must have value less than or equal to 43200"),
 		},
-		"every violation is told": {
+		"all violations are reported": {
 			change: func(in *sts.AssumeRoleInput) {
 				in.RoleSessionName, in.ExternalId = aws.String("/"), aws.String("e")
 			},
@@ -266,7 +266,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-func TestAParameterThatIsNotThereIsNull(t *testing.T) {
+func TestMissingParametersAreNull(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	form := map[string][]string{"Action": {"AssumeRole"}, "Version": {"2011-06-15"}, "RoleArn": {readerARN}, "DurationSeconds": {"soon"}}
@@ -280,7 +280,7 @@ func tagged(key, value string) func(*sts.AssumeRoleInput) {
 	return func(in *sts.AssumeRoleInput) { in.Tags = []types.Tag{{Key: &key, Value: &value}} }
 }
 
-func TestWhoMayAssumeWhat(t *testing.T) {
+func TestRolesAllowedToAUser(t *testing.T) {
 	const powerlessARN = "arn:aws:iam::210987654321:user/powerless"
 	powerlessKey := aws.Credentials{AccessKeyID: "AKIAI44QH8DHBEXAMPLE", SecretAccessKey: "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY"}
 	denied := func(user, action, role string) string {
@@ -294,25 +294,25 @@ func TestWhoMayAssumeWhat(t *testing.T) {
 		wantARN string
 		want    string
 	}{
-		"a role that trusts the user":                   {role: role("S3Reader"), wantARN: "S3Reader"},
-		"a role that trusts the user's account":         {role: role("LongRunning"), wantARN: "LongRunning"},
-		"a role with a path is named without it":        {role: role("team/S3Writer"), wantARN: "S3Writer"},
-		"a role with a path is not found without it":    {role: role("S3Writer"), want: denied(operatorARN, "sts:AssumeRole", role("S3Writer"))},
-		"a role of a pattern":                           {role: role("bench-42"), wantARN: "bench-42"},
-		"a role beside the pattern":                     {role: role("prod-bench-42"), want: denied(operatorARN, "sts:AssumeRole", role("prod-bench-42"))},
-		"a role that trusts nobody":                     {role: role("Nobody"), want: denied(operatorARN, "sts:AssumeRole", role("Nobody"))},
-		"a role that trusts another role":               {role: role("Spoke"), want: denied(operatorARN, "sts:AssumeRole", role("Spoke"))},
-		"a role that does not exist":                    {role: role("Missing"), want: denied(operatorARN, "sts:AssumeRole", role("Missing"))},
-		"a role of an account that does not exist":      {role: "arn:aws:iam::999999999999:role/R", want: denied(operatorARN, "sts:AssumeRole", "arn:aws:iam::999999999999:role/R")},
-		"a role of another partition":                   {role: "arn:aws-cn:iam::123456789012:role/S3Reader", want: denied(operatorARN, "sts:AssumeRole", "arn:aws-cn:iam::123456789012:role/S3Reader")},
-		"a user whose own policy does not allow it":     {caller: powerlessKey, role: role("S3Reader"), want: denied(powerlessARN, "sts:AssumeRole", role("S3Reader"))},
-		"a role asks for an external id and gets it":    {role: partnerARN, change: func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("k8s") }, wantARN: "Partner"},
-		"a role asks for an external id, none is given": {role: partnerARN, want: denied(operatorARN, "sts:AssumeRole", partnerARN)},
-		"a role asks for an external id, a wrong one is given": {
+		"a role that trusts the user":                {role: role("S3Reader"), wantARN: "S3Reader"},
+		"a role that trusts the user's account":      {role: role("LongRunning"), wantARN: "LongRunning"},
+		"a role with a path is named without it":     {role: role("team/S3Writer"), wantARN: "S3Writer"},
+		"a role with a path is not found without it": {role: role("S3Writer"), want: denied(operatorARN, "sts:AssumeRole", role("S3Writer"))},
+		"a role of a pattern":                        {role: role("bench-42"), wantARN: "bench-42"},
+		"a role beside the pattern":                  {role: role("prod-bench-42"), want: denied(operatorARN, "sts:AssumeRole", role("prod-bench-42"))},
+		"a role that trusts no caller":               {role: role("Nobody"), want: denied(operatorARN, "sts:AssumeRole", role("Nobody"))},
+		"a role that trusts another role":            {role: role("Spoke"), want: denied(operatorARN, "sts:AssumeRole", role("Spoke"))},
+		"a role that does not exist":                 {role: role("Missing"), want: denied(operatorARN, "sts:AssumeRole", role("Missing"))},
+		"a role of an account that does not exist":   {role: "arn:aws:iam::999999999999:role/R", want: denied(operatorARN, "sts:AssumeRole", "arn:aws:iam::999999999999:role/R")},
+		"a role of another partition":                {role: "arn:aws-cn:iam::123456789012:role/S3Reader", want: denied(operatorARN, "sts:AssumeRole", "arn:aws-cn:iam::123456789012:role/S3Reader")},
+		"a user whose own policy does not allow it":  {caller: powerlessKey, role: role("S3Reader"), want: denied(powerlessARN, "sts:AssumeRole", role("S3Reader"))},
+		"the required external ID":                   {role: partnerARN, change: func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("k8s") }, wantARN: "Partner"},
+		"no external ID where one is required":       {role: partnerARN, want: denied(operatorARN, "sts:AssumeRole", partnerARN)},
+		"a wrong external ID": {
 			role: partnerARN, change: func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("K8S") },
 			want: denied(operatorARN, "sts:AssumeRole", partnerARN),
 		},
-		"an external id that nobody asks for": {role: role("S3Reader"), change: func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("any") }, wantARN: "S3Reader"},
+		"an external ID that the role does not require": {role: role("S3Reader"), change: func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("any") }, wantARN: "S3Reader"},
 		"a role that takes no tags": {
 			role: role("Untagged"), change: func(in *sts.AssumeRoleInput) { in.Tags = []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}} },
 			want: denied(operatorARN, "sts:TagSession", role("Untagged")),
@@ -321,15 +321,15 @@ func TestWhoMayAssumeWhat(t *testing.T) {
 			role: role("Untagged"), change: func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("alice") },
 			want: denied(operatorARN, "sts:SetSourceIdentity", role("Untagged")),
 		},
-		"a role that takes neither, asked for neither": {role: role("Untagged"), wantARN: "Untagged"},
-		"a role asks for a tag and gets it":            {role: role("Tagged"), change: tagged("Team", "shop"), wantARN: "Tagged"},
-		"a role asks for a tag, none is given":         {role: role("Tagged"), want: denied(operatorARN, "sts:AssumeRole", role("Tagged"))},
-		"a role asks for a tag, another value is given": {
+		"a request with neither":       {role: role("Untagged"), wantARN: "Untagged"},
+		"the required tag":             {role: role("Tagged"), change: tagged("Team", "shop"), wantARN: "Tagged"},
+		"no tag where one is required": {role: role("Tagged"), want: denied(operatorARN, "sts:AssumeRole", role("Tagged"))},
+		"another value of the required tag": {
 			role: role("Tagged"), change: tagged("Team", "lab"),
 			want: denied(operatorARN, "sts:AssumeRole", role("Tagged")),
 		},
-		"a role asks for a session's name and gets it": {role: role("Named"), wantARN: "Named"},
-		"a role asks for another session's name": {
+		"the required session name": {role: role("Named"), wantARN: "Named"},
+		"another session name than the required one": {
 			role: role("OtherwiseNamed"), want: denied(operatorARN, "sts:AssumeRole", role("OtherwiseNamed")),
 		},
 	}
@@ -377,7 +377,7 @@ func TestDurations(t *testing.T) {
 		wantLifetime time.Duration
 		want         string
 	}{
-		"an hour unless something else is asked": {caller: operatorKey, role: longARN, wantLifetime: time.Hour},
+		"an hour by default":                     {caller: operatorKey, role: longARN, wantLifetime: time.Hour},
 		"the whole MaxSessionDuration of a role": {caller: operatorKey, role: longARN, seconds: aws.Int32(43200), wantLifetime: 12 * time.Hour},
 		"MaxSessionDuration is an hour by default": {
 			caller: operatorKey, role: readerARN, seconds: aws.Int32(3600), wantLifetime: time.Hour,
@@ -403,22 +403,22 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-func TestASessionExpiresWhenItsCallerWasToldItWould(t *testing.T) {
+func TestSessionExpiresAtTheReturnedTime(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fraction float64
-		asked    int32
+		seconds  int32
 		want     time.Duration
 	}{
-		"as long as was asked":                    {asked: 900, want: 15 * time.Minute},
-		"a hundredth of what was asked":           {fraction: 0.01, asked: 900, want: 9 * time.Second},
-		"cut to whole seconds":                    {fraction: 0.0025, asked: 1000, want: 2 * time.Second},
-		"a second at least, however small a part": {fraction: 0.000001, asked: 900, want: time.Second},
+		"the requested duration":                {seconds: 900, want: 15 * time.Minute},
+		"a hundredth of the requested duration": {fraction: 0.01, seconds: 900, want: 9 * time.Second},
+		"cut to whole seconds":                  {fraction: 0.0025, seconds: 1000, want: 2 * time.Second},
+		"a second at least":                     {fraction: 0.000001, seconds: 900, want: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			e := serve(t, stsemulator.Options{LifetimeFraction: tc.fraction})
 			in := input(readerARN)
-			in.DurationSeconds = &tc.asked
+			in.DurationSeconds = &tc.seconds
 			creds, out := e.assume(t, operatorKey, in)
 			g.Expect(out.Credentials.Expiration.Sub(start)).To(Equal(tc.want))
 
@@ -433,7 +433,7 @@ func TestASessionExpiresWhenItsCallerWasToldItWould(t *testing.T) {
 	}
 }
 
-func TestWhatWasAskedStandsOnTheSession(t *testing.T) {
+func TestSessionRecordsTheRequest(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	in := input(readerARN)
@@ -458,7 +458,7 @@ func TestWhatWasAskedStandsOnTheSession(t *testing.T) {
 	g.Expect(e.lastCall(t).IssuedAccessKeyID).To(Equal(creds.AccessKeyID))
 }
 
-func TestTransitiveTagsAndTheSourceIdentityGoOverAChain(t *testing.T) {
+func TestChainInheritsTransitiveTagsAndTheSourceIdentity(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	first := input(hubARN)
@@ -489,7 +489,7 @@ func TestTransitiveTagsAndTheSourceIdentityGoOverAChain(t *testing.T) {
 	g.Expect(failureOf(t, err)).To(Equal(failure{Status: 400, Code: "ValidationError", Message: "The source identity is already set for this assume role session"}))
 }
 
-func TestARoleTrustsTheSessionsOfNoOtherRole(t *testing.T) {
+func TestRoleSessionPrincipalMatchesOnlyItsRole(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	g.Expect(e.PutRole("210987654321", stsemulator.Role{
@@ -503,7 +503,7 @@ func TestARoleTrustsTheSessionsOfNoOtherRole(t *testing.T) {
 	e.assume(t, other, input(spokeARN))
 }
 
-func TestASessionPolicyIsAPolicyDocument(t *testing.T) {
+func TestSessionPolicyMustBeAPolicyDocument(t *testing.T) {
 	for name, tc := range map[string]struct{ policy, want string }{
 		"it is JSON": {
 			policy: "{\n  Statement: 1}",
@@ -533,7 +533,7 @@ func TestASessionPolicyIsAPolicyDocument(t *testing.T) {
 	}
 }
 
-func TestPoliciesAndTagsArePackedTogether(t *testing.T) {
+func TestPackedSizeCountsPoliciesAndTags(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	in := input(readerARN)
@@ -551,7 +551,7 @@ func TestPoliciesAndTagsArePackedTogether(t *testing.T) {
 	g.Expect(failureOf(t, err).Message).To(Equal("Packed policy consumes 153% of allotted space, please use smaller policy."))
 }
 
-func TestARoleOfAnAccountWithoutThisRegion(t *testing.T) {
+func TestAssumeRoleInADisabledRegion(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	chinese := e.AccessKeys("arn:aws-cn:iam::111122223333:user/operator")
@@ -598,12 +598,12 @@ func TestCallsAreRecordedWithoutSecrets(t *testing.T) {
 	g.Expect(calls[2].CallerARN).To(BeEmpty())
 	g.Expect(calls[3].Code).To(Equal("InvalidAction"))
 
-	told, err := json.Marshal([]any{calls, e.Sessions()})
+	recorded, err := json.Marshal([]any{calls, e.Sessions()})
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, secret := range []string{
 		operatorKey.SecretAccessKey, hub.SecretAccessKey, hub.SessionToken, spoke.SecretAccessKey, spoke.SessionToken, "eyJ.secret.token",
 	} {
-		g.Expect(string(told)).NotTo(ContainSubstring(secret))
+		g.Expect(string(recorded)).NotTo(ContainSubstring(secret))
 	}
 
 	e.ClearCalls()

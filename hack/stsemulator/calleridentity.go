@@ -1,6 +1,6 @@
 package stsemulator
 
-// getCallerIdentity tells a caller who it is, which needs no permission.
+// getCallerIdentity returns the caller's identity. It needs no permission.
 func (s *Server) getCallerIdentity(req request) (any, error) {
 	return callerIdentityResult{ARN: req.caller.ARN, UserID: req.caller.UserID, Account: req.caller.Account}, nil
 }

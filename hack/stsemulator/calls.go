@@ -8,45 +8,41 @@ import (
 	"time"
 )
 
-// Call is one request for STS as it was received and answered. It holds
-// nothing secret: no signature, secret key or session token.
+// Call is one request for STS and its result. It contains no signature, secret key or session token.
 type Call struct {
 	Time   time.Time `json:"time"`
 	Action string    `json:"action"`
-	// Parameters are the form as received, Action and Version included. Web
-	// identity tokens and SAML assertions, which are secrets, are left out; an MFA
-	// code, which is of no use twice, is not.
+	// Parameters are the form parameters, with Action and Version. Web identity tokens and SAML assertions are removed, since they are
+	// secrets. An MFA code is not, since it is valid only once.
 	Parameters url.Values `json:"parameters"`
-	// AccessKeyID is the one that the request says it is signed with, empty for
-	// what nobody signs.
+	// AccessKeyID is the key in the request's signature, empty for an unsigned request.
 	AccessKeyID string `json:"accessKeyID,omitempty"`
-	// CallerARN is whose key that is, once the signature is verified.
+	// CallerARN is the owner of the key, once the signature is verified.
 	CallerARN string `json:"callerARN,omitempty"`
-	// Region is of the signature's credential scope.
+	// Region is the region of the signature's credential scope.
 	Region string `json:"region,omitempty"`
-	// RequestID is what the answer carried.
+	// RequestID is the ID in the response.
 	RequestID string `json:"requestID"`
-	// Status is the answer's HTTP status: 0 while there is none, or when the
-	// connection was cut.
+	// Status is the HTTP status of the response, 0 before it, or if the connection was cut off.
 	Status int `json:"status"`
-	// Code is the answer's error code, empty for a success.
+	// Code is the error code, empty for a success.
 	Code string `json:"code,omitempty"`
-	// IssuedAccessKeyID is of the session that the call created.
+	// IssuedAccessKeyID is the key of the issued session.
 	IssuedAccessKeyID string `json:"issuedAccessKeyID,omitempty"`
-	// Faults are those that were applied to the call.
+	// Faults are the faults that were applied.
 	Faults []FaultKind `json:"faults,omitempty"`
 }
 
-// maxCalls bounds the memory of an emulator left running; beyond it the oldest tenth goes.
+// maxCalls bounds the memory of a long-running emulator. Beyond it, the oldest tenth is deleted.
 const maxCalls = 100_000
 
-// ledger is the calls received, in order.
+// ledger records calls in order.
 type ledger struct {
 	mu    sync.Mutex
 	calls []*Call
 }
 
-// add keeps a call; what becomes of it is told by update.
+// add records a call. update records its result.
 func (l *ledger) add(c Call) *Call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +77,7 @@ func (l *ledger) clear() {
 	l.calls = nil
 }
 
-// withoutSecrets is the form without the parameters that are credentials themselves.
+// withoutSecrets returns the form without parameters that are credentials.
 func withoutSecrets(form url.Values) url.Values {
 	kept := maps.Clone(form)
 	for _, secret := range []string{"WebIdentityToken", "SAMLAssertion"} {

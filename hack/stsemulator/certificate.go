@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// newCertificate makes an authority and a certificate of it. They are valid
-// whatever the time, which the emulator may only pretend.
+// newCertificate creates a CA and a certificate signed by it. They are valid at any time, since the emulator's clock may be set to any
+// time.
 func newCertificate(addr net.Addr) (tls.Certificate, []byte, error) {
 	template := x509.Certificate{
 		SerialNumber:          big.NewInt(1),

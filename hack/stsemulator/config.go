@@ -10,37 +10,34 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Config is the world that the emulator serves. It is what a YAML file says;
-// default.yaml shows every field.
+// Config defines the accounts that the emulator serves, usually in a YAML file. default.yaml shows every field.
 type Config struct {
 	Accounts []Account `json:"accounts"`
 }
 
 // Account is one AWS account.
 type Account struct {
-	// ID is the account's twelve digits.
+	// ID is the account ID, twelve digits.
 	ID string `json:"id"`
-	// Partition is the ARN partition, "aws" when empty.
+	// Partition is the ARN partition, "aws" if empty.
 	Partition string `json:"partition,omitempty"`
-	// DisabledRegions are those in which STS is not activated for the account.
+	// DisabledRegions are the regions in which STS is not activated for the account.
 	DisabledRegions []string `json:"disabledRegions,omitempty"`
 	Users           []User   `json:"users,omitempty"`
 	Roles           []Role   `json:"roles,omitempty"`
-	// OIDCProviders are those whose tokens the account's roles may trust.
+	// OIDCProviders are the providers whose tokens the account's roles may trust.
 	OIDCProviders []OIDCProvider `json:"oidcProviders,omitempty"`
 }
 
 // User is an IAM user.
 type User struct {
 	Name string `json:"name"`
-	// AccessKeys are the user's long-term keys. One without an id gets a random one.
+	// AccessKeys are the user's long-term keys. A key without an ID gets a random one.
 	AccessKeys []AccessKey `json:"accessKeys,omitempty"`
-	// MayAssume are the roles that the user's own policy lets it assume: role
-	// ARNs, in which '*' stands for any characters. None means no role.
+	// MayAssume are the ARNs of the roles that the user's own policy allows it to assume. '*' matches any characters. None means no role.
 	MayAssume []string `json:"mayAssume,omitempty"`
-	// MayFederate are the federated users for whom the user's own policy lets it
-	// call GetFederationToken: their names, in which '*' stands for any
-	// characters. None means nobody.
+	// MayFederate are the names of the federated users for which the user's own policy allows GetFederationToken. '*' matches any
+	// characters. None means no federated user.
 	MayFederate []string    `json:"mayFederate,omitempty"`
 	MFADevices  []MFADevice `json:"mfaDevices,omitempty"`
 }
@@ -54,24 +51,22 @@ type AccessKey struct {
 
 // Role is an IAM role.
 type Role struct {
-	// Name may begin with a path ("team/Reader"). A '*' in it stands for any
-	// characters, so that one entry can be many roles ("bench-*").
+	// Name may begin with a path ("team/Reader"). '*' matches any characters, so that one entry can define many roles ("bench-*").
 	Name string `json:"name"`
-	// ARN names the role in place of the ARN that AWS gives it, as
-	// STS-compatible servers do: urn:ecs:iam::ns1:role/admins.
+	// ARN replaces the ARN of AWS's form, as on STS-compatible servers: urn:ecs:iam::ns1:role/admins.
 	ARN string `json:"arn,omitempty"`
-	// MaxSessionDuration is in seconds, 3600 to 43200, 3600 when zero.
+	// MaxSessionDuration is in seconds, 3600 to 43200, 3600 if zero.
 	MaxSessionDuration int `json:"maxSessionDuration,omitempty"`
 	// MayAssume are the roles that sessions of this role may assume, as for a user.
 	MayAssume []string `json:"mayAssume,omitempty"`
-	// Trust is the role's trust policy. A role that trusts nobody can be assumed by nobody.
+	// Trust is the role's trust policy. Without a statement, no caller can assume the role.
 	Trust []Trust `json:"trust,omitempty"`
 }
 
 //go:embed default.yaml
 var defaultConfig []byte
 
-// DefaultConfig is the world of default.yaml, which the demo is played in.
+// DefaultConfig returns the content of default.yaml.
 func DefaultConfig() (Config, error) { return ParseConfig(defaultConfig) }
 
 // LoadConfig reads a YAML file.
@@ -87,7 +82,7 @@ func LoadConfig(file string) (Config, error) {
 	return cfg, nil
 }
 
-// ParseConfig reads YAML and refuses fields it does not know.
+// ParseConfig parses YAML. It rejects unknown fields.
 func ParseConfig(data []byte) (Config, error) {
 	var cfg Config
 	if err := yaml.UnmarshalStrict(data, &cfg); err != nil {

@@ -11,9 +11,9 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestConfigurationsThatAreRefused(t *testing.T) {
+func TestInvalidConfigurationsAreRejected(t *testing.T) {
 	for name, tc := range map[string]struct{ yaml, want string }{
-		"a field that nobody knows":          {`{accounts: [{id: "123456789012", rolls: []}]}`, `unknown field "rolls"`},
+		"an unknown field":                   {`{accounts: [{id: "123456789012", rolls: []}]}`, `unknown field "rolls"`},
 		"an account's id too short":          {`{accounts: [{id: "1234"}]}`, `account "1234": id must be twelve digits`},
 		"an account twice":                   {`{accounts: [{id: "123456789012"}, {id: "123456789012"}]}`, `account "123456789012" is there twice`},
 		"a partition that AWS does not have": {`{accounts: [{id: "123456789012", partition: moon}]}`, `partition "moon" is none of AWS's`},
@@ -28,7 +28,7 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		"a role twice, if by another path":         {`{accounts: [{id: "123456789012", roles: [{name: a}, {name: b/a}]}]}`, `role "a" is there twice`},
 		"a role's sessions too short":              {`{accounts: [{id: "123456789012", roles: [{name: a, maxSessionDuration: 3599}]}]}`, `maxSessionDuration must be 3600 to 43200 seconds`},
 		"a role's sessions too long":               {`{accounts: [{id: "123456789012", roles: [{name: a, maxSessionDuration: 43201}]}]}`, `maxSessionDuration must be 3600 to 43200 seconds`},
-		"a trust in nobody":                        {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{}]}]}]}`, `trust: principal "" is neither`},
+		"a trust without a principal":              {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{}]}]}]}`, `trust: principal "" is neither`},
 		"a trust in a group":                       {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "arn:aws:iam::123456789012:group/g"}]}]}]}`, `is neither an account`},
 		"a trust for an action of another service": {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "*", actions: ["s3:GetObject"]}]}]}]}`, `trust: action "s3:GetObject"`},
 		"a device without a seed":                  {`{accounts: [{id: "123456789012", users: [{name: a, mfaDevices: [{name: d}]}]}]}`, `MFA device "d": seed must be at least 16 characters of base32`},
@@ -59,14 +59,14 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestOptionsThatAreRefused(t *testing.T) {
+func TestInvalidOptionsAreRejected(t *testing.T) {
 	for name, opts := range map[string]stsemulator.Options{
-		"more than what was asked": {LifetimeFraction: 1.01},
-		"less than nothing":        {LifetimeFraction: -0.5},
-		"a token too short":        {SessionTokenSize: 15},
-		"a token too long":         {SessionTokenSize: 2049},
-		"a region with a slash":    {Region: "moon/1"},
-		"a flavour unknown":        {Flavour: "vanilla"},
+		"more than 1":           {LifetimeFraction: 1.01},
+		"less than nothing":     {LifetimeFraction: -0.5},
+		"a token too short":     {SessionTokenSize: 15},
+		"a token too long":      {SessionTokenSize: 2049},
+		"a region with a slash": {Region: "moon/1"},
+		"a flavour unknown":     {Flavour: "vanilla"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := stsemulator.New(stsemulator.Config{}, opts)
@@ -75,7 +75,7 @@ func TestOptionsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestSessionTokensAreOfTheSizeAskedFor(t *testing.T) {
+func TestSessionTokensHaveTheConfiguredSize(t *testing.T) {
 	for _, size := range []int{16, 500, 2048} {
 		e := serve(t, stsemulator.Options{SessionTokenSize: size})
 		creds, _ := e.assume(t, operatorKey, input(readerARN))
@@ -86,7 +86,7 @@ func TestSessionTokensAreOfTheSizeAskedFor(t *testing.T) {
 	}
 }
 
-func TestTheExamplesOfTheDefaultWorldAreValid(t *testing.T) {
+func TestCommentedExamplesInDefaultYAMLAreValid(t *testing.T) {
 	g := NewWithT(t)
 	data, err := os.ReadFile("default.yaml")
 	g.Expect(err).NotTo(HaveOccurred())

@@ -11,30 +11,28 @@ import (
 	"time"
 )
 
-// Endpoint is a listener on which a Server is served. It may be closed and
-// another be started on its address, with the server's state as it was.
+// Endpoint is a listener that serves a Server. After Close, another Endpoint can use its address, with the server's state unchanged.
 type Endpoint struct {
-	// URL is what an SDK takes for an endpoint.
+	// URL is the endpoint for an SDK.
 	URL string
-	// Address is host and port.
+	// Address is host:port.
 	Address string
-	// CABundle is, in PEM, the authority of a TLS endpoint's certificate; nil without TLS.
+	// CABundle is the CA of a TLS endpoint's certificate in PEM, nil without TLS.
 	CABundle []byte
 
 	server *http.Server
 	served chan error
 }
 
-// loopback is any free port that only this machine reaches.
+// loopback is a free port on loopback.
 const loopback = "127.0.0.1:0"
 
-// Start serves on an address, on a free port of loopback when it is empty.
+// Start serves on an address, or on a free port on loopback if it is empty.
 func (s *Server) Start(address string) (*Endpoint, error) {
 	return s.start(address, "http", func(l net.Listener) (net.Listener, []byte, error) { return l, nil, nil })
 }
 
-// StartTLS serves as Start does, over TLS, with a certificate of an authority of
-// its own for 127.0.0.1, ::1, localhost and the address.
+// StartTLS is Start with TLS. The certificate is valid for 127.0.0.1, ::1, localhost and the address.
 func (s *Server) StartTLS(address string) (*Endpoint, error) {
 	return s.start(address, "https", func(l net.Listener) (net.Listener, []byte, error) {
 		certificate, ca, err := newCertificate(l.Addr())
@@ -59,7 +57,7 @@ func (s *Server) start(address, scheme string, wrap func(net.Listener) (net.List
 		server: &http.Server{
 			Handler:           s,
 			ReadHeaderTimeout: time.Minute,
-			ErrorLog:          log.New(io.Discard, "", 0), // of callers that mistrust the certificate, or are cut
+			ErrorLog:          log.New(io.Discard, "", 0), // TLS errors and closed connections are expected
 		},
 		served: make(chan error, 1),
 	}
@@ -67,13 +65,12 @@ func (s *Server) start(address, scheme string, wrap func(net.Listener) (net.List
 	return e, nil
 }
 
-// Close stops listening and ends every request, hanging ones too: their
-// connections are closed, and with them their contexts.
+// Close stops listening and closes all connections, including those of hanging requests, whose contexts end.
 func (e *Endpoint) Close() error {
 	err := e.server.Close()
 	if served := <-e.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
-	e.served <- http.ErrServerClosed // for who closes again
+	e.served <- http.ErrServerClosed // for another Close
 	return err
 }

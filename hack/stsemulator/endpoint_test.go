@@ -19,7 +19,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestAnEndpointMayGoAndComeBack(t *testing.T) {
+func TestEndpointCanBeRestarted(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	creds, _ := e.assume(t, operatorKey, input(readerARN))
@@ -35,7 +35,7 @@ func TestAnEndpointMayGoAndComeBack(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 }
 
-func TestAnEndpointOverTLS(t *testing.T) {
+func TestEndpointOverTLS(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	secure, err := e.StartTLS("")
@@ -79,7 +79,7 @@ func (e emulator) admin(t *testing.T, method, path string, in, out any) int {
 	return resp.StatusCode
 }
 
-func TestTheAdminEndpointTellsCallsAndSessions(t *testing.T) {
+func TestAdminEndpointReturnsCallsAndSessions(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	creds, _ := e.assume(t, operatorKey, input(readerARN))
@@ -96,7 +96,7 @@ func TestTheAdminEndpointTellsCallsAndSessions(t *testing.T) {
 	g.Expect(calls).To(BeEmpty())
 }
 
-func TestTheAdminEndpointTellsWhoseACredentialIs(t *testing.T) {
+func TestAdminEndpointReturnsTheSessionOfKeys(t *testing.T) {
 	e := serve(t, stsemulator.Options{})
 	one, _ := e.assume(t, operatorKey, input(readerARN))
 	other, _ := e.assume(t, operatorKey, input(readerARN))
@@ -115,7 +115,7 @@ func TestTheAdminEndpointTellsWhoseACredentialIs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			var session stsemulator.Session
-			g.Expect(e.admin(t, http.MethodPost, "holder", map[string]any{"accessKeyID": tc.key, "secretAccessKey": tc.secret, "sessionToken": tc.token}, &session)).To(Equal(tc.want))
+			g.Expect(e.admin(t, http.MethodPost, "session", map[string]any{"accessKeyID": tc.key, "secretAccessKey": tc.secret, "sessionToken": tc.token}, &session)).To(Equal(tc.want))
 			if tc.want == 200 {
 				g.Expect(session.AccessKeyID).To(Equal(e.Sessions()[0].AccessKeyID))
 				g.Expect(session.ARN).To(Equal("arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader"))
@@ -124,7 +124,7 @@ func TestTheAdminEndpointTellsWhoseACredentialIs(t *testing.T) {
 	}
 }
 
-func TestTheAdminEndpointSwitchesFaults(t *testing.T) {
+func TestAdminEndpointAddsAndRemovesFaults(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	var set stsemulator.Fault
@@ -149,7 +149,7 @@ func TestTheAdminEndpointSwitchesFaults(t *testing.T) {
 	g.Expect(refused.Error).To(ContainSubstring("tims"))
 }
 
-func TestTheAdminEndpointManagesKeys(t *testing.T) {
+func TestAdminEndpointManagesKeys(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	works := func(key stsemulator.AccessKey) error {
@@ -183,7 +183,7 @@ func TestTheAdminEndpointManagesKeys(t *testing.T) {
 	g.Expect(e.admin(t, http.MethodPost, "keys", map[string]any{"userARN": "nobody"}, nil)).To(Equal(400))
 }
 
-func TestASessionOutlivesTheKeyItWasIssuedTo(t *testing.T) {
+func TestSessionRemainsValidWithoutTheKeyOfItsCall(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	creds, _ := e.assume(t, operatorKey, input(readerARN))
@@ -193,7 +193,7 @@ func TestASessionOutlivesTheKeyItWasIssuedTo(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 }
 
-func TestTheAdminEndpointEditsRoles(t *testing.T) {
+func TestAdminEndpointChangesRoles(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	assume := func(role string) error {

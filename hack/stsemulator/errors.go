@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// apiError is an error as STS answers it.
+// apiError is an error response of STS.
 type apiError struct {
 	Code    string
 	Message string
@@ -14,7 +14,7 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.Code + ": " + e.Message }
 
-// kind is Sender for the caller's fault and Receiver for the server's.
+// kind is Sender for an error of the caller and Receiver for one of the server.
 func (e *apiError) kind() string {
 	if e.Status >= http.StatusInternalServerError {
 		return "Receiver"
@@ -22,7 +22,7 @@ func (e *apiError) kind() string {
 	return "Sender"
 }
 
-// statuses are those of AWS's error codes that are not 400.
+// statuses are the HTTP statuses of AWS's error codes, apart from 400.
 var statuses = map[string]int{
 	"AccessDenied":               http.StatusForbidden,
 	"ExpiredToken":               http.StatusForbidden,
@@ -35,7 +35,7 @@ var statuses = map[string]int{
 	"ServiceUnavailable":         http.StatusServiceUnavailable,
 }
 
-// defaultMessages are for faults that name only a code.
+// defaultMessages are the messages of faults that define only a code.
 var defaultMessages = map[string]string{
 	"ExpiredToken":         messageExpiredToken,
 	"InternalFailure":      "We encountered an internal error. Please try again.",

@@ -14,51 +14,47 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// FaultKind is what goes wrong.
+// FaultKind is a kind of fault.
 type FaultKind string
 
-// What can go wrong. All but Latency and SkewedDate come in place of the
-// answer, before the signature is looked at: no session is issued. Throttle
-// does so for calls that come too fast, and lets the others pass.
+// The kinds of faults. All but Latency and SkewedDate replace the response before the signature is verified, so that no session is issued.
+// Throttle does so only for calls beyond its rate.
 const (
-	// FaultError answers Code, Message and Status.
+	// FaultError responds with Code, Message and Status.
 	FaultError FaultKind = "Error"
-	// FaultThrottle answers Code, or Throttling, to the calls beyond Rate a second,
-	// by the injected clock. As many may come at once.
+	// FaultThrottle responds with Code, or Throttling, to calls beyond Rate per second, by the injected clock. The burst is Rate, too.
 	FaultThrottle FaultKind = "Throttle"
-	// FaultLatency answers after Duration, by the injected clock if it is a clock.Clock.
+	// FaultLatency delays the response by Duration, by the injected clock if it is a clock.Clock.
 	FaultLatency FaultKind = "Latency"
-	// FaultHang does not answer until the caller or the endpoint gives up.
+	// FaultHang sends no response until the caller or the endpoint closes the connection.
 	FaultHang FaultKind = "Hang"
 	// FaultReset reads the request and then resets the connection.
 	FaultReset FaultKind = "Reset"
-	// FaultOutage closes the connection of every request for STS, whatever it is
-	// for. (Close the Endpoint for connections that are refused.)
+	// FaultOutage closes the connection of every request for STS. To refuse connections, close the Endpoint.
 	FaultOutage FaultKind = "Outage"
-	// FaultGarbage answers Status, or 200, with XML that ends in the middle.
+	// FaultGarbage responds with Status, or 200, and incomplete XML.
 	FaultGarbage FaultKind = "Garbage"
-	// FaultSkewedDate answers as usual, with a Date header off by Duration.
+	// FaultSkewedDate adds Duration to the Date header of the response.
 	FaultSkewedDate FaultKind = "SkewedDate"
 )
 
-// Fault is something that goes wrong, until it is cleared or used up.
+// Fault is a fault, which is active until it is cleared or used up.
 type Fault struct {
-	// ID is given by SetFault.
+	// ID is set by SetFault.
 	ID   string    `json:"id,omitempty"`
 	Kind FaultKind `json:"kind"`
-	// Action and RoleARN, in which '*' stands for any characters, narrow the
-	// calls that it applies to; empty is all.
+	// Action and RoleARN select calls; empty selects all. '*' matches any characters.
 	Action  string `json:"action,omitempty"`
 	RoleARN string `json:"roleARN,omitempty"`
-	// Times is for how many calls it lasts; 0 is until it is cleared.
+	// Times is the number of calls that it applies to; 0 means until it is cleared.
 	Times int `json:"times,omitempty"`
-	// Rate is how many calls a second are not throttled.
+	// Rate is the number of calls per second that are not throttled.
 	Rate int `json:"rate,omitempty"`
-	// Code is the error's. Message and Status default to AWS's for the code.
+	// Code is the error code. Message and Status default to AWS's for the code.
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
 	Status  int    `json:"status,omitempty"`
-	// Duration is the latency or, of either sign, the skew.
+	// Duration is the latency, or the skew of either sign.
 	Duration metav1.Duration `json:"duration,omitzero"`
 }
 
@@ -80,7 +76,7 @@ func (f Fault) validate() error {
 	return nil
 }
 
-// apiError is what a fault of kind Error answers.
+// apiError is the response of FaultError.
 func (f Fault) apiError() *apiError {
 	e := newError(f.Code, "%s", f.Message)
 	if f.Message == "" {
@@ -96,15 +92,15 @@ func (f Fault) isFor(action, roleARN string) bool {
 	return f.Kind == FaultOutage || (f.Action == "" || f.Action == action) && (f.RoleARN == "" || glob(f.RoleARN, roleARN))
 }
 
-// inPlaceOfAnswer reports whether nothing comes after the fault.
-func (f Fault) inPlaceOfAnswer() bool { return f.Kind != FaultLatency && f.Kind != FaultSkewedDate }
+// replacesAnswer returns whether the fault replaces the response.
+func (f Fault) replacesAnswer() bool { return f.Kind != FaultLatency && f.Kind != FaultSkewedDate }
 
-// faults are those switched on, in the order in which they were.
+// faults are the active faults in the order of their creation.
 type faults struct {
 	mu       sync.Mutex
 	last     int
 	on       []Fault
-	limiters map[string]*rate.Limiter // of those that throttle, by ID
+	limiters map[string]*rate.Limiter // of FaultThrottle, by ID
 }
 
 func (f *faults) set(fault Fault) (string, error) {
@@ -126,13 +122,12 @@ func (f *faults) set(fault Fault) (string, error) {
 	return fault.ID, nil
 }
 
-// passes reports whether a fault lets a call pass that is for it.
+// passes returns whether a fault does not apply to a matching call.
 func (f *faults) passes(fault Fault, now time.Time) bool {
 	return fault.Kind == FaultThrottle && f.limiters[fault.ID].AllowN(now, 1)
 }
 
-// take uses the faults that are for a call: any latency and skew, and then the
-// first that comes in place of the answer.
+// take returns the faults for a call, and counts them: each latency and skew, and then the first fault that replaces the response.
 func (f *faults) take(action, roleARN string, now time.Time) []Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -144,7 +139,7 @@ func (f *faults) take(action, roleARN string, now time.Time) []Fault {
 			kept = append(kept, fault)
 			continue
 		}
-		taken, done = append(taken, fault), fault.inPlaceOfAnswer()
+		taken, done = append(taken, fault), fault.replacesAnswer()
 		if fault.Times != 1 {
 			fault.Times = max(0, fault.Times-1)
 			kept = append(kept, fault)
@@ -166,9 +161,8 @@ func (f *faults) clear(gone func(Fault) bool) {
 	f.on = slices.DeleteFunc(f.on, gone)
 }
 
-// suffer lets faults happen to a call, and reports whether one came in place of
-// the answer.
-func (s *Server) suffer(w http.ResponseWriter, r *http.Request, call *Call, taken []Fault) bool {
+// apply applies faults to a call, and returns whether one replaced the response.
+func (s *Server) apply(w http.ResponseWriter, r *http.Request, call *Call, taken []Fault) bool {
 	for _, f := range taken {
 		switch f.Kind {
 		case FaultLatency:
@@ -188,14 +182,14 @@ func (s *Server) suffer(w http.ResponseWriter, r *http.Request, call *Call, take
 		case FaultOutage, FaultReset:
 			cut(w, f.Kind == FaultReset)
 		}
-		if f.inPlaceOfAnswer() {
+		if f.replacesAnswer() {
 			return true
 		}
 	}
 	return false
 }
 
-// wait reports whether the request is still there after d.
+// wait waits for d, and returns false if the request ends before.
 func (s *Server) wait(r *http.Request, d time.Duration) bool {
 	select {
 	case <-s.after(d):
@@ -205,19 +199,19 @@ func (s *Server) wait(r *http.Request, d time.Duration) bool {
 	}
 }
 
-// cut ends a request's connection without an answer, with a TCP reset or without.
+// cut closes a request's connection without a response, with or without a TCP reset.
 func cut(w http.ResponseWriter, reset bool) {
 	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil { // a recorder of a test has no connection
+	if err != nil { // a test's ResponseRecorder has no connection
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
 	tcp := conn
 	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		tcp = wrapped.NetConn() // beneath TLS
+		tcp = wrapped.NetConn() // the connection below TLS
 	}
 	if tcp, ok := tcp.(*net.TCPConn); ok && reset {
-		_ = tcp.SetLinger(0) // what is left of a connection that will not reset is closed all the same
+		_ = tcp.SetLinger(0) // without it the connection is closed, not reset
 	}
-	_ = tcp.Close() // without TLS's own goodbye
+	_ = tcp.Close() // without TLS's close notification
 }

@@ -25,7 +25,7 @@ func (e emulator) setFault(t *testing.T, f stsemulator.Fault) string {
 	return id
 }
 
-func TestErrorsToOrder(t *testing.T) {
+func TestErrorFaults(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fault stsemulator.Fault
 		want  failure
@@ -38,7 +38,7 @@ func TestErrorsToOrder(t *testing.T) {
 			stsemulator.Fault{Code: "AccessDenied", Message: "Encoded authorization failure message: x"},
 			failure{403, "AccessDenied", "Encoded authorization failure message: x"},
 		},
-		"a code that nobody knows": {stsemulator.Fault{Code: "Teapot", Message: "short and stout", Status: 418}, failure{418, "Teapot", "short and stout"}},
+		"a code unknown to AWS": {stsemulator.Fault{Code: "Teapot", Message: "short and stout", Status: 418}, failure{418, "Teapot", "short and stout"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -56,7 +56,7 @@ func TestErrorsToOrder(t *testing.T) {
 	}
 }
 
-func TestAFaultLastsAsManyCallsAsItShould(t *testing.T) {
+func TestFaultAppliesToTheNumberOfCalls(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: "Throttling", Times: 2})
@@ -66,7 +66,7 @@ func TestAFaultLastsAsManyCallsAsItShould(t *testing.T) {
 	g.Expect(e.Faults()).To(BeEmpty())
 }
 
-func TestAFaultLastsUntilItIsCleared(t *testing.T) {
+func TestFaultAppliesUntilItIsCleared(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	id := e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: "Throttling"})
@@ -86,7 +86,7 @@ func TestAFaultLastsUntilItIsCleared(t *testing.T) {
 	g.Expect(e.Calls()).To(HaveLen(1))
 }
 
-func TestTooManyCallsASecondAreThrottled(t *testing.T) {
+func TestThrottleRejectsCallsBeyondTheRate(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultThrottle, Rate: 2, Action: "GetCallerIdentity"})
@@ -110,7 +110,7 @@ func TestTooManyCallsASecondAreThrottled(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 }
 
-func TestAFaultIsForTheCallsItNames(t *testing.T) {
+func TestFaultAppliesToSelectedCalls(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: "Throttling", RoleARN: "*:role/Long*"})
@@ -124,7 +124,7 @@ func TestAFaultIsForTheCallsItNames(t *testing.T) {
 	g.Expect(failureOf(t, err).Code).To(Equal("InternalFailure"))
 }
 
-func TestFiveFailuresHaveFiveRequestIDs(t *testing.T) {
+func TestEachFailureHasItsOwnRequestID(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	seen := map[string]bool{}
@@ -139,7 +139,7 @@ func TestFiveFailuresHaveFiveRequestIDs(t *testing.T) {
 	g.Expect(seen).To(HaveLen(5))
 }
 
-func TestLatencyGoesByTheClock(t *testing.T) {
+func TestLatencyUsesTheInjectedClock(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultLatency, Duration: metav1.Duration{Duration: time.Hour}})
@@ -154,7 +154,7 @@ func TestLatencyGoesByTheClock(t *testing.T) {
 	g.Eventually(answered).WithTimeout(time.Minute).Should(Receive(BeNil()))
 }
 
-func TestAHangingCallEndsWithTheCaller(t *testing.T) {
+func TestHangingCallEndsWhenTheCallerCancels(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultHang})
@@ -170,7 +170,7 @@ func TestAHangingCallEndsWithTheCaller(t *testing.T) {
 	g.Eventually(answered).WithTimeout(time.Minute).Should(Receive(MatchError(context.Canceled)))
 }
 
-func TestAHangingCallEndsWithTheEndpoint(t *testing.T) {
+func TestHangingCallEndsWhenTheEndpointCloses(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultHang})
@@ -184,7 +184,7 @@ func TestAHangingCallEndsWithTheEndpoint(t *testing.T) {
 	g.Eventually(answered).WithTimeout(time.Minute).Should(Receive(HaveOccurred()))
 }
 
-func TestConnectionsThatAreCut(t *testing.T) {
+func TestCutConnections(t *testing.T) {
 	for name, tc := range map[string]struct {
 		kind stsemulator.FaultKind
 		want error
@@ -210,7 +210,7 @@ func TestConnectionsThatAreCut(t *testing.T) {
 	}
 }
 
-func TestGarbageIsNoAnswerThatTheSDKUnderstands(t *testing.T) {
+func TestGarbageIsAnErrorOfTheSDK(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultGarbage})
@@ -220,7 +220,7 @@ func TestGarbageIsNoAnswerThatTheSDKUnderstands(t *testing.T) {
 	g.Expect(e.lastCall(t).Status).To(Equal(200))
 }
 
-func TestASkewedDateMisleadsTheSDKForOneCall(t *testing.T) {
+func TestSkewedDateAffectsOneCallOfTheSDK(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultSkewedDate, Duration: metav1.Duration{Duration: -time.Hour}, Times: 1})
@@ -233,7 +233,7 @@ func TestASkewedDateMisleadsTheSDKForOneCall(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 }
 
-func TestASlowFailureIsTwoFaults(t *testing.T) {
+func TestLatencyAndErrorCombine(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultSkewedDate, Duration: metav1.Duration{Duration: time.Hour}})
@@ -245,7 +245,7 @@ func TestASlowFailureIsTwoFaults(t *testing.T) {
 	g.Expect(e.Faults()).To(HaveLen(3), "what did not come to pass is not used up")
 }
 
-func TestFaultsThatMakeNoSense(t *testing.T) {
+func TestInvalidFaultsAreRejected(t *testing.T) {
 	e := serve(t, stsemulator.Options{})
 	for name, f := range map[string]stsemulator.Fault{
 		"of no kind":                {},

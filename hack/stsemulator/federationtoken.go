@@ -14,8 +14,7 @@ var getFederationTokenBounds = slices.Concat([]bound{
 	durationBound(129600),
 }, policyBounds)
 
-// getFederationToken issues a session of a federated user, whom no role may trust
-// and who may assume none.
+// getFederationToken issues a session of a federated user. No role can trust it, and it cannot assume a role.
 func (s *Server) getFederationToken(req request) (any, error) {
 	name, account := req.form.Get("Name"), s.iam.account(req.caller.Account)
 	session := Session{CallerARN: req.caller.ARN}

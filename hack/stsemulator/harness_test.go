@@ -36,13 +36,12 @@ const (
 	spokeARN    = "arn:aws:iam::123456789012:role/Spoke"
 )
 
-// operatorKey is the user operator's in the default world.
+// operatorKey is the key of the user operator in default.yaml.
 var operatorKey = aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// emulator is a served default world whose sessions live by a fake clock.
-// Signatures are compared with real time, in which the SDK signs.
+// emulator serves default.yaml, with a fake clock for sessions and the real one for signatures, which the SDK uses.
 type emulator struct {
 	*stsemulator.Server
 	endpoint *stsemulator.Endpoint
@@ -56,7 +55,7 @@ func serve(t *testing.T, opts stsemulator.Options) emulator {
 	return serveConfig(t, cfg, opts)
 }
 
-// serveConfig serves another world.
+// serveConfig serves another configuration.
 func serveConfig(t *testing.T, cfg stsemulator.Config, opts stsemulator.Options) emulator {
 	t.Helper()
 	g := NewWithT(t)
@@ -76,7 +75,7 @@ func serveConfig(t *testing.T, cfg stsemulator.Config, opts stsemulator.Options)
 	return e
 }
 
-// client is the SDK's, which does not retry unless told to.
+// client returns a client of the SDK without retries, unless an option sets them.
 func (e emulator) client(creds aws.Credentials, change ...func(*sts.Options)) *sts.Client {
 	return sts.New(sts.Options{
 		BaseEndpoint: aws.String(e.endpoint.URL),
@@ -90,7 +89,7 @@ func fixed(creds aws.Credentials) aws.CredentialsProvider {
 	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return creds, nil })
 }
 
-// retrying is the SDK's standard retryer, in a hurry.
+// retrying is the SDK's standard retryer with a short backoff.
 func retrying(o *sts.Options) {
 	o.Retryer = retry.AddWithMaxBackoffDelay(retry.NewStandard(), time.Millisecond)
 }
@@ -99,7 +98,7 @@ func input(roleARN string) *sts.AssumeRoleInput {
 	return &sts.AssumeRoleInput{RoleArn: &roleARN, RoleSessionName: aws.String("shop.s3-reader")}
 }
 
-// assume issues a session of a role, which must work.
+// assume issues a session of a role. It fails the test on an error.
 func (e emulator) assume(t *testing.T, creds aws.Credentials, in *sts.AssumeRoleInput) (aws.Credentials, *sts.AssumeRoleOutput) {
 	t.Helper()
 	out, err := e.client(creds).AssumeRole(t.Context(), in)
@@ -111,7 +110,7 @@ func sessionCredentials(c *types.Credentials) aws.Credentials {
 	return aws.Credentials{AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken}
 }
 
-// failure is what the SDK makes of an error answer.
+// failure is an error response as the SDK returns it.
 type failure struct {
 	Status  int
 	Code    string
@@ -135,7 +134,7 @@ func (e emulator) lastCall(t *testing.T) stsemulator.Call {
 	return calls[len(calls)-1]
 }
 
-// signedRequest is a request as no SDK would send it, for change to spoil once it is signed.
+// signedRequest returns a request that change invalidates after signing.
 func (e emulator) signedRequest(t *testing.T, creds aws.Credentials, form url.Values, service, region string) *http.Request {
 	t.Helper()
 	g := NewWithT(t)

@@ -10,37 +10,37 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
-// principal is who calls: a user, or who holds a session.
+// principal is the caller: a user or a session.
 type principal struct {
 	ARN     string
 	UserID  string
 	Account string
-	// userARN is, of a user and of its own sessions, whose MFA devices count.
+	// userARN is the user, for a user and its own sessions. The user's MFA devices apply.
 	userARN                string
 	mayAssume, mayFederate []string
 	// session is nil for a user.
 	session *Session
 }
 
-// partition is the caller's, beyond which it is nobody.
+// partition returns the caller's partition. A caller is unknown in other partitions.
 func (p principal) partition() string {
-	parsed, _ := arn.Parse(p.ARN) // of our own making
+	parsed, _ := arn.Parse(p.ARN) // the emulator created it
 	return parsed.Partition
 }
 
 func (p principal) isRole() bool { return p.session != nil && p.session.RoleARN != "" }
 
-// hasMFA reports whether the caller's session is one that says so: of a role's, AWS does not keep it.
+// hasMFA returns whether the caller's session was issued with an MFA code. AWS does not keep that for sessions of roles.
 func (p principal) hasMFA() bool { return p.session != nil && p.userARN != "" && p.session.MFA }
 
-// iam is the accounts, users, keys, devices and roles, which change at run time.
+// iam contains the accounts, users, keys, devices and roles, which can change at run time.
 type iam struct {
 	mu       sync.RWMutex
-	accounts map[string]Account   // by id; the users in it are only the first ones
+	accounts map[string]Account   // by ID; users has the present users
 	users    map[string]user      // by ARN
-	keys     map[string]userKey   // by access key id
+	keys     map[string]userKey   // by access key ID
 	devices  map[string]mfaDevice // by serial number
-	roleIDs  map[string]string    // by role ARN, made up when first asked for
+	roleIDs  map[string]string    // by role ARN, created on first use
 }
 
 type user struct {
@@ -53,7 +53,7 @@ type userKey struct {
 	userARN string
 }
 
-// newIAM takes a valid configuration.
+// newIAM requires a valid configuration.
 func newIAM(cfg Config) *iam {
 	i := &iam{
 		accounts: map[string]Account{},
@@ -89,7 +89,7 @@ func iamARN(a Account, resource string) string {
 	return arn.ARN{Partition: a.partition(), Service: "iam", AccountID: a.ID, Resource: resource}.String()
 }
 
-// foundRole is a role as a request names it.
+// foundRole is a role with the ARN of the request.
 type foundRole struct {
 	Role
 	arn     string
@@ -97,7 +97,7 @@ type foundRole struct {
 	account Account
 }
 
-// sessionARN is of a session of the role; it names the role without its path.
+// sessionARN returns the ARN of a session of the role. It contains the role's name without its path.
 func (r foundRole) sessionARN(sessionName string) string {
 	return arn.ARN{
 		Partition: r.account.partition(), Service: "sts", AccountID: r.account.ID,
@@ -105,19 +105,19 @@ func (r foundRole) sessionARN(sessionName string) string {
 	}.String()
 }
 
-// holder is who a session of the role is.
+// holder returns the principal of a session of the role.
 func (r foundRole) holder(sessionName string) principal {
 	return principal{ARN: r.sessionARN(sessionName), UserID: r.id + ":" + sessionName, Account: r.account.ID, mayAssume: r.MayAssume}
 }
 
-// account is empty for an id that none has.
+// account returns an empty account for an unknown ID.
 func (i *iam) account(id string) Account {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	return i.accounts[id]
 }
 
-// role finds a role by its own entry, or else by the first pattern that fits.
+// role returns a role with an entry of its own, or else of the first pattern that matches.
 func (i *iam) role(roleARN string) (foundRole, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -131,7 +131,7 @@ func (i *iam) role(roleARN string) (foundRole, bool) {
 	return foundRole{Role: a.Roles[at], arn: roleARN, id: i.roleIDs[roleARN], account: a}, true
 }
 
-// hasARN reports whether a role has an ARN of its own, which need not have AWS's form.
+// hasARN returns whether a role has an ARN of its own, which need not have AWS's form.
 func (i *iam) hasARN(roleARN string) bool {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
@@ -168,12 +168,12 @@ func (i *iam) locate(roleARN string) (Account, int, bool) {
 	return a, at, at >= 0
 }
 
-// allows reports whether a principal's own policy lets it assume a role.
+// allows returns whether a principal's own policy allows it to assume a role.
 func (p principal) allows(roleARN string) bool {
 	return slices.ContainsFunc(p.mayAssume, func(pattern string) bool { return glob(pattern, roleARN) })
 }
 
-// glob matches all of s; a '*' in the pattern stands for any characters.
+// glob returns whether the pattern matches all of s. '*' matches any characters.
 func glob(pattern, s string) bool {
 	first, rest, star := strings.Cut(pattern, "*")
 	if !star {
@@ -191,7 +191,7 @@ func glob(pattern, s string) bool {
 	return false
 }
 
-// putRole adds a role to an account, or replaces the one of that name.
+// putRole adds a role to an account, or replaces the role of that name.
 func (i *iam) putRole(accountID string, r Role) error {
 	if err := r.validate(); err != nil {
 		return fmt.Errorf("role %q: %w", r.Name, err)
@@ -208,7 +208,7 @@ func (i *iam) putRole(accountID string, r Role) error {
 	return nil
 }
 
-// setTrust gives the role an entry of its own, if only a pattern named it.
+// setTrust sets a trust policy. A role that matches only a pattern gets an entry of its own.
 func (i *iam) setTrust(roleARN string, trust []Trust) error {
 	role, ok := i.role(roleARN)
 	if !ok {

@@ -6,16 +6,16 @@ import (
 	"fmt"
 )
 
-// newAccessKeyID has AWS's length, 20, for the prefixes AKIA and ASIA.
+// newAccessKeyID returns an ID with AWS's length, 20, and the prefix AKIA or ASIA.
 func newAccessKeyID(prefix string) string { return prefix + rand.Text()[:20-len(prefix)] }
 
-// newUniqueID has AWS's length, 21, for the prefixes AIDA and AROA.
+// newUniqueID returns an ID with AWS's length, 21, and the prefix AIDA or AROA.
 func newUniqueID(prefix string) string { return prefix + rand.Text()[:21-len(prefix)] }
 
-// newSecret is 40 characters of base64, as AWS's are.
+// newSecret returns 40 characters of base64, like AWS.
 func newSecret() string { return randomBase64(40) }
 
-// newSessionToken begins as AWS's do and is size characters long.
+// newSessionToken returns a token of size characters with AWS's prefix.
 func newSessionToken(size int) string {
 	const prefix = "IQoJb3JpZ2luX2Vj"
 	return (prefix + randomBase64(size))[:size]
@@ -23,11 +23,11 @@ func newSessionToken(size int) string {
 
 func randomBase64(n int) string {
 	b := make([]byte, n)
-	rand.Read(b) // never fails, by its documentation
+	rand.Read(b) // it never returns an error
 	return base64.StdEncoding.EncodeToString(b)[:n]
 }
 
-// newRequestID is a random UUID.
+// newRequestID returns a random UUID.
 func newRequestID() string {
 	var b [16]byte
 	rand.Read(b[:])

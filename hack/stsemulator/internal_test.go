@@ -11,13 +11,13 @@ import (
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-func TestASignatureIsValidForFifteenMinutesEitherWay(t *testing.T) {
+func TestSignatureIsValidWithinFifteenMinutes(t *testing.T) {
 	for name, tc := range map[string]struct {
 		date, want string
 	}{
 		"fifteen minutes old":               {date: "20260102T114500Z"},
 		"fifteen minutes and a second old":  {date: "20260102T114459Z", want: "Signature expired: 20260102T114459Z is now earlier than 20260102T114500Z (20260102T120000Z - 15 min.)"},
-		"fifteen minutes ahead":             {date: "20260102T121500Z"},
+		"fifteen minutes in the future":     {date: "20260102T121500Z"},
 		"fifteen minutes and a second more": {date: "20260102T121501Z", want: "Signature not yet current: 20260102T121501Z is still later than 20260102T121500Z (20260102T120000Z + 15 min.)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -48,11 +48,11 @@ func TestGlobsAreAnchored(t *testing.T) {
 	}
 }
 
-func TestExpiredSessionsAreForgottenAfterAnHour(t *testing.T) {
+func TestExpiredSessionsAreDeletedAfterAnHour(t *testing.T) {
 	g := NewWithT(t)
 	var s sessions
 	add := func(id string, now time.Time) {
-		s.add(&heldSession{Session: Session{AccessKeyID: id, Issued: now, Expiration: now.Add(time.Minute)}}, now)
+		s.add(&storedSession{Session: Session{AccessKeyID: id, Issued: now, Expiration: now.Add(time.Minute)}}, now)
 	}
 	for i := range minSweep {
 		add(fmt.Sprint("old", i), noon)
@@ -67,7 +67,7 @@ func TestExpiredSessionsAreForgottenAfterAnHour(t *testing.T) {
 	g.Expect(ok).To(BeTrue())
 }
 
-func TestTheLedgerIsBounded(t *testing.T) {
+func TestRecordedCallsAreBounded(t *testing.T) {
 	g := NewWithT(t)
 	var l ledger
 	for i := range maxCalls + 1 {
@@ -98,8 +98,8 @@ func TestPackedPolicySize(t *testing.T) {
 	}
 }
 
-// The times and the last six digits of the codes of RFC 6238's appendix B.
-func TestCodesAreThoseOfTheRFC(t *testing.T) {
+// The times, and the last six digits of the codes, of RFC 6238, appendix B.
+func TestMFACodesMatchRFC6238(t *testing.T) {
 	for seconds, want := range map[int64]string{
 		59: "287082", 1111111109: "081804", 1111111111: "050471", 1234567890: "005924", 2000000000: "279037", 20000000000: "353130",
 	} {

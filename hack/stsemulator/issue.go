@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What the calls that issue a session have in common.
+// Common parts of the calls that issue a session.
 var (
 	policyBounds = []bound{
 		{name: "Policy", min: 1, max: 2048, pattern: policyPattern},
@@ -23,12 +23,12 @@ var (
 	}}
 )
 
-// durationBound begins for every call with a quarter of an hour.
+// durationBound is the bound of DurationSeconds, from 900 for every call.
 func durationBound(most int) bound {
 	return bound{name: "DurationSeconds", integer: true, min: 900, max: most}
 }
 
-// durationOf is in seconds, what was asked for or the default.
+// durationOf returns the requested duration in seconds, or the default.
 func durationOf(form url.Values, otherwise int) int {
 	if seconds, err := strconv.Atoi(form.Get("DurationSeconds")); err == nil {
 		return seconds
@@ -36,7 +36,7 @@ func durationOf(form url.Values, otherwise int) int {
 	return otherwise
 }
 
-// setPolicies keeps the session policies asked for, of which the inline one must be a policy.
+// setPolicies stores the requested session policies. It rejects an inline policy that is not a policy document.
 func (session *Session) setPolicies(form url.Values) error {
 	session.Policy, session.PolicyARNs = form.Get("Policy"), memberValues(form, "PolicyArns", "arn")
 	if session.Policy == "" {
@@ -45,7 +45,7 @@ func (session *Session) setPolicies(form url.Values) error {
 	return checkPolicy(session.Policy)
 }
 
-// pack measures policies and tags, which must fit.
+// pack sets the packed size of policies and tags, and rejects one above the limit.
 func (session *Session) pack() error {
 	session.PackedPolicySize = packedPolicySize(session.Policy, session.PolicyARNs, session.Tags)
 	if session.PackedPolicySize > 100 {
@@ -54,7 +54,7 @@ func (session *Session) pack() error {
 	return nil
 }
 
-// checkRegion refuses a region in which the account has not activated STS.
+// checkRegion rejects a region in which the account has not activated STS.
 func checkRegion(a Account, region string) error {
 	if slices.Contains(a.DisabledRegions, region) {
 		return newError("RegionDisabledException", "STS is not activated in this region for account:%s. "+
@@ -63,9 +63,8 @@ func checkRegion(a Account, region string) error {
 	return nil
 }
 
-// issue makes up the credentials and remembers the session, whose holder they
-// make of who has them. The lifetime is cut to whole seconds, as AWS writes it,
-// and is at least one.
+// issue creates credentials and stores the session with its principal. The lifetime is cut to whole seconds, AWS's resolution, and is at
+// least one second.
 func (s *Server) issue(req request, session Session, holder principal, seconds int) credentials {
 	now := s.options.Clock.Now().UTC().Truncate(time.Second)
 	lifetime := max(1, math.Floor(float64(seconds)*s.options.LifetimeFraction))
@@ -78,7 +77,7 @@ func (s *Server) issue(req request, session Session, holder principal, seconds i
 	}
 	holder.session = &session
 	secret, token := newSecret(), newSessionToken(s.options.SessionTokenSize)
-	s.sessions.add(&heldSession{
+	s.sessions.add(&storedSession{
 		Session: session, principal: holder, secret: secret, tokenHash: sha256.Sum256([]byte(token)),
 	}, now)
 	s.calls.update(req.call, func(c *Call) { c.IssuedAccessKeyID = session.AccessKeyID })

@@ -27,7 +27,7 @@ const (
 	readerSub   = "system:serviceaccount:shop:reader"
 )
 
-// issuer signs tokens by a key of either kind.
+// issuer signs tokens with an RSA or an EC key.
 type issuer struct {
 	rsa *rsa.PrivateKey
 	ec  *ecdsa.PrivateKey
@@ -45,7 +45,7 @@ func newIssuer(t *testing.T) issuer {
 
 func encode(data []byte) string { return base64.RawURLEncoding.EncodeToString(data) }
 
-// keySet is a key "rsa" and a key "ec".
+// keySet returns the public keys "rsa" and "ec".
 func (i issuer) keySet(t *testing.T) json.RawMessage {
 	t.Helper()
 	g := NewWithT(t)
@@ -59,7 +59,7 @@ func (i issuer) keySet(t *testing.T) json.RawMessage {
 	return set
 }
 
-// claimsOf are those of a kube-apiserver's token for an hour, with changes; nil takes a claim away.
+// claimsOf returns the claims of a kube-apiserver's token for an hour, with changes. nil removes a claim.
 func claimsOf(changes map[string]any) map[string]any {
 	claims := map[string]any{
 		"iss": issuerURL, "sub": readerSub, "aud": []string{"sts.amazonaws.com"},
@@ -71,7 +71,7 @@ func claimsOf(changes map[string]any) map[string]any {
 	return claims
 }
 
-// token signs by the key of an id; a header may say something else.
+// token signs claims with a key; the header may name another one.
 func (i issuer) token(t *testing.T, keyID string, header, claims map[string]any) string {
 	t.Helper()
 	g := NewWithT(t)
@@ -93,7 +93,7 @@ func (i issuer) token(t *testing.T, keyID string, header, claims map[string]any)
 	return signed + "." + encode(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...))
 }
 
-// serveIssuer serves a world in which a role trusts the issuer's tokens for service accounts of shop.
+// serveIssuer serves a configuration with a role that trusts the issuer's tokens for ServiceAccounts of shop.
 func serveIssuer(t *testing.T, i issuer, opts stsemulator.Options) emulator {
 	t.Helper()
 	g := NewWithT(t)

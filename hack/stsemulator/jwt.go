@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// webToken is a JSON Web Token in three parts, as an issuer signs it.
+// webToken is a signed JSON Web Token.
 type webToken struct {
 	algorithm, keyID string
 	claims           claims
@@ -22,7 +22,7 @@ type webToken struct {
 	signature        []byte
 }
 
-// claims are those of an ID token that STS looks at.
+// claims are the claims of an ID token that STS evaluates.
 type claims struct {
 	Issuer    string   `json:"iss"`
 	Subject   string   `json:"sub"`
@@ -32,7 +32,7 @@ type claims struct {
 	IssuedAt  *float64 `json:"iat"`
 }
 
-// audience is one string or a list of them.
+// audience is a string or a list of strings.
 type audience []string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -45,7 +45,7 @@ func (a *audience) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*[]string)(a))
 }
 
-// parseToken does not verify anything.
+// parseToken parses a token without verifying it.
 func parseToken(token string) (webToken, error) {
 	invalid := newError("InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
 	parts := strings.Split(token, ".")
@@ -93,7 +93,7 @@ func parseKeySet(data []byte) ([]jwk, error) {
 	return set.Keys, err
 }
 
-// verifiers are of the algorithms that a token may be signed by.
+// verifiers are the accepted algorithms.
 var verifiers = map[string]struct {
 	keyType string
 	verify  func(key jwk, digest, signature []byte) bool
@@ -102,7 +102,7 @@ var verifiers = map[string]struct {
 	"ES256": {"EC", verifyECDSA},
 }
 
-// verify finds the token's key by its id, and checks the signature by it.
+// verify verifies the token's signature with the key of its key ID.
 func (t webToken) verify(keys []jwk) error {
 	v := verifiers[t.algorithm]
 	at := slices.IndexFunc(keys, func(k jwk) bool { return k.KeyID == t.keyID && k.KeyType == v.keyType })
@@ -136,7 +136,7 @@ func verifyECDSA(key jwk, digest, signature []byte) bool {
 		ecdsa.Verify(public, digest, new(big.Int).SetBytes(signature[:size]), new(big.Int).SetBytes(signature[size:]))
 }
 
-// decodeNumber is 0, which is of no key, for what is no number.
+// decodeNumber returns 0, which no key contains, for an invalid number.
 func decodeNumber(s string) *big.Int {
 	data, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
@@ -145,7 +145,7 @@ func decodeNumber(s string) *big.Int {
 	return new(big.Int).SetBytes(data)
 }
 
-// checkTimes compares a token's times, to the second, with the present.
+// checkTimes compares a token's times with the present, to the second.
 func (c claims) checkTimes(now time.Time) error {
 	seconds := float64(now.Unix())
 	switch {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// addKey makes up what the key lacks.
+// addKey adds a key, and generates its ID and secret if they are empty.
 func (i *iam) addKey(userARN string, k AccessKey) AccessKey {
 	if k.ID == "" {
 		k.ID, k.Secret = newAccessKeyID("AKIA"), newSecret()
@@ -16,7 +16,7 @@ func (i *iam) addKey(userARN string, k AccessKey) AccessKey {
 	return k
 }
 
-// userOf finds an active key and its user.
+// userOf returns an active key and its user.
 func (i *iam) userOf(accessKeyID string) (AccessKey, principal, bool) {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
@@ -27,7 +27,7 @@ func (i *iam) userOf(accessKeyID string) (AccessKey, principal, bool) {
 	return k.AccessKey, i.users[k.userARN].principal, true
 }
 
-// createKey gives a user a further key; with replace it is the only one then.
+// createKey adds a key to a user. With replace it deletes the user's other keys.
 func (i *iam) createKey(userARN string, replace bool) (AccessKey, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -40,7 +40,7 @@ func (i *iam) createKey(userARN string, replace bool) (AccessKey, error) {
 	return i.addKey(userARN, AccessKey{}), nil
 }
 
-// changeKey applies a change to a key, or removes it when the change is nil.
+// changeKey changes a key, or deletes it if change is nil.
 func (i *iam) changeKey(id string, change func(*userKey)) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -57,7 +57,7 @@ func (i *iam) changeKey(id string, change func(*userKey)) error {
 	return nil
 }
 
-// keysOf are a user's keys, by id.
+// keysOf returns a user's keys in the order of their IDs.
 func (i *iam) keysOf(userARN string) []AccessKey {
 	i.mu.RLock()
 	defer i.mu.RUnlock()

@@ -2,7 +2,7 @@ package stsemulator
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // what RFC 6238 and AWS's virtual MFA devices use
+	"crypto/sha1" //nolint:gosec // RFC 6238 and AWS's virtual MFA devices use it
 	"encoding/base32"
 	"encoding/binary"
 	"fmt"
@@ -13,11 +13,10 @@ import (
 	"time"
 )
 
-// MFADevice is a user's virtual MFA device. Its serial number is
-// arn:aws:iam::<account>:mfa/<name>, in the account's partition.
+// MFADevice is a user's virtual MFA device. Its serial number is arn:aws:iam::<account>:mfa/<name>, in the account's partition.
 type MFADevice struct {
 	Name string `json:"name"`
-	// Seed is what the device computes its codes from: base32, without padding.
+	// Seed is the secret of the codes, in base32 without padding.
 	Seed string `json:"seed"`
 }
 
@@ -41,11 +40,10 @@ func decodeSeed(seed string) ([]byte, error) {
 	return decoded, nil
 }
 
-// mfaStep is for how long a device shows the same code.
+// mfaStep is the lifetime of a code.
 const mfaStep = 30 * time.Second
 
-// MFACode is what a device shows at a time: six digits, by RFC 6238 with
-// HMAC-SHA-1 and steps of 30 seconds.
+// MFACode returns the code of a device at a time: six digits, by RFC 6238 with HMAC-SHA-1 and steps of 30 seconds.
 func MFACode(seed string, at time.Time) (string, error) {
 	decoded, err := decodeSeed(seed)
 	if err != nil {
@@ -56,7 +54,7 @@ func MFACode(seed string, at time.Time) (string, error) {
 
 func stepOf(t time.Time) int64 { return t.Unix() / int64(mfaStep.Seconds()) }
 
-// totp is RFC 4226's truncation of a step's HMAC to six digits.
+// totp returns RFC 4226's truncation of a step's HMAC to six digits.
 func totp(seed []byte, step int64) string {
 	mac := hmac.New(sha1.New, seed)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(step))) //nolint:gosec // a step since 1970 is not negative
@@ -65,14 +63,14 @@ func totp(seed []byte, step int64) string {
 	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[offset:])&0x7fffffff%1_000_000)
 }
 
-// mfaDevice is a device with the steps whose codes were accepted.
+// mfaDevice is a device with the steps whose codes were used.
 type mfaDevice struct {
 	userARN string
 	seed    []byte
 	used    map[int64]bool
 }
 
-// accepts takes the code of the step before, the present or the next, once each.
+// accepts returns whether a code is of the previous, present or next step, and was not used before.
 func (d mfaDevice) accepts(code string, now time.Time) bool {
 	present := stepOf(now)
 	maps.DeleteFunc(d.used, func(step int64, _ bool) bool { return step < present-1 })
@@ -90,8 +88,7 @@ var mfaBounds = []bound{
 	{name: "TokenCode", min: 6, max: 6, pattern: digitsPattern},
 }
 
-// verifyMFA reports whether a call carries a code, which must then be one of
-// the user's device at present.
+// verifyMFA returns whether a call has an MFA code. It rejects a code that is not valid for the user's device.
 func (i *iam) verifyMFA(caller principal, form url.Values, now time.Time) (bool, error) {
 	serial, code := form.Get("SerialNumber"), form.Get("TokenCode")
 	switch {
@@ -113,7 +110,7 @@ func (i *iam) verifyMFA(caller principal, form url.Values, now time.Time) (bool,
 	return true, nil
 }
 
-// putDevice gives a user a device, or the one of that name another seed.
+// putDevice adds a device to a user, or replaces the seed of the device of that name.
 func (i *iam) putDevice(userARN string, d MFADevice) (serial string, err error) {
 	if err := d.validate(); err != nil {
 		return "", err
@@ -132,13 +129,13 @@ func (i *iam) putDevice(userARN string, d MFADevice) (serial string, err error) 
 	return serial, nil
 }
 
-// addDevice takes a valid device.
+// addDevice requires a valid device.
 func (i *iam) addDevice(userARN, serial string, d MFADevice) {
 	seed, _ := decodeSeed(d.Seed)
 	i.devices[serial] = mfaDevice{userARN: userARN, seed: seed, used: map[int64]bool{}}
 }
 
-// deleteDevice takes a device away.
+// deleteDevice deletes a device.
 func (i *iam) deleteDevice(serial string) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -32,7 +32,7 @@ func withMFA(serial string, code *string) *sts.GetSessionTokenInput {
 	return &sts.GetSessionTokenInput{SerialNumber: &serial, TokenCode: code}
 }
 
-func TestACodeIsOfTheStepBeforeThePresentOrTheNext(t *testing.T) {
+func TestCodeIsValidForThreeSteps(t *testing.T) {
 	for name, tc := range map[string]struct {
 		drift time.Duration
 		seed  string
@@ -40,9 +40,9 @@ func TestACodeIsOfTheStepBeforeThePresentOrTheNext(t *testing.T) {
 	}{
 		"a clock that is right":          {taken: true},
 		"a clock a step behind":          {drift: -30 * time.Second, taken: true},
-		"a clock a step ahead":           {drift: 30 * time.Second, taken: true},
+		"a clock one step fast":          {drift: 30 * time.Second, taken: true},
 		"a clock two steps behind":       {drift: -60 * time.Second},
-		"a clock two steps ahead":        {drift: 60 * time.Second},
+		"a clock two steps fast":         {drift: 60 * time.Second},
 		"a wrong seed, at the same time": {seed: "KRUGS4ZANFZSA3TPOQQHI2DFEBZWKZLE"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestACodeIsOfTheStepBeforeThePresentOrTheNext(t *testing.T) {
 	}
 }
 
-func TestACodeIsTakenOnce(t *testing.T) {
+func TestCodeIsValidOnce(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	present, next := code(t, operatorSeed, start), code(t, operatorSeed, start.Add(30*time.Second))
@@ -86,7 +86,7 @@ func TestACodeIsTakenOnce(t *testing.T) {
 	g.Expect(get(code(t, operatorSeed, e.clock.Now()))).To(Succeed())
 }
 
-func TestACodeComesWithTheSerialNumberOfTheCallersDevice(t *testing.T) {
+func TestCodeRequiresTheSerialNumberOfTheCallersDevice(t *testing.T) {
 	e := serve(t, stsemulator.Options{})
 	other, err := e.PutMFADevice("arn:aws:iam::210987654321:user/powerless", stsemulator.MFADevice{Name: "other", Seed: operatorSeed})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -117,7 +117,7 @@ func TestACodeComesWithTheSerialNumberOfTheCallersDevice(t *testing.T) {
 	g.Expect(failureOf(t, err).Message).To(Equal(badSerial), "a role has no device")
 }
 
-func TestARoleMayAskForMFA(t *testing.T) {
+func TestRoleCanRequireMFA(t *testing.T) {
 	denied := failure{403, "AccessDenied", "User: " + operatorARN + " is not authorized to perform: sts:AssumeRole on resource: " + guardedARN}
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
@@ -141,7 +141,7 @@ func TestARoleMayAskForMFA(t *testing.T) {
 	e.assume(t, sessionCredentials(strong.Credentials), input(guardedARN))
 }
 
-func TestARolesSessionDoesNotPassItsMFAOn(t *testing.T) {
+func TestRoleSessionDoesNotCountAsMFA(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	g.Expect(e.SetTrust(spokeARN, stsemulator.Trust{Principal: hubARN, RequireMFA: true})).To(Succeed())
@@ -152,7 +152,7 @@ func TestARolesSessionDoesNotPassItsMFAOn(t *testing.T) {
 	g.Expect(failureOf(t, err).Code).To(Equal("AccessDenied"))
 }
 
-func TestDevicesComeAndGo(t *testing.T) {
+func TestDevicesCanBeAddedAndDeleted(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	var answer map[string]string
@@ -172,8 +172,8 @@ func TestDevicesComeAndGo(t *testing.T) {
 	_, err = e.client(operatorKey).GetSessionToken(t.Context(), withMFA(operatorMFA, code(t, other, start)))
 	g.Expect(failureOf(t, err).Message).To(Equal(badSerial))
 
-	_, err = e.PutMFADevice("arn:aws:iam::210987654321:user/nobody", stsemulator.MFADevice{Name: "x", Seed: operatorSeed})
-	g.Expect(err).To(MatchError(`no user "arn:aws:iam::210987654321:user/nobody"`))
+	_, err = e.PutMFADevice("arn:aws:iam::210987654321:user/unknown", stsemulator.MFADevice{Name: "x", Seed: operatorSeed})
+	g.Expect(err).To(MatchError(`no user "arn:aws:iam::210987654321:user/unknown"`))
 	_, err = e.PutMFADevice(operatorARN, stsemulator.MFADevice{Name: "x y", Seed: operatorSeed})
 	g.Expect(err).To(MatchError(ContainSubstring("name must be")))
 	_, err = e.PutMFADevice(operatorARN, stsemulator.MFADevice{Name: "mine", Seed: operatorSeed})

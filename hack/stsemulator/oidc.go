@@ -15,20 +15,18 @@ import (
 	"time"
 )
 
-// OIDCProvider is an account's OpenID Connect provider. Its ARN is
-// arn:aws:iam::<account>:oidc-provider/<issuer without its https://>, in the
-// account's partition. With neither JWKS nor JWKSURL, no token of it is verified.
+// OIDCProvider is an account's OpenID Connect provider. Its ARN is arn:aws:iam::<account>:oidc-provider/<issuer without its https://>, in
+// the account's partition. Without JWKS and JWKSURL, all of its tokens are rejected.
 type OIDCProvider struct {
-	// Issuer is, to the letter, the claim "iss" of the tokens: an https URL.
+	// Issuer is the exact claim "iss" of the tokens, an https URL.
 	Issuer string `json:"issuer"`
-	// ClientIDs are the audiences that the account takes tokens for.
+	// ClientIDs are the accepted audiences.
 	ClientIDs []string `json:"clientIDs"`
 	// JWKS is the issuer's JSON Web Key Set.
 	JWKS json.RawMessage `json:"jwks,omitempty"`
-	// JWKSURL is, instead of JWKS, where the key set is fetched from for every
-	// token, without credentials.
+	// JWKSURL is an alternative to JWKS. The key set is fetched for every token, without credentials.
 	JWKSURL string `json:"jwksURL,omitempty"`
-	// CABundle is, in PEM, whom to trust for JWKSURL; the system's when empty.
+	// CABundle contains the CAs for JWKSURL in PEM; the system's if empty.
 	CABundle string `json:"caBundle,omitempty"`
 }
 
@@ -54,10 +52,10 @@ func (p OIDCProvider) validate() error {
 	return nil
 }
 
-// name is the issuer as ARNs and condition keys have it.
+// name returns the issuer as in ARNs and condition keys.
 func (p OIDCProvider) name() string { return strings.TrimPrefix(p.Issuer, "https://") }
 
-// provider finds an account's provider by a token's issuer.
+// provider returns an account's provider by a token's issuer.
 func (i *iam) provider(accountID, issuer string) (p OIDCProvider, providerARN string, ok bool) {
 	a := i.account(accountID)
 	at := slices.IndexFunc(a.OIDCProviders, func(p OIDCProvider) bool { return p.Issuer == issuer })
@@ -84,7 +82,7 @@ func (i *iam) putProvider(accountID string, p OIDCProvider) (providerARN string,
 	return iamARN(a, "oidc-provider/"+p.name()), nil
 }
 
-// keys are the issuer's. What comes from JWKSURL and is no key set holds none.
+// keys returns the issuer's keys. A response of JWKSURL that is not a key set contains none.
 func (p OIDCProvider) keys(ctx context.Context) ([]jwk, error) {
 	set := []byte(p.JWKS)
 	if p.JWKSURL != "" {
@@ -134,8 +132,7 @@ func noVerificationKey() error {
 		"please reference AssumeRoleWithWebIdentity documentation for requirements")
 }
 
-// rejectedClaim is for a token that is well signed and says what cannot be. AWS
-// does not document which claims it is for.
+// rejectedClaim is the error for a token with a valid signature and an invalid claim. AWS does not document the claims that it applies to.
 func rejectedClaim() error {
 	return newError("IDPRejectedClaim", "The identity provider (IdP) reported that authentication failed. This might be because the claim is invalid.")
 }

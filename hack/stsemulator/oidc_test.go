@@ -15,7 +15,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestTokensAreComparedWithAClockOfTheirOwn(t *testing.T) {
+func TestTokensUseTheTokenClock(t *testing.T) {
 	g := NewWithT(t)
 	i := newIssuer(t)
 	e := serveIssuer(t, i, stsemulator.Options{TokenClock: clocktesting.NewFakePassiveClock(start.Add(2 * time.Hour))})
@@ -23,14 +23,14 @@ func TestTokensAreComparedWithAClockOfTheirOwn(t *testing.T) {
 	g.Expect(failureOf(t, err).Code).To(Equal("ExpiredTokenException"))
 }
 
-func TestKeysComeFromTheIssuer(t *testing.T) {
+func TestKeysAreFetchedFromTheIssuer(t *testing.T) {
 	i := newIssuer(t)
 	answers := http.NewServeMux()
 	for path, answer := range map[string]struct {
 		status int
 		body   string
 	}{
-		"/keys": {200, string(i.keySet(t))}, "/ill": {503, "{}"}, "/forbidden": {403, `{"kind":"Status"}`}, "/page": {200, "<html>"},
+		"/keys": {200, string(i.keySet(t))}, "/unavailable": {503, "{}"}, "/forbidden": {403, `{"kind":"Status"}`}, "/page": {200, "<html>"},
 	} {
 		answers.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(answer.status)
@@ -53,9 +53,9 @@ func TestKeysComeFromTheIssuer(t *testing.T) {
 	}{
 		"over TLS":                        {provider: at("/keys")},
 		"over TLS of an unknown CA":       {provider: stsemulator.OIDCProvider{JWKSURL: keys.URL + "/keys"}, want: unreachable},
-		"from where nobody is":            {provider: stsemulator.OIDCProvider{JWKSURL: "https://127.0.0.1:1/"}, want: unreachable},
+		"from a closed port":              {provider: stsemulator.OIDCProvider{JWKSURL: "https://127.0.0.1:1/"}, want: unreachable},
 		"from a URL of nonsense":          {provider: stsemulator.OIDCProvider{JWKSURL: ":"}, want: unreachable},
-		"from a server that is ill":       {provider: at("/ill"), want: unreachable},
+		"from an unavailable server":      {provider: at("/unavailable"), want: unreachable},
 		"from a server that forbids them": {provider: at("/forbidden"), want: "InvalidIdentityToken"},
 		"from a page that is no JSON":     {provider: at("/page"), want: "InvalidIdentityToken"},
 		"from nowhere":                    {want: "InvalidIdentityToken"},

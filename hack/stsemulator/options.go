@@ -7,41 +7,35 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Flavour is whose server the emulator takes after.
+// Flavour is the server to emulate.
 type Flavour string
 
 // The flavours.
 const (
 	FlavourAWS Flavour = "aws"
-	// FlavourMinIO has no GetCallerIdentity and no role chaining, leaves
-	// AssumedRoleUser empty, issues access keys without a known prefix, and
-	// refuses a signature with an error body in the style of S3.
+	// FlavourMinIO has no GetCallerIdentity and no role chaining, returns an empty AssumedRoleUser, issues access keys without a known
+	// prefix, and rejects a signature with an error in S3's format.
 	FlavourMinIO Flavour = "minio"
 )
 
-// Options are how the emulator behaves.
+// Options configure the emulator.
 type Options struct {
-	// Clock is the time of sessions and calls; the real one when nil.
+	// Clock is the clock of sessions and calls; the real one if nil.
 	Clock clock.PassiveClock
-	// SignatureClock is the time that signatures are compared with and that Date
-	// headers tell; Clock when nil. A test that moves a fake Clock by hours sets
-	// it to the real one, because the SDK signs in real time.
+	// SignatureClock is the clock of signatures and of Date headers; Clock if nil. A test that moves a fake Clock by hours sets it to the
+	// real one, because the SDK signs with the real time.
 	SignatureClock clock.PassiveClock
-	// TokenClock is the time that web identity tokens are compared with; Clock
-	// when nil. A test with a fake Clock and a real issuer sets it to the real one.
+	// TokenClock is the clock of web identity tokens; Clock if nil. A test with a fake Clock and a real issuer sets it to the real one.
 	TokenClock clock.PassiveClock
-	// LifetimeFraction makes sessions last that part of what was asked, more
-	// than 0 and at most 1; 1 when zero. The bounds remain those of AWS.
+	// LifetimeFraction is the lifetime of sessions as a fraction of the requested duration, more than 0 and at most 1; 1 if zero. The
+	// bounds of a request are AWS's.
 	LifetimeFraction float64
-	// SessionTokenSize is in characters, 16 to 2048; 1024 when zero. An answer
-	// remains smaller than the 4 KiB that an HTTP client reads at once: of a
-	// larger one that comes as fast as over loopback, the SDK may cut the rest
-	// off, because it closes its request's body as soon as it has the headers.
+	// SessionTokenSize is in characters, 16 to 2048; 1024 if zero. This keeps a response below 4 KiB, the read size of an HTTP client. Of a
+	// larger response over loopback, the SDK may lose the rest, because it closes the request's body when it has the headers.
 	SessionTokenSize int
-	// Region is the only one that signatures may be scoped to, also one that AWS does not have. When empty, signatures may be scoped
-	// to any that looks like AWS's.
+	// Region is the only accepted region of signatures, which AWS need not have. If empty, all regions of AWS's form are accepted.
 	Region string
-	// Flavour is FlavourAWS when empty.
+	// Flavour is FlavourAWS if empty.
 	Flavour Flavour
 }
 

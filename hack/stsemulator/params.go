@@ -9,23 +9,21 @@ import (
 	"unicode/utf8"
 )
 
-// bound is what the STS API Reference says of one parameter.
+// bound is the constraint of a parameter in the STS API Reference.
 type bound struct {
 	name     string
 	required bool
-	// min and max count characters, or are the value's when integer is set, or
-	// count members when members is not empty.
+	// min and max count characters. They bound the value if integer is set, and the number of members if members is not empty.
 	min, max int
 	integer  bool
 	pattern  pattern
-	// secret is what messages do not repeat.
+	// secret is whether messages omit the value.
 	secret bool
-	// members make the parameter a list: of structures, or of plain values by
-	// one member without a name.
+	// members make the parameter a list: of structures, or of plain values if there is one member without a name.
 	members []bound
 }
 
-// pattern is a regular expression and how AWS spells it in its messages.
+// pattern is a regular expression, and its text in AWS's messages.
 type pattern struct {
 	expression *regexp.Regexp
 	spelling   string
@@ -47,7 +45,7 @@ var (
 		`[\x09\x0A\x0D\x20-\x7E\x{85}\x{A0}-\x{D7FF}\x{E000}-\x{FFFD}\x{10000}-\x{10FFFF}]+`)
 )
 
-// validate checks a form against its bounds, and says of every violation what AWS says.
+// validate checks a form against its bounds, and reports all violations with AWS's message.
 func validate(form url.Values, bounds []bound) error {
 	var found []string
 	for _, b := range bounds {
@@ -63,7 +61,7 @@ func validate(form url.Values, bounds []bound) error {
 	}
 }
 
-// violations are of the parameter called key in the form and field in messages.
+// violations returns the violations of a parameter, which has a key in the form and a name in messages.
 func (b bound) violations(form url.Values, key, field string) []string {
 	if len(b.members) > 0 {
 		return b.listViolations(form, key, field)
@@ -117,7 +115,7 @@ func (b bound) listViolations(form url.Values, key, field string) []string {
 	return found
 }
 
-// violation repeats the value, quoted, unless that is empty.
+// violation quotes the value, unless it is empty.
 func violation(value, field, constraint string) string {
 	if value != "" {
 		value += " "
@@ -125,7 +123,7 @@ func violation(value, field, constraint string) string {
 	return fmt.Sprintf("Value %sat '%s' failed to satisfy constraint: %s", value, field, constraint)
 }
 
-// members counts a list's items in the form, which are numbered from 1.
+// members returns the number of a list's items in the form, which are numbered from 1.
 func members(form url.Values, list string) int {
 	n := 0
 	for hasMember(form, memberKey(list, n+1, "")) {
@@ -143,7 +141,7 @@ func hasMember(form url.Values, item string) bool {
 	return false
 }
 
-// memberKey is how the query protocol names an item of a list, or a field of it.
+// memberKey returns the key of a list's item, or of its field, in the query protocol.
 func memberKey(list string, i int, field string) string {
 	key := list + ".member." + strconv.Itoa(i)
 	if field != "" {
@@ -152,7 +150,7 @@ func memberKey(list string, i int, field string) string {
 	return key
 }
 
-// memberValues are one field (or, by "", the plain value) of every item of a list.
+// memberValues returns a field of every item of a list, or the plain values for an empty field.
 func memberValues(form url.Values, list, field string) []string {
 	var values []string
 	for i := range members(form, list) {

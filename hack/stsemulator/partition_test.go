@@ -18,7 +18,7 @@ const (
 	foreignRole = "arn:aws:iam::222222222222:role/Reader"
 )
 
-// twoPartitions is a world in which everybody allows and trusts everybody.
+// twoPartitions is a configuration in which all users may assume all roles, which trust all callers.
 func twoPartitions(t *testing.T) (e emulator, home aws.Credentials) {
 	t.Helper()
 	account := func(id, partition string) stsemulator.Account {
@@ -33,7 +33,7 @@ func twoPartitions(t *testing.T) (e emulator, home aws.Credentials) {
 	return e, aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}
 }
 
-func TestWhatIsIssuedIsOfTheCallersPartition(t *testing.T) {
+func TestIssuedARNsHaveTheCallersPartition(t *testing.T) {
 	g := NewWithT(t)
 	e, user := twoPartitions(t)
 	assumed, out := e.assume(t, user, input(homeRole))
@@ -57,8 +57,8 @@ func TestWhatIsIssuedIsOfTheCallersPartition(t *testing.T) {
 	}
 }
 
-// In these words AWS was seen to answer callers in GovCloud and in the European Sovereign Cloud.
-func TestNoRoleOfAnotherPartitionIsAssumed(t *testing.T) {
+// AWS returned these messages to callers in GovCloud and in the European Sovereign Cloud.
+func TestRolesOfOtherPartitionsAreDenied(t *testing.T) {
 	e, user := twoPartitions(t)
 	session, _ := e.assume(t, user, input(homeRole))
 	for name, tc := range map[string]struct {

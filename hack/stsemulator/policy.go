@@ -9,15 +9,12 @@ import (
 	"strings"
 )
 
-// packedBudget is how many packed bytes a session's policies and tags may be.
-// AWS publishes neither its packing nor the limit: what is here keeps to what
-// is known of it, that 2,048 characters of policy may just fill it, and that the
-// six tags of EKS Pod Identity take 74 % of it.
-const packedBudget = 512
+// packedLimit is the limit of the packed bytes of a session's policies and tags. AWS publishes neither its packing nor the limit. This
+// value agrees with what is known: 2,048 characters of policy may fill it, and the six tags of EKS Pod Identity take 74 % of it.
+const packedLimit = 512
 
-// packedPolicySize is in percent of the budget, rounded up; 0 for nothing to
-// pack. JSON without its blanks is taken to pack to a quarter, as are policy
-// ARNs, and tags not at all.
+// packedPolicySize is in percent of the limit, rounded up; 0 without policies and tags. It assumes that JSON without blanks and policy ARNs
+// are packed to a quarter, and tags not at all.
 func packedPolicySize(policy string, policyARNs []string, tags map[string]string) int {
 	var compact bytes.Buffer
 	if policy != "" && json.Compact(&compact, []byte(policy)) != nil {
@@ -27,10 +24,10 @@ func packedPolicySize(policy string, policyARNs []string, tags map[string]string
 	for key, value := range tags {
 		quarters += 4 * (len(key) + len(value) + 2)
 	}
-	return (quarters*100 + 4*packedBudget - 1) / (4 * packedBudget)
+	return (quarters*100 + 4*packedLimit - 1) / (4 * packedLimit)
 }
 
-// checkPolicy refuses a session policy that is not a policy document.
+// checkPolicy rejects a session policy that is not a policy document.
 func checkPolicy(policy string) error {
 	var document struct {
 		Statement json.RawMessage
@@ -55,7 +52,7 @@ func checkPolicy(policy string) error {
 	return nil
 }
 
-// statement is what a statement of a session policy cannot do without.
+// statement contains the required fields of a statement of a session policy.
 type statement struct {
 	Effect                string
 	Action, NotAction     json.RawMessage
@@ -67,8 +64,7 @@ func (s statement) complete() bool {
 		(s.Action != nil) != (s.NotAction != nil) && (s.Resource != nil) != (s.NotResource != nil)
 }
 
-// malformed is worded as AWS words it: by the JSON parser there, whose message
-// names an object in memory and so is never the same twice.
+// malformed has a shorter message than AWS, whose message contains the address of an object of its JSON parser and so always differs.
 func malformed(policy string, err error) error {
 	var syntax *json.SyntaxError
 	if !errors.As(err, &syntax) || int(syntax.Offset) < 1 || int(syntax.Offset) > len(policy) {

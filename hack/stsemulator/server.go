@@ -1,13 +1,10 @@
-// Package stsemulator is an AWS Security Token Service for tests and the demo.
+// Package stsemulator emulates an AWS Security Token Service for tests and the demo.
 //
-// It speaks the AWS query protocol of version 2011-06-15 over HTTP, verifies
-// Signature Version 4, keeps to the bounds, error codes and wording of the STS
-// API Reference, and recognises the sessions that it issued. Besides, it
-// records the calls it receives and can be made to fail in every way that a
-// client should bear.
+// It implements the AWS query protocol of version 2011-06-15 over HTTP, verifies Signature Version 4, has the bounds, error codes and
+// messages of the STS API Reference, and recognises the sessions that it issued. It records calls, and injects the faults that a client
+// must tolerate.
 //
-// It keeps everything in memory and its admin endpoint asks for no password:
-// it is made for loopback, and for nothing of worth.
+// All state is in memory. The admin endpoint has no authentication: use the emulator on loopback only, without valuable data.
 package stsemulator
 
 import (
@@ -21,8 +18,7 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Server is the emulator. It is an http.Handler, for STS and for its admin
-// endpoint; its methods may be used at any time, by many at once.
+// Server is the emulator. It is an http.Handler for STS and its admin endpoint. Its methods are safe for concurrent use.
 type Server struct {
 	options  Options
 	after    func(time.Duration) <-chan time.Time
@@ -33,7 +29,7 @@ type Server struct {
 	admin    http.Handler
 }
 
-// New makes an emulator of the accounts, users and roles in cfg.
+// New returns an emulator of the accounts in cfg.
 func New(cfg Config, opts Options) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -55,13 +51,13 @@ const (
 	maxBody    = 1 << 20
 )
 
-// callers are who may make a call, whatever policies say.
+// callers are the callers that may make a call, apart from policies.
 type callers int
 
 const (
 	anyone   callers = iota
-	users            // and no sessions
-	unsigned         // whoever it is, it does not sign
+	users            // not sessions
+	unsigned         // the call is not signed
 )
 
 // operation is one action of the API.
@@ -79,7 +75,7 @@ var operations = map[string]operation{
 	"GetSessionToken":           {users, getSessionTokenBounds, (*Server).getSessionToken},
 }
 
-// request is a call whose signature and bounds are in order.
+// request is a call with a verified signature and valid parameters.
 type request struct {
 	ctx    context.Context
 	form   url.Values
@@ -119,7 +115,7 @@ func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request) {
 			c.Faults = append(c.Faults, f.Kind)
 		}
 	})
-	if s.suffer(w, r, call, taken) {
+	if s.apply(w, r, call, taken) {
 		return
 	}
 	if formErr != nil {
@@ -146,7 +142,7 @@ func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request) {
 	s.serveOperation(w, op, request{ctx: r.Context(), form: form, caller: caller, region: auth.region, call: call})
 }
 
-// offers reports whether the server's flavour has an action.
+// offers returns whether the server's flavour has an action.
 func (s *Server) offers(action string) bool {
 	return s.options.Flavour != FlavourMinIO || action == "AssumeRole"
 }

@@ -10,29 +10,25 @@ import (
 	"time"
 )
 
-// Session is what a call created that issues credentials. It holds neither its
-// secret key nor its session token.
+// Session is the result of a call that issues credentials, without its secret key and session token.
 type Session struct {
-	// Action is the call: AssumeRole, AssumeRoleWithWebIdentity, GetSessionToken
-	// or GetFederationToken.
+	// Action is AssumeRole, AssumeRoleWithWebIdentity, GetSessionToken or GetFederationToken.
 	Action      string `json:"action"`
 	AccessKeyID string `json:"accessKeyID"`
-	// ARN and UserID are what GetCallerIdentity says of the session: the
-	// assumed-role ARN and the role's id with the session's name, the user's own,
-	// or the federated user's.
+	// ARN and UserID are the session's identity in GetCallerIdentity: of the assumed role, of the user itself, or of the federated user.
 	ARN    string `json:"arn"`
 	UserID string `json:"userID"`
-	// RoleARN is empty for the sessions of users.
+	// RoleARN is empty for sessions of users.
 	RoleARN string `json:"roleARN,omitempty"`
-	// CallerARN is who made the call: with a web identity, its provider's ARN.
+	// CallerARN is the caller; for a web identity, its provider.
 	CallerARN string `json:"callerARN"`
-	// Subject and Audience are of a web identity's token.
+	// Subject and Audience are claims of a web identity's token.
 	Subject  string `json:"subject,omitempty"`
 	Audience string `json:"audience,omitempty"`
-	// MFA is whether a code of an MFA device came with the call.
+	// MFA is whether the call had an MFA code.
 	MFA    bool      `json:"mfa,omitempty"`
 	Issued time.Time `json:"issued"`
-	// Expiration is what the caller was told; from then on the session is refused.
+	// Expiration is the time in the response. From then on the session is rejected.
 	Expiration     time.Time `json:"expiration"`
 	SourceIdentity string    `json:"sourceIdentity,omitempty"`
 	Policy         string    `json:"policy,omitempty"`
@@ -41,30 +37,28 @@ type Session struct {
 	Tags map[string]string `json:"tags,omitempty"`
 	// TransitiveTagKeys are the keys that sessions assumed from this one inherit.
 	TransitiveTagKeys []string `json:"transitiveTagKeys,omitempty"`
-	// PackedPolicySize is in percent of what STS takes, 0 when nothing was packed.
+	// PackedPolicySize is in percent of the limit, 0 without policies and tags.
 	PackedPolicySize int `json:"packedPolicySize,omitempty"`
 }
 
-// heldSession is a session with what it takes to recognise it. Of the token
-// only a hash is kept: it comes along with every request.
-type heldSession struct {
+// storedSession is a session with the data to recognise it. It contains only a hash of the token, which each request contains.
+type storedSession struct {
 	Session
-	number    int // in the order of issue, which the time of issue, in whole seconds, does not tell
+	number    int // the order of issue; the time of issue has a resolution of a second
 	principal principal
 	secret    string
 	tokenHash [sha256.Size]byte
 }
 
-func (h *heldSession) hasToken(token string) bool {
+func (h *storedSession) hasToken(token string) bool {
 	hash := sha256.Sum256([]byte(token))
 	return subtle.ConstantTimeCompare(hash[:], h.tokenHash[:]) == 1
 }
 
-// sessions are those issued. Expired ones are remembered for an hour, so that
-// they are refused as expired, and not as unknown.
+// sessions are the issued sessions. Expired ones are kept for an hour, so that they are rejected as expired, not as unknown.
 type sessions struct {
 	mu      sync.RWMutex
-	byKey   map[string]*heldSession
+	byKey   map[string]*storedSession
 	sweepAt int
 	issued  int
 }
@@ -74,35 +68,35 @@ const (
 	minSweep        = 1024
 )
 
-func (s *sessions) add(h *heldSession, now time.Time) {
+func (s *sessions) add(h *storedSession, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byKey == nil {
-		s.byKey = map[string]*heldSession{}
+		s.byKey = map[string]*storedSession{}
 	}
 	if len(s.byKey) >= max(s.sweepAt, minSweep) {
-		maps.DeleteFunc(s.byKey, func(_ string, h *heldSession) bool {
+		maps.DeleteFunc(s.byKey, func(_ string, h *storedSession) bool {
 			return now.Sub(h.Expiration) > rememberExpired
 		})
-		s.sweepAt = 2 * len(s.byKey) // so that a sweep costs each session but once
+		s.sweepAt = 2 * len(s.byKey) // so that sweeps have a constant cost per session
 	}
 	s.issued++
 	h.number = s.issued
 	s.byKey[h.AccessKeyID] = h
 }
 
-func (s *sessions) find(accessKeyID string) (*heldSession, bool) {
+func (s *sessions) find(accessKeyID string) (*storedSession, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	h, ok := s.byKey[accessKeyID]
 	return h, ok
 }
 
-// list is in the order of issue.
+// list returns the sessions in the order of issue.
 func (s *sessions) list() []Session {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	held := slices.SortedFunc(maps.Values(s.byKey), func(a, b *heldSession) int { return cmp.Compare(a.number, b.number) })
+	held := slices.SortedFunc(maps.Values(s.byKey), func(a, b *storedSession) int { return cmp.Compare(a.number, b.number) })
 	listed := make([]Session, len(held))
 	for i, h := range held {
 		listed[i] = h.Session

@@ -2,12 +2,12 @@ package stsemulator
 
 import "slices"
 
-// userDuration is the default of the two calls that only users may make.
+// userDuration is the default of GetSessionToken and GetFederationToken.
 const userDuration = 43200
 
 var getSessionTokenBounds = slices.Concat(mfaBounds, []bound{durationBound(129600)})
 
-// getSessionToken issues a session of the user itself, which needs no permission.
+// getSessionToken issues a session of the user itself. It needs no permission.
 func (s *Server) getSessionToken(req request) (any, error) {
 	mfa, err := s.iam.verifyMFA(req.caller, req.form, s.options.Clock.Now())
 	if err != nil {

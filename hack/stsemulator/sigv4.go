@@ -21,7 +21,7 @@ const (
 	signingService    = "sts"
 	signingTerminator = "aws4_request"
 	amzDate           = "20060102T150405Z"
-	// signatureValidity is how far a signature's date may be from the server's.
+	// signatureValidity is the tolerated difference between a signature's date and the server's clock.
 	signatureValidity = 15 * time.Minute
 
 	securityTokenHeader = "X-Amz-Security-Token"
@@ -29,7 +29,7 @@ const (
 
 var regions = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$`)
 
-// scopes are the regions that the scope of a signature can hold.
+// scopes matches the regions in the scope of a signature.
 var scopes = regexp.MustCompile(`^[\w.-]+$`)
 
 // authorization is an Authorization header of Signature Version 4.
@@ -39,7 +39,7 @@ type authorization struct {
 	signature                                      string
 }
 
-// parseAuthorization says of what is missing what AWS says.
+// parseAuthorization reports missing parts with AWS's message.
 func parseAuthorization(h http.Header) (authorization, error) {
 	header := h.Get("Authorization")
 	algorithm, fields, _ := strings.Cut(header, " ")
@@ -77,7 +77,7 @@ func parseAuthorization(h http.Header) (authorization, error) {
 	}, nil
 }
 
-// checkDate refuses a signature that is too old or too far ahead.
+// checkDate rejects a signature from too far in the past or the future.
 func checkDate(date string, now time.Time) (time.Time, error) {
 	signed, err := time.Parse(amzDate, date)
 	if err != nil {
@@ -96,8 +96,7 @@ func checkDate(date string, now time.Time) (time.Time, error) {
 	return signed, nil
 }
 
-// checkScope refuses a credential scope that is not this server's. An empty
-// region means that the server is in every one.
+// checkScope rejects a credential scope of another server. A server without a region accepts all regions.
 func (a authorization) checkScope(signed time.Time, region string) error {
 	var wrong []string
 	valid := a.region == region
@@ -126,9 +125,8 @@ func (a authorization) checkScope(signed time.Time, region string) error {
 	return nil
 }
 
-// checkSignature signs the request anew, with the headers that the caller
-// signed and the body that arrived, and compares. As AWS does, its error shows
-// the whole canonical request, with the session token in it.
+// checkSignature signs the request again, with the signed headers and the received body, and compares. Like AWS's, its error contains the
+// whole canonical request, with the session token.
 func (a authorization) checkSignature(r *http.Request, body []byte, secret string, signed time.Time) error {
 	again := &http.Request{
 		Method: r.Method,
@@ -167,7 +165,7 @@ func (a authorization) checkSignature(r *http.Request, body []byte, secret strin
 		log.canonicalString, log.stringToSign)
 }
 
-// signingLog catches what the SDK's signer signs, which it only tells its logger.
+// signingLog receives the canonical request, which the SDK's signer only logs.
 type signingLog struct{ canonicalString, stringToSign string }
 
 func (l *signingLog) Logf(_ logging.Classification, _ string, args ...any) {
@@ -177,7 +175,7 @@ func (l *signingLog) Logf(_ logging.Classification, _ string, args ...any) {
 	}
 }
 
-// authenticate finds out who signed a request.
+// authenticate returns the caller that signed a request.
 func (s *Server) authenticate(r *http.Request, auth authorization, body []byte) (principal, error) {
 	date := r.Header.Get("X-Amz-Date")
 	signed, err := checkDate(date, s.options.SignatureClock.Now())

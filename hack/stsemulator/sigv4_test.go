@@ -19,7 +19,7 @@ import (
 const mismatch = "The request signature we calculated does not match the signature you provided. " +
 	"Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
 
-func TestCredentialsThatAreNotRecognised(t *testing.T) {
+func TestUnknownCredentialsAreRejected(t *testing.T) {
 	const invalid = "The security token included in the request is invalid."
 	e := serve(t, stsemulator.Options{})
 	session, _ := e.assume(t, operatorKey, input(readerARN))
@@ -80,9 +80,8 @@ func TestCredentialsThatAreNotRecognised(t *testing.T) {
 	}
 }
 
-// The message of AWS's query APIs shows what should have been signed, headers
-// and all: a client that prints it leaks its session token.
-func TestAWrongSignatureIsToldWithTheSessionToken(t *testing.T) {
+// The message of AWS's query APIs contains the canonical request with its headers: a client that prints it leaks its session token.
+func TestSignatureErrorContainsTheSessionToken(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	session, _ := e.assume(t, operatorKey, input(readerARN))
@@ -95,7 +94,7 @@ func TestAWrongSignatureIsToldWithTheSessionToken(t *testing.T) {
 	g.Expect(got).To(HaveSuffix("'\n"))
 }
 
-func TestWhatASignatureMustCover(t *testing.T) {
+func TestSignatureMustCoverTheRequest(t *testing.T) {
 	session := func(t *testing.T, e emulator) aws.Credentials {
 		creds, _ := e.assume(t, operatorKey, input(readerARN))
 		return creds
@@ -155,7 +154,7 @@ func TestWhatASignatureMustCover(t *testing.T) {
 		"the date": {
 			spoil: func(r *http.Request) {
 				signed, _ := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
-				// Towards noon, so that the day remains that of the scope.
+				// Towards noon, so that the day of the scope does not change.
 				later := signed.Add(time.Minute)
 				if signed.Hour() >= 12 {
 					later = signed.Add(-time.Minute)
@@ -236,16 +235,16 @@ func TestWhatASignatureMustCover(t *testing.T) {
 	}
 }
 
-func TestASignatureIsOfItsTime(t *testing.T) {
+func TestSignatureExpires(t *testing.T) {
 	now := clock.RealClock{}.Now()
 	for name, tc := range map[string]struct {
 		server time.Time
 		want   string
 	}{
-		"10 minutes old":   {server: now.Add(10 * time.Minute)},
-		"10 minutes ahead": {server: now.Add(-10 * time.Minute)},
-		"20 minutes old":   {server: now.Add(20 * time.Minute), want: `^Signature expired: \d{8}T\d{6}Z is now earlier than \d{8}T\d{6}Z \(\d{8}T\d{6}Z - 15 min\.\)$`},
-		"20 minutes ahead": {server: now.Add(-20 * time.Minute), want: `^Signature not yet current: \d{8}T\d{6}Z is still later than \d{8}T\d{6}Z \(\d{8}T\d{6}Z \+ 15 min\.\)$`},
+		"10 minutes old":           {server: now.Add(10 * time.Minute)},
+		"10 minutes in the future": {server: now.Add(-10 * time.Minute)},
+		"20 minutes old":           {server: now.Add(20 * time.Minute), want: `^Signature expired: \d{8}T\d{6}Z is now earlier than \d{8}T\d{6}Z \(\d{8}T\d{6}Z - 15 min\.\)$`},
+		"20 minutes in the future": {server: now.Add(-20 * time.Minute), want: `^Signature not yet current: \d{8}T\d{6}Z is still later than \d{8}T\d{6}Z \(\d{8}T\d{6}Z \+ 15 min\.\)$`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -263,7 +262,7 @@ func TestASignatureIsOfItsTime(t *testing.T) {
 	}
 }
 
-func TestTheSDKFindsOutThatItsClockIsWrong(t *testing.T) {
+func TestSDKCorrectsItsClockSkew(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{SignatureClock: clocktesting.NewFakePassiveClock(time.Date(2040, 1, 1, 12, 0, 0, 0, time.UTC))})
 	_, err := e.client(operatorKey, retrying).GetCallerIdentity(t.Context(), nil)
@@ -273,7 +272,7 @@ func TestTheSDKFindsOutThatItsClockIsWrong(t *testing.T) {
 	g.Expect(e.Calls()[1].Status).To(Equal(200))
 }
 
-func TestAServerWithoutARegionTakesAnyThatLooksLikeOne(t *testing.T) {
+func TestServerWithoutARegionAcceptsAllRegions(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	for _, region := range []string{"us-gov-west-1", "ap-southeast-2", "eusc-de-east-1"} {
@@ -285,7 +284,7 @@ func TestAServerWithoutARegionTakesAnyThatLooksLikeOne(t *testing.T) {
 	g.Expect(body).To(ContainSubstring("Credential should be scoped to a valid region."))
 }
 
-func TestRequestsThatAreNoCalls(t *testing.T) {
+func TestInvalidRequestsAreRejected(t *testing.T) {
 	cases := map[string]struct {
 		body        string
 		wantStatus  int

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// setTags checks the tags asked for among themselves and against those that the
-// calling session hands on, and keeps both.
+// setTags checks the requested tags against each other and against the transitive tags of the caller's session, and stores both.
 func (session *Session) setTags(form url.Values, caller *Session) error {
 	keys, values := memberValues(form, "Tags", "Key"), memberValues(form, "Tags", "Value")
 	transitive := memberValues(form, "TransitiveTagKeys", "")
@@ -42,12 +41,12 @@ func (session *Session) setTags(form url.Values, caller *Session) error {
 	for _, key := range inherited {
 		tags[key] = caller.Tags[key]
 	}
-	session.Tags, session.TransitiveTagKeys = tags, handedOn(slices.Collect(maps.Keys(tags)), transitive, inherited)
+	session.Tags, session.TransitiveTagKeys = tags, transitiveKeys(slices.Collect(maps.Keys(tags)), transitive, inherited)
 	return nil
 }
 
-// handedOn are the tags' keys, in the tags' own case, that are transitive.
-func handedOn(keys, transitive, inherited []string) []string {
+// transitiveKeys returns the keys of the transitive tags, in the tags' own case.
+func transitiveKeys(keys, transitive, inherited []string) []string {
 	return slices.DeleteFunc(slices.Sorted(slices.Values(keys)), func(key string) bool {
 		same := func(k string) bool { return strings.EqualFold(k, key) }
 		return !slices.ContainsFunc(transitive, same) && !slices.ContainsFunc(inherited, same)

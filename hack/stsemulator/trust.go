@@ -10,30 +10,25 @@ import (
 
 // Trust is an Allow statement of a trust policy.
 type Trust struct {
-	// Principal is a user's, role's or role session's ARN, an account by its id
-	// or its root ARN, or "*".
+	// Principal is the ARN of a user, role or role session, an account ID or its root ARN, or "*".
 	Principal string `json:"principal,omitempty"`
-	// Federated is, instead of Principal, an OpenID Connect provider's ARN. It
-	// admits callers of AssumeRoleWithWebIdentity.
+	// Federated is the ARN of an OpenID Connect provider, as an alternative to Principal. It allows callers of AssumeRoleWithWebIdentity.
 	Federated string `json:"federated,omitempty"`
-	// ExternalID, when set, must be what the caller sends.
+	// ExternalID, if set, is the required external ID.
 	ExternalID string `json:"externalID,omitempty"`
-	// RequireMFA asks, as the condition aws:MultiFactorAuthPresent does, for a
-	// code with the call or for a session that GetSessionToken issued for one.
+	// RequireMFA is the condition aws:MultiFactorAuthPresent: the call has an MFA code, or the caller's session of GetSessionToken was
+	// issued with one.
 	RequireMFA bool `json:"requireMFA,omitempty"`
-	// StringEquals and StringLike, in which '*' stands for any characters, are
-	// conditions. Their keys are, of a federated caller, "<issuer>:sub" and
-	// "<issuer>:aud", the issuer without its https://, and of any other
-	// "aws:RequestTag/<key>" and "sts:RoleSessionName". Of a key's values one
-	// must fit, and all keys must be there.
+	// StringEquals and StringLike are conditions; in StringLike, '*' matches any characters. The keys for a federated caller are
+	// "<issuer>:sub" and "<issuer>:aud", with the issuer without its https://. For other callers they are "aws:RequestTag/<key>" and
+	// "sts:RoleSessionName". All keys must be present with one of their values.
 	StringEquals map[string][]string `json:"stringEquals,omitempty"`
 	StringLike   map[string][]string `json:"stringLike,omitempty"`
-	// Actions are the STS actions allowed; all of AssumeRole,
-	// AssumeRoleWithWebIdentity, TagSession and SetSourceIdentity when empty.
+	// Actions are the allowed STS actions. If empty: AssumeRole, AssumeRoleWithWebIdentity, TagSession and SetSourceIdentity.
 	Actions []string `json:"actions,omitempty"`
 }
 
-// The STS actions that a trust policy speaks of.
+// The STS actions of a trust policy.
 const (
 	actionAssumeRole                = "sts:AssumeRole"
 	actionAssumeRoleWithWebIdentity = "sts:AssumeRoleWithWebIdentity"
@@ -41,7 +36,7 @@ const (
 	actionSetSourceIdentity         = "sts:SetSourceIdentity"
 )
 
-// The keys of conditions on what a request says; a tag's key follows.
+// The condition keys of a request. A tag's key is appended to requestTag.
 const (
 	requestTag      = "aws:RequestTag/"
 	roleSessionName = "sts:RoleSessionName"
@@ -68,7 +63,7 @@ func (t Trust) validate() error {
 	if t.Principal == "*" || accountIDs.MatchString(t.Principal) {
 		return nil
 	}
-	if kindOf(t.Principal, "iam:root", "iam:user", "iam:role", "sts:assumed-role") {
+	if isResource(t.Principal, "iam:root", "iam:user", "iam:role", "sts:assumed-role") {
 		return nil
 	}
 	return fmt.Errorf("trust: principal %q is neither an account, nor the ARN of a user, role or session, nor \"*\"", t.Principal)
@@ -78,33 +73,31 @@ func (t Trust) validateFederated() error {
 	if t.Principal != "" || t.ExternalID != "" || t.RequireMFA {
 		return fmt.Errorf("trust: a federated principal has no principal, externalID or requireMFA beside it")
 	}
-	if !kindOf(t.Federated, "iam:oidc-provider") {
+	if !isResource(t.Federated, "iam:oidc-provider") {
 		return fmt.Errorf("trust: federated %q is not the ARN of an OpenID Connect provider", t.Federated)
 	}
 	return nil
 }
 
-// kindOf reports whether an ARN is of an account's resource of one of some
-// kinds, which are written service:type.
-func kindOf(s string, kinds ...string) bool {
+// isResource returns whether an ARN is of an account's resource of one of some kinds, which have the form service:type.
+func isResource(s string, kinds ...string) bool {
 	p, err := arn.Parse(s)
 	kind, _, _ := strings.Cut(p.Resource, "/")
 	return err == nil && accountIDs.MatchString(p.AccountID) && slices.Contains(kinds, p.Service+":"+kind)
 }
 
-// applicant is who asks for a role, with what a trust policy looks at.
+// applicant is the caller of a role, with the data that a trust policy evaluates.
 type applicant struct {
 	principal
 	externalID string
 	mfa        bool
-	// federated is the provider's ARN; there is no principal then.
+	// federated is the provider's ARN. There is no principal then.
 	federated string
-	// claims are, by condition key, the token's of a federated caller, and of any
-	// other what the request says.
+	// claims are the token's claims, or the values of the request, by condition key.
 	claims map[string]string
 }
 
-// trusts reports whether a role's trust policy admits an applicant for an action.
+// trusts returns whether a role's trust policy allows an action to an applicant.
 func (r foundRole) trusts(a applicant, action string) bool {
 	return slices.ContainsFunc(r.Trust, func(t Trust) bool {
 		return t.names(a) &&
@@ -129,7 +122,7 @@ func (t Trust) names(a applicant) bool {
 	return a.isRole() && t.Principal == a.session.RoleARN
 }
 
-// holds reports whether every key of a condition is there and fits one of its values.
+// holds returns whether every key of a condition is present with one of its values.
 func holds(condition map[string][]string, claims map[string]string, fits func(want, got string) bool) bool {
 	for key, values := range condition {
 		got, ok := claims[key]

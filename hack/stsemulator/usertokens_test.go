@@ -32,7 +32,7 @@ func (e emulator) federate(t *testing.T, in *sts.GetFederationTokenInput) (aws.C
 	return sessionCredentials(out.Credentials), out
 }
 
-func TestASessionTokenIsOfTheUserItself(t *testing.T) {
+func TestSessionTokenHasTheUsersIdentity(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	me, err := e.client(operatorKey).GetCallerIdentity(t.Context(), nil)
@@ -56,7 +56,7 @@ func TestASessionTokenIsOfTheUserItself(t *testing.T) {
 	g.Expect(failureOf(t, err).Code).To(Equal("ExpiredToken"))
 }
 
-func TestAFederationTokenIsOfAFederatedUser(t *testing.T) {
+func TestFederationTokenHasTheFederatedUsersIdentity(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	in := federated("alice")
@@ -87,7 +87,7 @@ func TestAFederationTokenIsOfAFederatedUser(t *testing.T) {
 }
 
 // The caller is a row of the table 'which call, which source'.
-func TestWhichSessionMayMakeWhichCall(t *testing.T) {
+func TestCallsAllowedToEachKindOfSession(t *testing.T) {
 	e := serve(t, stsemulator.Options{})
 	role, _ := e.assume(t, operatorKey, input(hubARN))
 	user := e.sessionToken(t, nil)
@@ -99,7 +99,7 @@ func TestWhichSessionMayMakeWhichCall(t *testing.T) {
 	for name, tc := range map[string]struct {
 		caller                          aws.Credentials
 		role                            string
-		assumeRole, session, federation string // why not; empty is that it may
+		assumeRole, session, federation string // the reason of the denial; empty if allowed
 	}{
 		"a user":           {caller: operatorKey, role: readerARN},
 		"a role's session": {caller: role, role: spokeARN, session: noSession, federation: noFed},
@@ -129,7 +129,7 @@ func TestWhichSessionMayMakeWhichCall(t *testing.T) {
 	}
 }
 
-func TestAUsersSessionIsNoLinkOfAChain(t *testing.T) {
+func TestUserSessionIsNotRoleChaining(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	in := input(longARN)
@@ -138,7 +138,7 @@ func TestAUsersSessionIsNoLinkOfAChain(t *testing.T) {
 	g.Expect(out.Credentials.Expiration.Sub(start)).To(Equal(12 * time.Hour))
 }
 
-func TestWhomAUserMayFederate(t *testing.T) {
+func TestFederatedUsersAllowedByPolicy(t *testing.T) {
 	g := NewWithT(t)
 	cfg, err := stsemulator.ParseConfig([]byte(`{accounts: [{id: "210987654321", users: [{name: u, accessKeys: [{}], mayFederate: ["shop-*"]}]}]}`))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -190,7 +190,7 @@ func TestBoundsOfUsersTokens(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		call func(*testing.T) error
-		want string // empty is that it is taken, or denied for another reason
+		want string // empty if the parameters are accepted
 	}{
 		"a session of 900 s":                      {call: session(sts.GetSessionTokenInput{DurationSeconds: aws.Int32(900)})},
 		"a session of 899 s":                      {call: session(sts.GetSessionTokenInput{DurationSeconds: aws.Int32(899)}), want: durations + "greater than or equal to 900"},
@@ -233,7 +233,7 @@ func TestBoundsOfUsersTokens(t *testing.T) {
 	}
 }
 
-func TestUsersTokensOfAnAccountWithoutThisRegion(t *testing.T) {
+func TestUserTokensInADisabledRegion(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	chinese := e.AccessKeys("arn:aws-cn:iam::111122223333:user/operator")[0]

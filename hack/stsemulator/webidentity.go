@@ -4,13 +4,12 @@ import (
 	"slices"
 )
 
-// The providers of OAuth 2.0 access tokens, whom ProviderId would name, are not known here.
+// The emulator has no providers of OAuth 2.0 access tokens, which ProviderId names.
 var assumeRoleWithWebIdentityBounds = slices.Concat(roleBounds, []bound{
 	{name: "WebIdentityToken", required: true, min: 4, max: 20000, secret: true},
 })
 
-// assumeRoleWithWebIdentity issues a session of a role to who has a token of an
-// issuer that the role's account knows. Nobody signs the call.
+// assumeRoleWithWebIdentity issues a session of a role for a token of an issuer that the role's account trusts. The call is unsigned.
 func (s *Server) assumeRoleWithWebIdentity(req request) (any, error) {
 	session := Session{RoleARN: req.form.Get("RoleArn")}
 	roleARN, err := parseRoleARN(session.RoleARN)
@@ -48,7 +47,7 @@ func (s *Server) assumeRoleWithWebIdentity(req request) (any, error) {
 	}, nil
 }
 
-// webIdentity is whom a token is of.
+// webIdentity is the identity of a token.
 type webIdentity struct {
 	provider          OIDCProvider
 	providerARN       string

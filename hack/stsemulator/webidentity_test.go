@@ -24,7 +24,7 @@ func (e emulator) exchange(t *testing.T, in *sts.AssumeRoleWithWebIdentityInput)
 	return client.AssumeRoleWithWebIdentity(t.Context(), in)
 }
 
-func TestATokenIsExchangedForARolesSession(t *testing.T) {
+func TestTokenIsExchangedForASessionOfARole(t *testing.T) {
 	i := newIssuer(t)
 	for name, key := range map[string]string{"signed by RS256": "rsa", "signed by ES256": "ec"} {
 		t.Run(name, func(t *testing.T) {
@@ -52,16 +52,16 @@ func TestATokenIsExchangedForARolesSession(t *testing.T) {
 			g.Expect(session.Audience).To(Equal("sts.amazonaws.com"))
 
 			call := e.Calls()[0]
-			g.Expect(call.AccessKeyID+call.CallerARN).To(BeEmpty(), "nobody signed")
-			told, err := json.Marshal([]any{e.Calls(), e.Sessions()})
+			g.Expect(call.AccessKeyID+call.CallerARN).To(BeEmpty(), "the call is unsigned")
+			recorded, err := json.Marshal([]any{e.Calls(), e.Sessions()})
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(string(told)).NotTo(ContainSubstring(strings.Split(*in.WebIdentityToken, ".")[1]))
+			g.Expect(string(recorded)).NotTo(ContainSubstring(strings.Split(*in.WebIdentityToken, ".")[1]))
 		})
 	}
 }
 
-func TestTokensThatAreRefused(t *testing.T) {
-	i, stranger := newIssuer(t), newIssuer(t)
+func TestTokenValidation(t *testing.T) {
+	i, otherIssuer := newIssuer(t), newIssuer(t)
 	const (
 		noJWT    = "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)"
 		noKey    = "Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements"
@@ -74,7 +74,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 	unix := func(d time.Duration) int64 { return start.Add(d).Unix() }
 	for name, tc := range map[string]struct {
 		token string
-		want  failure // empty is that it is taken
+		want  failure // empty if the token is accepted
 	}{
 		"a text that is no token":         {"opaque", failure{400, "InvalidIdentityToken", noJWT}},
 		"parts that are no JSON":          {"e30.e30x.e30", failure{400, "InvalidIdentityToken", noJWT}},
@@ -82,8 +82,8 @@ func TestTokensThatAreRefused(t *testing.T) {
 		"an algorithm of a shared secret": {header(map[string]any{"alg": "HS256"}), failure{400, "InvalidIdentityToken", noJWT}},
 		"a key of another kind":           {header(map[string]any{"kid": "ec"}), failure{400, "InvalidIdentityToken", noKey}},
 		"a key that is not there":         {header(map[string]any{"kid": "old"}), failure{400, "InvalidIdentityToken", noKey}},
-		"the key of a stranger, RS256":    {stranger.token(t, "rsa", nil, claimsOf(nil)), failure{400, "InvalidIdentityToken", "Token signature invalid"}},
-		"the key of a stranger, ES256":    {stranger.token(t, "ec", nil, claimsOf(nil)), failure{400, "InvalidIdentityToken", "Token signature invalid"}},
+		"another issuer's key, RS256":     {otherIssuer.token(t, "rsa", nil, claimsOf(nil)), failure{400, "InvalidIdentityToken", "Token signature invalid"}},
+		"another issuer's key, ES256":     {otherIssuer.token(t, "ec", nil, claimsOf(nil)), failure{400, "InvalidIdentityToken", "Token signature invalid"}},
 		"a signature cut short":           {good[:len(good)-8], failure{400, "InvalidIdentityToken", "Token signature invalid"}},
 		"claims changed once signed": {
 			strings.Split(good, ".")[0] + "." + strings.Split(changed(map[string]any{"sub": "root"}), ".")[1] + "." + strings.Split(good, ".")[2],
@@ -130,7 +130,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestWhichRolesAWebIdentityReaches(t *testing.T) {
+func TestRolesAllowedToAWebIdentity(t *testing.T) {
 	i := newIssuer(t)
 	e := serveIssuer(t, i, stsemulator.Options{})
 	token := i.token(t, "ec", nil, claimsOf(nil))
@@ -162,7 +162,7 @@ func TestWhichRolesAWebIdentityReaches(t *testing.T) {
 		"a role for another action":                {trust: []stsemulator.Trust{otherAction}, want: denied},
 		"a role that trusts everybody who signs":   {trust: []stsemulator.Trust{{Principal: "*"}}, want: denied},
 		"a role that trusts the account's callers": {trust: []stsemulator.Trust{{Principal: "123456789012"}}, want: denied},
-		"a role that trusts nobody":                {want: denied},
+		"a role that trusts no caller":             {want: denied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -191,7 +191,7 @@ func TestWhichRolesAWebIdentityReaches(t *testing.T) {
 	g.Expect(failureOf(t, err).Message).To(Equal("User: "+operatorARN+" is not authorized to perform: sts:AssumeRole on resource: "+accountARN), "a role for tokens is not for users")
 }
 
-func TestAWebIdentitysSessionIsTheFirstLinkOfAChain(t *testing.T) {
+func TestSessionOfAWebIdentityStartsAChain(t *testing.T) {
 	g := NewWithT(t)
 	i := newIssuer(t)
 	e := serveIssuer(t, i, stsemulator.Options{})
