@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// stdout runs a program and returns what it prints.
+// stdout runs a program and returns its output.
 func stdout(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	var stderr bytes.Buffer
@@ -53,7 +53,7 @@ func renderTemplate(t *testing.T, text string) []*unstructured.Unstructured {
 	return helm(t, chart)
 }
 
-// renderValues returns the manager's Deployment that this repository's chart makes of values.
+// renderValues returns the manager's Deployment that this repository's chart renders with values.
 func renderValues(t *testing.T, values string) *unstructured.Unstructured {
 	t.Helper()
 	g := NewWithT(t)
@@ -65,7 +65,7 @@ func renderValues(t *testing.T, values string) *unstructured.Unstructured {
 	return rendered[at]
 }
 
-// podOfValues returns a Pod with what values of cert-manager's chart add to its controller.
+// podOfValues returns a Pod with the additions of cert-manager's values to its controller.
 func podOfValues(t *testing.T, text string) *unstructured.Unstructured {
 	t.Helper()
 	g := NewWithT(t)
@@ -86,7 +86,7 @@ func podOfValues(t *testing.T, text string) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: content}
 }
 
-// blockOf returns the only block of a page under a heading that has a mark or is of a language.
+// blockOf returns the only block of a page under a heading with a mark or language.
 func blockOf(t *testing.T, path, anchor, mark string) block {
 	t.Helper()
 	var found []block

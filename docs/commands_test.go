@@ -19,8 +19,9 @@ import (
 // patience bounds a block of commands.
 const patience = 90 * time.Second
 
-// Commands without a mark are run, a page's one block after the other, on a cluster with the operator and nothing else.
-func TestTheCommandsThatAreShownWork(t *testing.T) {
+// TestShownCommandsWork runs the commands without a mark, one block of a page after the other, on a cluster with the operator
+// only.
+func TestShownCommandsWork(t *testing.T) {
 	g := NewWithT(t)
 	ran := 0
 	for _, p := range pages(t) {
@@ -34,7 +35,7 @@ func TestTheCommandsThatAreShownWork(t *testing.T) {
 			for _, b := range p.blocks {
 				switch {
 				case b.language == "yaml":
-					// What a page shows as a whole is applied under this name.
+					// The page refers to its last manifest by this name.
 					sh.write("example.yaml", b.text)
 				case b.runs():
 					printed, err := sh.run(b.filled())
@@ -46,8 +47,8 @@ func TestTheCommandsThatAreShownWork(t *testing.T) {
 	g.Expect(ran).To(BeNumerically(">", 8))
 }
 
-// shell runs commands in a folder of its own, as one who has the cluster's kubeconfig, a clone's manifests, the plugin, and in two
-// files the access key of an IAM user.
+// shell runs commands in its own folder, like a user with the cluster's kubeconfig, a clone's manifests, the plugin, and the access key of
+// an IAM user in two files.
 type shell struct {
 	t           *testing.T
 	folder      string
@@ -86,7 +87,7 @@ func (s shell) write(file, text string) {
 	NewWithT(s.t).Expect(os.WriteFile(filepath.Join(s.folder, file), []byte(text), 0o600)).To(Succeed())
 }
 
-// run runs commands to the first that fails, and returns what they print.
+// run runs commands until the first failure, and returns their output.
 func (s shell) run(commands string) (string, error) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
@@ -104,9 +105,9 @@ var (
 	ofClone    = regexp.MustCompile(`(?:^|\s)((?:config|hack|\.ci)/[\w./-]+)`)
 )
 
-// Of commands that are not run, what can be told of them without it is: that a shell reads them, and that what they name of
-// this repository is there.
-func TestCommandsThatAreNotRunAreWhatTheyCouldBe(t *testing.T) {
+// TestOtherCommandsParseAndNameExistingFiles checks the other commands: the shell must parse them, and what they name in this repository
+// must exist.
+func TestOtherCommandsParseAndNameExistingFiles(t *testing.T) {
 	g := NewWithT(t)
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -139,8 +140,9 @@ func TestCommandsThatAreNotRunAreWhatTheyCouldBe(t *testing.T) {
 
 var prompt = regexp.MustCompile(`(?m)^\$ (.*)$`)
 
-// What was recorded elsewhere is shown as it was: of the plugin, on the page that a test records anew, and of the demo, by its steps.
-func TestSessionsThatAreShownWereRecorded(t *testing.T) {
+// TestShownOutputWasRecorded compares the examples of output with their recordings: the plugin's session page, and the demo's
+// steps.
+func TestShownOutputWasRecorded(t *testing.T) {
 	g := NewWithT(t)
 	recorded := map[string]string{}
 	for name, file := range map[string]string{"plugin": "docs/plugin-session.md", "demo": "hack/demo/tour.go"} {

@@ -14,7 +14,7 @@ import (
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
-// links are where a page's links lead.
+// links are the targets of a page's links.
 func (p page) links() (targets []string) {
 	prose := inlineCode.ReplaceAllString(strings.Join(p.prose, "\n"), "")
 	for _, match := range link.FindAllStringSubmatch(prose, -1) {
@@ -23,8 +23,8 @@ func (p page) links() (targets []string) {
 	return targets
 }
 
-// In this repository, that is: others' pages are not asked for.
-func TestEachLinkLeadsSomewhere(t *testing.T) {
+// It checks links within this repository, not those to other sites.
+func TestLinkTargetsExist(t *testing.T) {
 	g := NewWithT(t)
 	all := pages(t)
 	for _, p := range all {
@@ -46,7 +46,7 @@ func TestEachLinkLeadsSomewhere(t *testing.T) {
 	}
 }
 
-func TestEachPageIsLinkedToFromAnother(t *testing.T) {
+func TestEachPageIsLinkedFromAnother(t *testing.T) {
 	g := NewWithT(t)
 	all := pages(t)
 	linked := map[string]bool{"README.md": true}

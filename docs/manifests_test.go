@@ -17,8 +17,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// What a reader copies from the samples and the documentation, the API server takes, and knows every field of.
-func TestEveryManifestThatIsShownIsTaken(t *testing.T) {
+// TestAPIServerAcceptsShownManifests checks that the API server accepts the samples and the documentation's manifests, and knows each of
+// their fields.
+func TestAPIServerAcceptsShownManifests(t *testing.T) {
 	g := NewWithT(t)
 	samples, err := filepath.Glob(filepath.Join(root, "config", "samples", "sts_*.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -41,7 +42,7 @@ func TestEveryManifestThatIsShownIsTaken(t *testing.T) {
 	}
 }
 
-// documents are those of a text of YAML.
+// documents returns the documents of a YAML text.
 func documents(text string) []string { return strings.Split(text, "\n---\n") }
 
 // object is a document of YAML.
@@ -52,7 +53,7 @@ func object(t *testing.T, document string) *unstructured.Unstructured {
 	return o
 }
 
-// takeBlock lets those judge a block who would have to take it.
+// takeBlock validates a block with the program that reads it.
 func takeBlock(t *testing.T, b block) {
 	t.Helper()
 	g := NewWithT(t)
@@ -81,7 +82,7 @@ func takeBlock(t *testing.T, b block) {
 	}
 }
 
-// take lets the API server say what it thinks of an object, unless that is of the group of other, which is not installed here.
+// take makes the API server validate an object, unless it is of the group other, whose CRDs are not installed.
 func take(t *testing.T, o *unstructured.Unstructured, other string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -101,13 +102,13 @@ func take(t *testing.T, o *unstructured.Unstructured, other string) {
 	g.Expect(cluster.Client.Create(t.Context(), o, client.DryRunAll, client.FieldValidation("Strict"))).To(Succeed())
 }
 
-// inContainer makes a Pod of a part of its container.
+// inContainer returns a Pod with a part of its container.
 func inContainer(part string) string {
 	return "apiVersion: v1\nkind: Pod\nmetadata: {name: part}\nspec:\n  containers:\n  - name: app\n    image: example.com/app\n" +
 		"    " + strings.ReplaceAll(strings.TrimSpace(part), "\n", "\n    ") + "\n"
 }
 
-// bases are objects that have only what they must, to put parts into.
+// bases are objects with their required fields, to which parts are added.
 var bases = map[string]string{
 	"Deployment": `
 apiVersion: apps/v1
@@ -133,7 +134,7 @@ spec: {roleARN: "arn:aws:iam::123456789012:role/Base", suspend: true}
 `,
 }
 
-// takePart has the API server put a part into a base of its kind.
+// takePart makes the API server validate a base with a part.
 func takePart(t *testing.T, kind, text string) {
 	t.Helper()
 	g := NewWithT(t)

@@ -1,5 +1,4 @@
-// Package docs_test holds the documentation to what it says: what its blocks of code are for is told by their fences, as
-// development.md tells it.
+// Package docs_test tests the documentation. A block's fence says how it is tested, see development.md.
 package docs_test
 
 import (
@@ -14,17 +13,17 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// root is the repository's.
+// root is the root of the repository.
 const root = ".."
 
 // page is a file of Markdown.
 type page struct {
-	// path is from the repository's root, with slashes.
+	// path is relative to the repository's root, with slashes.
 	path   string
 	blocks []block
-	// prose is all that is not in a block or a comment.
+	// prose is the text outside of blocks and comments.
 	prose []string
-	// anchors are those of its headings.
+	// anchors are the anchors of the headings.
 	anchors []string
 }
 
@@ -39,12 +38,12 @@ type block struct {
 	under string
 }
 
-// runs reports whether a block's commands are run.
+// runs returns whether the test runs a block's commands.
 func (b block) runs() bool {
 	return b.language == "sh" && !b.has("aws-only") && !b.has("cluster") && !b.has("clone")
 }
 
-// filled is a block's text with a value in the place of each word that its fence gives one, as in NAME=s3-reader.
+// filled returns a block's text with the words that its fence replaces, as in NAME=s3-reader.
 func (b block) filled() string {
 	text := b.text
 	for _, mark := range b.marks {
@@ -57,7 +56,7 @@ func (b block) filled() string {
 
 func (b block) has(mark string) bool { return slices.Contains(b.marks, mark) }
 
-// value is that of a mark of the form name=value.
+// value returns the value of a mark of the form name=value.
 func (b block) value(name string) string {
 	for _, mark := range b.marks {
 		if value, ok := strings.CutPrefix(mark, name+"="); ok {
@@ -67,7 +66,7 @@ func (b block) value(name string) string {
 	return ""
 }
 
-// pages are the README and all that is in docs.
+// pages are the README and all pages in docs.
 func pages(t *testing.T) (all []page) {
 	t.Helper()
 	g := NewWithT(t)
@@ -95,7 +94,7 @@ var (
 	heading = regexp.MustCompile(`^#{1,6} (.*)$`)
 )
 
-// parse goes through a page by lines.
+// parse parses a page line by line.
 func parse(path, text string) page {
 	p := page{path: path}
 	var open *block
@@ -124,7 +123,7 @@ func parse(path, text string) page {
 	return p
 }
 
-// last is the anchor of the last heading so far.
+// last returns the anchor of the last heading so far.
 func (p page) last() string {
 	if len(p.anchors) == 0 {
 		return ""
@@ -138,7 +137,7 @@ var (
 	inlineCode = regexp.MustCompile("`[^`]*`")
 )
 
-// anchorOf is what GitHub makes of a heading, where others of the page came before it.
+// anchorOf returns GitHub's anchor of a heading, after the anchors of earlier headings on the page.
 func anchorOf(title string, before []string) string {
 	title = linkText.ReplaceAllString(title, "$1")
 	anchor := strings.ReplaceAll(noAnchor.ReplaceAllString(strings.ToLower(title), ""), " ", "-")
@@ -154,9 +153,9 @@ func anchorOf(title string, before []string) string {
 
 var none = regexp.MustCompile(`^$`)
 
-// marksOf are the languages of the blocks, and what may stand beside them in a fence.
+// marksOf are the languages of the blocks, and the marks allowed in their fences.
 var marksOf = map[string]*regexp.Regexp{
-	// Nothing is asked of these.
+	// Blocks of these languages are not tested.
 	"": none, "hcl": none, "ini": none, "mermaid": none, "promql": none,
 
 	"console": regexp.MustCompile(`^(demo|plugin)$`),
@@ -165,7 +164,7 @@ var marksOf = map[string]*regexp.Regexp{
 	"yaml":    regexp.MustCompile(`^(kustomization|config|helm|values|values=cert-manager|part=\w+|other=[a-z.-]+)$`),
 }
 
-func TestEachBlockSaysWhatItIs(t *testing.T) {
+func TestEachBlockHasAKnownLanguageAndMarks(t *testing.T) {
 	g := NewWithT(t)
 	for _, p := range pages(t) {
 		for _, b := range p.blocks {
@@ -184,8 +183,8 @@ func TestEachBlockSaysWhatItIs(t *testing.T) {
 	}
 }
 
-// A page is parsed as GitHub shows it.
-func TestAPageIsReadAsItIsShown(t *testing.T) {
+// TestParserAgreesWithGitHub checks that the parser agrees with GitHub.
+func TestParserAgreesWithGitHub(t *testing.T) {
 	g := NewWithT(t)
 	p := parse("docs/page.md", strings.Join([]string{
 		"# A page", "", "See [below](#what-it-does--when).", "## What `it` does, & when", "```sh aws-only", "aws s3 ls", "```",

@@ -46,7 +46,7 @@ type statement struct {
 	Condition map[string]map[string]list
 }
 
-// list is a string or a list of them.
+// list is a string or a list of strings.
 type list []string
 
 func (l *list) UnmarshalJSON(text []byte) error {
@@ -57,7 +57,7 @@ func (l *list) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, &(*l)[0])
 }
 
-// read refuses keys that a document has not.
+// read rejects unknown keys.
 func (p *policy) read(text string) error {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -71,9 +71,9 @@ const (
 
 var (
 	trustActions = []string{"sts:AssumeRole", "sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"}
-	// Of the service sts, in permissions.
+	// Actions of STS in permissions.
 	stsActions = append([]string{"sts:GetFederationToken", "sts:GetCallerIdentity"}, trustActions...)
-	// Operators of conditions, and the keys that go with them; those that end in a slash or colon are followed by a name.
+	// The operators of conditions, and their keys. A key that ends in a slash or colon is a prefix.
 	conditionKeys = map[string][]string{
 		"StringEquals": {"aws:RequestTag/", "aws:PrincipalTag/", "sts:ExternalId", "sts:RoleSessionName", "oidc.example.com/cluster:aud", "oidc.example.com/cluster:sub"},
 		"StringLike":   {"aws:RequestTag/", "aws:PrincipalTag/", "sts:RoleSessionName", "aws:userid", "oidc.example.com/cluster:sub"},
@@ -82,7 +82,7 @@ var (
 	}
 )
 
-func TestEachPolicyIsOneThatIAMTakes(t *testing.T) {
+func TestShownPoliciesFollowIAMGrammar(t *testing.T) {
 	found := 0
 	for _, p := range pages(t) {
 		for _, b := range p.blocks {
@@ -159,11 +159,11 @@ func checkCondition(g *WithT, s statement) {
 	}
 }
 
-// attempt is somebody who asks STS for a role that has a page's trust policy.
+// attempt is a call for a role with a page's trust policy.
 type attempt struct {
-	// by is operator, hub (a session of the role Hub), or the subject of a service account's token.
+	// by is the caller: operator, hub (a session of the role Hub), or the subject of a ServiceAccount's token.
 	by string
-	// named is the session's name, shop.s3-reader if empty.
+	// named is the session name, shop.s3-reader if empty.
 	named, externalID string
 	tags              map[string]string
 	mfa               bool
@@ -172,8 +172,8 @@ type attempt struct {
 
 const reader, otherReader = "system:serviceaccount:shop:reader", "system:serviceaccount:lab:reader"
 
-// attempts are what comes of each trust policy that the documentation shows, by page and heading. Those that trust a service of
-// AWS are not here: the emulator is none.
+// attempts are the calls for each trust policy in the documentation, by page and heading. Policies that trust an AWS service are not
+// included, since the emulator has none.
 var attempts = map[string]map[string]attempt{
 	"docs/aws.md#in-aws": {
 		"the operator":       {by: "operator"},
@@ -234,7 +234,7 @@ var attempts = map[string]map[string]attempt{
 	},
 }
 
-func TestTrustPoliciesAdmitWhomTheySay(t *testing.T) {
+func TestTrustPoliciesAllowTheirCallers(t *testing.T) {
 	g := NewWithT(t)
 	left := len(attempts)
 	for _, p := range pages(t) {
@@ -264,7 +264,7 @@ const (
 	seed      = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 )
 
-// try gives a role a trust policy, in an AWS of its own, and has somebody ask for it.
+// try gives a role a trust policy, in an emulator of its own, and calls STS for it.
 func try(t *testing.T, document policy, a attempt) {
 	t.Helper()
 	g := NewWithT(t)
@@ -284,7 +284,7 @@ func try(t *testing.T, document policy, a attempt) {
 		}
 	}
 	g.Expect(server.PutRole(account, role)).To(Succeed())
-	err = a.ask(t, server, account, awssts.Options{BaseEndpoint: &endpoint.URL, Region: "eu-west-1", Retryer: aws.NopRetryer{}})
+	err = a.assume(t, server, account, awssts.Options{BaseEndpoint: &endpoint.URL, Region: "eu-west-1", Retryer: aws.NopRetryer{}})
 	if !a.denied {
 		g.Expect(err).NotTo(HaveOccurred())
 		return
@@ -294,7 +294,7 @@ func try(t *testing.T, document policy, a attempt) {
 	g.Expect(answer.ErrorCode()).To(Equal("AccessDenied"))
 }
 
-// trustsOf is a statement of a trust policy as the emulator has it.
+// trustsOf converts a statement of a trust policy to the emulator's form.
 func trustsOf(g *WithT, s statement) (trusts []stsemulator.Trust) {
 	like := stsemulator.Trust{Actions: s.Action, StringEquals: map[string][]string{}, StringLike: map[string][]string{}}
 	for operator, condition := range s.Condition {
@@ -325,8 +325,8 @@ func trustsOf(g *WithT, s statement) (trusts []stsemulator.Trust) {
 	return trusts
 }
 
-// ask asks STS for the role Tried of an account.
-func (a attempt) ask(t *testing.T, server *stsemulator.Server, account string, options awssts.Options) error {
+// assume calls STS for the role Tried of an account.
+func (a attempt) assume(t *testing.T, server *stsemulator.Server, account string, options awssts.Options) error {
 	t.Helper()
 	g := NewWithT(t)
 	role, name := "arn:aws:iam::"+account+":role/Tried", cmp.Or(a.named, "shop.s3-reader")
@@ -360,7 +360,7 @@ func (a attempt) ask(t *testing.T, server *stsemulator.Server, account string, o
 	return err
 }
 
-// tokenOf is a token of a service account for an hour, and the key set of who signed it.
+// tokenOf returns a token of a ServiceAccount for an hour, and the issuer's key set.
 func tokenOf(t *testing.T, subject string) (keys json.RawMessage, token string) {
 	t.Helper()
 	g := NewWithT(t)

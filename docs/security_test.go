@@ -37,7 +37,7 @@ func tests(g *WithT) map[string]bool {
 	return found
 }
 
-func TestEachPromiseNamesATestThatThereIs(t *testing.T) {
+func TestEachPromiseNamesAnExistingTest(t *testing.T) {
 	g := NewWithT(t)
 	page, err := os.ReadFile("security.md")
 	g.Expect(err).NotTo(HaveOccurred())

@@ -35,14 +35,14 @@ import (
 	"rolecredential.dev/operator/hack/testbed"
 )
 
-// cluster is what the documentation is tried on: a real API server with the operator, the emulator in the place of AWS's STS,
-// and other projects' definitions.
+// cluster is the environment of the examples: a real API server with the operator, the emulator instead of AWS's STS, and CRDs of other
+// projects.
 var (
 	cluster *testbed.Cluster
 	sts     *stsemulator.Server
 )
 
-// pluginName is what kubectl looks for. This program is that too where it is called so.
+// pluginName is the name that kubectl looks for. This test binary is the plugin when it runs under that name.
 const pluginName = "kubectl-rolecred"
 
 func TestMain(m *testing.M) {
@@ -97,8 +97,7 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// emulateAWS has the API server put the emulator's endpoint into each identity that has none, so that what is written for AWS
-// can be applied as it stands.
+// emulateAWS makes the API server set the emulator's endpoint in each identity without one, so that the examples for AWS work unchanged.
 func emulateAWS(url string) error {
 	text, err := os.ReadFile(filepath.Join("testdata", "emulator.yaml"))
 	if err != nil {
@@ -115,7 +114,7 @@ func emulateAWS(url string) error {
 			return err
 		}
 	}
-	// The API server heeds it a moment later, when it has learnt of the kinds.
+	// The API server applies the policy after a moment, when it has discovered the kinds.
 	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		probe := &v1alpha1.ClusterIdentity{Spec: v1alpha1.ClusterIdentitySpec{
 			IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1"}, Source: v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}, Allow: &[]v1alpha1.AllowRule{},
@@ -126,7 +125,7 @@ func emulateAWS(url string) error {
 	})
 }
 
-// startOperator starts the operator as the ServiceAccount that the manifests give it.
+// startOperator starts the operator with the ServiceAccount of the manifests.
 func startOperator() (stop func() error, err error) {
 	config, err := cluster.AsOperator(context.Background())
 	if err != nil {
@@ -154,17 +153,16 @@ func startOperator() (stop func() error, err error) {
 	return func() error { cancel(); return <-done }, nil
 }
 
-// empty leaves the cluster as it was for the next page: without the namespaces that are not Kubernetes's or the operator's, and
-// without anybody's credentials.
+// empty deletes the credentials, and all namespaces apart from those of Kubernetes and the operator, before the next page.
 func empty(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
-	ctx := context.Background() // t's has ended
+	ctx := context.Background() // the test's context has ended
 	var namespaces corev1.NamespaceList
 	g.Expect(cluster.Client.List(ctx, &namespaces)).To(Succeed())
 	g.Expect(cluster.Client.DeleteAllOf(ctx, &v1alpha1.ClusterIdentity{})).To(Succeed())
 	for _, namespace := range namespaces.Items {
-		// Nobody is here to collect what is in a namespace that goes.
+		// There is no garbage collector and no namespace controller.
 		objects := []client.Object{
 			&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}, &v1alpha1.Identity{},
 			&batchv1.CronJob{}, &appsv1.Deployment{}, &corev1.Pod{}, &corev1.Secret{},

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds the programs and the manager's image twice, from copies of the source in two folders, the second time with nothing that the Go
-# toolchain has kept of earlier builds, and fails unless both have one digest. Takes as long as a build from nothing.
+# Builds the programs and the manager's image twice, from copies of the source in two folders, the second time without Go's build cache.
+# Fails unless the digests are the same. It takes as long as a build without a cache.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# digests builds in a new folder and prints what came of it.
+# digests builds in a new folder and prints the digests.
 digests() {
   mkdir -p "$1"
   git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
@@ -27,4 +27,4 @@ if [[ $first != "$second" ]]; then
   printf 'a second build, from another folder, differs:\n%s\n' "$second" >&2
   exit 1
 fi
-echo "reproducible: two builds from two folders have one digest each"
+echo "reproducible: two builds from two folders have the same digests"

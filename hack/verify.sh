@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Generates and formats everything anew, and runs the linters. Fails if a file changed by that, or if a check
-# finds something; goes through all of them first, so that one run shows it all.
+# Generates and formats everything, and runs the linters. Fails if that changes a file, or if a check finds something. It runs all checks
+# before it fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -8,12 +8,12 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/objects"
 
-# git_aside is git with an index and a store of its own, so that looking leaves no trace in the repository.
+# git_aside runs git with its own index and object store, so that it does not change the repository.
 git_aside() {
   GIT_INDEX_FILE="$scratch/index" GIT_OBJECT_DIRECTORY="$scratch/objects" git "$@"
 }
 
-# snapshot prints the id of a git tree that holds every file which is not ignored, committed or not.
+# snapshot prints the ID of a git tree of all files that are not ignored.
 snapshot() {
   rm -f "$scratch/index"
   git_aside add --all && git_aside write-tree
@@ -32,7 +32,7 @@ unchanged() {
   after=$(snapshot)
   [[ $after == "$before" ]] && return
   echo
-  echo "These files were not up to date. They are now: look at them and commit them."
+  echo "These files were not up to date. They are now: review and commit them."
   git_aside --no-pager diff --stat --patch "$before" "$after" | head -n 200
   return 1
 }
@@ -53,4 +53,4 @@ if ((${#failed[@]})); then
   printf 'FAILED: %s\n' "${failed[@]}"
   exit 1
 fi
-echo "verified: all is up to date"
+echo "verified: everything is up to date"

@@ -133,40 +133,11 @@ func measureOperator(ctx context.Context, e *environment, n int, idle time.Durat
 		return result, err
 	}
 	var m *manager
-	if result.Issue, err = e.measurePhase(ctx, n, func(ctx context.Context) (begin, end time.Time, err error) {
-		if m, err = e.startManager(); err != nil {
-			return begin, end, err
-		}
-		ctx, stop := m.whileRunning(ctx)
-		defer stop()
-		profiled := e.startProfile(ctx, m, n, "issue")
-		end, err = o.await(ctx, longTimeout, n)
-		return m.started, end, errors.Join(err, profiled())
-	}); err != nil {
+	if m, result.Issue, err = e.measureIssue(ctx, o, n); err != nil {
 		return result, fmt.Errorf("issuing: %w", err)
 	}
-	if err := m.settle(ctx, n); err != nil {
-		return result, err
-	}
-	if result.Refresh, err = e.measurePhase(ctx, n, func(ctx context.Context) (begin, end time.Time, err error) {
-		begin = time.Now()
-		// A change of the issuer makes every credential due with one write.
-		err = e.change(ctx, func(spec *v1alpha1.ClusterIdentitySpec) {
-			spec.Endpoint = strings.Replace(spec.Endpoint, "127.0.0.1", "localhost", 1)
-		})
-		if err != nil {
-			return begin, end, err
-		}
-		ctx, stop := m.whileRunning(ctx)
-		defer stop()
-		profiled := e.startProfile(ctx, m, n, "refresh")
-		end, err = o.await(ctx, longTimeout, 2*n)
-		return begin, end, errors.Join(err, profiled())
-	}); err != nil {
+	if result.Refresh, err = e.measureRefresh(ctx, m, o, n); err != nil {
 		return result, fmt.Errorf("refreshing: %w", err)
-	}
-	if err := m.settle(ctx, n); err != nil {
-		return result, err
 	}
 	if result.Footprint, err = e.measureFootprint(ctx, m, idle); err != nil {
 		return result, err
@@ -179,6 +150,46 @@ func measureOperator(ctx context.Context, e *environment, n int, idle time.Durat
 	}
 	result.Restart, err = e.measureRestart(ctx, n, idle)
 	return result, err
+}
+
+// measureIssue starts a manager, and measures until it has issued n credentials and is idle.
+func (e *environment) measureIssue(ctx context.Context, o *observer, n int) (m *manager, issue phase, err error) {
+	issue, err = e.measurePhase(ctx, n, func(ctx context.Context) (begin, end time.Time, err error) {
+		if m, err = e.startManager(); err != nil {
+			return begin, end, err
+		}
+		ctx, stop := m.whileRunning(ctx)
+		defer stop()
+		profiled := e.startProfile(ctx, m, n, "issue")
+		end, err = o.await(ctx, longTimeout, n)
+		return m.started, end, errors.Join(err, profiled())
+	})
+	if err != nil {
+		return m, issue, err
+	}
+	return m, issue, m.settle(ctx, n)
+}
+
+// measureRefresh makes n credentials due by one change of their issuer, and measures until the manager has refreshed them and is idle.
+func (e *environment) measureRefresh(ctx context.Context, m *manager, o *observer, n int) (phase, error) {
+	refresh, err := e.measurePhase(ctx, n, func(ctx context.Context) (begin, end time.Time, err error) {
+		begin = time.Now()
+		err = e.change(ctx, func(spec *v1alpha1.ClusterIdentitySpec) {
+			spec.Endpoint = strings.Replace(spec.Endpoint, "127.0.0.1", "localhost", 1)
+		})
+		if err != nil {
+			return begin, end, err
+		}
+		ctx, stop := m.whileRunning(ctx)
+		defer stop()
+		profiled := e.startProfile(ctx, m, n, "refresh")
+		end, err = o.await(ctx, longTimeout, 2*n)
+		return begin, end, errors.Join(err, profiled())
+	})
+	if err != nil {
+		return refresh, err
+	}
+	return refresh, m.settle(ctx, n)
 }
 
 // settle waits until the manager has reconciled n credentials and is idle.

@@ -9,7 +9,7 @@ import (
 // catalogue maps each reason of the API to its guidance.
 var catalogue map[string]func(Situation) guidance
 
-func init() { // a literal would be an initialization cycle: identityNotReady uses the catalogue
+func init() { //nolint:funlen // a table. A literal would be an initialization cycle: identityNotReady uses the catalogue
 	catalogue = map[string]func(Situation) guidance{
 		v1alpha1.ReasonAllowed:       noProblem("A rule of the identity allows the request."),
 		v1alpha1.ReasonIssued:        noProblem("STS issued session credentials for the current spec."),
