@@ -75,14 +75,20 @@ type faultCount struct {
 	effects effects
 }
 
-// Bounds of the checks. docs/survival.md gives the reasons.
+// Bounds of the checks.
 const (
-	readyLag, settle = 12 * time.Second, 15 * time.Second
-	refreshSlack     = 3 * time.Second
-	recovery         = 90 * time.Second
+	// readyLag: a change of a Secret during an STS call shows when the call ends, after 10 s at most.
+	readyLag = 12 * time.Second
+	// settle: a new leader, or one that reaches the API server again, reads everything first.
+	settle = 15 * time.Second
+	// refreshSlack: after a failure, the operator backs off for at least 5 s, and otherwise for at most half of the remaining time.
+	refreshSlack = 3 * time.Second
+	// recovery: another manager leads after up to 20 s, and half of the credentials share a rate limit of 8 calls per second.
+	recovery = 90 * time.Second
 	// retriedCalls are calls without a token: the SDK repeats each call in flight at most twice.
 	retriedCalls = 45
-	// How much more the leader may use after the last fault than before the first.
+	// How much more the leader may use after the last fault than before the first. Some resources come and go with the work, new
+	// outcomes add series, and the Go runtime returns memory late.
 	moreGoroutines, moreConnections, moreSeries = 150, 60, 300
 	moreMemory                                  = 64 << 20
 )

@@ -98,18 +98,18 @@ func TestArchiveContainsEachPlatformsProgram(t *testing.T) {
 func TestTwoBuildsHaveTheSameDigest(t *testing.T) {
 	g := NewWithT(t)
 	t.Chdir(filepath.Join("..", ".."))
-	var said [2]bytes.Buffer
+	var outputs [2]bytes.Buffer
 	var archives [2][]byte
-	for i := range said {
+	for i := range outputs {
 		t.Setenv("TMPDIR", t.TempDir())
 		output := filepath.Join(t.TempDir(), "image.tar")
-		g.Expect(run(t.Context(), []string{"-name", "app:v1", "-platforms", "linux/amd64,linux/arm64", "-label", "a=b", "-o", output, "./hack/e2e/pause", "./cmd/credential-process"}, &said[i])).To(Succeed())
-		g.Expect(said[i].String()).To(HavePrefix("app:v1@sha256:"))
+		g.Expect(run(t.Context(), []string{"-name", "app:v1", "-platforms", "linux/amd64,linux/arm64", "-label", "a=b", "-o", output, "./hack/e2e/pause", "./cmd/credential-process"}, &outputs[i])).To(Succeed())
+		g.Expect(outputs[i].String()).To(HavePrefix("app:v1@sha256:"))
 		var err error
 		archives[i], err = os.ReadFile(output)
 		g.Expect(err).NotTo(HaveOccurred())
 	}
-	g.Expect(strings.Fields(said[0].String())[0]).To(Equal(strings.Fields(said[1].String())[0]))
+	g.Expect(strings.Fields(outputs[0].String())[0]).To(Equal(strings.Fields(outputs[1].String())[0]))
 	g.Expect(bytes.Equal(archives[0], archives[1])).To(BeTrue())
 }
 
@@ -130,7 +130,7 @@ func TestLinkerDropsUnusedMethodsOfTheManager(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	// Names of functions stay, for stack traces.
 	g.Expect(bytes.Contains(manager, []byte("text/template/parse.(*Tree).Parse"))).To(BeTrue())
-	g.Expect(bytes.Contains(manager, []byte("text/template.(*Template).Execute"))).To(BeFalse(), "go build -ldflags=-dumpdep says what led to it")
+	g.Expect(bytes.Contains(manager, []byte("text/template.(*Template).Execute"))).To(BeFalse(), "go build -ldflags=-dumpdep shows the cause")
 }
 
 func TestInvalidFlagsAreRejected(t *testing.T) {

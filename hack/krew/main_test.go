@@ -21,7 +21,7 @@ var (
 	licenseFile  = filepath.Join("..", "..", "LICENSE")
 )
 
-// fakeBuild builds what says for which platform it is.
+// fakeBuild builds a program with its platform as the content.
 func fakeBuild(path, version string, p platform) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
