@@ -76,15 +76,15 @@ type clients struct {
 	extensions *rest.RESTClient
 }
 
-func newClients(config *rest.Config) (credentials clients, err error) {
+func newClients(config *rest.Config) (c clients, err error) {
 	core, extensions := rest.CopyConfig(config), rest.CopyConfig(config)
 	core.ContentType = runtime.ContentTypeProtobuf
 	extensions.APIPath, extensions.GroupVersion, extensions.NegotiatedSerializer = "/apis", &v1alpha1.GroupVersion, clientgoscheme.Codecs.WithoutConversion()
 	core.QPS, extensions.QPS = -1, -1
-	if credentials.clientset, err = kubernetes.NewForConfig(core); err == nil {
-		credentials.extensions, err = rest.RESTClientFor(extensions)
+	if c.clientset, err = kubernetes.NewForConfig(core); err == nil {
+		c.extensions, err = rest.RESTClientFor(extensions)
 	}
-	return credentials, err
+	return c, err
 }
 
 // inEnvironment starts an environment, calls do, and stops the environment.

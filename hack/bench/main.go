@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -94,7 +95,7 @@ func main() {
 			return err
 		}
 		return run(ctx, o)
-	})
+	}, syscall.SIGPIPE) // if the reader of the output exits, the bench must stop its processes
 }
 
 // results are the results of a run, the content of performance.json.

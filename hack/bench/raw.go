@@ -37,9 +37,9 @@ func (e *environment) newRaw(ctx context.Context, model sample, prefix string, n
 	if r.credentials, err = e.createCredentials(ctx, prefix, n, nil); err != nil {
 		return nil, err
 	}
-	for _, credentials := range r.credentials {
-		credentials.ManagedFields = nil // the manager trims them too
-		credentials.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RoleCredential"))
+	for _, credential := range r.credentials {
+		credential.ManagedFields = nil // the manager trims them too
+		credential.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RoleCredential"))
 	}
 	return r, nil
 }
@@ -49,21 +49,21 @@ func accessKeyID(i, issue int) string { return fmt.Sprintf("ASIA%012d%04d", i, i
 
 // issue creates the Secret of a credential, and writes its status.
 func (r *raw) issue(ctx context.Context, i int) error {
-	of := r.credentials[i]
+	credential := r.credentials[i]
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: of.Namespace, Name: of.Name, Labels: r.model.secret.Labels, Annotations: r.model.secret.Annotations,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(of, v1alpha1.GroupVersion.WithKind("RoleCredential"))},
+			Namespace: credential.Namespace, Name: credential.Name, Labels: r.model.secret.Labels, Annotations: r.model.secret.Annotations,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(credential, v1alpha1.GroupVersion.WithKind("RoleCredential"))},
 		},
 		Type: corev1.SecretTypeOpaque,
 		Data: r.model.secret.Data,
 	}
 	var err error
-	if r.secrets[i], err = r.asManager.clientset.CoreV1().Secrets(of.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+	if r.secrets[i], err = r.asManager.clientset.CoreV1().Secrets(credential.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
 		return err
 	}
 	status := r.model.status
-	status.AccessKeyID, status.SecretName = accessKeyID(i, 1), of.Name
+	status.AccessKeyID, status.SecretName = accessKeyID(i, 1), credential.Name
 	return r.writeStatus(ctx, i, status)
 }
 
@@ -85,22 +85,22 @@ func (r *raw) refresh(ctx context.Context, i int) error {
 
 // writeStatus merges a status into the credential's.
 func (r *raw) writeStatus(ctx context.Context, i int, status v1alpha1.CredentialStatus) error {
-	of := r.credentials[i]
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": of.ResourceVersion}, "status": status})
+	credential := r.credentials[i]
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": credential.ResourceVersion}, "status": status})
 	if err != nil {
 		return err
 	}
 	request := r.asManager.extensions.Patch(types.MergePatchType)
 	if r.rawUpdates {
-		if err := json.Unmarshal(body, of); err != nil {
+		if err := json.Unmarshal(body, credential); err != nil {
 			return err
 		}
 		request = r.asManager.extensions.Put()
-		if body, err = json.Marshal(of); err != nil {
+		if body, err = json.Marshal(credential); err != nil {
 			return err
 		}
 	}
-	answer, err := request.Namespace(of.Namespace).Resource("rolecredentials").Name(of.Name).SubResource("status").Body(body).DoRaw(ctx)
+	answer, err := request.Namespace(credential.Namespace).Resource("rolecredentials").Name(credential.Name).SubResource("status").Body(body).DoRaw(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, answer)
 	}
@@ -108,7 +108,7 @@ func (r *raw) writeStatus(ctx context.Context, i int, status v1alpha1.Credential
 	if err := json.Unmarshal(answer, &after); err != nil {
 		return err
 	}
-	of.ResourceVersion = after.ResourceVersion
+	credential.ResourceVersion = after.ResourceVersion
 	return nil
 }
 

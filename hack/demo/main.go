@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -29,7 +30,7 @@ func main() {
 			return err
 		}
 		return run(ctx, set.Arg(0), *managerPath)
-	})
+	}, syscall.SIGPIPE) // if the reader of the output exits, the demo must stop its processes
 }
 
 func run(ctx context.Context, command, managerPath string) error {

@@ -38,14 +38,19 @@ func WithStatus(status int, err error) error {
 	return statusError{status, err}
 }
 
-// Main runs a command with its arguments, prints its error and exits. Signals cancel the context, so that the command stops its processes;
-// SIGPIPE does too, for a reader of the output that exits.
-func Main(name string, run func(ctx context.Context, args []string) error) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+// Main runs a command with its arguments, prints its error and exits. An interrupt cancels the context, so that the command stops its
+// processes. Further signals do the same.
+func Main(name string, run func(ctx context.Context, args []string) error, further ...os.Signal) {
+	ctx, stop := interruptible(further...)
 	err := run(ctx, os.Args[1:])
 	interrupted := ctx.Err() != nil
 	stop()
 	os.Exit(report(name, err, interrupted, os.Stderr))
+}
+
+// interruptible returns a context that signals cancel. SIGPIPE is not among them, since a write to any closed connection raises it too.
+func interruptible(further ...os.Signal) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), append(further, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)...)
 }
 
 // report prints an error, and returns the exit status.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,4 +71,21 @@ func TestAwaitReturnsTheLastErrorBeforeTheTimeout(t *testing.T) {
 	g.Expect(Await(t.Context(), time.Hour, time.Hour, func(context.Context) error { return nil })).To(Succeed())
 	g.Expect(Await(t.Context(), time.Hour, time.Hour, func(context.Context) error { return Stop(errors.New("never")) })).To(MatchError("never"))
 	g.Expect(Sleep(ctx, time.Hour)).To(MatchError("etcd exited"))
+}
+
+func TestWriteToAClosedConnectionDoesNotInterrupt(t *testing.T) {
+	g := NewWithT(t)
+	ctx, stop := interruptible()
+	defer stop()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = listener.Close() }()
+	client, err := net.Dial("tcp", listener.Addr().String())
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = client.Close() }()
+	server, err := listener.Accept()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(server.Close()).To(Succeed())
+	g.Eventually(func() error { _, err := client.Write([]byte("x")); return err }).Should(MatchError(syscall.EPIPE))
+	g.Consistently(ctx.Done(), 50*time.Millisecond).ShouldNot(BeClosed())
 }
