@@ -103,7 +103,7 @@ func withoutHelms(object *unstructured.Unstructured) *unstructured.Unstructured 
 	return object
 }
 
-func TestTheChartInstallsWhatKustomizeInstalls(t *testing.T) {
+func TestChartInstallsSameObjectsAsKustomize(t *testing.T) {
 	for name, tc := range map[string]struct {
 		folder string
 		args   []string
@@ -155,7 +155,7 @@ func monitored(t *testing.T) string {
 	return dir
 }
 
-func TestDefinitionsStayWhenTheChartGoesUnlessToldOtherwise(t *testing.T) {
+func TestUninstallKeepsCRDsByDefault(t *testing.T) {
 	for keep, want := range map[string]string{"true": "keep", "false": ""} {
 		definitions := chart(t, "rolecredential", "--set", "crds.keep="+keep).ofKind("CustomResourceDefinition")
 		NewWithT(t).Expect(len(definitions)).To(BeNumerically(">=", 4))
@@ -165,7 +165,7 @@ func TestDefinitionsStayWhenTheChartGoesUnlessToldOtherwise(t *testing.T) {
 	}
 }
 
-func TestAlertsLeadToRunbooksWhereverTheseAre(t *testing.T) {
+func TestAlertsLinkToConfiguredRunbooks(t *testing.T) {
 	g := NewWithT(t)
 	rules := chart(t, "aws", "--set", "prometheus.rules=true,prometheus.runbooks=https://wiki.example.com/,prometheus.labels.release=stack").ofKind("PrometheusRule")
 	g.Expect(rules).To(HaveLen(1))
@@ -176,7 +176,7 @@ func TestAlertsLeadToRunbooksWhereverTheseAre(t *testing.T) {
 	g.Expect(string(text)).NotTo(ContainSubstring("rolecredential.dev/docs"))
 }
 
-func TestTheChartRefusesValuesThatItDoesNotKnow(t *testing.T) {
+func TestChartRejectsInvalidValues(t *testing.T) {
 	for name, value := range map[string]string{
 		"a field that there is none of":          "replica=3",
 		"no namespaces, which does not mean all": "watchNamespaces={}",
@@ -196,7 +196,7 @@ func TestTheChartRefusesValuesThatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-func TestEveryValueOfTheChartIsDocumented(t *testing.T) {
+func TestEachValueOfTheChartIsDocumented(t *testing.T) {
 	g := NewWithT(t)
 	text, err := os.ReadFile(filepath.Join("chart", "values.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -216,7 +216,7 @@ func TestEveryValueOfTheChartIsDocumented(t *testing.T) {
 	}
 }
 
-func TestWhateverIsNamedIsThere(t *testing.T) {
+func TestReferencedRolesAndServiceAccountsExist(t *testing.T) {
 	for name, installed := range map[string]objects{
 		"kustomize":                              kustomize(t, "default"),
 		"kustomize, for some namespaces":         kustomize(t, "namespaced"),
@@ -266,7 +266,7 @@ func deployed(g *WithT, installed objects) (container corev1.Container, barred [
 	return deployment.Spec.Template.Spec.Containers[0], barred
 }
 
-func TestManagerGetsItsMemoryLimitAndACollectorOnlyWhereNamed(t *testing.T) {
+func TestManagerEnvironmentHasMemoryLimitAndOptionalCollector(t *testing.T) {
 	const collector = "http://collector.observability:4317"
 	memory := corev1.EnvVar{Name: "GOMEMLIMIT", ValueFrom: &corev1.EnvVarSource{
 		ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.memory", Divisor: resource.MustParse("1")},
@@ -356,7 +356,7 @@ func TestPowerfulRolesAreBoundOnlyOnRequest(t *testing.T) {
 	}
 }
 
-func TestTheManagerMayWriteWhereItWatches(t *testing.T) {
+func TestManagerMayWriteInWatchedNamespaces(t *testing.T) {
 	g := NewWithT(t)
 	installed := kustomize(t, "namespaced")
 	text, err := json.Marshal(installed.ofKind("Deployment")[0])
@@ -387,7 +387,7 @@ func TestTheManagerMayWriteWhereItWatches(t *testing.T) {
 	}
 }
 
-func TestAReleaseForSomeCredentialsMayHoldItsOwnLease(t *testing.T) {
+func TestReleaseWithSelectorMayHoldItsOwnLease(t *testing.T) {
 	for _, selector := range []string{"", "shard=a", "shard notin (a)"} {
 		t.Run(selector, func(t *testing.T) {
 			g := NewWithT(t)

@@ -47,7 +47,7 @@ func promtool(t *testing.T, args ...string) string {
 	return string(output(t, "PROMETHEUS", "promtool", args...))
 }
 
-func TestEachAlertFiresOnItsFaultAndOnlyOnIt(t *testing.T) {
+func TestEachAlertFiresOnlyOnItsFault(t *testing.T) {
 	g := NewWithT(t)
 	all, rules := alerts(t)
 	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", rules)
@@ -61,7 +61,7 @@ func TestEachAlertFiresOnItsFaultAndOnlyOnIt(t *testing.T) {
 	}
 }
 
-func TestEachAlertSaysWhatToDo(t *testing.T) {
+func TestEachAlertHasARunbook(t *testing.T) {
 	g := NewWithT(t)
 	all, _ := alerts(t)
 	pages := map[string]bool{}
@@ -141,14 +141,14 @@ func exists(t *testing.T, query string) (metrics []string) {
 	return metrics
 }
 
-func TestEveryAlertNamesMetricsAndLabelsThatExist(t *testing.T) {
+func TestAlertsUseExistingMetricsAndLabels(t *testing.T) {
 	all, _ := alerts(t)
 	for _, alert := range all {
 		exists(t, alert.Expr)
 	}
 }
 
-func TestAQueryIsReadAsPrometheusReadsIt(t *testing.T) {
+func TestMetricsOfReturnsMetricsAndLabelsOfQuery(t *testing.T) {
 	for query, want := range map[string][2][]string{
 		`up`: {{"up"}, nil},
 		`sum by (a, b) (rate(x{c="d",e!~"f"}[5m])) / on (g) group_left (h) max without (i) (y)`: {{"x", "y"}, {"c", "e", "a", "b", "g", "h", "i"}},
@@ -191,7 +191,7 @@ func queries(t *testing.T) (all []string) {
 	return all
 }
 
-func TestTheDashboardShowsEachMetricAndNoneThatDoesNotExist(t *testing.T) {
+func TestDashboardShowsEachMetricAndNoUnknownMetric(t *testing.T) {
 	var shown []string
 	for _, query := range queries(t) {
 		shown = append(shown, exists(t, query)...)
@@ -201,7 +201,7 @@ func TestTheDashboardShowsEachMetricAndNoneThatDoesNotExist(t *testing.T) {
 	}
 }
 
-func TestAScrapeWithoutThePrometheusOperator(t *testing.T) {
+func TestScrapeConfigOfDocsIsValid(t *testing.T) {
 	g := NewWithT(t)
 	page, err := os.ReadFile(filepath.Join("..", "docs", "metrics.md"))
 	g.Expect(err).NotTo(HaveOccurred())

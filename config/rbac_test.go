@@ -69,7 +69,7 @@ func given(g *WithT, role *unstructured.Unstructured) grants {
 	return found
 }
 
-func TestTheManagersRolesAllowWhatTheCodeAsksForAndNoMore(t *testing.T) {
+func TestManagerRolesMatchMarkersInCode(t *testing.T) {
 	g := NewWithT(t)
 	installed := kustomize(t, "default")
 	inNamespaces := given(g, installed["ClusterRole//rolecredential-manager-role"])
@@ -88,7 +88,7 @@ func TestTheManagersRolesAllowWhatTheCodeAsksForAndNoMore(t *testing.T) {
 	}
 }
 
-func TestEveryRuleSaysWhatItIsFor(t *testing.T) {
+func TestEachRBACRuleHasAComment(t *testing.T) {
 	g := NewWithT(t)
 	rule := regexp.MustCompile(`^- (apiGroups|nonResourceURLs):`)
 	rules := 0

@@ -14,7 +14,7 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-func TestACacheHoldsOfACredentialWhatIsRead(t *testing.T) {
+func TestCacheDropsUnusedFieldsOfCredential(t *testing.T) {
 	g := NewWithT(t)
 	stored := func() *v1alpha1.RoleCredential {
 		return testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) {

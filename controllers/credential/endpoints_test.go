@@ -95,7 +95,7 @@ func misleading(t *testing.T) {
 
 // The hosts are those of the SDK's endpoint rules of identity.STS, and of 'AWS STS Regions and endpoints' and 'Dual-stack endpoint support'
 // of the IAM User Guide as far as these tell.
-func TestTheRegionsOwnSTSIsAsked(t *testing.T) {
+func TestCallsGoToEndpointOfRegion(t *testing.T) {
 	hosts := map[string]struct{ partition, plain, fips, dualStack, both string }{
 		"eu-west-1": {"aws",
 			"sts.eu-west-1.amazonaws.com", "sts-fips.eu-west-1.amazonaws.com", "sts.eu-west-1.api.aws", "sts-fips.eu-west-1.api.aws"},
@@ -139,7 +139,7 @@ func TestTheRegionsOwnSTSIsAsked(t *testing.T) {
 	}
 }
 
-func TestOnlyTheIdentityAndTheFlagsSayWhereItsCallsGo(t *testing.T) {
+func TestOnlyIdentityAndFlagsSelectEndpoint(t *testing.T) {
 	const url = "https://vpce-0123-abcd.sts.eu-west-1.vpce.amazonaws.com"
 	ambient := func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}

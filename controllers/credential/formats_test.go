@@ -24,7 +24,7 @@ func (f *fixture) become(change func(*v1alpha1.SecretTemplate)) {
 	f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Generation++; change(&c.Spec.Secret) }))
 }
 
-func TestTheSecretHoldsTheFormatsAndDataOfTheSpec(t *testing.T) {
+func TestSecretHoldsFormatsAndDataOfSpec(t *testing.T) {
 	f := newFixture(t, testkit.World(keeping(v1alpha1.SecretTemplate{
 		Formats: []v1alpha1.Format{v1alpha1.FormatRegion, v1alpha1.FormatKEDA}, Data: map[string]v1alpha1.DataTemplate{"pair": "{{.AccessKeyID}}:{{.SecretAccessKey}}"},
 	}))...)
@@ -39,7 +39,7 @@ func TestTheSecretHoldsTheFormatsAndDataOfTheSpec(t *testing.T) {
 	f.Expect(slices.Collect(maps.Keys(f.Secret().Data))).To(Equal([]string{"cloud"}))
 }
 
-func TestATemplateThatCannotBeCostsNoCallAndIsNotTriedAgain(t *testing.T) {
+func TestInvalidTemplateCausesNoCallAndNoRetry(t *testing.T) {
 	f := newFixture(t, testkit.World(keeping(v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{"auth.conf": "a\n{{.Nowhere}}"}}))...)
 	got, result := f.reconcile()
 	f.Expect(testkit.States(got.Status.Conditions)).To(Equal(map[string]string{"Authorized": "True Allowed", "Issued": "Unknown NotAttempted", "Ready": "False InvalidTemplate"}))
@@ -52,7 +52,7 @@ func TestATemplateThatCannotBeCostsNoCallAndIsNotTriedAgain(t *testing.T) {
 	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
 }
 
-func TestAnOldValidCredentialStaysWhenTheTemplateBecomesWhatCannotBe(t *testing.T) {
+func TestInvalidTemplateKeepsSecretUnchanged(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	before := f.Secret()
@@ -65,7 +65,7 @@ func TestAnOldValidCredentialStaysWhenTheTemplateBecomesWhatCannotBe(t *testing.
 	f.Expect(f.STS.Issued).To(HaveLen(1))
 }
 
-func TestACredentialThatNoFormatCanHoldIsAskedForOnce(t *testing.T) {
+func TestCredentialThatCannotBeRenderedIsIssuedOnce(t *testing.T) {
 	f := newFixture(t, testkit.World(keeping(v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{"a": `{{if eq .AccessKeyID "ASIAA"}}{{upper (not .SessionToken)}}{{end}}`}}))...)
 	for range 3 {
 		got, result := f.reconcile()
@@ -81,7 +81,7 @@ func TestACredentialThatNoFormatCanHoldIsAskedForOnce(t *testing.T) {
 	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
 }
 
-func TestAnotherRegionOfTheIdentityIsANewCredentialWhereTheSecretHoldsIt(t *testing.T) {
+func TestChangedRegionReissuesOnlySecretsThatHoldIt(t *testing.T) {
 	for name, tc := range map[string]struct {
 		template v1alpha1.SecretTemplate
 		want     int // calls of STS

@@ -55,7 +55,7 @@ func reconcileKind[T request.Object](f *fixture, kind request.Kind[T], object T)
 	return object
 }
 
-func TestTheKindsOfAnIAMUser(t *testing.T) {
+func TestSessionAndFederatedCredentialsRequireRuleAndUserKey(t *testing.T) {
 	for kind, reconciled := range map[v1alpha1.Call]func(f *fixture) request.Object{
 		v1alpha1.CallGetSessionToken:    func(f *fixture) request.Object { return reconcileKind(f, request.SessionCredential, session()) },
 		v1alpha1.CallGetFederationToken: func(f *fixture) request.Object { return reconcileKind(f, request.FederatedCredential, federated()) },
@@ -84,7 +84,7 @@ func TestTheKindsOfAnIAMUser(t *testing.T) {
 }
 
 // Each source with each kind: it works, or is refused with a named reason before STS is asked.
-func TestEachSourceWithEachKind(t *testing.T) {
+func TestEachSourceSupportsOrRejectsEachKind(t *testing.T) {
 	const works, wrongSource = "Ready=True Issued", "Issued=False WrongSourceType"
 	ambient := func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
@@ -163,7 +163,7 @@ func anotherReader(duration time.Duration, device *v1alpha1.MFA) *v1alpha1.RoleC
 	})
 }
 
-func TestWhatTheKindsOfAnIAMUserAskOfSTS(t *testing.T) {
+func TestRequestsOfSessionAndFederatedCredentials(t *testing.T) {
 	g := NewWithT(t)
 	got, invalid := request.SessionCredential.Request(session())
 	g.Expect(invalid).To(BeNil())
@@ -178,15 +178,15 @@ func TestWhatTheKindsOfAnIAMUserAskOfSTS(t *testing.T) {
 	g.Expect(invalid.Reason).To(Equal(v1alpha1.ReasonMalformedPolicy))
 }
 
-func TestAFederatedUsersNameMustBeAllowed(t *testing.T) {
+func TestRuleMustAllowUserName(t *testing.T) {
 	asks := testkit.Changed(federated(), func(c *v1alpha1.FederatedCredential) { c.Spec.UserName = "alice" })
 	f := newFixture(t, testkit.World(allowing(v1alpha1.CallGetFederationToken))...)
 	f.Expect(testkit.FirstProblem(reconcileKind(f, request.FederatedCredential, asks).Status.Conditions)).To(And(
 		HavePrefix("Authorized=False NotAllowed"), ContainSubstring(`not the session name "alice". Leave spec.userName out for the default "shop.narrowed"`)))
 }
 
-// TestAFieldOfTheSpecIsSentAndNothingElseChanges, for the kinds of an IAM user.
-func TestAFieldOfAUsersKindIsSentAndNothingElseChanges(t *testing.T) {
+// TestEachFieldOfRoleCredentialIsSent, for the kinds of an IAM user.
+func TestEachFieldOfSessionAndFederatedCredentialsIsSent(t *testing.T) {
 	for _, field := range fieldsOf[v1alpha1.SessionCredentialSpec](false) {
 		t.Run("SessionCredential "+field, func(t *testing.T) {
 			s := newRecordingSTS(t)

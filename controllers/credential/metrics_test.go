@@ -59,7 +59,7 @@ func reasonOf(metric *dto.Metric) string {
 
 func seconds(t time.Time) float64 { return float64(t.Unix()) }
 
-func TestMetricsFollowACredentialFromItsFirstIssueToItsEnd(t *testing.T) {
+func TestMetricsFollowCredentialUntilDeletion(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	metrics := f.meter()
 	told := func() map[string]float64 { return metrics("issued", "expir", "next", "failing", "refresh_lateness") }
@@ -98,7 +98,7 @@ func TestMetricsFollowACredentialFromItsFirstIssueToItsEnd(t *testing.T) {
 }
 
 // A record with a valid checksum can be an old one from a backup, or a forged one.
-func TestLatenessIsNotMeasuredOfRecordsFromLongAgo(t *testing.T) {
+func TestLatenessIgnoresOldAndForgedRecords(t *testing.T) {
 	for name, issuedAt := range map[string]string{"of a year ago": "2025-12-01T12:00:00Z", "of the year 2": "0002-01-01T00:00:00Z", "of the year 2999": "2999-01-01T00:00:00Z"} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, testkit.World()...)
@@ -116,7 +116,7 @@ func TestLatenessIsNotMeasuredOfRecordsFromLongAgo(t *testing.T) {
 	}
 }
 
-func TestMetricsTellOfNoCredentialThatIsOnItsWayOut(t *testing.T) {
+func TestTerminatingCredentialHasNoMetrics(t *testing.T) {
 	for name, leave := range map[string]func(f *fixture){
 		"itself": func(f *fixture) {
 			f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Finalizers = []string{"example.com/foreground"} }))
@@ -146,7 +146,7 @@ func with(all map[string]float64, name string, value float64) map[string]float64
 }
 
 // Only a refresh that was due can be late: not one that was asked for, nor a first issue.
-func TestARefreshThatIsAskedForIsNotLate(t *testing.T) {
+func TestRequestedRefreshIsNotLate(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	metrics := f.meter()
 	f.reconcile()
@@ -159,7 +159,7 @@ func TestARefreshThatIsAskedForIsNotLate(t *testing.T) {
 	f.Expect(metrics("refresh_lateness")).To(BeEmpty())
 }
 
-func TestMetricsTellWhyACredentialHasNone(t *testing.T) {
+func TestFailingMetricHasReason(t *testing.T) {
 	for name, tc := range map[string]struct {
 		objects []client.Object
 		reason  string
@@ -180,7 +180,7 @@ func TestMetricsTellWhyACredentialHasNone(t *testing.T) {
 	}
 }
 
-func TestMetricsFollowAnIdentityToItsEnd(t *testing.T) {
+func TestMetricsFollowIdentityUntilDeletion(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	metrics := f.meter()
 	f.STS.Skewed = 90 * time.Second

@@ -31,7 +31,7 @@ import (
 )
 
 // What one reconcile of a credential that has no Secret leads to.
-func TestTheFirstReconcileReports(t *testing.T) {
+func TestFirstReconcileReportsConditions(t *testing.T) {
 	allowed, notAttempted, notIssued := "True Allowed", "Unknown NotAttempted", "False NotIssued"
 	cases := map[string]struct {
 		objects    []client.Object
@@ -150,7 +150,7 @@ func TestStatusNamesTheFailedCallWhileIssuedIsFalse(t *testing.T) {
 	}
 }
 
-func TestAnIssuedCredentialIsInTheSecretAndTheStatus(t *testing.T) {
+func TestIssueWritesSecretAndStatus(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	got, result := f.reconcile()
 
@@ -177,7 +177,7 @@ func TestAnIssuedCredentialIsInTheSecretAndTheStatus(t *testing.T) {
 	f.Expect(f.Requests.Writes).To(Equal([]string{"create Secret", "update status RoleCredential"}))
 }
 
-func TestAnIdleCredentialCostsNothing(t *testing.T) {
+func TestIdleReconcileCausesNoCallsAndWrites(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	f.Requests.Writes, f.STS.Issued = nil, nil
@@ -191,7 +191,7 @@ func TestAnIdleCredentialCostsNothing(t *testing.T) {
 	f.Expect(result.RequeueAfter).To(Equal(got.Status.NextRefreshTime.Sub(testkit.Start.Add(10 * time.Minute))))
 }
 
-func TestCredentialIsLookedAtEachHourWithoutACallOrAWrite(t *testing.T) {
+func TestIdleCredentialIsRequeuedEachHour(t *testing.T) {
 	f := newFixture(t, testkit.World(testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) { (*i.Spec.Allow)[0].MaxDuration = nil }),
 		testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Duration = &metav1.Duration{Duration: 12 * time.Hour} }))...)
 	_, result := f.reconcile()
@@ -205,7 +205,7 @@ func TestCredentialIsLookedAtEachHourWithoutACallOrAWrite(t *testing.T) {
 }
 
 // A record of an earlier version of the operator, which took the time of issue from a Date header that was 5 hours behind.
-func TestCredentialStrandedByAWrongDateIsRefreshedAndNotReadyPastItsExpiry(t *testing.T) {
+func TestRecordWithWrongDateIsRefreshedAndNotReadyAfterExpiry(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	f.Update(testkit.Changed(f.Secret(), func(s *corev1.Secret) {
@@ -223,7 +223,7 @@ func TestCredentialStrandedByAWrongDateIsRefreshedAndNotReadyPastItsExpiry(t *te
 	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("False Expired"))
 }
 
-func TestADueCredentialIsRefreshedWithOneCallTwoWritesAndNoEvent(t *testing.T) {
+func TestRefreshCostsOneCallTwoWritesAndNoEvent(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	_, result := f.reconcile()
 	f.Requests.Writes = nil
@@ -237,7 +237,7 @@ func TestADueCredentialIsRefreshedWithOneCallTwoWritesAndNoEvent(t *testing.T) {
 	f.Expect(f.Secret().Data["AWS_SESSION_TOKEN"]).To(BeEquivalentTo("token-B"))
 }
 
-func TestWhatMakesACredentialDue(t *testing.T) {
+func TestSpecChangesAndRequestsCauseReissue(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	for _, step := range []struct {
@@ -271,7 +271,7 @@ func TestWhatMakesACredentialDue(t *testing.T) {
 	f.Expect(f.Credential().Status.LastHandledRefreshRequest).To(BeEmpty())
 }
 
-func TestFiveFailuresInARowLeaveTheStatusByteEqualAndTheManagerIdle(t *testing.T) {
+func TestRepeatedFailuresBackOffAndKeepStatusUnchanged(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	var first []byte
 	var waits []time.Duration
@@ -308,7 +308,7 @@ func TestFiveFailuresInARowLeaveTheStatusByteEqualAndTheManagerIdle(t *testing.T
 	f.Expect(f.Events()).To(Equal([]string{"Normal Issued"}))
 }
 
-func TestAChangeOfWhatAFailureDependsOnIsTriedAtOnce(t *testing.T) {
+func TestChangedInputIsRetriedAtOnce(t *testing.T) {
 	for name, change := range map[string]func(f *fixture){
 		"the credential's spec": func(f *fixture) {
 			f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.ExternalID = "k8s" }))
@@ -357,7 +357,7 @@ func TestFirstFailureOfANewSpecIsRetriedAfterTheFirstBackoffStep(t *testing.T) {
 	f.Expect(result.RequeueAfter).To(Equal(first.RequeueAfter))
 }
 
-func TestAnOldValidCredentialStaysInPlace(t *testing.T) {
+func TestValidSecretIsKeptOnFailure(t *testing.T) {
 	cases := map[string]struct {
 		change    func(f *fixture)
 		wantReady string
@@ -428,7 +428,7 @@ func TestAnOldValidCredentialStaysInPlace(t *testing.T) {
 	}
 }
 
-func TestACredentialThatHasExpiredIsNotReadyWhileSTSIsAsked(t *testing.T) {
+func TestExpiredCredentialIsNotReadyDuringCall(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	f.Requests.Writes = nil
@@ -442,7 +442,7 @@ func TestACredentialThatHasExpiredIsNotReadyWhileSTSIsAsked(t *testing.T) {
 	f.Expect(f.Requests.Writes).To(Equal([]string{"update status RoleCredential", "update Secret", "update status RoleCredential"}))
 }
 
-func TestReadyIsFalseBeforeACallIfTheSecretHoldsNothingValid(t *testing.T) {
+func TestReadyIsFalseDuringCallWithoutValidSecret(t *testing.T) {
 	for want, happens := range map[string]func(*fixture){
 		"True Issued":     func(f *fixture) { f.Advance(40 * time.Minute) },
 		"False Expired":   func(f *fixture) { f.Advance(time.Hour) },
@@ -466,7 +466,7 @@ func TestReadyIsFalseBeforeACallIfTheSecretHoldsNothingValid(t *testing.T) {
 	}
 }
 
-func TestReadyIsFalseWhileACredentialWithNothingValidWaits(t *testing.T) {
+func TestReadyIsFalseWhileWaitingWithoutValidSecret(t *testing.T) {
 	for want, happens := range map[string]func(*fixture){
 		"False Expired":   func(f *fixture) { f.Clock.SetTime(testkit.Start.Add(time.Hour)) },
 		"False NotIssued": func(f *fixture) { f.Expect(f.Client.Delete(t.Context(), f.Secret())).To(Succeed()) },
@@ -481,7 +481,7 @@ func TestReadyIsFalseWhileACredentialWithNothingValidWaits(t *testing.T) {
 	}
 }
 
-func TestASecretThatIsNotOursIsLeftByteForByteAlone(t *testing.T) {
+func TestForeignSecretIsNotChanged(t *testing.T) {
 	f := newFixture(t, testkit.World(testkit.ForeignSecret())...)
 	before := f.Secret()
 	got, result := f.reconcile()
@@ -495,7 +495,7 @@ func TestASecretThatIsNotOursIsLeftByteForByteAlone(t *testing.T) {
 	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
 }
 
-func TestASecretThatAStrangerTakesDuringTheCallIsLeftAlone(t *testing.T) {
+func TestForeignSecretCreatedDuringCallIsNotChanged(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.STS.Before = func() { f.Expect(f.Client.Create(t.Context(), testkit.ForeignSecret())).To(Succeed()) }
 	got, _ := f.reconcile()
@@ -503,7 +503,7 @@ func TestASecretThatAStrangerTakesDuringTheCallIsLeftAlone(t *testing.T) {
 	f.Expect(f.Secret().Data).To(Equal(testkit.ForeignSecret().Data))
 }
 
-func TestASecretHandedOverIsTakenOver(t *testing.T) {
+func TestAnnotatedForeignSecretIsAdopted(t *testing.T) {
 	f := newFixture(t, testkit.World(testkit.Changed(testkit.ForeignSecret(), func(s *corev1.Secret) {
 		s.Annotations = map[string]string{v1alpha1.AdoptAnnotation: "RoleCredential/s3-reader"}
 	}))...)
@@ -515,7 +515,7 @@ func TestASecretHandedOverIsTakenOver(t *testing.T) {
 	f.Expect(taken.Annotations).NotTo(HaveKey(v1alpha1.AdoptAnnotation))
 }
 
-func TestASecretThatIsUndoneAgainAndAgainIsMendedMoreSlowly(t *testing.T) {
+func TestRepeatedlyTamperedSecretIsRepairedWithBackoff(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	undo := func() (map[string]string, time.Duration) {
@@ -559,7 +559,7 @@ func TestRecordBeyondTheBoundsOfSTSIsReissued(t *testing.T) {
 	}
 }
 
-func TestAnotherSecretNameRemovesTheOldSecretOnceTheNewOneStands(t *testing.T) {
+func TestFormerSecretIsDeletedAfterNewSecretIsWritten(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	f.STS.Err = testkit.STSError("Throttling")
@@ -574,7 +574,7 @@ func TestAnotherSecretNameRemovesTheOldSecretOnceTheNewOneStands(t *testing.T) {
 	f.Expect(f.Secret()).To(BeNil())
 }
 
-func TestWhatIsOnItsWayOutGetsNothing(t *testing.T) {
+func TestTerminatingCredentialCausesNoCallsAndWrites(t *testing.T) {
 	now := metav1.NewTime(testkit.Start)
 	for name, objects := range map[string][]client.Object{
 		"a credential being deleted": testkit.World(testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) {
@@ -593,7 +593,7 @@ func TestWhatIsOnItsWayOutGetsNothing(t *testing.T) {
 }
 
 // A reason that no test here expects is one that nobody has seen.
-func TestEveryReasonOfTheAPIIsExpectedByATest(t *testing.T) {
+func TestEachReasonIsExpectedByATest(t *testing.T) {
 	g := NewWithT(t)
 	var tests strings.Builder
 	files, err := filepath.Glob("../*/*_test.go")
@@ -616,7 +616,7 @@ func TestEveryReasonOfTheAPIIsExpectedByATest(t *testing.T) {
 	g.Expect(reasons).To(BeNumerically(">", 25))
 }
 
-func TestAWarningIsGivenOnceWhenPoliciesAndTagsFillWhatSTSPacks(t *testing.T) {
+func TestPackedPolicySizeIsWarnedOfOnce(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.STS.PackedPolicySize = 80
 	f.reconcile()
@@ -627,7 +627,7 @@ func TestAWarningIsGivenOnceWhenPoliciesAndTagsFillWhatSTSPacks(t *testing.T) {
 	f.Expect(f.Events()).To(BeEmpty())
 }
 
-func TestAFormerSecretThatStaysHoldsNothingBack(t *testing.T) {
+func TestUndeletableFormerSecretDoesNotBlockIssue(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	f.Requests.Fail = refuseDeletes
@@ -714,7 +714,7 @@ func TestAnImmutableSecretCostsNoCall(t *testing.T) {
 
 // Two identities may have one caller. A policy that rests on the tags which one of them stamps cannot tell that the other does
 // not.
-func TestWhoAskedCannotBeForgedWithAnIdentityThatStampsNothing(t *testing.T) {
+func TestReservedTagsAreRejectedWithoutSessionTags(t *testing.T) {
 	for _, key := range []string{"kubernetes-namespace", "Kubernetes-Namespace", "kubernetes-cluster", "kubernetes-name", "kubernetes-uid", "KUBERNETES-KIND", "\u212aubernetes-namespace"} {
 		t.Run(key, func(t *testing.T) {
 			f := newFixture(t, testkit.World(ownIdentity(), ownKey())...)

@@ -65,7 +65,7 @@ func invalidTemplate(o *result) {
 	o.secretErr = &reason.Error{Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidTemplate, Message: "No label."}
 }
 
-func TestWhatAnOutcomeIs(t *testing.T) {
+func TestResultDecidesConditionsAndNextReconcile(t *testing.T) {
 	const never = time.Duration(0)
 	for name, tc := range map[string]struct {
 		outcome    result
@@ -183,7 +183,7 @@ func TestWhatAnOutcomeIs(t *testing.T) {
 	}
 }
 
-func TestWhatTheConditionsSay(t *testing.T) {
+func TestConditionMessagesOfResults(t *testing.T) {
 	for name, tc := range map[string]struct {
 		outcome                   result
 		authorized, issued, ready string
@@ -246,7 +246,7 @@ func TestWhatTheConditionsSay(t *testing.T) {
 	}
 }
 
-func TestTheStatusReportsWhatTheSecretHolds(t *testing.T) {
+func TestStatusReportsRecordOfSecret(t *testing.T) {
 	g := NewWithT(t)
 	var status v1alpha1.CredentialStatus
 	well().report(&status, 3, testkit.Start)
@@ -270,7 +270,7 @@ func TestTheStatusReportsWhatTheSecretHolds(t *testing.T) {
 	}))
 }
 
-func TestWhatIsNoLongerIsTakenOutOfTheStatus(t *testing.T) {
+func TestStatusDropsFieldsWithoutRecord(t *testing.T) {
 	g := NewWithT(t)
 	var status v1alpha1.CredentialStatus
 	well().report(&status, 3, testkit.Start)
@@ -279,7 +279,7 @@ func TestWhatIsNoLongerIsTakenOutOfTheStatus(t *testing.T) {
 	g.Expect(status).To(Equal(v1alpha1.CredentialStatus{ObservedGeneration: 4}))
 }
 
-func TestTheSameOutcomeIsTheSameStatus(t *testing.T) {
+func TestSameFailureKeepsStatusUnchanged(t *testing.T) {
 	g := NewWithT(t)
 	var status v1alpha1.CredentialStatus
 	well(overdue, failed).report(&status, 3, testkit.Start)
@@ -293,7 +293,7 @@ func TestTheSameOutcomeIsTheSameStatus(t *testing.T) {
 	}
 }
 
-func TestATransitionIsDatedWhereTheStatusChangedAlone(t *testing.T) {
+func TestTransitionTimeChangesOnlyWithStatusOfCondition(t *testing.T) {
 	g := NewWithT(t)
 	var status v1alpha1.CredentialStatus
 	well().report(&status, 3, testkit.Start)
@@ -308,7 +308,7 @@ func TestATransitionIsDatedWhereTheStatusChangedAlone(t *testing.T) {
 	}
 }
 
-func TestTheFailureBehindACondition(t *testing.T) {
+func TestFailureReturnsErrorOfCondition(t *testing.T) {
 	g := NewWithT(t)
 	o := well(denied, failed, unwritable)
 	g.Expect(o.failure(v1alpha1.ConditionAuthorized)).To(BeIdenticalTo(o.authorizationErr))

@@ -114,7 +114,7 @@ func fieldsOf[T any](shared bool) (names []string) {
 	return names
 }
 
-func TestAFieldOfTheSpecIsSentAndNothingElseChanges(t *testing.T) {
+func TestEachFieldOfRoleCredentialIsSent(t *testing.T) {
 	type change = func(*v1alpha1.RoleCredentialSpec)
 	teamTag := []v1alpha1.Tag{{Key: "team", Value: new("shop")}, {Key: "empty", Value: new("")}}
 	table := map[string]struct {
@@ -217,7 +217,7 @@ func requestOf(c *v1alpha1.RoleCredential) request.Request {
 	return request
 }
 
-func TestTheLeastThatIsSent(t *testing.T) {
+func TestMinimalSpecSendsOnlyRequiredParameters(t *testing.T) {
 	s := newRecordingSTS(t)
 	s.Expect(s.sent(testkit.Reader())).To(Equal(url.Values{
 		"Action": {"AssumeRole"}, "Version": {"2011-06-15"},
@@ -225,7 +225,7 @@ func TestTheLeastThatIsSent(t *testing.T) {
 	}))
 }
 
-func TestWhatASpecAsksOfSTS(t *testing.T) {
+func TestRequestFollowsSpec(t *testing.T) {
 	base := request.Request{
 		Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: readerARN, SessionName: "shop.s3-reader", Duration: time.Hour,
 	}
@@ -268,7 +268,7 @@ func TestWhatASpecAsksOfSTS(t *testing.T) {
 	}
 }
 
-func TestAPolicyThatIsNoJSONIsNotSent(t *testing.T) {
+func TestPolicyWithInvalidJSONIsNotSent(t *testing.T) {
 	for name, tc := range map[string]struct{ policy, want string }{
 		"it breaks off":                             {`{"Statement":`, "spec.policy is not JSON: line 1: unexpected end of JSON input. STS was not called."},
 		"it is another text":                        {`{not json}`, "spec.policy is not JSON: line 1: invalid character 'n' looking for beginning of object key string. STS was not called."},
@@ -296,7 +296,7 @@ func longPolicy(compacted int) string {
 	return "{\n    \"Id\": \"" + strings.Repeat("é", compacted-len([]rune(frame))+1) + "\"\n" + strings.Repeat(" ", 800) + "}\n"
 }
 
-func TestPolicyIsBoundedWithoutItsWhiteSpace(t *testing.T) {
+func TestPolicyLimitIgnoresWhiteSpace(t *testing.T) {
 	const tooLong = "spec.policy has 2049 characters without white space, and STS takes 2048. " +
 		"Make it shorter, or put it into a managed policy and name that in spec.policyARNs. STS was not called."
 	requests := map[string]func(policy string) (request.Request, *reason.Error){
@@ -326,7 +326,7 @@ func TestPolicyIsBoundedWithoutItsWhiteSpace(t *testing.T) {
 	}
 }
 
-func TestPolicyThatIsTooLongCostsNoCallAndKeepsTheSecret(t *testing.T) {
+func TestTooLongPolicyCausesNoCallAndKeepsSecret(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	before := f.Secret()

@@ -55,7 +55,7 @@ func ofOwn() *v1alpha1.RoleCredential {
 	})
 }
 
-func TestATokenOfTheServiceAccountThatTheCredentialNamesGoesWithTheCall(t *testing.T) {
+func TestCallUsesTokenOfServiceAccount(t *testing.T) {
 	named := testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.ServiceAccountName = "reader" })
 	for name, tc := range map[string]struct {
 		objects []client.Object
@@ -83,7 +83,7 @@ func TestATokenOfTheServiceAccountThatTheCredentialNamesGoesWithTheCall(t *testi
 	}
 }
 
-func TestATokenIsKeptForNoLongerThanItLives(t *testing.T) {
+func TestTokenIsCachedUntilItExpires(t *testing.T) {
 	f := newFixture(t, testkit.World(byToken())...)
 	f.reconcile()
 	for _, step := range []struct {
@@ -100,7 +100,7 @@ func TestATokenIsKeptForNoLongerThanItLives(t *testing.T) {
 	f.Expect(f.STS.Tokens).To(HaveLen(3))
 }
 
-func TestATokenThatSTSRefusesIsNotShownAgain(t *testing.T) {
+func TestRejectedTokenIsReplaced(t *testing.T) {
 	f := newFixture(t, testkit.World(byToken())...)
 	f.STS.Err = testkit.STSError("InvalidIdentityToken")
 	got, result := f.reconcile()
@@ -113,7 +113,7 @@ func TestATokenThatSTSRefusesIsNotShownAgain(t *testing.T) {
 	f.Expect(f.Tokens.Requested).To(HaveLen(3))
 }
 
-func TestATokenThatCannotBeHad(t *testing.T) {
+func TestFailedTokenRequestIsReportedBeforeCallingSTS(t *testing.T) {
 	resource := corev1.Resource("serviceaccounts")
 	for name, tc := range map[string]struct {
 		err      error
@@ -143,7 +143,7 @@ func TestATokenThatCannotBeHad(t *testing.T) {
 	}
 }
 
-func TestWhatAssumeRoleWithWebIdentityDoesNotTakeIsRefused(t *testing.T) {
+func TestFieldsUnsupportedByAssumeRoleWithWebIdentityAreRejected(t *testing.T) {
 	for field, set := range map[string]func(*v1alpha1.RoleCredentialSpec){
 		"externalID":     func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "k8s" },
 		"sourceIdentity": func(s *v1alpha1.RoleCredentialSpec) { s.SourceIdentity = "alice" },
@@ -162,7 +162,7 @@ func TestWhatAssumeRoleWithWebIdentityDoesNotTakeIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnotherServiceAccountIsAnotherRequest(t *testing.T) {
+func TestChangedServiceAccountCausesReissue(t *testing.T) {
 	f := newFixture(t, testkit.World(byToken())...)
 	f.reconcile()
 	f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.ServiceAccountName = "other" }))
@@ -185,7 +185,7 @@ func (f *fixture) verifyOwn() *v1alpha1.Identity {
 	return got
 }
 
-func TestANamespacesOwnIdentityReports(t *testing.T) {
+func TestIdentityReportsCondition(t *testing.T) {
 	with := func(change func(*v1alpha1.Identity)) *v1alpha1.Identity {
 		return testkit.Changed(ownIdentity(), change)
 	}
@@ -214,7 +214,7 @@ func TestANamespacesOwnIdentityReports(t *testing.T) {
 	}
 }
 
-func TestANamespaceMayDoAllThatItsOwnIdentityCan(t *testing.T) {
+func TestIdentityAllowsAllRequestsOfItsNamespace(t *testing.T) {
 	asks := testkit.Changed(ofOwn(), func(c *v1alpha1.RoleCredential) {
 		c.Spec.RoleARN, c.Spec.SessionName, c.Spec.Duration = "arn:aws:iam::999999999999:role/any", "any-name", &metav1.Duration{Duration: 12 * time.Hour}
 	})
@@ -230,7 +230,7 @@ func TestANamespaceMayDoAllThatItsOwnIdentityCan(t *testing.T) {
 	f.Expect(testkit.FirstProblem(reconcileKind(f, request.FederatedCredential, narrower).Status.Conditions)).To(HavePrefix("Ready=True Issued"))
 }
 
-func TestAnotherNamespacesIdentityIsNotThere(t *testing.T) {
+func TestIdentityOfAnotherNamespaceIsNotFound(t *testing.T) {
 	f := newFixture(t, testkit.World(ofOwn(), testkit.Changed(ownIdentity(), func(i *v1alpha1.Identity) { i.Namespace = "bank" }), ownKey())...)
 	got, _ := f.reconcile()
 	f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(Equal("Authorized=False IdentityNotFound: There is no Identity own. Create it, or change spec.identityRef."))

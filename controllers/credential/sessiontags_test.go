@@ -11,7 +11,7 @@ import (
 
 // The hop's session passes on the tag that a session of EKS Pod Identity passes on (EKS User Guide, 'Grant Pods access to AWS
 // resources based on tags').
-func TestSessionTagsThatTheCallersSessionPassesOnAreExplained(t *testing.T) {
+func TestConflictWithTransitiveTagsOfCallerIsExplained(t *testing.T) {
 	by := everything(func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.SessionTags = &v1alpha1.SessionTags{ClusterName: "prod-eu"}
 		i.Spec.Chain = []v1alpha1.Hop{{

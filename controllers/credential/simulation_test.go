@@ -258,7 +258,7 @@ func (v visit) compare(other visit) int {
 	return cmp.Or(v.at.Compare(other.at), cmp.Compare(other.priority, v.priority), cmp.Compare(v.added, other.added))
 }
 
-func TestTwoHundredCredentialsLiveThroughAThrottledSTS(t *testing.T) {
+func TestNoCredentialExpiresWhileSTSThrottles(t *testing.T) {
 	const throttledFrom, throttledUntil = 9 * time.Minute, 14 * time.Minute // all are due within a minute of the former
 	for name, qps := range map[string]int{
 		"an operator that would ask faster by far": 50,
@@ -286,7 +286,7 @@ func TestTwoHundredCredentialsLiveThroughAThrottledSTS(t *testing.T) {
 	}
 }
 
-func TestAThousandNewCredentialsDoNotPushOutTwoHundredThatAreAboutToEnd(t *testing.T) {
+func TestNewCredentialsDoNotDelayExpiringCredentials(t *testing.T) {
 	const left = 3 * time.Minute
 	s := simulate(t, 50)
 	s.create("reader", 200)

@@ -118,7 +118,7 @@ func TestOwnerReferenceIsRestoredInOneWrite(t *testing.T) {
 }
 
 // A rule that no longer allows the credential stops refreshes, and nothing else.
-func TestOwnerReferenceIsRestoredOfACredentialThatIsDenied(t *testing.T) {
+func TestOwnerReferenceOfDeniedCredentialIsRestored(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	f.Update(testkit.Changed(f.Identity(), func(i *v1alpha1.ClusterIdentity) { i.Spec.Allow = &[]v1alpha1.AllowRule{} }))
@@ -143,7 +143,7 @@ func TestRecordOfAnEarlierReleaseStaysValidUntilTheNextWrite(t *testing.T) {
 	f.Expect(f.Secret().Annotations).To(HaveKeyWithValue(recordedCredential, "RoleCredential/s3-reader"))
 }
 
-func TestTakeOverThatTheAPIServerRefusesIsACondition(t *testing.T) {
+func TestRejectedTakeOverIsReported(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
 	f.recreate(leftSecrets["restored from a backup, or orphaned"])
@@ -175,7 +175,7 @@ func TestSecretWithAnotherControllerIsNotOfferedForAdoption(t *testing.T) {
 }
 
 // Something that replaces a credential again and again does not change its Secret.
-func TestReplacedCredentialsAreIssuedAtOnceThoughTheirSecretsAreCollected(t *testing.T) {
+func TestReplacedCredentialsAreIssuedWithoutBackoff(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	for n := range 5 {
 		got, _ := f.reconcile()

@@ -331,7 +331,7 @@ func (c cell) reconciled(f *fixture) (written bool) {
 }
 
 // What the oracle denies reaches neither STS nor a token of a service account, and what it allows is asked just so.
-func TestANamespaceReachesWhatItIsGivenAndNothingElse(t *testing.T) {
+func TestNamespaceReachesOnlyAllowedRequests(t *testing.T) {
 	var asked []string
 	var reported request.Object
 	f := newMatrix(t, &asked, &reported)

@@ -15,7 +15,7 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-func TestAChangeWakesJustTheCredentialsConcerned(t *testing.T) {
+func TestChangeEnqueuesOnlyAffectedCredentials(t *testing.T) {
 	g := NewWithT(t)
 	named := func(namespace, name, identity string) client.Object {
 		return testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) {

@@ -24,7 +24,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestMetricsAreServedToThoseWhoMayGetThemAndToNobodyElse(t *testing.T) {
+func TestMetricsRequireAuthorization(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	m := h.startManager()
 	namespace := h.namespace(nil)
@@ -120,7 +120,7 @@ func (p *part) paused() *corev1.Pod {
 // A real Prometheus scrapes the manager as it is shipped, with the alerts as they are shipped but for their durations, of which a
 // minute is a second. Six credentials are well, five of them get a fault each, a seventh is never issued, and each alert fires for
 // the one that has its fault: not before, not for another, and not after it is mended.
-func TestEachAlertFiresLiveOnItsFaultAndOnlyOnIt(t *testing.T) {
+func TestPrometheusFiresEachAlertOnlyOnItsFault(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	m := h.startManager()
 	namespace := h.namespace(nil)

@@ -39,7 +39,7 @@ func threeHops(i *v1alpha1.ClusterIdentity) {
 	}
 }
 
-func TestAChainIsWalkedHopByHop(t *testing.T) {
+func TestChainAssumesEachHopInOrder(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	by := h.chained(threeHops)
@@ -63,7 +63,7 @@ func TestAChainIsWalkedHopByHop(t *testing.T) {
 	h.Expect(h.sts.Sessions()).To(HaveLen(5))
 }
 
-func TestWhatAChainRefusesBeforeSTSIsAsked(t *testing.T) {
+func TestChainDeniesRequestsBeforeCallingSTS(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	by := h.chained(func(i *v1alpha1.ClusterIdentity) {
@@ -88,7 +88,7 @@ func TestWhatAChainRefusesBeforeSTSIsAsked(t *testing.T) {
 	h.Expect(h.sts.Calls()).To(HaveLen(calls))
 }
 
-func TestAHopThatIsRefusedIsNamed(t *testing.T) {
+func TestMessageNamesDeniedHop(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	by := h.chained(func(i *v1alpha1.ClusterIdentity) {
@@ -104,7 +104,7 @@ func TestAHopThatIsRefusedIsNamed(t *testing.T) {
 	h.eventually(made, "Ready", "True Issued")
 }
 
-func TestSessionTagsSayWhoAsked(t *testing.T) {
+func TestSessionTagsIdentifyCredential(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	by := h.identity(func(i *v1alpha1.ClusterIdentity) {

@@ -74,7 +74,7 @@ func (m *minio) forward(r *http.Request, later time.Duration) (*http.Response, e
 }
 
 // MinIO reports the time of a signature with an error document in the style of S3.
-func TestClockOfMinIOIsFollowedWithinTheCall(t *testing.T) {
+func TestCallFollowsClockOfMinIO(t *testing.T) {
 	server := startMinIO(t)
 	h := newHarness(t, stsemulator.Options{})
 	h.start()

@@ -19,7 +19,7 @@ import (
 )
 
 // What a user sees who applies a manifest that kubectl or the API server does not take as it is, all of it in kubectl's words.
-func TestAManifestThatIsRefusedSaysWhy(t *testing.T) {
+func TestRejectedManifestsExplainErrors(t *testing.T) {
 	g := NewWithT(t)
 	files, err := filepath.Glob(filepath.Join("testdata", "manifests", "*.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -36,7 +36,7 @@ func TestAManifestThatIsRefusedSaysWhy(t *testing.T) {
 }
 
 // What a user sees whose manifest is taken, and cannot work: conditions that say what is wrong and what to do.
-func TestAManifestThatCannotWorkSaysWhy(t *testing.T) {
+func TestUnusableManifestsExplainConditions(t *testing.T) {
 	h, _, issuer := newTokenHarness(t)
 	h.start()
 	shop := &unstructured.Unstructured{}

@@ -104,7 +104,7 @@ func (h *harness) reconciles() float64 {
 	return sum
 }
 
-func TestACredentialCostsOneCallAndTwoWrites(t *testing.T) {
+func TestIssueCostsOneCallAndTwoWrites(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
@@ -133,7 +133,7 @@ func TestACredentialCostsOneCallAndTwoWrites(t *testing.T) {
 	h.Expect(h.events(made)()).To(HaveLen(1)) // a routine refresh is not an event
 }
 
-func TestARestartWithAHundredHealthyCredentialsCostsNothing(t *testing.T) {
+func TestRestartWithReadyCredentialsCostsNoCallsAndWrites(t *testing.T) {
 	const credentials = 100
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
@@ -162,7 +162,7 @@ func TestARestartWithAHundredHealthyCredentialsCostsNothing(t *testing.T) {
 	h.Expect(h.sts.Calls()).To(HaveLen(calls))
 }
 
-func TestFiveFailuresInARowLeaveTheObjectAsItIs(t *testing.T) {
+func TestRepeatedFailuresKeepStatusUnchanged(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)

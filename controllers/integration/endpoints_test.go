@@ -11,7 +11,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestAWSsOwnEndpointsAreChosenForTheWholeOperator(t *testing.T) {
+func TestOptionsSelectFIPSAndDualStackEndpoints(t *testing.T) {
 	for name, tc := range map[string]struct {
 		options controllers.Options
 		want    string
@@ -33,7 +33,7 @@ func TestAWSsOwnEndpointsAreChosenForTheWholeOperator(t *testing.T) {
 	}
 }
 
-func TestAServerOfAnotherAuthorityIsNotTrusted(t *testing.T) {
+func TestServerOfUnknownAuthorityIsNotTrusted(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	secure, err := h.sts.StartTLS("")
 	h.Expect(err).NotTo(HaveOccurred())

@@ -38,7 +38,7 @@ func formatsOfTheSchema(t *testing.T) (formats []v1alpha1.Format) {
 }
 
 // The schema names the keys of the formats once more.
-func TestNoKeyOfAFormatCanBeInDataToo(t *testing.T) {
+func TestSchemaRejectsDataWithKeysOfFormats(t *testing.T) {
 	formats := formatsOfTheSchema(t)
 	NewWithT(t).Expect(formats).To(HaveLen(8))
 	for _, format := range formats {
@@ -57,7 +57,7 @@ func TestNoKeyOfAFormatCanBeInDataToo(t *testing.T) {
 	}
 }
 
-func TestOtherFormatsAreOtherKeys(t *testing.T) {
+func TestChangedFormatsChangeKeysOfSecret(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
@@ -91,7 +91,7 @@ func (h *harness) keys(namespace, name string) func() []string {
 	}
 }
 
-func TestATemplateThatCannotBeIsSaidInTheStatus(t *testing.T) {
+func TestInvalidTemplateIsReportedInStatus(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)

@@ -39,7 +39,7 @@ func (h *harness) namespaces(names ...string) {
 
 func manifests(name string) string { return filepath.Join("..", "..", "config", name) }
 
-func TestTheAPIServerTakesAllThatIsInstalled(t *testing.T) {
+func TestAPIServerAcceptsManifests(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.namespaces("team-a", "team-b") // which the one for some namespaces names
 	for _, name := range []string{"default", "complete", "namespaced"} {
@@ -54,7 +54,7 @@ func TestTheAPIServerTakesAllThatIsInstalled(t *testing.T) {
 }
 
 // A Deployment is taken under any Pod Security Standard; its Pods are not.
-func TestTheManagersPodKeepsToTheRestrictedStandard(t *testing.T) {
+func TestManagerPodMeetsRestrictedPodSecurityStandard(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	var deployments appsv1.DeploymentList
 	h.Expect(admin.List(h.ctx, &deployments, client.InNamespace(operatorNamespace))).To(Succeed())
@@ -103,7 +103,7 @@ func (h *harness) forSomeNamespaces() {
 	})
 }
 
-func TestAManagerForSomeNamespacesWorksInTheseAndTouchesNoOther(t *testing.T) {
+func TestNamespacedManagerReconcilesOnlyItsNamespaces(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.namespaces("team-a", "team-b", "elsewhere")
 	h.forSomeNamespaces()
@@ -148,7 +148,7 @@ func TestAManagerForSomeNamespacesWorksInTheseAndTouchesNoOther(t *testing.T) {
 	h.eventually(far, "Ready", "False SecretForbidden")
 }
 
-func TestAManagerForSomeNamespacesMayDoNothingInOthers(t *testing.T) {
+func TestNamespacedManagerHasNoPermissionsInOtherNamespaces(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.namespaces("team-a", "team-b", "elsewhere")
 	h.forSomeNamespaces()

@@ -18,7 +18,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestARoleCredentialBecomesASecretThatSTSKnows(t *testing.T) {
+func TestRoleCredentialIsIssuedIntoSecret(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
@@ -38,7 +38,7 @@ func TestARoleCredentialBecomesASecretThatSTSKnows(t *testing.T) {
 	h.Expect(made.Status.NextRefreshTime.Time).To(And(BeTemporally(">", made.Status.LastRefreshTime.Time), BeTemporally("<", made.Status.Expiration.Time)))
 }
 
-func TestAllOfACredentialButItsStatusStaysAsItWasWritten(t *testing.T) {
+func TestOperatorWritesOnlyStatusOfCredential(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	made := h.credential(h.namespace(nil), "as-written", h.identity(), func(c *v1alpha1.RoleCredential) {
@@ -56,7 +56,7 @@ func TestAllOfACredentialButItsStatusStaysAsItWasWritten(t *testing.T) {
 	h.Expect(ofUsers).To(Equal(written.ManagedFields))
 }
 
-func TestACredentialIsRefreshedBeforeItExpires(t *testing.T) {
+func TestCredentialIsRefreshedBeforeExpiry(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{LifetimeFraction: 12.0 / 900})
 	h.start()
 	namespace := h.namespace(nil)
@@ -68,7 +68,7 @@ func TestACredentialIsRefreshedBeforeItExpires(t *testing.T) {
 	h.Expect(h.state(made, "Ready")()).To(Equal("True Issued"))
 }
 
-func TestTheSampleOfTheAmbientSource(t *testing.T) {
+func TestIdentityWithAmbientSourceIsVerified(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	key := h.sts.AccessKeys(operatorARN)[0]
 	t.Setenv("AWS_ACCESS_KEY_ID", key.ID)
@@ -84,7 +84,7 @@ func TestTheSampleOfTheAmbientSource(t *testing.T) {
 	h.eventually(made, "Ready", "True Issued")
 }
 
-func TestAnIdentitysFieldsAreInTheCalls(t *testing.T) {
+func TestCallsUseRegionAndCABundleOfIdentity(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	secure, err := h.sts.StartTLS("")
 	h.Expect(err).NotTo(HaveOccurred())
@@ -107,7 +107,7 @@ func TestAnIdentitysFieldsAreInTheCalls(t *testing.T) {
 	h.eventually(by, "Ready", "False STSUnreachable")
 }
 
-func TestASourceWithASessionTokenOfItsOwnIsUsed(t *testing.T) {
+func TestSourceWithSessionTokenIsUsed(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
@@ -127,7 +127,7 @@ func TestASourceWithASessionTokenOfItsOwnIsUsed(t *testing.T) {
 	h.eventually(spoke, "Ready", "True Issued")
 }
 
-func TestTheSecretIsWrittenAsTheSpecDescribesIt(t *testing.T) {
+func TestSecretFollowsTemplateOfSpec(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
@@ -159,7 +159,7 @@ func TestTheSecretIsWrittenAsTheSpecDescribesIt(t *testing.T) {
 	h.Expect(h.secret(namespace, "described")).NotTo(BeNil())
 }
 
-func TestASuspendedCredentialIsKeptAndNotRefreshed(t *testing.T) {
+func TestSuspendedCredentialIsKeptAndNotRefreshed(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{LifetimeFraction: 4.0 / 3600})
 	h.start()
 	namespace := h.namespace(nil)
@@ -173,7 +173,7 @@ func TestASuspendedCredentialIsKeptAndNotRefreshed(t *testing.T) {
 	h.Expect(h.issues()).To(Equal(issues))
 }
 
-func TestTheSmallestManifestIsEnough(t *testing.T) {
+func TestMinimalManifestIsIssued(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	h.identity(func(i *v1alpha1.ClusterIdentity) { i.Name = v1alpha1.DefaultIdentityName })
@@ -196,7 +196,7 @@ func TestTheSmallestManifestIsEnough(t *testing.T) {
 	h.Eventually(func() error { return admin.Get(h.ctx, client.ObjectKeyFromObject(small), small) }).WithTimeout(settle).ShouldNot(Succeed()) // no finalizer
 }
 
-func TestAnSTSWhoseClockIsAheadIsFollowed(t *testing.T) {
+func TestOperatorFollowsClockOfSTS(t *testing.T) {
 	ahead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(10 * time.Minute))
 	h := newHarness(t, stsemulator.Options{Clock: ahead})
 	h.start()

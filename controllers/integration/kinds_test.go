@@ -10,7 +10,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestAnIAMUsersSessionAndAFederatedUserBecomeSecretsThatSTSKnows(t *testing.T) {
+func TestSessionAndFederatedCredentialsAreIssuedIntoSecrets(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)

@@ -12,7 +12,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestCredentialsWaitForTheirTurnAndNobodyElseNotices(t *testing.T) {
+func TestCredentialsWaitForRateLimit(t *testing.T) {
 	const credentials, qps = 12, 3
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
@@ -32,7 +32,7 @@ func TestCredentialsWaitForTheirTurnAndNobodyElseNotices(t *testing.T) {
 }
 
 // On their own they would take turns for longer than is waited for here.
-func TestAllComeBackTogetherAfterAnOutage(t *testing.T) {
+func TestAllCredentialsRecoverAfterOutage(t *testing.T) {
 	const credentials = 25
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
@@ -52,7 +52,7 @@ func TestAllComeBackTogetherAfterAnOutage(t *testing.T) {
 }
 
 // Of four workers, two wait for calls as one identity that are not answered, and the others are there for all else.
-func TestCallsThatHangHoldUpNothingElse(t *testing.T) {
+func TestHangingCallsBlockNoOtherReconciles(t *testing.T) {
 	const credentials, hanging = 8, 2
 	h := newHarness(t, stsemulator.Options{})
 	h.options.Concurrency = 4

@@ -61,7 +61,7 @@ func malformed(schema apiextensionsv1.JSONSchemaProps, path string, put func(val
 }
 
 // What is of the wrong type is told by its path, and so is what there is not: the API server forgets neither without a word.
-func TestAFieldThatIsMalformedIsNamed(t *testing.T) {
+func TestAPIServerNamesMalformedField(t *testing.T) {
 	g := NewWithT(t)
 	for kind, crd := range crds(g) {
 		t.Run(kind, func(t *testing.T) {

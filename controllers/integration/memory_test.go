@@ -89,7 +89,7 @@ func drown(ctx context.Context, writer client.Client) error {
 
 // Go cannot wipe a string, nor what it has freed. What can be shown is that nothing which the operator keeps holds on to what it
 // has issued.
-func TestWhatWasIssuedIsNotKeptInMemory(t *testing.T) {
+func TestHeapHoldsNoIssuedSecrets(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.stop = func() {}
 	namespace := h.namespace(nil)

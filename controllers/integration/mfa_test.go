@@ -12,7 +12,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestAnMFADeviceOpensWhatDemandsOne(t *testing.T) {
+func TestMFADeviceSatisfiesRoleThatRequiresMFA(t *testing.T) {
 	const guarded = "arn:aws:iam::123456789012:role/Guarded"
 	seeds := map[string]string{"first": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "second": "MFRGGZDFMZTWQ2LKNNWG23TPOBYXE43U"}
 	h := newHarness(t, stsemulator.Options{})

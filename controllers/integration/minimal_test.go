@@ -98,7 +98,7 @@ var operations = map[string]string{
 
 // Every right that the operator is given is taken away once: the operation that it is for is then forbidden. With all of them nothing
 // is. So no right is there for nothing, and none is missing.
-func TestTheOperatorNeedsEveryRightThatItIsGiven(t *testing.T) {
+func TestOperatorNeedsEachPermission(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.argo()
 	given := h.given()
@@ -463,7 +463,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // What config/namespaced gives the operator outside of the namespaces that it watches, it needs too.
-func TestAManagerForSomeNamespacesNeedsEachRightThatItHasInOthers(t *testing.T) {
+func TestNamespacedManagerNeedsEachPermissionInOtherNamespaces(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.namespaces("team-a", "team-b")
 	h.forSomeNamespaces()

@@ -213,7 +213,7 @@ func (m *minio) s3As(h *harness, namespace, name string) *s3.Client {
 	return m.s3(key, string(data["AWS_SESSION_TOKEN"]))
 }
 
-func TestAnSTSThatIsNotAWSIssuesCredentialsThatItsS3Takes(t *testing.T) {
+func TestMinIOAcceptsCredentialsThatItIssued(t *testing.T) {
 	server := startMinIO(t)
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
@@ -245,7 +245,7 @@ func TestAnSTSThatIsNotAWSIssuesCredentialsThatItsS3Takes(t *testing.T) {
 	h.Expect(h.sts.Calls()).To(BeEmpty()) // no other STS was asked
 }
 
-func TestTheExpiryIsTheOneThatTheSTSThatIsNotAWSHoldsTo(t *testing.T) {
+func TestStatusReportsExpirationOfMinIO(t *testing.T) {
 	server := startMinIO(t)
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
@@ -265,7 +265,7 @@ func TestTheExpiryIsTheOneThatTheSTSThatIsNotAWSHoldsTo(t *testing.T) {
 	h.Expect(made.Status.NextRefreshTime.Unix()).To(BeNumerically("<", token.Exp))
 }
 
-func TestAnSTSThatIsNotAWSRefusesAWrongKeyUntilItIsMended(t *testing.T) {
+func TestMinIODeniesWrongKeyUntilItIsReplaced(t *testing.T) {
 	server := startMinIO(t)
 	for name, wrong := range map[string]stsemulator.AccessKey{
 		"a wrong secret key":    {ID: server.user.ID, Secret: randomKey().Secret},
@@ -286,7 +286,7 @@ func TestAnSTSThatIsNotAWSRefusesAWrongKeyUntilItIsMended(t *testing.T) {
 	}
 }
 
-func TestWhatAnSTSThatIsNotAWSLeavesUndone(t *testing.T) {
+func TestMinIOIgnoresRolesAndRejectsUserCalls(t *testing.T) {
 	server := startMinIO(t)
 	h := newHarness(t, stsemulator.Options{})
 	h.start()

@@ -14,7 +14,7 @@ import (
 
 // That the operator may do what it must, all other tests show: they run it as its ServiceAccount. This one shows what it may
 // not.
-func TestTheOperatorMayDoNoMoreThanItMust(t *testing.T) {
+func TestOperatorHasOnlyRequiredPermissions(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	operator, err := client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()})
 	h.Expect(err).NotTo(HaveOccurred())

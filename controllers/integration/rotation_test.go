@@ -69,7 +69,7 @@ func (f *fleet) versions(of []*v1alpha1.RoleCredential) (versions []string) {
 	return versions
 }
 
-func TestAKeyThatIsReplacedBeforeItIsSwitchedOffCostsNoFailure(t *testing.T) {
+func TestKeyReplacedBeforeDeactivationCausesNoFailure(t *testing.T) {
 	f := newFleet(t)
 	fresh, err := f.sts.CreateAccessKey(operatorARN)
 	f.Expect(err).NotTo(HaveOccurred())
@@ -93,7 +93,7 @@ func TestAKeyThatIsReplacedBeforeItIsSwitchedOffCostsNoFailure(t *testing.T) {
 	}
 }
 
-func TestAKeyThatIsSwitchedOffBeforeItIsReplacedHealsByItself(t *testing.T) {
+func TestCredentialsRecoverAfterInactiveKeyIsReplaced(t *testing.T) {
 	f := newFleet(t)
 	failing, calm := f.all[:10], f.all[10:]
 	f.Expect(f.sts.SetAccessKeyActive(f.old.ID, false)).To(Succeed())

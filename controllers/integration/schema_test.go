@@ -442,11 +442,11 @@ func fullRules() (all []any) {
 	return all
 }
 
-func TestTheSchemaOfRoleCredential(t *testing.T) {
+func TestSchemaOfRoleCredential(t *testing.T) {
 	runSchema(t, goodCredential, credentialCases, func() client.Object { return &v1alpha1.RoleCredential{} })
 }
 
-func TestTheSchemaOfClusterIdentity(t *testing.T) {
+func TestSchemaOfClusterIdentity(t *testing.T) {
 	runSchema(t, goodIdentity, identityCases, func() client.Object { return &v1alpha1.ClusterIdentity{} })
 }
 
@@ -473,11 +473,11 @@ func TestAppliedRulesAreStoredUnchanged(t *testing.T) {
 	g.Expect(manifest.Object["spec"]).To(Equal(applied.Object["spec"]))
 }
 
-func TestTheSchemaOfIdentity(t *testing.T) {
+func TestSchemaOfIdentity(t *testing.T) {
 	runSchema(t, goodOwnIdentity, ownIdentityCases, func() client.Object { return &v1alpha1.Identity{} })
 }
 
-func TestTheSchemaOfIdentitiesWithAServiceAccount(t *testing.T) {
+func TestSchemaOfIdentitiesWithAServiceAccount(t *testing.T) {
 	t.Run("Identity", func(t *testing.T) {
 		runSchema(t, goodOwnIdentity, tokenCases, func() client.Object { return &v1alpha1.Identity{} })
 	})
@@ -487,11 +487,11 @@ func TestTheSchemaOfIdentitiesWithAServiceAccount(t *testing.T) {
 	})
 }
 
-func TestTheSchemaOfSessionCredential(t *testing.T) {
+func TestSchemaOfSessionCredential(t *testing.T) {
 	runSchema(t, goodSession, sessionCases, func() client.Object { return &v1alpha1.SessionCredential{} })
 }
 
-func TestTheSchemaOfFederatedCredential(t *testing.T) {
+func TestSchemaOfFederatedCredential(t *testing.T) {
 	runSchema(t, goodFederated, federatedCases, func() client.Object { return &v1alpha1.FederatedCredential{} })
 }
 
@@ -525,7 +525,7 @@ func runSchema(t *testing.T, good string, cases map[string]schemaCase, typed fun
 }
 
 // A rule whose message no case expects is a rule that nobody has seen refuse anything.
-func TestEveryRuleOfTheSchemaHasACase(t *testing.T) {
+func TestEachRuleOfTheSchemaHasACase(t *testing.T) {
 	g := NewWithT(t)
 	cases := map[string]map[string]schemaCase{
 		"RoleCredential": credentialCases, "SessionCredential": sessionCases, "FederatedCredential": federatedCases, "ClusterIdentity": identityCases, "Identity": ownIdentityCases,
@@ -560,7 +560,7 @@ func messagesOf(schema apiextensionsv1.JSONSchemaProps) (messages []string) {
 	return messages
 }
 
-func TestTransitiveKeysOfTagsAreTaken(t *testing.T) {
+func TestSchemaAcceptsTransitiveTagKeys(t *testing.T) {
 	g := NewWithT(t)
 	manifest := &unstructured.Unstructured{}
 	g.Expect(yaml.Unmarshal([]byte(goodCredential), &manifest.Object)).To(Succeed())

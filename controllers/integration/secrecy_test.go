@@ -19,7 +19,7 @@ import (
 )
 
 // What the operator was given and what it was issued stands in the Secrets and nowhere else, whatever goes wrong.
-func TestSecretsAreNowhereButInTheirSecrets(t *testing.T) {
+func TestSecretValuesAppearOnlyInSecrets(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	spans := h.traced()
 	h.start()
@@ -98,7 +98,7 @@ func (h *harness) everything(namespace string, made, by client.Object) map[strin
 	return all
 }
 
-func TestNoDataOfASecretIsCached(t *testing.T) {
+func TestSecretDataIsNotCached(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)

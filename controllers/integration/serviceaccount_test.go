@@ -64,7 +64,7 @@ func by(account, roleARN string) func(*v1alpha1.RoleCredential) {
 	return func(c *v1alpha1.RoleCredential) { c.Spec.ServiceAccountName, c.Spec.RoleARN = account, roleARN }
 }
 
-func TestARoleTrustsAServiceAccountOfTheCluster(t *testing.T) {
+func TestRoleTrustsOneServiceAccount(t *testing.T) {
 	h, provider, _ := newTokenHarness(t)
 	h.start()
 	shop, bank := h.namespace(nil), h.namespace(nil)
@@ -92,7 +92,7 @@ func TestARoleTrustsAServiceAccountOfTheCluster(t *testing.T) {
 	}
 }
 
-func TestAChainBeginsWithAServiceAccount(t *testing.T) {
+func TestChainStartsWithServiceAccountToken(t *testing.T) {
 	h, provider, _ := newTokenHarness(t)
 	h.start()
 	namespace := h.namespace(nil)
@@ -111,7 +111,7 @@ func TestAChainBeginsWithAServiceAccount(t *testing.T) {
 	h.Expect(actions).To(Equal([]string{"AssumeRoleWithWebIdentity", "AssumeRole", "AssumeRole"}), "both share the hop's session")
 }
 
-func TestANamespacesOwnIdentity(t *testing.T) {
+func TestIdentityServesOnlyItsOwnNamespace(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.options.AllowNamespacedEndpoints = true
 	h.start()
@@ -141,7 +141,7 @@ func TestANamespacesOwnIdentity(t *testing.T) {
 	h.eventually(asks(bank), "Authorized", "False IdentityNotFound")
 }
 
-func TestAnSTSThatIsNotAWSTakesTheClustersOwnTokens(t *testing.T) {
+func TestMinIOAcceptsServiceAccountTokens(t *testing.T) {
 	h, _, issuer := newTokenHarness(t)
 	// MinIO reads the issuer's keys as anybody may then.
 	anonymous := &rbacv1.ClusterRoleBinding{

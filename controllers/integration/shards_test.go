@@ -11,7 +11,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestTwoManagersShareCredentialsByALabel(t *testing.T) {
+func TestManagersShareCredentialsByLabel(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	for _, selector := range []string{"shard=a", "shard=b"} {
 		selected, err := labels.Parse(selector)
@@ -41,7 +41,7 @@ func TestTwoManagersShareCredentialsByALabel(t *testing.T) {
 	h.Expect(h.issues()).To(Equal(4), "what moves is not issued anew, and refreshed by its new manager alone")
 }
 
-func TestEachSelectorHasALeaseOfItsOwn(t *testing.T) {
+func TestEachSelectorHasItsOwnLease(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(controllers.LeaseName("")).To(Equal("rolecredential.dev"))
 	g.Expect(controllers.LeaseName("shard=a")).To(Equal("rolecredential.dev-3d8dfb26"))

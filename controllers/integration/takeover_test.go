@@ -85,7 +85,7 @@ func (h *harness) isOwnedAnew(former *v1alpha1.RoleCredential) *v1alpha1.RoleCre
 	return current
 }
 
-func TestLateGarbageCollectionOfATakenOverSecret(t *testing.T) {
+func TestSecretIsReissuedAfterLateGarbageCollection(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
@@ -109,7 +109,7 @@ func TestLateGarbageCollectionOfATakenOverSecret(t *testing.T) {
 }
 
 // A tool that replaces objects deletes and creates a credential again and again.
-func TestCredentialThatIsReplacedOftenKeepsItsSecret(t *testing.T) {
+func TestRepeatedlyReplacedCredentialKeepsItsSecret(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
@@ -126,7 +126,7 @@ func TestCredentialThatIsReplacedOftenKeepsItsSecret(t *testing.T) {
 	h.Expect(h.secret(namespace, "often").Data).To(Equal(first.Data))
 }
 
-func TestOwnerReferenceThatIsRemovedIsRestored(t *testing.T) {
+func TestRemovedOwnerReferenceIsRestored(t *testing.T) {
 	for name, down := range map[string]bool{"while the operator runs": false, "while the operator is down": true} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t, stsemulator.Options{})
@@ -153,7 +153,7 @@ func TestOwnerReferenceThatIsRemovedIsRestored(t *testing.T) {
 	}
 }
 
-func TestNoCopyOfTheOldDataSurvivesAdoption(t *testing.T) {
+func TestAdoptionRemovesCopiesOfOldData(t *testing.T) {
 	const old = "AKIAIOSFODNN7EXAMPLE"
 	h := newHarness(t, stsemulator.Options{})
 	h.start()

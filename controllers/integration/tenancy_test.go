@@ -188,7 +188,7 @@ func (a *attack) forbids(err error) {
 
 // What a tenant tries who may do in one namespace all that the cluster's role edit allows. The names of the cases are the rows
 // of docs/tenancy.md.
-func TestWhatATenantTries(t *testing.T) {
+func TestTenantEscalationsFail(t *testing.T) {
 	a := newAttack(t)
 	a.in(t).has("what-is-given") // lest all that follows is refused for another cause
 	for _, cases := range []map[string]func(*attack){atApply, byRules, inSecrets} {
@@ -198,7 +198,7 @@ func TestWhatATenantTries(t *testing.T) {
 	}
 }
 
-func TestEveryEscalationIsARowOfTheDocumentation(t *testing.T) {
+func TestEachEscalationIsDocumented(t *testing.T) {
 	g := NewWithT(t)
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "tenancy.md"))
 	g.Expect(err).NotTo(HaveOccurred())

@@ -75,7 +75,7 @@ func documented(h *harness, heading string) []string {
 	return keys
 }
 
-func TestAnIssueIsOneLineOfTheLogAndAnIdleReconcileNone(t *testing.T) {
+func TestIssueLogsOneLineAndIdleReconcileLogsNone(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.atDefaultVerbosity()
 	spans := h.traced()
@@ -141,7 +141,7 @@ func TestAnIssueIsOneLineOfTheLogAndAnIdleReconcileNone(t *testing.T) {
 	}
 }
 
-func TestTheCallOfSTSIsASpanWithinTheReconciles(t *testing.T) {
+func TestSTSCallIsSpanOfReconcile(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	spans := h.traced()
 	h.start()

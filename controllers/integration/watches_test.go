@@ -11,7 +11,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestOurSecretIsMendedByOneIssue(t *testing.T) {
+func TestChangedSecretIsRepairedWithOneCall(t *testing.T) {
 	for name, undo := range map[string]func(h *harness, secret *corev1.Secret){
 		"deleted": func(h *harness, s *corev1.Secret) { h.Expect(admin.Delete(h.ctx, s)).To(Succeed()) },
 		"with a key edited by hand": func(h *harness, s *corev1.Secret) {
@@ -62,7 +62,7 @@ func (h *harness) lastIssued(n int) string {
 	return h.sts.Sessions()[n-1].AccessKeyID
 }
 
-func TestAStrangersSecretIsLeftAloneUntilItGoes(t *testing.T) {
+func TestForeignSecretBlocksCredentialUntilItIsDeleted(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
@@ -81,7 +81,7 @@ func TestAStrangersSecretIsLeftAloneUntilItGoes(t *testing.T) {
 	h.Expect(h.issues()).To(Equal(2), "STS was asked once before it was known that a stranger's is there, and not again")
 }
 
-func TestASecretThatIsHandedOverIsTakenOver(t *testing.T) {
+func TestAnnotatedSecretIsAdopted(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
@@ -97,7 +97,7 @@ func TestASecretThatIsHandedOverIsTakenOver(t *testing.T) {
 	h.Expect(taken.Data).To(HaveLen(3))
 }
 
-func TestWhatACredentialHangsOnWakesIt(t *testing.T) {
+func TestChangedDependencyEnqueuesCredential(t *testing.T) {
 	for name, tc := range map[string]struct {
 		identity func(*v1alpha1.ClusterIdentity)
 		undo     func(h *harness, by *v1alpha1.ClusterIdentity)
@@ -170,7 +170,7 @@ func TestWhatACredentialHangsOnWakesIt(t *testing.T) {
 	}
 }
 
-func TestARotatedSourceKeyIsTakenUpWithoutAFailedCall(t *testing.T) {
+func TestRotatedSourceKeyCausesNoFailedCall(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
@@ -192,7 +192,7 @@ func TestARotatedSourceKeyIsTakenUpWithoutAFailedCall(t *testing.T) {
 	}
 }
 
-func TestAWrongSourceKeyHealsWhenItsSecretIsMended(t *testing.T) {
+func TestCredentialRecoversWhenSourceKeyIsCorrected(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	by := h.identity()
