@@ -28,24 +28,24 @@ func TestMetricsRequireAuthorization(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	m := h.startManager()
 	namespace := h.namespace(nil)
-	allowed, stranger := h.token(namespace, "prometheus", true), h.token(namespace, "stranger", false)
+	allowed, unauthorized := h.token(namespace, "prometheus", true), h.token(namespace, "stranger", false)
 	made := h.credential(namespace, "s3-reader", h.identity())
 	h.eventually(made, "Ready", "True Issued")
 
-	ask := func(url, token string) int {
-		status, body, err := get(url, token)
+	status := func(url, token string) int {
+		code, body, err := get(url, token)
 		h.Expect(err).NotTo(HaveOccurred())
-		if status != http.StatusOK {
+		if code != http.StatusOK {
 			h.Expect(body).NotTo(ContainSubstring("rolecredential_"))
 		}
-		return status
+		return code
 	}
-	h.Expect(ask(m.metricsURL, "")).To(Equal(http.StatusUnauthorized))
-	h.Expect(ask(m.metricsURL, "no token")).NotTo(Equal(http.StatusOK))
-	h.Expect(ask(m.metricsURL, stranger)).To(Equal(http.StatusForbidden))
-	status, _, err := get(strings.Replace(m.metricsURL, "https:", "http:", 1), allowed)
-	h.Expect(err != nil || status == http.StatusBadRequest).To(BeTrue(), "without TLS")
-	h.Expect(ask(m.metricsURL, allowed)).To(Equal(http.StatusOK))
+	h.Expect(status(m.metricsURL, "")).To(Equal(http.StatusUnauthorized))
+	h.Expect(status(m.metricsURL, "no token")).NotTo(Equal(http.StatusOK))
+	h.Expect(status(m.metricsURL, unauthorized)).To(Equal(http.StatusForbidden))
+	code, _, err := get(strings.Replace(m.metricsURL, "https:", "http:", 1), allowed)
+	h.Expect(err != nil || code == http.StatusBadRequest).To(BeTrue(), "without TLS")
+	h.Expect(status(m.metricsURL, allowed)).To(Equal(http.StatusOK))
 
 	// What is scraped is what the list says, in words that promtool finds no fault with.
 	_, text, err := get(m.metricsURL, allowed)
@@ -61,8 +61,8 @@ func TestMetricsRequireAuthorization(t *testing.T) {
 	h.Expect(own).To(ContainSubstring(`rolecredential_expiration_timestamp_seconds{kind="RoleCredential",name="s3-reader",namespace="` + namespace + `"} `))
 	lint := exec.CommandContext(h.ctx, filepath.Join(os.Getenv("PROMETHEUS"), "promtool"), "check", "metrics")
 	lint.Stdin = strings.NewReader(own)
-	said, err := lint.CombinedOutput()
-	h.Expect(err).NotTo(HaveOccurred(), string(said))
+	output, err := lint.CombinedOutput()
+	h.Expect(err).NotTo(HaveOccurred(), string(output))
 
 	// What ends, ends at the next scrape.
 	h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
@@ -71,41 +71,41 @@ func TestMetricsRequireAuthorization(t *testing.T) {
 }
 
 // part is one credential of a test with many, with an identity and an STS of its own, so that what goes wrong is wrong for it alone.
-type part struct {
+type scenario struct {
 	*harness
-	identity *v1alpha1.ClusterIdentity
-	made     *v1alpha1.RoleCredential
-	asked    int
+	identity  *v1alpha1.ClusterIdentity
+	made      *v1alpha1.RoleCredential
+	refreshes int
 }
 
-func (h *harness) part(namespace, name string, options stsemulator.Options, change ...func(*v1alpha1.RoleCredential)) *part {
+func (h *harness) scenario(namespace, name string, options stsemulator.Options, change ...func(*v1alpha1.RoleCredential)) *scenario {
 	h.t.Helper()
-	p := &part{harness: newHarness(h.t, options)}
+	p := &scenario{harness: newHarness(h.t, options)}
 	p.stop = h.stop
 	p.identity = p.harness.identity(func(i *v1alpha1.ClusterIdentity) {
 		i.Name = name
 		i.Spec.Source.AccessKey.SecretRef.Name = name
-		h.key(name, p.sts.AccessKeys(operatorARN)[0])
+		h.putKey(name, p.sts.AccessKeys(operatorARN)[0])
 	})
 	p.made = p.credential(namespace, name, p.identity, change...)
 	return p
 }
 
 // poke asks for a refresh.
-func (p *part) poke() {
+func (p *scenario) requestRefresh() {
 	p.t.Helper()
-	p.asked++
-	p.refresh(p.made, fmt.Sprint(p.asked))
+	p.refreshes++
+	p.refresh(p.made, fmt.Sprint(p.refreshes))
 }
 
-func (p *part) fault(f stsemulator.Fault) {
+func (p *scenario) fault(f stsemulator.Fault) {
 	p.t.Helper()
 	_, err := p.sts.SetFault(f)
 	p.Expect(err).NotTo(HaveOccurred())
 }
 
 // paused is a Deployment that is not to be restarted, with a pod that started an hour ago and reads the Secret s3-reader.
-func (p *part) paused() *corev1.Pod {
+func (p *scenario) createPausedReader() *corev1.Pod {
 	p.t.Helper()
 	hourAgo := clocktesting.NewFakeClock(clock.RealClock{}.Now().Add(-time.Hour))
 	s := &stage{harness: p.harness, namespace: p.made.Namespace, clock: hourAgo, underWay: map[string]time.Time{}}
@@ -128,51 +128,51 @@ func TestPrometheusFiresEachAlertOnlyOnItsFault(t *testing.T) {
 	h.Eventually(func() string { _, text, _ := get(m.metricsURL, token); return text }).WithTimeout(settle).Should(ContainSubstring("rolecredential_leading 1"))
 	p := startPrometheus(t, m, token)
 
-	expires := h.part(namespace, "expires", stsemulator.Options{LifetimeFraction: 30.0 / 3600})
-	stale := h.part(namespace, "s3-reader", stsemulator.Options{LifetimeFraction: 30.0 / 3600}, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
-	throttled := h.part(namespace, "throttled", stsemulator.Options{})
-	broken := h.part(namespace, "broken", stsemulator.Options{})
-	skewed := h.part(namespace, "skewed", stsemulator.Options{})
-	h.part(namespace, "well", stsemulator.Options{})
-	soon := func(what func() []string) AsyncAssertion {
+	expires := h.scenario(namespace, "expires", stsemulator.Options{LifetimeFraction: 30.0 / 3600})
+	stale := h.scenario(namespace, "s3-reader", stsemulator.Options{LifetimeFraction: 30.0 / 3600}, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
+	throttled := h.scenario(namespace, "throttled", stsemulator.Options{})
+	broken := h.scenario(namespace, "broken", stsemulator.Options{})
+	skewed := h.scenario(namespace, "skewed", stsemulator.Options{})
+	h.scenario(namespace, "well", stsemulator.Options{})
+	eventually := func(what func() []string) AsyncAssertion {
 		return h.Eventually(what).WithTimeout(2 * settle).WithPolling(200 * time.Millisecond)
 	}
-	soon(func() []string { return p.query("rolecredential_expiration_timestamp_seconds") }).Should(HaveLen(6))
-	soon(func() []string { return p.query("rolecredential_identity_ready == 1") }).Should(HaveLen(6))
-	soon(func() []string { return p.query("rolecredential_stuck_readers") }).Should(HaveLen(1))
+	eventually(func() []string { return p.query("rolecredential_expiration_timestamp_seconds") }).Should(HaveLen(6))
+	eventually(func() []string { return p.query("rolecredential_identity_ready == 1") }).Should(HaveLen(6))
+	eventually(func() []string { return p.query("rolecredential_stuck_readers") }).Should(HaveLen(1))
 	h.Expect(p.query("rolecredential_leading == 1")).To(HaveLen(1))
 	h.Expect(p.everFired()).To(BeEmpty())
 
-	denied := h.part(namespace, "denied", stsemulator.Options{}, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
+	denied := h.scenario(namespace, "denied", stsemulator.Options{}, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
 	expires.fault(stsemulator.Fault{Kind: stsemulator.FaultError, Action: "AssumeRole", Code: "AccessDenied"})
-	pod := stale.paused()
-	soon(func() []string { stale.poke(); return p.query("rolecredential_stale_readers == 1") }).WithPolling(time.Second).Should(HaveLen(1), "once a refresh is later than the pod's creation")
+	pod := stale.createPausedReader()
+	eventually(func() []string { stale.requestRefresh(); return p.query("rolecredential_stale_readers == 1") }).WithPolling(time.Second).Should(HaveLen(1), "once a refresh is later than the pod's creation")
 	throttled.fault(stsemulator.Fault{Kind: stsemulator.FaultError, Action: "AssumeRole", Code: "Throttling"})
-	h.key("broken", stsemulator.AccessKey{ID: "AKIAI44QH8DHBNOTTHERE", Secret: "no such key"})
+	h.putKey("broken", stsemulator.AccessKey{ID: "AKIAI44QH8DHBNOTTHERE", Secret: "no such key"})
 	skewed.fault(stsemulator.Fault{Kind: stsemulator.FaultSkewedDate, Duration: metav1.Duration{Duration: 3 * time.Minute}})
-	skewed.poke()
-	soon(func() []string { throttled.poke(); return p.firing() }).WithPolling(time.Second).Should(ContainElements(
+	skewed.requestRefresh()
+	eventually(func() []string { throttled.requestRefresh(); return p.firing() }).WithPolling(time.Second).Should(ContainElements(
 		"RoleCredentialReadersStale s3-reader", "RoleCredentialThrottled throttled", "RoleCredentialIdentityBroken broken", "RoleCredentialClockSkew skewed",
 		"RoleCredentialNotIssued denied",
 	))
-	said := p.annotations()
-	h.Expect(said).To(ContainSubstring("1 workloads use a previous credential of RoleCredential " + namespace + "/s3-reader"))
-	h.Expect(said).NotTo(Or(ContainSubstring("<no value>"), ContainSubstring("error expanding")))
+	output := p.annotations()
+	h.Expect(output).To(ContainSubstring("1 workloads use a previous credential of RoleCredential " + namespace + "/s3-reader"))
+	h.Expect(output).NotTo(Or(ContainSubstring("<no value>"), ContainSubstring("error expanding")))
 
 	h.Expect(admin.Delete(h.ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
-	stale.poke()
+	stale.requestRefresh()
 	throttled.sts.ClearFaults()
 	update(h, denied.made, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = readerRole })
-	h.key("broken", broken.sts.AccessKeys(operatorARN)[0])
+	h.putKey("broken", broken.sts.AccessKeys(operatorARN)[0])
 	skewed.sts.ClearFaults()
-	skewed.poke()
-	soon(p.firing).Should(Equal([]string{"RoleCredentialExpired expires"}), "the others are over, and what expires has")
+	skewed.requestRefresh()
+	eventually(p.firing).Should(Equal([]string{"RoleCredentialExpired expires"}), "the others are over, and what expires has")
 	expires.sts.ClearFaults()
-	expires.poke()
-	soon(p.firing).Should(BeEmpty())
+	expires.requestRefresh()
+	eventually(p.firing).Should(BeEmpty())
 
 	h.stop()
-	soon(p.firing).Should(Equal([]string{"RoleCredentialOperatorAbsent"}))
+	eventually(p.firing).Should(Equal([]string{"RoleCredentialOperatorAbsent"}))
 	h.Expect(p.everFired()).To(Equal([]string{
 		"RoleCredentialClockSkew skewed", "RoleCredentialExpired expires", "RoleCredentialExpiring expires", "RoleCredentialIdentityBroken broken",
 		"RoleCredentialNotIssued denied", "RoleCredentialOperatorAbsent", "RoleCredentialReadersStale s3-reader", "RoleCredentialThrottled throttled",

@@ -19,7 +19,7 @@ const (
 )
 
 // chained makes an identity with a chain, and roles for it that trust each the one before.
-func (h *harness) chained(change func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
+func (h *harness) createChain(change func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 	h.t.Helper()
 	before := hubARN
 	for _, name := range []string{"Second", "Third", "Last"} {
@@ -42,7 +42,7 @@ func threeHops(i *v1alpha1.ClusterIdentity) {
 func TestChainAssumesEachHopInOrder(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
-	by := h.chained(threeHops)
+	by := h.createChain(threeHops)
 	h.eventually(by, "Ready", "True Verified")
 	h.Expect(by.Status.ARN).To(Equal("arn:aws:sts::123456789012:assumed-role/Third"))
 	namespace := h.namespace(nil)
@@ -58,15 +58,15 @@ func TestChainAssumesEachHopInOrder(t *testing.T) {
 	h.Expect(names).To(Equal([]string{"Hub/first-hop", "Second/rolecredential." + by.Name, "Third/rolecredential." + by.Name, "Last/" + namespace + ".far"}))
 
 	// The hops' sessions serve the next credential too.
-	again := h.credential(namespace, "again", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = lastARN })
-	h.eventually(again, "Ready", "True Issued")
+	second := h.credential(namespace, "again", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = lastARN })
+	h.eventually(second, "Ready", "True Issued")
 	h.Expect(h.sts.Sessions()).To(HaveLen(5))
 }
 
 func TestChainDeniesRequestsBeforeCallingSTS(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
-	by := h.chained(func(i *v1alpha1.ClusterIdentity) {
+	by := h.createChain(func(i *v1alpha1.ClusterIdentity) {
 		threeHops(i)
 		*i.Spec.Allow = append(*i.Spec.Allow, v1alpha1.AllowRule{Namespaces: []string{"*"}, Calls: []v1alpha1.Call{v1alpha1.CallGetSessionToken}})
 	})
@@ -91,7 +91,7 @@ func TestChainDeniesRequestsBeforeCallingSTS(t *testing.T) {
 func TestMessageNamesDeniedHop(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
-	by := h.chained(func(i *v1alpha1.ClusterIdentity) {
+	by := h.createChain(func(i *v1alpha1.ClusterIdentity) {
 		threeHops(i)
 		i.Spec.Chain[1].ExternalID = "wrong"
 	})

@@ -22,11 +22,11 @@ import (
 
 // ahead stands before the server as if its clock were ahead of this machine's: it signs each request anew for as much earlier,
 // and dates each answer as much later. It returns its URL, and what was answered so far.
-func (m *minio) ahead(t *testing.T, by time.Duration) (url string, answers func() string) {
+func (m *minio) startSkewedProxy(t *testing.T, by time.Duration) (url string, responses func() string) {
 	t.Helper()
 	var mu sync.Mutex
-	var answered bytes.Buffer
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var bodies bytes.Buffer
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		response, err := m.forward(r, -by)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
@@ -40,18 +40,18 @@ func (m *minio) ahead(t *testing.T, by time.Duration) (url string, answers func(
 		w.WriteHeader(response.StatusCode)
 		mu.Lock()
 		defer mu.Unlock()
-		_, _ = io.Copy(io.MultiWriter(w, &answered), response.Body)
+		_, _ = io.Copy(io.MultiWriter(w, &bodies), response.Body)
 	}))
-	t.Cleanup(front.Close)
-	return front.URL, func() string {
+	t.Cleanup(proxy.Close)
+	return proxy.URL, func() string {
 		mu.Lock()
 		defer mu.Unlock()
-		return answered.String()
+		return bodies.String()
 	}
 }
 
 // forward asks the server what a request of the user asks, signed for another time.
-func (m *minio) forward(r *http.Request, later time.Duration) (*http.Response, error) {
+func (m *minio) forward(r *http.Request, shift time.Duration) (*http.Response, error) {
 	signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (m *minio) forward(r *http.Request, later time.Duration) (*http.Response, e
 	forwarded.Header.Set("Content-Type", r.Header.Get("Content-Type"))
 	sum := sha256.Sum256(body)
 	user := aws.Credentials{AccessKeyID: m.user.ID, SecretAccessKey: m.user.Secret}
-	if err := v4.NewSigner().SignHTTP(r.Context(), user, forwarded, hex.EncodeToString(sum[:]), "sts", "eu-west-1", signed.Add(later)); err != nil {
+	if err := v4.NewSigner().SignHTTP(r.Context(), user, forwarded, hex.EncodeToString(sum[:]), "sts", "eu-west-1", signed.Add(shift)); err != nil {
 		return nil, err
 	}
 	return http.DefaultClient.Do(forwarded)
@@ -78,14 +78,14 @@ func TestCallFollowsClockOfMinIO(t *testing.T) {
 	server := startMinIO(t)
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
-	url, answers := server.ahead(t, 20*time.Minute) // MinIO bears 15
+	url, responses := server.startSkewedProxy(t, 20*time.Minute) // MinIO bears 15
 	by := h.identity(func(i *v1alpha1.ClusterIdentity) {
-		h.key(i.Name, server.user)
+		h.putKey(i.Name, server.user)
 		i.Spec.Endpoint = url
 	})
 	h.eventually(by, "Ready", "True NotVerifiable")
 	h.eventually(by, "ClockInSync", "False ClockSkew")
-	h.Expect(answers()).To(ContainSubstring("<Code>RequestTimeTooSkewed</Code>"))
+	h.Expect(responses()).To(ContainSubstring("<Code>RequestTimeTooSkewed</Code>"))
 
 	made := h.credential(h.namespace(nil), "skewed", by)
 	h.eventually(made, "Ready", "True Issued")

@@ -22,7 +22,7 @@ import (
 // metrics tell. Leases and tokens are not the operator's story.
 func (h *harness) requests() map[string]int {
 	h.t.Helper()
-	return h.answered(func(verb, resource string) bool {
+	return h.countRequests(func(verb, resource string) bool {
 		switch verb {
 		case "LIST", "WATCH", "CONNECT":
 			return false
@@ -36,13 +36,13 @@ func (h *harness) requests() map[string]int {
 // reads are how many reads of workloads and pods it has answered.
 func (h *harness) reads() map[string]int {
 	h.t.Helper()
-	return h.answered(func(verb, resource string) bool {
+	return h.countRequests(func(verb, resource string) bool {
 		return slices.Contains([]string{"GET", "LIST", "WATCH"}, verb) && slices.Contains([]string{"deployments", "statefulsets", "daemonsets", "rollouts", "pods"}, resource)
 	})
 }
 
 // answered are the requests counted, without conflicts, after which it is tried again.
-func (h *harness) answered(counted func(verb, resource string) bool) map[string]int {
+func (h *harness) countRequests(include func(verb, resource string) bool) map[string]int {
 	h.t.Helper()
 	client, err := discovery.NewDiscoveryClientForConfig(adminConfig)
 	h.Expect(err).NotTo(HaveOccurred())
@@ -54,7 +54,7 @@ func (h *harness) answered(counted func(verb, resource string) bool) map[string]
 	requests := map[string]int{}
 	for _, metric := range families["apiserver_request_total"].GetMetric() {
 		label := labelsOf(metric)
-		if !counted(label["verb"], label["resource"]) || label["code"] == "409" {
+		if !include(label["verb"], label["resource"]) || label["code"] == "409" {
 			continue
 		}
 		resource := label["resource"]
@@ -155,10 +155,10 @@ func TestRestartWithReadyCredentialsCostsNoCallsAndWrites(t *testing.T) {
 
 	before, calls := h.requests(), len(h.sts.Calls())
 	restart()
-	asked := h.since(before)
-	h.Expect(asked["GET secrets"]).To(BeNumerically("<", credentials)) // the identity's, until it is watched, and none of the credentials'
-	delete(asked, "GET secrets")
-	h.Expect(asked).To(BeEmpty())
+	requested := h.since(before)
+	h.Expect(requested["GET secrets"]).To(BeNumerically("<", credentials)) // the identity's, until it is watched, and none of the credentials'
+	delete(requested, "GET secrets")
+	h.Expect(requested).To(BeEmpty())
 	h.Expect(h.sts.Calls()).To(HaveLen(calls))
 }
 

@@ -24,10 +24,10 @@ func TestOptionsSelectFIPSAndDualStackEndpoints(t *testing.T) {
 			h := newHarness(t, stsemulator.Options{})
 			h.options = tc.options
 			h.start()
-			other := h.identity()
-			h.eventually(other, "Ready", "True Verified") // what has an endpoint of its own is not concerned
-			update(h, other, func(i *v1alpha1.ClusterIdentity) { i.Spec.Region, i.Spec.Endpoint = "us-east-1", "" })
-			h.eventually(other, "Ready", "False STSUnreachable") // nothing beyond this machine is
+			by := h.identity()
+			h.eventually(by, "Ready", "True Verified") // what has an endpoint of its own is not concerned
+			update(h, by, func(i *v1alpha1.ClusterIdentity) { i.Spec.Region, i.Spec.Endpoint = "us-east-1", "" })
+			h.eventually(by, "Ready", "False STSUnreachable") // nothing beyond this machine is
 			h.Expect(h.logs.String()).To(ContainSubstring(tc.want))
 		})
 	}
@@ -38,13 +38,13 @@ func TestServerOfUnknownAuthorityIsNotTrusted(t *testing.T) {
 	secure, err := h.sts.StartTLS("")
 	h.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = secure.Close() })
-	stranger, err := h.sts.StartTLS("")
+	unknown, err := h.sts.StartTLS("")
 	h.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { _ = stranger.Close() })
+	t.Cleanup(func() { _ = unknown.Close() })
 	h.start()
 	by := h.identity(func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Endpoint = secure.URL
-		i.Spec.CABundle = string(stranger.CABundle)
+		i.Spec.CABundle = string(unknown.CABundle)
 	})
 	h.eventually(by, "Ready", "False STSUnreachable")
 	made := h.credential(h.namespace(nil), "tls", by)

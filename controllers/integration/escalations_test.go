@@ -23,7 +23,7 @@ import (
 const defaultDuration = time.Hour
 
 // What the API server refuses, by RBAC or by the schema.
-var atApply = map[string]func(*attack){
+var apiServerRejects = map[string]func(*attack){
 	"a credential, an Identity or a Secret in another namespace": func(a *attack) {
 		for _, object := range []client.Object{
 			&v1alpha1.RoleCredential{Spec: v1alpha1.RoleCredentialSpec{RoleARN: bankRole}}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{Spec: v1alpha1.FederatedCredentialSpec{Policy: "{}"}},
@@ -31,38 +31,38 @@ var atApply = map[string]func(*attack){
 		} {
 			object.SetNamespace(a.bank)
 			object.SetName("planted")
-			a.forbids(a.tenant.Create(a.ctx, object))
+			a.expectForbidden(a.tenant.Create(a.ctx, object))
 		}
-		victim := a.victim("there")
-		a.forbids(a.tenant.Delete(a.ctx, victim))
+		victim := a.createVictim("there")
+		a.expectForbidden(a.tenant.Delete(a.ctx, victim))
 		for _, namespace := range []string{a.bank, operatorNamespace} {
-			a.forbids(a.tenant.List(a.ctx, &corev1.SecretList{}, client.InNamespace(namespace)))
+			a.expectForbidden(a.tenant.List(a.ctx, &corev1.SecretList{}, client.InNamespace(namespace)))
 		}
 	},
 	"a ClusterIdentity, or a rule in one": func(a *attack) {
-		a.forbids(a.tenant.Create(a.ctx, &v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: "mine"}, Spec: a.by.Spec}))
-		a.forbids(a.tenant.Patch(a.ctx, a.by.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"allow":[]}}`))))
-		a.forbids(a.tenant.Get(a.ctx, client.ObjectKeyFromObject(a.by), &v1alpha1.ClusterIdentity{}))
+		a.expectForbidden(a.tenant.Create(a.ctx, &v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: "mine"}, Spec: a.by.Spec}))
+		a.expectForbidden(a.tenant.Patch(a.ctx, a.by.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"allow":[]}}`))))
+		a.expectForbidden(a.tenant.Get(a.ctx, client.ObjectKeyFromObject(a.by), &v1alpha1.ClusterIdentity{}))
 	},
 	"a status that says all is well": func(a *attack) {
 		forged := []byte(`{"status":{"principalARN":"arn:aws:sts::123456789012:assumed-role/bench-bank/x","conditions":[{"type":"Authorized","status":"True","reason":"Allowed","message":"","lastTransitionTime":"2026-11-24T12:00:00Z"}]}}`)
-		made := a.wants("forged-status", func(c *v1alpha1.RoleCredential) {
+		made := a.create("forged-status", func(c *v1alpha1.RoleCredential) {
 			c.Spec.RoleARN = bankRole
 			a.Expect(json.Unmarshal(forged, c)).To(Succeed())
 		})
 		a.eventually(made, "Authorized", "False NotAllowed")
 		a.Expect(made.Status.PrincipalARN).To(BeEmpty())
-		a.forbids(a.tenant.Status().Patch(a.ctx, made.DeepCopy(), client.RawPatch(types.MergePatchType, forged)))
+		a.expectForbidden(a.tenant.Status().Patch(a.ctx, made.DeepCopy(), client.RawPatch(types.MergePatchType, forged)))
 		own := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "forged-status"}}
-		a.forbids(a.tenant.Status().Patch(a.ctx, own, client.RawPatch(types.MergePatchType, forged)))
+		a.expectForbidden(a.tenant.Status().Patch(a.ctx, own, client.RawPatch(types.MergePatchType, forged)))
 		// Were it there, it would count for nothing.
 		a.Expect(admin.Status().Patch(a.ctx, made.DeepCopy(), client.RawPatch(types.MergePatchType, forged))).To(Succeed())
 		a.refresh(made, "1")
 		a.eventually(made, "Authorized", "False NotAllowed")
-		a.nothingWasAsked()
+		a.expectNoCalls()
 	},
 	"the operator's own credentials as the source of an Identity": func(a *attack) {
-		a.refuses(a.manifest("Identity", "ambient", `{region: eu-west-1, source: {ambient: {}}}`), `unknown field "spec.source.ambient"`)
+		a.expectRejected(a.manifest("Identity", "ambient", `{region: eu-west-1, source: {ambient: {}}}`), `unknown field "spec.source.ambient"`)
 		for _, source := range []string{`{ambient: {}}`, `{}`, `{accessKey: null}`} { // as of a client that leaves it to the API server what to make of it
 			err := a.tenant.Create(a.ctx, a.manifest("Identity", "ambient", `{region: eu-west-1, source: `+source+`}`), client.FieldValidation("Ignore"))
 			a.Expect(err).To(MatchError(ContainSubstring("source must have exactly one of accessKey and serviceAccount")))
@@ -71,55 +71,55 @@ var atApply = map[string]func(*attack){
 	"a name that is a path to another namespace's object": func(a *attack) {
 		for _, path := range []string{"../" + a.bank + "/own", a.bank + "/own", "../../" + a.bank + "/secrets/own", a.bank + ":own", "..", "own%2f..", "system:serviceaccount:" + a.bank + ":own"} {
 			role := "roleARN: " + shopRole
-			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, identityRef: {kind: Identity, name: %q}}`, role, path)), "identityRef.name must be a valid identity name")
-			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, serviceAccountName: %q}`, role, path)), "serviceAccountName must be a valid service account name")
-			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, secret: {name: %q}}`, role, path)), "secret.name must be a valid Secret name")
-			a.refuses(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, rollout: {targets: [{kind: Deployment, name: %q}]}}`, role, path)), "name must be a valid workload name")
-			a.refuses(a.manifest("SessionCredential", "by-path", fmt.Sprintf(`{mfa: {serialNumber: GAHT12345, totpSecretRef: {name: %q, key: seed}}}`, path)), "totpSecretRef.name must be a valid Secret name")
-			a.refuses(a.manifest("Identity", "by-path", fmt.Sprintf(`{region: eu-west-1, source: {accessKey: {secretRef: {name: %q}}}}`, path)), "secretRef.name must be a valid Secret name")
+			a.expectRejected(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, identityRef: {kind: Identity, name: %q}}`, role, path)), "identityRef.name must be a valid identity name")
+			a.expectRejected(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, serviceAccountName: %q}`, role, path)), "serviceAccountName must be a valid service account name")
+			a.expectRejected(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, secret: {name: %q}}`, role, path)), "secret.name must be a valid Secret name")
+			a.expectRejected(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, rollout: {targets: [{kind: Deployment, name: %q}]}}`, role, path)), "name must be a valid workload name")
+			a.expectRejected(a.manifest("SessionCredential", "by-path", fmt.Sprintf(`{mfa: {serialNumber: GAHT12345, totpSecretRef: {name: %q, key: seed}}}`, path)), "totpSecretRef.name must be a valid Secret name")
+			a.expectRejected(a.manifest("Identity", "by-path", fmt.Sprintf(`{region: eu-west-1, source: {accessKey: {secretRef: {name: %q}}}}`, path)), "secretRef.name must be a valid Secret name")
 		}
 	},
 	"a namespace beside a name, in a reference that has none": func(a *attack) {
-		a.refuses(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, identityRef: {kind: Identity, name: own, namespace: %s}}`, shopRole, a.bank)), `unknown field "spec.identityRef.namespace"`)
-		a.refuses(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, secret: {namespace: %s}}`, shopRole, a.bank)), `unknown field "spec.secret.namespace"`)
-		a.refuses(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, rollout: {targets: [{kind: Deployment, name: web, namespace: %s}]}}`, shopRole, a.bank)), `unknown field "spec.rollout.targets[0].namespace"`)
+		a.expectRejected(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, identityRef: {kind: Identity, name: own, namespace: %s}}`, shopRole, a.bank)), `unknown field "spec.identityRef.namespace"`)
+		a.expectRejected(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, secret: {namespace: %s}}`, shopRole, a.bank)), `unknown field "spec.secret.namespace"`)
+		a.expectRejected(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, rollout: {targets: [{kind: Deployment, name: web, namespace: %s}]}}`, shopRole, a.bank)), `unknown field "spec.rollout.targets[0].namespace"`)
 		own := a.manifest("Identity", "elsewhere", fmt.Sprintf(`{region: eu-west-1, source: {accessKey: {secretRef: {name: own-key, namespace: %s}}}}`, a.bank))
-		a.refuses(own.DeepCopy(), `unknown field "spec.source.accessKey.secretRef.namespace"`)
+		a.expectRejected(own.DeepCopy(), `unknown field "spec.source.accessKey.secretRef.namespace"`)
 
 		// A client that leaves it to the API server gets what there is under that name in its own namespace.
-		a.keyIn(a.bank, "own-key", a.sts.AccessKeys(operatorARN)[0])
+		a.putKeyIn(a.bank, "own-key", a.sts.AccessKeys(operatorARN)[0])
 		a.Expect(a.tenant.Create(a.ctx, own, client.FieldValidation("Ignore"))).To(Succeed())
 		a.eventually(&v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "elsewhere"}}, "Ready", "False SecretNotFound")
-		a.nothingWasAsked()
+		a.expectNoCalls()
 	},
 	"a duration of another unit or sign": func(a *attack) {
 		for _, duration := range []string{"1d", "1.5h", "-1h", "+1h", "3600000ms", "1H", "1h 1s", "3600", "", "0x1h", "٣h"} {
-			a.refuses(a.manifest("RoleCredential", "long", fmt.Sprintf(`{roleARN: %q, duration: %q}`, shopRole, duration)), "spec.duration")
+			a.expectRejected(a.manifest("RoleCredential", "long", fmt.Sprintf(`{roleARN: %q, duration: %q}`, shopRole, duration)), "spec.duration")
 		}
 		for i, duration := range []string{"3601s", "1h1s", "60m1s", "61m", "59m61s", "0h3601s"} {
 			object := a.manifest("RoleCredential", fmt.Sprintf("long-%d", i), fmt.Sprintf(`{roleARN: %q, duration: %q, identityRef: {name: %s}}`, shopRole, duration, a.by.Name))
 			a.Expect(a.tenant.Create(a.ctx, object)).To(Succeed())
 			a.eventually(&v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: object.GetName()}}, "Authorized", "False DurationNotAllowed")
 		}
-		a.nothingWasAsked()
+		a.expectNoCalls()
 	},
 	"annotations, labels or owners of the Secret that are the operator's to write": func(a *attack) {
 		for _, key := range []string{"sts.rolecredential.dev/expiration", "sts.rolecredential.dev/seal", "sts.rolecredential.dev/refresh-request", v1alpha1.AdoptAnnotation} {
-			a.refuses(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {annotations: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
+			a.expectRejected(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {annotations: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
 		}
 		for _, key := range []string{v1alpha1.ManagedByLabel, "sts.rolecredential.dev/x"} {
-			a.refuses(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {labels: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
+			a.expectRejected(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {labels: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
 		}
-		a.refuses(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {ownerReferences: []}}`, shopRole)), `unknown field "spec.secret.ownerReferences"`)
+		a.expectRejected(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {ownerReferences: []}}`, shopRole)), `unknown field "spec.secret.ownerReferences"`)
 	},
 	"a label on one's own namespace": func(a *attack) {
 		shop := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: a.shop}}
-		a.forbids(a.tenant.Patch(a.ctx, shop, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"aws":"yes"}}}`))))
+		a.expectForbidden(a.tenant.Patch(a.ctx, shop, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"aws":"yes"}}}`))))
 	},
 }
 
 // What the operator denies, before STS is asked.
-var byRules = map[string]func(*attack){
+var operatorDenies = map[string]func(*attack){
 	"a role that looks like one's own": func(a *attack) {
 		for i, role := range []string{
 			bankRole, shopRole + "s", "arn:aws:iam::123456789012:role/bench-sho", "arn:aws:iam::123456789012:role/x/bench-shop", "arn:aws:iam::123456789012:role/bench-shop/x",
@@ -127,11 +127,11 @@ var byRules = map[string]func(*attack){
 			"arn:aws:iam::123456789012:role/*", "arn:aws:iam::123456789012:role/bench-shop*", "arn:aws:iam::123456789012:role/" + shopRole,
 			"arn:aws:iam::*:role/bench-shop", "arn:*:iam::123456789012:role/bench-shop", "arn:aws:iam::role/bench-shop", "urn:aws:iam::123456789012:role/bench-shop",
 		} {
-			made := a.wants(fmt.Sprintf("like-%d", i), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
+			made := a.create(fmt.Sprintf("like-%d", i), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
 			a.eventually(made, "Authorized", "False NotAllowed")
 		}
-		a.refuses(a.manifest("RoleCredential", "star", `{roleARN: "*"}`), "spec.roleARN")
-		a.nothingWasAsked()
+		a.expectRejected(a.manifest("RoleCredential", "star", `{roleARN: "*"}`), "spec.roleARN")
+		a.expectNoCalls()
 	},
 	"a namespace whose name looks like one that a rule names": func(a *attack) {
 		for _, name := range []string{a.shop + "s", "x" + a.shop, a.shop + "-" + a.shop, a.shop[:len(a.shop)-1]} {
@@ -140,7 +140,7 @@ var byRules = map[string]func(*attack){
 			a.eventually(made, "Authorized", "False NotAllowed")
 			a.removeNamespace(name)
 		}
-		a.nothingWasAsked()
+		a.expectNoCalls()
 	},
 	"a name of another namespace's session": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) {
@@ -156,23 +156,23 @@ var byRules = map[string]func(*attack){
 			role := roleCredential(a.shop, fmt.Sprintf("forged-%d", i), by.Name)
 			role.Spec.RoleARN = shopRole
 			role.Spec.SessionName = cmp.Or(name, request.SessionName(a.bank, long, request.MaxSessionName))
-			a.isDenied("Authorized", "False NotAllowed", user, role)
+			a.expectDenied("Authorized", "False NotAllowed", user, role)
 		}
 	},
 	"a tag that says that another asked": func(a *attack) {
-		stamping := a.identity(func(i *v1alpha1.ClusterIdentity) {
+		tagging := a.identity(func(i *v1alpha1.ClusterIdentity) {
 			i.Name, i.Spec.Allow, i.Spec.SessionTags = "stamping", a.by.Spec.Allow, &v1alpha1.SessionTags{ClusterName: "prod-eu"}
 		})
-		for _, by := range []string{a.by.Name, stamping.Name} { // of which only the second stamps, with the same caller
+		for _, by := range []string{a.by.Name, tagging.Name} { // of which only the second stamps, with the same caller
 			for i, key := range []string{"kubernetes-namespace", "Kubernetes-Namespace", "KUBERNETES-NAMESPACE", "kubernetes-cluster", "kubernetes-name", "kubernetes-uid", "kubernetes-kind"} {
 				made := roleCredential(a.shop, fmt.Sprintf("tagged-%d-%s", i, by), by)
 				made.Spec.RoleARN, made.Spec.Tags, made.Spec.TransitiveTagKeys = shopRole, []v1alpha1.Tag{{Key: key, Value: &a.bank}}, []string{key}
-				a.isDenied("Issued", "False InvalidTags", made)
+				a.expectDenied("Issued", "False InvalidTags", made)
 			}
 		}
 	},
 	"a tag in place of one that a chain hands on": func(a *attack) {
-		by := a.chained(func(i *v1alpha1.ClusterIdentity) {
+		by := a.createChain(func(i *v1alpha1.ClusterIdentity) {
 			i.Name = "tagged-chain"
 			threeHops(i)
 		})
@@ -183,7 +183,7 @@ var byRules = map[string]func(*attack){
 		a.Expect(a.secret(a.shop, "retagged")).To(BeNil())
 	},
 	"a role of the identity's own chain": func(a *attack) {
-		by := a.chained(func(i *v1alpha1.ClusterIdentity) {
+		by := a.createChain(func(i *v1alpha1.ClusterIdentity) {
 			i.Name = "chain"
 			threeHops(i)
 		})
@@ -192,35 +192,35 @@ var byRules = map[string]func(*attack){
 		for i, hop := range by.Spec.Chain {
 			made := roleCredential(a.shop, fmt.Sprintf("hop-%d", i), by.Name)
 			made.Spec.RoleARN = hop.RoleARN
-			a.isDenied("Authorized", "False NotAllowed", made)
+			a.expectDenied("Authorized", "False NotAllowed", made)
 		}
 		a.Expect(a.tenant.Create(a.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "device"}, StringData: map[string]string{"seed": "JBSWY3DPEHPK3PXP"}})).To(Succeed())
 		made := roleCredential(a.shop, "hop-mfa", by.Name)
-		made.Spec.RoleARN, made.Spec.MFA = lastARN, device("device")
-		a.isDenied("Issued", "False WrongSourceType", made) // whoever the device is of, it is not the chain's
+		made.Spec.RoleARN, made.Spec.MFA = lastARN, mfaDevice("device")
+		a.expectDenied("Issued", "False WrongSourceType", made) // whoever the device is of, it is not the chain's
 	},
 	"the user's own rights, where a rule gives roles": func(a *attack) {
 		session := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "own-rights"}}
 		user := &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "federated"}}
 		session.Spec.IdentityRef.Name, user.Spec.IdentityRef.Name, user.Spec.Policy = a.by.Name, a.by.Name, `{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
-		a.isDenied("Authorized", "False NotAllowed", session, user)
+		a.expectDenied("Authorized", "False NotAllowed", session, user)
 	},
 	"another namespace's Identity": func(a *attack) {
-		a.keyIn(a.bank, "own-key", a.sts.AccessKeys(operatorARN)[0])
+		a.putKeyIn(a.bank, "own-key", a.sts.AccessKeys(operatorARN)[0])
 		own := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: a.bank, Name: "own"}}
 		own.Spec.Region, own.Spec.Endpoint = "eu-west-1", a.endpoint.URL
 		own.Spec.Source.AccessKey = &v1alpha1.LocalAccessKeySource{SecretRef: v1alpha1.LocalSecretReference{Name: "own-key"}}
 		a.Expect(admin.Create(a.ctx, own)).To(Succeed())
 		made := roleCredential(a.shop, "borrowed", "own")
 		made.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
-		a.isDenied("Authorized", "False IdentityNotFound", made)
+		a.expectDenied("Authorized", "False IdentityNotFound", made)
 	},
 	"another namespace's service account": func(a *attack) {
-		by := a.identity(byToken, func(i *v1alpha1.ClusterIdentity) { i.Name, i.Spec.Allow = "tokens", a.by.Spec.Allow })
+		by := a.identity(useTokens, func(i *v1alpha1.ClusterIdentity) { i.Name, i.Spec.Allow = "tokens", a.by.Spec.Allow })
 		a.serviceAccount(a.bank, "deployer")
 		made := roleCredential(a.shop, "as-deployer", by.Name)
 		made.Spec.RoleARN, made.Spec.ServiceAccountName = shopRole, "deployer"
-		a.isDenied("Issued", "False TokenNotIssued", made)
+		a.expectDenied("Issued", "False TokenNotIssued", made)
 	},
 	"a token that the API server takes": func(a *attack) {
 		text, err := kubectl("get", "--raw", "/.well-known/openid-configuration")
@@ -233,22 +233,22 @@ var byRules = map[string]func(*attack){
 		a.Expect(a.tenant.Create(a.ctx, own)).To(Succeed())
 		made := roleCredential(a.shop, "api-token", "api")
 		made.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
-		a.isDenied("Issued", "False TokenNotIssued", made)
+		a.expectDenied("Issued", "False TokenNotIssued", made)
 		a.Expect(message(made, "Issued")).To(ContainSubstring("is the Kubernetes API server's own"))
-		a.refuses(a.manifest("Identity", "api-2", `{region: eu-west-1, source: {serviceAccount: {audience: "https://kubernetes.default.svc"}}}`), "must not be that of the Kubernetes API server")
+		a.expectRejected(a.manifest("Identity", "api-2", `{region: eu-west-1, source: {serviceAccount: {audience: "https://kubernetes.default.svc"}}}`), "must not be that of the Kubernetes API server")
 	},
 	"an endpoint of one's own": func(a *attack) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		a.Expect(err).NotTo(HaveOccurred())
 		defer func() { _ = listener.Close() }()
-		a.keyIn(a.shop, "own-key", a.sts.AccessKeys(operatorARN)[0])
+		a.putKeyIn(a.shop, "own-key", a.sts.AccessKeys(operatorARN)[0])
 		own := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "aimed"}}
 		own.Spec.Region, own.Spec.Endpoint = "eu-west-1", "http://"+listener.Addr().String()
 		own.Spec.Source.AccessKey = &v1alpha1.LocalAccessKeySource{SecretRef: v1alpha1.LocalSecretReference{Name: "own-key"}}
 		made := roleCredential(a.shop, "aimed", "aimed")
 		made.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
-		a.isDenied("Ready", "False InvalidEndpoint", own)
-		a.isDenied("Authorized", "False IdentityNotReady", made)
+		a.expectDenied("Ready", "False InvalidEndpoint", own)
+		a.expectDenied("Authorized", "False IdentityNotReady", made)
 		a.Expect(listener.(*net.TCPListener).SetDeadline(time.Unix(1, 0))).To(Succeed())
 		_, err = listener.Accept()
 		a.Expect(err).To(MatchError(ContainSubstring("i/o timeout")), "the operator called")
@@ -260,12 +260,12 @@ var byRules = map[string]func(*attack){
 		seed := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: a.bank, Name: "banks-device"}, StringData: map[string]string{"seed": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"}}
 		a.Expect(admin.Create(a.ctx, seed)).To(Succeed())
 		made := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "with-device"}}
-		made.Spec.IdentityRef.Name, made.Spec.MFA = by.Name, device("banks-device")
-		a.isDenied("Issued", "False InvalidMFA", made)
+		made.Spec.IdentityRef.Name, made.Spec.MFA = by.Name, mfaDevice("banks-device")
+		a.expectDenied("Issued", "False InvalidMFA", made)
 	},
 	"a credential whose rule was taken away": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) { i.Name, i.Spec.Allow = "taken-away", a.by.Spec.Allow })
-		made := a.has("left", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
+		made := a.createReady("left", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
 		before := a.secret(a.shop, "left")
 		update(a.harness, by, func(i *v1alpha1.ClusterIdentity) { *i.Spec.Allow = (*i.Spec.Allow)[1:] })
 		a.eventually(made, "Authorized", "False NotAllowed")
@@ -275,7 +275,7 @@ var byRules = map[string]func(*attack){
 		a.Expect(a.secret(a.shop, "left")).To(Equal(before))
 		a.Expect(a.tenant.Delete(a.ctx, before.DeepCopy())).To(Succeed())
 		a.eventually(made, "Ready", "False NotIssued")
-		a.nothingWasAsked()
+		a.expectNoCalls()
 	},
 	"a namespace that lost the label that a rule goes by": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) {
@@ -283,11 +283,11 @@ var byRules = map[string]func(*attack){
 		})
 		shop := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: a.shop}}
 		update(a.harness, shop, func(n *corev1.Namespace) { n.Labels["aws"] = "yes" })
-		made := a.has("labelled", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
+		made := a.createReady("labelled", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
 		update(a.harness, shop, func(n *corev1.Namespace) { delete(n.Labels, "aws") })
 		a.eventually(made, "Authorized", "False NotAllowed")
 		a.refresh(made, "1")
-		a.isDenied("Authorized", "False NotAllowed", changed(roleCredential(a.shop, "unlabelled", by.Name), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole }))
+		a.expectDenied("Authorized", "False NotAllowed", changed(roleCredential(a.shop, "unlabelled", by.Name), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole }))
 	},
 	"a namespace of a name that another had": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) {
@@ -303,12 +303,12 @@ var byRules = map[string]func(*attack){
 			a.eventually(made, "Authorized", map[string]string{"alice": "True Allowed", "bob": "False NotAllowed"}[owner])
 			a.eventually(made, "Ready", map[string]string{"alice": "True Issued", "bob": "False NotIssued"}[owner])
 		}
-		a.Expect(a.asked()).To(HaveLen(1))
+		a.Expect(a.issueCalls()).To(HaveLen(1))
 		a.removeNamespace(name)
 	},
 }
 
-func device(secret string) *v1alpha1.MFA {
+func mfaDevice(secret string) *v1alpha1.MFA {
 	return &v1alpha1.MFA{SerialNumber: "arn:aws:iam::210987654321:mfa/operator", TOTPSecretRef: v1alpha1.SecretKeyReference{Name: secret, Key: "seed"}}
 }
 
@@ -325,11 +325,11 @@ func (a *attack) removeNamespace(name string) {
 }
 
 // What the operator leaves alone, though its own Secrets are in the tenant's hands.
-var inSecrets = map[string]func(*attack){
+var operatorIgnores = map[string]func(*attack){
 	"the Secret of another credential": func(a *attack) {
-		a.has("first")
+		a.createReady("first")
 		before := a.secret(a.shop, "first")
-		second := a.wants("second", func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "first" })
+		second := a.create("second", func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "first" })
 		a.eventually(second, "Ready", "False SecretConflict")
 		update(a.harness, before.DeepCopy(), func(s *corev1.Secret) { // it is the first's, and not the tenant's to hand over
 			s.Annotations[v1alpha1.AdoptAnnotation] = "RoleCredential/second"
@@ -338,67 +338,67 @@ var inSecrets = map[string]func(*attack){
 		a.Consistently(func() string { return string(a.secret(a.shop, "first").OwnerReferences[0].UID) }).Should(BeEquivalentTo(before.OwnerReferences[0].UID))
 		a.eventually(second, "Ready", "False SecretConflict")
 		a.Expect(a.secret(a.shop, "first").Data).To(Equal(before.Data))
-		a.nothingWasAsked()
+		a.expectNoCalls()
 	},
 	"a Secret of a kind's own name": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) {
 			i.Name, i.Spec.Allow = "twins", &[]v1alpha1.AllowRule{{Namespaces: []string{a.shop}, RoleARNs: []string{"*"}, Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken}}}
 		})
-		a.has("twin", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
+		a.createReady("twin", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
 		before := a.secret(a.shop, "twin")
 		other := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "twin"}}
 		other.Spec.IdentityRef.Name = by.Name
 		a.Expect(a.tenant.Create(a.ctx, other)).To(Succeed())
 		a.eventually(other, "Ready", "False SecretConflict")
 		a.Expect(a.secret(a.shop, "twin")).To(Equal(before))
-		a.nothingWasAsked()
+		a.expectNoCalls()
 	},
 	"a Secret dressed up as one of the operator's": func(a *attack) {
-		a.has("pattern")
-		forged := lookAlike(a.shop, "dressed-up", a.secret(a.shop, "pattern"))
+		a.createReady("pattern")
+		forged := copyOf(a.shop, "dressed-up", a.secret(a.shop, "pattern"))
 		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
 		before := a.secret(a.shop, "dressed-up")
-		made := a.wants("dressed-up")
+		made := a.create("dressed-up")
 		a.eventually(made, "Ready", "False SecretConflict")
 		a.Expect(a.secret(a.shop, "dressed-up")).To(Equal(before))
-		a.nothingWasAsked()
+		a.expectNoCalls()
 	},
 	"a Secret that claims to be of a former credential": func(a *attack) {
-		a.has("source")
-		heir := a.wants("heir", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
-		a.eventually(heir, "Authorized", "False NotAllowed")
-		forged := lookAlike(a.shop, "heir", a.secret(a.shop, "source"))
+		a.createReady("source")
+		successor := a.create("heir", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
+		a.eventually(successor, "Authorized", "False NotAllowed")
+		forged := copyOf(a.shop, "heir", a.secret(a.shop, "source"))
 		record, ok := reissue.ParseRecord(forged.Annotations)
 		a.Expect(ok).To(BeTrue())
 		record.Credential = "RoleCredential/heir"
 		maps.Copy(forged.Annotations, record.WithChecksum(forged.Data).Annotations())
 		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
-		a.eventually(heir, "Ready", "False Outdated")
-		a.Expect(metav1.IsControlledBy(a.secret(a.shop, "heir"), heir)).To(BeTrue())
+		a.eventually(successor, "Ready", "False Outdated")
+		a.Expect(metav1.IsControlledBy(a.secret(a.shop, "heir"), successor)).To(BeTrue())
 		a.Expect(a.secret(a.shop, "heir").Data).To(Equal(forged.Data))
-		a.nothingWasAsked()
+		a.expectNoCalls()
 	},
 	"annotations of a Secret that claim what was not issued": func(a *attack) {
-		a.has("allowed")
+		a.createReady("allowed")
 		// A Secret of a denied credential, which says of itself what the allowed one's says, with a right seal.
-		denied := a.wants("claims", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
+		denied := a.create("claims", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
 		a.eventually(denied, "Authorized", "False NotAllowed")
-		forged := lookAlike(a.shop, "claims", a.secret(a.shop, "allowed"))
+		forged := copyOf(a.shop, "claims", a.secret(a.shop, "allowed"))
 		forged.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(denied, v1alpha1.GroupVersion.WithKind("RoleCredential"))}
 		forged.OwnerReferences[0].BlockOwnerDeletion = nil
 		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
 		a.eventually(denied, "Ready", "False Outdated")
-		a.nothingWasAsked()
+		a.expectNoCalls()
 
 		// A later end than it has: it is issued anew, and the end is that of STS.
 		update(a.harness, a.secret(a.shop, "allowed"), func(s *corev1.Secret) { s.Annotations["sts.rolecredential.dev/expiration"] = "2999-01-01T00:00:00Z" })
 		a.Eventually(func() string { return a.secret(a.shop, "allowed").Annotations["sts.rolecredential.dev/expiration"] }).WithTimeout(settle).ShouldNot(HavePrefix("2999"))
-		a.Expect(a.asked()).To(HaveLen(1))
+		a.Expect(a.issueCalls()).To(HaveLen(1))
 	},
 	"an owner that is another namespace's credential": func(a *attack) {
-		victim := a.victim("victim")
+		victim := a.createVictim("victim")
 		before := a.secret(a.bank, "victim")
-		forged := lookAlike(a.shop, "victim", before)
+		forged := copyOf(a.shop, "victim", before)
 		forged.OwnerReferences = before.OwnerReferences
 		forged.Data = map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("mallory's")}
 		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
@@ -411,10 +411,10 @@ var inSecrets = map[string]func(*attack){
 		a.Expect(a.secret(a.shop, "victim")).To(Equal(planted))
 	},
 	"another namespace's Secret that is handed over": func(a *attack) {
-		theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: a.bank, Name: "loot", Annotations: map[string]string{v1alpha1.AdoptAnnotation: "RoleCredential/loot"}}}
-		a.Expect(admin.Create(a.ctx, theirs)).To(Succeed())
+		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: a.bank, Name: "loot", Annotations: map[string]string{v1alpha1.AdoptAnnotation: "RoleCredential/loot"}}}
+		a.Expect(admin.Create(a.ctx, foreign)).To(Succeed())
 		before := a.secret(a.bank, "loot")
-		a.has("loot")
+		a.createReady("loot")
 		a.Expect(a.secret(a.bank, "loot")).To(Equal(before))
 	},
 	"a template that repeats, grows or reaches for more than the credential": func(a *attack) {
@@ -424,12 +424,12 @@ var inSecrets = map[string]func(*attack){
 		} {
 			made := roleCredential(a.shop, fmt.Sprintf("template-%d", i), a.by.Name)
 			made.Spec.RoleARN, made.Spec.Secret.Data = shopRole, map[string]v1alpha1.DataTemplate{"loot": v1alpha1.DataTemplate(text)}
-			a.isDenied("Ready", "False InvalidTemplate", made)
+			a.expectDenied("Ready", "False InvalidTemplate", made)
 		}
 	},
 	"a flood of requests to refresh": func(a *attack) {
 		const requests = 100
-		flooding, victim := a.has("flooding"), a.victim("calm")
+		flooding, victim := a.createReady("flooding"), a.createVictim("calm")
 		for i := range requests {
 			patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"%d"}}}`, v1alpha1.RefreshAnnotation, i)
 			a.Expect(a.tenant.Patch(a.ctx, flooding, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
@@ -437,8 +437,8 @@ var inSecrets = map[string]func(*attack){
 		a.refresh(victim, "calm")
 		a.Eventually(func() string { a.state(victim, "Ready")(); return victim.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("calm"))
 		a.Eventually(func() string { a.state(flooding, "Ready")(); return flooding.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal(fmt.Sprint(requests - 1)))
-		a.Expect(len(a.asked())).To(BeNumerically("<=", requests+1))
-		a.t.Logf("%d requests to refresh led to %d calls", requests, len(a.asked())-1)
+		a.Expect(len(a.issueCalls())).To(BeNumerically("<=", requests+1))
+		a.t.Logf("%d requests to refresh led to %d calls", requests, len(a.issueCalls())-1)
 	},
 }
 

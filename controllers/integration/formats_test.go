@@ -21,7 +21,7 @@ import (
 )
 
 // formatsOfTheSchema are the formats that the API server takes.
-func formatsOfTheSchema(t *testing.T) (formats []v1alpha1.Format) {
+func schemaFormats(t *testing.T) (formats []v1alpha1.Format) {
 	t.Helper()
 	g := NewWithT(t)
 	text, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", "sts.rolecredential.dev_rolecredentials.yaml"))
@@ -39,19 +39,19 @@ func formatsOfTheSchema(t *testing.T) (formats []v1alpha1.Format) {
 
 // The schema names the keys of the formats once more.
 func TestSchemaRejectsDataWithKeysOfFormats(t *testing.T) {
-	formats := formatsOfTheSchema(t)
+	formats := schemaFormats(t)
 	NewWithT(t).Expect(formats).To(HaveLen(8))
 	for _, format := range formats {
-		written, err := render.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}}, request.Credentials{}, "")
+		rendered, err := render.Render(v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}}, request.Credentials{}, "")
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
-		for _, key := range slices.Sorted(maps.Keys(written)) {
+		for _, key := range slices.Sorted(maps.Keys(rendered)) {
 			t.Run(string(format)+" "+key, func(t *testing.T) {
 				g := NewWithT(t)
-				twice := roleCredential("default", "twice", "default")
-				twice.Spec.Secret = v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}, Data: map[string]v1alpha1.DataTemplate{"another": "v", key: "v"}}
-				g.Expect(admin.Create(t.Context(), twice, client.DryRunAll)).To(MatchError(ContainSubstring("spec.secret.data: Invalid value: ")))
-				delete(twice.Spec.Secret.Data, key)
-				g.Expect(admin.Create(t.Context(), twice, client.DryRunAll)).To(Succeed())
+				duplicate := roleCredential("default", "twice", "default")
+				duplicate.Spec.Secret = v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}, Data: map[string]v1alpha1.DataTemplate{"another": "v", key: "v"}}
+				g.Expect(admin.Create(t.Context(), duplicate, client.DryRunAll)).To(MatchError(ContainSubstring("spec.secret.data: Invalid value: ")))
+				delete(duplicate.Spec.Secret.Data, key)
+				g.Expect(admin.Create(t.Context(), duplicate, client.DryRunAll)).To(Succeed())
 			})
 		}
 	}
@@ -66,16 +66,16 @@ func TestChangedFormatsChangeKeysOfSecret(t *testing.T) {
 		c.Spec.Secret = v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCredentialProcess, v1alpha1.FormatRegion}, Data: map[string]v1alpha1.DataTemplate{"account": "{{.AccountID}}"}}
 	})
 	h.eventually(made, "Ready", "True Issued")
-	h.Expect(h.keys(namespace, "formats")()).To(Equal([]string{"AWS_DEFAULT_REGION", "AWS_REGION", "account", "config", "credential_process.json"}))
+	h.Expect(h.secretKeys(namespace, "formats")()).To(Equal([]string{"AWS_DEFAULT_REGION", "AWS_REGION", "account", "config", "credential_process.json"}))
 	h.Expect(h.secret(namespace, "formats").Data["account"]).To(BeEquivalentTo("123456789012"))
 
 	update(h, made, func(c *v1alpha1.RoleCredential) { c.Spec.Secret = v1alpha1.SecretTemplate{} })
-	h.Eventually(h.keys(namespace, "formats")).WithTimeout(settle).Should(Equal([]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}))
+	h.Eventually(h.secretKeys(namespace, "formats")).WithTimeout(settle).Should(Equal([]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}))
 
 	// Another region of the identity reaches only those that hold it.
 	h.eventually(made, "Ready", "True Issued")
-	holds := h.credential(namespace, "region", by, func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Formats = []v1alpha1.Format{v1alpha1.FormatRegion} })
-	h.eventually(holds, "Ready", "True Issued")
+	withRegion := h.credential(namespace, "region", by, func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Formats = []v1alpha1.Format{v1alpha1.FormatRegion} })
+	h.eventually(withRegion, "Ready", "True Issued")
 	before := h.secret(namespace, "formats")
 	update(h, by, func(i *v1alpha1.ClusterIdentity) { i.Spec.Region = "us-east-1" })
 	h.Eventually(func() string { return string(h.secret(namespace, "region").Data["AWS_REGION"]) }).WithTimeout(settle).Should(Equal("us-east-1"))
@@ -83,7 +83,7 @@ func TestChangedFormatsChangeKeysOfSecret(t *testing.T) {
 }
 
 // keys returns a function that reads the keys of a Secret, sorted.
-func (h *harness) keys(namespace, name string) func() []string {
+func (h *harness) secretKeys(namespace, name string) func() []string {
 	return func() []string {
 		secret := &corev1.Secret{}
 		h.Expect(admin.Get(h.ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret)).To(Succeed())

@@ -51,7 +51,7 @@ func (texts golden) compare(t *testing.T, cases int) {
 }
 
 // inBrief is a value as JSON, of a long one the beginning.
-func inBrief(g Gomega, value any) string {
+func shorten(g Gomega, value any) string {
 	if value == nil {
 		return "(left out)"
 	}
@@ -61,10 +61,10 @@ func inBrief(g Gomega, value any) string {
 }
 
 // asKubectl is an error of the API server as kubectl prints it.
-func asKubectl(g Gomega, err error) string {
-	answer, ok := errors.AsType[*apierrors.StatusError](err)
+func kubectlError(g Gomega, err error) string {
+	statusErr, ok := errors.AsType[*apierrors.StatusError](err)
 	g.Expect(ok).To(BeTrue())
-	status := answer.ErrStatus
+	status := statusErr.ErrStatus
 	if status.Reason != metav1.StatusReasonInvalid {
 		return fmt.Sprintf("Error from server (%s): %s", status.Reason, status.Message)
 	}
@@ -72,15 +72,15 @@ func asKubectl(g Gomega, err error) string {
 	for _, cause := range status.Details.Causes {
 		causes = append(causes, cause.Field+": "+cause.Message)
 	}
-	said := fmt.Sprintf("The %s %q is invalid: ", status.Details.Kind, status.Details.Name)
+	message := fmt.Sprintf("The %s %q is invalid: ", status.Details.Kind, status.Details.Name)
 	if len(causes) == 1 {
-		return said + causes[0]
+		return message + causes[0]
 	}
-	return inOrder(said + "\n* " + strings.Join(causes, "\n* "))
+	return sortErrors(message + "\n* " + strings.Join(causes, "\n* "))
 }
 
 // inOrder sorts the mistakes of a list, of which the API server tells now this one first and now that.
-func inOrder(text string) string {
+func sortErrors(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	slices.SortStableFunc(lines, func(a, b string) int {
 		if !strings.HasPrefix(a, "* ") || !strings.HasPrefix(b, "* ") {

@@ -142,7 +142,7 @@ func (h *harness) asOperator() *rest.Config {
 }
 
 // as returns a config with a token of a ServiceAccount.
-func (h *harness) as(account *corev1.ServiceAccount) *rest.Config {
+func (h *harness) configFor(account *corev1.ServiceAccount) *rest.Config {
 	h.t.Helper()
 	token := &authenticationv1.TokenRequest{}
 	h.Expect(admin.SubResource("token").Create(h.ctx, account, token)).To(Succeed())
@@ -157,12 +157,12 @@ func (h *harness) namespace(labels map[string]string) string {
 	h.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
 	h.Expect(admin.Create(h.ctx, namespace)).To(Succeed())
-	h.cleansUp(namespace.Name)
+	h.cleanUp(namespace.Name)
 	return namespace.Name
 }
 
 // cleansUp deletes the test's credentials and their Secrets at its end: no controller is there to delete what is in a namespace.
-func (h *harness) cleansUp(namespace string) {
+func (h *harness) cleanUp(namespace string) {
 	h.t.Helper()
 	h.t.Cleanup(func() {
 		ctx := context.Background()
@@ -175,12 +175,12 @@ func (h *harness) cleansUp(namespace string) {
 }
 
 // key puts a user's key into a Secret of the operator's namespace.
-func (h *harness) key(name string, key stsemulator.AccessKey) {
+func (h *harness) putKey(name string, key stsemulator.AccessKey) {
 	h.t.Helper()
-	h.keyIn(operatorNamespace, name, key)
+	h.putKeyIn(operatorNamespace, name, key)
 }
 
-func (h *harness) keyIn(namespace, name string, key stsemulator.AccessKey) {
+func (h *harness) putKeyIn(namespace, name string, key stsemulator.AccessKey) {
 	h.t.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	_, err := ctrl.CreateOrUpdate(h.ctx, admin, secret, func() error {
@@ -204,7 +204,7 @@ func (h *harness) identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.
 		return -1
 	}, strings.ToLower(h.t.Name()))
 	name = strings.TrimRight(name[:min(len(name), 200)], "-")
-	h.key(name, h.sts.AccessKeys(operatorARN)[0])
+	h.putKey(name, h.sts.AccessKeys(operatorARN)[0])
 	made := &v1alpha1.ClusterIdentity{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.ClusterIdentitySpec{
@@ -336,11 +336,11 @@ func (h *harness) events(object client.Object) func() []string {
 // ready returns how many credentials of a namespace are Ready.
 func (h *harness) ready(namespace string) int {
 	h.t.Helper()
-	return h.having(namespace, v1alpha1.ConditionReady, metav1.ConditionTrue)
+	return h.countWithStatus(namespace, v1alpha1.ConditionReady, metav1.ConditionTrue)
 }
 
 // having returns how many credentials of a namespace have a condition of a status.
-func (h *harness) having(namespace, conditionType string, status metav1.ConditionStatus) int {
+func (h *harness) countWithStatus(namespace, conditionType string, status metav1.ConditionStatus) int {
 	h.t.Helper()
 	var list v1alpha1.RoleCredentialList
 	h.Expect(admin.List(h.ctx, &list, client.InNamespace(namespace))).To(Succeed())

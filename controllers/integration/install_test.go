@@ -20,7 +20,7 @@ import (
 )
 
 // namespaces makes namespaces of given names, for the time of a test, with the credentials that come to be in them.
-func (h *harness) namespaces(names ...string) {
+func (h *harness) createNamespaces(names ...string) {
 	h.t.Helper()
 	for _, name := range names {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -41,14 +41,14 @@ func manifests(name string) string { return filepath.Join("..", "..", "config", 
 
 func TestAPIServerAcceptsManifests(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
-	h.namespaces("team-a", "team-b") // which the one for some namespaces names
+	h.createNamespaces("team-a", "team-b") // which the one for some namespaces names
 	for _, name := range []string{"default", "complete", "namespaced"} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			said, err := kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", manifests(name))
+			output, err := kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", manifests(name))
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(said).To(ContainSubstring("deployment.apps/rolecredential-manager serverside-applied (server dry run)"))
-			g.Expect(said).NotTo(ContainSubstring("Warning"))
+			g.Expect(output).To(ContainSubstring("deployment.apps/rolecredential-manager serverside-applied (server dry run)"))
+			g.Expect(output).NotTo(ContainSubstring("Warning"))
 		})
 	}
 }
@@ -71,7 +71,7 @@ func TestManagerPodMeetsRestrictedPodSecurityStandard(t *testing.T) {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "manager", Labels: template.Labels}, Spec: template.Spec}
 	}
 	h.Expect(admin.Create(h.ctx, pod(), client.DryRunAll)).To(Succeed())
-	for name, loosen := range map[string]func(*corev1.Container){
+	for name, weaken := range map[string]func(*corev1.Container){
 		"with more privileges": func(c *corev1.Container) { c.SecurityContext.AllowPrivilegeEscalation = new(true) },
 		"with a capability":    func(c *corev1.Container) { c.SecurityContext.Capabilities.Drop = nil },
 		"as root":              func(c *corev1.Container) { c.SecurityContext.RunAsUser = new(int64(0)) },
@@ -79,16 +79,16 @@ func TestManagerPodMeetsRestrictedPodSecurityStandard(t *testing.T) {
 			c.SecurityContext.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}
 		},
 	} {
-		loose := pod()
-		loosen(&loose.Spec.Containers[0])
-		h.Expect(admin.Create(h.ctx, loose, client.DryRunAll)).To(MatchError(ContainSubstring(`violates PodSecurity "restricted:latest"`)), name)
+		weakened := pod()
+		weaken(&weakened.Spec.Containers[0])
+		h.Expect(admin.Create(h.ctx, weakened, client.DryRunAll)).To(MatchError(ContainSubstring(`violates PodSecurity "restricted:latest"`)), name)
 	}
 	container := pod().Spec.Containers[0]
 	h.Expect(*container.SecurityContext.ReadOnlyRootFilesystem).To(BeTrue()) // which the standard does not ask for
 }
 
 // forSomeNamespaces installs config/namespaced in place of config/complete, which comes back with the end of the test.
-func (h *harness) forSomeNamespaces() {
+func (h *harness) installNamespaced() {
 	h.t.Helper()
 	_, err := kubectl("apply", "--server-side", "--force-conflicts", "-k", manifests("namespaced"))
 	h.Expect(err).NotTo(HaveOccurred())
@@ -105,8 +105,8 @@ func (h *harness) forSomeNamespaces() {
 
 func TestNamespacedManagerReconcilesOnlyItsNamespaces(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
-	h.namespaces("team-a", "team-b", "elsewhere")
-	h.forSomeNamespaces()
+	h.createNamespaces("team-a", "team-b", "elsewhere")
+	h.installNamespaced()
 	by := h.identity(func(i *v1alpha1.ClusterIdentity) {
 		*i.Spec.Allow = []v1alpha1.AllowRule{{
 			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"aws-roles": "yes"}}, RoleARNs: []string{"*"},
@@ -150,11 +150,11 @@ func TestNamespacedManagerReconcilesOnlyItsNamespaces(t *testing.T) {
 
 func TestNamespacedManagerHasNoPermissionsInOtherNamespaces(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
-	h.namespaces("team-a", "team-b", "elsewhere")
-	h.forSomeNamespaces()
+	h.createNamespaces("team-a", "team-b", "elsewhere")
+	h.installNamespaced()
 	operator, err := client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()})
 	h.Expect(err).NotTo(HaveOccurred())
-	can := func(namespace, verb, group, resource string) bool {
+	canI := func(namespace, verb, group, resource string) bool {
 		resource, subresource, _ := strings.Cut(resource, "/")
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: verb, Group: group, Resource: resource, Subresource: subresource},
@@ -175,7 +175,7 @@ func TestNamespacedManagerHasNoPermissionsInOtherNamespaces(t *testing.T) {
 				for _, resource := range rule.Resources {
 					for _, verb := range rule.Verbs {
 						want := name == managerRole && strings.HasPrefix(namespace, "team-") || slices.Contains(allowed[namespace], verb+" "+rule.APIGroups[0]+"/"+resource)
-						h.Expect(can(namespace, verb, rule.APIGroups[0], resource)).To(Equal(want), "%s %s in %q", verb, resource, namespace)
+						h.Expect(canI(namespace, verb, rule.APIGroups[0], resource)).To(Equal(want), "%s %s in %q", verb, resource, namespace)
 					}
 				}
 			}

@@ -45,7 +45,7 @@ func TestAllCredentialsRecoverAfterOutage(t *testing.T) {
 		h.credential(namespace, fmt.Sprint("reader-", i), by)
 	}
 	h.Eventually(func() int { // those that were probed, and those that wait
-		return h.having(namespace, v1alpha1.ConditionIssued, metav1.ConditionFalse) + h.having(namespace, v1alpha1.ConditionIssued, metav1.ConditionUnknown)
+		return h.countWithStatus(namespace, v1alpha1.ConditionIssued, metav1.ConditionFalse) + h.countWithStatus(namespace, v1alpha1.ConditionIssued, metav1.ConditionUnknown)
 	}).WithTimeout(settle).Should(Equal(credentials))
 	h.sts.ClearFaults()
 	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
@@ -72,7 +72,7 @@ func TestHangingCallsBlockNoOtherReconciles(t *testing.T) {
 		h.refresh(m, "now")
 		h.Expect(admin.Delete(h.ctx, h.secret(namespace, m.Name))).To(Succeed())
 	}
-	notReady := func() int { return h.having(namespace, v1alpha1.ConditionReady, metav1.ConditionFalse) }
+	notReady := func() int { return h.countWithStatus(namespace, v1alpha1.ConditionReady, metav1.ConditionFalse) }
 	h.Eventually(notReady).WithTimeout(settle).Should(BeNumerically(">=", credentials-hanging))
 	shop := h.credential(namespace, "shop", other, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole })
 	h.eventually(shop, v1alpha1.ConditionReady, "True Issued")

@@ -25,8 +25,8 @@ var (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
-	if config := os.Getenv(besideEnv); config != "" {
-		if err := operate(config); err != nil {
+	if config := os.Getenv(operatorProcessEnv); config != "" {
+		if err := runOperator(config); err != nil {
 			fmt.Fprintln(os.Stderr, "the operator beside the test:", err)
 			return 1
 		}

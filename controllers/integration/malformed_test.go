@@ -80,7 +80,7 @@ func TestAPIServerNamesMalformedField(t *testing.T) {
 				path, _, _ := strings.Cut(name, " ")
 				path = strings.TrimSuffix(path, ",")
 				g.Expect(err).To(MatchError(Or(ContainSubstring("%s in body must be of type", path), ContainSubstring("unknown field %q", path))), name)
-				texts[name] = fmt.Sprintf("spec: %s\n%s", inBrief(g, manifest.Object["spec"]), asKubectl(g, err))
+				texts[name] = fmt.Sprintf("spec: %s\n%s", shorten(g, manifest.Object["spec"]), kubectlError(g, err))
 			}
 			texts.compare(t, len(cases))
 		})

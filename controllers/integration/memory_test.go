@@ -29,15 +29,15 @@ import (
 )
 
 // besideEnv has the test's program be an operator and nothing else: STS and the API server hold in memory what they issue and keep.
-const besideEnv = "OPERATOR_BESIDE_THE_TEST"
+const operatorProcessEnv = "OPERATOR_BESIDE_THE_TEST"
 
 // beside is where that operator's cluster is, and where it is to write what it holds in memory.
-type beside struct{ Host, Token, CA, Heap string }
+type processConfig struct{ Host, Token, CA, Heap string }
 
 // operate runs an operator until its input ends, and then writes down its heap: all objects that are still reachable from it.
-func operate(config string) error {
-	var b beside
-	if err := json.Unmarshal([]byte(config), &b); err != nil {
+func runOperator(config string) error {
+	var c processConfig
+	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
 	}
 	options, err := controllers.ManagerOptions(controllers.Scope{})
@@ -47,7 +47,7 @@ func operate(config string) error {
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	options.Logger = controllers.NewLogger(zap.Options{})
 	ctrl.SetLogger(options.Logger)
-	mgr, err := ctrl.NewManager(&rest.Config{Host: b.Host, BearerToken: b.Token, TLSClientConfig: rest.TLSClientConfig{CAData: []byte(b.CA)}}, options)
+	mgr, err := ctrl.NewManager(&rest.Config{Host: c.Host, BearerToken: c.Token, TLSClientConfig: rest.TLSClientConfig{CAData: []byte(c.CA)}}, options)
 	if err != nil {
 		return err
 	}
@@ -61,14 +61,14 @@ func operate(config string) error {
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return err
 	}
-	if err := drown(ctx, mgr.GetClient()); err != nil {
+	if err := overwriteBuffers(ctx, mgr.GetClient()); err != nil {
 		return err
 	}
 	stop()
 	if err := <-done; err != nil {
 		return err
 	}
-	file, err := os.Create(b.Heap)
+	file, err := os.Create(c.Heap)
 	if err != nil {
 		return err
 	}
@@ -82,9 +82,9 @@ func operate(config string) error {
 
 // drown writes much and reads it again, over what stands in the buffers of the connection to the API server. It is not so much that the
 // answer is compressed.
-func drown(ctx context.Context, writer client.Client) error {
-	much := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "much"}, Data: map[string][]byte{"water": bytes.Repeat([]byte("water"), 20<<10)}}
-	return writer.Create(ctx, much, client.DryRunAll, client.DisableReadYourWritesConsistency)
+func overwriteBuffers(ctx context.Context, writer client.Client) error {
+	large := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "much"}, Data: map[string][]byte{"water": bytes.Repeat([]byte("water"), 20<<10)}}
+	return writer.Create(ctx, large, client.DryRunAll, client.DisableReadYourWritesConsistency)
 }
 
 // Go cannot wipe a string, nor what it has freed. What can be shown is that nothing which the operator keeps holds on to what it
@@ -96,12 +96,12 @@ func TestHeapHoldsNoIssuedSecrets(t *testing.T) {
 	by := h.identity()
 	as := h.asOperator()
 	heap := filepath.Join(t.TempDir(), "heap")
-	config, err := json.Marshal(beside{Host: as.Host, Token: as.BearerToken, CA: string(as.CAData), Heap: heap})
+	config, err := json.Marshal(processConfig{Host: as.Host, Token: as.BearerToken, CA: string(as.CAData), Heap: heap})
 	h.Expect(err).NotTo(HaveOccurred())
 	operator := exec.CommandContext(h.ctx, os.Args[0])
-	operator.Env = append(os.Environ(), besideEnv+"="+string(config))
-	var said bytes.Buffer
-	operator.Stderr = &said
+	operator.Env = append(os.Environ(), operatorProcessEnv+"="+string(config))
+	var output bytes.Buffer
+	operator.Stderr = &output
 	input, err := operator.StdinPipe()
 	h.Expect(err).NotTo(HaveOccurred())
 	h.Expect(operator.Start()).To(Succeed())
@@ -116,17 +116,17 @@ func TestHeapHoldsNoIssuedSecrets(t *testing.T) {
 	secrets = append(secrets, secretsOf(h, namespace, "forgotten")...)
 	h.Expect(h.endpoint.Close()).To(Succeed())
 	h.Expect(input.Close()).To(Succeed())
-	h.Expect(operator.Wait()).To(Succeed(), said.String)
+	h.Expect(operator.Wait()).To(Succeed(), output.String)
 
-	held, err := os.ReadFile(heap)
+	dump, err := os.ReadFile(heap)
 	h.Expect(err).NotTo(HaveOccurred())
 	h.Expect(secrets).To(HaveLen(4))
-	h.Expect(bytes.Contains(held, []byte(made.Status.AccessKeyID))).To(BeTrue(), "the heap holds not even the status")
-	h.Expect(bytes.Contains(held, []byte(h.sts.AccessKeys(operatorARN)[0].Secret))).To(BeTrue(), "nor the source's own key, with which the next call is signed")
+	h.Expect(bytes.Contains(dump, []byte(made.Status.AccessKeyID))).To(BeTrue(), "the heap holds not even the status")
+	h.Expect(bytes.Contains(dump, []byte(h.sts.AccessKeys(operatorARN)[0].Secret))).To(BeTrue(), "nor the source's own key, with which the next call is signed")
 	for i, secret := range secrets {
 		h.Expect(len(secret)).To(BeNumerically(">", 10))
 		for form, text := range map[string]string{"as it is": secret, "as JSON has it": base64.StdEncoding.EncodeToString([]byte(secret))} {
-			h.Expect(bytes.Contains(held, []byte(text))).To(BeFalse(), fmt.Sprintf("secret %d of %d is still held, %s", i+1, len(secrets), form))
+			h.Expect(bytes.Contains(dump, []byte(text))).To(BeFalse(), fmt.Sprintf("secret %d of %d is still held, %s", i+1, len(secrets), form))
 		}
 	}
 }

@@ -45,9 +45,9 @@ func TestMFADeviceSatisfiesRoleThatRequiresMFA(t *testing.T) {
 	h.Expect(session.MFA).To(BeTrue())
 
 	h.stop()
-	for place, text := range h.everything(namespace, with, by) {
+	for output, text := range h.outputs(namespace, with, by) {
 		for _, seed := range seeds {
-			h.Expect(strings.Contains(text, seed)).To(BeFalse(), place)
+			h.Expect(strings.Contains(text, seed)).To(BeFalse(), output)
 		}
 	}
 }

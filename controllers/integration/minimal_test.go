@@ -101,24 +101,24 @@ var operations = map[string]string{
 func TestOperatorNeedsEachPermission(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.argo()
-	given := h.given()
-	h.Expect(slices.Sorted(maps.Keys(given))).To(Equal(slices.Sorted(maps.Keys(operations))), "each right is to have an operation that it is for")
+	permission := h.permissions()
+	h.Expect(slices.Sorted(maps.Keys(permission))).To(Equal(slices.Sorted(maps.Keys(operations))), "each right is to have an operation that it is for")
 	t.Run("with all of them nothing is forbidden", func(t *testing.T) {
-		refused := live(t, given, "")
-		NewWithT(t).Expect(refused).To(BeEmpty())
+		denied := forbiddenRequests(t, permission, "")
+		NewWithT(t).Expect(denied).To(BeEmpty())
 	})
-	for _, right := range slices.Sorted(maps.Keys(given)) {
-		t.Run(operations[right]+" takes to "+right, func(t *testing.T) {
-			if strings.HasPrefix(right, "list ") {
+	for _, grant := range slices.Sorted(maps.Keys(permission)) {
+		t.Run(operations[grant]+" takes to "+grant, func(t *testing.T) {
+			if strings.HasPrefix(grant, "list ") {
 				clientfeaturestesting.SetFeatureDuringTest(t, clientfeatures.WatchListClient, false)
 			}
-			NewWithT(t).Expect(live(t, given, right)).To(ContainElement(right))
+			NewWithT(t).Expect(forbiddenRequests(t, permission, grant)).To(ContainElement(grant))
 		})
 	}
 }
 
 // given are the operator's rights, each with the rule that gives it and nothing else.
-func (h *harness) given() map[string]given {
+func (h *harness) permissions() map[string]permission {
 	h.t.Helper()
 	text, err := kubectl("kustomize", manifests("complete"))
 	h.Expect(err).NotTo(HaveOccurred())
@@ -144,16 +144,16 @@ func (h *harness) given() map[string]given {
 			bound[object.RoleRef.Kind+" "+object.RoleRef.Name] = true
 		}
 	}
-	found := map[string]given{}
+	found := map[string]permission{}
 	for role := range bound {
 		for _, rule := range rules[role] {
 			h.Expect(rule.NonResourceURLs).To(BeEmpty())
 			for _, group := range rule.APIGroups {
 				for _, resource := range rule.Resources {
 					for _, verb := range rule.Verbs {
-						right := verb + " " + group + "/" + resource
-						h.Expect(found).NotTo(HaveKey(right), "it is given twice, so that taking it away once takes nothing")
-						found[right] = given{strings.HasPrefix(role, "Role "), rbacv1.PolicyRule{
+						grant := verb + " " + group + "/" + resource
+						h.Expect(found).NotTo(HaveKey(grant), "it is given twice, so that taking it away once takes nothing")
+						found[grant] = permission{strings.HasPrefix(role, "Role "), rbacv1.PolicyRule{
 							APIGroups: []string{group}, Resources: []string{resource}, Verbs: []string{verb}, ResourceNames: rule.ResourceNames,
 						}}
 					}
@@ -165,172 +165,172 @@ func (h *harness) given() map[string]given {
 }
 
 // given is a rule with one verb, in the operator's own namespace only or everywhere.
-type given struct {
-	own  bool
-	rule rbacv1.PolicyRule
+type permission struct {
+	namespaced bool
+	rule       rbacv1.PolicyRule
 }
 
 // live lets an operator live with all rights but one, or with all if that is empty. It returns what the API server refused it, and ends
 // as soon as that is among it, or when the operator has done all there is to do.
-func live(t *testing.T, all map[string]given, without string) []string {
+func forbiddenRequests(t *testing.T, all map[string]permission, without string) []string {
 	t.Helper()
-	l := &life{harness: newHarness(t, stsemulator.Options{TokenClock: clock.RealClock{}}), awaited: without}
-	l.await()
-	l.stop = func() {}
-	l.options.AllowNamespacedEndpoints = true
-	l.config = l.withRights(all, without)
-	for _, step := range []func(){l.elect, l.scrape, l.restartAll, l.issueAll} {
-		if l.living.Err() == nil {
+	op := &restrictedOperator{harness: newHarness(t, stsemulator.Options{TokenClock: clock.RealClock{}}), awaited: without}
+	op.stopAtDenial()
+	op.stop = func() {}
+	op.options.AllowNamespacedEndpoints = true
+	op.config = op.configWithPermissions(all, without)
+	for _, step := range []func(){op.elect, op.scrape, op.restartAll, op.issueAll} {
+		if op.running.Err() == nil {
 			step()
 		}
 	}
-	refused := l.refusals.said()
+	denied := op.denials.list()
 	if without != "" { // a manager that waits for its caches cannot be stopped: with the right, they come
-		l.giveBack(all[without])
-		l.Expect(l.cache.WaitForCacheSync(l.ctx)).To(BeTrue())
+		op.restorePermission(all[without])
+		op.Expect(op.cache.WaitForCacheSync(op.ctx)).To(BeTrue())
 	}
-	l.stop()
-	return refused
+	op.stop()
+	return denied
 }
 
 // life is an operator with rights of its own.
-type life struct {
+type restrictedOperator struct {
 	*harness
 	// living ends when the refusal is there that is awaited.
-	living   context.Context
-	config   *rest.Config
-	refusals refusals
-	awaited  string
+	running context.Context
+	config  *rest.Config
+	denials denials
+	awaited string
 	// everywhere are its rights in all namespaces.
-	everywhere *rbacv1.ClusterRole
+	clusterRole *rbacv1.ClusterRole
 }
 
 // await has life end with the refusal that is awaited, or with the time that one may take.
-func (l *life) await() {
+func (op *restrictedOperator) stopAtDenial() {
 	var end context.CancelFunc
-	l.living, end = context.WithTimeout(l.ctx, 2*settle)
-	l.t.Cleanup(end)
-	l.refusals.awaited, l.refusals.met = l.awaited, end
+	op.running, end = context.WithTimeout(op.ctx, 2*settle)
+	op.t.Cleanup(end)
+	op.denials.awaited, op.denials.cancel = op.awaited, end
 }
 
 // giveBack gives the right that was taken away.
-func (l *life) giveBack(given given) {
-	l.t.Helper()
-	l.everywhere.Rules = append(l.everywhere.Rules, given.rule)
-	l.Expect(admin.Update(l.ctx, l.everywhere)).To(Succeed())
+func (op *restrictedOperator) restorePermission(permission permission) {
+	op.t.Helper()
+	op.clusterRole.Rules = append(op.clusterRole.Rules, permission.rule)
+	op.Expect(admin.Update(op.ctx, op.clusterRole)).To(Succeed())
 }
 
 // until waits for what only an operator with the right brings about. It is over at once when the refusal is there.
-func (l *life) until(done func() bool) {
-	l.t.Helper()
-	_ = wait.PollUntilContextCancel(l.living, 20*time.Millisecond, true, func(context.Context) (bool, error) { return done(), nil })
-	if errors.Is(l.living.Err(), context.DeadlineExceeded) {
-		l.t.Fatal("this did not come, and no refusal either")
+func (op *restrictedOperator) waitFor(done func() bool) {
+	op.t.Helper()
+	_ = wait.PollUntilContextCancel(op.running, 20*time.Millisecond, true, func(context.Context) (bool, error) { return done(), nil })
+	if errors.Is(op.running.Err(), context.DeadlineExceeded) {
+		op.t.Fatal("this did not come, and no refusal either")
 	}
 }
 
 // reads tells whether a condition reads "status reason".
-func (l *life) reads(object client.Object, conditionType, want string) func() bool {
-	return func() bool { return l.state(object, conditionType)() == want }
+func (op *restrictedOperator) hasState(object client.Object, conditionType, want string) func() bool {
+	return func() bool { return op.state(object, conditionType)() == want }
 }
 
 // withRights returns a config for a ServiceAccount of its own, with these rights but one.
-func (l *life) withRights(all map[string]given, without string) *rest.Config {
-	l.t.Helper()
+func (op *restrictedOperator) configWithPermissions(all map[string]permission, without string) *rest.Config {
+	op.t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, GenerateName: "least-"}}
-	l.Expect(admin.Create(l.ctx, account)).To(Succeed())
-	everywhere := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: account.Name}}
-	l.everywhere = everywhere
+	op.Expect(admin.Create(op.ctx, account)).To(Succeed())
+	clusterRole := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: account.Name}}
+	op.clusterRole = clusterRole
 	own := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: account.Name}}
-	for right, given := range all {
+	for grant, permission := range all {
 		switch {
-		case right == without:
-		case given.own:
-			own.Rules = append(own.Rules, given.rule)
+		case grant == without:
+		case permission.namespaced:
+			own.Rules = append(own.Rules, permission.rule)
 		default:
-			everywhere.Rules = append(everywhere.Rules, given.rule)
+			clusterRole.Rules = append(clusterRole.Rules, permission.rule)
 		}
 	}
 	subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: operatorNamespace, Name: account.Name}}
 	for _, object := range []client.Object{
-		everywhere, own,
-		&rbacv1.ClusterRoleBinding{ObjectMeta: everywhere.ObjectMeta, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: account.Name}},
+		clusterRole, own,
+		&rbacv1.ClusterRoleBinding{ObjectMeta: clusterRole.ObjectMeta, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: account.Name}},
 		&rbacv1.RoleBinding{ObjectMeta: own.ObjectMeta, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account.Name}},
 	} {
-		l.Expect(admin.Create(l.ctx, object)).To(Succeed())
-		l.t.Cleanup(func() { l.Expect(admin.Delete(context.Background(), object)).To(Succeed()) })
+		op.Expect(admin.Create(op.ctx, object)).To(Succeed())
+		op.t.Cleanup(func() { op.Expect(admin.Delete(context.Background(), object)).To(Succeed()) })
 	}
-	l.t.Cleanup(func() { l.Expect(admin.Delete(context.Background(), account)).To(Succeed()) })
-	config := l.as(account)
+	op.t.Cleanup(func() { op.Expect(admin.Delete(context.Background(), account)).To(Succeed()) })
+	config := op.configFor(account)
 	// The API server's own view of rights follows a moment later.
 	probe, err := client.New(config, client.Options{Scheme: admin.Scheme()})
-	l.Expect(err).NotTo(HaveOccurred())
-	l.Eventually(func() bool {
-		for right, given := range all {
-			if right != without && !l.may(probe, given) {
+	op.Expect(err).NotTo(HaveOccurred())
+	op.Eventually(func() bool {
+		for grant, permission := range all {
+			if grant != without && !op.canI(probe, permission) {
 				return false
 			}
 		}
 		return true
 	}).WithTimeout(settle).Should(BeTrue())
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return l.refusals.heardBy(next) })
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return op.denials.wrap(next) })
 	return config
 }
 
 // may tells whether the API server would let a client do what a rule gives.
-func (h *harness) may(asking client.Client, given given) bool {
+func (h *harness) canI(asClient client.Client, permission permission) bool {
 	h.t.Helper()
-	resource, subresource, _ := strings.Cut(given.rule.Resources[0], "/")
+	resource, subresource, _ := strings.Cut(permission.rule.Resources[0], "/")
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-		Namespace: operatorNamespace, Verb: given.rule.Verbs[0], Group: given.rule.APIGroups[0], Resource: resource, Subresource: subresource,
-		Name: strings.Join(given.rule.ResourceNames, ""),
+		Namespace: operatorNamespace, Verb: permission.rule.Verbs[0], Group: permission.rule.APIGroups[0], Resource: resource, Subresource: subresource,
+		Name: strings.Join(permission.rule.ResourceNames, ""),
 	}}}
-	h.Expect(asking.Create(h.ctx, review)).To(Succeed())
+	h.Expect(asClient.Create(h.ctx, review)).To(Succeed())
 	return review.Status.Allowed
 }
 
 // elect starts the manager, and waits until it leads and has renewed its lease.
-func (l *life) elect() {
+func (op *restrictedOperator) elect() {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: "rolecredential.dev"}}
-	l.Expect(client.IgnoreNotFound(admin.Delete(l.ctx, lease))).To(Succeed())
-	l.startAs(l.config, func(o *ctrl.Options) {
+	op.Expect(client.IgnoreNotFound(admin.Delete(op.ctx, lease))).To(Succeed())
+	op.startAs(op.config, func(o *ctrl.Options) {
 		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace, o.LeaderElectionReleaseOnCancel = true, lease.Name, lease.Namespace, true
 		o.GracefulShutdownTimeout = new(time.Duration(0)) // controllers whose caches never came would be waited for
 		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(time.Minute), new(40*time.Second), new(100*time.Millisecond)
 	}, controllers.Scope{})
-	l.until(func() bool {
-		err := admin.Get(l.ctx, client.ObjectKeyFromObject(lease), lease)
+	op.waitFor(func() bool {
+		err := admin.Get(op.ctx, client.ObjectKeyFromObject(lease), lease)
 		return err == nil && lease.Spec.RenewTime != nil && lease.Spec.RenewTime.After(lease.Spec.AcquireTime.Time)
 	})
-	l.until(func() bool {
-		var told corev1.EventList
-		l.Expect(admin.List(l.ctx, &told, client.InNamespace(operatorNamespace))).To(Succeed())
-		return slices.ContainsFunc(told.Items, func(e corev1.Event) bool {
+	op.waitFor(func() bool {
+		var events corev1.EventList
+		op.Expect(admin.List(op.ctx, &events, client.InNamespace(operatorNamespace))).To(Succeed())
+		return slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
 			return e.InvolvedObject.Kind == "Lease" && e.Reason == "LeaderElection" && lease.Spec.HolderIdentity != nil && strings.HasPrefix(e.Message, *lease.Spec.HolderIdentity)
 		})
 	})
 }
 
 // scrape asks for metrics as one who may not have them.
-func (l *life) scrape() {
-	connection, err := rest.HTTPClientFor(l.config)
-	l.Expect(err).NotTo(HaveOccurred())
-	filter, err := filters.WithAuthenticationAndAuthorization(l.config, connection)
-	l.Expect(err).NotTo(HaveOccurred())
+func (op *restrictedOperator) scrape() {
+	connection, err := rest.HTTPClientFor(op.config)
+	op.Expect(err).NotTo(HaveOccurred())
+	filter, err := filters.WithAuthenticationAndAuthorization(op.config, connection)
+	op.Expect(err).NotTo(HaveOccurred())
 	handler, err := filter(ctrl.Log, http.NotFoundHandler())
-	l.Expect(err).NotTo(HaveOccurred())
-	asked := httptest.NewRequestWithContext(l.ctx, http.MethodGet, "/metrics", http.NoBody)
-	asked.Header.Set("Authorization", "Bearer "+l.config.BearerToken)
-	answer := httptest.NewRecorder()
-	handler.ServeHTTP(answer, asked)
-	if l.awaited == "" {
-		l.Expect(answer.Code).To(Equal(http.StatusForbidden))
+	op.Expect(err).NotTo(HaveOccurred())
+	request := httptest.NewRequestWithContext(op.ctx, http.MethodGet, "/metrics", http.NoBody)
+	request.Header.Set("Authorization", "Bearer "+op.config.BearerToken)
+	response := httptest.NewRecorder()
+	handler.ServeHTTP(response, request)
+	if op.awaited == "" {
+		op.Expect(response.Code).To(Equal(http.StatusForbidden))
 	}
 }
 
 // restartAll finds and restarts a workload of each kind, and looks at a pod of none.
-func (l *life) restartAll() {
-	namespace := l.namespace(nil)
+func (op *restrictedOperator) restartAll() {
+	namespace := op.namespace(nil)
 	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "a"}}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "c"}}}}
 	selector := &metav1.LabelSelector{MatchLabels: template.Labels}
 	meta := metav1.ObjectMeta{Namespace: namespace, Name: "a"}
@@ -341,98 +341,98 @@ func (l *life) restartAll() {
 		argoRollout(namespace, "a", "a-secret"),
 		&corev1.Pod{ObjectMeta: meta, Spec: template.Spec},
 	} {
-		l.Expect(admin.Create(l.ctx, object)).To(Succeed())
+		op.Expect(admin.Create(op.ctx, object)).To(Succeed())
 	}
-	operator, err := client.New(l.config, client.Options{Scheme: admin.Scheme()})
-	l.Expect(err).NotTo(HaveOccurred())
+	operator, err := client.New(op.config, client.Options{Scheme: admin.Scheme()})
+	op.Expect(err).NotTo(HaveOccurred())
 	cluster := rollout.Cluster{Reader: operator, Writer: operator}
-	held, discover := rollout.Credential{Namespace: namespace, Secret: "a-secret"}, v1alpha1.Rollout{Discover: true}
+	credential, discover := rollout.Credential{Namespace: namespace, Secret: "a-secret"}, v1alpha1.Rollout{Discover: true}
 	try := func(err error) {
-		if l.awaited == "" || !apierrors.IsForbidden(err) {
-			l.Expect(err).NotTo(HaveOccurred())
+		if op.awaited == "" || !apierrors.IsForbidden(err) {
+			op.Expect(err).NotTo(HaveOccurred())
 		}
 	}
 	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "Rollout"} {
-		seen, err := cluster.Get(l.ctx, held, discover, rollout.Ref{Kind: kind, Name: "a"})
+		seen, err := cluster.Get(op.ctx, credential, discover, rollout.Ref{Kind: kind, Name: "a"})
 		try(err)
 		if err == nil {
-			l.Expect(seen.Workload).NotTo(BeNil(), kind)
-			try(cluster.Restart(l.ctx, namespace, *seen.Workload, readers.Stamp{"a-secret": "ASIA"}, clock.RealClock{}.Now()))
+			op.Expect(seen.Workload).NotTo(BeNil(), kind)
+			try(cluster.Restart(op.ctx, namespace, *seen.Workload, readers.Stamp{"a-secret": "ASIA"}, clock.RealClock{}.Now()))
 		}
 	}
-	_, err = cluster.Get(l.ctx, held, discover, rollout.Ref{Kind: "Pod", Name: "a"})
+	_, err = cluster.Get(op.ctx, credential, discover, rollout.Ref{Kind: "Pod", Name: "a"})
 	try(err)
-	_, err = cluster.Discover(l.ctx, held, discover)
+	_, err = cluster.Discover(op.ctx, credential, discover)
 	try(err)
 }
 
 // issueAll has a credential of each kind issued, by each kind of identity, and all else done that a Secret goes through.
-func (l *life) issueAll() {
-	namespace := l.namespace(nil)
-	provider, _ := l.trustTokens()
-	by := l.identity(func(i *v1alpha1.ClusterIdentity) {
+func (op *restrictedOperator) issueAll() {
+	namespace := op.namespace(nil)
+	provider, _ := op.trustAPIServer()
+	by := op.identity(func(i *v1alpha1.ClusterIdentity) {
 		(*i.Spec.Allow)[0].Calls = []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken}
 	})
-	tokens := l.identity(func(i *v1alpha1.ClusterIdentity) { i.Name += "-tokens"; byToken(i) })
-	l.serviceAccount(namespace, "reader")
-	credential := l.credential(namespace, "role", by)
+	tokens := op.identity(func(i *v1alpha1.ClusterIdentity) { i.Name += "-tokens"; useTokens(i) })
+	op.serviceAccount(namespace, "reader")
+	credential := op.credential(namespace, "role", by)
 	own := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "session"}}
 	own.Spec.IdentityRef.Name = by.Name
 	federated := &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "federated"}}
 	federated.Spec.IdentityRef.Name, federated.Spec.Policy = by.Name, `{"Statement":[]}`
-	l.keyIn(namespace, "key", l.sts.AccessKeys(operatorARN)[0])
+	op.putKeyIn(namespace, "key", op.sts.AccessKeys(operatorARN)[0])
 	namespaced := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "theirs"}}
-	namespaced.Spec.Region, namespaced.Spec.Endpoint = "eu-west-1", l.endpoint.URL
+	namespaced.Spec.Region, namespaced.Spec.Endpoint = "eu-west-1", op.endpoint.URL
 	namespaced.Spec.Source.AccessKey = &v1alpha1.LocalAccessKeySource{SecretRef: v1alpha1.LocalSecretReference{Name: "key"}}
 	for _, object := range []client.Object{own, federated, namespaced} {
-		l.Expect(admin.Create(l.ctx, object)).To(Succeed())
+		op.Expect(admin.Create(op.ctx, object)).To(Succeed())
 	}
-	role := l.trusting("Token", provider, namespace, "reader")
+	role := op.putWebIdentityRole("Token", provider, namespace, "reader")
 	token := roleCredential(namespace, "token", tokens.Name)
 	token.Spec.ServiceAccountName, token.Spec.RoleARN = "reader", role
-	l.Expect(admin.Create(l.ctx, token)).To(Succeed())
+	op.Expect(admin.Create(op.ctx, token)).To(Succeed())
 	for _, object := range []client.Object{credential, own, federated, token} {
-		l.until(l.reads(object, "Ready", "True Issued"))
+		op.waitFor(op.hasState(object, "Ready", "True Issued"))
 	}
-	l.until(l.reads(namespaced, "Ready", "True Verified"))
+	op.waitFor(op.hasState(namespaced, "Ready", "True Verified"))
 
 	// Other keys are taken out, and then another name.
 	change := func(f func(*v1alpha1.RoleCredential)) {
-		l.until(func() bool {
-			if err := admin.Get(l.ctx, client.ObjectKeyFromObject(credential), credential); err != nil {
+		op.waitFor(func() bool {
+			if err := admin.Get(op.ctx, client.ObjectKeyFromObject(credential), credential); err != nil {
 				return false
 			}
 			f(credential)
-			return admin.Update(l.ctx, credential) == nil
+			return admin.Update(op.ctx, credential) == nil
 		})
 	}
 	change(func(c *v1alpha1.RoleCredential) { c.Annotations = map[string]string{v1alpha1.RefreshAnnotation: "1"} })
-	l.until(l.handled(credential, "1"))
+	op.waitFor(op.refreshHandled(credential, "1"))
 	change(func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Labels = map[string]string{"team": "shop"} })
-	l.until(func() bool { s := l.secret(namespace, "role"); return s != nil && s.Labels["team"] == "shop" })
+	op.waitFor(func() bool { s := op.secret(namespace, "role"); return s != nil && s.Labels["team"] == "shop" })
 	change(func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "other" })
-	l.until(func() bool { return l.secret(namespace, "role") == nil && l.secret(namespace, "other") != nil })
+	op.waitFor(func() bool { return op.secret(namespace, "role") == nil && op.secret(namespace, "other") != nil })
 }
 
 // refusals are what the API server forbids.
-type refusals struct {
+type denials struct {
 	mu      sync.Mutex
-	heard   map[string]bool
+	seen    map[string]bool
 	awaited string
-	met     context.CancelFunc
+	cancel  context.CancelFunc
 }
 
 // forbidden is how the API server says it.
-var forbidden = regexp.MustCompile(`cannot (\w+) resource \\?"([^"\\]+)\\?" in API group \\?"([^"\\]*)\\?"`)
+var forbiddenMessage = regexp.MustCompile(`cannot (\w+) resource \\?"([^"\\]+)\\?" in API group \\?"([^"\\]*)\\?"`)
 
-func (r *refusals) said() []string {
+func (r *denials) list() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Sorted(maps.Keys(r.heard))
+	return slices.Sorted(maps.Keys(r.seen))
 }
 
 // heardBy returns a transport that listens for refusals.
-func (r *refusals) heardBy(next http.RoundTripper) http.RoundTripper {
+func (r *denials) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		response, err := next.RoundTrip(request)
 		if err != nil || response.StatusCode != http.StatusForbidden {
@@ -440,19 +440,19 @@ func (r *refusals) heardBy(next http.RoundTripper) http.RoundTripper {
 		}
 		body, err := io.ReadAll(response.Body)
 		response.Body = io.NopCloser(bytes.NewReader(body))
-		found := forbidden.FindStringSubmatch(string(body))
-		right := cmp.Or(strings.Join(found, ""), string(body))
+		found := forbiddenMessage.FindStringSubmatch(string(body))
+		grant := cmp.Or(strings.Join(found, ""), string(body))
 		if found != nil {
-			right = found[1] + " " + found[3] + "/" + found[2]
+			grant = found[1] + " " + found[3] + "/" + found[2]
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.heard == nil {
-			r.heard = map[string]bool{}
+		if r.seen == nil {
+			r.seen = map[string]bool{}
 		}
-		r.heard[right] = true
-		if right == r.awaited {
-			r.met()
+		r.seen[grant] = true
+		if grant == r.awaited {
+			r.cancel()
 		}
 		return response, err
 	})
@@ -465,11 +465,11 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // What config/namespaced gives the operator outside of the namespaces that it watches, it needs too.
 func TestNamespacedManagerNeedsEachPermissionInOtherNamespaces(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
-	h.namespaces("team-a", "team-b")
-	h.forSomeNamespaces()
+	h.createNamespaces("team-a", "team-b")
+	h.installNamespaced()
 	text, err := os.ReadFile(filepath.Join(manifests("namespaced"), "roles.yaml"))
 	h.Expect(err).NotTo(HaveOccurred())
-	rights := 0
+	grants := 0
 	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096); ; {
 		var role rbacv1.Role
 		err := decoder.Decode(&role)
@@ -479,26 +479,26 @@ func TestNamespacedManagerNeedsEachPermissionInOtherNamespaces(t *testing.T) {
 		h.Expect(err).NotTo(HaveOccurred())
 		for _, rule := range role.Rules {
 			for _, verb := range rule.Verbs {
-				rights++
-				t.Run(verb+" "+rule.Resources[0]+" in "+role.Namespace, func(t *testing.T) { missed(t, role, rule, verb) })
+				grants++
+				t.Run(verb+" "+rule.Resources[0]+" in "+role.Namespace, func(t *testing.T) { runWithoutVerb(t, role, rule, verb) })
 			}
 		}
 	}
-	h.Expect(rights).To(Equal(4))
+	h.Expect(grants).To(Equal(4))
 }
 
 // missed takes a verb out of a role that is installed, and waits for the operator to be refused what it is for.
-func missed(t *testing.T, role rbacv1.Role, rule rbacv1.PolicyRule, verb string) {
+func runWithoutVerb(t *testing.T, role rbacv1.Role, rule rbacv1.PolicyRule, verb string) {
 	t.Helper()
 	if verb == "list" {
 		clientfeaturestesting.SetFeatureDuringTest(t, clientfeatures.WatchListClient, false)
 	}
-	right := verb + " " + rule.APIGroups[0] + "/" + rule.Resources[0]
-	l := &life{harness: newHarness(t, stsemulator.Options{}), awaited: right}
-	l.await()
+	grant := verb + " " + rule.APIGroups[0] + "/" + rule.Resources[0]
+	op := &restrictedOperator{harness: newHarness(t, stsemulator.Options{}), awaited: grant}
+	op.stopAtDenial()
 
 	set := func(verbs []string) {
-		update(l.harness, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: role.Namespace, Name: role.Name}}, func(r *rbacv1.Role) {
+		update(op.harness, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: role.Namespace, Name: role.Name}}, func(r *rbacv1.Role) {
 			r.Rules = nil
 			if rule.Verbs = verbs; len(verbs) > 0 {
 				r.Rules = []rbacv1.PolicyRule{rule}
@@ -508,31 +508,31 @@ func missed(t *testing.T, role rbacv1.Role, rule rbacv1.PolicyRule, verb string)
 	all := rule.Verbs
 	set(slices.DeleteFunc(slices.Clone(all), func(v string) bool { return v == verb }))
 	t.Cleanup(func() {
-		l.ctx = context.Background()
+		op.ctx = context.Background()
 		set(all)
 	})
-	config := l.asOperator()
+	config := op.asOperator()
 	probe, err := client.New(config, client.Options{Scheme: admin.Scheme()})
-	l.Expect(err).NotTo(HaveOccurred())
-	l.Eventually(func() bool {
+	op.Expect(err).NotTo(HaveOccurred())
+	op.Eventually(func() bool {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
 			Namespace: role.Namespace, Verb: verb, Group: rule.APIGroups[0], Resource: rule.Resources[0],
 		}}}
-		l.Expect(probe.Create(l.ctx, review)).To(Succeed())
+		op.Expect(probe.Create(op.ctx, review)).To(Succeed())
 		return review.Status.Allowed
 	}).WithTimeout(settle).Should(BeFalse())
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return l.refusals.heardBy(next) })
-	l.startAs(config, func(*ctrl.Options) {}, controllers.Scope{Namespaces: []string{"team-a", "team-b"}})
-	l.identity()
-	l.until(func() bool { return false }) // but the refusal
-	l.stop()
-	l.Expect(l.refusals.said()).To(ContainElement(right))
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return op.denials.wrap(next) })
+	op.startAs(config, func(*ctrl.Options) {}, controllers.Scope{Namespaces: []string{"team-a", "team-b"}})
+	op.identity()
+	op.waitFor(func() bool { return false }) // but the refusal
+	op.stop()
+	op.Expect(op.denials.list()).To(ContainElement(grant))
 }
 
 // handled returns a function that tells whether a request to refresh was met.
-func (l *life) handled(credential *v1alpha1.RoleCredential, request string) func() bool {
+func (op *restrictedOperator) refreshHandled(credential *v1alpha1.RoleCredential, request string) func() bool {
 	return func() bool {
-		err := admin.Get(l.ctx, client.ObjectKeyFromObject(credential), credential)
+		err := admin.Get(op.ctx, client.ObjectKeyFromObject(credential), credential)
 		return err == nil && credential.Status.LastHandledRefreshRequest == request
 	}
 }

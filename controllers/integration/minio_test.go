@@ -78,11 +78,11 @@ func startMinIO(t *testing.T, environment ...string) *minio {
 	g.Expect(os.WriteFile(filepath.Join(dir, "certs", "CAs", "apiserver.crt"), adminConfig.CAData, 0o600)).To(Succeed())
 	server.Stdout, server.Stderr = &output, &output
 	g.Expect(server.Start()).To(Succeed())
-	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
+	exited := make(chan error, 1)
+	go func() { exited <- server.Wait() }()
 	t.Cleanup(func() {
 		_ = server.Process.Kill()
-		err := <-ended
+		err := <-exited
 		if t.Failed() {
 			t.Logf("MinIO ended with %v, having said:\n%s", err, output.String())
 		}
@@ -156,13 +156,13 @@ func (m *minio) add(ctx context.Context, assets map[string]any) (added, error) {
 		return added{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	told, err := io.ReadAll(response.Body)
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return added{}, err
 	}
 	var result struct{ Added added }
-	if err := json.Unmarshal(told, &result); err != nil {
-		return added{}, fmt.Errorf("%s: %s", response.Status, told)
+	if err := json.Unmarshal(body, &result); err != nil {
+		return added{}, fmt.Errorf("%s: %s", response.Status, body)
 	}
 	return result.Added, nil
 }
@@ -201,7 +201,7 @@ func codeOf(err error) string {
 // identity makes an identity that calls the server with a key.
 func (m *minio) identity(h *harness, key stsemulator.AccessKey) *v1alpha1.ClusterIdentity {
 	return h.identity(func(i *v1alpha1.ClusterIdentity) {
-		h.key(i.Name, key)
+		h.putKey(i.Name, key)
 		i.Spec.Endpoint = m.url
 	})
 }
@@ -279,7 +279,7 @@ func TestMinIODeniesWrongKeyUntilItIsReplaced(t *testing.T) {
 			made := h.credential(namespace, "heals", by)
 			h.eventually(made, "Issued", "False AccessDenied")
 			h.Expect(h.secret(namespace, "heals")).To(BeNil())
-			h.key(by.Name, server.user)
+			h.putKey(by.Name, server.user)
 			h.eventually(made, "Ready", "True Issued")
 			h.Expect(server.put(t, server.s3As(h, namespace, "heals"), "healed")).To(Succeed())
 		})
@@ -297,12 +297,12 @@ func TestMinIOIgnoresRolesAndRejectsUserCalls(t *testing.T) {
 	})
 
 	// It looks at no role, and at nothing that a role's trust policy would.
-	unheard := h.credential(namespace, "unheard", by, func(c *v1alpha1.RoleCredential) {
+	ignored := h.credential(namespace, "unheard", by, func(c *v1alpha1.RoleCredential) {
 		c.Spec.RoleARN, c.Spec.ExternalID, c.Spec.SourceIdentity = "arn:aws-cn:iam::123456789012:role/Unheard", "nobody-knows", "nobody"
 		c.Spec.Tags = []v1alpha1.Tag{{Key: "team", Value: new("shop")}}
 		c.Spec.PolicyARNs = []string{"arn:aws:iam::aws:policy/AWSDenyAll"}
 	})
-	h.eventually(unheard, "Ready", "True Issued")
+	h.eventually(ignored, "Ready", "True Issued")
 	h.Expect(server.put(t, server.s3As(h, namespace, "unheard"), "unheard")).To(Succeed())
 
 	own := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "own"}}

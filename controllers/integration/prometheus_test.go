@@ -31,34 +31,34 @@ import (
 
 // program is one that a test started. It ends with the test, or when end is called.
 type program struct {
-	said *logs
-	end  func()
+	output *logs
+	stop   func()
 }
 
 // start runs a program with nothing of the test's environment.
 func start(t *testing.T, path string, args ...string) *program {
 	t.Helper()
-	p := &program{said: &logs{}}
+	p := &program{output: &logs{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = settle // after which it is killed
 	cmd.Env = []string{"HOME=" + t.TempDir()}
-	cmd.Stdout, cmd.Stderr = p.said, p.said
+	cmd.Stdout, cmd.Stderr = p.output, p.output
 	NewWithT(t).Expect(cmd.Start()).To(Succeed())
-	ended := make(chan struct{})
+	exited := make(chan struct{})
 	go func() {
 		_ = cmd.Wait() // what there is to say of it, it said
-		close(ended)
+		close(exited)
 	}()
-	p.end = func() {
+	p.stop = func() {
 		cancel()
-		<-ended
+		<-exited
 	}
 	t.Cleanup(func() {
-		p.end()
+		p.stop()
 		if t.Failed() {
-			t.Logf("%s said: %s", filepath.Base(path), p.said)
+			t.Logf("%s said: %s", filepath.Base(path), p.output)
 		}
 	})
 	return p
@@ -86,11 +86,11 @@ func (h *harness) startManager() *manager {
 	text, err := exec.CommandContext(h.ctx, "go", "build", "-o", path, "../../cmd/manager").CombinedOutput()
 	h.Expect(err).NotTo(HaveOccurred(), string(text))
 	m := &manager{metricsURL: "https://" + freeAddress(h.WithT) + "/metrics"}
-	where, err := url.Parse(m.metricsURL)
+	parsed, err := url.Parse(m.metricsURL)
 	h.Expect(err).NotTo(HaveOccurred())
 	m.program = start(h.t, path, "--kubeconfig="+h.kubeconfig(dir), "--leader-elect", "--leader-election-namespace="+operatorNamespace,
-		"--health-probe-bind-address=0", "--metrics-bind-address="+where.Host)
-	h.stop = m.end
+		"--health-probe-bind-address=0", "--metrics-bind-address="+parsed.Host)
+	h.stop = m.stop
 	return m
 }
 
@@ -156,12 +156,12 @@ type monitoring struct {
 }
 
 // minutes are durations of PromQL, and of a rule's for.
-var minutes = regexp.MustCompile(`\b(\d+)m\b`)
+var minuteDuration = regexp.MustCompile(`\b(\d+)m\b`)
 
 // hastened are the rules that are shipped with a sixtieth of their durations, a minute of which becomes a second. Nothing else of
 // them changes.
-func hastened(g *WithT) []byte {
-	shipped, err := os.ReadFile(filepath.Join(manifests("prometheus"), "rules.yaml"))
+func rulesInSeconds(g *WithT) []byte {
+	manifest, err := os.ReadFile(filepath.Join(manifests("prometheus"), "rules.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
 	var rule struct {
 		Spec struct {
@@ -171,11 +171,11 @@ func hastened(g *WithT) []byte {
 			} `json:"groups"`
 		} `json:"spec"`
 	}
-	g.Expect(yaml.Unmarshal(shipped, &rule)).To(Succeed())
+	g.Expect(yaml.Unmarshal(manifest, &rule)).To(Succeed())
 	for _, group := range rule.Spec.Groups {
 		for _, r := range group.Rules {
 			for _, field := range []string{"for", "expr"} {
-				r[field] = minutes.ReplaceAllString(r[field].(string), "${1}s")
+				r[field] = minuteDuration.ReplaceAllString(r[field].(string), "${1}s")
 			}
 		}
 	}
@@ -185,8 +185,8 @@ func hastened(g *WithT) []byte {
 }
 
 // monitored is how the shipped ServiceMonitor has the manager scraped, as the Prometheus Operator hands it on.
-func monitored(g *WithT, target, token string) []byte {
-	shipped, err := os.ReadFile(filepath.Join(manifests("prometheus"), "monitor.yaml"))
+func scrapeConfig(g *WithT, target, token string) []byte {
+	manifest, err := os.ReadFile(filepath.Join(manifests("prometheus"), "monitor.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
 	var monitor struct {
 		Spec struct {
@@ -197,10 +197,10 @@ func monitored(g *WithT, target, token string) []byte {
 			}
 		}
 	}
-	g.Expect(yaml.Unmarshal(shipped, &monitor)).To(Succeed())
+	g.Expect(yaml.Unmarshal(manifest, &monitor)).To(Succeed())
 	g.Expect(monitor.Spec.Endpoints).To(HaveLen(1))
 	endpoint := monitor.Spec.Endpoints[0]
-	where, err := url.Parse(target)
+	parsed, err := url.Parse(target)
 	g.Expect(err).NotTo(HaveOccurred())
 	text, err := yaml.Marshal(map[string]any{
 		"global":     map[string]any{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "250ms"},
@@ -209,7 +209,7 @@ func monitored(g *WithT, target, token string) []byte {
 			"job_name": "rolecredential-manager-metrics-service", "metrics_path": endpoint.Path, "scheme": endpoint.Scheme, "honor_labels": endpoint.HonorLabels,
 			"tls_config":     map[string]any{"insecure_skip_verify": endpoint.TLSConfig.InsecureSkipVerify},
 			"authorization":  map[string]any{"credentials": token},
-			"static_configs": []any{map[string]any{"targets": []string{where.Host}, "labels": map[string]any{"namespace": operatorNamespace, "pod": "manager"}}},
+			"static_configs": []any{map[string]any{"targets": []string{parsed.Host}, "labels": map[string]any{"namespace": operatorNamespace, "pod": "manager"}}},
 		}},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -225,8 +225,8 @@ func startPrometheus(t *testing.T, m *manager, token string) *monitoring {
 	}
 	p := &monitoring{WithT: NewWithT(t)}
 	dir := t.TempDir()
-	p.Expect(os.WriteFile(filepath.Join(dir, "prometheus.yaml"), monitored(p.WithT, m.metricsURL, token), 0o600)).To(Succeed())
-	p.Expect(os.WriteFile(filepath.Join(dir, "rules.yaml"), hastened(p.WithT), 0o600)).To(Succeed())
+	p.Expect(os.WriteFile(filepath.Join(dir, "prometheus.yaml"), scrapeConfig(p.WithT, m.metricsURL, token), 0o600)).To(Succeed())
+	p.Expect(os.WriteFile(filepath.Join(dir, "rules.yaml"), rulesInSeconds(p.WithT), 0o600)).To(Succeed())
 	address := freeAddress(p.WithT)
 	p.url = "http://" + address
 	p.program = start(t, filepath.Join(folder, "prometheus"), "--config.file="+filepath.Join(dir, "prometheus.yaml"),
@@ -279,11 +279,11 @@ func (p *monitoring) annotations() string {
 		}
 	}
 	p.Expect(json.Unmarshal([]byte(body), &answer)).To(Succeed())
-	var said bytes.Buffer
+	var output bytes.Buffer
 	for _, alert := range answer.Data.Alerts {
 		for name, text := range alert.Annotations {
-			fmt.Fprintf(&said, "%s: %s\n", name, text)
+			fmt.Fprintf(&output, "%s: %s\n", name, text)
 		}
 	}
-	return said.String()
+	return output.String()
 }

@@ -18,7 +18,7 @@ func TestOperatorHasOnlyRequiredPermissions(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	operator, err := client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()})
 	h.Expect(err).NotTo(HaveOccurred())
-	for what, want := range map[string]bool{
+	for permission, want := range map[string]bool{
 		"create v1/secrets":                                     true,
 		"create authentication.k8s.io/tokenreviews":             true, // of those who ask for metrics
 		"update sts.rolecredential.dev/rolecredentials/status":  true,
@@ -48,19 +48,19 @@ func TestOperatorHasOnlyRequiredPermissions(t *testing.T) {
 		"get coordination.k8s.io/leases":                        false, // of other namespaces than its own
 		"*":                                                     false,
 	} {
-		verb, resource, _ := strings.Cut(what, " ")
+		verb, resource, _ := strings.Cut(permission, " ")
 		group, resource, _ := strings.Cut(resource, "/")
 		resource, subresource, _ := strings.Cut(resource, "/")
 		if group == corev1.SchemeGroupVersion.Version {
 			group = ""
 		}
-		if what == "*" {
+		if permission == "*" {
 			group, resource = "*", "*"
 		}
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: "default", Verb: verb, Group: group, Resource: resource, Subresource: subresource},
 		}}
 		h.Expect(operator.Create(h.ctx, review)).To(Succeed())
-		h.Expect(review.Status.Allowed).To(Equal(want), what)
+		h.Expect(review.Status.Allowed).To(Equal(want), permission)
 	}
 }

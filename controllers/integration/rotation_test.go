@@ -18,7 +18,7 @@ type fleet struct {
 	namespace string
 	by        *v1alpha1.ClusterIdentity
 	all       []*v1alpha1.RoleCredential
-	old       stsemulator.AccessKey
+	oldKey    stsemulator.AccessKey
 }
 
 func newFleet(t *testing.T) *fleet {
@@ -26,7 +26,7 @@ func newFleet(t *testing.T) *fleet {
 	const credentials = 50
 	f := &fleet{harness: newHarness(t, stsemulator.Options{})}
 	f.start()
-	f.namespace, f.by, f.old = f.harness.namespace(nil), f.identity(), f.sts.AccessKeys(operatorARN)[0]
+	f.namespace, f.by, f.oldKey = f.harness.namespace(nil), f.identity(), f.sts.AccessKeys(operatorARN)[0]
 	f.eventually(f.by, "Ready", "True Verified")
 	for i := range credentials {
 		f.all = append(f.all, f.credential(f.namespace, fmt.Sprintf("of-the-fleet-%d", i), f.by))
@@ -36,25 +36,25 @@ func newFleet(t *testing.T) *fleet {
 }
 
 // takesUp waits until the identity has the key that is in the Secret now.
-func (f *fleet) takesUp() {
+func (f *fleet) waitForKey() {
 	f.t.Helper()
-	now := f.secret(operatorNamespace, f.by.Name).ResourceVersion
-	f.Eventually(func() string { f.state(f.by, "Ready")(); return f.by.Status.ObservedSecretVersion }).WithTimeout(settle).Should(Equal(now))
+	current := f.secret(operatorNamespace, f.by.Name).ResourceVersion
+	f.Eventually(func() string { f.state(f.by, "Ready")(); return f.by.Status.ObservedSecretVersion }).WithTimeout(settle).Should(Equal(current))
 	f.Expect(f.state(f.by, "Ready")()).To(Equal("True Verified"))
 }
 
 // asks has credentials refreshed, and does not wait for it.
-func (f *fleet) asks(of []*v1alpha1.RoleCredential, value string) {
+func (f *fleet) requestRefresh(credentials []*v1alpha1.RoleCredential, value string) {
 	f.t.Helper()
-	for _, c := range of {
+	for _, c := range credentials {
 		f.refresh(c, value)
 	}
 }
 
 // answered waits until all of the credentials were refreshed for a request.
-func (f *fleet) answered(of []*v1alpha1.RoleCredential, value string) {
+func (f *fleet) waitForRefresh(credentials []*v1alpha1.RoleCredential, value string) {
 	f.t.Helper()
-	for _, c := range of {
+	for _, c := range credentials {
 		f.Eventually(func() string { f.state(c, "Ready")(); return c.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal(value))
 		f.Expect(f.state(c, "Issued")()).To(Equal("True Issued"))
 		f.Expect(f.state(c, "Ready")()).To(Equal("True Issued"))
@@ -62,8 +62,8 @@ func (f *fleet) answered(of []*v1alpha1.RoleCredential, value string) {
 }
 
 // versions are those of the credentials' Secrets.
-func (f *fleet) versions(of []*v1alpha1.RoleCredential) (versions []string) {
-	for _, c := range of {
+func (f *fleet) secretVersions(credentials []*v1alpha1.RoleCredential) (versions []string) {
+	for _, c := range credentials {
 		versions = append(versions, f.secret(f.namespace, c.Name).ResourceVersion)
 	}
 	return versions
@@ -71,17 +71,17 @@ func (f *fleet) versions(of []*v1alpha1.RoleCredential) (versions []string) {
 
 func TestKeyReplacedBeforeDeactivationCausesNoFailure(t *testing.T) {
 	f := newFleet(t)
-	fresh, err := f.sts.CreateAccessKey(operatorARN)
+	newKey, err := f.sts.CreateAccessKey(operatorARN)
 	f.Expect(err).NotTo(HaveOccurred())
-	f.asks(f.all, "before")
-	f.key(f.by.Name, fresh)
-	f.asks(f.all, "after")
-	f.takesUp()
-	f.answered(f.all, "after")
-	f.Expect(f.sts.DeleteAccessKey(f.old.ID)).To(Succeed())
+	f.requestRefresh(f.all, "before")
+	f.putKey(f.by.Name, newKey)
+	f.requestRefresh(f.all, "after")
+	f.waitForKey()
+	f.waitForRefresh(f.all, "after")
+	f.Expect(f.sts.DeleteAccessKey(f.oldKey.ID)).To(Succeed())
 	deleted := len(f.sts.Calls())
-	f.asks(f.all, "at last")
-	f.answered(f.all, "at last")
+	f.requestRefresh(f.all, "at last")
+	f.waitForRefresh(f.all, "at last")
 	f.stop()
 
 	calls := f.sts.Calls()
@@ -89,16 +89,16 @@ func TestKeyReplacedBeforeDeactivationCausesNoFailure(t *testing.T) {
 		f.Expect(call.Code).To(BeEmpty())
 	}
 	for _, call := range calls[deleted:] {
-		f.Expect(call.AccessKeyID).To(Equal(fresh.ID))
+		f.Expect(call.AccessKeyID).To(Equal(newKey.ID))
 	}
 }
 
 func TestCredentialsRecoverAfterInactiveKeyIsReplaced(t *testing.T) {
 	f := newFleet(t)
-	failing, calm := f.all[:10], f.all[10:]
-	f.Expect(f.sts.SetAccessKeyActive(f.old.ID, false)).To(Succeed())
+	failing, others := f.all[:10], f.all[10:]
+	f.Expect(f.sts.SetAccessKeyActive(f.oldKey.ID, false)).To(Succeed())
 	before := f.issues()
-	f.asks(failing, "during")
+	f.requestRefresh(failing, "during")
 	f.Eventually(f.issues).WithTimeout(settle).Should(BeNumerically(">=", before+3)) // probes of the open circuit
 	for _, c := range failing {
 		f.Expect(f.state(c, "Ready")()).To(Equal("True Issued"), "its present credentials stay valid")
@@ -109,31 +109,31 @@ func TestCredentialsRecoverAfterInactiveKeyIsReplaced(t *testing.T) {
 	})
 	f.eventually(f.by, "Ready", "False InvalidSourceCredentials")
 
-	versions := f.versions(calm)
-	fresh, err := f.sts.CreateAccessKey(operatorARN)
+	versions := f.secretVersions(others)
+	newKey, err := f.sts.CreateAccessKey(operatorARN)
 	f.Expect(err).NotTo(HaveOccurred())
-	f.key(f.by.Name, fresh) // the one thing that anyone does
-	written := len(f.sts.Calls())
-	f.takesUp()
-	delivered := len(f.sts.Calls())
-	f.answered(failing, "during")
-	f.Expect(f.versions(calm)).To(Equal(versions))
+	f.putKey(f.by.Name, newKey) // the one thing that anyone does
+	replaced := len(f.sts.Calls())
+	f.waitForKey()
+	verified := len(f.sts.Calls())
+	f.waitForRefresh(failing, "during")
+	f.Expect(f.secretVersions(others)).To(Equal(versions))
 
-	healed := len(f.sts.Calls())
-	f.asks(f.all, "afterwards")
-	f.answered(f.all, "afterwards")
+	recovered := len(f.sts.Calls())
+	f.requestRefresh(f.all, "afterwards")
+	f.waitForRefresh(f.all, "afterwards")
 	f.stop()
 	calls := f.sts.Calls()
-	for _, call := range calls[delivered:] {
-		f.Expect(call.AccessKeyID).To(Equal(fresh.ID))
+	for _, call := range calls[verified:] {
+		f.Expect(call.AccessKeyID).To(Equal(newKey.ID))
 		f.Expect(call.Code).To(BeEmpty())
 	}
-	f.Expect(calls[healed:]).To(HaveLen(len(f.all)))
-	late := 0
-	for _, call := range calls[written:delivered] {
-		if call.AccessKeyID == f.old.ID {
-			late++
+	f.Expect(calls[recovered:]).To(HaveLen(len(f.all)))
+	oldKeyCalls := 0
+	for _, call := range calls[replaced:verified] {
+		if call.AccessKeyID == f.oldKey.ID {
+			oldKeyCalls++
 		}
 	}
-	t.Logf("%d calls from the Secret's change to the identity's status, %d of them with the old key; %d credentials healed with %d calls", delivered-written, late, len(failing), healed-written)
+	t.Logf("%d calls from the Secret's change to the identity's status, %d of them with the old key; %d credentials healed with %d calls", verified-replaced, oldKeyCalls, len(failing), recovered-replaced)
 }

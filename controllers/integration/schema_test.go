@@ -57,9 +57,9 @@ spec:
 
 // a case of the schema: what is put where in a good manifest, and what the API server says to it; nothing if it is taken.
 type schemaCase struct {
-	path  string // dots and indexes under spec
-	value any
-	says  string
+	path    string // dots and indexes under spec
+	value   any
+	wantErr string
 }
 
 var credentialCases = map[string]schemaCase{
@@ -158,7 +158,7 @@ var credentialCases = map[string]schemaCase{
 	"labels and annotations":                     {"secret", map[string]any{"labels": map[string]any{"a": "b"}, "annotations": map[string]any{"a": "b"}}, ""},
 	"a label of ours":                            {"secret", map[string]any{"labels": map[string]any{"app.kubernetes.io/managed-by": "me"}}, "are reserved for the operator: choose another key"},
 	"an annotation of ours":                      {"secret", map[string]any{"annotations": map[string]any{"sts.rolecredential.dev/expiration": "never"}}, "annotations under sts.rolecredential.dev/ are reserved for the operator"},
-	"too many labels":                            {"secret", map[string]any{"labels": many(33)}, "must have at most 32 items"},
+	"too many labels":                            {"secret", map[string]any{"labels": entries(33)}, "must have at most 32 items"},
 	"all formats": {"secret", map[string]any{"formats": []any{
 		"Env", "Region", "SharedCredentials", "CredentialProcess", "KEDA", "CloudNativePG", "Velero", "Crossplane",
 	}}, ""},
@@ -178,8 +178,8 @@ var credentialCases = map[string]schemaCase{
 	"a template of white space":                     {"secret", map[string]any{"data": map[string]any{"a": " \t\r\n"}}, "In a Helm chart, escape {{ }}"},
 	"the longest template":                          {"secret", map[string]any{"data": map[string]any{"a": strings.Repeat("a", 4096)}}, ""},
 	"a template that is too long":                   {"secret", map[string]any{"data": map[string]any{"a": strings.Repeat("a", 4097)}}, "may not be more than 4096"},
-	"the most data":                                 {"secret", map[string]any{"data": many(16)}, ""},
-	"too many data":                                 {"secret", map[string]any{"data": many(17)}, "must have at most 16 items"},
+	"the most data":                                 {"secret", map[string]any{"data": entries(16)}, ""},
+	"too many data":                                 {"secret", map[string]any{"data": entries(17)}, "must have at most 16 items"},
 	"no data":                                       {"secret", map[string]any{"data": map[string]any{}}, "should have at least 1 properties"},
 	"data with the longest key":                     {"secret", map[string]any{"data": map[string]any{strings.Repeat("k", 253): "v"}}, ""},
 	"data with a key that is too long":              {"secret", map[string]any{"data": map[string]any{strings.Repeat("k", 254): "v"}}, "each key of data must be a valid key of a Secret"},
@@ -275,13 +275,13 @@ var identityCases = map[string]schemaCase{
 	"a hop that is no role":                {"chain", []any{map[string]any{"roleARN": "arn:aws:iam::123456789012:user/alice"}}, "each roleARN of chain must be the ARN of an IAM role, such as"},
 	"a hop of another server":              {"chain", []any{hop("a"), map[string]any{"roleARN": "urn:ecs:iam::ns1:role/admins"}}, "each roleARN of chain must be the ARN of an IAM role, such as"},
 	"a hop with a space":                   {"chain", []any{hop("a b")}, "roleARN may contain printable ASCII characters other than spaces"},
-	"a hop with a strange session name":    {"chain", []any{changedHop("sessionName", "a b")}, "sessionName may contain letters"},
-	"a hop with a strange external id":     {"chain", []any{changedHop("externalID", "a b")}, "externalID may contain letters"},
-	"a hop with a tag of AWS's own":        {"chain", []any{changedHop("tags", []any{tag("aws:x", "y")})}, "a tag's key must not start with aws:"},
-	"a hop with a strange tag":             {"chain", []any{changedHop("tags", []any{tag("*", "y")})}, "a tag's key may contain letters"},
-	"a hop with a tag of a strange value":  {"chain", []any{changedHop("tags", []any{tag("x", "*")})}, "a tag's value may contain letters"},
-	"a hop with a tag twice":               {"chain", []any{changedHop("tags", []any{tag("x", "y"), tag("X", "y")})}, "must differ in more than case"},
-	"a hop with a transitive key too many": {"chain", []any{changedHop("transitiveTagKeys", []any{"team"})}, "each of transitiveTagKeys must be the key of one of tags"},
+	"a hop with a strange session name":    {"chain", []any{hopWith("sessionName", "a b")}, "sessionName may contain letters"},
+	"a hop with a strange external id":     {"chain", []any{hopWith("externalID", "a b")}, "externalID may contain letters"},
+	"a hop with a tag of AWS's own":        {"chain", []any{hopWith("tags", []any{tag("aws:x", "y")})}, "a tag's key must not start with aws:"},
+	"a hop with a strange tag":             {"chain", []any{hopWith("tags", []any{tag("*", "y")})}, "a tag's key may contain letters"},
+	"a hop with a tag of a strange value":  {"chain", []any{hopWith("tags", []any{tag("x", "*")})}, "a tag's value may contain letters"},
+	"a hop with a tag twice":               {"chain", []any{hopWith("tags", []any{tag("x", "y"), tag("X", "y")})}, "must differ in more than case"},
+	"a hop with a transitive key too many": {"chain", []any{hopWith("transitiveTagKeys", []any{"team"})}, "each of transitiveTagKeys must be the key of one of tags"},
 	"as many calls as can be said":         {"stsQPS", int64(1000), ""},
 	"one call a second":                    {"stsQPS", int64(1), ""},
 	"no calls at all":                      {"stsQPS", int64(0), "should be greater than or equal to 1"},
@@ -342,9 +342,9 @@ var tokenCases = map[string]schemaCase{
 	"an audience with an escape sequence":  {"source", serviceAccount("a\x1b[2J"), "audience must not contain line breaks"},
 	"the API server's audience":            {"source", serviceAccount("https://kubernetes.default.svc.cluster.local"), "audience must not be that of the Kubernetes API server"},
 	"session tags for whom STS takes none": {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "sessionTags does not work with source.serviceAccount without a chain"},
-	"a chain":                              {"chain", []any{hop("a"), changedHop("externalID", "k8s")}, ""},
-	"a first hop with an external id":      {"chain", []any{changedHop("externalID", "k8s"), hop("a")}, "the first hop of the chain must not have externalID or tags"},
-	"a first hop with tags":                {"chain", []any{changedHop("tags", []any{tag("x", "y")})}, "the first hop of the chain must not have externalID or tags"},
+	"a chain":                              {"chain", []any{hop("a"), hopWith("externalID", "k8s")}, ""},
+	"a first hop with an external id":      {"chain", []any{hopWith("externalID", "k8s"), hop("a")}, "the first hop of the chain must not have externalID or tags"},
+	"a first hop with tags":                {"chain", []any{hopWith("tags", []any{tag("x", "y")})}, "the first hop of the chain must not have externalID or tags"},
 }
 
 var ownIdentityCases = map[string]schemaCase{
@@ -379,7 +379,7 @@ func tags(n int) (all []any) {
 	return all
 }
 
-func many(n int) map[string]any {
+func entries(n int) map[string]any {
 	all := map[string]any{}
 	for i := range n {
 		all[fmt.Sprintf("key-%d", i)] = "v"
@@ -409,7 +409,7 @@ func hops(n int) (all []any) {
 	return all
 }
 
-func changedHop(field string, value any) any {
+func hopWith(field string, value any) any {
 	return map[string]any{"roleARN": "arn:aws:iam::123456789012:role/Hub", field: value}
 }
 
@@ -496,10 +496,10 @@ func TestSchemaOfFederatedCredential(t *testing.T) {
 }
 
 func runSchema(t *testing.T, good string, cases map[string]schemaCase, typed func() client.Object) {
-	refused, bad := golden{}, 0
+	errors, invalid := golden{}, 0
 	for name, tc := range cases {
-		if tc.says != "" {
-			bad++
+		if tc.wantErr != "" {
+			invalid++
 		}
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -511,9 +511,9 @@ func runSchema(t *testing.T, good string, cases map[string]schemaCase, typed fun
 				g.Expect(unstructured.SetNestedField(manifest.Object, tc.value, "spec", tc.path)).To(Succeed())
 			}
 			err := admin.Create(t.Context(), manifest, client.DryRunAll, client.FieldValidation("Strict"))
-			if tc.says != "" {
-				g.Expect(err).To(MatchError(ContainSubstring(tc.says)))
-				refused[name] = fmt.Sprintf("spec.%s: %s\n%s", tc.path, inBrief(g, tc.value), asKubectl(g, err))
+			if tc.wantErr != "" {
+				g.Expect(err).To(MatchError(ContainSubstring(tc.wantErr)))
+				errors[name] = fmt.Sprintf("spec.%s: %s\n%s", tc.path, shorten(g, tc.value), kubectlError(g, err))
 				return
 			}
 			g.Expect(err).NotTo(HaveOccurred())
@@ -521,7 +521,7 @@ func runSchema(t *testing.T, good string, cases map[string]schemaCase, typed fun
 			g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(manifest.Object, typed())).To(Succeed())
 		})
 	}
-	refused.compare(t, bad)
+	errors.compare(t, invalid)
 }
 
 // A rule whose message no case expects is a rule that nobody has seen refuse anything.
@@ -532,14 +532,14 @@ func TestEachRuleOfTheSchemaHasACase(t *testing.T) {
 	}
 	for kind, crd := range crds(g) {
 		// What the kinds share is tried on the first of them.
-		var said []schemaCase
-		for _, tried := range []map[string]schemaCase{cases[kind], credentialCases, identityCases, tokenCases, endpointCases} {
-			said = slices.AppendSeq(said, maps.Values(tried))
+		var tried []schemaCase
+		for _, table := range []map[string]schemaCase{cases[kind], credentialCases, identityCases, tokenCases, endpointCases} {
+			tried = slices.AppendSeq(tried, maps.Values(table))
 		}
 		messages := messagesOf(*crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
 		g.Expect(messages).NotTo(BeEmpty())
 		for _, message := range messages {
-			g.Expect(slices.ContainsFunc(said, func(c schemaCase) bool { return c.says != "" && strings.Contains(message, c.says) })).To(BeTrue(), message)
+			g.Expect(slices.ContainsFunc(tried, func(c schemaCase) bool { return c.wantErr != "" && strings.Contains(message, c.wantErr) })).To(BeTrue(), message)
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 // What the operator was given and what it was issued stands in the Secrets and nowhere else, whatever goes wrong.
 func TestSecretValuesAppearOnlyInSecrets(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
-	spans := h.traced()
+	spans := h.exportSpans()
 	h.start()
 	namespace := h.namespace(nil)
 	by := h.identity()
@@ -57,15 +57,15 @@ func TestSecretValuesAppearOnlyInSecrets(t *testing.T) {
 	h.Expect(quoted).To(BeTrue(), "STS quoted no request")
 	h.stop()
 
-	everything := h.everything(namespace, made, by)
-	everything["a span"] = fmt.Sprint(spans())
-	h.Expect(everything["a span"]).To(ContainSubstring("InvalidSourceCredentials"))
-	for place, text := range everything {
-		h.Expect(text).NotTo(BeEmpty(), place)
+	outputs := h.outputs(namespace, made, by)
+	outputs["a span"] = fmt.Sprint(spans())
+	h.Expect(outputs["a span"]).To(ContainSubstring("InvalidSourceCredentials"))
+	for output, text := range outputs {
+		h.Expect(text).NotTo(BeEmpty(), output)
 		for _, secret := range secrets {
 			h.Expect(len(secret)).To(BeNumerically(">", 10))
 			if i := strings.Index(text, secret); i >= 0 {
-				t.Errorf("%s holds a secret: …%s…", place, text[max(0, i-200):i])
+				t.Errorf("%s holds a secret: …%s…", output, text[max(0, i-200):i])
 			}
 		}
 	}
@@ -78,7 +78,7 @@ func secretsOf(h *harness, namespace, name string) []string {
 
 // everything is all that the operator tells: its logs at the highest verbosity, its events, statuses and metrics, and the
 // metadata of its Secrets.
-func (h *harness) everything(namespace string, made, by client.Object) map[string]string {
+func (h *harness) outputs(namespace string, made, by client.Object) map[string]string {
 	h.t.Helper()
 	h.state(made, "Ready")()
 	h.state(by, "Ready")()
@@ -90,10 +90,10 @@ func (h *harness) everything(namespace string, made, by client.Object) map[strin
 	families, err := metrics.Registry.Gather()
 	h.Expect(err).NotTo(HaveOccurred())
 	all := map[string]string{"the log": h.logs.String()}
-	for place, object := range map[string]any{"an event": events, "the credential": made, "the identity": by, "a Secret's metadata": metadata, "a metric": families} {
+	for output, object := range map[string]any{"an event": events, "the credential": made, "the identity": by, "a Secret's metadata": metadata, "a metric": families} {
 		text, err := json.Marshal(object)
 		h.Expect(err).NotTo(HaveOccurred())
-		all[place] = string(text)
+		all[output] = string(text)
 	}
 	return all
 }

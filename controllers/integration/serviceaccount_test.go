@@ -21,26 +21,26 @@ const tenantAccount = "123456789012"
 func newTokenHarness(t *testing.T) (h *harness, provider, issuer string) {
 	t.Helper()
 	h = newHarness(t, stsemulator.Options{TokenClock: clock.RealClock{}})
-	provider, issuer = h.trustTokens()
+	provider, issuer = h.trustAPIServer()
 	return h, provider, issuer
 }
 
 // trustTokens has the STS know the API server as an OIDC provider.
-func (h *harness) trustTokens() (provider, issuer string) {
+func (h *harness) trustAPIServer() (provider, issuer string) {
 	h.t.Helper()
 	discovery, err := kubectl("get", "--raw", "/.well-known/openid-configuration")
 	h.Expect(err).NotTo(HaveOccurred())
-	var told struct{ Issuer string }
-	h.Expect(json.Unmarshal([]byte(discovery), &told)).To(Succeed())
+	var configuration struct{ Issuer string }
+	h.Expect(json.Unmarshal([]byte(discovery), &configuration)).To(Succeed())
 	keys, err := kubectl("get", "--raw", "/openid/v1/jwks")
 	h.Expect(err).NotTo(HaveOccurred())
-	provider, err = h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: told.Issuer, ClientIDs: []string{"sts.amazonaws.com"}, JWKS: json.RawMessage(keys)})
+	provider, err = h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: configuration.Issuer, ClientIDs: []string{"sts.amazonaws.com"}, JWKS: json.RawMessage(keys)})
 	h.Expect(err).NotTo(HaveOccurred())
-	return provider, told.Issuer
+	return provider, configuration.Issuer
 }
 
 // trusting puts a role that trusts one service account.
-func (h *harness) trusting(name, provider, namespace, account string, mayAssume ...string) string {
+func (h *harness) putWebIdentityRole(name, provider, namespace, account string, mayAssume ...string) string {
 	h.t.Helper()
 	issuer := provider[len("arn:aws:iam::"+tenantAccount+":oidc-provider/"):]
 	h.Expect(h.sts.PutRole(tenantAccount, stsemulator.Role{Name: name, MaxSessionDuration: 43200, MayAssume: mayAssume, Trust: []stsemulator.Trust{{
@@ -55,12 +55,12 @@ func (h *harness) serviceAccount(namespace, name string) {
 	h.Expect(admin.Create(h.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})).To(Succeed())
 }
 
-func byToken(i *v1alpha1.ClusterIdentity) {
+func useTokens(i *v1alpha1.ClusterIdentity) {
 	i.Spec.Source = v1alpha1.ClusterIdentitySource{ServiceAccount: &v1alpha1.ServiceAccountSource{}}
 }
 
 // by names the service account that a credential calls STS as.
-func by(account, roleARN string) func(*v1alpha1.RoleCredential) {
+func withServiceAccount(account, roleARN string) func(*v1alpha1.RoleCredential) {
 	return func(c *v1alpha1.RoleCredential) { c.Spec.ServiceAccountName, c.Spec.RoleARN = account, roleARN }
 }
 
@@ -68,15 +68,15 @@ func TestRoleTrustsOneServiceAccount(t *testing.T) {
 	h, provider, _ := newTokenHarness(t)
 	h.start()
 	shop, bank := h.namespace(nil), h.namespace(nil)
-	role := h.trusting("Trusting", provider, shop, "reader")
+	role := h.putWebIdentityRole("Trusting", provider, shop, "reader")
 	for _, namespace := range []string{shop, bank} {
 		h.serviceAccount(namespace, "reader")
 	}
 	h.serviceAccount(shop, "writer")
-	identity := h.identity(byToken)
+	identity := h.identity(useTokens)
 	h.eventually(identity, "Ready", "True NotVerifiable")
 
-	made := h.credential(shop, "trusted", identity, by("reader", role))
+	made := h.credential(shop, "trusted", identity, withServiceAccount("reader", role))
 	h.eventually(made, "Ready", "True Issued")
 	session, ok := h.sts.Session(made.Status.AccessKeyID)
 	h.Expect(ok).To(BeTrue())
@@ -84,9 +84,9 @@ func TestRoleTrustsOneServiceAccount(t *testing.T) {
 		HaveField("Action", "AssumeRoleWithWebIdentity"), HaveField("Subject", "system:serviceaccount:"+shop+":reader"),
 		HaveField("Audience", "sts.amazonaws.com"), HaveField("ARN", made.Status.PrincipalARN)))
 
-	h.eventually(h.credential(shop, "of-another", identity, by("writer", role)), "Issued", "False AccessDenied")
-	h.eventually(h.credential(bank, "of-another-namespace", identity, by("reader", role)), "Issued", "False AccessDenied")
-	h.eventually(h.credential(shop, "of-nobody", identity, by("nobody", role)), "Issued", "False TokenNotIssued")
+	h.eventually(h.credential(shop, "of-another", identity, withServiceAccount("writer", role)), "Issued", "False AccessDenied")
+	h.eventually(h.credential(bank, "of-another-namespace", identity, withServiceAccount("reader", role)), "Issued", "False AccessDenied")
+	h.eventually(h.credential(shop, "of-nobody", identity, withServiceAccount("nobody", role)), "Issued", "False TokenNotIssued")
 	for _, call := range h.sts.Calls() {
 		h.Expect(call.AccessKeyID).To(BeEmpty(), "nobody signs a call")
 	}
@@ -97,12 +97,12 @@ func TestChainStartsWithServiceAccountToken(t *testing.T) {
 	h.start()
 	namespace := h.namespace(nil)
 	h.serviceAccount(namespace, "reader")
-	first := h.trusting("First", provider, namespace, "reader", "*")
+	first := h.putWebIdentityRole("First", provider, namespace, "reader", "*")
 	h.Expect(h.sts.PutRole(tenantAccount, stsemulator.Role{Name: "Last", MayAssume: []string{"*"}, Trust: []stsemulator.Trust{{Principal: first}}})).To(Succeed())
-	identity := h.identity(byToken, func(i *v1alpha1.ClusterIdentity) { i.Spec.Chain = []v1alpha1.Hop{{RoleARN: first}} })
+	identity := h.identity(useTokens, func(i *v1alpha1.ClusterIdentity) { i.Spec.Chain = []v1alpha1.Hop{{RoleARN: first}} })
 	last := "arn:aws:iam::" + tenantAccount + ":role/Last"
 	for _, name := range []string{"one", "two"} {
-		h.eventually(h.credential(namespace, name, identity, by("reader", last)), "Ready", "True Issued")
+		h.eventually(h.credential(namespace, name, identity, withServiceAccount("reader", last)), "Ready", "True Issued")
 	}
 	var actions []string
 	for _, session := range h.sts.Sessions() {
@@ -124,21 +124,21 @@ func TestIdentityServesOnlyItsOwnNamespace(t *testing.T) {
 			Source: v1alpha1.IdentitySource{AccessKey: &v1alpha1.LocalAccessKeySource{SecretRef: v1alpha1.LocalSecretReference{Name: "own-key"}}},
 		},
 	}
-	asks := func(namespace string) *v1alpha1.RoleCredential {
+	create := func(namespace string) *v1alpha1.RoleCredential {
 		made := roleCredential(namespace, "reader", "own")
 		made.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
 		h.Expect(admin.Create(h.ctx, made)).To(Succeed())
 		return made
 	}
-	made := asks(shop)
+	made := create(shop)
 	h.eventually(made, "Authorized", "False IdentityNotFound")
 	h.Expect(admin.Create(h.ctx, own)).To(Succeed()) // wakes the credential
 	h.eventually(made, "Authorized", "False IdentityNotReady")
-	h.keyIn(shop, "own-key", h.sts.AccessKeys(operatorARN)[0]) // so does its Secret
+	h.putKeyIn(shop, "own-key", h.sts.AccessKeys(operatorARN)[0]) // so does its Secret
 	h.eventually(made, "Ready", "True Issued")
 	h.eventually(own, "Ready", "True Verified")
 	h.Expect(own.Status.ARN).To(Equal(operatorARN))
-	h.eventually(asks(bank), "Authorized", "False IdentityNotFound")
+	h.eventually(create(bank), "Authorized", "False IdentityNotFound")
 }
 
 func TestMinIOAcceptsServiceAccountTokens(t *testing.T) {
@@ -160,12 +160,12 @@ func TestMinIOAcceptsServiceAccountTokens(t *testing.T) {
 	h.serviceAccount(namespace, "nobody")
 	h.Expect(server.addPolicy(h.ctx, "system:serviceaccount:"+namespace+":reader", readsBucket)).To(Succeed())
 	h.Expect(server.put(t, server.s3(server.user, ""), "note")).To(Succeed())
-	identity := h.identity(byToken, func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = server.url })
-	made := h.credential(namespace, "by-token", identity, by("reader", readerRole))
+	identity := h.identity(useTokens, func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = server.url })
+	made := h.credential(namespace, "by-token", identity, withServiceAccount("reader", readerRole))
 	h.eventually(made, "Ready", "True Issued")
 	api := server.s3As(h, namespace, "by-token")
 	h.Expect(server.get(t, api, "note")).To(Equal("content of note"))
 	h.Expect(codeOf(server.put(t, api, "other"))).To(Equal("AccessDenied"))
-	h.eventually(h.credential(namespace, "of-nobody", identity, by("nobody", readerRole)), "Issued", "False InvalidRequest")
+	h.eventually(h.credential(namespace, "of-nobody", identity, withServiceAccount("nobody", readerRole)), "Issued", "False InvalidRequest")
 	h.Expect(h.sts.Calls()).To(BeEmpty())
 }

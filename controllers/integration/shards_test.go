@@ -19,25 +19,28 @@ func TestManagersShareCredentialsByLabel(t *testing.T) {
 		h.startFor(controllers.Scope{Selector: selected})
 	}
 	namespace, by := h.namespace(nil), h.identity()
-	in := func(shard string) func(*v1alpha1.RoleCredential) {
+	inShard := func(shard string) func(*v1alpha1.RoleCredential) {
 		return func(c *v1alpha1.RoleCredential) { c.Labels = map[string]string{"shard": shard} }
 	}
-	of := map[string]*v1alpha1.RoleCredential{}
-	of["nobody"] = h.credential(namespace, "nobodys", by)
+	credentials := map[string]*v1alpha1.RoleCredential{}
+	credentials["nobody"] = h.credential(namespace, "nobodys", by)
 	for _, shard := range []string{"a", "b"} {
-		of[shard] = h.credential(namespace, "of-"+shard, by, in(shard))
+		credentials[shard] = h.credential(namespace, "of-"+shard, by, inShard(shard))
 	}
 	for _, shard := range []string{"a", "b"} {
-		h.eventually(of[shard], v1alpha1.ConditionReady, "True Issued")
+		h.eventually(credentials[shard], v1alpha1.ConditionReady, "True Issued")
 	}
 	h.Expect(h.issues()).To(Equal(2), "each by one of them")
-	h.Expect(h.state(of["nobody"], v1alpha1.ConditionReady)()).To(Equal("none"))
+	h.Expect(h.state(credentials["nobody"], v1alpha1.ConditionReady)()).To(Equal("none"))
 
-	update(h, of["nobody"], in("b"))
-	h.eventually(of["nobody"], v1alpha1.ConditionReady, "True Issued")
-	update(h, of["a"], in("b"))
-	h.refresh(of["a"], "1")
-	h.Eventually(func() string { h.state(of["a"], "Ready")(); return of["a"].Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	update(h, credentials["nobody"], inShard("b"))
+	h.eventually(credentials["nobody"], v1alpha1.ConditionReady, "True Issued")
+	update(h, credentials["a"], inShard("b"))
+	h.refresh(credentials["a"], "1")
+	h.Eventually(func() string {
+		h.state(credentials["a"], "Ready")()
+		return credentials["a"].Status.LastHandledRefreshRequest
+	}).WithTimeout(settle).Should(Equal("1"))
 	h.Expect(h.issues()).To(Equal(4), "what moves is not issued anew, and refreshed by its new manager alone")
 }
 

@@ -20,12 +20,12 @@ import (
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
 // restored returns what a backup tool creates of an object: without UID, owner references and status.
-func restored(s *corev1.Secret) *corev1.Secret {
+func restoredCopy(s *corev1.Secret) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, Annotations: s.Annotations}, Data: s.Data, Type: s.Type}
 }
 
 // again returns a credential to create under the same name.
-func again(c *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
+func recreated(c *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
 	return &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: c.Name}, Spec: c.Spec}
 }
 
@@ -35,26 +35,26 @@ func TestRecreatedCredentialTakesOverItsSecret(t *testing.T) {
 		"after a restore from a backup": func(h *harness, made *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
 			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
 			h.Expect(admin.Delete(h.ctx, s)).To(Succeed())
-			h.Expect(admin.Create(h.ctx, restored(s))).To(Succeed())
-			return again(made)
+			h.Expect(admin.Create(h.ctx, restoredCopy(s))).To(Succeed())
+			return recreated(made)
 		},
 		"after a restore from a backup while the operator is down": func(h *harness, made *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
 			h.stop()
 			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
 			h.Expect(admin.Delete(h.ctx, s)).To(Succeed())
-			h.Expect(admin.Create(h.ctx, restored(s))).To(Succeed())
-			h.Expect(admin.Create(h.ctx, again(made))).To(Succeed())
+			h.Expect(admin.Create(h.ctx, restoredCopy(s))).To(Succeed())
+			h.Expect(admin.Create(h.ctx, recreated(made))).To(Succeed())
 			h.start()
 			return nil
 		},
 		"after it was deleted with --cascade=orphan": func(h *harness, made *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
 			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
 			update(h, s, func(s *corev1.Secret) { s.OwnerReferences = nil })
-			return again(made)
+			return recreated(made)
 		},
 		"before the garbage collector has run": func(h *harness, made *v1alpha1.RoleCredential, _ *corev1.Secret) *v1alpha1.RoleCredential {
 			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
-			return again(made)
+			return recreated(made)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestRecreatedCredentialTakesOverItsSecret(t *testing.T) {
 			if next := recreate(h, made, before); next != nil {
 				h.Expect(admin.Create(h.ctx, next)).To(Succeed())
 			}
-			h.isOwnedAnew(made)
+			h.waitForTakeOver(made)
 			h.Expect(len(h.sts.Sessions())).To(BeNumerically("<=", 2), "at most one more call of STS")
 			h.Expect(h.secret(namespace, "anew").Annotations).To(HaveKeyWithValue("sts.rolecredential.dev/credential", "RoleCredential/anew"))
 		})
@@ -75,9 +75,9 @@ func TestRecreatedCredentialTakesOverItsSecret(t *testing.T) {
 }
 
 // isOwnedAnew waits until the credential of a name is Ready and controls its Secret, and returns it. It got no Warning event.
-func (h *harness) isOwnedAnew(former *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
+func (h *harness) waitForTakeOver(former *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
 	h.t.Helper()
-	current := again(former)
+	current := recreated(former)
 	h.eventually(current, "Ready", "True Issued")
 	h.Expect(current.UID).NotTo(Equal(former.UID))
 	h.Expect(metav1.IsControlledBy(h.secret(former.Namespace, former.Name), current)).To(BeTrue())
@@ -93,8 +93,8 @@ func TestSecretIsReissuedAfterLateGarbageCollection(t *testing.T) {
 	h.eventually(made, "Ready", "True Issued")
 	observed := h.secret(namespace, "replaced") // by the garbage collector
 	h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
-	h.Expect(admin.Create(h.ctx, again(made))).To(Succeed())
-	current := h.isOwnedAnew(made)
+	h.Expect(admin.Create(h.ctx, recreated(made))).To(Succeed())
+	current := h.waitForTakeOver(made)
 	h.Expect(h.issues()).To(Equal(1))
 
 	err := admin.Delete(h.ctx, observed, client.Preconditions{UID: &observed.UID, ResourceVersion: &observed.ResourceVersion})
@@ -103,7 +103,7 @@ func TestSecretIsReissuedAfterLateGarbageCollection(t *testing.T) {
 	h.Expect(admin.Delete(h.ctx, observed, client.Preconditions{UID: &observed.UID})).To(Succeed())
 	h.lastIssued(2)
 	h.Eventually(func() *corev1.Secret { return h.secret(namespace, "replaced") }).WithTimeout(settle).Should(HaveField("UID", Not(Equal(observed.UID))))
-	h.isOwnedAnew(made)
+	h.waitForTakeOver(made)
 	h.Expect(h.issues()).To(Equal(2))
 	h.Expect(h.events(current)()).NotTo(ContainElement(HavePrefix("Warning")))
 }
@@ -118,8 +118,8 @@ func TestRepeatedlyReplacedCredentialKeepsItsSecret(t *testing.T) {
 	first := h.secret(namespace, "often")
 	for range 5 {
 		h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
-		h.Expect(admin.Create(h.ctx, again(made))).To(Succeed())
-		made = h.isOwnedAnew(made)
+		h.Expect(admin.Create(h.ctx, recreated(made))).To(Succeed())
+		made = h.waitForTakeOver(made)
 	}
 	h.Expect(h.issues()).To(Equal(1))
 	h.Expect(h.secret(namespace, "often").UID).To(Equal(first.UID))

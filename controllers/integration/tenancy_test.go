@@ -83,7 +83,7 @@ func (h *harness) editorOf(namespace string) client.Client {
 }
 
 // in is the attack as one case has it.
-func (a *attack) in(t *testing.T) *attack {
+func (a *attack) forCase(t *testing.T) *attack {
 	h := *a.harness
 	h.WithT, h.t, h.ctx = NewWithT(t), t, t.Context()
 	c := *a
@@ -99,7 +99,7 @@ func (a *attack) in(t *testing.T) *attack {
 }
 
 // asked are the calls since the case began that a credential comes from.
-func (a *attack) asked() (calls []stsemulator.Call) {
+func (a *attack) issueCalls() (calls []stsemulator.Call) {
 	for _, call := range a.sts.Calls()[a.calls:] {
 		if call.Action != "GetCallerIdentity" {
 			calls = append(calls, call)
@@ -108,13 +108,13 @@ func (a *attack) asked() (calls []stsemulator.Call) {
 	return calls
 }
 
-func (a *attack) nothingWasAsked() {
+func (a *attack) expectNoCalls() {
 	a.t.Helper()
-	a.Expect(a.asked()).To(BeEmpty())
+	a.Expect(a.issueCalls()).To(BeEmpty())
 }
 
 // wants makes a RoleCredential for the shop's role, as the tenant.
-func (a *attack) wants(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
+func (a *attack) create(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	a.t.Helper()
 	made := roleCredential(a.shop, name, a.by.Name)
 	made.Spec.RoleARN = shopRole
@@ -126,16 +126,16 @@ func (a *attack) wants(name string, change ...func(*v1alpha1.RoleCredential)) *v
 }
 
 // has makes a credential that is given, and waits for it.
-func (a *attack) has(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
+func (a *attack) createReady(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	a.t.Helper()
-	made := a.wants(name, change...)
+	made := a.create(name, change...)
 	a.eventually(made, "Ready", "True Issued")
 	a.calls = len(a.sts.Calls())
 	return made
 }
 
 // victim makes the bank's credential, as the bank.
-func (a *attack) victim(name string) *v1alpha1.RoleCredential {
+func (a *attack) createVictim(name string) *v1alpha1.RoleCredential {
 	a.t.Helper()
 	made := a.credential(a.bank, name, a.by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
 	a.eventually(made, "Ready", "True Issued")
@@ -144,7 +144,7 @@ func (a *attack) victim(name string) *v1alpha1.RoleCredential {
 }
 
 // isDenied makes credentials as the tenant, each of which comes to a condition that is not True before STS is asked.
-func (a *attack) isDenied(conditionType, want string, objects ...client.Object) {
+func (a *attack) expectDenied(conditionType, want string, objects ...client.Object) {
 	a.t.Helper()
 	for _, object := range objects {
 		a.Expect(a.tenant.Create(a.ctx, object)).To(Succeed())
@@ -155,7 +155,7 @@ func (a *attack) isDenied(conditionType, want string, objects ...client.Object) 
 			a.Expect(a.secret(object.GetNamespace(), object.GetName())).To(BeNil())
 		}
 	}
-	a.nothingWasAsked()
+	a.expectNoCalls()
 }
 
 // manifest is an object of ours in the shop as the tenant writes it.
@@ -173,14 +173,14 @@ func (a *attack) manifest(kind, name, spec string) *unstructured.Unstructured {
 }
 
 // refuses says that the API server does not take what the tenant writes.
-func (a *attack) refuses(object *unstructured.Unstructured, says string) {
+func (a *attack) expectRejected(object *unstructured.Unstructured, says string) {
 	a.t.Helper()
 	err := a.tenant.Create(a.ctx, object, client.FieldValidation("Strict"))
 	a.Expect(err).To(MatchError(ContainSubstring(says)))
 	a.Expect(apierrors.IsForbidden(err)).To(BeFalse(), "it is refused for what it says, not for who says it")
 }
 
-func (a *attack) forbids(err error) {
+func (a *attack) expectForbidden(err error) {
 	a.t.Helper()
 	a.Expect(err).To(MatchError(ContainSubstring(`User "mallory" cannot`)))
 	a.Expect(apierrors.IsForbidden(err)).To(BeTrue())
@@ -190,10 +190,10 @@ func (a *attack) forbids(err error) {
 // of docs/tenancy.md.
 func TestTenantEscalationsFail(t *testing.T) {
 	a := newAttack(t)
-	a.in(t).has("what-is-given") // lest all that follows is refused for another cause
-	for _, cases := range []map[string]func(*attack){atApply, byRules, inSecrets} {
-		for name, try := range cases {
-			t.Run(name, func(t *testing.T) { try(a.in(t)) })
+	a.forCase(t).createReady("what-is-given") // lest all that follows is refused for another cause
+	for _, cases := range []map[string]func(*attack){apiServerRejects, operatorDenies, operatorIgnores} {
+		for name, escalate := range cases {
+			t.Run(name, func(t *testing.T) { escalate(a.forCase(t)) })
 		}
 	}
 }
@@ -209,7 +209,7 @@ func TestEachEscalationIsDocumented(t *testing.T) {
 		}
 	}
 	tried := map[string]bool{}
-	for _, cases := range []map[string]func(*attack){atApply, byRules, inSecrets} {
+	for _, cases := range []map[string]func(*attack){apiServerRejects, operatorDenies, operatorIgnores} {
 		for name := range cases {
 			g.Expect(rows).To(HaveKey(name))
 			tried[name] = true
@@ -223,7 +223,7 @@ func TestEachEscalationIsDocumented(t *testing.T) {
 }
 
 // lookAlike makes a Secret that looks as if the operator kept it.
-func lookAlike(namespace, name string, like *corev1.Secret) *corev1.Secret {
+func copyOf(namespace, name string, like *corev1.Secret) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: maps.Clone(like.Labels), Annotations: maps.Clone(like.Annotations)},
 		Data:       maps.Clone(like.Data),

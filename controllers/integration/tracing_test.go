@@ -23,7 +23,7 @@ import (
 )
 
 // traced has the operator send its spans to a receiver. The function returns all there are.
-func (h *harness) traced() func() []otlpreceiver.Span {
+func (h *harness) exportSpans() func() []otlpreceiver.Span {
 	h.t.Helper()
 	receiver, err := otlpreceiver.Start()
 	h.Expect(err).NotTo(HaveOccurred())
@@ -40,25 +40,25 @@ func (h *harness) traced() func() []otlpreceiver.Span {
 }
 
 // line is one of the log, by its keys.
-type line map[string]any
+type logLine map[string]any
 
 // lines are what was logged on an object.
-func (h *harness) lines(kind, name string) []line {
+func (h *harness) logLines(kind, name string) []logLine {
 	h.t.Helper()
-	var found []line
+	var found []logLine
 	for text := range strings.Lines(h.logs.String()) {
-		var one line
-		h.Expect(json.Unmarshal([]byte(text), &one)).To(Succeed(), text)
-		ended := strings.HasSuffix(fmt.Sprint(one["error"]), context.Canceled.Error()) // with the manager
-		if one["controllerKind"] == kind && one["name"] == name && !ended {
-			found = append(found, one)
+		var parsed logLine
+		h.Expect(json.Unmarshal([]byte(text), &parsed)).To(Succeed(), text)
+		ended := strings.HasSuffix(fmt.Sprint(parsed["error"]), context.Canceled.Error()) // with the manager
+		if parsed["controllerKind"] == kind && parsed["name"] == name && !ended {
+			found = append(found, parsed)
 		}
 	}
 	return found
 }
 
 // documented are the keys that a table of docs/logs.md lists under a heading.
-func documented(h *harness, heading string) []string {
+func documentedKeys(h *harness, heading string) []string {
 	h.t.Helper()
 	page, err := os.ReadFile("../../docs/logs.md")
 	h.Expect(err).NotTo(HaveOccurred())
@@ -78,16 +78,16 @@ func documented(h *harness, heading string) []string {
 func TestIssueLogsOneLineAndIdleReconcileLogsNone(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.atDefaultVerbosity()
-	spans := h.traced()
+	spans := h.exportSpans()
 	h.start()
 	namespace := h.namespace(nil)
 	by := h.identity()
 	h.eventually(by, "Ready", "True Verified")
 	made := h.credential(namespace, "told", by)
 	h.eventually(made, "Ready", "True Issued")
-	told := func() []line { return h.lines("RoleCredential", "told") }
-	h.Eventually(told).WithTimeout(settle).Should(HaveLen(1))
-	issued := told()[0]
+	logged := func() []logLine { return h.logLines("RoleCredential", "told") }
+	h.Eventually(logged).WithTimeout(settle).Should(HaveLen(1))
+	issued := logged()[0]
 	last := h.sts.Calls()[len(h.sts.Calls())-1]
 	for key, want := range map[string]any{
 		"level": "info", "msg": "issued", "namespace": namespace, "why": "Missing", "call": "AssumeRole", "identity": "ClusterIdentity " + by.Name, "reason": "Issued",
@@ -104,7 +104,7 @@ func TestIssueLogsOneLineAndIdleReconcileLogsNone(t *testing.T) {
 		})
 		h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">", before+float64(i)))
 	}
-	h.Expect(told()).To(HaveLen(1))
+	h.Expect(logged()).To(HaveLen(1))
 
 	// A refusal is one too.
 	refused := h.credential(namespace, "refused", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
@@ -115,23 +115,23 @@ func TestIssueLogsOneLineAndIdleReconcileLogsNone(t *testing.T) {
 		})
 	}
 	h.stop()
-	h.Expect(told()).To(HaveLen(1))
-	no := h.lines("RoleCredential", "refused")
-	h.Expect(no).To(HaveLen(h.issues() - 1)) // it may have been tried again meanwhile
-	h.Expect(no[0]).To(And(HaveKeyWithValue("msg", "no new credential"), HaveKeyWithValue("reason", "AccessDenied"), HaveKeyWithValue("cause", ContainSubstring("is not authorized"))))
-	h.Expect(h.statuses(made, refused)).NotTo(Or(ContainSubstring(last.RequestID), ContainSubstring(fmt.Sprint(no[0]["requestID"]))))
+	h.Expect(logged()).To(HaveLen(1))
+	failed := h.logLines("RoleCredential", "refused")
+	h.Expect(failed).To(HaveLen(h.issues() - 1)) // it may have been tried again meanwhile
+	h.Expect(failed[0]).To(And(HaveKeyWithValue("msg", "no new credential"), HaveKeyWithValue("reason", "AccessDenied"), HaveKeyWithValue("cause", ContainSubstring("is not authorized"))))
+	h.Expect(h.statuses(made, refused)).NotTo(Or(ContainSubstring(last.RequestID), ContainSubstring(fmt.Sprint(failed[0]["requestID"]))))
 
 	// The pages say what keys there are, and the spans the same as the lines.
-	h.Expect(documented(h, "Keys of the log")).To(ContainElements(slices.Collect(maps.Keys(issued))))
-	h.Expect(documented(h, "Keys of the log")).To(ContainElements(slices.Collect(maps.Keys(no[0]))))
+	h.Expect(documentedKeys(h, "Keys of the log")).To(ContainElements(slices.Collect(maps.Keys(issued))))
+	h.Expect(documentedKeys(h, "Keys of the log")).To(ContainElements(slices.Collect(maps.Keys(failed[0]))))
 	byTrace := map[string]otlpreceiver.Span{}
 	for _, span := range spans() {
-		h.Expect(documented(h, "Attributes of spans")).To(ContainElements(slices.Collect(maps.Keys(span.Attributes))))
+		h.Expect(documentedKeys(h, "Attributes of spans")).To(ContainElements(slices.Collect(maps.Keys(span.Attributes))))
 		if strings.HasPrefix(span.GetName(), "issue ") {
 			byTrace[fmt.Sprintf("%x", span.GetTraceId())] = span
 		}
 	}
-	for _, l := range []line{issued, no[0]} {
+	for _, l := range []logLine{issued, failed[0]} {
 		h.Expect(byTrace).To(HaveKey(l["traceID"]))
 		h.Expect(byTrace[fmt.Sprint(l["traceID"])].Attributes).To(Equal(map[string]string{
 			"rolecredential.kind": "RoleCredential", "k8s.namespace.name": namespace, "rolecredential.name": fmt.Sprint(l["name"]),
@@ -143,42 +143,42 @@ func TestIssueLogsOneLineAndIdleReconcileLogsNone(t *testing.T) {
 
 func TestSTSCallIsSpanOfReconcile(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
-	spans := h.traced()
+	spans := h.exportSpans()
 	h.start()
 	namespace := h.namespace(nil)
-	by := h.chained(threeHops)
+	by := h.createChain(threeHops)
 	h.eventually(h.credential(namespace, "traced", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = lastARN }), "Ready", "True Issued")
 	h.eventually(by, "Ready", "True Verified")
 	h.stop()
-	named := map[string]otlpreceiver.Span{}
-	within := map[string][]string{}
+	byID := map[string]otlpreceiver.Span{}
+	parents := map[string][]string{}
 	all := spans()
 	for _, span := range all {
-		named[string(span.GetSpanId())] = span
+		byID[string(span.GetSpanId())] = span
 	}
 	for _, span := range all {
-		parent := named[string(span.GetParentSpanId())]
-		within[span.GetName()] = append(within[span.GetName()], parent.GetName())
+		parent := byID[string(span.GetParentSpanId())]
+		parents[span.GetName()] = append(parents[span.GetName()], parent.GetName())
 		h.Expect(parent.GetTraceId()).To(Or(BeEmpty(), Equal(span.GetTraceId())))
 	}
-	h.Expect(within["issue RoleCredential"]).To(HaveEach(""))
-	h.Expect(within["verify ClusterIdentity"]).To(HaveEach(""))
-	h.Expect(within["STS GetCallerIdentity"]).To(HaveEach("verify ClusterIdentity"))
+	h.Expect(parents["issue RoleCredential"]).To(HaveEach(""))
+	h.Expect(parents["verify ClusterIdentity"]).To(HaveEach(""))
+	h.Expect(parents["STS GetCallerIdentity"]).To(HaveEach("verify ClusterIdentity"))
 	// The credential's own, and the hops' within whichever call needed them first.
-	own := slices.DeleteFunc(slices.Clone(within["STS AssumeRole"]), func(parent string) bool { return strings.HasPrefix(parent, "STS ") })
+	own := slices.DeleteFunc(slices.Clone(parents["STS AssumeRole"]), func(parent string) bool { return strings.HasPrefix(parent, "STS ") })
 	h.Expect(own).To(Equal([]string{"issue RoleCredential"}))
-	h.Expect(within["STS AssumeRole"]).To(HaveLen(4))
+	h.Expect(parents["STS AssumeRole"]).To(HaveLen(4))
 }
 
 // statuses are what credentials say of themselves.
-func (h *harness) statuses(of ...*v1alpha1.RoleCredential) string {
+func (h *harness) statuses(credentials ...*v1alpha1.RoleCredential) string {
 	h.t.Helper()
-	var said []v1alpha1.RoleCredentialStatus
-	for _, made := range of {
+	var statuses []v1alpha1.RoleCredentialStatus
+	for _, made := range credentials {
 		h.state(made, "Ready")()
-		said = append(said, made.Status)
+		statuses = append(statuses, made.Status)
 	}
-	text, err := json.Marshal(said)
+	text, err := json.Marshal(statuses)
 	h.Expect(err).NotTo(HaveOccurred())
 	return string(text)
 }

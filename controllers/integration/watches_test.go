@@ -12,7 +12,7 @@ import (
 )
 
 func TestChangedSecretIsRepairedWithOneCall(t *testing.T) {
-	for name, undo := range map[string]func(h *harness, secret *corev1.Secret){
+	for name, change := range map[string]func(h *harness, secret *corev1.Secret){
 		"deleted": func(h *harness, s *corev1.Secret) { h.Expect(admin.Delete(h.ctx, s)).To(Succeed()) },
 		"with a key edited by hand": func(h *harness, s *corev1.Secret) {
 			s.Data["AWS_SECRET_ACCESS_KEY"] = []byte("edited")
@@ -41,7 +41,7 @@ func TestChangedSecretIsRepairedWithOneCall(t *testing.T) {
 			namespace := h.namespace(nil)
 			made := h.credential(namespace, "ours", h.identity())
 			h.eventually(made, "Ready", "True Issued")
-			undo(h, h.secret(namespace, "ours"))
+			change(h, h.secret(namespace, "ours"))
 			h.Eventually(func() string {
 				if secret := h.secret(namespace, "ours"); secret != nil && len(secret.Data) == 3 && secret.Labels[v1alpha1.ManagedByLabel] != "" {
 					return string(secret.Data["AWS_ACCESS_KEY_ID"])
@@ -66,17 +66,17 @@ func TestForeignSecretBlocksCredentialUntilItIsDeleted(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
-	stranger := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "taken"}, Data: map[string][]byte{"password": []byte("theirs")}}
-	h.Expect(admin.Create(h.ctx, stranger)).To(Succeed())
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "taken"}, Data: map[string][]byte{"password": []byte("theirs")}}
+	h.Expect(admin.Create(h.ctx, foreign)).To(Succeed())
 	made := h.credential(namespace, "taken", h.identity())
 	h.eventually(made, "Ready", "False SecretConflict")
-	h.Expect(h.secret(namespace, "taken")).To(Equal(stranger))
+	h.Expect(h.secret(namespace, "taken")).To(Equal(foreign))
 	h.stop()
 	before := h.reconciles()
 	h.start()
 	h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">", before))
 
-	h.Expect(admin.Delete(h.ctx, stranger)).To(Succeed())
+	h.Expect(admin.Delete(h.ctx, foreign)).To(Succeed())
 	h.eventually(made, "Ready", "True Issued")
 	h.Expect(h.issues()).To(Equal(2), "STS was asked once before it was known that a stranger's is there, and not again")
 }
@@ -85,29 +85,29 @@ func TestAnnotatedSecretIsAdopted(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
-	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "moved"}, Data: map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("AKIAOLD"), "old": []byte("x")}}
-	h.Expect(admin.Create(h.ctx, theirs)).To(Succeed())
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "moved"}, Data: map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("AKIAOLD"), "old": []byte("x")}}
+	h.Expect(admin.Create(h.ctx, foreign)).To(Succeed())
 	made := h.credential(namespace, "moved", h.identity())
 	h.eventually(made, "Ready", "False SecretConflict")
-	metav1.SetMetaDataAnnotation(&theirs.ObjectMeta, v1alpha1.AdoptAnnotation, "RoleCredential/moved")
-	h.Expect(admin.Update(h.ctx, theirs)).To(Succeed())
+	metav1.SetMetaDataAnnotation(&foreign.ObjectMeta, v1alpha1.AdoptAnnotation, "RoleCredential/moved")
+	h.Expect(admin.Update(h.ctx, foreign)).To(Succeed())
 	h.eventually(made, "Ready", "True Issued")
-	taken := h.secret(namespace, "moved")
-	h.Expect(taken.UID).To(Equal(theirs.UID))
-	h.Expect(taken.Data).To(HaveLen(3))
+	adopted := h.secret(namespace, "moved")
+	h.Expect(adopted.UID).To(Equal(foreign.UID))
+	h.Expect(adopted.Data).To(HaveLen(3))
 }
 
 func TestChangedDependencyEnqueuesCredential(t *testing.T) {
 	for name, tc := range map[string]struct {
 		identity func(*v1alpha1.ClusterIdentity)
-		undo     func(h *harness, by *v1alpha1.ClusterIdentity)
+		change   func(h *harness, by *v1alpha1.ClusterIdentity)
 		want     string
-		mend     func(h *harness, namespace string, by *v1alpha1.ClusterIdentity)
+		repair   func(h *harness, namespace string, by *v1alpha1.ClusterIdentity)
 	}{
 		"a rule that is added": {
 			identity: func(i *v1alpha1.ClusterIdentity) { i.Spec.Allow = &[]v1alpha1.AllowRule{} },
 			want:     "False NotAllowed",
-			mend: func(h *harness, namespace string, by *v1alpha1.ClusterIdentity) {
+			repair: func(h *harness, namespace string, by *v1alpha1.ClusterIdentity) {
 				update(h, by, func(i *v1alpha1.ClusterIdentity) {
 					i.Spec.Allow = &[]v1alpha1.AllowRule{{Namespaces: []string{namespace}, RoleARNs: []string{readerRole}}}
 				})
@@ -118,34 +118,34 @@ func TestChangedDependencyEnqueuesCredential(t *testing.T) {
 				i.Spec.Allow = &[]v1alpha1.AllowRule{{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"aws": "yes"}}, RoleARNs: []string{"*"}}}
 			},
 			want: "False NotAllowed",
-			mend: func(h *harness, namespace string, _ *v1alpha1.ClusterIdentity) {
+			repair: func(h *harness, namespace string, _ *v1alpha1.ClusterIdentity) {
 				update(h, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, func(n *corev1.Namespace) { n.Labels["aws"] = "yes" })
 			},
 		},
 		"the identity itself": {
-			undo: func(h *harness, by *v1alpha1.ClusterIdentity) { h.Expect(admin.Delete(h.ctx, by)).To(Succeed()) },
-			want: "False IdentityNotFound",
-			mend: func(h *harness, _ string, by *v1alpha1.ClusterIdentity) {
+			change: func(h *harness, by *v1alpha1.ClusterIdentity) { h.Expect(admin.Delete(h.ctx, by)).To(Succeed()) },
+			want:   "False IdentityNotFound",
+			repair: func(h *harness, _ string, by *v1alpha1.ClusterIdentity) {
 				by.ResourceVersion, by.UID = "", ""
 				h.Expect(admin.Create(h.ctx, by)).To(Succeed())
 			},
 		},
 		"the identity's Secret": {
-			undo: func(h *harness, by *v1alpha1.ClusterIdentity) {
+			change: func(h *harness, by *v1alpha1.ClusterIdentity) {
 				h.Expect(admin.Delete(h.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: by.Name}})).To(Succeed())
 			},
 			want: "False IdentityNotReady",
-			mend: func(h *harness, _ string, by *v1alpha1.ClusterIdentity) {
-				h.key(by.Name, h.sts.AccessKeys(operatorARN)[0])
+			repair: func(h *harness, _ string, by *v1alpha1.ClusterIdentity) {
+				h.putKey(by.Name, h.sts.AccessKeys(operatorARN)[0])
 			},
 		},
 		"a key in the identity's Secret": {
-			undo: func(h *harness, by *v1alpha1.ClusterIdentity) {
-				h.key(by.Name, stsemulator.AccessKey{ID: "AKIAIOSFODNN7EXAMPLE"})
+			change: func(h *harness, by *v1alpha1.ClusterIdentity) {
+				h.putKey(by.Name, stsemulator.AccessKey{ID: "AKIAIOSFODNN7EXAMPLE"})
 			},
 			want: "False IdentityNotReady",
-			mend: func(h *harness, _ string, by *v1alpha1.ClusterIdentity) {
-				h.key(by.Name, h.sts.AccessKeys(operatorARN)[0])
+			repair: func(h *harness, _ string, by *v1alpha1.ClusterIdentity) {
+				h.putKey(by.Name, h.sts.AccessKeys(operatorARN)[0])
 			},
 		},
 	} {
@@ -158,13 +158,13 @@ func TestChangedDependencyEnqueuesCredential(t *testing.T) {
 					tc.identity(i)
 				}
 			})
-			if tc.undo != nil {
-				tc.undo(h, by)
+			if tc.change != nil {
+				tc.change(h, by)
 			}
 			made := h.credential(namespace, "waits", by)
 			h.eventually(made, "Authorized", tc.want)
 			h.Expect(h.secret(namespace, "waits")).To(BeNil())
-			tc.mend(h, namespace, by)
+			tc.repair(h, namespace, by)
 			h.eventually(made, "Ready", "True Issued")
 		})
 	}
@@ -179,12 +179,12 @@ func TestRotatedSourceKeyCausesNoFailedCall(t *testing.T) {
 	made := h.credential(namespace, "rotated", by)
 	h.eventually(made, "Ready", "True Issued")
 
-	old := h.sts.AccessKeys(operatorARN)[0]
-	fresh, err := h.sts.CreateAccessKey(operatorARN)
+	oldKey := h.sts.AccessKeys(operatorARN)[0]
+	newKey, err := h.sts.CreateAccessKey(operatorARN)
 	h.Expect(err).NotTo(HaveOccurred())
-	h.key(by.Name, fresh)
-	h.Eventually(func() string { return h.sts.Calls()[len(h.sts.Calls())-1].AccessKeyID }).WithTimeout(settle).Should(Equal(fresh.ID)) // GetCallerIdentity
-	h.Expect(h.sts.DeleteAccessKey(old.ID)).To(Succeed())
+	h.putKey(by.Name, newKey)
+	h.Eventually(func() string { return h.sts.Calls()[len(h.sts.Calls())-1].AccessKeyID }).WithTimeout(settle).Should(Equal(newKey.ID)) // GetCallerIdentity
+	h.Expect(h.sts.DeleteAccessKey(oldKey.ID)).To(Succeed())
 	h.refresh(made, "now")
 	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("now"))
 	for _, call := range h.sts.Calls() {
@@ -196,11 +196,11 @@ func TestCredentialRecoversWhenSourceKeyIsCorrected(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	by := h.identity()
-	h.key(by.Name, stsemulator.AccessKey{ID: h.sts.AccessKeys(operatorARN)[0].ID, Secret: "wrong"})
+	h.putKey(by.Name, stsemulator.AccessKey{ID: h.sts.AccessKeys(operatorARN)[0].ID, Secret: "wrong"})
 	made := h.credential(h.namespace(nil), "heals", by)
 	h.eventually(made, "Issued", "False InvalidSourceCredentials")
 	h.eventually(by, "Ready", "False InvalidSourceCredentials")
-	h.key(by.Name, h.sts.AccessKeys(operatorARN)[0])
+	h.putKey(by.Name, h.sts.AccessKeys(operatorARN)[0])
 	h.eventually(made, "Ready", "True Issued")
 	h.eventually(by, "Ready", "True Verified")
 }
