@@ -28,7 +28,7 @@ func TestMetricsRequireAuthorization(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	m := h.startManager()
 	namespace := h.namespace(nil)
-	allowed, unauthorized := h.token(namespace, "prometheus", true), h.token(namespace, "stranger", false)
+	allowed, unauthorized := h.token(namespace, "prometheus", true), h.token(namespace, "unauthorized", false)
 	made := h.credential(namespace, "s3-reader", h.identity())
 	h.eventually(made, "Ready", "True Issued")
 
@@ -47,7 +47,7 @@ func TestMetricsRequireAuthorization(t *testing.T) {
 	h.Expect(err != nil || code == http.StatusBadRequest).To(BeTrue(), "without TLS")
 	h.Expect(status(m.metricsURL, allowed)).To(Equal(http.StatusOK))
 
-	// What is scraped is what the list says, in words that promtool finds no fault with.
+	// The catalogue lists each metric, and promtool accepts their names and help texts.
 	_, text, err := get(m.metricsURL, allowed)
 	h.Expect(err).NotTo(HaveOccurred())
 	listed := map[string]bool{}
@@ -64,13 +64,13 @@ func TestMetricsRequireAuthorization(t *testing.T) {
 	output, err := lint.CombinedOutput()
 	h.Expect(err).NotTo(HaveOccurred(), string(output))
 
-	// What ends, ends at the next scrape.
+	// The metrics of a deleted credential are gone at the next scrape.
 	h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
 	h.Eventually(func() string { _, text, _ := get(m.metricsURL, allowed); return text }).WithTimeout(settle).
 		Should(And(ContainSubstring("rolecredential_leading 1"), Not(ContainSubstring(`name="s3-reader"`))))
 }
 
-// part is one credential of a test with many, with an identity and an STS of its own, so that what goes wrong is wrong for it alone.
+// scenario is one credential with its own identity and STS, so that a fault affects no other credential.
 type scenario struct {
 	*harness
 	identity  *v1alpha1.ClusterIdentity
@@ -91,7 +91,7 @@ func (h *harness) scenario(namespace, name string, options stsemulator.Options, 
 	return p
 }
 
-// poke asks for a refresh.
+// requestRefresh requests a refresh with a new value of the annotation.
 func (p *scenario) requestRefresh() {
 	p.t.Helper()
 	p.refreshes++
@@ -104,7 +104,7 @@ func (p *scenario) fault(f stsemulator.Fault) {
 	p.Expect(err).NotTo(HaveOccurred())
 }
 
-// paused is a Deployment that is not to be restarted, with a pod that started an hour ago and reads the Secret s3-reader.
+// createPausedReader creates a paused Deployment, and returns its pod. The pod started an hour ago and reads the Secret s3-reader.
 func (p *scenario) createPausedReader() *corev1.Pod {
 	p.t.Helper()
 	hourAgo := clocktesting.NewFakeClock(clock.RealClock{}.Now().Add(-time.Hour))
@@ -117,9 +117,9 @@ func (p *scenario) createPausedReader() *corev1.Pod {
 	return &pods.Items[0]
 }
 
-// A real Prometheus scrapes the manager as it is shipped, with the alerts as they are shipped but for their durations, of which a
-// minute is a second. Six credentials are well, five of them get a fault each, a seventh is never issued, and each alert fires for
-// the one that has its fault: not before, not for another, and not after it is mended.
+// Prometheus scrapes the manager and evaluates the shipped alerts, with seconds instead of minutes. Six credentials start without a fault.
+// Five of them get one fault each, and a seventh is never issued. Each alert fires only for the credential or identity with its fault, and
+// stops after the repair.
 func TestPrometheusFiresEachAlertOnlyOnItsFault(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	m := h.startManager()
@@ -133,9 +133,9 @@ func TestPrometheusFiresEachAlertOnlyOnItsFault(t *testing.T) {
 	throttled := h.scenario(namespace, "throttled", stsemulator.Options{})
 	broken := h.scenario(namespace, "broken", stsemulator.Options{})
 	skewed := h.scenario(namespace, "skewed", stsemulator.Options{})
-	h.scenario(namespace, "well", stsemulator.Options{})
-	eventually := func(what func() []string) AsyncAssertion {
-		return h.Eventually(what).WithTimeout(2 * settle).WithPolling(200 * time.Millisecond)
+	h.scenario(namespace, "healthy", stsemulator.Options{})
+	eventually := func(actual func() []string) AsyncAssertion {
+		return h.Eventually(actual).WithTimeout(2 * settle).WithPolling(200 * time.Millisecond)
 	}
 	eventually(func() []string { return p.query("rolecredential_expiration_timestamp_seconds") }).Should(HaveLen(6))
 	eventually(func() []string { return p.query("rolecredential_identity_ready == 1") }).Should(HaveLen(6))
@@ -146,7 +146,7 @@ func TestPrometheusFiresEachAlertOnlyOnItsFault(t *testing.T) {
 	denied := h.scenario(namespace, "denied", stsemulator.Options{}, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
 	expires.fault(stsemulator.Fault{Kind: stsemulator.FaultError, Action: "AssumeRole", Code: "AccessDenied"})
 	pod := stale.createPausedReader()
-	eventually(func() []string { stale.requestRefresh(); return p.query("rolecredential_stale_readers == 1") }).WithPolling(time.Second).Should(HaveLen(1), "once a refresh is later than the pod's creation")
+	eventually(func() []string { stale.requestRefresh(); return p.query("rolecredential_stale_readers == 1") }).WithPolling(time.Second).Should(HaveLen(1), "after a refresh that is later than the pod's creation")
 	throttled.fault(stsemulator.Fault{Kind: stsemulator.FaultError, Action: "AssumeRole", Code: "Throttling"})
 	h.putKey("broken", stsemulator.AccessKey{ID: "AKIAI44QH8DHBNOTTHERE", Secret: "no such key"})
 	skewed.fault(stsemulator.Fault{Kind: stsemulator.FaultSkewedDate, Duration: metav1.Duration{Duration: 3 * time.Minute}})
@@ -166,7 +166,7 @@ func TestPrometheusFiresEachAlertOnlyOnItsFault(t *testing.T) {
 	h.putKey("broken", broken.sts.AccessKeys(operatorARN)[0])
 	skewed.sts.ClearFaults()
 	skewed.requestRefresh()
-	eventually(p.firing).Should(Equal([]string{"RoleCredentialExpired expires"}), "the others are over, and what expires has")
+	eventually(p.firing).Should(Equal([]string{"RoleCredentialExpired expires"}), "the other alerts stop, and the credential of this one has expired")
 	expires.sts.ClearFaults()
 	expires.requestRefresh()
 	eventually(p.firing).Should(BeEmpty())

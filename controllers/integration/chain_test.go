@@ -18,7 +18,7 @@ const (
 	lastARN = "arn:aws:iam::123456789012:role/Last"
 )
 
-// chained makes an identity with a chain, and roles for it that trust each the one before.
+// createChain creates an identity with a chain, and roles that each trust the previous hop.
 func (h *harness) createChain(change func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 	h.t.Helper()
 	before := hubARN
@@ -31,6 +31,7 @@ func (h *harness) createChain(change func(*v1alpha1.ClusterIdentity)) *v1alpha1.
 	return h.identity(change)
 }
 
+// threeHops sets a chain of three hops.
 func threeHops(i *v1alpha1.ClusterIdentity) {
 	i.Spec.Chain = []v1alpha1.Hop{
 		{RoleARN: hubARN, SessionName: "first-hop", Tags: []v1alpha1.Tag{{Key: "team", Value: new("platform")}, {Key: "step", Value: new("1")}}, TransitiveTagKeys: []string{"team"}},
@@ -52,13 +53,13 @@ func TestChainAssumesEachHopInOrder(t *testing.T) {
 	var roles, names []string
 	for _, session := range h.sts.Sessions() {
 		roles, names = append(roles, session.RoleARN), append(names, session.ARN[len("arn:aws:sts::123456789012:assumed-role/"):])
-		h.Expect(session.Tags).To(HaveKeyWithValue("team", "platform")) // it is transitive
+		h.Expect(session.Tags).To(HaveKeyWithValue("team", "platform")) // a transitive tag
 	}
 	h.Expect(roles).To(Equal([]string{hubARN, "arn:aws:iam::123456789012:role/Second", "arn:aws:iam::123456789012:role/Third", lastARN}))
 	h.Expect(names).To(Equal([]string{"Hub/first-hop", "Second/rolecredential." + by.Name, "Third/rolecredential." + by.Name, "Last/" + namespace + ".far"}))
 
-	// The hops' sessions serve the next credential too.
-	second := h.credential(namespace, "again", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = lastARN })
+	// The next credential reuses the sessions of the hops.
+	second := h.credential(namespace, "second", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = lastARN })
 	h.eventually(second, "Ready", "True Issued")
 	h.Expect(h.sts.Sessions()).To(HaveLen(5))
 }
@@ -111,11 +112,11 @@ func TestSessionTagsIdentifyCredential(t *testing.T) {
 		i.Spec.SessionTags = &v1alpha1.SessionTags{ClusterName: "prod-eu", Transitive: true}
 	})
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "stamped", by, func(c *v1alpha1.RoleCredential) { c.Spec.Tags = []v1alpha1.Tag{{Key: "team", Value: new("shop")}} })
+	made := h.credential(namespace, "tagged", by, func(c *v1alpha1.RoleCredential) { c.Spec.Tags = []v1alpha1.Tag{{Key: "team", Value: new("shop")}} })
 	h.eventually(made, "Ready", "True Issued")
 	session := h.sts.Sessions()[0]
 	h.Expect(session.Tags).To(Equal(map[string]string{
-		"team": "shop", "kubernetes-cluster": "prod-eu", "kubernetes-namespace": namespace, "kubernetes-name": "stamped", "kubernetes-uid": string(made.UID), "kubernetes-kind": "RoleCredential",
+		"team": "shop", "kubernetes-cluster": "prod-eu", "kubernetes-namespace": namespace, "kubernetes-name": "tagged", "kubernetes-uid": string(made.UID), "kubernetes-kind": "RoleCredential",
 	}))
 	h.Expect(session.TransitiveTagKeys).To(ConsistOf("kubernetes-cluster", "kubernetes-namespace", "kubernetes-name", "kubernetes-uid", "kubernetes-kind"))
 	h.Expect(made.Status.PackedPolicySize).To(HaveValue(BeNumerically(">", 0)))
@@ -126,7 +127,7 @@ func TestSessionTagsIdentifyCredential(t *testing.T) {
 	h.eventually(forged, "Issued", "False InvalidTags")
 	h.Expect(h.issues()).To(Equal(1))
 
-	// Stamps are part of what a credential is: other stamps, another credential.
+	// Session tags are part of the request, so a change causes a reissue.
 	update(h, by, func(i *v1alpha1.ClusterIdentity) { i.Spec.SessionTags = nil })
 	h.lastIssued(2)
 }

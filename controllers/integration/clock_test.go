@@ -20,8 +20,8 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// ahead stands before the server as if its clock were ahead of this machine's: it signs each request anew for as much earlier,
-// and dates each answer as much later. It returns its URL, and what was answered so far.
+// startSkewedProxy starts a proxy in front of the server that simulates a fast server clock. It signs each request again with an earlier
+// time, and sets a later Date in each response. It returns its URL, and the bodies of all responses so far.
 func (m *minio) startSkewedProxy(t *testing.T, by time.Duration) (url string, responses func() string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -50,7 +50,7 @@ func (m *minio) startSkewedProxy(t *testing.T, by time.Duration) (url string, re
 	}
 }
 
-// forward asks the server what a request of the user asks, signed for another time.
+// forward sends a request of the user to the server, signed with a shifted time.
 func (m *minio) forward(r *http.Request, shift time.Duration) (*http.Response, error) {
 	signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 	if err != nil {
@@ -73,12 +73,12 @@ func (m *minio) forward(r *http.Request, shift time.Duration) (*http.Response, e
 	return http.DefaultClient.Do(forwarded)
 }
 
-// MinIO reports the time of a signature with an error document in the style of S3.
+// MinIO reports a wrong signature time with an S3 error document.
 func TestCallFollowsClockOfMinIO(t *testing.T) {
 	server := startMinIO(t)
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
-	url, responses := server.startSkewedProxy(t, 20*time.Minute) // MinIO bears 15
+	url, responses := server.startSkewedProxy(t, 20*time.Minute) // MinIO tolerates 15
 	by := h.identity(func(i *v1alpha1.ClusterIdentity) {
 		h.putKey(i.Name, server.user)
 		i.Spec.Endpoint = url

@@ -18,7 +18,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// What a user sees who applies a manifest that kubectl or the API server does not take as it is, all of it in kubectl's words.
+// The golden file contains kubectl's output for manifests that kubectl or the API server rejects.
 func TestRejectedManifestsExplainErrors(t *testing.T) {
 	g := NewWithT(t)
 	files, err := filepath.Glob(filepath.Join("testdata", "manifests", "*.yaml"))
@@ -35,7 +35,7 @@ func TestRejectedManifestsExplainErrors(t *testing.T) {
 	messages.compare(t, len(files))
 }
 
-// What a user sees whose manifest is taken, and cannot work: conditions that say what is wrong and what to do.
+// The golden files contain the conditions of manifests that the API server accepts and that cannot work.
 func TestUnusableManifestsExplainConditions(t *testing.T) {
 	h, _, issuer := newTokenHarness(t)
 	h.start()
@@ -43,15 +43,15 @@ func TestUnusableManifestsExplainConditions(t *testing.T) {
 	namespace.SetAPIVersion("v1")
 	namespace.SetKind("Namespace")
 	namespace.SetName("golden")
-	h.Expect(client.IgnoreAlreadyExists(admin.Create(h.ctx, namespace))).To(Succeed()) // by a run before, if the tests are run twice
+	h.Expect(client.IgnoreAlreadyExists(admin.Create(h.ctx, namespace))).To(Succeed()) // with -count=2, it exists
 	h.cleanUp(namespace.GetName())
 
-	// What differs from run to run has a name in the files. The API server's own audience is its issuer.
+	// The files have placeholders for values that differ between runs. The API server's own audience is its issuer.
 	fill := strings.NewReplacer("$ENDPOINT", h.endpoint.URL, "$AUDIENCE", issuer)
 	hide := strings.NewReplacer(h.endpoint.URL, "$ENDPOINT", issuer, "$AUDIENCE")
 
 	identities := h.apply("identities.yaml", fill)
-	h.waitForConditions(identities) // lest who the caller is comes to be known only while credentials report
+	h.waitForConditions(identities) // so that the callers are known before credentials report
 	credentials := h.apply("credentials.yaml", fill)
 	h.waitForConditions(credentials)
 	for _, kind := range []struct {
@@ -68,7 +68,7 @@ func TestUnusableManifestsExplainConditions(t *testing.T) {
 	}
 }
 
-// apply creates what stands in a file of testdata/conditions, and returns what of it has conditions.
+// apply creates the objects of a file in testdata/conditions, and returns those of the operator's API group.
 func (h *harness) apply(file string, fill *strings.Replacer) (objects []*unstructured.Unstructured) {
 	h.t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "conditions", file))
@@ -88,7 +88,7 @@ func (h *harness) apply(file string, fill *strings.Replacer) (objects []*unstruc
 	}
 }
 
-// settles waits until all have been looked at, and all have come to an end.
+// waitForConditions waits until each object has conditions.
 func (h *harness) waitForConditions(objects []*unstructured.Unstructured) {
 	h.t.Helper()
 	for _, object := range objects {
@@ -96,7 +96,7 @@ func (h *harness) waitForConditions(objects []*unstructured.Unstructured) {
 	}
 }
 
-// unwell are an object's conditions that are not True, as kubectl describe shows them; if all are True, those.
+// failingConditions returns the conditions that are not True, as kubectl describe shows them, or all conditions if all are True.
 func failingConditions(h *harness, object *unstructured.Unstructured) (messages []string) {
 	h.t.Helper()
 	h.Expect(admin.Get(h.ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())

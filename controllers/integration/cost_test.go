@@ -18,8 +18,8 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// requests are how many writes the API server has taken so far, and how many reads of a Secret, by verb and resource, as its own
-// metrics tell. Leases and tokens are not the operator's story.
+// requests counts the API server's writes and reads of Secrets by verb and resource, from its own metrics. It excludes leases and
+// tokens.
 func (h *harness) requests() map[string]int {
 	h.t.Helper()
 	return h.countRequests(func(verb, resource string) bool {
@@ -33,7 +33,7 @@ func (h *harness) requests() map[string]int {
 	})
 }
 
-// reads are how many reads of workloads and pods it has answered.
+// reads counts the API server's reads of workloads and pods.
 func (h *harness) reads() map[string]int {
 	h.t.Helper()
 	return h.countRequests(func(verb, resource string) bool {
@@ -41,7 +41,7 @@ func (h *harness) reads() map[string]int {
 	})
 }
 
-// answered are the requests counted, without conflicts, after which it is tried again.
+// countRequests counts the included requests, without conflicts, which the client retries.
 func (h *harness) countRequests(include func(verb, resource string) bool) map[string]int {
 	h.t.Helper()
 	client, err := discovery.NewDiscoveryClientForConfig(adminConfig)
@@ -74,18 +74,18 @@ func labelsOf(metric *dto.Metric) map[string]string {
 	return labels
 }
 
-// since is what was asked after an earlier count.
+// since returns the requests since an earlier count.
 func (h *harness) since(before map[string]int) map[string]int {
 	h.t.Helper()
 	after := h.requests()
-	for what, n := range before {
-		after[what] -= n
+	for request, n := range before {
+		after[request] -= n
 	}
 	maps.DeleteFunc(after, func(_ string, n int) bool { return n == 0 })
 	return after
 }
 
-// reconciles are how many credentials were dealt with so far, by this process.
+// reconciles counts the reconciles of RoleCredentials in this process.
 func (h *harness) reconciles() float64 {
 	h.t.Helper()
 	families, err := metrics.Registry.Gather()
@@ -117,7 +117,7 @@ func TestIssueCostsOneCallAndTwoWrites(t *testing.T) {
 	h.eventually(made, "Ready", "True Issued")
 	h.Eventually(h.events(made)).WithTimeout(settle).Should(Equal([]string{"Normal Issued"}))
 	h.Expect(h.since(before)).To(Equal(map[string]int{
-		"POST rolecredentials": 1, // ours
+		"POST rolecredentials": 1, // from the test
 		"POST secrets":         1, "PUT rolecredentials/status": 1, "POST events": 1,
 	}))
 	h.Expect(h.sts.Calls()).To(HaveLen(calls + 1))
@@ -126,7 +126,7 @@ func TestIssueCostsOneCallAndTwoWrites(t *testing.T) {
 	h.refresh(made, "1")
 	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
 	h.Expect(h.since(before)).To(Equal(map[string]int{
-		"PATCH rolecredentials": 1, // ours
+		"PATCH rolecredentials": 1, // from the test
 		"PUT secrets":           1, "PUT rolecredentials/status": 1,
 	}))
 	h.Expect(h.sts.Calls()).To(HaveLen(calls + 2))
@@ -149,14 +149,14 @@ func TestRestartWithReadyCredentialsCostsNoCallsAndWrites(t *testing.T) {
 		reconciles := h.reconciles()
 		h.start()
 		h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">=", reconciles+credentials))
-		h.stop() // ends what is going on, so that what it wrote is counted
+		h.stop() // completes running reconciles, so that the count includes their writes
 	}
-	restart() // during which the last events of the first manager come, which no stop waits for
+	restart() // h.stop does not wait for events: the last ones of the first manager arrive during this restart
 
 	before, calls := h.requests(), len(h.sts.Calls())
 	restart()
 	requested := h.since(before)
-	h.Expect(requested["GET secrets"]).To(BeNumerically("<", credentials)) // the identity's, until it is watched, and none of the credentials'
+	h.Expect(requested["GET secrets"]).To(BeNumerically("<", credentials)) // of the identity until its watch starts, and none of the credentials
 	delete(requested, "GET secrets")
 	h.Expect(requested).To(BeEmpty())
 	h.Expect(h.sts.Calls()).To(HaveLen(calls))
@@ -168,12 +168,12 @@ func TestRepeatedFailuresKeepStatusUnchanged(t *testing.T) {
 	namespace := h.namespace(nil)
 	by := h.identity()
 	h.eventually(by, "Ready", "True Verified")
-	made := h.credential(namespace, "refused", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
+	made := h.credential(namespace, "denied", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
 	h.eventually(made, "Issued", "False AccessDenied")
 	h.Eventually(h.events(made)).WithTimeout(settle).Should(Equal([]string{"Warning AccessDenied"}))
 	first := made.Status.DeepCopy()
 	before := h.requests()
-	for i := range 4 { // each request for a refresh is a reason to ask again at once
+	for i := range 4 { // each new refresh request causes one immediate call
 		h.refresh(made, fmt.Sprint(i))
 		h.Eventually(h.issues).WithTimeout(settle).Should(Equal(i + 2))
 	}
@@ -181,12 +181,12 @@ func TestRepeatedFailuresKeepStatusUnchanged(t *testing.T) {
 	h.Expect(h.state(made, "Issued")()).To(Equal("False AccessDenied"))
 	h.Expect(&made.Status).To(Equal(first))
 	h.Expect(h.since(before)).To(Equal(map[string]int{
-		"PATCH rolecredentials": 4, // ours
-		"GET secrets":           4, // none is there to be watched
+		"PATCH rolecredentials": 4, // from the test
+		"GET secrets":           4, // no Secret exists that the operator could watch
 	}))
 	ids := map[string]bool{}
 	for _, call := range h.sts.Calls() {
 		ids[call.RequestID] = true
 	}
-	h.Expect(ids).To(HaveLen(6)) // GetCallerIdentity and five refusals, no two alike
+	h.Expect(ids).To(HaveLen(6)) // one for GetCallerIdentity, and one for each of the five denied calls
 }

@@ -16,18 +16,18 @@ func TestOptionsSelectFIPSAndDualStackEndpoints(t *testing.T) {
 		options controllers.Options
 		want    string
 	}{
-		"the region's":   {controllers.Options{}, "https://sts.us-east-1.amazonaws.com/"},
-		"its FIPS":       {controllers.Options{FIPS: true}, "https://sts-fips.us-east-1.amazonaws.com/"},
-		"its dual-stack": {controllers.Options{DualStack: true}, "https://sts.us-east-1.api.aws/"},
+		"the default": {controllers.Options{}, "https://sts.us-east-1.amazonaws.com/"},
+		"FIPS":        {controllers.Options{FIPS: true}, "https://sts-fips.us-east-1.amazonaws.com/"},
+		"dual-stack":  {controllers.Options{DualStack: true}, "https://sts.us-east-1.api.aws/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t, stsemulator.Options{})
 			h.options = tc.options
 			h.start()
 			by := h.identity()
-			h.eventually(by, "Ready", "True Verified") // what has an endpoint of its own is not concerned
+			h.eventually(by, "Ready", "True Verified") // spec.endpoint overrides the options
 			update(h, by, func(i *v1alpha1.ClusterIdentity) { i.Spec.Region, i.Spec.Endpoint = "us-east-1", "" })
-			h.eventually(by, "Ready", "False STSUnreachable") // nothing beyond this machine is
+			h.eventually(by, "Ready", "False STSUnreachable") // tests have no network
 			h.Expect(h.logs.String()).To(ContainSubstring(tc.want))
 		})
 	}

@@ -22,7 +22,7 @@ import (
 
 const defaultDuration = time.Hour
 
-// What the API server refuses, by RBAC or by the schema.
+// Escalations that the API server rejects, by RBAC or by the schema.
 var apiServerRejects = map[string]func(*attack){
 	"a credential, an Identity or a Secret in another namespace": func(a *attack) {
 		for _, object := range []client.Object{
@@ -55,7 +55,7 @@ var apiServerRejects = map[string]func(*attack){
 		a.expectForbidden(a.tenant.Status().Patch(a.ctx, made.DeepCopy(), client.RawPatch(types.MergePatchType, forged)))
 		own := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "forged-status"}}
 		a.expectForbidden(a.tenant.Status().Patch(a.ctx, own, client.RawPatch(types.MergePatchType, forged)))
-		// Were it there, it would count for nothing.
+		// Even a forged status that an administrator writes has no effect.
 		a.Expect(admin.Status().Patch(a.ctx, made.DeepCopy(), client.RawPatch(types.MergePatchType, forged))).To(Succeed())
 		a.refresh(made, "1")
 		a.eventually(made, "Authorized", "False NotAllowed")
@@ -63,7 +63,7 @@ var apiServerRejects = map[string]func(*attack){
 	},
 	"the operator's own credentials as the source of an Identity": func(a *attack) {
 		a.expectRejected(a.manifest("Identity", "ambient", `{region: eu-west-1, source: {ambient: {}}}`), `unknown field "spec.source.ambient"`)
-		for _, source := range []string{`{ambient: {}}`, `{}`, `{accessKey: null}`} { // as of a client that leaves it to the API server what to make of it
+		for _, source := range []string{`{ambient: {}}`, `{}`, `{accessKey: null}`} { // as a client without strict validation sends them
 			err := a.tenant.Create(a.ctx, a.manifest("Identity", "ambient", `{region: eu-west-1, source: `+source+`}`), client.FieldValidation("Ignore"))
 			a.Expect(err).To(MatchError(ContainSubstring("source must have exactly one of accessKey and serviceAccount")))
 		}
@@ -86,7 +86,7 @@ var apiServerRejects = map[string]func(*attack){
 		own := a.manifest("Identity", "elsewhere", fmt.Sprintf(`{region: eu-west-1, source: {accessKey: {secretRef: {name: own-key, namespace: %s}}}}`, a.bank))
 		a.expectRejected(own.DeepCopy(), `unknown field "spec.source.accessKey.secretRef.namespace"`)
 
-		// A client that leaves it to the API server gets what there is under that name in its own namespace.
+		// Without strict validation, the API server drops the field, and the name refers to the credential's own namespace.
 		a.putKeyIn(a.bank, "own-key", a.sts.AccessKeys(operatorARN)[0])
 		a.Expect(a.tenant.Create(a.ctx, own, client.FieldValidation("Ignore"))).To(Succeed())
 		a.eventually(&v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "elsewhere"}}, "Ready", "False SecretNotFound")
@@ -105,12 +105,12 @@ var apiServerRejects = map[string]func(*attack){
 	},
 	"annotations, labels or owners of the Secret that are the operator's to write": func(a *attack) {
 		for _, key := range []string{"sts.rolecredential.dev/expiration", "sts.rolecredential.dev/seal", "sts.rolecredential.dev/refresh-request", v1alpha1.AdoptAnnotation} {
-			a.expectRejected(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {annotations: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
+			a.expectRejected(a.manifest("RoleCredential", "reserved", fmt.Sprintf(`{roleARN: %q, secret: {annotations: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
 		}
 		for _, key := range []string{v1alpha1.ManagedByLabel, "sts.rolecredential.dev/x"} {
-			a.expectRejected(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {labels: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
+			a.expectRejected(a.manifest("RoleCredential", "reserved", fmt.Sprintf(`{roleARN: %q, secret: {labels: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
 		}
-		a.expectRejected(a.manifest("RoleCredential", "dressed", fmt.Sprintf(`{roleARN: %q, secret: {ownerReferences: []}}`, shopRole)), `unknown field "spec.secret.ownerReferences"`)
+		a.expectRejected(a.manifest("RoleCredential", "reserved", fmt.Sprintf(`{roleARN: %q, secret: {ownerReferences: []}}`, shopRole)), `unknown field "spec.secret.ownerReferences"`)
 	},
 	"a label on one's own namespace": func(a *attack) {
 		shop := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: a.shop}}
@@ -118,7 +118,7 @@ var apiServerRejects = map[string]func(*attack){
 	},
 }
 
-// What the operator denies, before STS is asked.
+// Escalations that the operator denies before it calls STS.
 var operatorDenies = map[string]func(*attack){
 	"a role that looks like one's own": func(a *attack) {
 		for i, role := range []string{
@@ -161,9 +161,9 @@ var operatorDenies = map[string]func(*attack){
 	},
 	"a tag that says that another asked": func(a *attack) {
 		tagging := a.identity(func(i *v1alpha1.ClusterIdentity) {
-			i.Name, i.Spec.Allow, i.Spec.SessionTags = "stamping", a.by.Spec.Allow, &v1alpha1.SessionTags{ClusterName: "prod-eu"}
+			i.Name, i.Spec.Allow, i.Spec.SessionTags = "tagging", a.by.Spec.Allow, &v1alpha1.SessionTags{ClusterName: "prod-eu"}
 		})
-		for _, by := range []string{a.by.Name, tagging.Name} { // of which only the second stamps, with the same caller
+		for _, by := range []string{a.by.Name, tagging.Name} { // both have the same caller, and only the second sets session tags
 			for i, key := range []string{"kubernetes-namespace", "Kubernetes-Namespace", "KUBERNETES-NAMESPACE", "kubernetes-cluster", "kubernetes-name", "kubernetes-uid", "kubernetes-kind"} {
 				made := roleCredential(a.shop, fmt.Sprintf("tagged-%d-%s", i, by), by)
 				made.Spec.RoleARN, made.Spec.Tags, made.Spec.TransitiveTagKeys = shopRole, []v1alpha1.Tag{{Key: key, Value: &a.bank}}, []string{key}
@@ -179,7 +179,7 @@ var operatorDenies = map[string]func(*attack){
 		made := roleCredential(a.shop, "retagged", by.Name)
 		made.Spec.RoleARN, made.Spec.Tags = lastARN, []v1alpha1.Tag{{Key: "Team", Value: new("shop")}}
 		a.Expect(a.tenant.Create(a.ctx, made)).To(Succeed())
-		a.eventually(made, "Issued", "False InvalidRequest") // STS takes no other value for what it was handed
+		a.eventually(made, "Issued", "False InvalidRequest") // STS accepts no other value for a transitive tag
 		a.Expect(a.secret(a.shop, "retagged")).To(BeNil())
 	},
 	"a role of the identity's own chain": func(a *attack) {
@@ -188,7 +188,7 @@ var operatorDenies = map[string]func(*attack){
 			threeHops(i)
 		})
 		a.eventually(by, "Ready", "True Verified")
-		a.calls = len(a.sts.Calls()) // the way to the end of the chain, to see who that is
+		a.calls = len(a.sts.Calls()) // the hops, and GetCallerIdentity
 		for i, hop := range by.Spec.Chain {
 			made := roleCredential(a.shop, fmt.Sprintf("hop-%d", i), by.Name)
 			made.Spec.RoleARN = hop.RoleARN
@@ -197,7 +197,7 @@ var operatorDenies = map[string]func(*attack){
 		a.Expect(a.tenant.Create(a.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "device"}, StringData: map[string]string{"seed": "JBSWY3DPEHPK3PXP"}})).To(Succeed())
 		made := roleCredential(a.shop, "hop-mfa", by.Name)
 		made.Spec.RoleARN, made.Spec.MFA = lastARN, mfaDevice("device")
-		a.expectDenied("Issued", "False WrongSourceType", made) // whoever the device is of, it is not the chain's
+		a.expectDenied("Issued", "False WrongSourceType", made) // a chain's session has no MFA device
 	},
 	"the user's own rights, where a rule gives roles": func(a *attack) {
 		session := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "own-rights"}}
@@ -251,7 +251,7 @@ var operatorDenies = map[string]func(*attack){
 		a.expectDenied("Authorized", "False IdentityNotReady", made)
 		a.Expect(listener.(*net.TCPListener).SetDeadline(time.Unix(1, 0))).To(Succeed())
 		_, err = listener.Accept()
-		a.Expect(err).To(MatchError(ContainSubstring("i/o timeout")), "the operator called")
+		a.Expect(err).To(MatchError(ContainSubstring("i/o timeout")), "the operator called the endpoint")
 	},
 	"another namespace's seed of an MFA device": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) {
@@ -269,7 +269,7 @@ var operatorDenies = map[string]func(*attack){
 		before := a.secret(a.shop, "left")
 		update(a.harness, by, func(i *v1alpha1.ClusterIdentity) { *i.Spec.Allow = (*i.Spec.Allow)[1:] })
 		a.eventually(made, "Authorized", "False NotAllowed")
-		// Whatever the tenant does to have it issued anew, it is not; what was issued stays to its end.
+		// A refresh request, a changed spec or a deleted Secret cause no call. The issued credentials stay until they expire.
 		a.Expect(a.tenant.Patch(a.ctx, made, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"now"}},"spec":{"externalID":"other"}}`, v1alpha1.RefreshAnnotation)))).To(Succeed())
 		a.eventually(made, "Ready", "False Outdated")
 		a.Expect(a.secret(a.shop, "left")).To(Equal(before))
@@ -308,11 +308,12 @@ var operatorDenies = map[string]func(*attack){
 	},
 }
 
+// mfaDevice returns the operator's MFA device with its seed in a Secret.
 func mfaDevice(secret string) *v1alpha1.MFA {
 	return &v1alpha1.MFA{SerialNumber: "arn:aws:iam::210987654321:mfa/operator", TOTPSecretRef: v1alpha1.SecretKeyReference{Name: secret, Key: "seed"}}
 }
 
-// removeNamespace deletes a namespace and what is in it, as the controllers would that do not run here.
+// removeNamespace deletes a namespace with its credentials and Secrets, since no namespace controller runs here.
 func (a *attack) removeNamespace(name string) {
 	a.t.Helper()
 	a.Expect(admin.DeleteAllOf(a.ctx, &v1alpha1.RoleCredential{}, client.InNamespace(name))).To(Succeed())
@@ -324,14 +325,14 @@ func (a *attack) removeNamespace(name string) {
 	a.Expect(admin.SubResource("finalize").Update(a.ctx, old)).To(Succeed())
 }
 
-// What the operator leaves alone, though its own Secrets are in the tenant's hands.
+// Escalations through Secrets, which the tenant may write, that have no effect.
 var operatorIgnores = map[string]func(*attack){
 	"the Secret of another credential": func(a *attack) {
 		a.createReady("first")
 		before := a.secret(a.shop, "first")
 		second := a.create("second", func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "first" })
 		a.eventually(second, "Ready", "False SecretConflict")
-		update(a.harness, before.DeepCopy(), func(s *corev1.Secret) { // it is the first's, and not the tenant's to hand over
+		update(a.harness, before.DeepCopy(), func(s *corev1.Secret) { // the first credential controls it, so the annotation has no effect
 			s.Annotations[v1alpha1.AdoptAnnotation] = "RoleCredential/second"
 		})
 		a.refresh(second, "1")
@@ -355,32 +356,32 @@ var operatorIgnores = map[string]func(*attack){
 	},
 	"a Secret dressed up as one of the operator's": func(a *attack) {
 		a.createReady("pattern")
-		forged := copyOf(a.shop, "dressed-up", a.secret(a.shop, "pattern"))
+		forged := copyOf(a.shop, "copied", a.secret(a.shop, "pattern"))
 		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
-		before := a.secret(a.shop, "dressed-up")
-		made := a.create("dressed-up")
+		before := a.secret(a.shop, "copied")
+		made := a.create("copied")
 		a.eventually(made, "Ready", "False SecretConflict")
-		a.Expect(a.secret(a.shop, "dressed-up")).To(Equal(before))
+		a.Expect(a.secret(a.shop, "copied")).To(Equal(before))
 		a.expectNoCalls()
 	},
 	"a Secret that claims to be of a former credential": func(a *attack) {
 		a.createReady("source")
-		successor := a.create("heir", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
+		successor := a.create("successor", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
 		a.eventually(successor, "Authorized", "False NotAllowed")
-		forged := copyOf(a.shop, "heir", a.secret(a.shop, "source"))
+		forged := copyOf(a.shop, "successor", a.secret(a.shop, "source"))
 		record, ok := reissue.ParseRecord(forged.Annotations)
 		a.Expect(ok).To(BeTrue())
-		record.Credential = "RoleCredential/heir"
+		record.Credential = "RoleCredential/successor"
 		maps.Copy(forged.Annotations, record.WithChecksum(forged.Data).Annotations())
 		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
 		a.eventually(successor, "Ready", "False Outdated")
-		a.Expect(metav1.IsControlledBy(a.secret(a.shop, "heir"), successor)).To(BeTrue())
-		a.Expect(a.secret(a.shop, "heir").Data).To(Equal(forged.Data))
+		a.Expect(metav1.IsControlledBy(a.secret(a.shop, "successor"), successor)).To(BeTrue())
+		a.Expect(a.secret(a.shop, "successor").Data).To(Equal(forged.Data))
 		a.expectNoCalls()
 	},
 	"annotations of a Secret that claim what was not issued": func(a *attack) {
 		a.createReady("allowed")
-		// A Secret of a denied credential, which says of itself what the allowed one's says, with a right seal.
+		// A Secret of a denied credential with the record of the allowed credential and a valid checksum.
 		denied := a.create("claims", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
 		a.eventually(denied, "Authorized", "False NotAllowed")
 		forged := copyOf(a.shop, "claims", a.secret(a.shop, "allowed"))
@@ -390,7 +391,7 @@ var operatorIgnores = map[string]func(*attack){
 		a.eventually(denied, "Ready", "False Outdated")
 		a.expectNoCalls()
 
-		// A later end than it has: it is issued anew, and the end is that of STS.
+		// A forged expiration causes a reissue, which records the expiration of STS.
 		update(a.harness, a.secret(a.shop, "allowed"), func(s *corev1.Secret) { s.Annotations["sts.rolecredential.dev/expiration"] = "2999-01-01T00:00:00Z" })
 		a.Eventually(func() string { return a.secret(a.shop, "allowed").Annotations["sts.rolecredential.dev/expiration"] }).WithTimeout(settle).ShouldNot(HavePrefix("2999"))
 		a.Expect(a.issueCalls()).To(HaveLen(1))
@@ -406,7 +407,7 @@ var operatorIgnores = map[string]func(*attack){
 		a.refresh(victim, "1")
 		a.Eventually(func() string { a.state(victim, "Ready")(); return victim.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
 		update(a.harness, victim, func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "moved" })
-		a.Eventually(func() *corev1.Secret { return a.secret(a.bank, "victim") }).WithTimeout(settle).Should(BeNil()) // that of its former name
+		a.Eventually(func() *corev1.Secret { return a.secret(a.bank, "victim") }).WithTimeout(settle).Should(BeNil()) // of the former name
 		a.Expect(a.secret(a.bank, "moved").Data).NotTo(HaveKeyWithValue("AWS_ACCESS_KEY_ID", []byte("mallory's")))
 		a.Expect(a.secret(a.shop, "victim")).To(Equal(planted))
 	},
@@ -429,16 +430,16 @@ var operatorIgnores = map[string]func(*attack){
 	},
 	"a flood of requests to refresh": func(a *attack) {
 		const requests = 100
-		flooding, victim := a.createReady("flooding"), a.createVictim("calm")
+		flooding, victim := a.createReady("flooding"), a.createVictim("unaffected")
 		for i := range requests {
 			patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"%d"}}}`, v1alpha1.RefreshAnnotation, i)
 			a.Expect(a.tenant.Patch(a.ctx, flooding, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
 		}
-		a.refresh(victim, "calm")
-		a.Eventually(func() string { a.state(victim, "Ready")(); return victim.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("calm"))
+		a.refresh(victim, "1")
+		a.Eventually(func() string { a.state(victim, "Ready")(); return victim.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
 		a.Eventually(func() string { a.state(flooding, "Ready")(); return flooding.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal(fmt.Sprint(requests - 1)))
 		a.Expect(len(a.issueCalls())).To(BeNumerically("<=", requests+1))
-		a.t.Logf("%d requests to refresh led to %d calls", requests, len(a.issueCalls())-1)
+		a.t.Logf("%d refresh requests caused %d calls", requests, len(a.issueCalls())-1)
 	},
 }
 

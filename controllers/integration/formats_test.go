@@ -20,7 +20,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// formatsOfTheSchema are the formats that the API server takes.
+// schemaFormats returns the formats that the CRD accepts.
 func schemaFormats(t *testing.T) (formats []v1alpha1.Format) {
 	t.Helper()
 	g := NewWithT(t)
@@ -37,7 +37,7 @@ func schemaFormats(t *testing.T) (formats []v1alpha1.Format) {
 	return formats
 }
 
-// The schema names the keys of the formats once more.
+// The schema repeats the keys of the formats.
 func TestSchemaRejectsDataWithKeysOfFormats(t *testing.T) {
 	formats := schemaFormats(t)
 	NewWithT(t).Expect(formats).To(HaveLen(8))
@@ -47,7 +47,7 @@ func TestSchemaRejectsDataWithKeysOfFormats(t *testing.T) {
 		for _, key := range slices.Sorted(maps.Keys(rendered)) {
 			t.Run(string(format)+" "+key, func(t *testing.T) {
 				g := NewWithT(t)
-				duplicate := roleCredential("default", "twice", "default")
+				duplicate := roleCredential("default", "duplicate", "default")
 				duplicate.Spec.Secret = v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}, Data: map[string]v1alpha1.DataTemplate{"another": "v", key: "v"}}
 				g.Expect(admin.Create(t.Context(), duplicate, client.DryRunAll)).To(MatchError(ContainSubstring("spec.secret.data: Invalid value: ")))
 				delete(duplicate.Spec.Secret.Data, key)
@@ -72,7 +72,7 @@ func TestChangedFormatsChangeKeysOfSecret(t *testing.T) {
 	update(h, made, func(c *v1alpha1.RoleCredential) { c.Spec.Secret = v1alpha1.SecretTemplate{} })
 	h.Eventually(h.secretKeys(namespace, "formats")).WithTimeout(settle).Should(Equal([]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}))
 
-	// Another region of the identity reaches only those that hold it.
+	// A changed region of the identity reissues only Secrets that hold the region.
 	h.eventually(made, "Ready", "True Issued")
 	withRegion := h.credential(namespace, "region", by, func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Formats = []v1alpha1.Format{v1alpha1.FormatRegion} })
 	h.eventually(withRegion, "Ready", "True Issued")
@@ -82,7 +82,7 @@ func TestChangedFormatsChangeKeysOfSecret(t *testing.T) {
 	h.Expect(h.secret(namespace, "formats")).To(Equal(before))
 }
 
-// keys returns a function that reads the keys of a Secret, sorted.
+// secretKeys returns a function that reads the keys of a Secret, sorted.
 func (h *harness) secretKeys(namespace, name string) func() []string {
 	return func() []string {
 		secret := &corev1.Secret{}

@@ -20,13 +20,13 @@ import (
 	"rolecredential.dev/operator/controllers/reason"
 )
 
-var writeGolden = flag.Bool("update", false, "write the golden files anew")
+var writeGolden = flag.Bool("update", false, "write the golden files")
 
-// golden is what users read, word for word, by the names of the cases in which they do.
+// golden has the exact texts that users read, by the name of the case.
 type golden map[string]string
 
-// compare holds all of it to the file of a test's name in testdata/golden, or writes that anew with -update. Of fewer cases than there
-// are, because one failed or only some were to be run, nothing is said.
+// compare compares the texts with the test's file in testdata/golden, or writes that file with -update. It compares nothing if a case
+// is missing, because it failed or because -run excluded it.
 func (texts golden) compare(t *testing.T, cases int) {
 	t.Helper()
 	if len(texts) < cases {
@@ -46,11 +46,11 @@ func (texts golden) compare(t *testing.T, cases int) {
 	want, err := os.ReadFile(file)
 	g.Expect(err).NotTo(HaveOccurred())
 	if diff := cmp.Diff(string(want), all.String()); diff != "" {
-		t.Errorf("users read something else than %s says; run the test with -update, and read what changed as they would:\n%s", file, diff)
+		t.Errorf("the texts differ from %s; run the test with -update, and review the change:\n%s", file, diff)
 	}
 }
 
-// inBrief is a value as JSON, of a long one the beginning.
+// shorten returns a value as JSON, cut to 160 bytes.
 func shorten(g Gomega, value any) string {
 	if value == nil {
 		return "(left out)"
@@ -60,7 +60,7 @@ func shorten(g Gomega, value any) string {
 	return reason.Cut(string(text), 160)
 }
 
-// asKubectl is an error of the API server as kubectl prints it.
+// kubectlError returns an error of the API server as kubectl prints it.
 func kubectlError(g Gomega, err error) string {
 	statusErr, ok := errors.AsType[*apierrors.StatusError](err)
 	g.Expect(ok).To(BeTrue())
@@ -79,7 +79,7 @@ func kubectlError(g Gomega, err error) string {
 	return sortErrors(message + "\n* " + strings.Join(causes, "\n* "))
 }
 
-// inOrder sorts the mistakes of a list, of which the API server tells now this one first and now that.
+// sortErrors sorts the errors of a list, whose order varies between responses.
 func sortErrors(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	slices.SortStableFunc(lines, func(a, b string) int {

@@ -38,13 +38,13 @@ const (
 	operatorNamespace = testbed.OperatorNamespace
 	operatorARN       = "arn:aws:iam::210987654321:user/operator"
 	readerRole        = "arn:aws:iam::123456789012:role/S3Reader"
-	settle            = 30 * time.Second // bounds what comes at once; nothing is measured by it
+	settle            = 30 * time.Second // upper bound of a wait; no assertion depends on it
 )
 
 // zapAll is the highest verbosity.
 const zapAll = zapcore.Level(-10)
 
-// harness is one operator with an STS of its own, and the objects that one test makes.
+// harness has an operator, its own STS, and the objects of one test.
 type harness struct {
 	*WithT
 	t        *testing.T
@@ -58,7 +58,7 @@ type harness struct {
 	stop     func()
 }
 
-// logs are all that the manager logged.
+// logs collects the manager's log.
 type logs struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -76,7 +76,7 @@ func (l *logs) String() string {
 	return l.text.String()
 }
 
-// newHarness starts an STS, but no operator yet.
+// newHarness starts an STS without an operator.
 func newHarness(t *testing.T, options stsemulator.Options) *harness {
 	t.Helper()
 	h := &harness{WithT: NewWithT(t), t: t, ctx: t.Context(), logs: &logs{}, level: zapAll}
@@ -90,20 +90,20 @@ func newHarness(t *testing.T, options stsemulator.Options) *harness {
 	return h
 }
 
-// start starts an operator, as the ServiceAccount that the manifests give it, for all namespaces or for those that are named.
-// It ends with the test, or when h.stop is called.
+// start starts an operator with the ServiceAccount of the manifests, for the given namespaces or, without any, for all.
+// It stops at the end of the test, or when the test calls h.stop.
 func (h *harness) start(namespaces ...string) {
 	h.t.Helper()
 	h.startFor(controllers.Scope{Namespaces: namespaces})
 }
 
-// startFor starts an operator that deals with some credentials.
+// startFor starts an operator for the credentials of a scope.
 func (h *harness) startFor(scope controllers.Scope) {
 	h.t.Helper()
 	h.startAs(h.asOperator(), func(*ctrl.Options) {}, scope)
 }
 
-// startAs starts an operator with a config, and options changed.
+// startAs starts an operator with a config and changed options.
 func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), scope controllers.Scope) {
 	h.t.Helper()
 	options, err := controllers.ManagerOptions(scope)
@@ -124,16 +124,16 @@ func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), scope
 	h.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			h.t.Errorf("the manager ended with %v", err)
+			h.t.Errorf("the manager exited with %v", err)
 		}
 	})
 	h.t.Cleanup(h.stop)
 }
 
-// atDefaultVerbosity has the operator log what it does without flags.
+// atDefaultVerbosity sets the verbosity that the operator has without flags.
 func (h *harness) atDefaultVerbosity() { h.level = zapcore.InfoLevel }
 
-// asOperator returns a config with a token of the operator's ServiceAccount, and no other rights.
+// asOperator returns a config with a token of the operator's ServiceAccount.
 func (h *harness) asOperator() *rest.Config {
 	h.t.Helper()
 	config, err := cluster.AsOperator(h.ctx)
@@ -141,7 +141,7 @@ func (h *harness) asOperator() *rest.Config {
 	return config
 }
 
-// as returns a config with a token of a ServiceAccount.
+// configFor returns a config with a token of a ServiceAccount.
 func (h *harness) configFor(account *corev1.ServiceAccount) *rest.Config {
 	h.t.Helper()
 	token := &authenticationv1.TokenRequest{}
@@ -152,7 +152,7 @@ func (h *harness) configFor(account *corev1.ServiceAccount) *rest.Config {
 	return config
 }
 
-// namespace makes a namespace.
+// namespace creates a namespace, and returns its name.
 func (h *harness) namespace(labels map[string]string) string {
 	h.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
@@ -161,7 +161,7 @@ func (h *harness) namespace(labels map[string]string) string {
 	return namespace.Name
 }
 
-// cleansUp deletes the test's credentials and their Secrets at its end: no controller is there to delete what is in a namespace.
+// cleanUp deletes the credentials and Secrets of a namespace at the end of the test, since no namespace controller runs here.
 func (h *harness) cleanUp(namespace string) {
 	h.t.Helper()
 	h.t.Cleanup(func() {
@@ -174,12 +174,13 @@ func (h *harness) cleanUp(namespace string) {
 	})
 }
 
-// key puts a user's key into a Secret of the operator's namespace.
+// putKey writes a user's access key into a Secret of the operator's namespace.
 func (h *harness) putKey(name string, key stsemulator.AccessKey) {
 	h.t.Helper()
 	h.putKeyIn(operatorNamespace, name, key)
 }
 
+// putKeyIn writes a user's access key into a Secret of a namespace.
 func (h *harness) putKeyIn(namespace, name string, key stsemulator.AccessKey) {
 	h.t.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
@@ -191,7 +192,7 @@ func (h *harness) putKeyIn(namespace, name string, key stsemulator.AccessKey) {
 	h.t.Cleanup(func() { _ = admin.Delete(context.Background(), secret) })
 }
 
-// identity makes an identity that calls the test's STS with the operator's key and allows everything, unless it is changed.
+// identity creates an identity that calls the test's STS with the operator's key. Without a change, it allows all requests.
 func (h *harness) identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 	h.t.Helper()
 	name := strings.Map(func(r rune) rune {
@@ -222,7 +223,7 @@ func (h *harness) identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.
 	return made
 }
 
-// credential makes a RoleCredential for the reader's role.
+// credential creates a RoleCredential for the reader's role.
 func (h *harness) credential(namespace, name string, by *v1alpha1.ClusterIdentity, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	h.t.Helper()
 	made := roleCredential(namespace, name, by.Name)
@@ -240,7 +241,7 @@ func roleCredential(namespace, name, identity string) *v1alpha1.RoleCredential {
 	return made
 }
 
-// update changes an object as it is now.
+// update changes the current version of an object.
 func update[T client.Object](h *harness, object T, change func(T)) {
 	h.t.Helper()
 	h.Eventually(func() error {
@@ -252,7 +253,7 @@ func update[T client.Object](h *harness, object T, change func(T)) {
 	}).WithTimeout(settle).Should(Succeed())
 }
 
-// refresh asks for a refresh, as kubectl annotate does.
+// refresh requests a refresh, as kubectl annotate does.
 func (h *harness) refresh(made *v1alpha1.RoleCredential, value string) {
 	h.t.Helper()
 	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.RefreshAnnotation, value)
@@ -279,7 +280,7 @@ func (h *harness) state(object client.Object, conditionType string) func() strin
 	}
 }
 
-// eventually waits for a condition to read "status reason".
+// eventually waits until a condition is "status reason".
 func (h *harness) eventually(object client.Object, conditionType, want string) {
 	h.t.Helper()
 	h.Eventually(h.state(object, conditionType)).WithTimeout(settle).WithPolling(20*time.Millisecond).Should(Equal(want), func() string { return describe(object) })
@@ -293,7 +294,7 @@ func describe(object client.Object) string {
 	return string(text)
 }
 
-// secret reads a Secret, nil if there is none.
+// secret returns a Secret, or nil if it does not exist.
 func (h *harness) secret(namespace, name string) *corev1.Secret {
 	h.t.Helper()
 	secret := &corev1.Secret{}
@@ -307,7 +308,7 @@ func (h *harness) secret(namespace, name string) *corev1.Secret {
 	return secret
 }
 
-// issues returns how many AssumeRole calls STS answered or refused.
+// issues counts the AssumeRole calls that STS received.
 func (h *harness) issues() int {
 	n := 0
 	for _, call := range h.sts.Calls() {
@@ -323,23 +324,23 @@ func (h *harness) events(object client.Object) func() []string {
 	return func() []string {
 		var list eventsv1.EventList
 		h.Expect(admin.List(h.ctx, &list)).To(Succeed())
-		var told []string
+		var events []string
 		for _, e := range list.Items {
 			if e.Regarding.UID == object.GetUID() {
-				told = append(told, e.Type+" "+e.Reason)
+				events = append(events, e.Type+" "+e.Reason)
 			}
 		}
-		return told
+		return events
 	}
 }
 
-// ready returns how many credentials of a namespace are Ready.
+// ready counts the RoleCredentials of a namespace that are Ready.
 func (h *harness) ready(namespace string) int {
 	h.t.Helper()
 	return h.countWithStatus(namespace, v1alpha1.ConditionReady, metav1.ConditionTrue)
 }
 
-// having returns how many credentials of a namespace have a condition of a status.
+// countWithStatus counts the RoleCredentials of a namespace that have a condition with a status.
 func (h *harness) countWithStatus(namespace, conditionType string, status metav1.ConditionStatus) int {
 	h.t.Helper()
 	var list v1alpha1.RoleCredentialList

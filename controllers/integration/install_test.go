@@ -19,7 +19,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// namespaces makes namespaces of given names, for the time of a test, with the credentials that come to be in them.
+// createNamespaces creates namespaces, and deletes their credentials and Secrets at the end of the test.
 func (h *harness) createNamespaces(names ...string) {
 	h.t.Helper()
 	for _, name := range names {
@@ -41,7 +41,7 @@ func manifests(name string) string { return filepath.Join("..", "..", "config", 
 
 func TestAPIServerAcceptsManifests(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
-	h.createNamespaces("team-a", "team-b") // which the one for some namespaces names
+	h.createNamespaces("team-a", "team-b") // the namespaces of config/namespaced
 	for _, name := range []string{"default", "complete", "namespaced"} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -53,7 +53,7 @@ func TestAPIServerAcceptsManifests(t *testing.T) {
 	}
 }
 
-// A Deployment is taken under any Pod Security Standard; its Pods are not.
+// Pod Security admission enforces the standard on Pods, not on Deployments.
 func TestManagerPodMeetsRestrictedPodSecurityStandard(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	var deployments appsv1.DeploymentList
@@ -61,7 +61,7 @@ func TestManagerPodMeetsRestrictedPodSecurityStandard(t *testing.T) {
 	h.Expect(deployments.Items).To(HaveLen(1))
 	own := &corev1.Namespace{}
 	h.Expect(admin.Get(h.ctx, client.ObjectKey{Name: operatorNamespace}, own)).To(Succeed())
-	// In its own namespace no controller tells how much of the quota is used, so that no Pod may be made there.
+	// No controller updates the usage of the ResourceQuota in the operator's namespace, so that the API server rejects Pods there.
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: own.Labels}}
 	h.Expect(admin.Create(h.ctx, namespace)).To(Succeed())
 	h.Expect(admin.Create(h.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "rolecredential-manager"}})).To(Succeed())
@@ -84,15 +84,15 @@ func TestManagerPodMeetsRestrictedPodSecurityStandard(t *testing.T) {
 		h.Expect(admin.Create(h.ctx, weakened, client.DryRunAll)).To(MatchError(ContainSubstring(`violates PodSecurity "restricted:latest"`)), name)
 	}
 	container := pod().Spec.Containers[0]
-	h.Expect(*container.SecurityContext.ReadOnlyRootFilesystem).To(BeTrue()) // which the standard does not ask for
+	h.Expect(*container.SecurityContext.ReadOnlyRootFilesystem).To(BeTrue()) // not part of the standard
 }
 
-// forSomeNamespaces installs config/namespaced in place of config/complete, which comes back with the end of the test.
+// installNamespaced installs config/namespaced instead of config/complete, and restores config/complete at the end of the test.
 func (h *harness) installNamespaced() {
 	h.t.Helper()
 	_, err := kubectl("apply", "--server-side", "--force-conflicts", "-k", manifests("namespaced"))
 	h.Expect(err).NotTo(HaveOccurred())
-	// What its patch leaves out is still there from config/complete.
+	// The bindings of config/complete that config/namespaced does not have.
 	_, err = kubectl("delete", "clusterrolebinding", "rolecredential-manager-rolebinding", "rolecredential-serviceaccount-token-rolebinding", "rolecredential-rollout-rolebinding")
 	h.Expect(err).NotTo(HaveOccurred())
 	h.t.Cleanup(func() {
@@ -118,7 +118,7 @@ func TestNamespacedManagerReconcilesOnlyItsNamespaces(t *testing.T) {
 	for _, made := range inside {
 		h.eventually(made, "Authorized", "False NotAllowed")
 	}
-	// Namespaces are in no namespace, and are seen all the same.
+	// Namespaces are cluster-scoped: the manager watches all of them.
 	for _, name := range []string{"team-a", "team-b", "elsewhere"} {
 		update(h, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, func(n *corev1.Namespace) {
 			n.Labels = map[string]string{"aws-roles": "yes"}
@@ -131,7 +131,7 @@ func TestNamespacedManagerReconcilesOnlyItsNamespaces(t *testing.T) {
 	for _, made := range inside {
 		h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
 	}
-	// A Secret that is changed is made anew, which takes a watch.
+	// The watch of Secrets reports the deletion, and the operator reissues.
 	h.Expect(admin.Delete(h.ctx, h.secret("team-a", "reader"))).To(Succeed())
 	h.Eventually(func() *corev1.Secret { return h.secret("team-a", "reader") }).WithTimeout(settle).ShouldNot(BeNil())
 	h.Eventually(h.events(by)).WithTimeout(settle).Should(ContainElement("Normal Verified"))
@@ -139,9 +139,9 @@ func TestNamespacedManagerReconcilesOnlyItsNamespaces(t *testing.T) {
 	h.Expect(admin.Get(h.ctx, client.ObjectKeyFromObject(outside), outside)).To(Succeed())
 	h.Expect(outside.Status).To(Equal(v1alpha1.RoleCredential{}.Status))
 	h.Expect(h.secret("elsewhere", "reader")).To(BeNil())
-	h.Expect(h.issues()).To(Equal(5)) // two, refreshed, and one made anew
+	h.Expect(h.issues()).To(Equal(5)) // two issues, two refreshes, and one reissue
 
-	// A key that it may not read is named, and not waited for in silence.
+	// The identity reports a Secret that the operator may not read.
 	far := h.identity(func(i *v1alpha1.ClusterIdentity) {
 		i.Name, i.Spec.Source.AccessKey.SecretRef = "far", v1alpha1.SecretReference{Namespace: "elsewhere", Name: "key"}
 	})
@@ -162,7 +162,7 @@ func TestNamespacedManagerHasNoPermissionsInOtherNamespaces(t *testing.T) {
 		h.Expect(operator.Create(h.ctx, review)).To(Succeed())
 		return review.Status.Allowed
 	}
-	allowed := map[string][]string{ // beside what the roles allow in the namespaces that are watched
+	allowed := map[string][]string{ // beside the permissions in watched namespaces
 		operatorNamespace: {"get /secrets", "list /secrets", "watch /secrets"},
 		"default":         {"create events.k8s.io/events"},
 	}

@@ -43,7 +43,7 @@ func TestOperatorWritesOnlyStatusOfCredential(t *testing.T) {
 	h.start()
 	made := h.credential(h.namespace(nil), "as-written", h.identity(), func(c *v1alpha1.RoleCredential) {
 		c.Labels = map[string]string{"team": "shop"}
-		c.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: "{}", "note": "mine"} // the first is not in the manager's cache
+		c.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: "{}", "note": "mine"} // the manager's cache drops the first
 		c.Spec.ExternalID = "partner-42"
 	})
 	written := made.DeepCopy()
@@ -52,8 +52,8 @@ func TestOperatorWritesOnlyStatusOfCredential(t *testing.T) {
 	h.Expect(made.Labels).To(Equal(written.Labels))
 	h.Expect(made.Annotations).To(Equal(written.Annotations))
 	h.Expect(made.Generation).To(Equal(written.Generation))
-	ofUsers := slices.DeleteFunc(made.ManagedFields, func(f metav1.ManagedFieldsEntry) bool { return f.Subresource == "status" })
-	h.Expect(ofUsers).To(Equal(written.ManagedFields))
+	userFields := slices.DeleteFunc(made.ManagedFields, func(f metav1.ManagedFieldsEntry) bool { return f.Subresource == "status" })
+	h.Expect(userFields).To(Equal(written.ManagedFields))
 }
 
 func TestCredentialIsRefreshedBeforeExpiry(t *testing.T) {
@@ -122,7 +122,7 @@ func TestSourceWithSessionTokenIsUsed(t *testing.T) {
 	h.Expect(admin.Create(h.ctx, chained)).To(Succeed())
 	t.Cleanup(func() { h.Expect(admin.Delete(context.Background(), chained)).To(Succeed()) })
 	h.eventually(chained, "Ready", "True Verified")
-	h.Expect(chained.Status.ARN).To(Equal("arn:aws:sts::210987654321:assumed-role/Hub")) // without the session's name
+	h.Expect(chained.Status.ARN).To(Equal("arn:aws:sts::210987654321:assumed-role/Hub")) // without the session name
 	spoke := h.credential(namespace, "spoke", chained, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Spoke" })
 	h.eventually(spoke, "Ready", "True Issued")
 }
@@ -142,7 +142,7 @@ func TestSecretFollowsTemplateOfSpec(t *testing.T) {
 	h.Expect(secret.Labels).To(And(HaveKeyWithValue("keep", "1"), HaveKeyWithValue("drop", "1"), HaveKeyWithValue(v1alpha1.ManagedByLabel, v1alpha1.ManagedByValue)))
 	h.Expect(secret.Annotations).To(And(HaveKeyWithValue("note", "n"), HaveKeyWithValue("gone", "g")))
 
-	// What others put on the Secret stays; what the spec no longer says goes.
+	// The operator keeps keys of other writers, and removes keys that the spec no longer has.
 	secret.Labels["theirs"], secret.Annotations["theirs"] = "t", "t"
 	h.Expect(admin.Update(h.ctx, secret)).To(Succeed())
 	update(h, made, func(c *v1alpha1.RoleCredential) {
@@ -153,7 +153,7 @@ func TestSecretFollowsTemplateOfSpec(t *testing.T) {
 	}))
 	h.Expect(h.secret(namespace, "aws").Annotations).To(And(HaveKeyWithValue("note", "m"), HaveKeyWithValue("theirs", "t"), Not(HaveKey("gone"))))
 
-	// Another name: the new Secret stands, then the old one goes.
+	// With another name, the operator writes the new Secret and then deletes the old one.
 	update(h, made, func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "" })
 	h.Eventually(func() *corev1.Secret { return h.secret(namespace, "aws") }).WithTimeout(settle).Should(BeNil())
 	h.Expect(h.secret(namespace, "described")).NotTo(BeNil())
@@ -168,7 +168,7 @@ func TestSuspendedCredentialIsKeptAndNotRefreshed(t *testing.T) {
 	update(h, made, func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = true })
 	h.eventually(made, "Ready", "True Suspended")
 	before, issues := h.secret(namespace, "paused"), h.issues()
-	h.eventually(made, "Ready", "False Suspended") // it expired in its time
+	h.eventually(made, "Ready", "False Suspended") // after its expiry
 	h.Expect(h.secret(namespace, "paused")).To(Equal(before))
 	h.Expect(h.issues()).To(Equal(issues))
 }
@@ -197,14 +197,14 @@ func TestMinimalManifestIsIssued(t *testing.T) {
 }
 
 func TestOperatorFollowsClockOfSTS(t *testing.T) {
-	ahead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(10 * time.Minute))
-	h := newHarness(t, stsemulator.Options{Clock: ahead})
+	stsClock := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(10 * time.Minute))
+	h := newHarness(t, stsemulator.Options{Clock: stsClock})
 	h.start()
 	by := h.identity()
 	h.eventually(by, "ClockInSync", "False ClockSkew")
 	h.eventually(by, "Ready", "True Verified")
 	made := h.credential(h.namespace(nil), "followed", by)
 	h.eventually(made, "Ready", "True Issued")
-	h.Expect(made.Status.LastRefreshTime.Time).To(BeTemporally("~", ahead.Now(), time.Minute))
+	h.Expect(made.Status.LastRefreshTime.Time).To(BeTemporally("~", stsClock.Now(), time.Minute))
 	h.Expect(made.Status.Expiration.Sub(made.Status.LastRefreshTime.Time)).To(BeNumerically("~", time.Hour, time.Minute))
 }

@@ -40,7 +40,7 @@ func TestSessionAndFederatedCredentialsAreIssuedIntoSecrets(t *testing.T) {
 	h.Expect(narrowed.Status.PrincipalARN).To(Equal(federated.ARN))
 
 	role := h.credential(namespace, "role", by)
-	h.eventually(role, "Authorized", "False NotAllowed") // the rule says other calls
+	h.eventually(role, "Authorized", "False NotAllowed") // the rule allows only the other calls
 
 	text, err := kubectl("get", "sts-credentials", "--namespace", namespace, "--cache-dir", t.TempDir())
 	h.Expect(err).NotTo(HaveOccurred())

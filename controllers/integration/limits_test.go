@@ -25,13 +25,13 @@ func TestCredentialsWaitForRateLimit(t *testing.T) {
 	}
 	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
 	calls := h.sts.Calls()
-	h.Expect(calls).To(HaveLen(1+credentials), "the first to know who the identity is")
+	h.Expect(calls).To(HaveLen(1+credentials), "the first is GetCallerIdentity")
 	took := calls[credentials].Time.Sub(calls[1].Time)
-	h.Expect(took).To(BeNumerically(">", (credentials-qps)*time.Second/qps-time.Second), "a second's worth may call at once")
+	h.Expect(took).To(BeNumerically(">", (credentials-qps)*time.Second/qps-time.Second), "the burst is the calls of one second")
 	h.Expect(h.since(before)).To(And(HaveKeyWithValue("POST secrets", credentials), HaveKeyWithValue("PUT rolecredentials/status", credentials)))
 }
 
-// On their own they would take turns for longer than is waited for here.
+// With a backoff for each credential, recovery would take longer than this test waits.
 func TestAllCredentialsRecoverAfterOutage(t *testing.T) {
 	const credentials = 25
 	h := newHarness(t, stsemulator.Options{})
@@ -44,14 +44,14 @@ func TestAllCredentialsRecoverAfterOutage(t *testing.T) {
 	for i := range credentials {
 		h.credential(namespace, fmt.Sprint("reader-", i), by)
 	}
-	h.Eventually(func() int { // those that were probed, and those that wait
+	h.Eventually(func() int { // False for credentials whose probe failed, Unknown for credentials that wait
 		return h.countWithStatus(namespace, v1alpha1.ConditionIssued, metav1.ConditionFalse) + h.countWithStatus(namespace, v1alpha1.ConditionIssued, metav1.ConditionUnknown)
 	}).WithTimeout(settle).Should(Equal(credentials))
 	h.sts.ClearFaults()
 	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
 }
 
-// Of four workers, two wait for calls as one identity that are not answered, and the others are there for all else.
+// Calls of one identity that STS does not answer occupy two of the four workers. The other workers reconcile other credentials.
 func TestHangingCallsBlockNoOtherReconciles(t *testing.T) {
 	const credentials, hanging = 8, 2
 	h := newHarness(t, stsemulator.Options{})
@@ -68,9 +68,9 @@ func TestHangingCallsBlockNoOtherReconciles(t *testing.T) {
 
 	_, err := h.sts.SetFault(stsemulator.Fault{Kind: stsemulator.FaultHang, RoleARN: readerRole})
 	h.Expect(err).NotTo(HaveOccurred())
-	for _, m := range made {
-		h.refresh(m, "now")
-		h.Expect(admin.Delete(h.ctx, h.secret(namespace, m.Name))).To(Succeed())
+	for _, c := range made {
+		h.refresh(c, "now")
+		h.Expect(admin.Delete(h.ctx, h.secret(namespace, c.Name))).To(Succeed())
 	}
 	notReady := func() int { return h.countWithStatus(namespace, v1alpha1.ConditionReady, metav1.ConditionFalse) }
 	h.Eventually(notReady).WithTimeout(settle).Should(BeNumerically(">=", credentials-hanging))

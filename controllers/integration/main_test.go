@@ -1,5 +1,5 @@
-// Package integration_test runs the operator on a real API server, as its own ServiceAccount with the RBAC that is shipped,
-// against the STS emulator.
+// Package integration_test runs the operator against a real API server and the STS emulator, with the ServiceAccount and RBAC of the
+// manifests.
 package integration_test
 
 import (
@@ -14,7 +14,7 @@ import (
 	"rolecredential.dev/operator/hack/testbed"
 )
 
-// The control plane, and the administrator's way to it.
+// The control plane, and the clients of its administrator.
 var (
 	cluster     *testbed.Cluster
 	adminConfig *rest.Config
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) (code int) {
 	if config := os.Getenv(operatorProcessEnv); config != "" {
 		if err := runOperator(config); err != nil {
-			fmt.Fprintln(os.Stderr, "the operator beside the test:", err)
+			fmt.Fprintln(os.Stderr, "the operator process:", err)
 			return 1
 		}
 		return 0

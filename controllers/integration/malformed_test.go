@@ -16,12 +16,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// goodManifests are one of each kind.
+// goodManifests has a valid manifest of each kind.
 var goodManifests = map[string]string{
 	"RoleCredential": goodCredential, "SessionCredential": goodSession, "FederatedCredential": goodFederated, "ClusterIdentity": goodIdentity, "Identity": goodOwnIdentity,
 }
 
-// crds are those of the manifests, by their kinds.
+// crds returns the CRDs of the manifests by kind.
 func crds(g Gomega) map[string]apiextensionsv1.CustomResourceDefinition {
 	files, err := filepath.Glob(filepath.Join("..", "..", "config", "crd", "bases", "*.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -37,11 +37,11 @@ func crds(g Gomega) map[string]apiextensionsv1.CustomResourceDefinition {
 	return all
 }
 
-// otherTypes have a value for each type of the schema that is of another.
+// otherTypes has a value of another type for each type of the schema.
 var otherTypes = map[string]any{"string": int64(3600), "boolean": "yes", "integer": "ten", "object": "default", "array": "shop"}
 
-// malformed are values of a spec that no schema of its kind takes, by what they are: each field with a value of another type, and each
-// object with a field that there is not.
+// malformed returns specs that the schema rejects, by description: each field with a value of another type, and each object with an
+// unknown field.
 func malformed(schema apiextensionsv1.JSONSchemaProps, path string, put func(value any) any) map[string]any {
 	found := map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
@@ -60,7 +60,7 @@ func malformed(schema apiextensionsv1.JSONSchemaProps, path string, put func(val
 	return found
 }
 
-// What is of the wrong type is told by its path, and so is what there is not: the API server forgets neither without a word.
+// The API server names the path of a value with a wrong type and of an unknown field.
 func TestAPIServerNamesMalformedField(t *testing.T) {
 	g := NewWithT(t)
 	for kind, crd := range crds(g) {

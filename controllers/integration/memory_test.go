@@ -28,13 +28,14 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// besideEnv has the test's program be an operator and nothing else: STS and the API server hold in memory what they issue and keep.
-const operatorProcessEnv = "OPERATOR_BESIDE_THE_TEST"
+// operatorProcessEnv makes the test binary run only an operator. In the test's own process, the STS emulator holds the secrets in memory
+// too.
+const operatorProcessEnv = "OPERATOR_PROCESS"
 
-// beside is where that operator's cluster is, and where it is to write what it holds in memory.
+// processConfig has the operator's cluster, and the file for its heap dump.
 type processConfig struct{ Host, Token, CA, Heap string }
 
-// operate runs an operator until its input ends, and then writes down its heap: all objects that are still reachable from it.
+// runOperator runs an operator until the end of its input, and then dumps its heap: all objects that are still reachable.
 func runOperator(config string) error {
 	var c processConfig
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
@@ -72,23 +73,22 @@ func runOperator(config string) error {
 	if err != nil {
 		return err
 	}
-	for range 3 { // a finalizer frees what it finalizes with the collection after it
+	for range 3 { // a collection frees an object after the one that ran its finalizer
 		runtime.GC()
 	}
 	debug.WriteHeapDump(file.Fd())
-	runtime.KeepAlive(mgr) // and with it every reconciler, cache and client
+	runtime.KeepAlive(mgr) // and its reconcilers, caches and clients
 	return file.Close()
 }
 
-// drown writes much and reads it again, over what stands in the buffers of the connection to the API server. It is not so much that the
-// answer is compressed.
+// overwriteBuffers sends and receives a large Secret, which overwrites the buffers of the connection to the API server. The response stays
+// below the size from which the API server compresses.
 func overwriteBuffers(ctx context.Context, writer client.Client) error {
-	large := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "much"}, Data: map[string][]byte{"water": bytes.Repeat([]byte("water"), 20<<10)}}
+	large := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "large"}, Data: map[string][]byte{"filler": bytes.Repeat([]byte("water"), 20<<10)}}
 	return writer.Create(ctx, large, client.DryRunAll, client.DisableReadYourWritesConsistency)
 }
 
-// Go cannot wipe a string, nor what it has freed. What can be shown is that nothing which the operator keeps holds on to what it
-// has issued.
+// Go cannot wipe a string or freed memory. The test shows that no reachable object of the operator references issued secrets.
 func TestHeapHoldsNoIssuedSecrets(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.stop = func() {}
@@ -106,14 +106,14 @@ func TestHeapHoldsNoIssuedSecrets(t *testing.T) {
 	h.Expect(err).NotTo(HaveOccurred())
 	h.Expect(operator.Start()).To(Succeed())
 
-	made := h.credential(namespace, "forgotten", by, func(c *v1alpha1.RoleCredential) {
+	made := h.credential(namespace, "issued", by, func(c *v1alpha1.RoleCredential) {
 		c.Spec.Secret.Formats = []v1alpha1.Format{v1alpha1.FormatEnv, v1alpha1.FormatSharedCredentials, v1alpha1.FormatCredentialProcess}
 	})
 	h.eventually(made, "Ready", "True Issued")
-	secrets := secretsOf(h, namespace, "forgotten")
+	secrets := secretsOf(h, namespace, "issued")
 	h.refresh(made, "1")
 	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
-	secrets = append(secrets, secretsOf(h, namespace, "forgotten")...)
+	secrets = append(secrets, secretsOf(h, namespace, "issued")...)
 	h.Expect(h.endpoint.Close()).To(Succeed())
 	h.Expect(input.Close()).To(Succeed())
 	h.Expect(operator.Wait()).To(Succeed(), output.String)
@@ -121,12 +121,12 @@ func TestHeapHoldsNoIssuedSecrets(t *testing.T) {
 	dump, err := os.ReadFile(heap)
 	h.Expect(err).NotTo(HaveOccurred())
 	h.Expect(secrets).To(HaveLen(4))
-	h.Expect(bytes.Contains(dump, []byte(made.Status.AccessKeyID))).To(BeTrue(), "the heap holds not even the status")
-	h.Expect(bytes.Contains(dump, []byte(h.sts.AccessKeys(operatorARN)[0].Secret))).To(BeTrue(), "nor the source's own key, with which the next call is signed")
+	h.Expect(bytes.Contains(dump, []byte(made.Status.AccessKeyID))).To(BeTrue(), "the dump contains the status")
+	h.Expect(bytes.Contains(dump, []byte(h.sts.AccessKeys(operatorARN)[0].Secret))).To(BeTrue(), "the dump contains the source's key, which signs the next call")
 	for i, secret := range secrets {
 		h.Expect(len(secret)).To(BeNumerically(">", 10))
-		for form, text := range map[string]string{"as it is": secret, "as JSON has it": base64.StdEncoding.EncodeToString([]byte(secret))} {
-			h.Expect(bytes.Contains(dump, []byte(text))).To(BeFalse(), fmt.Sprintf("secret %d of %d is still held, %s", i+1, len(secrets), form))
+		for form, text := range map[string]string{"plain": secret, "base64": base64.StdEncoding.EncodeToString([]byte(secret))} {
+			h.Expect(bytes.Contains(dump, []byte(text))).To(BeFalse(), fmt.Sprintf("the heap holds secret %d of %d, %s", i+1, len(secrets), form))
 		}
 	}
 }

@@ -31,7 +31,7 @@ func TestMFADeviceSatisfiesRoleThatRequiresMFA(t *testing.T) {
 	without := h.credential(namespace, "without", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = guarded })
 	h.eventually(without, "Issued", "False AccessDenied")
 	with := h.credential(namespace, "with", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN, c.Spec.MFA = guarded, devices["first"] })
-	h.eventually(with, "Issued", "False InvalidMFA") // its seed's Secret is not there yet, and is waited for
+	h.eventually(with, "Issued", "False InvalidMFA") // the operator watches for the Secret with the seed
 	own := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "own"}}
 	own.Spec.IdentityRef.Name, own.Spec.MFA = by.Name, devices["second"]
 	h.Expect(admin.Create(h.ctx, own)).To(Succeed())

@@ -37,22 +37,22 @@ import (
 
 const (
 	bucket = "shop"
-	// ownsBucket is what MinIO's user may do, and with it the sessions that are made with the user's key.
+	// ownsBucket is the policy of MinIO's user, and so of sessions that the user's key requests.
 	ownsBucket = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::shop", "arn:aws:s3:::shop/*"]}]}`
 	// readsBucket is a session policy.
 	readsBucket = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::shop/*"]}]}`
 )
 
-// minio is a MinIO server: an STS and an S3 that nobody here wrote.
+// minio is a MinIO server, a third-party STS and S3.
 type minio struct {
 	*WithT
 	url  string
 	root stsemulator.AccessKey
-	// user is a user's key. The root user's is none that an operator should have.
+	// user is the key of an ordinary user. An operator should not have the root user's key.
 	user stsemulator.AccessKey
 }
 
-// startMinIO starts a server with a user who owns a bucket. It ends with the test.
+// startMinIO starts a server with a user who owns a bucket. It stops at the end of the test.
 func startMinIO(t *testing.T, environment ...string) *minio {
 	t.Helper()
 	binary := os.Getenv("MINIO")
@@ -70,10 +70,10 @@ func startMinIO(t *testing.T, environment ...string) *minio {
 	var output bytes.Buffer
 	server := exec.Command(binary, "server", "--address", address, "--certs-dir", filepath.Join(dir, "certs"), filepath.Join(dir, "data"))
 	server.Dir = dir
-	// No part of the test's environment, no console, and no look for a newer version on the internet.
+	// Without the test's environment, the console, and the check for updates on the internet.
 	server.Env = []string{"HOME=" + dir, "MINIO_ROOT_USER=" + m.root.ID, "MINIO_ROOT_PASSWORD=" + m.root.Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off"}
 	server.Env = append(server.Env, environment...)
-	// It trusts the API server, for the keys of the tokens that it issues.
+	// MinIO trusts the API server, to read the keys of service account tokens.
 	g.Expect(os.MkdirAll(filepath.Join(dir, "certs", "CAs"), 0o700)).To(Succeed())
 	g.Expect(os.WriteFile(filepath.Join(dir, "certs", "CAs", "apiserver.crt"), adminConfig.CAData, 0o600)).To(Succeed())
 	server.Stdout, server.Stderr = &output, &output
@@ -84,7 +84,7 @@ func startMinIO(t *testing.T, environment ...string) *minio {
 		_ = server.Process.Kill()
 		err := <-exited
 		if t.Failed() {
-			t.Logf("MinIO ended with %v, having said:\n%s", err, output.String())
+			t.Logf("MinIO exited with %v, output:\n%s", err, output.String())
 		}
 	})
 
@@ -98,7 +98,7 @@ func randomKey() stsemulator.AccessKey {
 	return stsemulator.AccessKey{ID: rand.Text()[:20], Secret: rand.Text()}
 }
 
-// addUser gives the server its user.
+// addUser adds the user.
 func (m *minio) addUser(ctx context.Context) error {
 	added, err := m.add(ctx, map[string]any{
 		"policies.json":      map[string]json.RawMessage{"owns-bucket": json.RawMessage(ownsBucket)},
@@ -111,7 +111,7 @@ func (m *minio) addUser(ctx context.Context) error {
 	return err
 }
 
-// addPolicy gives the server a policy. One of the name of a token's subject is that of the subject's sessions.
+// addPolicy adds a policy. A policy with the name of a token's subject applies to the subject's sessions.
 func (m *minio) addPolicy(ctx context.Context, name, policy string) error {
 	added, err := m.add(ctx, map[string]any{"policies.json": map[string]json.RawMessage{name: json.RawMessage(policy)}})
 	if err == nil && len(added.Policies) != 1 {
@@ -122,8 +122,7 @@ func (m *minio) addPolicy(ctx context.Context, name, policy string) error {
 
 type added struct{ Policies, UserPolicies []any }
 
-// add does as `mc admin cluster iam import` does: MinIO's call to add a user takes it encrypted in a way of MinIO's own, that
-// for a whole archive does not.
+// add imports IAM assets, as `mc admin cluster iam import` does. Unlike MinIO's call to add a user, it requires no encryption.
 func (m *minio) add(ctx context.Context, assets map[string]any) (added, error) {
 	var archive bytes.Buffer
 	files := zip.NewWriter(&archive)
@@ -181,7 +180,7 @@ func (m *minio) put(t *testing.T, api *s3.Client, name string) error {
 	return err
 }
 
-// get reads what an object holds.
+// get returns the content of an object.
 func (m *minio) get(t *testing.T, api *s3.Client, name string) (string, error) {
 	object, err := api.GetObject(t.Context(), &s3.GetObjectInput{Bucket: new(bucket), Key: &name})
 	if err != nil {
@@ -198,7 +197,7 @@ func codeOf(err error) string {
 	return ""
 }
 
-// identity makes an identity that calls the server with a key.
+// identity creates an identity that calls the server with a key.
 func (m *minio) identity(h *harness, key stsemulator.AccessKey) *v1alpha1.ClusterIdentity {
 	return h.identity(func(i *v1alpha1.ClusterIdentity) {
 		h.putKey(i.Name, key)
@@ -206,7 +205,7 @@ func (m *minio) identity(h *harness, key stsemulator.AccessKey) *v1alpha1.Cluste
 	})
 }
 
-// s3As returns a client of the server's S3 with what a credential's Secret holds.
+// s3As returns a client of the server's S3 with the credentials in a Secret.
 func (m *minio) s3As(h *harness, namespace, name string) *s3.Client {
 	data := h.secret(namespace, name).Data
 	key := stsemulator.AccessKey{ID: string(data["AWS_ACCESS_KEY_ID"]), Secret: string(data["AWS_SECRET_ACCESS_KEY"])}
@@ -224,25 +223,25 @@ func TestMinIOAcceptsCredentialsThatItIssued(t *testing.T) {
 
 	made := h.credential(namespace, "full", by)
 	h.eventually(made, "Ready", "True Issued")
-	h.Expect(made.Status.PrincipalARN).To(BeEmpty()) // MinIO does not tell
+	h.Expect(made.Status.PrincipalARN).To(BeEmpty()) // MinIO does not return it
 	api := server.s3As(h, namespace, "full")
 	h.Expect(server.put(t, api, "note")).To(Succeed())
 	h.Expect(server.get(t, api, "note")).To(Equal("content of note"))
 	h.Expect(made.Status.AccessKeyID).To(Equal(string(h.secret(namespace, "full").Data["AWS_ACCESS_KEY_ID"])))
 
-	// A session policy narrows what the caller may do.
+	// A session policy limits the caller's permissions.
 	narrow := h.credential(namespace, "narrow", by, func(c *v1alpha1.RoleCredential) { c.Spec.Policy = readsBucket })
 	h.eventually(narrow, "Ready", "True Issued")
 	narrowed := server.s3As(h, namespace, "narrow")
 	h.Expect(server.get(t, narrowed, "note")).To(Equal("content of note"))
 	h.Expect(codeOf(server.put(t, narrowed, "other"))).To(Equal("AccessDenied"))
 
-	// A refresh gives other credentials, and those before live on until their own end.
+	// A refresh issues new credentials. The previous credentials stay valid until their own expiry.
 	h.refresh(made, "1")
 	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
 	h.Expect(server.put(t, server.s3As(h, namespace, "full"), "refreshed")).To(Succeed())
 	h.Expect(server.get(t, api, "refreshed")).To(Equal("content of refreshed"))
-	h.Expect(h.sts.Calls()).To(BeEmpty()) // no other STS was asked
+	h.Expect(h.sts.Calls()).To(BeEmpty()) // only MinIO was called
 }
 
 func TestStatusReportsExpirationOfMinIO(t *testing.T) {
@@ -254,7 +253,7 @@ func TestStatusReportsExpirationOfMinIO(t *testing.T) {
 		c.Spec.Duration = &metav1.Duration{Duration: 15 * time.Minute}
 	})
 	h.eventually(made, "Ready", "True Issued")
-	// MinIO's session token is a JWT, whose expiry MinIO enforces.
+	// MinIO's session token is a JWT, and MinIO enforces its expiry.
 	parts := strings.Split(string(h.secret(namespace, "short").Data["AWS_SESSION_TOKEN"]), ".")
 	h.Expect(parts).To(HaveLen(3))
 	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
@@ -276,12 +275,12 @@ func TestMinIODeniesWrongKeyUntilItIsReplaced(t *testing.T) {
 			h.start()
 			namespace := h.namespace(nil)
 			by := server.identity(h, wrong)
-			made := h.credential(namespace, "heals", by)
+			made := h.credential(namespace, "recovers", by)
 			h.eventually(made, "Issued", "False AccessDenied")
-			h.Expect(h.secret(namespace, "heals")).To(BeNil())
+			h.Expect(h.secret(namespace, "recovers")).To(BeNil())
 			h.putKey(by.Name, server.user)
 			h.eventually(made, "Ready", "True Issued")
-			h.Expect(server.put(t, server.s3As(h, namespace, "heals"), "healed")).To(Succeed())
+			h.Expect(server.put(t, server.s3As(h, namespace, "recovers"), "recovered")).To(Succeed())
 		})
 	}
 }
@@ -296,20 +295,20 @@ func TestMinIOIgnoresRolesAndRejectsUserCalls(t *testing.T) {
 		*i.Spec.Allow = append(*i.Spec.Allow, v1alpha1.AllowRule{Namespaces: []string{"*"}, Calls: []v1alpha1.Call{v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken}})
 	})
 
-	// It looks at no role, and at nothing that a role's trust policy would.
-	ignored := h.credential(namespace, "unheard", by, func(c *v1alpha1.RoleCredential) {
-		c.Spec.RoleARN, c.Spec.ExternalID, c.Spec.SourceIdentity = "arn:aws-cn:iam::123456789012:role/Unheard", "nobody-knows", "nobody"
+	// MinIO ignores the role, and the fields that a trust policy checks.
+	ignored := h.credential(namespace, "ignored", by, func(c *v1alpha1.RoleCredential) {
+		c.Spec.RoleARN, c.Spec.ExternalID, c.Spec.SourceIdentity = "arn:aws-cn:iam::123456789012:role/Ignored", "ignored", "ignored"
 		c.Spec.Tags = []v1alpha1.Tag{{Key: "team", Value: new("shop")}}
 		c.Spec.PolicyARNs = []string{"arn:aws:iam::aws:policy/AWSDenyAll"}
 	})
 	h.eventually(ignored, "Ready", "True Issued")
-	h.Expect(server.put(t, server.s3As(h, namespace, "unheard"), "unheard")).To(Succeed())
+	h.Expect(server.put(t, server.s3As(h, namespace, "ignored"), "ignored")).To(Succeed())
 
 	own := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "own"}}
 	own.Spec.IdentityRef.Name = by.Name
 	narrowed := &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "narrowed"}}
 	narrowed.Spec.IdentityRef.Name, narrowed.Spec.Policy = by.Name, readsBucket
-	for _, made := range []client.Object{own, narrowed} { // it has no such calls
+	for _, made := range []client.Object{own, narrowed} { // MinIO does not support these calls
 		h.Expect(admin.Create(h.ctx, made)).To(Succeed())
 		h.eventually(made, "Issued", "False InvalidRequest")
 	}
@@ -317,6 +316,6 @@ func TestMinIOIgnoresRolesAndRejectsUserCalls(t *testing.T) {
 	update(h, by, func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Chain = []v1alpha1.Hop{{RoleARN: "arn:aws:iam::123456789012:role/Hub"}}
 	})
-	chained := h.credential(namespace, "chained", by) // nor is a session asked for with a session
+	chained := h.credential(namespace, "chained", by) // MinIO issues no session to a session
 	h.eventually(chained, "Issued", "False AccessDenied")
 }

@@ -29,13 +29,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// program is one that a test started. It ends with the test, or when end is called.
+// program is a process of a test. It stops at the end of the test, or when the test calls stop.
 type program struct {
 	output *logs
 	stop   func()
 }
 
-// start runs a program with nothing of the test's environment.
+// start runs a program without the test's environment.
 func start(t *testing.T, path string, args ...string) *program {
 	t.Helper()
 	p := &program{output: &logs{}}
@@ -48,7 +48,7 @@ func start(t *testing.T, path string, args ...string) *program {
 	NewWithT(t).Expect(cmd.Start()).To(Succeed())
 	exited := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // what there is to say of it, it said
+		_ = cmd.Wait() // the output contains the error
 		close(exited)
 	}()
 	p.stop = func() {
@@ -58,13 +58,13 @@ func start(t *testing.T, path string, args ...string) *program {
 	t.Cleanup(func() {
 		p.stop()
 		if t.Failed() {
-			t.Logf("%s said: %s", filepath.Base(path), p.output)
+			t.Logf("output of %s: %s", filepath.Base(path), p.output)
 		}
 	})
 	return p
 }
 
-// freeAddress is one on loopback that nothing listened on a moment ago.
+// freeAddress returns a loopback address without a listener.
 func freeAddress(g *WithT) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
@@ -72,13 +72,13 @@ func freeAddress(g *WithT) string {
 	return listener.Addr().String()
 }
 
-// manager is the program as it is shipped, as its ServiceAccount, with leader election and secured metrics.
+// manager is the shipped program with its ServiceAccount, leader election and secured metrics.
 type manager struct {
 	*program
 	metricsURL string
 }
 
-// startManager builds and starts the manager, and has the harness end it before it deletes what it made.
+// startManager builds and starts the manager. The harness stops it before it deletes the test's objects.
 func (h *harness) startManager() *manager {
 	h.t.Helper()
 	dir := h.t.TempDir()
@@ -94,7 +94,7 @@ func (h *harness) startManager() *manager {
 	return m
 }
 
-// kubeconfig writes one for the operator's ServiceAccount.
+// kubeconfig writes a kubeconfig for the operator's ServiceAccount, and returns its path.
 func (h *harness) kubeconfig(dir string) string {
 	h.t.Helper()
 	as := h.asOperator()
@@ -109,7 +109,7 @@ func (h *harness) kubeconfig(dir string) string {
 	return path
 }
 
-// token is one of a new ServiceAccount, which may get /metrics or not.
+// token returns a token of a new ServiceAccount.
 func (h *harness) token(namespace, name string, mayGetMetrics bool) string {
 	h.t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
@@ -128,7 +128,7 @@ func (h *harness) token(namespace, name string, mayGetMetrics bool) string {
 	return token.Status.Token
 }
 
-// get asks a URL with a bearer token, if there is one, over TLS that nobody vouches for.
+// get returns the response of a URL. It sends a bearer token unless it is empty, and does not verify the certificate.
 func get(url, token string) (status int, body string, err error) {
 	request, err := http.NewRequest(http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -148,18 +148,17 @@ func get(url, token string) (status int, body string, err error) {
 	return response.StatusCode, string(text), err
 }
 
-// monitoring is a Prometheus, a server that nobody here wrote, which scrapes the manager and evaluates the alerts that are shipped.
+// monitoring is a Prometheus server that scrapes the manager and evaluates the shipped alerts.
 type monitoring struct {
 	*WithT
 	*program
 	url string
 }
 
-// minutes are durations of PromQL, and of a rule's for.
+// minuteDuration matches durations in minutes of PromQL and of a rule's for.
 var minuteDuration = regexp.MustCompile(`\b(\d+)m\b`)
 
-// hastened are the rules that are shipped with a sixtieth of their durations, a minute of which becomes a second. Nothing else of
-// them changes.
+// rulesInSeconds returns the shipped rules with seconds instead of minutes. It changes nothing else.
 func rulesInSeconds(g *WithT) []byte {
 	manifest, err := os.ReadFile(filepath.Join(manifests("prometheus"), "rules.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -184,7 +183,7 @@ func rulesInSeconds(g *WithT) []byte {
 	return text
 }
 
-// monitored is how the shipped ServiceMonitor has the manager scraped, as the Prometheus Operator hands it on.
+// scrapeConfig returns the Prometheus configuration that the Prometheus Operator creates from the shipped ServiceMonitor.
 func scrapeConfig(g *WithT, target, token string) []byte {
 	manifest, err := os.ReadFile(filepath.Join(manifests("prometheus"), "monitor.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -242,7 +241,7 @@ func startPrometheus(t *testing.T, m *manager, token string) *monitoring {
 	return p
 }
 
-// query answers a PromQL query with its series, as "alertname object", sorted; an object is a credential or an identity by name.
+// query returns the series of a PromQL query, sorted, as "alertname object". The object is the name of a credential or an identity.
 func (p *monitoring) query(promQL string) []string {
 	var answer struct {
 		Status, Error string
@@ -264,12 +263,12 @@ func (p *monitoring) query(promQL string) []string {
 
 func (p *monitoring) firing() []string { return p.query(`ALERTS{alertstate="firing"}`) }
 
-// everFired are the alerts that have fired so far.
+// everFired returns the alerts that have fired so far.
 func (p *monitoring) everFired() []string {
 	return p.query(`count by (alertname, name, identity) (count_over_time(ALERTS{alertstate="firing"}[1h]))`)
 }
 
-// annotations are all that the alerts say at present.
+// annotations returns the annotations of the current alerts.
 func (p *monitoring) annotations() string {
 	_, body, err := get(p.url+"/api/v1/alerts", "")
 	p.Expect(err).NotTo(HaveOccurred())

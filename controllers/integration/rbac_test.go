@@ -12,19 +12,18 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// That the operator may do what it must, all other tests show: they run it as its ServiceAccount. This one shows what it may
-// not.
+// All other tests run the operator with its ServiceAccount, and so show that its permissions suffice. This test shows the denied ones.
 func TestOperatorHasOnlyRequiredPermissions(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	operator, err := client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()})
 	h.Expect(err).NotTo(HaveOccurred())
 	for permission, want := range map[string]bool{
 		"create v1/secrets":                                     true,
-		"create authentication.k8s.io/tokenreviews":             true, // of those who ask for metrics
+		"create authentication.k8s.io/tokenreviews":             true, // to authenticate clients of metrics
 		"update sts.rolecredential.dev/rolecredentials/status":  true,
 		"deletecollection v1/secrets":                           false,
 		"get v1/configmaps":                                     false,
-		"patch apps/deployments":                                true, // of a ClusterRole of its own, for spec.rollout
+		"patch apps/deployments":                                true, // the optional ClusterRole for spec.rollout
 		"patch argoproj.io/rollouts":                            true,
 		"list v1/pods":                                          true,
 		"list apps/deployments":                                 false,
@@ -45,7 +44,7 @@ func TestOperatorHasOnlyRequiredPermissions(t *testing.T) {
 		"create rbac.authorization.k8s.io/clusterrolebindings":  false,
 		"escalate rbac.authorization.k8s.io/clusterroles":       false,
 		"update apiextensions.k8s.io/customresourcedefinitions": false,
-		"get coordination.k8s.io/leases":                        false, // of other namespaces than its own
+		"get coordination.k8s.io/leases":                        false, // allowed only in the operator's namespace
 		"*":                                                     false,
 	} {
 		verb, resource, _ := strings.Cut(permission, " ")

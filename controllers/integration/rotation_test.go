@@ -12,7 +12,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// fleet is the credentials that live while their identity's key is rotated.
+// fleet has the credentials of an identity whose key the test rotates.
 type fleet struct {
 	*harness
 	namespace string
@@ -29,13 +29,13 @@ func newFleet(t *testing.T) *fleet {
 	f.namespace, f.by, f.oldKey = f.harness.namespace(nil), f.identity(), f.sts.AccessKeys(operatorARN)[0]
 	f.eventually(f.by, "Ready", "True Verified")
 	for i := range credentials {
-		f.all = append(f.all, f.credential(f.namespace, fmt.Sprintf("of-the-fleet-%d", i), f.by))
+		f.all = append(f.all, f.credential(f.namespace, fmt.Sprintf("reader-%d", i), f.by))
 	}
 	f.Eventually(func() int { return f.ready(f.namespace) }).WithTimeout(settle).Should(Equal(credentials))
 	return f
 }
 
-// takesUp waits until the identity has the key that is in the Secret now.
+// waitForKey waits until the identity is verified with the current key of the Secret.
 func (f *fleet) waitForKey() {
 	f.t.Helper()
 	current := f.secret(operatorNamespace, f.by.Name).ResourceVersion
@@ -43,7 +43,7 @@ func (f *fleet) waitForKey() {
 	f.Expect(f.state(f.by, "Ready")()).To(Equal("True Verified"))
 }
 
-// asks has credentials refreshed, and does not wait for it.
+// requestRefresh requests a refresh of credentials without waiting for it.
 func (f *fleet) requestRefresh(credentials []*v1alpha1.RoleCredential, value string) {
 	f.t.Helper()
 	for _, c := range credentials {
@@ -51,7 +51,7 @@ func (f *fleet) requestRefresh(credentials []*v1alpha1.RoleCredential, value str
 	}
 }
 
-// answered waits until all of the credentials were refreshed for a request.
+// waitForRefresh waits until the operator has handled the refresh request of each credential.
 func (f *fleet) waitForRefresh(credentials []*v1alpha1.RoleCredential, value string) {
 	f.t.Helper()
 	for _, c := range credentials {
@@ -61,7 +61,7 @@ func (f *fleet) waitForRefresh(credentials []*v1alpha1.RoleCredential, value str
 	}
 }
 
-// versions are those of the credentials' Secrets.
+// secretVersions returns the resource versions of the credentials' Secrets.
 func (f *fleet) secretVersions(credentials []*v1alpha1.RoleCredential) (versions []string) {
 	for _, c := range credentials {
 		versions = append(versions, f.secret(f.namespace, c.Name).ResourceVersion)
@@ -80,8 +80,8 @@ func TestKeyReplacedBeforeDeactivationCausesNoFailure(t *testing.T) {
 	f.waitForRefresh(f.all, "after")
 	f.Expect(f.sts.DeleteAccessKey(f.oldKey.ID)).To(Succeed())
 	deleted := len(f.sts.Calls())
-	f.requestRefresh(f.all, "at last")
-	f.waitForRefresh(f.all, "at last")
+	f.requestRefresh(f.all, "afterwards")
+	f.waitForRefresh(f.all, "afterwards")
 	f.stop()
 
 	calls := f.sts.Calls()
@@ -101,9 +101,9 @@ func TestCredentialsRecoverAfterInactiveKeyIsReplaced(t *testing.T) {
 	f.requestRefresh(failing, "during")
 	f.Eventually(f.issues).WithTimeout(settle).Should(BeNumerically(">=", before+3)) // probes of the open circuit
 	for _, c := range failing {
-		f.Expect(f.state(c, "Ready")()).To(Equal("True Issued"), "its present credentials stay valid")
+		f.Expect(f.state(c, "Ready")()).To(Equal("True Issued"), "the current credentials stay valid")
 	}
-	// An identity that is well is asked once an hour; a change of it, at once.
+	// The operator verifies a ready identity each hour, and a changed one at once.
 	update(f.harness, f.by, func(i *v1alpha1.ClusterIdentity) {
 		(*i.Spec.Allow)[0].MaxDuration = &metav1.Duration{Duration: time.Hour}
 	})
@@ -112,7 +112,7 @@ func TestCredentialsRecoverAfterInactiveKeyIsReplaced(t *testing.T) {
 	versions := f.secretVersions(others)
 	newKey, err := f.sts.CreateAccessKey(operatorARN)
 	f.Expect(err).NotTo(HaveOccurred())
-	f.putKey(f.by.Name, newKey) // the one thing that anyone does
+	f.putKey(f.by.Name, newKey) // the only manual step
 	replaced := len(f.sts.Calls())
 	f.waitForKey()
 	verified := len(f.sts.Calls())
@@ -135,5 +135,5 @@ func TestCredentialsRecoverAfterInactiveKeyIsReplaced(t *testing.T) {
 			oldKeyCalls++
 		}
 	}
-	t.Logf("%d calls from the Secret's change to the identity's status, %d of them with the old key; %d credentials healed with %d calls", verified-replaced, oldKeyCalls, len(failing), recovered-replaced)
+	t.Logf("%d calls from the Secret's change to the identity's status, %d of them with the old key; %d credentials recovered with %d calls", verified-replaced, oldKeyCalls, len(failing), recovered-replaced)
 }

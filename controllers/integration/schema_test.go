@@ -55,7 +55,7 @@ spec:
 `
 )
 
-// a case of the schema: what is put where in a good manifest, and what the API server says to it; nothing if it is taken.
+// schemaCase sets a value in a valid manifest. An empty wantErr means that the API server accepts it.
 type schemaCase struct {
 	path    string // dots and indexes under spec
 	value   any
@@ -74,7 +74,7 @@ var credentialCases = map[string]schemaCase{
 	"a role of Dell ECS":                         {"roleARN", "urn:ecs:iam::ns1:role/admins", ""},
 	"a role of SeaweedFS":                        {"roleARN", "arn:aws:iam::role/ClientRole", ""},
 	"a role that is no ARN":                      {"roleARN", "S3Reader", "roleARN must be the role's full ARN"},
-	"a user's ARN":                               {"roleARN", "arn:aws:iam::123456789012:user/alice", ""}, // without an endpoint a condition says so
+	"a user's ARN":                               {"roleARN", "arn:aws:iam::123456789012:user/alice", ""}, // without an endpoint, a condition reports it
 	"an empty role":                              {"roleARN", "", "should be at least 1 chars long"},
 	"a role with a space":                        {"roleARN", "arn:aws:iam::123456789012:role/S3 Reader", "roleARN may contain printable ASCII characters other than spaces"},
 	"a role with a line break":                   {"roleARN", "arn:aws:iam::123456789012:role/S3Reader\n", "roleARN may contain printable ASCII characters other than spaces"},
@@ -321,7 +321,7 @@ var identityCases = map[string]schemaCase{
 	"a rule with a call that there is not": {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRoot"})}, "Unsupported value"},
 }
 
-// of identities with an endpoint, whose server decides what its regions and roles are called.
+// endpointCases are for identities with an endpoint, whose server defines the names of regions and roles.
 var endpointCases = map[string]schemaCase{
 	"a region of another server":         {"region", "RegionOne", ""},
 	"a region with all that it may hold": {"region", "aZ0._-", ""},
@@ -334,7 +334,7 @@ var endpointCases = map[string]schemaCase{
 	"a rule with an empty pattern":       {"allow", []any{rule("namespaces", []any{"a"}, "roleARNs", []any{""})}, "should be at least 1 chars long"},
 }
 
-// of identities whose source is a service account.
+// tokenCases are for identities whose source is a service account.
 var tokenCases = map[string]schemaCase{
 	"an audience":                          {"source", serviceAccount("sts.amazonaws.com.cn"), ""},
 	"an audience in another script":        {"source", serviceAccount("città.example/1 2"), ""},
@@ -356,7 +356,7 @@ var ownIdentityCases = map[string]schemaCase{
 	"no source":                   {"source", map[string]any{}, "at least 1 properties"},
 	"two sources":                 {"source", map[string]any{"serviceAccount": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"name": "b"}}}, "source must have exactly one of accessKey and serviceAccount"},
 	"no region":                   {"region", nil, "spec.region: Required value"},
-	"an endpoint":                 {"endpoint", "https://sts.example", ""}, // which the operator refuses, by its flag
+	"an endpoint":                 {"endpoint", "https://sts.example", ""}, // the operator rejects it unless its flag allows it
 }
 
 func serviceAccount(audience string) any {
@@ -409,11 +409,12 @@ func hops(n int) (all []any) {
 	return all
 }
 
+// hopWith returns a hop with an additional field.
 func hopWith(field string, value any) any {
 	return map[string]any{"roleARN": "arn:aws:iam::123456789012:role/Hub", field: value}
 }
 
-// rule is for all roles, and has the fields given as pairs of name and value.
+// rule returns a rule for all roles, with additional fields as pairs of name and value.
 func rule(pairs ...any) map[string]any {
 	made := map[string]any{"roleARNs": []any{"*"}}
 	for i := 0; i < len(pairs); i += 2 {
@@ -429,8 +430,8 @@ func rules(n int) (all []any) {
 	return all
 }
 
-// fullRules are as many rules as there may be, with as many patterns as there may be, as long as an object in etcd has room for. The
-// API server bounds the cost of the rules of a CRD.
+// fullRules returns the maximum number of rules and patterns, as long as fits into an object in etcd. The API server bounds the cost of
+// a CRD's validation rules.
 func fullRules() (all []any) {
 	for range 64 {
 		var patterns []any
@@ -517,21 +518,21 @@ func runSchema(t *testing.T, good string, cases map[string]schemaCase, typed fun
 				return
 			}
 			g.Expect(err).NotTo(HaveOccurred())
-			// What the API server takes, the operator can read: one object that it cannot would stop its watch for all.
+			// The operator must be able to decode each accepted object: one that it cannot decode would stop its watch.
 			g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(manifest.Object, typed())).To(Succeed())
 		})
 	}
 	errors.compare(t, invalid)
 }
 
-// A rule whose message no case expects is a rule that nobody has seen refuse anything.
+// Each validation rule must have a case that expects its message.
 func TestEachRuleOfTheSchemaHasACase(t *testing.T) {
 	g := NewWithT(t)
 	cases := map[string]map[string]schemaCase{
 		"RoleCredential": credentialCases, "SessionCredential": sessionCases, "FederatedCredential": federatedCases, "ClusterIdentity": identityCases, "Identity": ownIdentityCases,
 	}
 	for kind, crd := range crds(g) {
-		// What the kinds share is tried on the first of them.
+		// The cases of one kind cover the rules that the kinds share.
 		var tried []schemaCase
 		for _, table := range []map[string]schemaCase{cases[kind], credentialCases, identityCases, tokenCases, endpointCases} {
 			tried = slices.AppendSeq(tried, maps.Values(table))

@@ -18,7 +18,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// What the operator was given and what it was issued stands in the Secrets and nowhere else, whatever goes wrong.
+// Keys of identities and issued credentials appear only in Secrets, also after errors.
 func TestSecretValuesAppearOnlyInSecrets(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	spans := h.exportSpans()
@@ -30,12 +30,11 @@ func TestSecretValuesAppearOnlyInSecrets(t *testing.T) {
 	h.eventually(made, "Ready", "True Issued")
 	secrets := secretsOf(h, namespace, "quiet")
 
-	// An edit, which is read back with what stands there; a refresh; and refusals that quote the request, with the session
-	// token of a source that has one.
-	update(h, h.secret(namespace, "quiet"), func(s *corev1.Secret) { s.Data["AWS_SESSION_TOKEN"] = []byte("a-token-put-in-by-hand") })
+	// The operator reads an edited Secret. STS rejects a request of a source with a session token, and quotes the request.
+	update(h, h.secret(namespace, "quiet"), func(s *corev1.Secret) { s.Data["AWS_SESSION_TOKEN"] = []byte("a-manually-edited-token") })
 	h.lastIssued(2)
 	h.eventually(made, "Ready", "True Issued")
-	secrets = append(secrets, "a-token-put-in-by-hand")
+	secrets = append(secrets, "a-manually-edited-token")
 	secrets = append(secrets, secretsOf(h, namespace, "quiet")...)
 	wrong := stsemulator.AccessKey{ID: string(h.secret(namespace, "quiet").Data["AWS_ACCESS_KEY_ID"]), Secret: "a-wrong-secret-access-key"}
 	source := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: by.Name}}
@@ -54,7 +53,7 @@ func TestSecretValuesAppearOnlyInSecrets(t *testing.T) {
 	for _, call := range h.sts.Calls() {
 		quoted = quoted || call.Code == "SignatureDoesNotMatch"
 	}
-	h.Expect(quoted).To(BeTrue(), "STS quoted no request")
+	h.Expect(quoted).To(BeTrue(), "STS quoted a request")
 	h.stop()
 
 	outputs := h.outputs(namespace, made, by)
@@ -76,8 +75,8 @@ func secretsOf(h *harness, namespace, name string) []string {
 	return []string{string(data["AWS_SECRET_ACCESS_KEY"]), string(data["AWS_SESSION_TOKEN"])}
 }
 
-// everything is all that the operator tells: its logs at the highest verbosity, its events, statuses and metrics, and the
-// metadata of its Secrets.
+// outputs returns all outputs of the operator: its log at the highest verbosity, its events, statuses and metrics, and the metadata of its
+// Secrets.
 func (h *harness) outputs(namespace string, made, by client.Object) map[string]string {
 	h.t.Helper()
 	h.state(made, "Ready")()

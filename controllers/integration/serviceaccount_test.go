@@ -17,7 +17,7 @@ import (
 
 const tenantAccount = "123456789012"
 
-// newTokenHarness is a harness whose STS knows the API server as an OIDC provider, and who it says that it is.
+// newTokenHarness returns a harness whose STS trusts the API server as an OIDC provider, the provider's ARN, and the issuer's URL.
 func newTokenHarness(t *testing.T) (h *harness, provider, issuer string) {
 	t.Helper()
 	h = newHarness(t, stsemulator.Options{TokenClock: clock.RealClock{}})
@@ -25,7 +25,7 @@ func newTokenHarness(t *testing.T) (h *harness, provider, issuer string) {
 	return h, provider, issuer
 }
 
-// trustTokens has the STS know the API server as an OIDC provider.
+// trustAPIServer registers the API server as an OIDC provider of the STS.
 func (h *harness) trustAPIServer() (provider, issuer string) {
 	h.t.Helper()
 	discovery, err := kubectl("get", "--raw", "/.well-known/openid-configuration")
@@ -39,7 +39,7 @@ func (h *harness) trustAPIServer() (provider, issuer string) {
 	return provider, configuration.Issuer
 }
 
-// trusting puts a role that trusts one service account.
+// putWebIdentityRole creates a role that trusts one service account, and returns its ARN.
 func (h *harness) putWebIdentityRole(name, provider, namespace, account string, mayAssume ...string) string {
 	h.t.Helper()
 	issuer := provider[len("arn:aws:iam::"+tenantAccount+":oidc-provider/"):]
@@ -55,11 +55,12 @@ func (h *harness) serviceAccount(namespace, name string) {
 	h.Expect(admin.Create(h.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})).To(Succeed())
 }
 
+// useTokens sets service account tokens as the source of an identity.
 func useTokens(i *v1alpha1.ClusterIdentity) {
 	i.Spec.Source = v1alpha1.ClusterIdentitySource{ServiceAccount: &v1alpha1.ServiceAccountSource{}}
 }
 
-// by names the service account that a credential calls STS as.
+// withServiceAccount sets the service account and the role of a credential.
 func withServiceAccount(account, roleARN string) func(*v1alpha1.RoleCredential) {
 	return func(c *v1alpha1.RoleCredential) { c.Spec.ServiceAccountName, c.Spec.RoleARN = account, roleARN }
 }
@@ -86,9 +87,9 @@ func TestRoleTrustsOneServiceAccount(t *testing.T) {
 
 	h.eventually(h.credential(shop, "of-another", identity, withServiceAccount("writer", role)), "Issued", "False AccessDenied")
 	h.eventually(h.credential(bank, "of-another-namespace", identity, withServiceAccount("reader", role)), "Issued", "False AccessDenied")
-	h.eventually(h.credential(shop, "of-nobody", identity, withServiceAccount("nobody", role)), "Issued", "False TokenNotIssued")
+	h.eventually(h.credential(shop, "without-account", identity, withServiceAccount("missing", role)), "Issued", "False TokenNotIssued")
 	for _, call := range h.sts.Calls() {
-		h.Expect(call.AccessKeyID).To(BeEmpty(), "nobody signs a call")
+		h.Expect(call.AccessKeyID).To(BeEmpty(), "the call is not signed")
 	}
 }
 
@@ -132,9 +133,9 @@ func TestIdentityServesOnlyItsOwnNamespace(t *testing.T) {
 	}
 	made := create(shop)
 	h.eventually(made, "Authorized", "False IdentityNotFound")
-	h.Expect(admin.Create(h.ctx, own)).To(Succeed()) // wakes the credential
+	h.Expect(admin.Create(h.ctx, own)).To(Succeed()) // enqueues the credential
 	h.eventually(made, "Authorized", "False IdentityNotReady")
-	h.putKeyIn(shop, "own-key", h.sts.AccessKeys(operatorARN)[0]) // so does its Secret
+	h.putKeyIn(shop, "own-key", h.sts.AccessKeys(operatorARN)[0]) // its Secret does too
 	h.eventually(made, "Ready", "True Issued")
 	h.eventually(own, "Ready", "True Verified")
 	h.Expect(own.Status.ARN).To(Equal(operatorARN))
@@ -143,7 +144,7 @@ func TestIdentityServesOnlyItsOwnNamespace(t *testing.T) {
 
 func TestMinIOAcceptsServiceAccountTokens(t *testing.T) {
 	h, _, issuer := newTokenHarness(t)
-	// MinIO reads the issuer's keys as anybody may then.
+	// MinIO reads the issuer's keys without authentication.
 	anonymous := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "issuer-discovery-for-all"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:service-account-issuer-discovery"},
@@ -157,7 +158,7 @@ func TestMinIOAcceptsServiceAccountTokens(t *testing.T) {
 	h.start()
 	namespace := h.namespace(nil)
 	h.serviceAccount(namespace, "reader")
-	h.serviceAccount(namespace, "nobody")
+	h.serviceAccount(namespace, "unauthorized")
 	h.Expect(server.addPolicy(h.ctx, "system:serviceaccount:"+namespace+":reader", readsBucket)).To(Succeed())
 	h.Expect(server.put(t, server.s3(server.user, ""), "note")).To(Succeed())
 	identity := h.identity(useTokens, func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = server.url })
@@ -166,6 +167,6 @@ func TestMinIOAcceptsServiceAccountTokens(t *testing.T) {
 	api := server.s3As(h, namespace, "by-token")
 	h.Expect(server.get(t, api, "note")).To(Equal("content of note"))
 	h.Expect(codeOf(server.put(t, api, "other"))).To(Equal("AccessDenied"))
-	h.eventually(h.credential(namespace, "of-nobody", identity, withServiceAccount("nobody", readerRole)), "Issued", "False InvalidRequest")
+	h.eventually(h.credential(namespace, "without-account", identity, withServiceAccount("unauthorized", readerRole)), "Issued", "False InvalidRequest")
 	h.Expect(h.sts.Calls()).To(BeEmpty())
 }

@@ -23,25 +23,25 @@ func TestManagersShareCredentialsByLabel(t *testing.T) {
 		return func(c *v1alpha1.RoleCredential) { c.Labels = map[string]string{"shard": shard} }
 	}
 	credentials := map[string]*v1alpha1.RoleCredential{}
-	credentials["nobody"] = h.credential(namespace, "nobodys", by)
+	credentials["unlabelled"] = h.credential(namespace, "unlabelled", by)
 	for _, shard := range []string{"a", "b"} {
 		credentials[shard] = h.credential(namespace, "of-"+shard, by, inShard(shard))
 	}
 	for _, shard := range []string{"a", "b"} {
 		h.eventually(credentials[shard], v1alpha1.ConditionReady, "True Issued")
 	}
-	h.Expect(h.issues()).To(Equal(2), "each by one of them")
-	h.Expect(h.state(credentials["nobody"], v1alpha1.ConditionReady)()).To(Equal("none"))
+	h.Expect(h.issues()).To(Equal(2), "one manager issues each credential")
+	h.Expect(h.state(credentials["unlabelled"], v1alpha1.ConditionReady)()).To(Equal("none"))
 
-	update(h, credentials["nobody"], inShard("b"))
-	h.eventually(credentials["nobody"], v1alpha1.ConditionReady, "True Issued")
+	update(h, credentials["unlabelled"], inShard("b"))
+	h.eventually(credentials["unlabelled"], v1alpha1.ConditionReady, "True Issued")
 	update(h, credentials["a"], inShard("b"))
 	h.refresh(credentials["a"], "1")
 	h.Eventually(func() string {
 		h.state(credentials["a"], "Ready")()
 		return credentials["a"].Status.LastHandledRefreshRequest
 	}).WithTimeout(settle).Should(Equal("1"))
-	h.Expect(h.issues()).To(Equal(4), "what moves is not issued anew, and refreshed by its new manager alone")
+	h.Expect(h.issues()).To(Equal(4), "a moved credential is not reissued, and only its new manager refreshes it")
 }
 
 func TestEachSelectorHasItsOwnLease(t *testing.T) {

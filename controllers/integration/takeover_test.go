@@ -19,17 +19,17 @@ import (
 
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
-// restored returns what a backup tool creates of an object: without UID, owner references and status.
+// restoredCopy returns a Secret as a backup tool restores it: without UID and owner references.
 func restoredCopy(s *corev1.Secret) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, Annotations: s.Annotations}, Data: s.Data, Type: s.Type}
 }
 
-// again returns a credential to create under the same name.
+// recreated returns a new credential with the same name and spec.
 func recreated(c *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
 	return &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: c.Name}, Spec: c.Spec}
 }
 
-// No garbage collector runs here. A test does its work where there is some.
+// No garbage collector runs here: the tests delete Secrets themselves.
 func TestRecreatedCredentialTakesOverItsSecret(t *testing.T) {
 	for name, recreate := range map[string]func(*harness, *v1alpha1.RoleCredential, *corev1.Secret) *v1alpha1.RoleCredential{
 		"after a restore from a backup": func(h *harness, made *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
@@ -61,20 +61,20 @@ func TestRecreatedCredentialTakesOverItsSecret(t *testing.T) {
 			h := newHarness(t, stsemulator.Options{})
 			h.start()
 			namespace := h.namespace(nil)
-			made := h.credential(namespace, "anew", h.identity())
+			made := h.credential(namespace, "recreated", h.identity())
 			h.eventually(made, "Ready", "True Issued")
-			before := h.secret(namespace, "anew")
+			before := h.secret(namespace, "recreated")
 			if next := recreate(h, made, before); next != nil {
 				h.Expect(admin.Create(h.ctx, next)).To(Succeed())
 			}
 			h.waitForTakeOver(made)
-			h.Expect(len(h.sts.Sessions())).To(BeNumerically("<=", 2), "at most one more call of STS")
-			h.Expect(h.secret(namespace, "anew").Annotations).To(HaveKeyWithValue("sts.rolecredential.dev/credential", "RoleCredential/anew"))
+			h.Expect(len(h.sts.Sessions())).To(BeNumerically("<=", 2), "at most one more STS call")
+			h.Expect(h.secret(namespace, "recreated").Annotations).To(HaveKeyWithValue("sts.rolecredential.dev/credential", "RoleCredential/recreated"))
 		})
 	}
 }
 
-// isOwnedAnew waits until the credential of a name is Ready and controls its Secret, and returns it. It got no Warning event.
+// waitForTakeOver waits until the recreated credential is Ready, and returns it. It must control its Secret and have no Warning event.
 func (h *harness) waitForTakeOver(former *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
 	h.t.Helper()
 	current := recreated(former)
@@ -98,7 +98,7 @@ func TestSecretIsReissuedAfterLateGarbageCollection(t *testing.T) {
 	h.Expect(h.issues()).To(Equal(1))
 
 	err := admin.Delete(h.ctx, observed, client.Preconditions{UID: &observed.UID, ResourceVersion: &observed.ResourceVersion})
-	h.Expect(apierrors.IsConflict(err)).To(BeTrue(), "the garbage collector deletes no Secret that changed since")
+	h.Expect(apierrors.IsConflict(err)).To(BeTrue(), "the garbage collector does not delete a changed Secret")
 
 	h.Expect(admin.Delete(h.ctx, observed, client.Preconditions{UID: &observed.UID})).To(Succeed())
 	h.lastIssued(2)
@@ -108,7 +108,7 @@ func TestSecretIsReissuedAfterLateGarbageCollection(t *testing.T) {
 	h.Expect(h.events(current)()).NotTo(ContainElement(HavePrefix("Warning")))
 }
 
-// A tool that replaces objects deletes and creates a credential again and again.
+// Some tools delete and create objects instead of updating them.
 func TestRepeatedlyReplacedCredentialKeepsItsSecret(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
@@ -146,7 +146,7 @@ func TestRemovedOwnerReferenceIsRestored(t *testing.T) {
 			h.Eventually(func() []metav1.OwnerReference { return h.secret(namespace, "owned").OwnerReferences }).WithTimeout(settle).Should(Equal(before.OwnerReferences))
 			h.Expect(h.secret(namespace, "owned").Data).To(Equal(before.Data))
 			h.eventually(made, "Ready", "True Issued")
-			h.Expect(*meta.FindStatusCondition(made.Status.Conditions, "Ready")).To(Equal(ready), "it was True throughout")
+			h.Expect(*meta.FindStatusCondition(made.Status.Conditions, "Ready")).To(Equal(ready), "Ready stays True")
 			h.Expect(h.issues()).To(Equal(1))
 			h.Expect(h.events(made)()).To(Equal([]string{"Normal Issued"}))
 		})
@@ -173,7 +173,7 @@ func TestAdoptionRemovesCopiesOfOldData(t *testing.T) {
 	h.Expect(h.secret(namespace, "adopted").Annotations).NotTo(HaveKey(lastApplied))
 	h.Expect(h.secret(namespace, "adopted").Annotations).To(HaveKeyWithValue("team", "shop"))
 
-	// Whoever applies the old manifest once more adds the annotation again.
+	// A user who applies the old manifest again restores the annotation.
 	update(h, h.secret(namespace, "adopted"), func(s *corev1.Secret) { s.Annotations[lastApplied] = applied("adopted", nil).Annotations[lastApplied] })
 	for _, name := range []string{"adopted", "foreign"} {
 		version := h.secret(namespace, name).ResourceVersion
@@ -187,7 +187,7 @@ func TestAdoptionRemovesCopiesOfOldData(t *testing.T) {
 		}
 	}
 
-	// The annotation is the tool's, and stays.
+	// A refresh keeps the annotation, which belongs to the tool.
 	h.refresh(made, "1")
 	h.lastIssued(2)
 	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))

@@ -23,18 +23,18 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// Roles that a rule gives to one of the two namespaces.
+// Roles that a rule allows to one of the two namespaces.
 const (
 	shopRole = "arn:aws:iam::123456789012:role/bench-shop"
 	bankRole = "arn:aws:iam::123456789012:role/bench-bank"
 )
 
-// attack is what a case of tenancy has: an operator, two namespaces that it serves, and a tenant who may edit one of them.
+// attack has an operator, two namespaces, and the client of a tenant with the role edit in one of them.
 type attack struct {
 	*harness
 	tenant     client.Client
-	shop, bank string // the tenant's namespace, and another's
-	// by gives each of the namespaces a role, for an hour at most and with the default name.
+	shop, bank string // the tenant's namespace, and another namespace
+	// by allows each namespace one role, for at most an hour and with the default session name.
 	by    *v1alpha1.ClusterIdentity
 	calls int // of STS, before the case
 }
@@ -56,8 +56,8 @@ func newAttack(t *testing.T) *attack {
 	return a
 }
 
-// editorOf returns a client of one who has in a namespace what the cluster's own role edit comes to. No controller puts that
-// role together here, so that its parts are bound one by one, with those that we ship.
+// editorOf returns a client with the permissions of the ClusterRole edit in a namespace. No controller aggregates that role here, so
+// editorOf binds its parts, with the roles of the manifests.
 func (h *harness) editorOf(namespace string) client.Client {
 	h.t.Helper()
 	const user = "mallory"
@@ -82,7 +82,7 @@ func (h *harness) editorOf(namespace string) client.Client {
 	return tenant
 }
 
-// in is the attack as one case has it.
+// forCase returns a copy of the attack for one case.
 func (a *attack) forCase(t *testing.T) *attack {
 	h := *a.harness
 	h.WithT, h.t, h.ctx = NewWithT(t), t, t.Context()
@@ -98,7 +98,7 @@ func (a *attack) forCase(t *testing.T) *attack {
 	return &c
 }
 
-// asked are the calls since the case began that a credential comes from.
+// issueCalls returns the STS calls of the case, without GetCallerIdentity.
 func (a *attack) issueCalls() (calls []stsemulator.Call) {
 	for _, call := range a.sts.Calls()[a.calls:] {
 		if call.Action != "GetCallerIdentity" {
@@ -113,7 +113,7 @@ func (a *attack) expectNoCalls() {
 	a.Expect(a.issueCalls()).To(BeEmpty())
 }
 
-// wants makes a RoleCredential for the shop's role, as the tenant.
+// create creates a RoleCredential for the shop's role as the tenant.
 func (a *attack) create(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	a.t.Helper()
 	made := roleCredential(a.shop, name, a.by.Name)
@@ -125,7 +125,7 @@ func (a *attack) create(name string, change ...func(*v1alpha1.RoleCredential)) *
 	return made
 }
 
-// has makes a credential that is given, and waits for it.
+// createReady creates a RoleCredential as the tenant, and waits until it is Ready.
 func (a *attack) createReady(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	a.t.Helper()
 	made := a.create(name, change...)
@@ -134,7 +134,7 @@ func (a *attack) createReady(name string, change ...func(*v1alpha1.RoleCredentia
 	return made
 }
 
-// victim makes the bank's credential, as the bank.
+// createVictim creates a credential in the bank, and waits until it is Ready.
 func (a *attack) createVictim(name string) *v1alpha1.RoleCredential {
 	a.t.Helper()
 	made := a.credential(a.bank, name, a.by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
@@ -143,7 +143,7 @@ func (a *attack) createVictim(name string) *v1alpha1.RoleCredential {
 	return made
 }
 
-// isDenied makes credentials as the tenant, each of which comes to a condition that is not True before STS is asked.
+// expectDenied creates objects as the tenant. Each must have the wanted condition, no Secret and no STS call.
 func (a *attack) expectDenied(conditionType, want string, objects ...client.Object) {
 	a.t.Helper()
 	for _, object := range objects {
@@ -158,7 +158,7 @@ func (a *attack) expectDenied(conditionType, want string, objects ...client.Obje
 	a.expectNoCalls()
 }
 
-// manifest is an object of ours in the shop as the tenant writes it.
+// manifest returns an object of the operator's API group in the tenant's namespace.
 func (a *attack) manifest(kind, name, spec string) *unstructured.Unstructured {
 	a.t.Helper()
 	object := &unstructured.Unstructured{Object: map[string]any{}}
@@ -172,25 +172,25 @@ func (a *attack) manifest(kind, name, spec string) *unstructured.Unstructured {
 	return object
 }
 
-// refuses says that the API server does not take what the tenant writes.
-func (a *attack) expectRejected(object *unstructured.Unstructured, says string) {
+// expectRejected expects a validation error of the API server for an object of the tenant.
+func (a *attack) expectRejected(object *unstructured.Unstructured, wantErr string) {
 	a.t.Helper()
 	err := a.tenant.Create(a.ctx, object, client.FieldValidation("Strict"))
-	a.Expect(err).To(MatchError(ContainSubstring(says)))
-	a.Expect(apierrors.IsForbidden(err)).To(BeFalse(), "it is refused for what it says, not for who says it")
+	a.Expect(err).To(MatchError(ContainSubstring(wantErr)))
+	a.Expect(apierrors.IsForbidden(err)).To(BeFalse(), "the error comes from validation, not from RBAC")
 }
 
+// expectForbidden expects an RBAC error for the tenant.
 func (a *attack) expectForbidden(err error) {
 	a.t.Helper()
 	a.Expect(err).To(MatchError(ContainSubstring(`User "mallory" cannot`)))
 	a.Expect(apierrors.IsForbidden(err)).To(BeTrue())
 }
 
-// What a tenant tries who may do in one namespace all that the cluster's role edit allows. The names of the cases are the rows
-// of docs/tenancy.md.
+// The tenant has the role edit in one namespace. The names of the cases are the rows of docs/tenancy.md.
 func TestTenantEscalationsFail(t *testing.T) {
 	a := newAttack(t)
-	a.forCase(t).createReady("what-is-given") // lest all that follows is refused for another cause
+	a.forCase(t).createReady("allowed") // otherwise the cases could fail for another cause
 	for _, cases := range []map[string]func(*attack){apiServerRejects, operatorDenies, operatorIgnores} {
 		for name, escalate := range cases {
 			t.Run(name, func(t *testing.T) { escalate(a.forCase(t)) })
@@ -219,10 +219,10 @@ func TestEachEscalationIsDocumented(t *testing.T) {
 	maps.DeleteFunc(rows, func(name string, _ bool) bool {
 		return tried[name] || strings.HasPrefix(name, "Tried") || strings.HasPrefix(name, "---")
 	})
-	g.Expect(rows).To(BeEmpty(), "rows that nothing tries")
+	g.Expect(rows).To(BeEmpty(), "rows without a case")
 }
 
-// lookAlike makes a Secret that looks as if the operator kept it.
+// copyOf returns a Secret with the labels, annotations and data of one that the operator wrote.
 func copyOf(namespace, name string, like *corev1.Secret) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: maps.Clone(like.Labels), Annotations: maps.Clone(like.Annotations)},

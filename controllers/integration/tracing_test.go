@@ -22,7 +22,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// traced has the operator send its spans to a receiver. The function returns all there are.
+// exportSpans makes the operator send its spans to a receiver. The returned function returns all spans so far.
 func (h *harness) exportSpans() func() []otlpreceiver.Span {
 	h.t.Helper()
 	receiver, err := otlpreceiver.Start()
@@ -39,25 +39,25 @@ func (h *harness) exportSpans() func() []otlpreceiver.Span {
 	}
 }
 
-// line is one of the log, by its keys.
+// logLine is a line of the log by key.
 type logLine map[string]any
 
-// lines are what was logged on an object.
+// logLines returns the lines of the log about an object.
 func (h *harness) logLines(kind, name string) []logLine {
 	h.t.Helper()
 	var found []logLine
 	for text := range strings.Lines(h.logs.String()) {
 		var parsed logLine
 		h.Expect(json.Unmarshal([]byte(text), &parsed)).To(Succeed(), text)
-		ended := strings.HasSuffix(fmt.Sprint(parsed["error"]), context.Canceled.Error()) // with the manager
-		if parsed["controllerKind"] == kind && parsed["name"] == name && !ended {
+		cancelled := strings.HasSuffix(fmt.Sprint(parsed["error"]), context.Canceled.Error()) // at shutdown
+		if parsed["controllerKind"] == kind && parsed["name"] == name && !cancelled {
 			found = append(found, parsed)
 		}
 	}
 	return found
 }
 
-// documented are the keys that a table of docs/logs.md lists under a heading.
+// documentedKeys returns the keys in the table of docs/logs.md under a heading.
 func documentedKeys(h *harness, heading string) []string {
 	h.t.Helper()
 	page, err := os.ReadFile("../../docs/logs.md")
@@ -83,9 +83,9 @@ func TestIssueLogsOneLineAndIdleReconcileLogsNone(t *testing.T) {
 	namespace := h.namespace(nil)
 	by := h.identity()
 	h.eventually(by, "Ready", "True Verified")
-	made := h.credential(namespace, "told", by)
+	made := h.credential(namespace, "logged", by)
 	h.eventually(made, "Ready", "True Issued")
-	logged := func() []logLine { return h.logLines("RoleCredential", "told") }
+	logged := func() []logLine { return h.logLines("RoleCredential", "logged") }
 	h.Eventually(logged).WithTimeout(settle).Should(HaveLen(1))
 	issued := logged()[0]
 	last := h.sts.Calls()[len(h.sts.Calls())-1]
@@ -96,32 +96,32 @@ func TestIssueLogsOneLineAndIdleReconcileLogsNone(t *testing.T) {
 		h.Expect(issued).To(HaveKeyWithValue(key, want), key)
 	}
 
-	// Many looks at what is well, of which some are a change of something that it depends on.
+	// Changes of a dependency cause reconciles that issue nothing.
 	before := h.reconciles()
 	for i := range 5 {
 		update(h, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, func(n *corev1.Namespace) {
-			n.Labels = map[string]string{"touched": fmt.Sprint(i)}
+			n.Labels = map[string]string{"change": fmt.Sprint(i)}
 		})
 		h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">", before+float64(i)))
 	}
 	h.Expect(logged()).To(HaveLen(1))
 
-	// A refusal is one too.
+	// A denied call logs one line too.
 	refused := h.credential(namespace, "refused", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
 	h.eventually(refused, "Issued", "False AccessDenied")
 	for i := range 3 {
 		update(h, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, func(n *corev1.Namespace) {
-			n.Labels = map[string]string{"touched-again": fmt.Sprint(i)}
+			n.Labels = map[string]string{"another-change": fmt.Sprint(i)}
 		})
 	}
 	h.stop()
 	h.Expect(logged()).To(HaveLen(1))
 	failed := h.logLines("RoleCredential", "refused")
-	h.Expect(failed).To(HaveLen(h.issues() - 1)) // it may have been tried again meanwhile
+	h.Expect(failed).To(HaveLen(h.issues() - 1)) // the operator may have retried since
 	h.Expect(failed[0]).To(And(HaveKeyWithValue("msg", "no new credential"), HaveKeyWithValue("reason", "AccessDenied"), HaveKeyWithValue("cause", ContainSubstring("is not authorized"))))
 	h.Expect(h.statuses(made, refused)).NotTo(Or(ContainSubstring(last.RequestID), ContainSubstring(fmt.Sprint(failed[0]["requestID"]))))
 
-	// The pages say what keys there are, and the spans the same as the lines.
+	// docs/logs.md lists all keys, and the spans have the same values as the lines.
 	h.Expect(documentedKeys(h, "Keys of the log")).To(ContainElements(slices.Collect(maps.Keys(issued))))
 	h.Expect(documentedKeys(h, "Keys of the log")).To(ContainElements(slices.Collect(maps.Keys(failed[0]))))
 	byTrace := map[string]otlpreceiver.Span{}
@@ -164,13 +164,13 @@ func TestSTSCallIsSpanOfReconcile(t *testing.T) {
 	h.Expect(parents["issue RoleCredential"]).To(HaveEach(""))
 	h.Expect(parents["verify ClusterIdentity"]).To(HaveEach(""))
 	h.Expect(parents["STS GetCallerIdentity"]).To(HaveEach("verify ClusterIdentity"))
-	// The credential's own, and the hops' within whichever call needed them first.
+	// A hop's call is a span of the call that first required it.
 	own := slices.DeleteFunc(slices.Clone(parents["STS AssumeRole"]), func(parent string) bool { return strings.HasPrefix(parent, "STS ") })
 	h.Expect(own).To(Equal([]string{"issue RoleCredential"}))
 	h.Expect(parents["STS AssumeRole"]).To(HaveLen(4))
 }
 
-// statuses are what credentials say of themselves.
+// statuses returns the statuses of credentials as JSON.
 func (h *harness) statuses(credentials ...*v1alpha1.RoleCredential) string {
 	h.t.Helper()
 	var statuses []v1alpha1.RoleCredentialStatus

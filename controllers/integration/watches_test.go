@@ -26,11 +26,11 @@ func TestChangedSecretIsRepairedWithOneCall(t *testing.T) {
 			s.Data["AWS_ENDPOINT_URL"] = []byte("https://elsewhere.example")
 			h.Expect(admin.Update(h.ctx, s)).To(Succeed())
 		},
-		"without its label": func(h *harness, s *corev1.Secret) {
+		"without the managed-by label": func(h *harness, s *corev1.Secret) {
 			delete(s.Labels, v1alpha1.ManagedByLabel)
 			h.Expect(admin.Update(h.ctx, s)).To(Succeed())
 		},
-		"with a later expiry written on it": func(h *harness, s *corev1.Secret) {
+		"with a later expiration in its record": func(h *harness, s *corev1.Secret) {
 			s.Annotations["sts.rolecredential.dev/expiration"] = "2999-01-01T00:00:00Z"
 			h.Expect(admin.Update(h.ctx, s)).To(Succeed())
 		},
@@ -39,11 +39,11 @@ func TestChangedSecretIsRepairedWithOneCall(t *testing.T) {
 			h := newHarness(t, stsemulator.Options{})
 			h.start()
 			namespace := h.namespace(nil)
-			made := h.credential(namespace, "ours", h.identity())
+			made := h.credential(namespace, "repaired", h.identity())
 			h.eventually(made, "Ready", "True Issued")
-			change(h, h.secret(namespace, "ours"))
+			change(h, h.secret(namespace, "repaired"))
 			h.Eventually(func() string {
-				if secret := h.secret(namespace, "ours"); secret != nil && len(secret.Data) == 3 && secret.Labels[v1alpha1.ManagedByLabel] != "" {
+				if secret := h.secret(namespace, "repaired"); secret != nil && len(secret.Data) == 3 && secret.Labels[v1alpha1.ManagedByLabel] != "" {
 					return string(secret.Data["AWS_ACCESS_KEY_ID"])
 				}
 				return ""
@@ -54,10 +54,10 @@ func TestChangedSecretIsRepairedWithOneCall(t *testing.T) {
 	}
 }
 
-// lastIssued waits for the nth issue and returns the access key id that it gave.
+// lastIssued waits for the nth issue, and returns its access key ID.
 func (h *harness) lastIssued(n int) string {
 	h.t.Helper()
-	// A call is known as it comes, and its session when it is answered.
+	// The emulator records the session with the response, after the call.
 	h.Eventually(func() int { return len(h.sts.Sessions()) }).WithTimeout(settle).Should(BeNumerically(">=", n))
 	return h.sts.Sessions()[n-1].AccessKeyID
 }
@@ -78,7 +78,7 @@ func TestForeignSecretBlocksCredentialUntilItIsDeleted(t *testing.T) {
 
 	h.Expect(admin.Delete(h.ctx, foreign)).To(Succeed())
 	h.eventually(made, "Ready", "True Issued")
-	h.Expect(h.issues()).To(Equal(2), "STS was asked once before it was known that a stranger's is there, and not again")
+	h.Expect(h.issues()).To(Equal(2), "STS was called once before the operator found the foreign Secret, and once after its deletion")
 }
 
 func TestAnnotatedSecretIsAdopted(t *testing.T) {
