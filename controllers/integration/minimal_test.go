@@ -43,49 +43,49 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// operations are what each right is for that config/complete gives the operator: "verb group/resource", and what stops without it.
+// operations maps each permission of config/complete, as "verb group/resource", to the operation that requires it.
 var operations = map[string]string{
-	"list sts.rolecredential.dev/rolecredentials":      "knowing the RoleCredentials there are, from a server that does not stream lists",
-	"list sts.rolecredential.dev/sessioncredentials":   "knowing the SessionCredentials there are, from such a server",
-	"list sts.rolecredential.dev/federatedcredentials": "knowing the FederatedCredentials there are, from such a server",
-	"list sts.rolecredential.dev/identities":           "knowing the Identities there are, from such a server",
-	"list sts.rolecredential.dev/clusteridentities":    "knowing the ClusterIdentities there are, from such a server",
-	"list /namespaces": "knowing the labels of namespaces, from such a server",
-	"list /secrets":    "knowing the metadata of Secrets, from such a server",
+	"list sts.rolecredential.dev/rolecredentials":      "listing RoleCredentials on a server without streaming lists",
+	"list sts.rolecredential.dev/sessioncredentials":   "listing SessionCredentials on such a server",
+	"list sts.rolecredential.dev/federatedcredentials": "listing FederatedCredentials on such a server",
+	"list sts.rolecredential.dev/identities":           "listing Identities on such a server",
+	"list sts.rolecredential.dev/clusteridentities":    "listing ClusterIdentities on such a server",
+	"list /namespaces": "listing the labels of namespaces on such a server",
+	"list /secrets":    "listing the metadata of Secrets on such a server",
 
-	"watch sts.rolecredential.dev/rolecredentials":      "noticing RoleCredentials",
-	"watch sts.rolecredential.dev/sessioncredentials":   "noticing SessionCredentials",
-	"watch sts.rolecredential.dev/federatedcredentials": "noticing FederatedCredentials",
-	"watch sts.rolecredential.dev/identities":           "noticing Identities",
-	"watch sts.rolecredential.dev/clusteridentities":    "noticing ClusterIdentities",
-	"watch /namespaces":                                 "noticing labels of namespaces",
-	"watch /secrets":                                    "noticing that a Secret was edited, deleted or rotated",
+	"watch sts.rolecredential.dev/rolecredentials":      "watching RoleCredentials",
+	"watch sts.rolecredential.dev/sessioncredentials":   "watching SessionCredentials",
+	"watch sts.rolecredential.dev/federatedcredentials": "watching FederatedCredentials",
+	"watch sts.rolecredential.dev/identities":           "watching Identities",
+	"watch sts.rolecredential.dev/clusteridentities":    "watching ClusterIdentities",
+	"watch /namespaces":                                 "watching labels of namespaces",
+	"watch /secrets":                                    "watching edited, deleted or rotated Secrets",
 
-	"update sts.rolecredential.dev/rolecredentials/status":      "telling what became of a RoleCredential",
-	"update sts.rolecredential.dev/sessioncredentials/status":   "telling what became of a SessionCredential",
-	"update sts.rolecredential.dev/federatedcredentials/status": "telling what became of a FederatedCredential",
-	"update sts.rolecredential.dev/identities/status":           "telling who STS takes an Identity for",
-	"update sts.rolecredential.dev/clusteridentities/status":    "telling who STS takes a ClusterIdentity for",
+	"update sts.rolecredential.dev/rolecredentials/status":      "reporting the status of a RoleCredential",
+	"update sts.rolecredential.dev/sessioncredentials/status":   "reporting the status of a SessionCredential",
+	"update sts.rolecredential.dev/federatedcredentials/status": "reporting the status of a FederatedCredential",
+	"update sts.rolecredential.dev/identities/status":           "reporting the caller of an Identity",
+	"update sts.rolecredential.dev/clusteridentities/status":    "reporting the caller of a ClusterIdentity",
 
-	"get /secrets":    "reading an identity's key, and whose a Secret is",
+	"get /secrets":    "reading the access key of an identity, and the owner of a Secret",
 	"create /secrets": "the first issue",
 	"update /secrets": "a refresh",
-	"delete /secrets": "removing the Secret of a former name",
+	"delete /secrets": "deleting the Secret with the former name",
 
-	"create events.k8s.io/events": "telling of a change",
+	"create events.k8s.io/events": "recording an event",
 
 	"create /serviceaccounts/token": "a token for AssumeRoleWithWebIdentity",
 
-	"create coordination.k8s.io/leases": "making the lease",
-	"get coordination.k8s.io/leases":    "finding out who leads",
-	"update coordination.k8s.io/leases": "staying the leader",
-	"create /events":                    "telling who leads",
+	"create coordination.k8s.io/leases": "creating the lease",
+	"get coordination.k8s.io/leases":    "reading the leader",
+	"update coordination.k8s.io/leases": "renewing the lease",
+	"create /events":                    "recording the leader",
 
-	"create authentication.k8s.io/tokenreviews":        "finding out who asks for metrics",
-	"create authorization.k8s.io/subjectaccessreviews": "finding out whether they may have them",
+	"create authentication.k8s.io/tokenreviews":        "authenticating a client of metrics",
+	"create authorization.k8s.io/subjectaccessreviews": "authorizing a client of metrics",
 
-	"get /pods":                  "restarting what a pod of no workload holds",
-	"list /pods":                 "seeing what credentials pods started with",
+	"get /pods":                  "checking a pod without a workload",
+	"list /pods":                 "reading the credentials that pods started with",
 	"get apps/deployments":       "a rollout of a Deployment",
 	"patch apps/deployments":     "restarting a Deployment",
 	"get apps/statefulsets":      "a rollout of a StatefulSet",
@@ -96,28 +96,28 @@ var operations = map[string]string{
 	"patch argoproj.io/rollouts": "restarting an Argo Rollout",
 }
 
-// Every right that the operator is given is taken away once: the operation that it is for is then forbidden. With all of them nothing
-// is. So no right is there for nothing, and none is missing.
+// The test removes each permission of the operator in turn. The API server then forbids the operation that requires it. With all
+// permissions, it forbids nothing. So no permission is missing, and none is unused.
 func TestOperatorNeedsEachPermission(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.argo()
-	permission := h.permissions()
-	h.Expect(slices.Sorted(maps.Keys(permission))).To(Equal(slices.Sorted(maps.Keys(operations))), "each right is to have an operation that it is for")
-	t.Run("with all of them nothing is forbidden", func(t *testing.T) {
-		denied := forbiddenRequests(t, permission, "")
+	permissions := h.permissions()
+	h.Expect(slices.Sorted(maps.Keys(permissions))).To(Equal(slices.Sorted(maps.Keys(operations))), "each permission has an operation")
+	t.Run("with all permissions", func(t *testing.T) {
+		denied := forbiddenRequests(t, permissions, "")
 		NewWithT(t).Expect(denied).To(BeEmpty())
 	})
-	for _, grant := range slices.Sorted(maps.Keys(permission)) {
-		t.Run(operations[grant]+" takes to "+grant, func(t *testing.T) {
+	for _, grant := range slices.Sorted(maps.Keys(permissions)) {
+		t.Run(operations[grant]+" requires "+grant, func(t *testing.T) {
 			if strings.HasPrefix(grant, "list ") {
 				clientfeaturestesting.SetFeatureDuringTest(t, clientfeatures.WatchListClient, false)
 			}
-			NewWithT(t).Expect(forbiddenRequests(t, permission, grant)).To(ContainElement(grant))
+			NewWithT(t).Expect(forbiddenRequests(t, permissions, grant)).To(ContainElement(grant))
 		})
 	}
 }
 
-// given are the operator's rights, each with the rule that gives it and nothing else.
+// permissions returns the operator's permissions, each with a rule that grants only it.
 func (h *harness) permissions() map[string]permission {
 	h.t.Helper()
 	text, err := kubectl("kustomize", manifests("complete"))
@@ -152,7 +152,7 @@ func (h *harness) permissions() map[string]permission {
 				for _, resource := range rule.Resources {
 					for _, verb := range rule.Verbs {
 						grant := verb + " " + group + "/" + resource
-						h.Expect(found).NotTo(HaveKey(grant), "it is given twice, so that taking it away once takes nothing")
+						h.Expect(found).NotTo(HaveKey(grant), "a second rule grants it")
 						found[grant] = permission{strings.HasPrefix(role, "Role "), rbacv1.PolicyRule{
 							APIGroups: []string{group}, Resources: []string{resource}, Verbs: []string{verb}, ResourceNames: rule.ResourceNames,
 						}}
@@ -164,14 +164,14 @@ func (h *harness) permissions() map[string]permission {
 	return found
 }
 
-// given is a rule with one verb, in the operator's own namespace only or everywhere.
+// permission is a rule with one verb, for the operator's namespace or for the cluster.
 type permission struct {
 	namespaced bool
 	rule       rbacv1.PolicyRule
 }
 
-// live lets an operator live with all rights but one, or with all if that is empty. It returns what the API server refused it, and ends
-// as soon as that is among it, or when the operator has done all there is to do.
+// forbiddenRequests runs an operator with all permissions except one, or with all if without is empty, and returns the permissions that
+// the API server denied it. It stops at the first denial of the missing permission.
 func forbiddenRequests(t *testing.T, all map[string]permission, without string) []string {
 	t.Helper()
 	op := &restrictedOperator{harness: newHarness(t, stsemulator.Options{TokenClock: clock.RealClock{}}), awaited: without}
@@ -185,7 +185,7 @@ func forbiddenRequests(t *testing.T, all map[string]permission, without string) 
 		}
 	}
 	denied := op.denials.list()
-	if without != "" { // a manager that waits for its caches cannot be stopped: with the right, they come
+	if without != "" { // a manager that waits for its caches does not stop, so it gets the permission
 		op.restorePermission(all[without])
 		op.Expect(op.cache.WaitForCacheSync(op.ctx)).To(BeTrue())
 	}
@@ -193,19 +193,19 @@ func forbiddenRequests(t *testing.T, all map[string]permission, without string) 
 	return denied
 }
 
-// life is an operator with rights of its own.
+// restrictedOperator is an operator with its own ServiceAccount and permissions.
 type restrictedOperator struct {
 	*harness
-	// living ends when the refusal is there that is awaited.
+	// running is cancelled at the awaited denial.
 	running context.Context
 	config  *rest.Config
 	denials denials
 	awaited string
-	// everywhere are its rights in all namespaces.
+	// clusterRole has its permissions for the cluster.
 	clusterRole *rbacv1.ClusterRole
 }
 
-// await has life end with the refusal that is awaited, or with the time that one may take.
+// stopAtDenial cancels running at the awaited denial, or after a timeout.
 func (op *restrictedOperator) stopAtDenial() {
 	var end context.CancelFunc
 	op.running, end = context.WithTimeout(op.ctx, 2*settle)
@@ -213,28 +213,28 @@ func (op *restrictedOperator) stopAtDenial() {
 	op.denials.awaited, op.denials.cancel = op.awaited, end
 }
 
-// giveBack gives the right that was taken away.
+// restorePermission grants the missing permission.
 func (op *restrictedOperator) restorePermission(permission permission) {
 	op.t.Helper()
 	op.clusterRole.Rules = append(op.clusterRole.Rules, permission.rule)
 	op.Expect(admin.Update(op.ctx, op.clusterRole)).To(Succeed())
 }
 
-// until waits for what only an operator with the right brings about. It is over at once when the refusal is there.
+// waitFor waits until done returns true, or until the awaited denial.
 func (op *restrictedOperator) waitFor(done func() bool) {
 	op.t.Helper()
 	_ = wait.PollUntilContextCancel(op.running, 20*time.Millisecond, true, func(context.Context) (bool, error) { return done(), nil })
 	if errors.Is(op.running.Err(), context.DeadlineExceeded) {
-		op.t.Fatal("this did not come, and no refusal either")
+		op.t.Fatal("timed out without the awaited denial")
 	}
 }
 
-// reads tells whether a condition reads "status reason".
+// hasState returns a function that reports whether a condition is "status reason".
 func (op *restrictedOperator) hasState(object client.Object, conditionType, want string) func() bool {
 	return func() bool { return op.state(object, conditionType)() == want }
 }
 
-// withRights returns a config for a ServiceAccount of its own, with these rights but one.
+// configWithPermissions returns a config for a new ServiceAccount with all permissions except one.
 func (op *restrictedOperator) configWithPermissions(all map[string]permission, without string) *rest.Config {
 	op.t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, GenerateName: "least-"}}
@@ -262,7 +262,7 @@ func (op *restrictedOperator) configWithPermissions(all map[string]permission, w
 	}
 	op.t.Cleanup(func() { op.Expect(admin.Delete(context.Background(), account)).To(Succeed()) })
 	config := op.configFor(account)
-	// The API server's own view of rights follows a moment later.
+	// The API server's authorizer sees new bindings after a delay.
 	probe, err := client.New(config, client.Options{Scheme: admin.Scheme()})
 	op.Expect(err).NotTo(HaveOccurred())
 	op.Eventually(func() bool {
@@ -277,7 +277,7 @@ func (op *restrictedOperator) configWithPermissions(all map[string]permission, w
 	return config
 }
 
-// may tells whether the API server would let a client do what a rule gives.
+// canI reports whether the API server allows a client the permission.
 func (h *harness) canI(asClient client.Client, permission permission) bool {
 	h.t.Helper()
 	resource, subresource, _ := strings.Cut(permission.rule.Resources[0], "/")
@@ -289,13 +289,13 @@ func (h *harness) canI(asClient client.Client, permission permission) bool {
 	return review.Status.Allowed
 }
 
-// elect starts the manager, and waits until it leads and has renewed its lease.
+// elect starts the manager, and waits until it is the leader and has renewed its lease.
 func (op *restrictedOperator) elect() {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: "rolecredential.dev"}}
 	op.Expect(client.IgnoreNotFound(admin.Delete(op.ctx, lease))).To(Succeed())
 	op.startAs(op.config, func(o *ctrl.Options) {
 		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace, o.LeaderElectionReleaseOnCancel = true, lease.Name, lease.Namespace, true
-		o.GracefulShutdownTimeout = new(time.Duration(0)) // controllers whose caches never came would be waited for
+		o.GracefulShutdownTimeout = new(time.Duration(0)) // otherwise shutdown waits for controllers whose caches never sync
 		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(time.Minute), new(40*time.Second), new(100*time.Millisecond)
 	}, controllers.Scope{})
 	op.waitFor(func() bool {
@@ -311,7 +311,7 @@ func (op *restrictedOperator) elect() {
 	})
 }
 
-// scrape asks for metrics as one who may not have them.
+// scrape requests metrics with a ServiceAccount that RBAC does not allow to get them.
 func (op *restrictedOperator) scrape() {
 	connection, err := rest.HTTPClientFor(op.config)
 	op.Expect(err).NotTo(HaveOccurred())
@@ -328,7 +328,7 @@ func (op *restrictedOperator) scrape() {
 	}
 }
 
-// restartAll finds and restarts a workload of each kind, and looks at a pod of none.
+// restartAll discovers and restarts a workload of each kind, and gets a pod without a workload.
 func (op *restrictedOperator) restartAll() {
 	namespace := op.namespace(nil)
 	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "a"}}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "c"}}}}
@@ -347,26 +347,26 @@ func (op *restrictedOperator) restartAll() {
 	op.Expect(err).NotTo(HaveOccurred())
 	cluster := rollout.Cluster{Reader: operator, Writer: operator}
 	credential, discover := rollout.Credential{Namespace: namespace, Secret: "a-secret"}, v1alpha1.Rollout{Discover: true}
-	try := func(err error) {
+	check := func(err error) {
 		if op.awaited == "" || !apierrors.IsForbidden(err) {
 			op.Expect(err).NotTo(HaveOccurred())
 		}
 	}
 	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "Rollout"} {
 		seen, err := cluster.Get(op.ctx, credential, discover, rollout.Ref{Kind: kind, Name: "a"})
-		try(err)
+		check(err)
 		if err == nil {
 			op.Expect(seen.Workload).NotTo(BeNil(), kind)
-			try(cluster.Restart(op.ctx, namespace, *seen.Workload, readers.Stamp{"a-secret": "ASIA"}, clock.RealClock{}.Now()))
+			check(cluster.Restart(op.ctx, namespace, *seen.Workload, readers.Stamp{"a-secret": "ASIA"}, clock.RealClock{}.Now()))
 		}
 	}
 	_, err = cluster.Get(op.ctx, credential, discover, rollout.Ref{Kind: "Pod", Name: "a"})
-	try(err)
+	check(err)
 	_, err = cluster.Discover(op.ctx, credential, discover)
-	try(err)
+	check(err)
 }
 
-// issueAll has a credential of each kind issued, by each kind of identity, and all else done that a Secret goes through.
+// issueAll creates credentials of each kind with each kind of identity. It then refreshes one, changes its labels, and renames its Secret.
 func (op *restrictedOperator) issueAll() {
 	namespace := op.namespace(nil)
 	provider, _ := op.trustAPIServer()
@@ -396,7 +396,6 @@ func (op *restrictedOperator) issueAll() {
 	}
 	op.waitFor(op.hasState(namespaced, "Ready", "True Verified"))
 
-	// Other keys are taken out, and then another name.
 	change := func(f func(*v1alpha1.RoleCredential)) {
 		op.waitFor(func() bool {
 			if err := admin.Get(op.ctx, client.ObjectKeyFromObject(credential), credential); err != nil {
@@ -414,7 +413,7 @@ func (op *restrictedOperator) issueAll() {
 	op.waitFor(func() bool { return op.secret(namespace, "role") == nil && op.secret(namespace, "other") != nil })
 }
 
-// refusals are what the API server forbids.
+// denials records the permissions that the API server denied.
 type denials struct {
 	mu      sync.Mutex
 	seen    map[string]bool
@@ -422,7 +421,7 @@ type denials struct {
 	cancel  context.CancelFunc
 }
 
-// forbidden is how the API server says it.
+// forbiddenMessage is the API server's message.
 var forbiddenMessage = regexp.MustCompile(`cannot (\w+) resource \\?"([^"\\]+)\\?" in API group \\?"([^"\\]*)\\?"`)
 
 func (r *denials) list() []string {
@@ -431,7 +430,7 @@ func (r *denials) list() []string {
 	return slices.Sorted(maps.Keys(r.seen))
 }
 
-// heardBy returns a transport that listens for refusals.
+// wrap returns a transport that records denials.
 func (r *denials) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		response, err := next.RoundTrip(request)
@@ -462,7 +461,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// What config/namespaced gives the operator outside of the namespaces that it watches, it needs too.
+// The operator also needs each permission of config/namespaced outside of the watched namespaces.
 func TestNamespacedManagerNeedsEachPermissionInOtherNamespaces(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.createNamespaces("team-a", "team-b")
@@ -487,7 +486,7 @@ func TestNamespacedManagerNeedsEachPermissionInOtherNamespaces(t *testing.T) {
 	h.Expect(grants).To(Equal(4))
 }
 
-// missed takes a verb out of a role that is installed, and waits for the operator to be refused what it is for.
+// runWithoutVerb removes a verb from an installed role, and waits until the API server denies it to the operator.
 func runWithoutVerb(t *testing.T, role rbacv1.Role, rule rbacv1.PolicyRule, verb string) {
 	t.Helper()
 	if verb == "list" {
@@ -524,12 +523,12 @@ func runWithoutVerb(t *testing.T, role rbacv1.Role, rule rbacv1.PolicyRule, verb
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return op.denials.wrap(next) })
 	op.startAs(config, func(*ctrl.Options) {}, controllers.Scope{Namespaces: []string{"team-a", "team-b"}})
 	op.identity()
-	op.waitFor(func() bool { return false }) // but the refusal
+	op.waitFor(func() bool { return false }) // only the denial stops it
 	op.stop()
 	op.Expect(op.denials.list()).To(ContainElement(grant))
 }
 
-// handled returns a function that tells whether a request to refresh was met.
+// refreshHandled returns a function that reports whether the operator handled a refresh request.
 func (op *restrictedOperator) refreshHandled(credential *v1alpha1.RoleCredential, request string) func() bool {
 	return func() bool {
 		err := admin.Get(op.ctx, client.ObjectKeyFromObject(credential), credential)
