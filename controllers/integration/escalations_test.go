@@ -44,7 +44,7 @@ var apiServerRejects = map[string]func(*attack){
 		a.expectForbidden(a.tenant.Patch(a.ctx, a.by.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"allow":[]}}`))))
 		a.expectForbidden(a.tenant.Get(a.ctx, client.ObjectKeyFromObject(a.by), &v1alpha1.ClusterIdentity{}))
 	},
-	"a status that says all is well": func(a *attack) {
+	"a forged status": func(a *attack) {
 		forged := []byte(`{"status":{"principalARN":"arn:aws:sts::123456789012:assumed-role/bench-bank/x","conditions":[{"type":"Authorized","status":"True","reason":"Allowed","message":"","lastTransitionTime":"2026-11-24T12:00:00Z"}]}}`)
 		made := a.create("forged-status", func(c *v1alpha1.RoleCredential) {
 			c.Spec.RoleARN = bankRole
@@ -79,7 +79,7 @@ var apiServerRejects = map[string]func(*attack){
 			a.expectRejected(a.manifest("Identity", "by-path", fmt.Sprintf(`{region: eu-west-1, source: {accessKey: {secretRef: {name: %q}}}}`, path)), "secretRef.name must be a valid Secret name")
 		}
 	},
-	"a namespace beside a name, in a reference that has none": func(a *attack) {
+	"a namespace in a reference that has none": func(a *attack) {
 		a.expectRejected(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, identityRef: {kind: Identity, name: own, namespace: %s}}`, shopRole, a.bank)), `unknown field "spec.identityRef.namespace"`)
 		a.expectRejected(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, secret: {namespace: %s}}`, shopRole, a.bank)), `unknown field "spec.secret.namespace"`)
 		a.expectRejected(a.manifest("RoleCredential", "elsewhere", fmt.Sprintf(`{roleARN: %q, rollout: {targets: [{kind: Deployment, name: web, namespace: %s}]}}`, shopRole, a.bank)), `unknown field "spec.rollout.targets[0].namespace"`)
@@ -103,7 +103,7 @@ var apiServerRejects = map[string]func(*attack){
 		}
 		a.expectNoCalls()
 	},
-	"annotations, labels or owners of the Secret that are the operator's to write": func(a *attack) {
+	"reserved annotations and labels, or owners, of the Secret": func(a *attack) {
 		for _, key := range []string{"sts.rolecredential.dev/expiration", "sts.rolecredential.dev/seal", "sts.rolecredential.dev/refresh-request", v1alpha1.AdoptAnnotation} {
 			a.expectRejected(a.manifest("RoleCredential", "reserved", fmt.Sprintf(`{roleARN: %q, secret: {annotations: {%q: x}}}`, shopRole, key)), "are reserved for the operator")
 		}
@@ -112,7 +112,7 @@ var apiServerRejects = map[string]func(*attack){
 		}
 		a.expectRejected(a.manifest("RoleCredential", "reserved", fmt.Sprintf(`{roleARN: %q, secret: {ownerReferences: []}}`, shopRole)), `unknown field "spec.secret.ownerReferences"`)
 	},
-	"a label on one's own namespace": func(a *attack) {
+	"a label on the tenant's namespace": func(a *attack) {
 		shop := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: a.shop}}
 		a.expectForbidden(a.tenant.Patch(a.ctx, shop, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"aws":"yes"}}}`))))
 	},
@@ -120,7 +120,7 @@ var apiServerRejects = map[string]func(*attack){
 
 // Escalations that the operator denies before it calls STS.
 var operatorDenies = map[string]func(*attack){
-	"a role that looks like one's own": func(a *attack) {
+	"a role with a similar name": func(a *attack) {
 		for i, role := range []string{
 			bankRole, shopRole + "s", "arn:aws:iam::123456789012:role/bench-sho", "arn:aws:iam::123456789012:role/x/bench-shop", "arn:aws:iam::123456789012:role/bench-shop/x",
 			"arn:aws:iam::123456789012:role/Bench-Shop", "arn:aws:iam::123456789013:role/bench-shop", "arn:aws:iam:::role/bench-shop", "arn:aws-cn:iam::123456789012:role/bench-shop",
@@ -133,7 +133,7 @@ var operatorDenies = map[string]func(*attack){
 		a.expectRejected(a.manifest("RoleCredential", "star", `{roleARN: "*"}`), "spec.roleARN")
 		a.expectNoCalls()
 	},
-	"a namespace whose name looks like one that a rule names": func(a *attack) {
+	"a namespace with a similar name": func(a *attack) {
 		for _, name := range []string{a.shop + "s", "x" + a.shop, a.shop + "-" + a.shop, a.shop[:len(a.shop)-1]} {
 			a.Expect(admin.Create(a.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
 			made := a.credential(name, "like", a.by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole })
@@ -159,7 +159,7 @@ var operatorDenies = map[string]func(*attack){
 			a.expectDenied("Authorized", "False NotAllowed", user, role)
 		}
 	},
-	"a tag that says that another asked": func(a *attack) {
+	"a tag that names another namespace": func(a *attack) {
 		tagging := a.identity(func(i *v1alpha1.ClusterIdentity) {
 			i.Name, i.Spec.Allow, i.Spec.SessionTags = "tagging", a.by.Spec.Allow, &v1alpha1.SessionTags{ClusterName: "prod-eu"}
 		})
@@ -171,7 +171,7 @@ var operatorDenies = map[string]func(*attack){
 			}
 		}
 	},
-	"a tag in place of one that a chain hands on": func(a *attack) {
+	"a tag that replaces a transitive tag of a chain": func(a *attack) {
 		by := a.createChain(func(i *v1alpha1.ClusterIdentity) {
 			i.Name = "tagged-chain"
 			threeHops(i)
@@ -199,7 +199,7 @@ var operatorDenies = map[string]func(*attack){
 		made.Spec.RoleARN, made.Spec.MFA = lastARN, mfaDevice("device")
 		a.expectDenied("Issued", "False WrongSourceType", made) // a chain's session has no MFA device
 	},
-	"the user's own rights, where a rule gives roles": func(a *attack) {
+	"the user's own permissions, where a rule allows roles": func(a *attack) {
 		session := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "own-rights"}}
 		user := &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "federated"}}
 		session.Spec.IdentityRef.Name, user.Spec.IdentityRef.Name, user.Spec.Policy = a.by.Name, a.by.Name, `{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
@@ -222,7 +222,7 @@ var operatorDenies = map[string]func(*attack){
 		made.Spec.RoleARN, made.Spec.ServiceAccountName = shopRole, "deployer"
 		a.expectDenied("Issued", "False TokenNotIssued", made)
 	},
-	"a token that the API server takes": func(a *attack) {
+	"a token for the API server": func(a *attack) {
 		text, err := kubectl("get", "--raw", "/.well-known/openid-configuration")
 		a.Expect(err).NotTo(HaveOccurred())
 		var discovery struct{ Issuer string }
@@ -237,7 +237,7 @@ var operatorDenies = map[string]func(*attack){
 		a.Expect(message(made, "Issued")).To(ContainSubstring("is the Kubernetes API server's own"))
 		a.expectRejected(a.manifest("Identity", "api-2", `{region: eu-west-1, source: {serviceAccount: {audience: "https://kubernetes.default.svc"}}}`), "must not be that of the Kubernetes API server")
 	},
-	"an endpoint of one's own": func(a *attack) {
+	"an endpoint that the tenant chooses": func(a *attack) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		a.Expect(err).NotTo(HaveOccurred())
 		defer func() { _ = listener.Close() }()
@@ -263,7 +263,7 @@ var operatorDenies = map[string]func(*attack){
 		made.Spec.IdentityRef.Name, made.Spec.MFA = by.Name, mfaDevice("banks-device")
 		a.expectDenied("Issued", "False InvalidMFA", made)
 	},
-	"a credential whose rule was taken away": func(a *attack) {
+	"a credential whose rule was removed": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) { i.Name, i.Spec.Allow = "taken-away", a.by.Spec.Allow })
 		made := a.createReady("left", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
 		before := a.secret(a.shop, "left")
@@ -277,7 +277,7 @@ var operatorDenies = map[string]func(*attack){
 		a.eventually(made, "Ready", "False NotIssued")
 		a.expectNoCalls()
 	},
-	"a namespace that lost the label that a rule goes by": func(a *attack) {
+	"a namespace that lost the label of a rule": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) {
 			i.Name, i.Spec.Allow = "labels", &[]v1alpha1.AllowRule{{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"aws": "yes"}}, RoleARNs: []string{shopRole}}}
 		})
@@ -289,7 +289,7 @@ var operatorDenies = map[string]func(*attack){
 		a.refresh(made, "1")
 		a.expectDenied("Authorized", "False NotAllowed", changed(roleCredential(a.shop, "unlabelled", by.Name), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole }))
 	},
-	"a namespace of a name that another had": func(a *attack) {
+	"a new namespace with the name of a deleted one": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) {
 			i.Name, i.Spec.Allow = "owners", &[]v1alpha1.AllowRule{{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"owner": "alice"}}, RoleARNs: []string{shopRole}}}
 		})
@@ -341,7 +341,7 @@ var operatorIgnores = map[string]func(*attack){
 		a.Expect(a.secret(a.shop, "first").Data).To(Equal(before.Data))
 		a.expectNoCalls()
 	},
-	"a Secret of a kind's own name": func(a *attack) {
+	"the Secret of another kind with the same name": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) {
 			i.Name, i.Spec.Allow = "twins", &[]v1alpha1.AllowRule{{Namespaces: []string{a.shop}, RoleARNs: []string{"*"}, Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken}}}
 		})
@@ -354,7 +354,7 @@ var operatorIgnores = map[string]func(*attack){
 		a.Expect(a.secret(a.shop, "twin")).To(Equal(before))
 		a.expectNoCalls()
 	},
-	"a Secret dressed up as one of the operator's": func(a *attack) {
+	"a Secret that imitates one of the operator's": func(a *attack) {
 		a.createReady("pattern")
 		forged := copyOf(a.shop, "copied", a.secret(a.shop, "pattern"))
 		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
@@ -411,14 +411,14 @@ var operatorIgnores = map[string]func(*attack){
 		a.Expect(a.secret(a.bank, "moved").Data).NotTo(HaveKeyWithValue("AWS_ACCESS_KEY_ID", []byte("mallory's")))
 		a.Expect(a.secret(a.shop, "victim")).To(Equal(planted))
 	},
-	"another namespace's Secret that is handed over": func(a *attack) {
+	"another namespace's Secret with the adopt annotation": func(a *attack) {
 		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: a.bank, Name: "loot", Annotations: map[string]string{v1alpha1.AdoptAnnotation: "RoleCredential/loot"}}}
 		a.Expect(admin.Create(a.ctx, foreign)).To(Succeed())
 		before := a.secret(a.bank, "loot")
 		a.createReady("loot")
 		a.Expect(a.secret(a.bank, "loot")).To(Equal(before))
 	},
-	"a template that repeats, grows or reaches for more than the credential": func(a *attack) {
+	"a template that repeats, grows or reads more than the credential": func(a *attack) {
 		for i, text := range []string{
 			`{{printf "%999999999d" 1}}`, `{{range .}}x{{end}}`, `{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`, `{{$x := .AccessKeyID}}{{$x}}`,
 			`{{.Namespace}}`, `{{.AccessKeyID.Len}}`, `{{env "AWS_SECRET_ACCESS_KEY"}}`, `{{call .AccessKeyID}}`, strings.Repeat(`{{json (json (json (json .SessionToken)))}}`, 50),
@@ -428,7 +428,7 @@ var operatorIgnores = map[string]func(*attack){
 			a.expectDenied("Ready", "False InvalidTemplate", made)
 		}
 	},
-	"a flood of requests to refresh": func(a *attack) {
+	"a flood of refresh requests": func(a *attack) {
 		const requests = 100
 		flooding, victim := a.createReady("flooding"), a.createVictim("unaffected")
 		for i := range requests {

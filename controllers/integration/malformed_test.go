@@ -55,7 +55,7 @@ func malformed(schema apiextensionsv1.JSONSchemaProps, path string, put func(val
 	}
 	found[path+" of another type"] = put(otherTypes[schema.Type])
 	if len(schema.Properties) > 0 {
-		found[path+".nonesuch, which there is not"] = put(map[string]any{"nonesuch": "x"})
+		found[path+".nonesuch, an unknown field"] = put(map[string]any{"nonesuch": "x"})
 	}
 	return found
 }
