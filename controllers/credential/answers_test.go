@@ -20,7 +20,7 @@ import (
 
 const compatibleServer = "http://minio.example:9000"
 
-// withEndpoint is the default identity with a server other than AWS.
+// withEndpoint returns the default identity with an STS-compatible server.
 func withEndpoint(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 	return testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Endpoint = compatibleServer
@@ -30,8 +30,8 @@ func withEndpoint(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterId
 	})
 }
 
-// answering has STS fail as a real client of a server does that gives one answer to everything.
-func (f *fixture) answering(status int, body string) {
+// respondWith sets the errors of the fake STS to those of a real client whose server returns one response to each call.
+func (f *fixture) respondWith(status int, body string) {
 	f.T.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
@@ -60,7 +60,7 @@ func errorDocument(code string) string {
 
 func TestIdentityWithTheWrongPortIsNotReady(t *testing.T) {
 	f := newFixture(t, testkit.World(withEndpoint())...)
-	f.answering(http.StatusNotFound, "404 page not found\n")
+	f.respondWith(http.StatusNotFound, "404 page not found\n")
 	identity, _ := f.verify()
 	got, _ := f.reconcile()
 	f.Expect(testkit.States(identity.Status.Conditions)).To(HaveKeyWithValue("Ready", "False STSError"))
@@ -70,13 +70,13 @@ func TestIdentityWithTheWrongPortIsNotReady(t *testing.T) {
 
 func TestServerWithoutGetCallerIdentityIsNotVerifiable(t *testing.T) {
 	for name, body := range map[string]string{
-		"it does not know the action": errorDocument("InvalidAction"),
-		"it answers as S3 does":       "<Error><Code>NotImplemented</Code></Error>",
-		"it answers as MinIO does":    errorDocument("InvalidParameterValue"),
+		"an unknown action":       errorDocument("InvalidAction"),
+		"an error document of S3": "<Error><Code>NotImplemented</Code></Error>",
+		"an error of MinIO":       errorDocument("InvalidParameterValue"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, testkit.World(withEndpoint())...)
-			f.answering(http.StatusBadRequest, body)
+			f.respondWith(http.StatusBadRequest, body)
 			identity, _ := f.verify()
 			f.Expect(testkit.States(identity.Status.Conditions)).To(HaveKeyWithValue("Ready", "True NotVerifiable"))
 		})
@@ -104,14 +104,14 @@ func TestUnsupportedFieldsAreNamedAndNotRetriedSoon(t *testing.T) {
 		body     string
 		want     string
 	}{
-		"the spec's, not implemented":      {withEndpoint(), withPolicyAndTags, http.StatusNotImplemented, "", "(HTTP 501). Optional fields in use: spec.policy, spec.tags. Remove"},
-		"the spec's, of an invalid action": {withEndpoint(), withPolicyAndTags, http.StatusBadRequest, errorDocument("InvalidAction"), "(InvalidAction, HTTP 400). Optional fields in use: spec.policy, spec.tags. Remove"},
-		"the identity's, not implemented":  {withEndpoint(tagged), testkit.Reader(), http.StatusNotImplemented, errorDocument("NotImplemented"), "(NotImplemented, HTTP 501). Optional fields in use: sessionTags of the identity. Remove"},
-		"none, of a call that it has not":  {withEndpoint(), testkit.Reader(), http.StatusBadRequest, errorDocument("InvalidAction"), "does not support the call (InvalidAction, HTTP 400)."},
+		"fields of the spec, not implemented":     {withEndpoint(), withPolicyAndTags, http.StatusNotImplemented, "", "(HTTP 501). Optional fields in use: spec.policy, spec.tags. Remove"},
+		"fields of the spec, invalid action":      {withEndpoint(), withPolicyAndTags, http.StatusBadRequest, errorDocument("InvalidAction"), "(InvalidAction, HTTP 400). Optional fields in use: spec.policy, spec.tags. Remove"},
+		"fields of the identity, not implemented": {withEndpoint(tagged), testkit.Reader(), http.StatusNotImplemented, errorDocument("NotImplemented"), "(NotImplemented, HTTP 501). Optional fields in use: sessionTags of the identity. Remove"},
+		"no optional fields, invalid action":      {withEndpoint(), testkit.Reader(), http.StatusBadRequest, errorDocument("InvalidAction"), "does not support the call (InvalidAction, HTTP 400)."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, testkit.World(tc.identity, tc.spec)...)
-			f.answering(tc.status, tc.body)
+			f.respondWith(tc.status, tc.body)
 			got, result := f.reconcile()
 			f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(And(HavePrefix("Issued=False InvalidRequest: AssumeRole failed: the endpoint "+compatibleServer), ContainSubstring(tc.want)))
 			f.Expect(result.RequeueAfter).To(Equal(reason.MaxWait))
@@ -121,14 +121,14 @@ func TestUnsupportedFieldsAreNamedAndNotRetriedSoon(t *testing.T) {
 			f.STS.Err = nil
 			f.Update(testkit.Changed(got, func(c *v1alpha1.RoleCredential) { c.Spec.Policy, c.Spec.Tags, c.Spec.ExternalID = "", nil, "k8s" }))
 			got, _ = f.reconcile()
-			f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"), "a changed spec is tried at once")
+			f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"), "a changed spec is retried at once")
 		})
 	}
 }
 
 func TestNoMessageAdvisesToSetAClockThatIsInSync(t *testing.T) {
 	for name, tc := range map[string]struct {
-		ahead  time.Duration
+		skew   time.Duration
 		inSync bool
 	}{
 		"the clocks agree":         {0, true},
@@ -137,7 +137,7 @@ func TestNoMessageAdvisesToSetAClockThatIsInSync(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, testkit.World()...)
-			f.STS.Skewed, f.STS.Err, f.STS.CallerErr = tc.ahead, testkit.STSError("RequestTimeTooSkewed"), testkit.STSError("RequestTimeTooSkewed")
+			f.STS.Skewed, f.STS.Err, f.STS.CallerErr = tc.skew, testkit.STSError("RequestTimeTooSkewed"), testkit.STSError("RequestTimeTooSkewed")
 			identity, _ := f.verify()
 			got, _ := f.reconcile()
 			f.Expect(meta.IsStatusConditionTrue(identity.Status.Conditions, "ClockInSync")).To(Equal(tc.inSync))

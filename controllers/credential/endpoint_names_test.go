@@ -27,7 +27,7 @@ func atEndpoint(roleARNs ...string) *v1alpha1.ClusterIdentity {
 	})
 }
 
-// otherServer is a server whose role ARNs do not have AWS's form. Its roles trust the source's user.
+// otherServer returns the configuration of a server whose role ARNs do not have AWS's form. Its roles trust the source's user.
 func otherServer(roleARNs ...string) stsemulator.Config {
 	account := stsemulator.Account{ID: "210987654321", Users: []stsemulator.User{{
 		Name: "operator", AccessKeys: []stsemulator.AccessKey{{ID: "AKIASOURCEOFTHECHAIN", Secret: "source-secret"}}, MayAssume: []string{"*"},
@@ -65,12 +65,12 @@ func TestRoleARNsOfOtherServersAreSentUnchanged(t *testing.T) {
 			sts := f.emulateIn("RegionOne", otherServer(ecsRole, ecsHub, seaweedRole))
 			got, _ := f.reconcile()
 			f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(HavePrefix("Ready=True Issued"))
-			var asked []string
+			var roles []string
 			for _, call := range sts.Calls() {
-				asked = append(asked, call.Parameters.Get("RoleArn"))
+				roles = append(roles, call.Parameters.Get("RoleArn"))
 				f.Expect(call.Region).To(Equal("RegionOne"))
 			}
-			f.Expect(asked).To(Equal(tc.want))
+			f.Expect(roles).To(Equal(tc.want))
 			f.Expect(f.Secret().Data).To(And(HaveKeyWithValue("AWS_REGION", []byte("RegionOne")), HaveKeyWithValue("AWS_DEFAULT_REGION", []byte("RegionOne"))))
 		})
 	}
@@ -78,10 +78,10 @@ func TestRoleARNsOfOtherServersAreSentUnchanged(t *testing.T) {
 
 func TestRoleARNsOfOtherServersAreDeniedWithoutARule(t *testing.T) {
 	for name, tc := range map[string]struct{ role, pattern string }{
-		"another namespace of the server":         {ecsRole, "urn:ecs:iam::ns2:role/*"},
-		"a star that would have to cross a colon": {ecsRole, "urn:ecs:iam:*:role/admins"},
-		"a pattern in AWS's form":                 {seaweedRole, "arn:aws:iam::*:role/ClientRole"},
-		"a pattern of fewer fields":               {"arn:aws:iam::123456789012:role/Admin", "arn:aws:iam::*"},
+		"another namespace of the server": {ecsRole, "urn:ecs:iam::ns2:role/*"},
+		"a star that would match a colon": {ecsRole, "urn:ecs:iam:*:role/admins"},
+		"a pattern in AWS's form":         {seaweedRole, "arn:aws:iam::*:role/ClientRole"},
+		"a pattern of fewer fields":       {"arn:aws:iam::123456789012:role/Admin", "arn:aws:iam::*"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, testkit.World(atEndpoint(tc.pattern), assuming(tc.role))...)
@@ -93,18 +93,18 @@ func TestRoleARNsOfOtherServersAreDeniedWithoutARule(t *testing.T) {
 }
 
 func TestARNsInAnotherFormRequireAnEndpoint(t *testing.T) {
-	const says = " is not the ARN of an IAM role, such as arn:aws:iam::123456789012:role/S3Reader. " +
+	const message = " is not the ARN of an IAM role, such as arn:aws:iam::123456789012:role/S3Reader. " +
 		"Correct it, or use an identity with the endpoint of the server that the ARN belongs to: ClusterIdentity default has none. STS was not called."
 	for name, tc := range map[string]struct {
 		change func(*v1alpha1.RoleCredential)
 		want   string
 	}{
-		"a URN":                       {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = ecsRole }, "spec.roleARN: " + ecsRole + says},
-		"an ARN without an account":   {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = seaweedRole }, "spec.roleARN: " + seaweedRole + says},
-		"a role of MinIO":             {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:minio:iam:::role/reader" }, "spec.roleARN: arn:minio:iam:::role/reader" + says},
-		"a user":                      {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:user/alice" }, "spec.roleARN: arn:aws:iam::123456789012:user/alice" + says},
-		"an account of eleven digits": {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::12345678901:role/S3Reader" }, "spec.roleARN: arn:aws:iam::12345678901:role/S3Reader" + says},
-		"the role's name alone":       {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "S3Reader" }, "spec.roleARN: S3Reader" + says},
+		"a URN":                       {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = ecsRole }, "spec.roleARN: " + ecsRole + message},
+		"an ARN without an account":   {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = seaweedRole }, "spec.roleARN: " + seaweedRole + message},
+		"a role of MinIO":             {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:minio:iam:::role/reader" }, "spec.roleARN: arn:minio:iam:::role/reader" + message},
+		"a user":                      {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:user/alice" }, "spec.roleARN: arn:aws:iam::123456789012:user/alice" + message},
+		"an account of eleven digits": {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::12345678901:role/S3Reader" }, "spec.roleARN: arn:aws:iam::12345678901:role/S3Reader" + message},
+		"the role's name alone":       {func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "S3Reader" }, "spec.roleARN: S3Reader" + message},
 		"a managed policy of another server": {
 			func(c *v1alpha1.RoleCredential) {
 				c.Spec.PolicyARNs = []string{"arn:aws:iam::aws:policy/ReadOnlyAccess", "urn:ecs:iam:::policy/ECSS3FullAccess"}

@@ -18,10 +18,10 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// wire is an HTTP client that reaches nothing. It records where each call goes and answers it as STS would.
+// wire is an HTTP client without a network. It records the target of each call, and returns a successful response.
 type wire struct{ sent []sent }
 
-// sent is where a call went: the URL, and the region that its signature is for, if it has one.
+// sent is the target of a call: the URL, and the region of its signature, or empty for an unsigned call.
 type sent struct{ call, url, region string }
 
 var (
@@ -44,8 +44,8 @@ func (w *wire) Do(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
 
-// ask makes each call of STS as an identity, of which only the way to the server is replaced.
-func (w *wire) ask(t *testing.T, endpoints identity.Endpoints, by *v1alpha1.ClusterIdentity) []sent {
+// callAll makes each STS call with the clients of an identity. It replaces only their HTTP client.
+func (w *wire) callAll(t *testing.T, endpoints identity.Endpoints, by *v1alpha1.ClusterIdentity) []sent {
 	t.Helper()
 	f := newFixture(t, testkit.World()...)
 	f.credentials.Identities.Endpoints = endpoints
@@ -73,17 +73,17 @@ func (w *wire) ask(t *testing.T, endpoints identity.Endpoints, by *v1alpha1.Clus
 	return w.sent
 }
 
-// toEach is where a chain's hop and the calls after it all go.
-func toEach(url, region string) []sent {
+// callsTo returns the calls of callAll to one URL, with the call of the chain's hop.
+func callsTo(url, region string) []sent {
 	return []sent{
-		{"AssumeRoleWithWebIdentity", url, ""}, // which nobody signs
-		{"AssumeRole", url, region},            // the hop's
+		{"AssumeRoleWithWebIdentity", url, ""}, // unsigned
+		{"AssumeRole", url, region},            // the hop
 		{"AssumeRole", url, region}, {"GetSessionToken", url, region}, {"GetFederationToken", url, region}, {"GetCallerIdentity", url, region},
 	}
 }
 
-// misleading is an environment that would have the SDK's own programs go elsewhere.
-func misleading(t *testing.T) {
+// setUnrelatedEnvironment sets variables that select other endpoints in programs of the SDK.
+func setUnrelatedEnvironment(t *testing.T) {
 	t.Helper()
 	for name, value := range map[string]string{
 		"AWS_REGION": "ap-south-1", "AWS_DEFAULT_REGION": "ap-south-1", "AWS_ENDPOINT_URL": "https://all.example.internal", "AWS_ENDPOINT_URL_STS": "https://sts.example.internal",
@@ -93,8 +93,8 @@ func misleading(t *testing.T) {
 	}
 }
 
-// The hosts are those of the SDK's endpoint rules of identity.STS, and of 'AWS STS Regions and endpoints' and 'Dual-stack endpoint support'
-// of the IAM User Guide as far as these tell.
+// The hosts come from the SDK's endpoint rules for STS. The IAM User Guide, 'AWS STS Regions and endpoints' and 'Dual-stack endpoint
+// support', documents some of them.
 func TestCallsGoToEndpointOfRegion(t *testing.T) {
 	hosts := map[string]struct{ partition, plain, fips, dualStack, both string }{
 		"eu-west-1": {"aws",
@@ -103,7 +103,7 @@ func TestCallsGoToEndpointOfRegion(t *testing.T) {
 			"sts.us-east-1.amazonaws.com", "sts-fips.us-east-1.amazonaws.com", "sts.us-east-1.api.aws", "sts-fips.us-east-1.api.aws"},
 		"cn-north-1": {"aws-cn",
 			"sts.cn-north-1.amazonaws.com.cn", "sts-fips.cn-north-1.amazonaws.com.cn", "sts.cn-north-1.api.amazonwebservices.com.cn", "sts-fips.cn-north-1.api.amazonwebservices.com.cn"},
-		"us-gov-west-1": {"aws-us-gov", // whose common endpoint is a FIPS endpoint
+		"us-gov-west-1": {"aws-us-gov", // the default endpoint supports FIPS
 			"sts.us-gov-west-1.amazonaws.com", "sts.us-gov-west-1.amazonaws.com", "sts.us-gov-west-1.api.aws", "sts-fips.us-gov-west-1.api.aws"},
 		"us-iso-east-1": {"aws-iso",
 			"sts.us-iso-east-1.c2s.ic.gov", "sts-fips.us-iso-east-1.c2s.ic.gov", "sts.us-iso-east-1.api.aws.ic.gov", "sts-fips.us-iso-east-1.api.aws.ic.gov"},
@@ -116,24 +116,24 @@ func TestCallsGoToEndpointOfRegion(t *testing.T) {
 		"eusc-de-east-1": {"aws-eusc",
 			"sts.eusc-de-east-1.amazonaws.eu", "sts-fips.eusc-de-east-1.amazonaws.eu", "sts.eusc-de-east-1.api.amazonwebservices.eu", "sts-fips.eusc-de-east-1.api.amazonwebservices.eu"},
 	}
-	for region, of := range hosts {
+	for region, variants := range hosts {
 		for variant, tc := range map[string]struct {
 			endpoints identity.Endpoints
 			host      string
 		}{
-			"":                          {identity.Endpoints{}, of.plain},
-			" with FIPS":                {identity.Endpoints{FIPS: true}, of.fips},
-			" with dual-stack":          {identity.Endpoints{DualStack: true}, of.dualStack},
-			" with FIPS and dual-stack": {identity.Endpoints{FIPS: true, DualStack: true}, of.both},
+			"":                          {identity.Endpoints{}, variants.plain},
+			" with FIPS":                {identity.Endpoints{FIPS: true}, variants.fips},
+			" with dual-stack":          {identity.Endpoints{DualStack: true}, variants.dualStack},
+			" with FIPS and dual-stack": {identity.Endpoints{FIPS: true, DualStack: true}, variants.both},
 		} {
 			t.Run(region+variant, func(t *testing.T) {
 				g := NewWithT(t)
-				hub := "arn:" + of.partition + ":iam::210987654321:role/Hub"
+				hub := "arn:" + variants.partition + ":iam::210987654321:role/Hub"
 				g.Expect(request.CheckPartition(region, hub)).To(Succeed())
 				by := testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
 					i.Spec.Region, i.Spec.Chain = region, []v1alpha1.Hop{{RoleARN: hub}}
 				})
-				g.Expect((&wire{}).ask(t, tc.endpoints, by)).To(Equal(toEach("https://"+tc.host, region)))
+				g.Expect((&wire{}).callAll(t, tc.endpoints, by)).To(Equal(callsTo("https://"+tc.host, region)))
 			})
 		}
 	}
@@ -161,14 +161,14 @@ func TestOnlyIdentityAndFlagsSelectEndpoint(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			misleading(t)
+			setUnrelatedEnvironment(t)
 			by := testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
 				i.Spec.Chain = []v1alpha1.Hop{{RoleARN: "arn:aws:iam::210987654321:role/Hub"}}
 				for _, change := range tc.change {
 					change(i)
 				}
 			})
-			NewWithT(t).Expect((&wire{}).ask(t, tc.endpoints, by)).To(Equal(toEach(tc.want, "eu-west-1")))
+			NewWithT(t).Expect((&wire{}).callAll(t, tc.endpoints, by)).To(Equal(callsTo(tc.want, "eu-west-1")))
 		})
 	}
 }

@@ -39,7 +39,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	}
 }
 
-// reconcile reconciles the Reader once, and returns it as it is then stored.
+// reconcile reconciles the Reader once, and returns it as stored afterwards.
 func (f *fixture) reconcile() (*v1alpha1.RoleCredential, reconcile.Result) {
 	f.T.Helper()
 	key := client.ObjectKeyFromObject(testkit.Reader())
@@ -48,7 +48,7 @@ func (f *fixture) reconcile() (*v1alpha1.RoleCredential, reconcile.Result) {
 	return f.Credential(), result
 }
 
-// verify reconciles the default identity once, and returns it as it is then stored.
+// verify reconciles the default identity once, and returns it as stored afterwards.
 func (f *fixture) verify() (*v1alpha1.ClusterIdentity, reconcile.Result) {
 	f.T.Helper()
 	result, err := f.identities.Reconcile(f.T.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(testkit.DefaultIdentity())})

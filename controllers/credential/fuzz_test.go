@@ -18,8 +18,8 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// FuzzPolicy asks for a role with any text as the session policy. What is sent means the same and has no white space that counts;
-// what is no JSON is not sent, and told in a message that does not repeat it.
+// FuzzPolicy sets any text as the session policy. The operator sends JSON with the same meaning and without insignificant white space. It
+// rejects other text with a message that does not quote it.
 func FuzzPolicy(f *testing.F) {
 	f.Fuzz(func(t *testing.T, policy string) {
 		g := NewWithT(t)
@@ -51,35 +51,35 @@ func meaning(g Gomega, text string) any {
 	return read
 }
 
-// FuzzStoredRecord has somebody write times and texts to a Secret's annotations, who may know how to seal them, and lets the operator
-// judge by them at some later time. It never says that an expired credential is Ready, and always comes back before that is so.
+// FuzzStoredRecord writes any times and texts to a Secret's annotations, with or without a valid checksum, and decides by them at a later
+// time. An expired credential is never Ready, and a requeue comes before each expiry.
 func FuzzStoredRecord(f *testing.F) {
-	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, seals bool, later uint32) {
+	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, validChecksum bool, later uint32) {
 		g := NewWithT(t)
 		annotations := reissue.Record{RequestHash: "r", IssuerHash: "i", TemplateHash: "t"}.WithChecksum(nil).Annotations()
 		maps.Copy(annotations, forgery(issued, expiration, previousIssued, previousExpiration, packed, text))
 		found, readable := reissue.ParseRecord(annotations)
-		if readable && seals {
+		if readable && validChecksum {
 			found = found.WithChecksum(nil)
 		}
-		judged := result{now: testkit.Start.Add(time.Duration(later) * time.Second), secret: "s3-reader"}
+		decided := result{now: testkit.Start.Add(time.Duration(later) * time.Second), secret: "s3-reader"}
 		observed := reissue.Observed{Ownership: reissue.Ours}
 		if readable && found.MatchesData(nil) {
 			observed.Record = &found
 		}
-		judged = judged.decide(reissue.Desired{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text}, observed)
+		decided = decided.decide(reissue.Desired{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text}, observed)
 
-		if judged.why == reissue.NotDue {
-			g.Expect(judged.valid()).To(BeTrue())
-			g.Expect(judged.requeue().RequeueAfter).To(And(BeNumerically(">=", time.Second), BeNumerically("<=", max(time.Second, found.Expiration.Sub(judged.now)))))
+		if decided.why == reissue.NotDue {
+			g.Expect(decided.valid()).To(BeTrue())
+			g.Expect(decided.requeue().RequeueAfter).To(And(BeNumerically(">=", time.Second), BeNumerically("<=", max(time.Second, found.Expiration.Sub(decided.now)))))
 		}
-		if judged.ready().Status == metav1.ConditionTrue {
-			g.Expect(judged.now).To(BeTemporally("<", found.Expiration))
+		if decided.ready().Status == metav1.ConditionTrue {
+			g.Expect(decided.now).To(BeTemporally("<", found.Expiration))
 		}
 	})
 }
 
-// forgery is what somebody writes over a record's annotations.
+// forgery returns annotations that overwrite those of a record.
 func forgery(issued, expiration, previousIssued, previousExpiration, packed, text string) map[string]string {
 	const prefix = "sts.rolecredential.dev/"
 	return map[string]string{
@@ -88,31 +88,31 @@ func forgery(issued, expiration, previousIssued, previousExpiration, packed, tex
 	}
 }
 
-// FuzzReconciledRecord lets a credential go its way, then has somebody forge its Secret's annotations as in FuzzStoredRecord, whose corpus
-// it shares, and lets it go its way again at some later time. Each takes two whole reconciles.
+// FuzzReconciledRecord reconciles a credential before and after a forgery of its Secret's annotations. It shares the corpus of
+// FuzzStoredRecord.
 func FuzzReconciledRecord(f *testing.F) {
-	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, seals bool, later uint32) {
+	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, validChecksum bool, later uint32) {
 		if !utf8.ValidString(issued + expiration + previousIssued + previousExpiration + packed + text) {
-			t.Skip("no annotation can hold it")
+			t.Skip("annotations are UTF-8")
 		}
 		c := newFixture(t, testkit.World()...)
 		c.reconcile()
 		stored := c.Secret()
 		maps.Copy(stored.Annotations, forgery(issued, expiration, previousIssued, previousExpiration, packed, text))
 		forged, readable := reissue.ParseRecord(stored.Annotations)
-		if readable && seals {
+		if readable && validChecksum {
 			stored.Annotations["sts.rolecredential.dev/seal"] = forged.WithChecksum(stored.Data).Seal
 		}
 		c.Update(stored)
 		c.Clock.SetTime(testkit.Start.Add(time.Duration(later) * time.Second))
 
-		seen, result := c.reconcile()
+		reconciled, result := c.reconcile()
 		c.Expect(result.RequeueAfter).To(BeNumerically(">=", time.Second))
-		c.Expect(meta.IsStatusConditionTrue(seen.Status.Conditions, v1alpha1.ConditionReady)).To(BeTrue(), "STS issues to who asks")
-		held, ok := reissue.ParseRecord(c.Secret().Annotations)
-		c.Expect(ok && held.MatchesData(c.Secret().Data)).To(BeTrue())
-		c.Expect(held.Expiration).To(BeTemporally(">", c.Clock.Now()))
-		c.Expect(seen.Status.Expiration.Time).To(BeTemporally("==", held.Expiration))
+		c.Expect(meta.IsStatusConditionTrue(reconciled.Status.Conditions, v1alpha1.ConditionReady)).To(BeTrue(), "STS issues each request")
+		record, ok := reissue.ParseRecord(c.Secret().Annotations)
+		c.Expect(ok && record.MatchesData(c.Secret().Data)).To(BeTrue())
+		c.Expect(record.Expiration).To(BeTemporally(">", c.Clock.Now()))
+		c.Expect(reconciled.Status.Expiration.Time).To(BeTemporally("==", record.Expiration))
 		c.Expect(len(c.STS.Issued)).To(BeNumerically("<=", 2))
 	})
 }

@@ -29,24 +29,24 @@ func federated() *v1alpha1.FederatedCredential {
 	return c
 }
 
-// allowing is the default identity with one rule, for the testkit.Shop, and the calls given.
+// allowing returns the default identity with one rule, which allows the namespace shop the given calls.
 func allowing(calls ...v1alpha1.Call) *v1alpha1.ClusterIdentity {
 	return testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Allow = &[]v1alpha1.AllowRule{{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}, Calls: calls}}
 	})
 }
 
-// temporary is the source's Secret with a session token.
+// temporary returns the source's Secret with a session token.
 func temporary() *corev1.Secret {
 	return testkit.Changed(testkit.Bootstrap(), func(s *corev1.Secret) { s.Data["AWS_SESSION_TOKEN"] = []byte("source-token") })
 }
 
-// reconcileKind lets one object of any kind go the way once.
+// reconcileKind creates and reconciles an object of any kind, and returns it as stored afterwards.
 func reconcileKind[T request.Object](f *fixture, kind request.Kind[T], object T) T {
 	f.T.Helper()
-	all := f.credentials
+	base := f.credentials
 	r := &Reconciler[T]{
-		Kind: kind, Client: f.Client, Identities: all.Identities, Secrets: all.Secrets, Devices: all.Devices, Limits: all.Limits, SecretWatches: all.SecretWatches, Events: all.Events, Metrics: all.Metrics, Clock: f.Clock,
+		Kind: kind, Client: f.Client, Identities: base.Identities, Secrets: base.Secrets, Devices: base.Devices, Limits: base.Limits, SecretWatches: base.SecretWatches, Events: base.Events, Metrics: base.Metrics, Clock: f.Clock,
 	}
 	f.Expect(f.Client.Create(f.T.Context(), object)).To(Succeed())
 	_, err := r.Reconcile(f.T.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(object)})
@@ -56,7 +56,7 @@ func reconcileKind[T request.Object](f *fixture, kind request.Kind[T], object T)
 }
 
 func TestSessionAndFederatedCredentialsRequireRuleAndUserKey(t *testing.T) {
-	for kind, reconciled := range map[v1alpha1.Call]func(f *fixture) request.Object{
+	for kind, reconcile := range map[v1alpha1.Call]func(f *fixture) request.Object{
 		v1alpha1.CallGetSessionToken:    func(f *fixture) request.Object { return reconcileKind(f, request.SessionCredential, session()) },
 		v1alpha1.CallGetFederationToken: func(f *fixture) request.Object { return reconcileKind(f, request.FederatedCredential, federated()) },
 	} {
@@ -66,15 +66,15 @@ func TestSessionAndFederatedCredentialsRequireRuleAndUserKey(t *testing.T) {
 			wantCalls  int
 			wantSaying string
 		}{
-			"whose rule says the call":        {objects: testkit.World(allowing(kind)), want: "Ready=True Issued", wantCalls: 1},
-			"whose rule says another call":    {objects: testkit.World(allowing(v1alpha1.CallAssumeRole)), want: "Authorized=False NotAllowed", wantSaying: "allows namespace \"shop\" the call " + string(kind)},
-			"whose rule says no call":         {objects: testkit.World(allowing()), want: "Authorized=False NotAllowed"},
-			"whose source is a session":       {objects: testkit.World(allowing(kind), temporary()), want: "Issued=False WrongSourceType", wantSaying: "(accessKey rolecredential-system/bootstrap) has temporary credentials"},
-			"whose source's Secret is absent": {objects: testkit.Without(testkit.Bootstrap(), testkit.World(allowing(kind))), want: "Authorized=False IdentityNotReady"},
+			"a rule with the call":           {objects: testkit.World(allowing(kind)), want: "Ready=True Issued", wantCalls: 1},
+			"a rule with another call":       {objects: testkit.World(allowing(v1alpha1.CallAssumeRole)), want: "Authorized=False NotAllowed", wantSaying: "allows namespace \"shop\" the call " + string(kind)},
+			"a rule without calls":           {objects: testkit.World(allowing()), want: "Authorized=False NotAllowed"},
+			"a source with a session token":  {objects: testkit.World(allowing(kind), temporary()), want: "Issued=False WrongSourceType", wantSaying: "(accessKey rolecredential-system/bootstrap) has temporary credentials"},
+			"a missing Secret of the source": {objects: testkit.Without(testkit.Bootstrap(), testkit.World(allowing(kind))), want: "Authorized=False IdentityNotReady"},
 		} {
 			t.Run(string(kind)+" "+name, func(t *testing.T) {
 				f := newFixture(t, tc.objects...)
-				got := reconciled(f).Report()
+				got := reconcile(f).Report()
 				f.Expect(testkit.FirstProblem(got.Conditions)).To(HavePrefix(tc.want))
 				f.Expect(testkit.FirstProblem(got.Conditions)).To(ContainSubstring(tc.wantSaying))
 				f.Expect(f.STS.Issued).To(HaveLen(tc.wantCalls))
@@ -83,9 +83,9 @@ func TestSessionAndFederatedCredentialsRequireRuleAndUserKey(t *testing.T) {
 	}
 }
 
-// Each source with each kind: it works, or is refused with a named reason before STS is asked.
+// Each combination of source and kind issues credentials, or is rejected with a specific reason before the STS call.
 func TestEachSourceSupportsOrRejectsEachKind(t *testing.T) {
-	const works, wrongSource = "Ready=True Issued", "Issued=False WrongSourceType"
+	const issued, wrongSource = "Ready=True Issued", "Issued=False WrongSourceType"
 	ambient := func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
 	}
@@ -98,40 +98,40 @@ func TestEachSourceSupportsOrRejectsEachKind(t *testing.T) {
 	}
 	serviceAccount := func(i *v1alpha1.ClusterIdentity) { i.Spec.Source = byToken().Spec.Source }
 	for source, tc := range map[string]struct {
-		identity  func(*v1alpha1.ClusterIdentity)
-		mfa       *v1alpha1.MFA
-		ambient   string // session token of the environment
-		secret    *corev1.Secret
-		ofAUser   string // what comes of a SessionCredential and of a FederatedCredential
-		ofARole   string // of a RoleCredential for 1h
-		ofALonger string // and for 2h, which STS itself refuses to a session
+		identity      func(*v1alpha1.ClusterIdentity)
+		mfa           *v1alpha1.MFA
+		ambient       string // session token of the environment
+		secret        *corev1.Secret
+		ofUser        string // result of a SessionCredential and of a FederatedCredential
+		ofRole        string // result of a RoleCredential for 1h
+		ofLongSession string // result of a RoleCredential for 2h, which STS denies to a session
 	}{
-		"an access key":                      {ofARole: works, ofAUser: works, ofALonger: works},
-		"an access key with a session token": {secret: temporary(), ofARole: works, ofAUser: wrongSource, ofALonger: works},
-		"an ambient access key":              {identity: ambient, ofARole: works, ofAUser: works, ofALonger: works},
-		"an ambient session":                 {identity: ambient, ambient: "a-token", ofARole: works, ofAUser: wrongSource, ofALonger: works},
-		"an access key and an MFA device":    {mfa: device(), ofARole: works, ofAUser: works, ofALonger: works},
-		"a service account":                  {identity: serviceAccount, ofARole: works, ofAUser: wrongSource, ofALonger: works},
-		"a chain of one":                     {identity: chain("Hub"), ofARole: works, ofAUser: wrongSource, ofALonger: "Authorized=False DurationNotAllowed"},
-		"a chain of three":                   {identity: chain("Hub", "Second", "Third"), ofARole: works, ofAUser: wrongSource, ofALonger: "Authorized=False DurationNotAllowed"},
+		"an access key":                      {ofRole: issued, ofUser: issued, ofLongSession: issued},
+		"an access key with a session token": {secret: temporary(), ofRole: issued, ofUser: wrongSource, ofLongSession: issued},
+		"an ambient access key":              {identity: ambient, ofRole: issued, ofUser: issued, ofLongSession: issued},
+		"an ambient session":                 {identity: ambient, ambient: "a-token", ofRole: issued, ofUser: wrongSource, ofLongSession: issued},
+		"an access key and an MFA device":    {mfa: device(), ofRole: issued, ofUser: issued, ofLongSession: issued},
+		"a service account":                  {identity: serviceAccount, ofRole: issued, ofUser: wrongSource, ofLongSession: issued},
+		"a chain of one":                     {identity: chain("Hub"), ofRole: issued, ofUser: wrongSource, ofLongSession: "Authorized=False DurationNotAllowed"},
+		"a chain of three":                   {identity: chain("Hub", "Second", "Third"), ofRole: issued, ofUser: wrongSource, ofLongSession: "Authorized=False DurationNotAllowed"},
 		"a service account and a chain": {
-			identity: func(i *v1alpha1.ClusterIdentity) { serviceAccount(i); chain("Hub")(i) }, ofARole: works, ofAUser: wrongSource, ofALonger: "Authorized=False DurationNotAllowed",
+			identity: func(i *v1alpha1.ClusterIdentity) { serviceAccount(i); chain("Hub")(i) }, ofRole: issued, ofUser: wrongSource, ofLongSession: "Authorized=False DurationNotAllowed",
 		},
 	} {
-		for kind, cell := range map[string]struct {
+		for kind, kindCase := range map[string]struct {
 			want      string
 			reconcile func(f *fixture) request.Object
 		}{
-			"RoleCredential": {tc.ofARole, func(f *fixture) request.Object {
+			"RoleCredential": {tc.ofRole, func(f *fixture) request.Object {
 				return reconcileKind(f, request.RoleCredential, anotherReader(time.Hour, tc.mfa))
 			}},
-			"RoleCredential for 2h": {tc.ofALonger, func(f *fixture) request.Object {
+			"RoleCredential for 2h": {tc.ofLongSession, func(f *fixture) request.Object {
 				return reconcileKind(f, request.RoleCredential, anotherReader(2*time.Hour, tc.mfa))
 			}},
-			"SessionCredential": {tc.ofAUser, func(f *fixture) request.Object {
+			"SessionCredential": {tc.ofUser, func(f *fixture) request.Object {
 				return reconcileKind(f, request.SessionCredential, testkit.Changed(session(), func(c *v1alpha1.SessionCredential) { c.Spec.MFA = tc.mfa }))
 			}},
-			"FederatedCredential": {tc.ofAUser, func(f *fixture) request.Object { return reconcileKind(f, request.FederatedCredential, federated()) }},
+			"FederatedCredential": {tc.ofUser, func(f *fixture) request.Object { return reconcileKind(f, request.FederatedCredential, federated()) }},
 		} {
 			t.Run(source+" and a "+kind, func(t *testing.T) {
 				t.Setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
@@ -146,12 +146,12 @@ func TestEachSourceSupportsOrRejectsEachKind(t *testing.T) {
 					objects = testkit.World(by, tc.secret)
 				}
 				f := newFixture(t, objects...)
-				f.Expect(testkit.FirstProblem(cell.reconcile(f).Report().Conditions)).To(HavePrefix(cell.want))
-				asked := 0
-				if cell.want == works {
-					asked = 1
+				f.Expect(testkit.FirstProblem(kindCase.reconcile(f).Report().Conditions)).To(HavePrefix(kindCase.want))
+				calls := 0
+				if kindCase.want == issued {
+					calls = 1
 				}
-				f.Expect(f.STS.Issued).To(HaveLen(asked))
+				f.Expect(f.STS.Issued).To(HaveLen(calls))
 			})
 		}
 	}
@@ -169,9 +169,9 @@ func TestRequestsOfSessionAndFederatedCredentials(t *testing.T) {
 	g.Expect(invalid).To(BeNil())
 	g.Expect(got).To(Equal(request.Request{Identity: "ClusterIdentity default", Call: v1alpha1.CallGetSessionToken, Duration: 12 * time.Hour}))
 
-	asked, invalid := request.FederatedCredential.Request(federated())
+	calls, invalid := request.FederatedCredential.Request(federated())
 	g.Expect(invalid).To(BeNil())
-	g.Expect(asked).To(Equal(request.Request{
+	g.Expect(calls).To(Equal(request.Request{
 		Identity: "ClusterIdentity default", Call: v1alpha1.CallGetFederationToken, SessionName: "shop.narrowed", Duration: 12 * time.Hour, Policy: narrow,
 	}))
 	_, invalid = request.FederatedCredential.Request(testkit.Changed(federated(), func(c *v1alpha1.FederatedCredential) { c.Spec.Policy = "{" }))
@@ -179,13 +179,13 @@ func TestRequestsOfSessionAndFederatedCredentials(t *testing.T) {
 }
 
 func TestRuleMustAllowUserName(t *testing.T) {
-	asks := testkit.Changed(federated(), func(c *v1alpha1.FederatedCredential) { c.Spec.UserName = "alice" })
+	credential := testkit.Changed(federated(), func(c *v1alpha1.FederatedCredential) { c.Spec.UserName = "alice" })
 	f := newFixture(t, testkit.World(allowing(v1alpha1.CallGetFederationToken))...)
-	f.Expect(testkit.FirstProblem(reconcileKind(f, request.FederatedCredential, asks).Status.Conditions)).To(And(
+	f.Expect(testkit.FirstProblem(reconcileKind(f, request.FederatedCredential, credential).Status.Conditions)).To(And(
 		HavePrefix("Authorized=False NotAllowed"), ContainSubstring(`not the session name "alice". Leave spec.userName out for the default "shop.narrowed"`)))
 }
 
-// TestEachFieldOfRoleCredentialIsSent, for the kinds of an IAM user.
+// As TestEachFieldOfRoleCredentialIsSent, for the other kinds.
 func TestEachFieldOfSessionAndFederatedCredentialsIsSent(t *testing.T) {
 	for _, field := range fieldsOf[v1alpha1.SessionCredentialSpec](false) {
 		t.Run("SessionCredential "+field, func(t *testing.T) {
@@ -198,9 +198,9 @@ func TestEachFieldOfSessionAndFederatedCredentialsIsSent(t *testing.T) {
 			case "MFA":
 				return // see TestACodeGoesWithTheCall
 			default:
-				t.Fatalf("nothing says which parameter of STS the field %s is", field)
+				t.Fatalf("the field %s has no case with its parameter of STS", field)
 			}
-			s.Expect(difference(s.asked(asking(request.SessionCredential.Request(session()))), s.asked(asking(request.SessionCredential.Request(with))))).To(Equal(want))
+			s.Expect(difference(s.parameters(validRequest(request.SessionCredential.Request(session()))), s.parameters(validRequest(request.SessionCredential.Request(with))))).To(Equal(want))
 		})
 	}
 	for _, field := range fieldsOf[v1alpha1.FederatedCredentialSpec](false) {
@@ -220,12 +220,12 @@ func TestEachFieldOfSessionAndFederatedCredentialsIsSent(t *testing.T) {
 			case "Tags":
 				with.Spec.Tags, want = []v1alpha1.Tag{{Key: "team", Value: new("shop")}}, url.Values{"Tags.member.1.Key": {"team"}, "Tags.member.1.Value": {"shop"}}
 			default:
-				t.Fatalf("nothing says which parameter of STS the field %s is", field)
+				t.Fatalf("the field %s has no case with its parameter of STS", field)
 			}
-			s.Expect(difference(s.asked(asking(request.FederatedCredential.Request(federated()))), s.asked(asking(request.FederatedCredential.Request(with))))).To(Equal(want))
+			s.Expect(difference(s.parameters(validRequest(request.FederatedCredential.Request(federated()))), s.parameters(validRequest(request.FederatedCredential.Request(with))))).To(Equal(want))
 		})
 	}
 }
 
-// asking is a request that is known to be valid.
-func asking(r request.Request, _ *reason.Error) request.Request { return r }
+// validRequest returns a request without its error, for valid specs.
+func validRequest(r request.Request, _ *reason.Error) request.Request { return r }

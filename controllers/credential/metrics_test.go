@@ -18,8 +18,8 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// meter counts what a fixture does on a registry of its own.
-func (f *fixture) meter() (told func(prefixes ...string) map[string]float64) {
+// meter registers the fixture's metrics on a new registry. The returned function returns their values by name and reason.
+func (f *fixture) meter() (gather func(prefixes ...string) map[string]float64) {
 	f.T.Helper()
 	registry := prometheus.NewRegistry()
 	metrics, err := telemetry.NewMetrics(registry, f.Clock)
@@ -62,25 +62,25 @@ func seconds(t time.Time) float64 { return float64(t.Unix()) }
 func TestMetricsFollowCredentialUntilDeletion(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	metrics := f.meter()
-	told := func() map[string]float64 { return metrics("issued", "expir", "next", "failing", "refresh_lateness") }
+	collected := func() map[string]float64 { return metrics("issued", "expir", "next", "failing", "refresh_lateness") }
 
 	got, _ := f.reconcile()
 	first := map[string]float64{
 		"issued_timestamp_seconds": seconds(testkit.Start), "expiration_timestamp_seconds": seconds(testkit.Start.Add(time.Hour)), "next_refresh_timestamp_seconds": seconds(got.Status.NextRefreshTime.Time),
 	}
-	f.Expect(told()).To(Equal(first))
+	f.Expect(collected()).To(Equal(first))
 
 	f.STS.Err = testkit.STSError("AccessDenied")
 	f.Clock.SetTime(testkit.Start.Add(45 * time.Minute))
 	f.reconcile()
-	f.Expect(told()).To(Equal(with(first, "failing AccessDenied", 1)))
-	f.Clock.SetTime(testkit.Start.Add(time.Hour)) // and nobody has looked
-	f.Expect(told()).To(Equal(with(with(first, "failing AccessDenied", 1), "expired", 1)))
+	f.Expect(collected()).To(Equal(withValue(first, "failing AccessDenied", 1)))
+	f.Clock.SetTime(testkit.Start.Add(time.Hour)) // without another reconcile
+	f.Expect(collected()).To(Equal(withValue(withValue(first, "failing AccessDenied", 1), "expired", 1)))
 
 	f.STS.Err = nil
 	f.Clock.SetTime(testkit.Start.Add(2 * time.Hour))
 	got, _ = f.reconcile()
-	f.Expect(told()).To(Equal(map[string]float64{
+	f.Expect(collected()).To(Equal(map[string]float64{
 		"issued_timestamp_seconds": seconds(testkit.Start.Add(2 * time.Hour)), "expiration_timestamp_seconds": seconds(testkit.Start.Add(3 * time.Hour)),
 		"next_refresh_timestamp_seconds": seconds(got.Status.NextRefreshTime.Time),
 		"refresh_lateness_seconds":       testkit.Start.Add(2 * time.Hour).Sub(time.Unix(int64(first["next_refresh_timestamp_seconds"]), 0)).Seconds(),
@@ -89,7 +89,7 @@ func TestMetricsFollowCredentialUntilDeletion(t *testing.T) {
 	f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = true }))
 	f.Clock.SetTime(testkit.Start.Add(4 * time.Hour))
 	f.reconcile()
-	f.Expect(told()).NotTo(Or(HaveKey("expired"), HaveKey("next_refresh_timestamp_seconds")))
+	f.Expect(collected()).NotTo(Or(HaveKey("expired"), HaveKey("next_refresh_timestamp_seconds")))
 
 	f.Expect(f.Client.Delete(t.Context(), f.Credential())).To(Succeed())
 	_, err := f.credentials.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(testkit.Reader())})
@@ -99,7 +99,7 @@ func TestMetricsFollowCredentialUntilDeletion(t *testing.T) {
 
 // A record with a valid checksum can be an old one from a backup, or a forged one.
 func TestLatenessIgnoresOldAndForgedRecords(t *testing.T) {
-	for name, issuedAt := range map[string]string{"of a year ago": "2025-12-01T12:00:00Z", "of the year 2": "0002-01-01T00:00:00Z", "of the year 2999": "2999-01-01T00:00:00Z"} {
+	for name, issuedAt := range map[string]string{"a year ago": "2025-12-01T12:00:00Z", "in the year 2": "0002-01-01T00:00:00Z", "in the year 2999": "2999-01-01T00:00:00Z"} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, testkit.World()...)
 			metrics := f.meter()
@@ -117,12 +117,12 @@ func TestLatenessIgnoresOldAndForgedRecords(t *testing.T) {
 }
 
 func TestTerminatingCredentialHasNoMetrics(t *testing.T) {
-	for name, leave := range map[string]func(f *fixture){
-		"itself": func(f *fixture) {
+	for name, terminate := range map[string]func(f *fixture){
+		"the credential": func(f *fixture) {
 			f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Finalizers = []string{"example.com/foreground"} }))
 			f.Expect(f.Client.Delete(f.T.Context(), f.Credential())).To(Succeed())
 		},
-		"with its namespace": func(f *fixture) {
+		"its namespace": func(f *fixture) {
 			f.Update(testkit.Changed(testkit.NamespaceShop(), func(n *corev1.Namespace) { n.Finalizers = []string{"example.com/foreground"} }))
 			f.Expect(f.Client.Delete(f.T.Context(), testkit.NamespaceShop())).To(Succeed())
 		},
@@ -132,20 +132,20 @@ func TestTerminatingCredentialHasNoMetrics(t *testing.T) {
 			metrics := f.meter()
 			f.reconcile()
 			f.Expect(metrics("issued", "expir", "next")).To(HaveLen(3))
-			leave(f)
+			terminate(f)
 			f.reconcile()
 			f.Expect(metrics("issued", "expir", "next")).To(BeEmpty())
 		})
 	}
 }
 
-func with(all map[string]float64, name string, value float64) map[string]float64 {
+func withValue(all map[string]float64, name string, value float64) map[string]float64 {
 	more := maps.Clone(all)
 	more[name] = value
 	return more
 }
 
-// Only a refresh that was due can be late: not one that was asked for, nor a first issue.
+// Only a due refresh can be late, not a requested refresh or a first issue.
 func TestRequestedRefreshIsNotLate(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	metrics := f.meter()
@@ -169,7 +169,7 @@ func TestFailingMetricHasReason(t *testing.T) {
 		},
 		"its identity is missing":       {testkit.Without(testkit.DefaultIdentity(), testkit.World()), "IdentityNotFound"},
 		"its identity's key is missing": {testkit.Without(testkit.Bootstrap(), testkit.World()), "IdentityNotReady"},
-		"its Secret is a stranger's":    {testkit.World(testkit.ForeignSecret()), "SecretConflict"},
+		"its Secret is foreign":         {testkit.World(testkit.ForeignSecret()), "SecretConflict"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, tc.objects...)
@@ -188,7 +188,7 @@ func TestMetricsFollowIdentityUntilDeletion(t *testing.T) {
 	f.Expect(metrics("identity", "sts_clock")).To(Equal(map[string]float64{"identity_ready": 1, "sts_clock_skew_seconds": 90}))
 
 	f.STS.Skewed = -time.Hour
-	f.reconcile() // a call for a credential tells as much
+	f.reconcile() // a call for a credential measures the skew too
 	f.Expect(metrics("identity", "sts_clock")).To(Equal(map[string]float64{"identity_ready": 1, "sts_clock_skew_seconds": -3600}))
 
 	f.Expect(f.Client.Delete(t.Context(), f.Source())).To(Succeed())

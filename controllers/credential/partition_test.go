@@ -27,53 +27,53 @@ func everything(f func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 }
 
 func TestARNsOfAnotherPartitionAreRejectedBeforeCallingSTS(t *testing.T) {
-	asks := func(change func(*v1alpha1.RoleCredential)) func(f *fixture) request.Object {
+	reconcileWith := func(change func(*v1alpha1.RoleCredential)) func(f *fixture) request.Object {
 		return func(f *fixture) request.Object {
 			return reconcileKind(f, request.RoleCredential, testkit.Changed(anotherReader(time.Hour, nil), change))
 		}
 	}
 	role := func(arn string) func(f *fixture) request.Object {
-		return asks(func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = arn })
+		return reconcileWith(func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = arn })
 	}
-	const works, refused = "Ready=True Issued", "Issued=False WrongPartition: "
-	const ofAnother = " is in the partition aws-cn, but the region eu-west-1 is in aws, whose credentials are not valid in other partitions. " +
+	const issued, rejected = "Ready=True Issued", "Issued=False WrongPartition: "
+	const message = " is in the partition aws-cn, but the region eu-west-1 is in aws, whose credentials are not valid in other partitions. " +
 		"Use an ARN of the partition of ClusterIdentity default, or an identity of the other partition. STS was not called."
 	for name, tc := range map[string]struct {
 		region, endpoint string
-		reconciled       func(f *fixture) request.Object
+		reconcile        func(f *fixture) request.Object
 		want             string
 	}{
-		"a role of the region's partition":            {reconciled: role(readerARN), want: works},
-		"a role of another partition":                 {reconciled: role(chineseRole), want: refused + "spec.roleARN: " + chineseRole + ofAnother},
-		"a role of another partition's region":        {region: "cn-north-1", reconciled: role(chineseRole), want: works},
-		"a role of the common partition, from there":  {region: "cn-north-1", reconciled: role(readerARN), want: refused},
-		"a role of another partition, in no region":   {region: "moon-far-1", reconciled: role(chineseRole), want: works},
-		"a role of another partition, at an endpoint": {endpoint: "https://sts.example.internal", reconciled: role(chineseRole), want: works},
+		"a role of the region's partition":                  {reconcile: role(readerARN), want: issued},
+		"a role of another partition":                       {reconcile: role(chineseRole), want: rejected + "spec.roleARN: " + chineseRole + message},
+		"a role and a region of another partition":          {region: "cn-north-1", reconcile: role(chineseRole), want: issued},
+		"a role of the partition aws in a region of aws-cn": {region: "cn-north-1", reconcile: role(readerARN), want: rejected},
+		"a role of another partition, in an unknown region": {region: "moon-far-1", reconcile: role(chineseRole), want: issued},
+		"a role of another partition, at an endpoint":       {endpoint: "https://sts.example.internal", reconcile: role(chineseRole), want: issued},
 		"a session policy of another partition": {
-			reconciled: asks(func(c *v1alpha1.RoleCredential) {
+			reconcile: reconcileWith(func(c *v1alpha1.RoleCredential) {
 				c.Spec.PolicyARNs = []string{"arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws-cn:iam::aws:policy/ReadOnlyAccess"}
 			}),
-			want: refused + "spec.policyARNs[1]: arn:aws-cn:iam::aws:policy/ReadOnlyAccess" + ofAnother,
+			want: rejected + "spec.policyARNs[1]: arn:aws-cn:iam::aws:policy/ReadOnlyAccess" + message,
 		},
 		"a federated user's policy of another partition": {
-			reconciled: func(f *fixture) request.Object {
+			reconcile: func(f *fixture) request.Object {
 				return reconcileKind(f, request.FederatedCredential, testkit.Changed(federated(), func(c *v1alpha1.FederatedCredential) {
 					c.Spec.PolicyARNs = []string{"arn:aws-cn:iam::aws:policy/ReadOnlyAccess"}
 				}))
 			},
-			want: refused + "spec.policyARNs[0]: arn:aws-cn:iam::aws:policy/ReadOnlyAccess" + ofAnother,
+			want: rejected + "spec.policyARNs[0]: arn:aws-cn:iam::aws:policy/ReadOnlyAccess" + message,
 		},
 		"an MFA device of another partition": {
-			reconciled: func(f *fixture) request.Object {
+			reconcile: func(f *fixture) request.Object {
 				return reconcileKind(f, request.SessionCredential, testkit.Changed(session(), func(c *v1alpha1.SessionCredential) {
 					c.Spec.MFA = device()
 					c.Spec.MFA.SerialNumber = "arn:aws-cn:iam::210987654321:mfa/operator"
 				}))
 			},
-			want: refused + "spec.mfa.serialNumber: arn:aws-cn:iam::210987654321:mfa/operator" + ofAnother,
+			want: rejected + "spec.mfa.serialNumber: arn:aws-cn:iam::210987654321:mfa/operator" + message,
 		},
-		"a user's own session, which names nothing": {
-			region: "cn-north-1", reconciled: func(f *fixture) request.Object { return reconcileKind(f, request.SessionCredential, session()) }, want: works,
+		"a user's session, which has no ARNs": {
+			region: "cn-north-1", reconcile: func(f *fixture) request.Object { return reconcileKind(f, request.SessionCredential, session()) }, want: issued,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,13 +83,13 @@ func TestARNsOfAnotherPartitionAreRejectedBeforeCallingSTS(t *testing.T) {
 				}
 				i.Spec.Endpoint = tc.endpoint
 			}))...)
-			got := tc.reconciled(f)
+			got := tc.reconcile(f)
 			f.Expect(testkit.FirstProblem(got.Report().Conditions)).To(HavePrefix(tc.want))
-			asked := 0
-			if tc.want == works {
-				asked = 1
+			calls := 0
+			if tc.want == issued {
+				calls = 1
 			}
-			f.Expect(f.STS.Issued).To(HaveLen(asked))
+			f.Expect(f.STS.Issued).To(HaveLen(calls))
 		})
 	}
 }
@@ -106,32 +106,32 @@ func TestSecretStaysWhenItsRoleIsInAnotherPartition(t *testing.T) {
 
 func TestIdentityWithChainIntoAnotherPartitionIsNotReady(t *testing.T) {
 	hub := v1alpha1.Hop{RoleARN: "arn:aws:iam::210987654321:role/Hub"}
-	abroad := v1alpha1.Hop{RoleARN: "arn:aws-us-gov:iam::210987654321:role/Hub"}
+	govHub := v1alpha1.Hop{RoleARN: "arn:aws-us-gov:iam::210987654321:role/Hub"}
 	for name, tc := range map[string]struct {
 		chain    []v1alpha1.Hop
 		endpoint string
 		want     string
-		saying   string
+		message  string
 	}{
 		"a hop of the region's partition": {chain: []v1alpha1.Hop{hub}, want: "True Verified"},
 		"a hop of another partition": {
-			chain: []v1alpha1.Hop{hub, abroad}, want: "False WrongPartition",
-			saying: "spec.chain[1].roleARN: arn:aws-us-gov:iam::210987654321:role/Hub is in the partition aws-us-gov, but the region eu-west-1 is in aws, whose credentials are not valid in other partitions. " +
+			chain: []v1alpha1.Hop{hub, govHub}, want: "False WrongPartition",
+			message: "spec.chain[1].roleARN: arn:aws-us-gov:iam::210987654321:role/Hub is in the partition aws-us-gov, but the region eu-west-1 is in aws, whose credentials are not valid in other partitions. " +
 				"Use a region, a source and hops of one partition.",
 		},
-		"a hop of another partition, at an endpoint": {chain: []v1alpha1.Hop{abroad}, endpoint: "https://sts.example.internal", want: "True Verified"},
+		"a hop of another partition, at an endpoint": {chain: []v1alpha1.Hop{govHub}, endpoint: "https://sts.example.internal", want: "True Verified"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, testkit.World(everything(func(i *v1alpha1.ClusterIdentity) { i.Spec.Chain, i.Spec.Endpoint = tc.chain, tc.endpoint }))...)
 			got, result := f.verify()
 			f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal(tc.want))
-			if tc.saying == "" {
+			if tc.message == "" {
 				return
 			}
-			f.Expect(testkit.Message(got.Status.Conditions, "Ready")).To(Equal(tc.saying))
+			f.Expect(testkit.Message(got.Status.Conditions, "Ready")).To(Equal(tc.message))
 			f.Expect(result.RequeueAfter).To(BeZero(), "until its spec changes")
 			credential, _ := f.reconcile()
-			f.Expect(testkit.FirstProblem(credential.Status.Conditions)).To(Equal("Authorized=False IdentityNotReady: ClusterIdentity default cannot be used: " + tc.saying))
+			f.Expect(testkit.FirstProblem(credential.Status.Conditions)).To(Equal("Authorized=False IdentityNotReady: ClusterIdentity default cannot be used: " + tc.message))
 			f.Expect(f.STS.Issued).To(BeEmpty())
 			f.Expect(f.STS.Callers).To(BeZero())
 

@@ -27,7 +27,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// recordingSTS is an emulator and a client of it.
+// recordingSTS is an STS emulator with a client.
 type recordingSTS struct {
 	*WithT
 	t        *testing.T
@@ -56,16 +56,16 @@ func newRecordingSTS(t *testing.T) *recordingSTS {
 	return s
 }
 
-// sent issues what a spec asks for, and returns the parameters that arrived.
-func (s *recordingSTS) sent(c *v1alpha1.RoleCredential) url.Values {
+// specParameters issues the request of a spec, and returns the parameters that STS received.
+func (s *recordingSTS) specParameters(c *v1alpha1.RoleCredential) url.Values {
 	s.t.Helper()
 	req, invalid := request.RoleCredential.Request(c)
 	s.Expect(invalid).To(BeNil())
-	return s.asked(req)
+	return s.parameters(req)
 }
 
-// asked issues what a request asks for, and returns the parameters that arrived.
-func (s *recordingSTS) asked(req request.Request) url.Values {
+// parameters issues a request, and returns the parameters that STS received.
+func (s *recordingSTS) parameters(req request.Request) url.Values {
 	s.t.Helper()
 	s.emulator.ClearCalls()
 	var code string
@@ -78,33 +78,33 @@ func (s *recordingSTS) asked(req request.Request) url.Values {
 	return s.emulator.Calls()[0].Parameters
 }
 
-// difference are the parameters of b that a has not, or otherwise; those that a alone has are nil.
+// difference returns the parameters of b that a lacks or has with other values, and nil for each parameter that only a has.
 func difference(a, b url.Values) url.Values {
-	differ := url.Values{}
+	changed := url.Values{}
 	for key, values := range b {
 		if !slices.Equal(a[key], values) {
-			differ[key] = values
+			changed[key] = values
 		}
 	}
 	for key := range a {
 		if !b.Has(key) {
-			differ[key] = nil
+			changed[key] = nil
 		}
 	}
-	return differ
+	return changed
 }
 
-// longRunning asks for nothing but a role, of up to 12 hours.
+// longRunning returns the Reader with a role that allows 12 hours.
 func longRunning() *v1alpha1.RoleCredential {
 	c := testkit.Reader()
 	c.Spec.RoleARN = "arn:aws:iam::123456789012:role/LongRunning"
 	return c
 }
 
-// specFields are the fields of a RoleCredential's spec, those that all kinds share among them.
+// specFields returns the field names of a RoleCredential's spec, with the fields that all kinds share.
 func specFields() []string { return fieldsOf[v1alpha1.RoleCredentialSpec](true) }
 
-// fieldsOf are the names of a spec's fields, with those that all kinds share or without.
+// fieldsOf returns the field names of a spec, with or without the fields that all kinds share.
 func fieldsOf[T any](shared bool) (names []string) {
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[T]()) {
 		if !field.Anonymous && (shared || len(field.Index) == 1) {
@@ -118,10 +118,10 @@ func TestEachFieldOfRoleCredentialIsSent(t *testing.T) {
 	type change = func(*v1alpha1.RoleCredentialSpec)
 	teamTag := []v1alpha1.Tag{{Key: "team", Value: new("shop")}, {Key: "empty", Value: new("")}}
 	table := map[string]struct {
-		base change // what the field needs beside it
+		base change // other fields that the field requires
 		set  change
 		want url.Values
-		hash bool // whether it makes another request, that a new credential is issued for
+		hash bool // whether the field changes the request hash, and so causes a reissue
 	}{
 		"RoleARN": {
 			set:  func(s *v1alpha1.RoleCredentialSpec) { s.RoleARN = readerARN },
@@ -135,7 +135,7 @@ func TestEachFieldOfRoleCredentialIsSent(t *testing.T) {
 			set:  func(s *v1alpha1.RoleCredentialSpec) { s.SessionName = "night-job" },
 			want: url.Values{"RoleSessionName": {"night-job"}}, hash: true,
 		},
-		"ServiceAccountName": { // shows in the token only, for another source
+		"ServiceAccountName": { // only the token of another source contains it
 			set: func(s *v1alpha1.RoleCredentialSpec) { s.ServiceAccountName = "reader" }, hash: true,
 		},
 		"ExternalID": {
@@ -179,7 +179,7 @@ func TestEachFieldOfRoleCredentialIsSent(t *testing.T) {
 			want: url.Values{"SerialNumber": {deviceSerial}, "TokenCode": {deviceCode}}, hash: true,
 		},
 
-		// STS knows nothing of these. Another identity may be answered otherwise.
+		// STS does not receive these. Another identity may have other permissions, so it changes the hash.
 		"IdentityRef":   {set: func(s *v1alpha1.RoleCredentialSpec) { s.IdentityRef.Name = "other" }, hash: true},
 		"RefreshBefore": {set: func(s *v1alpha1.RoleCredentialSpec) { s.RefreshBefore = &metav1.Duration{Duration: time.Minute} }},
 		"Secret": {set: func(s *v1alpha1.RoleCredentialSpec) {
@@ -192,7 +192,7 @@ func TestEachFieldOfRoleCredentialIsSent(t *testing.T) {
 		t.Run(field, func(t *testing.T) {
 			tc, ok := table[field]
 			if !ok {
-				t.Fatalf("nothing says which parameter of STS the field %s is", field)
+				t.Fatalf("the field %s has no case with its parameter of STS", field)
 			}
 			s := newRecordingSTS(t)
 			without := longRunning()
@@ -204,7 +204,7 @@ func TestEachFieldOfRoleCredentialIsSent(t *testing.T) {
 			if tc.want == nil {
 				tc.want = url.Values{}
 			}
-			s.Expect(difference(s.sent(without), s.sent(with))).To(Equal(tc.want))
+			s.Expect(difference(s.specParameters(without), s.specParameters(with))).To(Equal(tc.want))
 			s.Expect(requestOf(with).Hash() != requestOf(without).Hash()).To(Equal(tc.hash))
 		})
 	}
@@ -219,7 +219,7 @@ func requestOf(c *v1alpha1.RoleCredential) request.Request {
 
 func TestMinimalSpecSendsOnlyRequiredParameters(t *testing.T) {
 	s := newRecordingSTS(t)
-	s.Expect(s.sent(testkit.Reader())).To(Equal(url.Values{
+	s.Expect(s.specParameters(testkit.Reader())).To(Equal(url.Values{
 		"Action": {"AssumeRole"}, "Version": {"2011-06-15"},
 		"RoleArn": {readerARN}, "RoleSessionName": {"shop.s3-reader"}, "DurationSeconds": {"3600"},
 	}))
@@ -233,7 +233,7 @@ func TestRequestFollowsSpec(t *testing.T) {
 		change func(*v1alpha1.RoleCredential)
 		want   func(*request.Request)
 	}{
-		"defaults are the schema's, also for an object that the API server did not see": {
+		"defaults of the schema, without the API server": {
 			func(*v1alpha1.RoleCredential) {}, func(*request.Request) {},
 		},
 		"an identity of another name": {
@@ -242,17 +242,17 @@ func TestRequestFollowsSpec(t *testing.T) {
 		"an identity of another kind": {
 			func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Kind = "Identity" }, func(r *request.Request) { r.Identity = "Identity default" },
 		},
-		"the default session name is of the object": {
+		"the default session name": {
 			func(c *v1alpha1.RoleCredential) { c.Namespace, c.Name = "bank", "vault" }, func(r *request.Request) { r.SessionName = "bank.vault" },
 		},
-		"a tag that has no value": {
+		"a tag without a value": {
 			func(c *v1alpha1.RoleCredential) { c.Spec.Tags = []v1alpha1.Tag{{Key: "team"}} },
 			func(r *request.Request) { r.Tags = []request.Tag{{Key: "team"}} },
 		},
-		"white space within a policy's strings stays": {
+		"white space in strings of a policy": {
 			func(c *v1alpha1.RoleCredential) { c.Spec.Policy = ` { "Sid" : "a  b" } ` }, func(r *request.Request) { r.Policy = `{"Sid":"a  b"}` },
 		},
-		"a policy's special characters stay": {
+		"special characters in a policy": {
 			func(c *v1alpha1.RoleCredential) { c.Spec.Policy = `{"a":"<&>+%\u00e9é"}` }, func(r *request.Request) { r.Policy = `{"a":"<&>+%\u00e9é"}` },
 		},
 	} {
@@ -270,11 +270,11 @@ func TestRequestFollowsSpec(t *testing.T) {
 
 func TestPolicyWithInvalidJSONIsNotSent(t *testing.T) {
 	for name, tc := range map[string]struct{ policy, want string }{
-		"it breaks off":                             {`{"Statement":`, "spec.policy is not JSON: line 1: unexpected end of JSON input. STS was not called."},
-		"it is another text":                        {`{not json}`, "spec.policy is not JSON: line 1: invalid character 'n' looking for beginning of object key string. STS was not called."},
+		"it is truncated":                           {`{"Statement":`, "spec.policy is not JSON: line 1: unexpected end of JSON input. STS was not called."},
+		"it is not JSON":                            {`{not json}`, "spec.policy is not JSON: line 1: invalid character 'n' looking for beginning of object key string. STS was not called."},
 		"it is two documents":                       {`{} {}`, "spec.policy is not JSON: line 1: invalid character '{' after top-level value. STS was not called."},
-		"it has a comma too many on its third line": {"{\n  \"Statement\": [],\n}", "spec.policy is not JSON: line 3: invalid character '}' looking for beginning of object key string. STS was not called."},
-		"it has a string of two lines":              {"{\"Id\":\n\"a\nb\"}", "spec.policy is not JSON: line 2: invalid character '\\n' in string literal. STS was not called."},
+		"it has a trailing comma on its third line": {"{\n  \"Statement\": [],\n}", "spec.policy is not JSON: line 3: invalid character '}' looking for beginning of object key string. STS was not called."},
+		"it has a line break in a string":           {"{\"Id\":\n\"a\nb\"}", "spec.policy is not JSON: line 2: invalid character '\\n' in string literal. STS was not called."},
 		"it is YAML":                                {"Statement:\n- Effect: Allow", "spec.policy is not JSON: line 1: invalid character 'S' looking for beginning of value. STS was not called."},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -290,7 +290,7 @@ func TestPolicyWithInvalidJSONIsNotSent(t *testing.T) {
 	}
 }
 
-// longPolicy is a session policy of so many characters without white space, and of more with it.
+// longPolicy returns a session policy with a number of characters without white space, and with more white space.
 func longPolicy(compacted int) string {
 	const frame = `{"Id":"é"}`
 	return "{\n    \"Id\": \"" + strings.Repeat("é", compacted-len([]rune(frame))+1) + "\"\n" + strings.Repeat(" ", 800) + "}\n"
@@ -314,9 +314,9 @@ func TestPolicyLimitIgnoresWhiteSpace(t *testing.T) {
 	for kind, request := range requests {
 		t.Run(kind, func(t *testing.T) {
 			g := NewWithT(t)
-			sent, invalid := request(longPolicy(2048))
+			compacted, invalid := request(longPolicy(2048))
 			g.Expect(invalid).To(BeNil())
-			g.Expect([]rune(sent.Policy)).To(HaveLen(2048))
+			g.Expect([]rune(compacted.Policy)).To(HaveLen(2048))
 
 			_, invalid = request(longPolicy(2049))
 			g.Expect(invalid).To(Equal(&reason.Error{

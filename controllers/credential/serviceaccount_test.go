@@ -19,7 +19,7 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// byToken is the default identity with service accounts' tokens for its source.
+// byToken returns the default identity with service account tokens as its source.
 func byToken(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentity {
 	return testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Source = v1alpha1.ClusterIdentitySource{ServiceAccount: &v1alpha1.ServiceAccountSource{Audience: "sts.amazonaws.com"}}
@@ -29,7 +29,7 @@ func byToken(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.ClusterIdentit
 	})
 }
 
-// ownIdentity is the shop's own identity, with the shop's own access key.
+// ownIdentity returns an Identity of the namespace shop with an access key.
 func ownIdentity() *v1alpha1.Identity {
 	return &v1alpha1.Identity{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own", UID: "own-uid", Generation: 1},
@@ -48,7 +48,7 @@ func ownKey() *corev1.Secret {
 	}
 }
 
-// ofOwn is the reader with the shop's own identity.
+// ofOwn returns the Reader with the Identity of its namespace.
 func ofOwn() *v1alpha1.RoleCredential {
 	return testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) {
 		c.Spec.IdentityRef = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindIdentity, Name: "own"}
@@ -61,12 +61,12 @@ func TestCallUsesTokenOfServiceAccount(t *testing.T) {
 		objects []client.Object
 		want    string
 	}{
-		"the one that it names":     {testkit.World(byToken(), named), "shop:reader for sts.amazonaws.com"},
-		"default, if it names none": {testkit.World(byToken()), "shop:default for sts.amazonaws.com"},
-		"with the identity's audience": {
+		"a named service account":     {testkit.World(byToken(), named), "shop:reader for sts.amazonaws.com"},
+		"the default service account": {testkit.World(byToken()), "shop:default for sts.amazonaws.com"},
+		"the audience of the identity": {
 			testkit.World(byToken(func(i *v1alpha1.ClusterIdentity) { i.Spec.Source.ServiceAccount.Audience = "sts.example" }), named), "shop:reader for sts.example",
 		},
-		"of the namespace's own identity": {
+		"an Identity": {
 			testkit.World(ofOwn(), testkit.Changed(ownIdentity(), func(i *v1alpha1.Identity) {
 				i.Spec.Source = v1alpha1.IdentitySource{ServiceAccount: &v1alpha1.ServiceAccountSource{}}
 			})), "shop:default for sts.amazonaws.com",
@@ -76,7 +76,7 @@ func TestCallUsesTokenOfServiceAccount(t *testing.T) {
 			f := newFixture(t, tc.objects...)
 			got, _ := f.reconcile()
 			f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(HavePrefix("Ready=True Issued"))
-			f.Expect(f.Tokens.Requested).To(HaveLen(2)) // the first tells what the API server's own audience is
+			f.Expect(f.Tokens.Requested).To(HaveLen(2)) // the first finds the API server's own audience
 			f.Expect(f.Tokens.Requested[1]).To(Equal(tc.want))
 			f.Expect(f.STS.Tokens).To(Equal([]string{"token of " + tc.want}))
 		})
@@ -87,15 +87,15 @@ func TestTokenIsCachedUntilItExpires(t *testing.T) {
 	f := newFixture(t, testkit.World(byToken())...)
 	f.reconcile()
 	for _, step := range []struct {
-		after time.Duration
-		asked int // in all
+		after    time.Duration
+		requests int // in total
 	}{{7 * time.Minute, 2}, {9 * time.Minute, 3}} {
 		f.Clock.SetTime(testkit.Start.Add(step.after))
 		f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) {
 			c.Annotations = map[string]string{v1alpha1.RefreshAnnotation: step.after.String()}
 		}))
 		f.reconcile()
-		f.Expect(f.Tokens.Requested).To(HaveLen(step.asked))
+		f.Expect(f.Tokens.Requested).To(HaveLen(step.requests))
 	}
 	f.Expect(f.STS.Tokens).To(HaveLen(3))
 }
@@ -120,10 +120,10 @@ func TestFailedTokenRequestIsReportedBeforeCallingSTS(t *testing.T) {
 		audience string
 		want     string
 	}{
-		"of no service account":             {err: apierrors.NewNotFound(resource, "default"), want: "Service account default does not exist in this namespace."},
-		"that the operator may not ask for": {err: apierrors.NewForbidden(resource, "default", errors.New("RBAC")), want: "Bind the ClusterRole rolecredential-serviceaccount-token-role in this namespace"},
-		"that the API server does not give": {err: errors.New("connection refused"), want: "issued no token for the service account default"},
-		"for the API server's own audience": {audience: testkit.APIAudience, want: "Set source.serviceAccount.audience of the identity to another audience, such as sts.amazonaws.com. Add that to the client IDs of the IAM OIDC provider, and to the condition on aud"},
+		"a missing service account":       {err: apierrors.NewNotFound(resource, "default"), want: "Service account default does not exist in this namespace."},
+		"RBAC forbids the request":        {err: apierrors.NewForbidden(resource, "default", errors.New("RBAC")), want: "Bind the ClusterRole rolecredential-serviceaccount-token-role in this namespace"},
+		"the API server is not reachable": {err: errors.New("connection refused"), want: "issued no token for the service account default"},
+		"the API server's own audience":   {audience: testkit.APIAudience, want: "Set source.serviceAccount.audience of the identity to another audience, such as sts.amazonaws.com. Add that to the client IDs of the IAM OIDC provider, and to the condition on aud"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, testkit.World(byToken(func(i *v1alpha1.ClusterIdentity) {
@@ -151,8 +151,8 @@ func TestFieldsUnsupportedByAssumeRoleWithWebIdentityAreRejected(t *testing.T) {
 		"mfa":            func(s *v1alpha1.RoleCredentialSpec) { s.MFA = device() },
 	} {
 		t.Run(field, func(t *testing.T) {
-			asks := testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { set(&c.Spec) })
-			f := newFixture(t, testkit.World(byToken(), asks, seedSecret(deviceSeed))...)
+			credential := testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { set(&c.Spec) })
+			f := newFixture(t, testkit.World(byToken(), credential, seedSecret(deviceSeed))...)
 			got, result := f.reconcile()
 			f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(And(HavePrefix("Issued=False UnsupportedField"), ContainSubstring("has no parameter for spec."+field+".")))
 			f.Expect(f.Tokens.Requested).To(BeEmpty())
@@ -170,12 +170,12 @@ func TestChangedServiceAccountCausesReissue(t *testing.T) {
 	f.Expect(f.STS.Tokens).To(Equal([]string{"token of shop:default for sts.amazonaws.com", "token of shop:other for sts.amazonaws.com"}))
 }
 
-// verifyOwn lets the shop's own identity go the way once.
+// verifyOwn reconciles ownIdentity once, and returns it as stored afterwards.
 func (f *fixture) verifyOwn() *v1alpha1.Identity {
 	f.T.Helper()
-	of := f.identities
+	base := f.identities
 	r := &identity.Reconciler[*v1alpha1.Identity]{
-		New: func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, Client: of.Client, Identities: of.Identities, Limits: of.Limits, Events: of.Events, Metrics: of.Metrics, Clock: of.Clock,
+		New: func() *v1alpha1.Identity { return &v1alpha1.Identity{} }, Client: base.Client, Identities: base.Identities, Limits: base.Limits, Events: base.Events, Metrics: base.Metrics, Clock: base.Clock,
 	}
 	key := client.ObjectKeyFromObject(ownIdentity())
 	_, err := r.Reconcile(f.T.Context(), reconcile.Request{NamespacedName: key})
@@ -186,21 +186,21 @@ func (f *fixture) verifyOwn() *v1alpha1.Identity {
 }
 
 func TestIdentityReportsCondition(t *testing.T) {
-	with := func(change func(*v1alpha1.Identity)) *v1alpha1.Identity {
+	changedIdentity := func(change func(*v1alpha1.Identity)) *v1alpha1.Identity {
 		return testkit.Changed(ownIdentity(), change)
 	}
 	for name, tc := range map[string]struct {
 		objects   []client.Object
-		endpoints bool // are allowed
+		endpoints bool // whether the operator allows endpoints
 		want      string
 		wantCalls int
 	}{
-		"a caller that STS knows":                 {objects: testkit.World(ownIdentity(), ownKey()), want: "True Verified", wantCalls: 1},
-		"a key that is another namespace's":       {objects: testkit.World(ownIdentity(), testkit.Changed(ownKey(), func(s *corev1.Secret) { s.Namespace = "bank" })), want: "False SecretNotFound"},
-		"an endpoint":                             {objects: testkit.World(with(func(i *v1alpha1.Identity) { i.Spec.Endpoint = "https://sts.example" }), ownKey()), want: "False InvalidEndpoint"},
-		"an endpoint where the operator takes it": {objects: testkit.World(with(func(i *v1alpha1.Identity) { i.Spec.Endpoint = "https://sts.example" }), ownKey()), endpoints: true, want: "True Verified", wantCalls: 1},
-		"service accounts, who have no caller of their own to ask for": {
-			objects: testkit.World(with(func(i *v1alpha1.Identity) {
+		"a valid key":                            {objects: testkit.World(ownIdentity(), ownKey()), want: "True Verified", wantCalls: 1},
+		"a key in another namespace":             {objects: testkit.World(ownIdentity(), testkit.Changed(ownKey(), func(s *corev1.Secret) { s.Namespace = "bank" })), want: "False SecretNotFound"},
+		"an endpoint":                            {objects: testkit.World(changedIdentity(func(i *v1alpha1.Identity) { i.Spec.Endpoint = "https://sts.example" }), ownKey()), want: "False InvalidEndpoint"},
+		"an endpoint, which the operator allows": {objects: testkit.World(changedIdentity(func(i *v1alpha1.Identity) { i.Spec.Endpoint = "https://sts.example" }), ownKey()), endpoints: true, want: "True Verified", wantCalls: 1},
+		"a service account, which has no caller to verify": {
+			objects: testkit.World(changedIdentity(func(i *v1alpha1.Identity) {
 				i.Spec.Source = v1alpha1.IdentitySource{ServiceAccount: &v1alpha1.ServiceAccountSource{}}
 			})), want: "True NotVerifiable",
 		},
@@ -215,10 +215,10 @@ func TestIdentityReportsCondition(t *testing.T) {
 }
 
 func TestIdentityAllowsAllRequestsOfItsNamespace(t *testing.T) {
-	asks := testkit.Changed(ofOwn(), func(c *v1alpha1.RoleCredential) {
+	credential := testkit.Changed(ofOwn(), func(c *v1alpha1.RoleCredential) {
 		c.Spec.RoleARN, c.Spec.SessionName, c.Spec.Duration = "arn:aws:iam::999999999999:role/any", "any-name", &metav1.Duration{Duration: 12 * time.Hour}
 	})
-	f := newFixture(t, testkit.Without(testkit.DefaultIdentity(), testkit.World(ownIdentity(), ownKey(), asks))...)
+	f := newFixture(t, testkit.Without(testkit.DefaultIdentity(), testkit.World(ownIdentity(), ownKey(), credential))...)
 	got, _ := f.reconcile()
 	f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(HavePrefix("Ready=True Issued"))
 	f.Expect(testkit.Message(got.Status.Conditions, "Authorized")).To(Equal("Identity own allows the request."))

@@ -9,8 +9,8 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// The hop's session passes on the tag that a session of EKS Pod Identity passes on (EKS User Guide, 'Grant Pods access to AWS
-// resources based on tags').
+// The hop's session has the same transitive tag as a session of EKS Pod Identity (EKS User Guide, 'Grant Pods access to AWS resources
+// based on tags').
 func TestConflictWithTransitiveTagsOfCallerIsExplained(t *testing.T) {
 	by := everything(func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.SessionTags = &v1alpha1.SessionTags{ClusterName: "prod-eu"}

@@ -30,25 +30,24 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// simulation lets many credentials live through hours at an emulated STS in seconds: the reconciler, the SDK and the STS are the
-// real ones, and the clock stands still but between two reconciles. A queue of its own brings each object back when it was
-// told to, in the order of time and priority.
+// simulation runs many credentials through hours in seconds, with the real reconciler and SDK, and an emulated STS. The clock advances only
+// between two reconciles. Its queue returns each object after RequeueAfter, ordered by time and priority.
 type simulation struct {
 	*fixture
 	sts   *stsemulator.Server
-	queue []visit // in order
+	queue []queueItem // in order
 	added int
-	// ends is when the credential of each object expires.
-	ends  map[types.NamespacedName]time.Time
-	asked []stsCall
+	// expirations has the expiration of each object's credential.
+	expirations map[types.NamespacedName]time.Time
+	requested   []stsCall
 }
 
 // stsCall is one call of STS.
 type stsCall struct {
 	object types.NamespacedName
 	at     time.Time
-	// ends is when the credential ends that is to be refreshed, zero if there is none.
-	ends time.Time
+	// expires is the expiration of the current credential, zero without one.
+	expires time.Time
 }
 
 func simulate(t *testing.T, qps int) *simulation {
@@ -56,9 +55,9 @@ func simulate(t *testing.T, qps int) *simulation {
 	g := NewWithT(t)
 	world, err := stsemulator.DefaultConfig()
 	g.Expect(err).NotTo(HaveOccurred())
-	s := &simulation{ends: map[types.NamespacedName]time.Time{}}
+	s := &simulation{expirations: map[types.NamespacedName]time.Time{}}
 	s.fixture = newFixture(t)
-	s.Client = smallClient(g)
+	s.Client = newSmallClient(g)
 	s.sts, err = stsemulator.New(world, stsemulator.Options{Clock: s.Clock, SignatureClock: clock.RealClock{}})
 	g.Expect(err).NotTo(HaveOccurred())
 	endpoint, err := s.sts.Start("")
@@ -74,8 +73,8 @@ func simulate(t *testing.T, qps int) *simulation {
 	return s
 }
 
-// smallClient is a fake client that knows no more kinds than it takes, which makes each write several times as fast.
-func smallClient(g *WithT) client.Client {
+// newSmallClient returns a fake client with only the necessary kinds, which makes each write several times as fast.
+func newSmallClient(g *WithT) client.Client {
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Secret{}, &corev1.SecretList{}, &corev1.Namespace{})
 	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
@@ -83,57 +82,57 @@ func smallClient(g *WithT) client.Client {
 	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(testkit.NamespaceShop()).WithStatusSubresource(&v1alpha1.RoleCredential{}).Build()
 }
 
-// restart is a new operator, which knows nothing but what is in the cluster.
+// restart replaces the operator with a new one without state.
 func (s *simulation) restart(qps int) {
 	connector := &identity.Connector{Limits: &limit.Limiter{DefaultQPS: qps, Slots: 4}, Metrics: s.Metrics, Clock: s.Clock}
-	resolver := &identity.Resolver{Reader: s.Client, Secrets: s.Client, Watch: steadyWatch{}, Assume: connector.Assume}
+	resolver := &identity.Resolver{Reader: s.Client, Secrets: s.Client, Watch: staticWatch{}, Assume: connector.Assume}
 	resolver.Connect = func(key request.Key, config aws.Config, _ identity.STS) identity.STS {
-		return watched{connector.Connect(key, config, nil), s}
+		return recordingClient{connector.Connect(key, config, nil), s}
 	}
 	before := s.credentials
 	s.Limits = connector.Limits
 	s.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: request.RoleCredential, Client: s.Client, Identities: resolver, Secrets: &secretstore.Store{Client: noFormer{s.Client}, Reader: s.Client}, Devices: before.Devices, Limits: connector.Limits, SecretWatches: before.SecretWatches,
+		Kind: request.RoleCredential, Client: s.Client, Identities: resolver, Secrets: &secretstore.Store{Client: withoutLists{s.Client}, Reader: s.Client}, Devices: before.Devices, Limits: connector.Limits, SecretWatches: before.SecretWatches,
 		Events: before.Events, Metrics: before.Metrics, Clock: s.Clock,
 	}
-	listed := slices.SortedFunc(slices.Values(s.queue), func(a, b visit) int { return strings.Compare(a.object.Name, b.object.Name) })
+	listed := slices.SortedFunc(slices.Values(s.queue), func(a, b queueItem) int { return strings.Compare(a.object.Name, b.object.Name) })
 	s.queue = nil
 	for _, v := range listed {
 		s.add(v.object, s.Clock.Now(), backoff.OrdinaryPriority)
 	}
 }
 
-// steadyWatch knows that no Secret of a source changes.
-type steadyWatch struct{ identity.Watch }
+// staticWatch reports that no Secret of a source changes.
+type staticWatch struct{ identity.Watch }
 
-func (steadyWatch) Subscribe(request.Key, types.NamespacedName, string)      {}
-func (steadyWatch) IsCurrent(request.Key, types.NamespacedName, string) bool { return true }
-func (steadyWatch) Unsubscribe(request.Key)                                  {}
+func (staticWatch) Subscribe(request.Key, types.NamespacedName, string)      {}
+func (staticWatch) IsCurrent(request.Key, types.NamespacedName, string) bool { return true }
+func (staticWatch) Unsubscribe(request.Key)                                  {}
 
-// noFormer spares the fake client, which looks at every Secret for each list, the search for Secrets of a former name.
-type noFormer struct{ client.Client }
+// withoutLists skips the search for Secrets with a former name, since the fake client reads every Secret for each list.
+type withoutLists struct{ client.Client }
 
-func (noFormer) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
+func (withoutLists) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
 
-// watched sees each call.
-type watched struct {
+// recordingClient records each call.
+type recordingClient struct {
 	identity.STS
 	s *simulation
 }
 
-func (w watched) Issue(ctx context.Context, r request.Request, proof request.CallAuth) (request.Credentials, error) {
+func (w recordingClient) Issue(ctx context.Context, r request.Request, proof request.CallAuth) (request.Credentials, error) {
 	namespace, name, _ := strings.Cut(r.SessionName, ".")
 	object := types.NamespacedName{Namespace: namespace, Name: name}
-	a := stsCall{object: object, at: w.s.Clock.Now(), ends: w.s.ends[object]}
-	w.s.asked = append(w.s.asked, a)
+	a := stsCall{object: object, at: w.s.Clock.Now(), expires: w.s.expirations[object]}
+	w.s.requested = append(w.s.requested, a)
 	issued, err := w.STS.Issue(ctx, r, proof)
 	if err == nil {
-		w.s.ends[object] = issued.Expiration
+		w.s.expirations[object] = issued.Expiration
 	}
 	return issued, err
 }
 
-// create makes a number of credentials of 15 minutes, which the operator sees at once.
+// create creates and enqueues credentials with a duration of 15 minutes.
 func (s *simulation) create(prefix string, number int) (made []types.NamespacedName) {
 	s.T.Helper()
 	for i := range number {
@@ -147,7 +146,7 @@ func (s *simulation) create(prefix string, number int) (made []types.NamespacedN
 	return made
 }
 
-// run lets time pass until a time after the testkit.Start.
+// run advances the clock and reconciles until a time after testkit.Start.
 func (s *simulation) run(until time.Duration) {
 	s.T.Helper()
 	end := testkit.Start.Add(until)
@@ -181,13 +180,13 @@ func (s *simulation) run(until time.Duration) {
 
 func (s *simulation) add(object types.NamespacedName, at time.Time, priority int) {
 	s.added++
-	s.queue = slices.DeleteFunc(s.queue, func(v visit) bool { return v.object == object }) // as a workqueue does
-	v := visit{object, at, priority, s.added}
-	i, _ := slices.BinarySearchFunc(s.queue, v, visit.compare)
+	s.queue = slices.DeleteFunc(s.queue, func(v queueItem) bool { return v.object == object }) // as a workqueue does
+	v := queueItem{object, at, priority, s.added}
+	i, _ := slices.BinarySearchFunc(s.queue, v, queueItem.compare)
 	s.queue = slices.Insert(s.queue, i, v)
 }
 
-// throttle has STS answer so many calls a second from now on, 0 for as many as there are.
+// throttle limits the calls per second that STS accepts from now on; 0 removes the limit.
 func (s *simulation) throttle(rate int) {
 	s.T.Helper()
 	s.sts.ClearFaults()
@@ -197,25 +196,25 @@ func (s *simulation) throttle(rate int) {
 	}
 }
 
-// lost are those that were without a valid credential for a while, after their first one, until now.
-func (s *simulation) lost() (lost []string) {
+// gaps returns the times in which a credential was expired after its first issue.
+func (s *simulation) gaps() (found []string) {
 	ended := map[string]time.Time{}
 	for _, session := range s.sts.Sessions() {
 		name := session.ARN[strings.LastIndex(session.ARN, "/")+1:]
 		if before, ok := ended[name]; ok && before.Before(session.Issued) {
-			lost = append(lost, fmt.Sprintf("%s from %s to %s", name, before.Sub(testkit.Start), session.Issued.Sub(testkit.Start)))
+			found = append(found, fmt.Sprintf("%s from %s to %s", name, before.Sub(testkit.Start), session.Issued.Sub(testkit.Start)))
 		}
 		ended[name] = session.Expiration
 	}
 	for name, end := range ended {
 		if end.Before(s.Clock.Now()) {
-			lost = append(lost, fmt.Sprintf("%s from %s", name, end.Sub(testkit.Start)))
+			found = append(found, fmt.Sprintf("%s from %s", name, end.Sub(testkit.Start)))
 		}
 	}
-	return lost
+	return found
 }
 
-// calls are the times of all calls that STS received from one time after the testkit.Start to another.
+// calls returns the times of the calls that STS received between two times after testkit.Start.
 func (s *simulation) calls(from, to time.Duration) (times []time.Time) {
 	for _, call := range s.sts.Calls() {
 		if !call.Time.Before(testkit.Start.Add(from)) && call.Time.Before(testkit.Start.Add(to)) {
@@ -235,35 +234,35 @@ func (s *simulation) throttled() (throttled int) {
 	return throttled
 }
 
-// most is how many of some times, which are in order, are within any window of a length.
-func most(times []time.Time, window time.Duration) (most int) {
+// maxInWindow returns the maximum number of sorted times within a window.
+func maxInWindow(times []time.Time, window time.Duration) (maximum int) {
 	first := 0
 	for last := range times {
 		for times[last].Sub(times[first]) > window {
 			first++
 		}
-		most = max(most, last-first+1)
+		maximum = max(maximum, last-first+1)
 	}
-	return most
+	return maximum
 }
 
-type visit struct {
+type queueItem struct {
 	object   types.NamespacedName
 	at       time.Time
 	priority int
 	added    int
 }
 
-func (v visit) compare(other visit) int {
+func (v queueItem) compare(other queueItem) int {
 	return cmp.Or(v.at.Compare(other.at), cmp.Compare(other.priority, v.priority), cmp.Compare(v.added, other.added))
 }
 
 func TestNoCredentialExpiresWhileSTSThrottles(t *testing.T) {
-	const throttledFrom, throttledUntil = 9 * time.Minute, 14 * time.Minute // all are due within a minute of the former
+	const throttledFrom, throttledUntil = 9 * time.Minute, 14 * time.Minute // all are due within a minute after throttledFrom
 	for name, qps := range map[string]int{
-		"an operator that would ask faster by far": 50,
-		"one that asks as fast as STS bears":       2,
-		"one that asks more slowly":                1,
+		"a rate limit far above that of STS": 50,
+		"the same rate limit as STS":         2,
+		"a lower rate limit":                 1,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := simulate(t, qps)
@@ -273,9 +272,9 @@ func TestNoCredentialExpiresWhileSTSThrottles(t *testing.T) {
 			s.run(throttledUntil)
 			s.throttle(0)
 			s.run(16 * time.Minute)
-			s.Expect(s.ends).To(HaveLen(200))
-			s.Expect(s.lost()).To(BeEmpty())
-			s.neverFasterThan(qps)
+			s.Expect(s.expirations).To(HaveLen(200))
+			s.Expect(s.gaps()).To(BeEmpty())
+			s.expectRateLimit(qps)
 			calls := len(s.calls(throttledFrom, throttledUntil))
 			s.Expect(calls).To(BeNumerically(">=", 180))
 			s.Expect(s.throttled()).To(BeNumerically("<=", calls/10))
@@ -291,24 +290,24 @@ func TestNewCredentialsDoNotDelayExpiringCredentials(t *testing.T) {
 	s := simulate(t, 50)
 	s.create("reader", 200)
 	s.run(time.Minute)
-	s.Clock.SetTime(testkit.Start.Add(15*time.Minute - left)) // there was no operator in between
+	s.Clock.SetTime(testkit.Start.Add(15*time.Minute - left)) // without an operator in between
 	s.create("new", 1000)
 	s.throttle(2)
 	s.restart(50)
 	s.run(20*time.Minute - left)
-	s.Expect(s.lost()).To(BeEmpty())
-	s.neverFasterThan(50)
-	s.Expect(s.throttled()).To(BeNumerically("<=", len(s.asked)/10))
-	s.Expect(len(s.ends)).To(BeNumerically(">=", 450), "the new ones have the calls that the others do not need")
-	for _, call := range s.asked {
-		s.Expect(call.ends.IsZero() || call.ends.Sub(call.at) > 30*time.Second).To(BeTrue(), "%v", call)
+	s.Expect(s.gaps()).To(BeEmpty())
+	s.expectRateLimit(50)
+	s.Expect(s.throttled()).To(BeNumerically("<=", len(s.requested)/10))
+	s.Expect(len(s.expirations)).To(BeNumerically(">=", 450), "new credentials get the calls that expiring ones do not need")
+	for _, call := range s.requested {
+		s.Expect(call.expires.IsZero() || call.expires.Sub(call.at) > 30*time.Second).To(BeTrue(), "%v", call)
 	}
 }
 
-// neverFasterThan holds that STS received no more calls in any time than come in it and a second more.
-func (s *simulation) neverFasterThan(qps int) {
+// expectRateLimit expects at most the calls of the rate limit in each window, with a burst of one second.
+func (s *simulation) expectRateLimit(qps int) {
 	s.T.Helper()
 	for _, window := range []time.Duration{0, time.Second, 10 * time.Second, time.Minute} {
-		s.Expect(most(s.calls(0, time.Hour), window)).To(BeNumerically("<=", float64(qps)*(window.Seconds()+1)), "within %s", window)
+		s.Expect(maxInWindow(s.calls(0, time.Hour), window)).To(BeNumerically("<=", float64(qps)*(window.Seconds()+1)), "within %s", window)
 	}
 }

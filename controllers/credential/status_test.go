@@ -14,7 +14,7 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// beforeStatusWrite runs change just before the reader's status is written for the first time from now on.
+// beforeStatusWrite runs change just before the next write of the Reader's status.
 func (f *fixture) beforeStatusWrite(change func()) {
 	f.Requests.Fail = func(verb string, object client.Object) error {
 		if verb == "update status" && testkit.KindName(object) == "RoleCredential" {
@@ -35,14 +35,14 @@ func generations(conditions []metav1.Condition) (generations []int64) {
 func TestStatusConflictDoesNotMixTwoGenerationsOfASpec(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
-	f.Clock.SetTime(testkit.Start.Add(time.Hour)) // Ready turns False before the call to STS
+	f.Clock.SetTime(testkit.Start.Add(time.Hour)) // Ready becomes False before the STS call
 	f.beforeStatusWrite(func() {
 		f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) {
 			c.Generation, c.Spec.RoleARN, c.Spec.Secret.Labels = 2, "arn:aws:iam::123456789012:role/Other", map[string]string{"spec": "new"}
 		}))
 	})
 	f.STS.Before = func() {
-		f.Expect(testkit.States(f.Credential().Status.Conditions)["Ready"]).To(Equal("False Expired"), "the conflict does not lose the write")
+		f.Expect(testkit.States(f.Credential().Status.Conditions)["Ready"]).To(Equal("False Expired"), "the write succeeds after the conflict")
 	}
 	got, _ := f.reconcile()
 	f.Expect(f.STS.Issued).To(HaveLen(2))
@@ -50,7 +50,7 @@ func TestStatusConflictDoesNotMixTwoGenerationsOfASpec(t *testing.T) {
 	f.Expect(f.Secret().Labels).NotTo(HaveKey("spec"), "the Secret is written from the spec that STS was called for")
 	f.Expect(got.Status.ObservedGeneration).To(BeEquivalentTo(1))
 	f.Expect(generations(got.Status.Conditions)).To(Equal([]int64{1}))
-	f.Expect(got.Spec.RoleARN).To(HaveSuffix("Other"), "the new spec is left as it is")
+	f.Expect(got.Spec.RoleARN).To(HaveSuffix("Other"), "the new spec is unchanged")
 
 	f.STS.Before = nil
 	got, _ = f.reconcile()

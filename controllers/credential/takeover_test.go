@@ -18,7 +18,8 @@ import (
 
 const recordedCredential = "sts.rolecredential.dev/credential"
 
-// recreate deletes the reader and creates it again under the same name, with a Secret as it was left. Either has another UID.
+// recreate deletes the Reader and its Secret, and creates both again under the same names with other UIDs. The function left changes the
+// Secret.
 func (f *fixture) recreate(left func(*corev1.Secret), spec ...func(*v1alpha1.RoleCredential)) {
 	f.T.Helper()
 	s := f.Secret()
@@ -36,7 +37,7 @@ func (f *fixture) recreate(left func(*corev1.Secret), spec ...func(*v1alpha1.Rol
 	f.Requests.Writes = nil
 }
 
-// leftSecrets are ways in which a former credential of the name leaves its Secret.
+// leftSecrets are states of the Secret that a former credential of the same name leaves.
 var leftSecrets = map[string]func(*corev1.Secret){
 	"restored from a backup, or orphaned": func(s *corev1.Secret) { s.OwnerReferences = nil },
 	"not garbage-collected yet":           func(*corev1.Secret) {},
@@ -109,7 +110,7 @@ func TestOwnerReferenceIsRestoredInOneWrite(t *testing.T) {
 	before := f.Secret()
 	f.Update(testkit.Changed(f.Secret(), func(s *corev1.Secret) { s.OwnerReferences = nil }))
 	got, _ := f.reconcile()
-	f.Expect(f.Requests.Writes).To(Equal([]string{"update Secret"}), "and the status stays as it is")
+	f.Expect(f.Requests.Writes).To(Equal([]string{"update Secret"}), "the status does not change")
 	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
 	f.Expect(f.STS.Issued).To(HaveLen(1))
 	f.Expect(f.Events()).To(BeEmpty())
@@ -117,7 +118,7 @@ func TestOwnerReferenceIsRestoredInOneWrite(t *testing.T) {
 	f.Expect(f.Secret().Data).To(Equal(before.Data))
 }
 
-// A rule that no longer allows the credential stops refreshes, and nothing else.
+// A denial stops only refreshes.
 func TestOwnerReferenceOfDeniedCredentialIsRestored(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
@@ -128,7 +129,7 @@ func TestOwnerReferenceOfDeniedCredentialIsRestored(t *testing.T) {
 	f.Expect(f.Secret().OwnerReferences).To(HaveLen(1))
 }
 
-// An upgrade issues nothing anew.
+// An upgrade causes no reissue.
 func TestRecordOfAnEarlierReleaseStaysValidUntilTheNextWrite(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
@@ -174,7 +175,7 @@ func TestSecretWithAnotherControllerIsNotOfferedForAdoption(t *testing.T) {
 	f.Expect(testkit.Message(got.Status.Conditions, "Ready")).To(And(ContainSubstring("belongs to ExternalSecret/aws"), Not(ContainSubstring(v1alpha1.AdoptAnnotation))))
 }
 
-// Something that replaces a credential again and again does not change its Secret.
+// Repeated replacement of a credential does not count as tampering with its Secret.
 func TestReplacedCredentialsAreIssuedWithoutBackoff(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	for n := range 5 {
