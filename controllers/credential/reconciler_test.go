@@ -30,7 +30,7 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// What one reconcile of a credential that has no Secret leads to.
+// Each case reconciles a credential without a Secret once.
 func TestFirstReconcileReportsConditions(t *testing.T) {
 	allowed, notAttempted, notIssued := "True Allowed", "Unknown NotAttempted", "False NotIssued"
 	cases := map[string]struct {
@@ -42,7 +42,7 @@ func TestFirstReconcileReportsConditions(t *testing.T) {
 		wantEvents []string
 		wantSaying string // in the message of the first condition that is not True
 	}{
-		"a credential where all is well": {
+		"a valid credential": {
 			objects: testkit.World(), want: [3]string{allowed, "True Issued", "True Issued"}, wantCalls: 1, wantEvents: []string{"Normal Issued"},
 		},
 		"an identity that does not exist": {
@@ -53,15 +53,15 @@ func TestFirstReconcileReportsConditions(t *testing.T) {
 			objects: testkit.Without(testkit.Bootstrap(), testkit.World()), want: [3]string{"False IdentityNotReady", notAttempted, notIssued},
 			wantEvents: []string{"Warning IdentityNotReady"}, wantSaying: "There is no Secret rolecredential-system/bootstrap.",
 		},
-		"a namespace that no rule names": {
+		"a namespace without a rule": {
 			objects: testkit.World(testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) { (*i.Spec.Allow)[0].Namespaces = []string{"other"} })),
 			want:    [3]string{"False NotAllowed", notAttempted, notIssued}, wantEvents: []string{"Warning NotAllowed"}, wantSaying: `namespace "shop"`,
 		},
-		"a duration longer than the rule's": {
+		"a duration over the rule's maximum": {
 			objects: testkit.World(testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Duration = &metav1.Duration{Duration: 3 * time.Hour} })),
 			want:    [3]string{"False DurationNotAllowed", notAttempted, notIssued}, wantEvents: []string{"Warning DurationNotAllowed"}, wantSaying: "at most 2h0m0s",
 		},
-		"a Secret of that name that is another's": {
+		"a foreign Secret of that name": {
 			objects: testkit.World(testkit.ForeignSecret()), want: [3]string{allowed, notAttempted, "False SecretConflict"},
 			wantEvents: []string{"Warning SecretConflict"}, wantSaying: "",
 		},
@@ -69,15 +69,15 @@ func TestFirstReconcileReportsConditions(t *testing.T) {
 			objects: testkit.World(testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Policy = `{"Version": }` })),
 			want:    [3]string{allowed, "False MalformedPolicy", notIssued}, wantEvents: []string{"Warning MalformedPolicy"}, wantSaying: "is not JSON",
 		},
-		"a label that no Secret can have": {
+		"an invalid label for the Secret": {
 			objects: testkit.World(testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Labels = map[string]string{"not a key": "x"} })),
 			want:    [3]string{allowed, notAttempted, "False InvalidTemplate"}, wantEvents: []string{"Warning InvalidTemplate"},
 		},
-		"a credential that is suspended from the start": {
+		"a suspended credential": {
 			objects: testkit.World(testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = true })),
 			want:    [3]string{allowed, notAttempted, "False Suspended"}, wantEvents: []string{"Warning Suspended"},
 		},
-		"a Secret that the API server refuses": {
+		"a Secret that the API server rejects": {
 			objects: testkit.World(), fail: func(verb string, object client.Object) error {
 				if verb == "create" {
 					return apierrors.NewForbidden(corev1.Resource("secrets"), object.GetName(), errors.New("exceeded quota"))
@@ -91,14 +91,14 @@ func TestFirstReconcileReportsConditions(t *testing.T) {
 		"AccessDenied": "AccessDenied", "InvalidClientTokenId": "InvalidSourceCredentials", "ValidationError": "InvalidRequest", "PackedPolicyTooLarge": "PolicyTooLarge",
 		"MalformedPolicyDocument": "MalformedPolicy", "RegionDisabledException": "RegionDisabled", "RequestExpired": "ClockSkew", "Throttling": "Throttled", "InternalFailure": "STSError",
 	} {
-		c := cases["a Secret that the API server refuses"]
+		c := cases["a Secret that the API server rejects"]
 		c.fail, c.stsErr, c.wantSaying = nil, testkit.STSError(code), ""
 		c.want, c.wantEvents = [3]string{allowed, "False " + reason, notIssued}, []string{"Warning " + reason}
-		cases["an STS that answers "+code] = c
+		cases["an STS error "+code] = c
 	}
-	unreachable := cases["an STS that answers AccessDenied"]
+	unreachable := cases["an STS error AccessDenied"]
 	unreachable.stsErr, unreachable.want[1], unreachable.wantEvents = errors.New("dial tcp: connection refused"), "False STSUnreachable", []string{"Warning STSUnreachable"}
-	cases["an STS that cannot be reached"] = unreachable
+	cases["an unreachable STS"] = unreachable
 
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -127,9 +127,9 @@ func TestStatusNamesTheFailedCallWhileIssuedIsFalse(t *testing.T) {
 		err  error
 		want *v1alpha1.FailedCall
 	}{
-		"the role itself":          {testkit.STSError("AccessDenied"), &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: "arn:aws:iam::123456789012:role/S3Reader"}},
+		"the role":                 {testkit.STSError("AccessDenied"), &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: "arn:aws:iam::123456789012:role/S3Reader"}},
 		"a hop":                    {&reason.HopError{RoleARN: hub, Err: testkit.STSError("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: hub}},
-		"a hop, by a token":        {&reason.HopError{RoleARN: hub, WebIdentity: true, Err: testkit.STSError("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRoleWithWebIdentity", RoleARN: hub}},
+		"a hop with a token":       {&reason.HopError{RoleARN: hub, WebIdentity: true, Err: testkit.STSError("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRoleWithWebIdentity", RoleARN: hub}},
 		"no source credentials":    {&reason.SourceError{Err: errors.New("none")}, nil},
 		"no service account token": {&reason.TokenError{Message: "None.", Err: errors.New("none")}, nil},
 	} {
@@ -139,9 +139,9 @@ func TestStatusNamesTheFailedCallWhileIssuedIsFalse(t *testing.T) {
 			first, _ := f.reconcile()
 			f.Expect(first.Status.FailedCall).To(Equal(tc.want))
 			f.Advance(time.Minute)
-			again, _ := f.reconcile()
+			second, _ := f.reconcile()
 			f.Expect(f.STS.Issued).To(HaveLen(2))
-			f.Expect(again.ResourceVersion).To(Equal(first.ResourceVersion), "the same failure is the same status")
+			f.Expect(second.ResourceVersion).To(Equal(first.ResourceVersion), "the same failure is the same status")
 			f.STS.Err = nil
 			f.Advance(time.Minute)
 			issued, _ := f.reconcile()
@@ -204,7 +204,7 @@ func TestIdleCredentialIsRequeuedEachHour(t *testing.T) {
 	f.Expect(f.STS.Issued).To(HaveLen(1))
 }
 
-// A record of an earlier version of the operator, which took the time of issue from a Date header that was 5 hours behind.
+// An earlier version of the operator recorded the issue time from a Date header that was 5 hours behind.
 func TestRecordWithWrongDateIsRefreshedAndNotReadyAfterExpiry(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
@@ -253,12 +253,12 @@ func TestSpecChangesAndRequestsCauseReissue(t *testing.T) {
 		{"another refresh request", func(c *v1alpha1.RoleCredential) {
 			metav1.SetMetaDataAnnotation(&c.ObjectMeta, v1alpha1.RefreshAnnotation, "2")
 		}, 1},
-		{"no refresh request any more", func(c *v1alpha1.RoleCredential) { delete(c.Annotations, v1alpha1.RefreshAnnotation) }, 0},
+		{"the refresh request removed", func(c *v1alpha1.RoleCredential) { delete(c.Annotations, v1alpha1.RefreshAnnotation) }, 0},
 		{"another role", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN += "2" }, 1},
 		{"a label on the Secret", func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Labels = map[string]string{"a": "b"} }, 1},
 		{"another refreshBefore", func(c *v1alpha1.RoleCredential) { c.Spec.RefreshBefore = &metav1.Duration{Duration: 5 * time.Minute} }, 0},
 		{"a suspension", func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = true }, 0},
-		{"another role, suspended", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN += "3" }, 0},
+		{"another role while suspended", func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN += "3" }, 0},
 		{"the end of the suspension", func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = false }, 1},
 	} {
 		before := len(f.STS.Issued)
@@ -289,10 +289,10 @@ func TestRepeatedFailuresBackOffAndKeepStatusUnchanged(t *testing.T) {
 		}
 		f.Expect(status).To(Equal(first))
 
-		// Whatever wakes it meanwhile, nothing is asked and nothing written until the wait is over.
+		// A reconcile before the retry causes no call and no write.
 		f.Clock.SetTime(f.Clock.Now().Add(result.RequeueAfter - time.Second))
-		_, again := f.reconcile()
-		f.Expect(again.RequeueAfter).To(Equal(time.Second))
+		_, second := f.reconcile()
+		f.Expect(second.RequeueAfter).To(Equal(time.Second))
 		f.Expect(f.STS.Issued).To(HaveLen(i + 1))
 		f.Clock.SetTime(f.Clock.Now().Add(time.Second))
 		waits = append(waits, result.RequeueAfter)
@@ -313,7 +313,7 @@ func TestChangedInputIsRetriedAtOnce(t *testing.T) {
 		"the credential's spec": func(f *fixture) {
 			f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.ExternalID = "k8s" }))
 		},
-		"what the Secret is to look like": func(f *fixture) {
+		"the Secret template": func(f *fixture) {
 			f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Labels = map[string]string{"app": "shop"} }))
 		},
 		"a refresh request": func(f *fixture) {
@@ -361,7 +361,7 @@ func TestValidSecretIsKeptOnFailure(t *testing.T) {
 	cases := map[string]struct {
 		change    func(f *fixture)
 		wantReady string
-		want      string // the condition that says why
+		want      string // the condition with the cause
 		reason    string
 	}{
 		"while a refresh fails": {
@@ -371,7 +371,7 @@ func TestValidSecretIsKeptOnFailure(t *testing.T) {
 			},
 			wantReady: "True Issued", want: "Issued", reason: "False Throttled",
 		},
-		"when the rule is taken away": {
+		"when the rule is removed": {
 			change: func(f *fixture) {
 				f.Update(testkit.Changed(f.Identity(), func(i *v1alpha1.ClusterIdentity) { i.Spec.Allow = &[]v1alpha1.AllowRule{} }))
 			},
@@ -381,7 +381,7 @@ func TestValidSecretIsKeptOnFailure(t *testing.T) {
 			change:    func(f *fixture) { f.Expect(f.Client.Delete(f.T.Context(), testkit.DefaultIdentity())).To(Succeed()) },
 			wantReady: "True Issued", want: "Authorized", reason: "False IdentityNotFound",
 		},
-		"while the new spec is refused": {
+		"while STS denies the new spec": {
 			change: func(f *fixture) {
 				f.STS.Err = testkit.STSError("AccessDenied")
 				f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN += "2" }))
@@ -399,7 +399,7 @@ func TestValidSecretIsKeptOnFailure(t *testing.T) {
 				f.Clock.SetTime(testkit.Start.Add(50 * time.Minute))
 				f.Requests.Fail = func(verb string, _ client.Object) error {
 					if verb == "update" {
-						return apierrors.NewInternalError(errors.New("etcd is away"))
+						return apierrors.NewInternalError(errors.New("etcd is unavailable"))
 					}
 					return nil
 				}
@@ -418,7 +418,7 @@ func TestValidSecretIsKeptOnFailure(t *testing.T) {
 			f.Expect(f.Secret()).To(Equal(before))
 			f.Expect(got.Status.Expiration.Time).To(BeTemporally("==", testkit.Start.Add(time.Hour)))
 
-			// It is looked at again at its expiry at the latest, and then is not Ready.
+			// A requeue at the expiry at the latest sets Ready to False.
 			f.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<=", testkit.Start.Add(time.Hour).Sub(f.Clock.Now()))))
 			f.Clock.SetTime(testkit.Start.Add(time.Hour))
 			f.STS.Err = testkit.STSError("Throttling")
@@ -443,18 +443,18 @@ func TestExpiredCredentialIsNotReadyDuringCall(t *testing.T) {
 }
 
 func TestReadyIsFalseDuringCallWithoutValidSecret(t *testing.T) {
-	for want, happens := range map[string]func(*fixture){
+	for want, change := range map[string]func(*fixture){
 		"True Issued":     func(f *fixture) { f.Advance(40 * time.Minute) },
 		"False Expired":   func(f *fixture) { f.Advance(time.Hour) },
 		"False NotIssued": func(f *fixture) { f.Expect(f.Client.Delete(f.T.Context(), f.Secret())).To(Succeed()) },
 		"False NotIssued after an edit": func(f *fixture) {
-			f.Update(testkit.Changed(f.Secret(), func(s *corev1.Secret) { s.Data["AWS_SECRET_ACCESS_KEY"] = []byte("of something else") }))
+			f.Update(testkit.Changed(f.Secret(), func(s *corev1.Secret) { s.Data["AWS_SECRET_ACCESS_KEY"] = []byte("edited") }))
 		},
 	} {
 		t.Run(want, func(t *testing.T) {
 			f := newFixture(t, testkit.World()...)
 			f.reconcile()
-			happens(f)
+			change(f)
 			called := false
 			f.STS.Before = func() {
 				called = true
@@ -467,13 +467,13 @@ func TestReadyIsFalseDuringCallWithoutValidSecret(t *testing.T) {
 }
 
 func TestReadyIsFalseWhileWaitingWithoutValidSecret(t *testing.T) {
-	for want, happens := range map[string]func(*fixture){
+	for want, change := range map[string]func(*fixture){
 		"False Expired":   func(f *fixture) { f.Clock.SetTime(testkit.Start.Add(time.Hour)) },
 		"False NotIssued": func(f *fixture) { f.Expect(f.Client.Delete(t.Context(), f.Secret())).To(Succeed()) },
 	} {
 		f := newFixture(t, testkit.World()...)
 		f.reconcile()
-		happens(f)
+		change(f)
 		f.spend(2)
 		got, _ := f.reconcile()
 		f.Expect(f.STS.Issued).To(HaveLen(1))
@@ -509,24 +509,24 @@ func TestAnnotatedForeignSecretIsAdopted(t *testing.T) {
 	}))...)
 	got, _ := f.reconcile()
 	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
-	taken := f.Secret()
-	f.Expect(taken.Data).To(HaveLen(3))
-	f.Expect(taken.Labels).To(HaveKeyWithValue("of", "another"))
-	f.Expect(taken.Annotations).NotTo(HaveKey(v1alpha1.AdoptAnnotation))
+	adopted := f.Secret()
+	f.Expect(adopted.Data).To(HaveLen(3))
+	f.Expect(adopted.Labels).To(HaveKeyWithValue("of", "another"))
+	f.Expect(adopted.Annotations).NotTo(HaveKey(v1alpha1.AdoptAnnotation))
 }
 
 func TestRepeatedlyTamperedSecretIsRepairedWithBackoff(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.reconcile()
-	undo := func() (map[string]string, time.Duration) {
+	tamper := func() (map[string]string, time.Duration) {
 		f.Update(testkit.Changed(f.Secret(), func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("edited") }))
 		got, result := f.reconcile()
 		return testkit.States(got.Status.Conditions), result.RequeueAfter
 	}
-	got, _ := undo()
+	got, _ := tamper()
 	f.Expect(got["Ready"]).To(Equal("True Issued"))
 	f.Expect(f.STS.Issued).To(HaveLen(2))
-	got, wait := undo()
+	got, wait := tamper()
 	f.Expect(got["Ready"]).To(Equal("False SecretConflict"))
 	f.Expect(f.STS.Issued).To(HaveLen(2))
 	f.Clock.SetTime(f.Clock.Now().Add(wait))
@@ -542,7 +542,7 @@ func TestRecordBeyondTheBoundsOfSTSIsReissued(t *testing.T) {
 		"a refresh request of 3,000 characters":  {"refresh-request": strings.Repeat("x", 3000)},
 		"an expiration in the year 2999":         {"expiration": "2999-01-01T00:00:00Z"},
 		"a time of issue in the year 2":          {"issued-at": "0002-01-01T00:00:00Z"},
-		"a whole life in the year 2999":          {"issued-at": "2999-01-01T00:00:00Z", "expiration": "2999-01-01T01:00:00Z"},
+		"both times in the year 2999":            {"issued-at": "2999-01-01T00:00:00Z", "expiration": "2999-01-01T01:00:00Z"},
 		"a previous expiration in the year 2999": {"previous-issued-at": "2026-11-23T11:00:00Z", "previous-expiration": "2999-01-01T00:00:00Z"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -592,7 +592,7 @@ func TestTerminatingCredentialCausesNoCallsAndWrites(t *testing.T) {
 	}
 }
 
-// A reason that no test here expects is one that nobody has seen.
+// Each reason of the API must occur in the expectation of a test.
 func TestEachReasonIsExpectedByATest(t *testing.T) {
 	g := NewWithT(t)
 	var tests strings.Builder
@@ -651,7 +651,7 @@ func TestUndeletableFormerSecretNeitherDelaysNorHastensTheRetryOfARefresh(t *tes
 			}
 			f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name, c.Generation = "elsewhere", 2 }))
 			f.reconcile()
-			f.STS.Err = testkit.STSError("AccessDenied") // a failure of the credential's own
+			f.STS.Err = testkit.STSError("AccessDenied") // not a failure of the whole identity
 			f.Clock.SetTime(testkit.Start.Add(50 * time.Minute))
 			expiry := testkit.Start.Add(time.Hour)
 			calls := len(f.STS.Issued)
@@ -688,7 +688,7 @@ func TestUndeletableFormerSecretShowsInReady(t *testing.T) {
 	f.Requests.Writes = nil
 	f.Clock.SetTime(f.Clock.Now().Add(pruneRetry))
 	f.reconcile()
-	f.Expect(f.Requests.Writes).To(Equal([]string{"delete Secret"}), "the status stays as it is")
+	f.Expect(f.Requests.Writes).To(Equal([]string{"delete Secret"}), "the status does not change")
 	f.Requests.Fail = nil
 	f.Clock.SetTime(f.Clock.Now().Add(pruneRetry))
 	got, _ = f.reconcile()
@@ -697,7 +697,7 @@ func TestUndeletableFormerSecretShowsInReady(t *testing.T) {
 
 func refuseDeletes(verb string, _ client.Object) error {
 	if verb == "delete" {
-		return apierrors.NewForbidden(corev1.Resource("secrets"), "s3-reader", errors.New("an admission webhook"))
+		return apierrors.NewForbidden(corev1.Resource("secrets"), "s3-reader", errors.New("denied by an admission webhook"))
 	}
 	return nil
 }
@@ -712,8 +712,7 @@ func TestAnImmutableSecretCostsNoCall(t *testing.T) {
 	f.Expect(f.STS.Issued).To(HaveLen(1))
 }
 
-// Two identities may have one caller. A policy that rests on the tags which one of them stamps cannot tell that the other does
-// not.
+// Two identities may have the same caller, one with and one without sessionTags. A policy that checks the tags cannot distinguish them.
 func TestReservedTagsAreRejectedWithoutSessionTags(t *testing.T) {
 	for _, key := range []string{"kubernetes-namespace", "Kubernetes-Namespace", "kubernetes-cluster", "kubernetes-name", "kubernetes-uid", "KUBERNETES-KIND", "\u212aubernetes-namespace"} {
 		t.Run(key, func(t *testing.T) {

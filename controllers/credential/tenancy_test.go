@@ -30,47 +30,47 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// The axes of the matrix, each with what looks alike.
+// The axes of the matrix, each with similar values.
 var (
-	tenants = map[string]map[string]string{ // namespaces and their labels
+	namespaceLabels = map[string]map[string]string{ // namespaces and their labels
 		"shop": {"team": "shop"}, "shop-": {}, "shop-eu": {"team": "shop", "stage": "eu"}, "prod-shop": {"team": "shops"}, "bank": {"team": "bank"},
 	}
-	askedRoles = []string{
+	roleValues = []string{
 		"arn:aws:iam::123456789012:role/S3Reader", "arn:aws:iam::123456789012:role/S3ReaderAdmin", "arn:aws:iam::123456789012:role/team/S3Reader",
 		"arn:aws:iam::999999999999:role/S3Reader", "arn:aws-cn:iam::123456789012:role/S3Reader", hubRole,
 	}
-	askedDurations = []time.Duration{15 * time.Minute, time.Hour, time.Hour + time.Second, 12 * time.Hour}
-	askedSessions  = []string{"", "ci-nightly", "bank.cell", "shop.cell"} // the last two are a cell's default in one namespace each
-	askedCalls     = []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken}
+	durationValues = []time.Duration{15 * time.Minute, time.Hour, time.Hour + time.Second, 12 * time.Hour}
+	sessionValues  = []string{"", "ci-nightly", "bank.cell", "shop.cell"} // the last two are the default names of a cell in the namespaces bank and shop
+	callValues     = []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken}
 )
 
 const hubRole = "arn:aws:iam::210987654321:role/Hub"
 
-// ruled are the rules of the ClusterIdentities, one for each shape that rules have.
-func ruled() map[string][]v1alpha1.AllowRule {
-	reader, all := askedRoles[0], []string{"*"}
+// matrixRules returns the rules of the ClusterIdentities by name, one for each form of rules.
+func matrixRules() map[string][]v1alpha1.AllowRule {
+	reader, all := roleValues[0], []string{"*"}
 	upTo := func(d time.Duration) *metav1.Duration { return &metav1.Duration{Duration: d} }
 	labelled := &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop"}}
-	anything := v1alpha1.AllowRule{Namespaces: all, RoleARNs: all, SessionNames: all, Calls: askedCalls}
+	allowAll := v1alpha1.AllowRule{Namespaces: all, RoleARNs: all, SessionNames: all, Calls: callValues}
 	return map[string][]v1alpha1.AllowRule{
 		"by-name":     {{Namespaces: []string{"shop"}, RoleARNs: []string{reader}, MaxDuration: upTo(time.Hour)}},
 		"by-pattern":  {{Namespaces: []string{"shop-*", "ban*k"}, RoleARNs: []string{"arn:aws:iam::123456789012:role/S3*"}, SessionNames: []string{"ci-*"}}},
 		"by-label":    {{NamespaceSelector: labelled, RoleARNs: []string{"arn:aws:iam::*:role/*S3Reader"}, MaxDuration: upTo(2 * time.Hour)}},
 		"by-labels":   {{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop", "stage": "eu"}}, RoleARNs: all, SessionNames: []string{"shop.cell"}}},
 		"by-operator": {{NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: metav1.LabelSelectorOpIn, Values: []string{"shops", "bank"}}}}, RoleARNs: []string{"arn:*:iam::123456789012:role/S3Reader"}}},
-		"of-users":    {{Namespaces: []string{"shop", "*-shop"}, Calls: askedCalls[1:], MaxDuration: upTo(time.Hour)}},
-		"of-one-call": {{Namespaces: all, Calls: askedCalls[2:], SessionNames: []string{"ci-nightly", "bank.*"}}},
-		"that-add-up": { // to nothing more than each allows
+		"of-users":    {{Namespaces: []string{"shop", "*-shop"}, Calls: callValues[1:], MaxDuration: upTo(time.Hour)}},
+		"of-one-call": {{Namespaces: all, Calls: callValues[2:], SessionNames: []string{"ci-nightly", "bank.*"}}},
+		"several-rules": { // a request must match one of them completely
 			{Namespaces: []string{"shop"}, RoleARNs: []string{reader}, MaxDuration: upTo(15 * time.Minute), SessionNames: []string{"ci-nightly"}},
 			{Namespaces: []string{"shop"}, RoleARNs: []string{hubRole}, MaxDuration: upTo(12 * time.Hour)},
 			{Namespaces: []string{"bank"}, RoleARNs: []string{reader}, MaxDuration: upTo(12 * time.Hour), SessionNames: all},
 		},
-		"for-nobody": {},
-		"of-blanks": { // which the schema refuses, and which allow nothing
+		"without-rules": {},
+		"invalid-rules": { // the schema rejects them, and they allow nothing
 			{RoleARNs: all, SessionNames: all}, {Namespaces: []string{}, RoleARNs: all}, {Namespaces: []string{""}, RoleARNs: all}, {NamespaceSelector: &metav1.LabelSelector{}, RoleARNs: all},
 			{Namespaces: all}, {Namespaces: all, RoleARNs: []string{""}}, {Namespaces: all, RoleARNs: all, Calls: []v1alpha1.Call{""}},
 		},
-		"for-all": {anything}, "chained": {anything}, "by-token": {anything}, "of-a-session": {anything}, "without-a-key": {anything},
+		"for-all": {allowAll}, "chained": {allowAll}, "by-token": {allowAll}, "of-a-session": {allowAll}, "without-a-key": {allowAll},
 	}
 }
 
@@ -85,26 +85,26 @@ type cell struct {
 }
 
 func (c cell) String() string {
-	return question(fmt.Sprintf("namespace %s with %s %s", c.namespace, c.ref.Kind, c.ref.Name), c.call, c.role, c.session, c.duration)
+	return callText(fmt.Sprintf("namespace %s with %s %s", c.namespace, c.ref.Kind, c.ref.Name), c.call, c.role, c.session, c.duration)
 }
 
-// matrix is every cell that there is: a call that takes no role or no name has one for all of them.
+// matrix returns all cells. A call without a role or a name has one value for it.
 func matrix() (cells []cell) {
 	var refs []v1alpha1.IdentityReference
-	for _, name := range append(slices.Sorted(maps.Keys(ruled())), "that-is-not") {
+	for _, name := range append(slices.Sorted(maps.Keys(matrixRules())), "missing") {
 		refs = append(refs, v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: name})
 	}
 	for _, name := range []string{"own", "for-all"} {
 		refs = append(refs, v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindIdentity, Name: name})
 	}
-	roles := map[v1alpha1.Call][]string{v1alpha1.CallAssumeRole: askedRoles, v1alpha1.CallGetSessionToken: {""}, v1alpha1.CallGetFederationToken: {""}}
-	sessions := map[v1alpha1.Call][]string{v1alpha1.CallAssumeRole: askedSessions, v1alpha1.CallGetSessionToken: {""}, v1alpha1.CallGetFederationToken: askedSessions}
-	for _, namespace := range slices.Sorted(maps.Keys(tenants)) {
+	roles := map[v1alpha1.Call][]string{v1alpha1.CallAssumeRole: roleValues, v1alpha1.CallGetSessionToken: {""}, v1alpha1.CallGetFederationToken: {""}}
+	sessions := map[v1alpha1.Call][]string{v1alpha1.CallAssumeRole: sessionValues, v1alpha1.CallGetSessionToken: {""}, v1alpha1.CallGetFederationToken: sessionValues}
+	for _, namespace := range slices.Sorted(maps.Keys(namespaceLabels)) {
 		for _, ref := range refs {
-			for _, call := range askedCalls {
+			for _, call := range callValues {
 				for _, role := range roles[call] {
 					for _, session := range sessions[call] {
-						for _, duration := range askedDurations {
+						for _, duration := range durationValues {
 							cells = append(cells, cell{namespace, ref, call, role, session, duration})
 						}
 					}
@@ -115,18 +115,17 @@ func matrix() (cells []cell) {
 	return cells
 }
 
-// The oracle: who may have what, in the words of the API's description and as plainly as can be. It knows nothing of how the
-// operator finds out.
+// The oracle decides by the API's documentation, independently of the operator's code.
 
-// ownKeys are the namespaces that hold an Identity, and whom STS knows it as.
+// ownKeys maps each Identity, as namespace/name, to its caller: an access key ID or a token.
 var ownKeys = map[string]string{"shop/own": keyIDOf("shop", "own-key"), "prod-shop/own": keyIDOf("prod-shop", "own-key"), "shop-eu/own": "token of shop-eu:default for sts.amazonaws.com", "bank/for-all": keyIDOf("bank", "own-key")}
 
-// says is the first condition that is not True, or Ready, and if that is True what STS is asked and as whom.
-func (c cell) says() (verdict, asks string) {
-	own := ownKeys[c.namespace+"/"+c.ref.Name]
-	rules, found := ruled()[c.ref.Name]
+// expected returns the first condition that is not True, or Ready, and the STS call if Ready is True.
+func (c cell) expected() (verdict, wantCall string) {
+	caller := ownKeys[c.namespace+"/"+c.ref.Name]
+	rules, found := matrixRules()[c.ref.Name]
 	switch cluster := c.ref.Kind == v1alpha1.IdentityKindClusterIdentity; {
-	case cluster && !found || !cluster && own == "":
+	case cluster && !found || !cluster && caller == "":
 		return "Authorized=False IdentityNotFound", ""
 	case cluster && c.ref.Name == "without-a-key":
 		return "Authorized=False IdentityNotReady", ""
@@ -139,52 +138,53 @@ func (c cell) says() (verdict, asks string) {
 		return "Authorized=False NotAllowed", ""
 	case cluster && c.ref.Name == "chained" && c.call == v1alpha1.CallAssumeRole && c.duration > time.Hour:
 		return "Authorized=False DurationNotAllowed", ""
-	case strings.HasPrefix(c.role, "arn:aws-cn:"): // all identities are of a region of the partition aws
+	case strings.HasPrefix(c.role, "arn:aws-cn:"): // the region of each identity is in the partition aws
 		return "Issued=False WrongPartition", ""
-	case c.call != v1alpha1.CallAssumeRole && (cluster && slices.Contains([]string{"chained", "by-token", "of-a-session"}, c.ref.Name) || strings.HasPrefix(own, "token")):
+	case c.call != v1alpha1.CallAssumeRole && (cluster && slices.Contains([]string{"chained", "by-token", "of-a-session"}, c.ref.Name) || strings.HasPrefix(caller, "token")):
 		return "Issued=False WrongSourceType", ""
 	case cluster:
-		own = map[string]string{"chained": "session of " + hubRole + " by ", "by-token": "token of " + c.namespace + ":default for sts.amazonaws.com"}[c.ref.Name]
+		caller = map[string]string{"chained": "session of " + hubRole + " by ", "by-token": "token of " + c.namespace + ":default for sts.amazonaws.com"}[c.ref.Name]
 		if c.ref.Name != "by-token" {
-			own += keyIDOf("rolecredential-system", c.ref.Name)
+			caller += keyIDOf("rolecredential-system", c.ref.Name)
 		}
 	}
 	name := c.session
 	if name == "" && c.call != v1alpha1.CallGetSessionToken {
 		name = c.namespace + ".cell"
 	}
-	return "Ready=True Issued", question(own, c.call, c.role, name, c.duration)
+	return "Ready=True Issued", callText(caller, c.call, c.role, name, c.duration)
 }
 
-func question(caller string, call v1alpha1.Call, role, session string, duration time.Duration) string {
-	return fmt.Sprintf("%s asks by %s for %q named %q for %s", caller, call, role, session, duration)
+// callText describes an STS call and its caller.
+func callText(caller string, call v1alpha1.Call, role, session string, duration time.Duration) string {
+	return fmt.Sprintf("%s calls %s for role %q, name %q, duration %s", caller, call, role, session, duration)
 }
 
-// allowedFor tells whether one rule allows all of the cell, for a duration.
+// allowedFor returns a function that reports whether a rule allows the cell with another duration.
 func (c cell) allowedFor(duration time.Duration) func(v1alpha1.AllowRule) bool {
 	return func(r v1alpha1.AllowRule) bool {
-		theNamespace := some(r.Namespaces, func(p string) bool { return like(p, c.namespace) }) || selects(r.NamespaceSelector, tenants[c.namespace])
-		theCall := some(r.Calls, func(call v1alpha1.Call) bool { return call == c.call }) || r.Calls == nil && c.call == v1alpha1.CallAssumeRole
-		theRole := c.role == "" || some(r.RoleARNs, func(p string) bool { return p == "*" || like(p, c.role) })
-		theName := c.session == "" || c.session == c.namespace+".cell" || some(r.SessionNames, func(p string) bool { return like(p, c.session) })
-		theDuration := r.MaxDuration == nil || duration <= r.MaxDuration.Duration
-		return theNamespace && theCall && theRole && theName && theDuration
+		namespaceOK := anyOf(r.Namespaces, func(p string) bool { return matchesPattern(p, c.namespace) }) || selectorMatches(r.NamespaceSelector, namespaceLabels[c.namespace])
+		callOK := anyOf(r.Calls, func(call v1alpha1.Call) bool { return call == c.call }) || r.Calls == nil && c.call == v1alpha1.CallAssumeRole
+		roleOK := c.role == "" || anyOf(r.RoleARNs, func(p string) bool { return p == "*" || matchesPattern(p, c.role) })
+		nameOK := c.session == "" || c.session == c.namespace+".cell" || anyOf(r.SessionNames, func(p string) bool { return matchesPattern(p, c.session) })
+		durationOK := r.MaxDuration == nil || duration <= r.MaxDuration.Duration
+		return namespaceOK && callOK && roleOK && nameOK && durationOK
 	}
 }
 
-func some[T any](list []T, holds func(T) bool) bool { return slices.ContainsFunc(list, holds) }
+func anyOf[T any](list []T, match func(T) bool) bool { return slices.ContainsFunc(list, match) }
 
 var patterns = map[string]*regexp.Regexp{}
 
-// like tells whether the whole text is as the pattern says, in which a star is any run of characters but a colon.
-func like(pattern, text string) bool {
+// matchesPattern reports whether the whole text matches the pattern, in which '*' matches any run of characters except a colon.
+func matchesPattern(pattern, text string) bool {
 	if patterns[pattern] == nil {
 		patterns[pattern] = regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, "[^:]*") + "$")
 	}
 	return patterns[pattern].MatchString(text)
 }
 
-func selects(selector *metav1.LabelSelector, labels map[string]string) bool {
+func selectorMatches(selector *metav1.LabelSelector, labels map[string]string) bool {
 	if selector == nil || len(selector.MatchLabels)+len(selector.MatchExpressions) == 0 {
 		return false
 	}
@@ -193,7 +193,7 @@ func selects(selector *metav1.LabelSelector, labels map[string]string) bool {
 			return false
 		}
 	}
-	for _, in := range selector.MatchExpressions { // the only operator that is used here
+	for _, in := range selector.MatchExpressions { // the matrix uses only the operator In
 		if !slices.Contains(in.Values, labels[in.Key]) {
 			return false
 		}
@@ -201,9 +201,9 @@ func selects(selector *metav1.LabelSelector, labels map[string]string) bool {
 	return true
 }
 
-// The world that the cells are tried in.
+// The objects of the matrix.
 
-// keyIDOf is the access key's ID in a Secret, in the characters that AWS uses.
+// keyIDOf returns the access key ID of a Secret, with the characters that AWS allows.
 func keyIDOf(namespace, name string) string {
 	return "AKIA_of_" + strings.ReplaceAll(namespace+"_"+name, "-", "_")
 }
@@ -216,10 +216,10 @@ func accessKeyOf(namespace, name string) *corev1.Secret {
 }
 
 func matrixWorld() (objects []client.Object) {
-	for name, labels := range tenants {
+	for name, labels := range namespaceLabels {
 		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
 	}
-	for name, rules := range ruled() {
+	for name, rules := range matrixRules() {
 		found := testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) { i.Name, i.Spec.Allow = name, &rules })
 		found.Spec.Source.AccessKey.SecretRef.Name = name
 		key := accessKeyOf("rolecredential-system", name)
@@ -235,8 +235,8 @@ func matrixWorld() (objects []client.Object) {
 		}
 		objects = append(objects, found, key)
 	}
-	for own, caller := range ownKeys {
-		namespace, name, _ := strings.Cut(own, "/")
+	for key, caller := range ownKeys {
+		namespace, name, _ := strings.Cut(key, "/")
 		found := testkit.Changed(ownIdentity(), func(i *v1alpha1.Identity) { i.Namespace, i.Name = namespace, name })
 		if strings.HasPrefix(caller, "token") {
 			found.Spec.Source = v1alpha1.IdentitySource{ServiceAccount: &v1alpha1.ServiceAccountSource{}}
@@ -246,14 +246,14 @@ func matrixWorld() (objects []client.Object) {
 	return objects
 }
 
-// noting is an STS that notes as whom it is asked what.
-type noting struct {
+// callRecorder is an STS client that records each call with its caller.
+type callRecorder struct {
 	*testkit.STS
 	credentials aws.CredentialsProvider
-	asked       *[]string
+	calls       *[]string
 }
 
-func (s noting) Issue(ctx context.Context, r request.Request, proof request.CallAuth) (request.Credentials, error) {
+func (s callRecorder) Issue(ctx context.Context, r request.Request, proof request.CallAuth) (request.Credentials, error) {
 	caller := string(proof.WebIdentityToken)
 	if caller == "" {
 		keys, err := s.credentials.Retrieve(ctx)
@@ -262,11 +262,11 @@ func (s noting) Issue(ctx context.Context, r request.Request, proof request.Call
 		}
 		caller = keys.AccessKeyID
 	}
-	*s.asked = append(*s.asked, question(caller, r.Call, r.RoleARN, r.SessionName, r.Duration))
+	*s.calls = append(*s.calls, callText(caller, r.Call, r.RoleARN, r.SessionName, r.Duration))
 	return s.STS.Issue(ctx, r, proof)
 }
 
-func assumed(_ request.Key, config aws.Config, r request.Request, _ identity.TokenSource) aws.CredentialsProvider {
+func assumedRole(_ request.Key, config aws.Config, r request.Request, _ identity.TokenSource) aws.CredentialsProvider {
 	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		keys, err := config.Credentials.Retrieve(ctx)
 		keys.AccessKeyID, keys.SessionToken = "session of "+r.RoleARN+" by "+keys.AccessKeyID, "token"
@@ -274,8 +274,8 @@ func assumed(_ request.Key, config aws.Config, r request.Request, _ identity.Tok
 	})
 }
 
-// few is a scheme of just the kinds that the matrix needs: the fake client goes through all that it knows with each write.
-func few() *runtime.Scheme {
+// matrixScheme returns a scheme with only the necessary kinds, which makes each write of the fake client faster.
+func matrixScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Secret{}, &corev1.SecretList{}, &corev1.Namespace{}, &corev1.ServiceAccount{})
 	scheme.AddKnownTypes(authenticationv1.SchemeGroupVersion, &authenticationv1.TokenRequest{})
@@ -286,16 +286,16 @@ func few() *runtime.Scheme {
 	return scheme
 }
 
-// newMatrix is a fixture whose STS notes in asked as whom it is asked what, and whose client notes in reported what has a status.
-func newMatrix(t *testing.T, asked *[]string, reported *request.Object) *fixture {
+// newMatrix returns a fixture that records STS calls in calls, and the last object whose status was written in reported.
+func newMatrix(t *testing.T, calls *[]string, reported *request.Object) *fixture {
 	f := newFixture(t)
-	f.Recorder.Events = nil // which nobody reads
-	f.Client = fake.NewClientBuilder().WithScheme(few()).WithObjects(matrixWorld()...).
+	f.Recorder.Events = nil // no test reads them
+	f.Client = fake.NewClientBuilder().WithScheme(matrixScheme()).WithObjects(matrixWorld()...).
 		WithStatusSubresource(&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}).
 		WithIndex(secretstore.Metadata(), secretstore.OwnerIndex, secretstore.IndexOwner).
 		WithInterceptorFuncs(interceptor.Funcs{
 			SubResourceCreate: f.Tokens.Issue,
-			// To write it would take the fake client longer than all else together.
+			// The fake client's write would take most of the test's time.
 			SubResourceUpdate: func(_ context.Context, _ client.Client, _ string, o client.Object, _ ...client.SubResourceUpdateOption) error {
 				*reported, _ = o.(request.Object)
 				return nil
@@ -305,14 +305,14 @@ func newMatrix(t *testing.T, asked *[]string, reported *request.Object) *fixture
 	resolver := f.credentials.Identities
 	resolver.Reader, resolver.Secrets, resolver.Tokens = f.Client, f.Client, identity.NewTokens(f.Client, f.Clock)
 	resolver.Connect = func(_ request.Key, config aws.Config, _ identity.STS) identity.STS {
-		return noting{f.STS, config.Credentials, asked}
+		return callRecorder{f.STS, config.Credentials, calls}
 	}
-	resolver.Assume = assumed
+	resolver.Assume = assumedRole
 	return f
 }
 
-// reconciled lets a cell's credential go the way once, removes what it left, and tells whether there was a Secret.
-func (c cell) reconciled(f *fixture) (written bool) {
+// reconcile creates, reconciles and deletes the credential of a cell, and reports whether the operator wrote a Secret.
+func (c cell) reconcile(f *fixture) (wroteSecret bool) {
 	meta := metav1.ObjectMeta{Namespace: c.namespace, Name: "cell", UID: "cell-uid", Generation: 1}
 	common, duration := v1alpha1.CredentialSpec{IdentityRef: c.ref}, &metav1.Duration{Duration: c.duration}
 	var object request.Object
@@ -330,30 +330,30 @@ func (c cell) reconciled(f *fixture) (written bool) {
 	return err == nil
 }
 
-// What the oracle denies reaches neither STS nor a token of a service account, and what it allows is asked just so.
+// A request that the oracle denies causes no STS call and no token request. An allowed one causes exactly the expected call.
 func TestNamespaceReachesOnlyAllowedRequests(t *testing.T) {
-	var asked []string
+	var calls []string
 	var reported request.Object
-	f := newMatrix(t, &asked, &reported)
+	f := newMatrix(t, &calls, &reported)
 	cells, verdicts, wrong := matrix(), map[string]int{}, 0
 	for _, c := range cells {
-		wantVerdict, wantAsks := c.says()
+		wantVerdict, wantCall := c.expected()
 		verdicts[wantVerdict]++
-		asked, reported, f.STS.Issued = nil, nil, nil
-		f.credentials.Limits = &limit.Limiter{DefaultQPS: 100, Slots: 4} // no cell waits for those before it
+		calls, reported, f.STS.Issued = nil, nil, nil
+		f.credentials.Limits = &limit.Limiter{DefaultQPS: 100, Slots: 4} // a new limiter, so that no cell waits
 		tokens := len(f.Tokens.Requested)
-		written := c.reconciled(f)
+		wroteSecret := c.reconcile(f)
 		verdict, _, _ := strings.Cut(testkit.FirstProblem(reported.Report().Conditions), ":")
 		var want []string
-		if wantAsks != "" {
-			want = []string{wantAsks}
+		if wantCall != "" {
+			want = []string{wantCall}
 		}
-		if verdict == wantVerdict && slices.Equal(asked, want) && written == (want != nil) && (want != nil || len(f.Tokens.Requested) == tokens) {
+		if verdict == wantVerdict && slices.Equal(calls, want) && wroteSecret == (want != nil) && (want != nil || len(f.Tokens.Requested) == tokens) {
 			continue
 		}
-		t.Errorf("%s:\n got %s, %q, a Secret: %t, %d tokens\nwant %s, %q", c, verdict, asked, written, len(f.Tokens.Requested)-tokens, wantVerdict, want)
+		t.Errorf("%s:\n got %s, %q, a Secret: %t, %d tokens\nwant %s, %q", c, verdict, calls, wroteSecret, len(f.Tokens.Requested)-tokens, wantVerdict, want)
 		if wrong++; wrong == 10 {
-			t.Fatal("and so on")
+			t.Fatal("stopped after 10 mismatches")
 		}
 	}
 	f.Expect(len(cells)).To(BeNumerically(">", 9000))

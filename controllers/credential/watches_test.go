@@ -30,7 +30,7 @@ func TestChangeEnqueuesOnlyAffectedCredentials(t *testing.T) {
 	scheme := runtime.NewScheme()
 	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	reads := fake.NewClientBuilder().WithScheme(scheme).WithIndex(&v1alpha1.RoleCredential{}, identityIndex, indexIdentity).WithObjects(
-		named("shop", "by-default", ""), named("shop", "by-name", "default"), named("shop", "by-another", "other"), named("team", "of-a-team", "default"),
+		named("shop", "by-default", ""), named("shop", "by-name", "default"), named("shop", "by-another", "other"), named("team", "in-another-namespace", "default"),
 		ofOwn("shop", "by-its-own"), ofOwn("team", "by-its-own"),
 	).Build()
 	mapper := requestMapper[*v1alpha1.RoleCredential]{reader: reads, kind: request.RoleCredential}
@@ -39,10 +39,10 @@ func TestChangeEnqueuesOnlyAffectedCredentials(t *testing.T) {
 		return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
 	}
 	g.Expect(cluster(t.Context(), types.NamespacedName{Name: "default"})).To(ConsistOf(
-		request("shop", "by-default"), request("shop", "by-name"), request("team", "of-a-team")))
+		request("shop", "by-default"), request("shop", "by-name"), request("team", "in-another-namespace")))
 	g.Expect(cluster(t.Context(), types.NamespacedName{Name: "other"})).To(ConsistOf(request("shop", "by-another")))
 	g.Expect(cluster(t.Context(), types.NamespacedName{Name: "unused"})).To(BeEmpty())
 	g.Expect(own(t.Context(), types.NamespacedName{Namespace: "shop", Name: "default"})).To(ConsistOf(request("shop", "by-its-own")))
 	g.Expect(own(t.Context(), types.NamespacedName{Name: "default"})).To(BeEmpty())
-	g.Expect(mapper.list(t.Context(), client.InNamespace("team"))).To(ConsistOf(request("team", "of-a-team"), request("team", "by-its-own")))
+	g.Expect(mapper.list(t.Context(), client.InNamespace("team"))).To(ConsistOf(request("team", "in-another-namespace"), request("team", "by-its-own")))
 }
