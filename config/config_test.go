@@ -1,4 +1,4 @@
-// Package config_test holds the manifests, those of kustomize and those of the Helm chart, to the code and to each other.
+// Package config_test compares the manifests of kustomize and of the Helm chart with the code and with each other.
 package config_test
 
 import (
@@ -60,12 +60,12 @@ func (o objects) ofKind(kind string) []*unstructured.Unstructured {
 	return found
 }
 
-// output runs a program that the environment leads to.
+// output runs a program whose path, or folder, is in an environment variable, and returns its output.
 func output(t *testing.T, variable, name string, args ...string) []byte {
 	t.Helper()
 	program := os.Getenv(variable)
 	if program == "" {
-		t.Fatalf("%s must lead to %s: run make test, which builds it", variable, name)
+		t.Fatalf("%s must contain the path of %s: run make test, which builds it", variable, name)
 	}
 	if filepath.Base(program) != name {
 		program = filepath.Join(program, name)
@@ -91,8 +91,8 @@ func chart(t *testing.T, release string, args ...string) objects {
 	return parse(NewWithT(t), output(t, "HELM", "helm", args...))
 }
 
-// withoutHelms takes out what only Helm puts on objects.
-func withoutHelms(object *unstructured.Unstructured) *unstructured.Unstructured {
+// withoutHelmFields removes the labels and annotations that only Helm adds.
+func withoutHelmFields(object *unstructured.Unstructured) *unstructured.Unstructured {
 	fields := [][]string{{"metadata"}, {"spec", "template", "metadata"}}
 	for _, field := range fields {
 		for _, label := range []string{"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"} {
@@ -107,17 +107,17 @@ func TestChartInstallsSameObjectsAsKustomize(t *testing.T) {
 	for name, tc := range map[string]struct {
 		folder string
 		args   []string
-		// only are the kinds to compare; none for all but the Namespace, which Helm makes itself.
+		// only are the kinds to compare; nil for all kinds except Namespace, which Helm creates itself.
 		only []string
 	}{
 		"for all namespaces":   {folder: "default"},
 		"with all permissions": {folder: "complete", args: []string{"--set", "rbac.serviceAccountTokens=true,rbac.rollout=true"}},
 		"for some namespaces":  {folder: "namespaced", args: []string{"--set", "watchNamespaces={team-a,team-b}"}},
 		"for Prometheus and Grafana": {
-			folder: monitored(t), args: []string{"--set", "prometheus.serviceMonitor=true,prometheus.rules=true,prometheus.dashboard=true"},
+			folder: monitoringOverlay(t), args: []string{"--set", "prometheus.serviceMonitor=true,prometheus.rules=true,prometheus.dashboard=true"},
 			only: []string{"ServiceMonitor", "PrometheusRule", "ConfigMap"},
 		},
-		"with definitions that may go": {folder: "default", args: []string{"--set", "crds.keep=false"}},
+		"without the annotation that keeps CRDs": {folder: "default", args: []string{"--set", "crds.keep=false"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -125,7 +125,7 @@ func TestChartInstallsSameObjectsAsKustomize(t *testing.T) {
 			delete(want, "Namespace//rolecredential-system")
 			got := chart(t, "rolecredential", append(tc.args, "--set", "image.repository=controller,image.tag=latest")...)
 			for key, object := range got {
-				got[key] = withoutHelms(object)
+				got[key] = withoutHelmFields(object)
 			}
 			for _, list := range []objects{want, got} {
 				maps.DeleteFunc(list, func(_ string, o *unstructured.Unstructured) bool {
@@ -141,8 +141,8 @@ func TestChartInstallsSameObjectsAsKustomize(t *testing.T) {
 	}
 }
 
-// monitored is a folder with what config/default has for Prometheus and Grafana where it is not commented out.
-func monitored(t *testing.T) string {
+// monitoringOverlay returns a folder with the Prometheus and Grafana parts that config/default has commented out.
+func monitoringOverlay(t *testing.T) string {
 	t.Helper()
 	g := NewWithT(t)
 	dir := filepath.Join(t.TempDir(), "monitored")
@@ -178,20 +178,20 @@ func TestAlertsLinkToConfiguredRunbooks(t *testing.T) {
 
 func TestChartRejectsInvalidValues(t *testing.T) {
 	for name, value := range map[string]string{
-		"a field that there is none of":          "replica=3",
-		"no namespaces, which does not mean all": "watchNamespaces={}",
-		"a pattern for a namespace":              "watchNamespaces={team-*}",
-		"an argument that is no flag":            "args={manager}",
-		"a digest that is none":                  "image.digest=v1",
-		"a collector that is no URL":             "tracing.endpoint=collector:4317",
-		"a volume without a name":                "volumes[0].configMap.name=ca",
-		"a mount without a path":                 "volumeMounts[0].name=ca",
+		"an unknown field":               "replica=3",
+		"an empty list of namespaces":    "watchNamespaces={}",
+		"a namespace pattern":            "watchNamespaces={team-*}",
+		"an argument that is not a flag": "args={manager}",
+		"an invalid digest":              "image.digest=v1",
+		"a collector that is not a URL":  "tracing.endpoint=collector:4317",
+		"a volume without a name":        "volumes[0].configMap.name=ca",
+		"a mount without a path":         "volumeMounts[0].name=ca",
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(os.Getenv("HELM"), "template", "rolecredential", "chart", "--set", value)
-			said, err := cmd.CombinedOutput()
+			printed, err := cmd.CombinedOutput()
 			NewWithT(t).Expect(err).To(HaveOccurred())
-			NewWithT(t).Expect(string(said)).To(ContainSubstring("schema"))
+			NewWithT(t).Expect(string(printed)).To(ContainSubstring("schema"))
 		})
 	}
 }
@@ -206,7 +206,7 @@ func TestEachValueOfTheChartIsDocumented(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	for name, value := range values {
 		fields, isGroup := value.(map[string]any)
-		if name == "resources" || name == "nodeSelector" || !isGroup || len(fields) == 0 { // as in a Pod
+		if name == "resources" || name == "nodeSelector" || !isGroup || len(fields) == 0 { // fields of a Pod
 			g.Expect(string(page)).To(ContainSubstring("`" + name + "`"))
 			continue
 		}
@@ -254,16 +254,16 @@ func TestReferencedRolesAndServiceAccountsExist(t *testing.T) {
 	}
 }
 
-// deployed returns the manager's container and the directions in which NetworkPolicies bar anything.
-func deployed(g *WithT, installed objects) (container corev1.Container, barred []networkingv1.PolicyType) {
+// deployed returns the manager's container, and the directions of traffic that NetworkPolicies restrict.
+func deployed(g *WithT, installed objects) (container corev1.Container, restricted []networkingv1.PolicyType) {
 	var deployment appsv1.Deployment
 	g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(installed.ofKind("Deployment")[0].Object, &deployment)).To(Succeed())
 	for _, object := range installed.ofKind("NetworkPolicy") {
 		var policy networkingv1.NetworkPolicy
 		g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &policy)).To(Succeed())
-		barred = append(barred, policy.Spec.PolicyTypes...)
+		restricted = append(restricted, policy.Spec.PolicyTypes...)
 	}
-	return deployment.Spec.Template.Spec.Containers[0], barred
+	return deployment.Spec.Template.Spec.Containers[0], restricted
 }
 
 func TestManagerEnvironmentHasMemoryLimitAndOptionalCollector(t *testing.T) {
@@ -277,15 +277,15 @@ func TestManagerEnvironmentHasMemoryLimitAndOptionalCollector(t *testing.T) {
 	}{
 		"kustomize":                                 {installed: kustomize(t, "default"), want: []corev1.EnvVar{memory}},
 		"the chart":                                 {installed: chart(t, "rolecredential"), want: []corev1.EnvVar{memory}},
-		"kustomize, with its comment taken off":     {installed: kustomize(t, withTracing(t)), want: []corev1.EnvVar{memory, {Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}}},
+		"kustomize, with the tracing patch":         {installed: kustomize(t, withTracing(t)), want: []corev1.EnvVar{memory, {Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}}},
 		"the chart, with an endpoint":               {installed: chart(t, "rolecredential", "--set", "tracing.endpoint="+collector), want: []corev1.EnvVar{memory, {Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}}},
 		"the chart, with an endpoint and a sampler": {installed: chart(t, "rolecredential", "--set", "tracing.endpoint="+collector+",env[0].name=OTEL_TRACES_SAMPLER,env[0].value=always_on"), want: []corev1.EnvVar{memory, {Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: collector}, {Name: "OTEL_TRACES_SAMPLER", Value: "always_on"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			container, barred := deployed(g, tc.installed)
+			container, restricted := deployed(g, tc.installed)
 			g.Expect(container.Env).To(Equal(tc.want))
-			g.Expect(barred).To(Equal([]networkingv1.PolicyType{networkingv1.PolicyTypeIngress})) // and nothing of what goes out
+			g.Expect(restricted).To(Equal([]networkingv1.PolicyType{networkingv1.PolicyTypeIngress})) // egress is not restricted
 			for _, arg := range container.Args {
 				g.Expect(arg).NotTo(HavePrefix("--pprof"))
 			}
@@ -306,7 +306,7 @@ func TestChartMountsVolumes(t *testing.T) {
 	g.Expect(pod.Containers[0].VolumeMounts).To(Equal([]corev1.VolumeMount{{Name: "ca", MountPath: "/etc/ca", ReadOnly: true}}))
 }
 
-// withTracing is config/default with the comment taken off what is marked [TRACING].
+// withTracing returns a copy of config/default with the part marked [TRACING] uncommented.
 func withTracing(t *testing.T) string {
 	t.Helper()
 	g := NewWithT(t)
@@ -322,7 +322,7 @@ func withTracing(t *testing.T) string {
 	return filepath.Join(dir, "default")
 }
 
-// The right to create tokens of service accounts, and the right to change workloads, are each as good as cluster-admin.
+// The permission to create service account tokens and the permission to change workloads are each equivalent to cluster-admin.
 func TestPowerfulRolesAreBoundOnlyOnRequest(t *testing.T) {
 	roles := []string{"rolecredential-rollout-role", "rolecredential-serviceaccount-token-role"}
 	for name, tc := range map[string]struct {
@@ -370,19 +370,19 @@ func TestManagerMayWriteInWatchedNamespaces(t *testing.T) {
 		}
 	}
 	g.Expect(bound).To(ConsistOf(strings.Split(string(flag[1]), ",")))
-	// What it may do in all namespaces is nothing.
-	inNone := []string{"/namespaces", "authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews"}
+	// Cluster-wide, the manager has permissions only for cluster-scoped resources.
+	clusterGrants := []string{"/namespaces", "authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews"}
 	for _, definition := range installed.ofKind("CustomResourceDefinition") {
 		if scope, _, _ := unstructured.NestedString(definition.Object, "spec", "scope"); scope == "Cluster" {
 			plural, _, _ := unstructured.NestedString(definition.Object, "spec", "names", "plural")
-			inNone = append(inNone, "sts.rolecredential.dev/"+plural, "sts.rolecredential.dev/"+plural+"/status")
+			clusterGrants = append(clusterGrants, "sts.rolecredential.dev/"+plural, "sts.rolecredential.dev/"+plural+"/status")
 		}
 	}
 	for _, binding := range installed.ofKind("ClusterRoleBinding") {
 		role, _, _ := unstructured.NestedString(binding.Object, "roleRef", "name")
-		for grant := range given(g, installed["ClusterRole//"+role]) {
+		for grant := range roleGrants(g, installed["ClusterRole//"+role]) {
 			_, resource, _ := strings.Cut(grant, " ")
-			g.Expect(inNone).To(ContainElement(resource), "%s binds %s for the whole cluster: config/namespaced is to bind it namespace by namespace", binding.GetName(), role)
+			g.Expect(clusterGrants).To(ContainElement(resource), "%s binds %s in the whole cluster: config/namespaced must bind it in each namespace", binding.GetName(), role)
 		}
 	}
 }
@@ -394,12 +394,12 @@ func TestReleaseWithSelectorMayHoldItsOwnLease(t *testing.T) {
 			installed := chart(t, "aws", "--set", "selector="+selector)
 			args, _, err := unstructured.NestedSlice(installed.ofKind("Deployment")[0].Object, "spec", "template", "spec", "containers")
 			g.Expect(err).NotTo(HaveOccurred())
-			given, ok := args[0].(map[string]any)
+			container, ok := args[0].(map[string]any)
 			g.Expect(ok).To(BeTrue())
 			if selector == "" {
-				g.Expect(given["args"]).NotTo(ContainElement(HavePrefix("--selector")))
+				g.Expect(container["args"]).NotTo(ContainElement(HavePrefix("--selector")))
 			} else {
-				g.Expect(given["args"]).To(ContainElement("--selector=" + selector))
+				g.Expect(container["args"]).To(ContainElement("--selector=" + selector))
 			}
 			rules, _, err := unstructured.NestedSlice(installed["Role/rolecredential-system/aws-rolecredential-leader-election-role"].Object, "rules")
 			g.Expect(err).NotTo(HaveOccurred())

@@ -21,7 +21,7 @@ type alert struct {
 	Labels, Annotations map[string]string
 }
 
-// alerts are the rules that are shipped, and a rules file with them.
+// alerts returns the shipped rules, and a rules file with them.
 func alerts(t *testing.T) (all []alert, file string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -57,7 +57,7 @@ func TestEachAlertFiresOnlyOnItsFault(t *testing.T) {
 	g.Expect(os.WriteFile(file, cases, 0o644)).To(Succeed())
 	promtool(t, "test", "rules", file)
 	for _, alert := range all {
-		g.Expect(string(cases)).To(ContainSubstring(`alertname="`+alert.Alert+`",alertstate="firing"`), "no case has it fire")
+		g.Expect(string(cases)).To(ContainSubstring(`alertname="`+alert.Alert+`",alertstate="firing"`), "no case makes it fire")
 	}
 }
 
@@ -79,7 +79,7 @@ func TestEachAlertHasARunbook(t *testing.T) {
 		delete(pages, page)
 		text, err := os.ReadFile(filepath.Join("..", "docs", "runbooks", page))
 		g.Expect(err).NotTo(HaveOccurred())
-		// It opens with what is seen and what to do.
+		// Each page starts with these sections.
 		var headings []string
 		for _, heading := range regexp.MustCompile(`(?m)^#+ .*$`).FindAllString(string(text), -1) {
 			headings = append(headings, strings.ReplaceAll(heading, "`", ""))
@@ -89,11 +89,11 @@ func TestEachAlertHasARunbook(t *testing.T) {
 		g.Expect(string(text)).To(ContainSubstring("`" + alert.Labels["severity"] + "`"))
 	}
 	delete(pages, "README.md")
-	g.Expect(slices.Collect(maps.Keys(pages))).To(BeEmpty(), "pages of no alert")
+	g.Expect(slices.Collect(maps.Keys(pages))).To(BeEmpty(), "pages without an alert")
 }
 
-// metricsOf parses a query, and returns the names of its metrics and of the labels that it uses of them. Promtool writes the query
-// anew, with a matcher in each of its selectors by which they are found.
+// metricsOf returns the names of a query's metrics, and of the labels that it uses. Promtool adds a matcher to each selector of the query, by
+// which metricsOf finds them.
 func metricsOf(t *testing.T, query string) (metrics, labels []string) {
 	t.Helper()
 	text := promtool(t, "--experimental", "promql", "label-matchers", "set", "--type==", query, "selected", "yes")
@@ -110,7 +110,7 @@ func metricsOf(t *testing.T, query string) (metrics, labels []string) {
 	return metrics, slices.DeleteFunc(labels, func(label string) bool { return label == "selected" })
 }
 
-// catalogue has the metrics that a query may name, with a histogram's parts, and the labels of each.
+// catalogue returns the series that a query may use, with the parts of histograms, and the labels of each.
 func catalogue() map[string][]string {
 	all := map[string][]string{}
 	for _, metric := range telemetry.Catalogue {
@@ -124,8 +124,8 @@ func catalogue() map[string][]string {
 	return all
 }
 
-// exists fails unless there is each metric of a query, with each label that the query uses.
-func exists(t *testing.T, query string) (metrics []string) {
+// requireExisting fails unless the catalogue has each metric and label of a query. It returns the metrics.
+func requireExisting(t *testing.T, query string) (metrics []string) {
 	t.Helper()
 	g := NewWithT(t)
 	known := catalogue()
@@ -144,7 +144,7 @@ func exists(t *testing.T, query string) (metrics []string) {
 func TestAlertsUseExistingMetricsAndLabels(t *testing.T) {
 	all, _ := alerts(t)
 	for _, alert := range all {
-		exists(t, alert.Expr)
+		requireExisting(t, alert.Expr)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestMetricsOfReturnsMetricsAndLabelsOfQuery(t *testing.T) {
 	}
 }
 
-// queries are all PromQL that the dashboard asks, as Grafana fills in what is chosen.
+// queries returns the PromQL queries of the dashboard, with values for its variables.
 func queries(t *testing.T) (all []string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -192,12 +192,12 @@ func queries(t *testing.T) (all []string) {
 }
 
 func TestDashboardShowsEachMetricAndNoUnknownMetric(t *testing.T) {
-	var shown []string
+	var metrics []string
 	for _, query := range queries(t) {
-		shown = append(shown, exists(t, query)...)
+		metrics = append(metrics, requireExisting(t, query)...)
 	}
 	for _, metric := range telemetry.Catalogue {
-		NewWithT(t).Expect(shown).To(ContainElement(HavePrefix(metric.Name)))
+		NewWithT(t).Expect(metrics).To(ContainElement(HavePrefix(metric.Name)))
 	}
 }
 

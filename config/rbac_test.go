@@ -14,14 +14,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// grants are what rules allow, as "verb group/resource", and where they stand.
+// grants maps permissions, as "verb group/resource", to the file or role that contains them.
 type grants map[string]string
 
-// marker is what the code says that it needs, in the form of controller-gen.
+// marker matches controller-gen's RBAC markers.
 var marker = regexp.MustCompile(`(?m)^// \+kubebuilder:rbac:groups=(\S*),resources=(\S+),verbs=(\S+)$`)
 
-// asked are the grants that the code's markers ask for.
-func asked(g *WithT) grants {
+// markerGrants returns the grants of the code's RBAC markers.
+func markerGrants(g *WithT) grants {
 	found := grants{}
 	g.Expect(filepath.WalkDir(filepath.Join("..", "controllers"), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" {
@@ -49,8 +49,8 @@ func asked(g *WithT) grants {
 	return found
 }
 
-// given are the grants of a ClusterRole.
-func given(g *WithT, role *unstructured.Unstructured) grants {
+// roleGrants returns the grants of a ClusterRole.
+func roleGrants(g *WithT, role *unstructured.Unstructured) grants {
 	var typed rbacv1.ClusterRole
 	g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(role.Object, &typed)).To(Succeed())
 	found := grants{}
@@ -72,18 +72,18 @@ func given(g *WithT, role *unstructured.Unstructured) grants {
 func TestManagerRolesMatchMarkersInCode(t *testing.T) {
 	g := NewWithT(t)
 	installed := kustomize(t, "default")
-	inNamespaces := given(g, installed["ClusterRole//rolecredential-manager-role"])
-	inNone := given(g, installed["ClusterRole//rolecredential-manager-cluster-role"])
-	needed := asked(g)
+	namespacedGrants := roleGrants(g, installed["ClusterRole//rolecredential-manager-role"])
+	clusterGrants := roleGrants(g, installed["ClusterRole//rolecredential-manager-cluster-role"])
+	needed := markerGrants(g)
 	g.Expect(needed).NotTo(BeEmpty())
-	for grant, where := range needed {
-		_, one := inNamespaces[grant]
-		_, other := inNone[grant]
-		g.Expect(one != other).To(BeTrue(), "%s, which %s asks for, is to stand in one of the two roles in config/rbac/manager_role.yaml", grant, where)
+	for grant, file := range needed {
+		_, one := namespacedGrants[grant]
+		_, other := clusterGrants[grant]
+		g.Expect(one != other).To(BeTrue(), "%s, which %s requires, must be in exactly one of the two roles in config/rbac/manager_role.yaml", grant, file)
 	}
-	for _, role := range []grants{inNamespaces, inNone} {
-		for grant, where := range role {
-			g.Expect(needed).To(HaveKey(grant), where)
+	for _, role := range []grants{namespacedGrants, clusterGrants} {
+		for grant, file := range role {
+			g.Expect(needed).To(HaveKey(grant), file)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func TestWatchesShareNoConnectionWithWrites(t *testing.T) {
 	}}
 	options, err := ManagerOptions(Scope{})
 	g.Expect(err).NotTo(HaveOccurred())
-	made, err := cluster.New(config, func(o *cluster.Options) {
+	started, err := cluster.New(config, func(o *cluster.Options) {
 		o.Scheme, o.Cache, o.Client, o.NewCache = options.Scheme, options.Cache, options.Client, options.NewCache
 		o.MapperProvider = func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 			return testrestmapper.TestOnlyStaticRESTMapper(options.Scheme), nil
@@ -48,11 +48,11 @@ func TestWatchesShareNoConnectionWithWrites(t *testing.T) {
 	written := &v1alpha1.RoleCredential{}
 	written.Namespace, written.Name = "shop", "written"
 	uncached := client.DisableReadYourWritesConsistency // does not wait for the cache
-	g.Expect(made.GetClient().Create(ctx, written, uncached)).NotTo(Succeed())
+	g.Expect(started.GetClient().Create(ctx, written, uncached)).NotTo(Succeed())
 	write := <-requests
-	_, err = made.GetCache().GetInformer(ctx, written, cache.BlockUntilSynced(false))
+	_, err = started.GetCache().GetInformer(ctx, written, cache.BlockUntilSynced(false))
 	g.Expect(err).NotTo(HaveOccurred())
-	go func() { _ = made.GetCache().Start(ctx) }()
+	go func() { _ = started.GetCache().Start(ctx) }()
 	watch := <-requests
 
 	g.Expect([]string{write.proto, watch.proto}).To(HaveEach("HTTP/2.0"))

@@ -13,7 +13,7 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// loggerFor returns the manager's logger for command-line arguments, and the buffer that it writes to.
+// loggerFor returns the manager's logger for command-line arguments, and its output.
 func loggerFor(g *WithT, args ...string) (logr.Logger, *bytes.Buffer) {
 	var options zap.Options
 	set := flag.NewFlagSet("manager", flag.ContinueOnError)

@@ -20,7 +20,7 @@ func TestCacheDropsUnusedFieldsOfCredential(t *testing.T) {
 		return testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) {
 			c.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
 			c.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: "{}", v1alpha1.RefreshAnnotation: "1"}
-			c.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionIssued, Reason: strings.Clone("SlimReason"), Message: strings.Clone("A testkit.Message.")}}
+			c.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionIssued, Reason: strings.Clone("Reason"), Message: strings.Clone("A message.")}}
 		})
 	}
 	one, other := stored(), stored()
@@ -33,6 +33,6 @@ func TestCacheDropsUnusedFieldsOfCredential(t *testing.T) {
 		g.Expect(got).To(Equal(want))
 	}
 	g.Expect(unsafe.StringData(one.Status.Conditions[0].Message)).To(BeIdenticalTo(unsafe.StringData(other.Status.Conditions[0].Message)))
-	gone := cache.DeletedFinalStateUnknown{Key: "shop/s3-reader"}
-	g.Expect(trimForCache(gone)).To(Equal(gone))
+	deleted := cache.DeletedFinalStateUnknown{Key: "shop/s3-reader"}
+	g.Expect(trimForCache(deleted)).To(Equal(deleted))
 }

@@ -1,4 +1,4 @@
-// Package testkit has a fake API server, a fake STS and the objects that the tests of the reconcilers share.
+// Package testkit provides a fake API server, a fake STS and objects for the tests of the reconcilers.
 package testkit
 
 import (
@@ -46,7 +46,7 @@ import (
 // Start is the time at which a Fixture's clock starts.
 var Start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// Fixture is an identity resolver on a fake client, with an STS that answers as a test says.
+// Fixture is an identity resolver with a fake client and a fake STS whose responses the test sets.
 type Fixture struct {
 	*WithT
 	T        *testing.T
@@ -78,14 +78,14 @@ const APIAudience = "https://api.example"
 func (i *Tokens) Issue(_ context.Context, _ client.Client, _ string, object, body client.Object, _ ...client.SubResourceCreateOption) error {
 	request, ok := body.(*authenticationv1.TokenRequest)
 	if !ok {
-		return errors.New("no request for a token")
+		return errors.New("not a TokenRequest")
 	}
 	if len(request.Spec.Audiences) == 0 {
 		request.Spec.Audiences = []string{APIAudience}
 	}
-	asked := object.GetNamespace() + ":" + object.GetName() + " for " + strings.Join(request.Spec.Audiences, ",")
-	i.Requested = append(i.Requested, asked)
-	request.Status.Token = "token of " + asked
+	requested := object.GetNamespace() + ":" + object.GetName() + " for " + strings.Join(request.Spec.Audiences, ",")
+	i.Requested = append(i.Requested, requested)
+	request.Status.Token = "token of " + requested
 	request.Status.ExpirationTimestamp = metav1.NewTime(i.Clock.Now().Add(time.Duration(*request.Spec.ExpirationSeconds) * time.Second))
 	return i.Err
 }
@@ -108,12 +108,12 @@ type STS struct {
 }
 
 // Issue issues session credentials.
-func (s *STS) Issue(_ context.Context, r request.Request, proof request.CallAuth) (request.Credentials, error) {
+func (s *STS) Issue(_ context.Context, r request.Request, auth request.CallAuth) (request.Credentials, error) {
 	s.mu.Lock()
 	s.Issued = append(s.Issued, r)
 	s.mu.Unlock()
-	s.Codes = append(s.Codes, string(proof.MFACode))
-	s.Tokens = append(s.Tokens, string(proof.WebIdentityToken))
+	s.Codes = append(s.Codes, string(auth.MFACode))
+	s.Tokens = append(s.Tokens, string(auth.WebIdentityToken))
 	if s.Before != nil {
 		s.Before()
 	}
@@ -149,7 +149,7 @@ func (s *STS) Caller(context.Context) (awssts.Caller, error) {
 	return awssts.Caller{AccountID: "210987654321", ARN: "arn:aws:iam::210987654321:user/operator", UserID: "AIDAOPERATOR"}, s.CallerErr
 }
 
-// Requests records the writes that the API server received, as "verb kind".
+// Requests records the writes that the API server received, as "verb kind". Fail returns the error for a write, nil to accept it.
 type Requests struct {
 	Writes []string
 	Fail   func(verb string, object client.Object) error
@@ -208,7 +208,7 @@ func New(t *testing.T, objects ...client.Object) *Fixture {
 	f.Watcher = secretstore.NewWatcher(metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme()))
 	done, stop := context.WithCancel(context.Background())
 	stop()
-	f.Expect(f.Watcher.Start(done)).To(Succeed()) // watches are for the tests with a real API server
+	f.Expect(f.Watcher.Start(done)).To(Succeed()) // only tests with a real API server use watches
 	f.Limits = &limit.Limiter{DefaultQPS: 100, Slots: 4}
 	f.Connector = &identity.Connector{Limits: f.Limits, Metrics: f.Metrics, Clock: f.Clock}
 	f.Resolver = &identity.Resolver{
@@ -246,16 +246,16 @@ func (r *Requests) interceptor() interceptor.Funcs {
 			if err := r.write("apply", applied); err != nil {
 				return err
 			}
-			// Of a type that it knows the fake applies all fields, also those that are not given.
+			// For known types, the fake client applies all fields, also absent ones.
 			patch, err := json.Marshal(o)
 			if err != nil {
 				return err
 			}
-			live := &unstructured.Unstructured{}
-			live.SetGroupVersionKind(applied.GetObjectKind().GroupVersionKind())
-			live.SetNamespace(applied.GetNamespace())
-			live.SetName(applied.GetName())
-			return c.Patch(ctx, live, client.RawPatch(types.MergePatchType, patch))
+			current := &unstructured.Unstructured{}
+			current.SetGroupVersionKind(applied.GetObjectKind().GroupVersionKind())
+			current.SetNamespace(applied.GetNamespace())
+			current.SetName(applied.GetName())
+			return c.Patch(ctx, current, client.RawPatch(types.MergePatchType, patch))
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
 			if err := r.write("patch", o); err != nil {
@@ -272,7 +272,7 @@ func (r *Requests) interceptor() interceptor.Funcs {
 	}
 }
 
-// objects that most tests begin with.
+// Objects of most tests.
 
 // Shop returns the metadata of the namespace shop.
 func Shop() *metav1.PartialObjectMetadata {
@@ -317,7 +317,7 @@ func Reader() *v1alpha1.RoleCredential {
 	return c
 }
 
-// World returns all that the Reader needs. The given objects replace those of the same kind and name.
+// World returns all objects that the Reader requires. The given objects replace those of the same kind and name.
 func World(replaced ...client.Object) []client.Object {
 	objects := []client.Object{NamespaceShop(), Bootstrap(), DefaultIdentity(), Reader()}
 	for _, object := range replaced {
@@ -342,7 +342,7 @@ func Changed[T any](object T, f func(T)) T {
 	return object
 }
 
-// Credential returns the Reader as it is stored.
+// Credential returns the stored Reader.
 func (f *Fixture) Credential() *v1alpha1.RoleCredential {
 	f.T.Helper()
 	c := &v1alpha1.RoleCredential{}
@@ -350,7 +350,7 @@ func (f *Fixture) Credential() *v1alpha1.RoleCredential {
 	return c
 }
 
-// Identity returns the default identity as it is stored.
+// Identity returns the stored default identity.
 func (f *Fixture) Identity() *v1alpha1.ClusterIdentity {
 	f.T.Helper()
 	i := &v1alpha1.ClusterIdentity{}
@@ -366,14 +366,14 @@ func (f *Fixture) Source() *corev1.Secret {
 	return s
 }
 
-// Update updates an object, and forgets the writes so far.
+// Update updates an object, and clears the recorded writes.
 func (f *Fixture) Update(object client.Object) {
 	f.T.Helper()
 	f.Expect(f.Client.Update(f.T.Context(), object)).To(Succeed())
 	f.Requests.Writes = nil
 }
 
-// Secret returns the Secret of the Reader, nil if there is none.
+// Secret returns the Secret of the Reader, or nil if it does not exist.
 func (f *Fixture) Secret() *corev1.Secret {
 	f.T.Helper()
 	s := &corev1.Secret{}
@@ -396,7 +396,7 @@ func (f *Fixture) Forge(edit map[string]string) {
 	f.Update(s)
 }
 
-// Checksum returns the Checksum of a record, whatever the record says.
+// Checksum returns the checksum of a record, also of an invalid one.
 func Checksum(annotations map[string]string) string {
 	record := map[string]string{}
 	for _, key := range reissue.RecordKeys() {
@@ -423,14 +423,14 @@ func (f *Fixture) Events() []string {
 
 // States returns conditions by type, as "status reason".
 func States(conditions []metav1.Condition) map[string]string {
-	States := map[string]string{}
+	states := map[string]string{}
 	for _, c := range conditions {
-		States[c.Type] = string(c.Status) + " " + c.Reason
+		states[c.Type] = string(c.Status) + " " + c.Reason
 	}
-	return States
+	return states
 }
 
-// Message returns the message of a condition, empty if there is none.
+// Message returns the message of a condition, or empty if it does not exist.
 func Message(conditions []metav1.Condition, conditionType string) string {
 	if c := meta.FindStatusCondition(conditions, conditionType); c != nil {
 		return c.Message
@@ -453,7 +453,7 @@ func FirstProblem(conditions []metav1.Condition) string {
 
 // STSError returns an error of STS with a code.
 func STSError(code string) error {
-	return &smithy.GenericAPIError{Code: code, Message: "as STS words it"}
+	return &smithy.GenericAPIError{Code: code, Message: "the message of STS"}
 }
 
 // ForeignSecret returns a Secret with the name of the Reader's Secret that does not belong to the Reader.
