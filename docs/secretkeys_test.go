@@ -66,7 +66,7 @@ func TestExamplesNameKeysThatTheirSecretsHave(t *testing.T) {
 
 type secretKey struct{ name, key string }
 
-// references returns each mapping with a name and a key, also those in a text of YAML, such as a configuration in a ConfigMap.
+// references returns each mapping with a name and a key. It also parses YAML texts, such as a configuration in a ConfigMap.
 func references(value any) (found []secretKey) {
 	switch value := value.(type) {
 	case string:
@@ -100,7 +100,7 @@ func TestHelmExampleKeepsTemplates(t *testing.T) {
 	g.Expect(string(data["rclone.conf"])).To(Equal("[s3]\naccess_key_id = ASIASHOWNINTHEDOCS00\nsecret_access_key = secret/key\nsession_token = session/token=\n"))
 }
 
-// The example for Windows writes what the format CredentialProcess writes, but for the command.
+// The example for Windows writes the same files as the format CredentialProcess, except for the command.
 func TestWindowsExampleWritesCredentialProcess(t *testing.T) {
 	g := NewWithT(t)
 	template, _ := secretTemplate(t, object(t, blockOf(t, "docs/formats.md", "in-a-windows-container", "yaml").text))

@@ -1,4 +1,3 @@
-// Package docs_test holds pages to what they name.
 package docs_test
 
 import (
@@ -18,7 +17,7 @@ var (
 	scenario = regexp.MustCompile("`make e2e`: \"([^\"]+)\"")
 )
 
-// tests are the names of all tests in the tree.
+// tests returns the names of all tests in the repository.
 func tests(g *WithT) map[string]bool {
 	found := map[string]bool{}
 	g.Expect(filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {

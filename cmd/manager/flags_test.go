@@ -37,11 +37,11 @@ func TestSelectorSelectsCredentials(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			var got []string
 			for _, shard := range []string{"a", "b", ""} {
-				worn := labels.Set{}
+				set := labels.Set{}
 				if shard != "" {
-					worn["shard"] = shard
+					set["shard"] = shard
 				}
-				if f.selected.Matches(worn) {
+				if f.selected.Matches(set) {
 					got = append(got, shard)
 				}
 			}

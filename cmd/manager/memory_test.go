@@ -12,8 +12,8 @@ func TestHeapGrowthIsBoundedUnlessGOGCIsSet(t *testing.T) {
 		gogc string
 		want int
 	}{
-		"without GOGC the manager's own value applies": {"", gcPercent},
-		"GOGC applies": {"80", 80},
+		"without GOGC, gcPercent applies": {"", gcPercent},
+		"with GOGC, its value applies":    {"80", 80},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := debug.SetGCPercent(80)

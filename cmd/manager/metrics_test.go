@@ -104,7 +104,7 @@ func TestMetricsRequireRBACAndProfilesRequireAFlag(t *testing.T) {
 	g.Eventually(status("https://"+metrics+"/metrics", scraper)).WithTimeout(settle).Should(Equal(http.StatusOK))
 	_, body := get("https://"+metrics+"/metrics", scraper)
 	g.Expect(body).To(ContainSubstring("go_goroutines"))
-	for who, tc := range map[string]struct {
+	for name, tc := range map[string]struct {
 		token string
 		want  int
 	}{
@@ -113,8 +113,8 @@ func TestMetricsRequireRBACAndProfilesRequireAFlag(t *testing.T) {
 		"one without the role": {token: unprivileged, want: http.StatusForbidden},
 	} {
 		got, body := get("https://"+metrics+"/metrics", tc.token)
-		g.Expect(got).To(Equal(tc.want), who)
-		g.Expect(body).NotTo(ContainSubstring("go_goroutines"), who)
+		g.Expect(got).To(Equal(tc.want), name)
+		g.Expect(body).NotTo(ContainSubstring("go_goroutines"), name)
 	}
 	got, _ := get("http://"+metrics+"/metrics", scraper)
 	g.Expect(got).NotTo(Equal(http.StatusOK)) // without TLS

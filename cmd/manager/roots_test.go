@@ -58,7 +58,7 @@ func verifyAmazonRoot(t *testing.T, file string) string {
 
 func TestHelperVerifiesAmazonRoot(t *testing.T) {
 	if os.Getenv("VERIFY_AMAZON_ROOT") == "" {
-		t.Skip("it is the process of verifyAmazonRoot")
+		t.Skip("only verifyAmazonRoot runs it")
 	}
 	if _, err := amazonRoot(t).Verify(x509.VerifyOptions{}); err != nil { // against the system's authorities
 		t.Log("Amazon Root CA 1 is not trusted:", err)
