@@ -169,9 +169,9 @@ func TestRequestsOfSessionAndFederatedCredentials(t *testing.T) {
 	g.Expect(invalid).To(BeNil())
 	g.Expect(got).To(Equal(request.Request{Identity: "ClusterIdentity default", Call: v1alpha1.CallGetSessionToken, Duration: 12 * time.Hour}))
 
-	calls, invalid := request.FederatedCredential.Request(federated())
+	user, invalid := request.FederatedCredential.Request(federated())
 	g.Expect(invalid).To(BeNil())
-	g.Expect(calls).To(Equal(request.Request{
+	g.Expect(user).To(Equal(request.Request{
 		Identity: "ClusterIdentity default", Call: v1alpha1.CallGetFederationToken, SessionName: "shop.narrowed", Duration: 12 * time.Hour, Policy: narrow,
 	}))
 	_, invalid = request.FederatedCredential.Request(testkit.Changed(federated(), func(c *v1alpha1.FederatedCredential) { c.Spec.Policy = "{" }))
