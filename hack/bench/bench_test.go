@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"rolecredential.dev/operator/hack/stsemulator"
+	"rolecredential.dev/operator/hack/usage"
 )
 
 func TestFiguresAsText(t *testing.T) {
@@ -80,13 +81,13 @@ func TestHalfOfTheCores(t *testing.T) {
 
 func TestMemoryAndCPUOfAProcess(t *testing.T) {
 	g := NewWithT(t)
-	used, err := memory(os.Getpid())
+	used, err := usage.Memory(os.Getpid())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(used.now).To(BeNumerically(">", used.files))
-	g.Expect(used.files).To(BeNumerically(">", 1<<20))
-	g.Expect(used.peak).To(BeNumerically(">=", used.now))
-	_, err = cpu(os.Getpid())
+	g.Expect(used.Now).To(BeNumerically(">", used.Files))
+	g.Expect(used.Files).To(BeNumerically(">", 1<<20))
+	g.Expect(used.Peak).To(BeNumerically(">=", used.Now))
+	_, err = usage.CPU(os.Getpid())
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = cpu(-1)
+	_, err = usage.CPU(-1)
 	g.Expect(err).To(HaveOccurred())
 }

@@ -10,6 +10,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/hack/program"
 	"rolecredential.dev/operator/hack/stsemulator"
+	"rolecredential.dev/operator/hack/usage"
 )
 
 // The sides of a comparison: a bare client, a bare client with the operator's watches, and the operator.
@@ -234,7 +235,7 @@ const (
 // measureFootprint samples a manager while no credential is due.
 func (e *environment) measureFootprint(ctx context.Context, m *manager, idle time.Duration) (footprint, error) {
 	var result footprint
-	before, err := cpu(m.Pid())
+	before, err := usage.CPU(m.Pid())
 	if err != nil {
 		return result, err
 	}
@@ -249,15 +250,15 @@ func (e *environment) measureFootprint(ctx context.Context, m *manager, idle tim
 		if err := program.Sleep(ctx, sampleEvery); err != nil {
 			return result, err
 		}
-		used, err := memory(m.Pid())
+		used, err := usage.Memory(m.Pid())
 		if err != nil {
 			return result, err
 		}
-		samples = append(samples, used.now)
-		result.PeakRSS, result.FileRSS = used.peak, used.files
+		samples = append(samples, used.Now)
+		result.PeakRSS, result.FileRSS = used.Peak, used.Files
 	}
 	result.RSS = samples.median()
-	used, err := cpu(m.Pid())
+	used, err := usage.CPU(m.Pid())
 	if err != nil {
 		return result, err
 	}

@@ -12,52 +12,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"rolecredential.dev/operator/hack/usage"
 )
-
-// ticks is the unit of CPU time in /proc, per second (USER_HZ), on every Linux that Go supports.
-const ticks = 100
-
-// cpu returns the CPU time of a process.
-func cpu(pid int) (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	// The program's name, in parentheses, may contain any character.
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
-	}
-	user, err1 := strconv.Atoi(fields[11])
-	system, err2 := strconv.Atoi(fields[12])
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("/proc/%d/stat: %q %q", pid, fields[11], fields[12])
-	}
-	return time.Duration(user+system) * time.Second / ticks, nil
-}
-
-// resident is a process's resident set in bytes: its present size, its largest size, and its pages of files, such as the program itself,
-// which the kernel can reclaim.
-type resident struct{ now, peak, files float64 }
-
-// memory returns a process's resident set.
-func memory(pid int) (resident, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return resident{}, err
-	}
-	bytesOf := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[2] == "kB" {
-			kilobytes, err := strconv.ParseFloat(fields[1], 64)
-			if err != nil {
-				return resident{}, err
-			}
-			bytesOf[fields[0]] = kilobytes * 1024
-		}
-	}
-	return resident{now: bytesOf["VmRSS:"], peak: bytesOf["VmHWM:"], files: bytesOf["RssFile:"]}, nil
-}
 
 // children returns the child processes of a process, by the program's name.
 func children(pid int) (map[string]int, error) {
@@ -91,7 +48,7 @@ func cpuByProgram() (map[string]time.Duration, error) {
 	programs["bench"] = os.Getpid()
 	used := map[string]time.Duration{}
 	for program, pid := range programs {
-		if used[program], err = cpu(pid); err != nil {
+		if used[program], err = usage.CPU(pid); err != nil {
 			return nil, err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/hack/program"
 )
 
 // attack is what a tenant does with the role edit in its namespace.
@@ -51,7 +52,7 @@ func (a attack) attack(ctx context.Context, w *world) error {
 				if err := a.during(ctx, w, n); err != nil && ctx.Err() == nil {
 					failures.Add(1)
 					last.Store(err)
-					pause(ctx, 50*time.Millisecond)
+					_ = program.Sleep(ctx, 50*time.Millisecond)
 				}
 			}
 		}()
@@ -242,7 +243,9 @@ func unsettledWorkloads(ctx context.Context, w *world) error {
 }
 
 func touchWorkloads(ctx context.Context, w *world, n int64) error {
-	pause(ctx, time.Second)
+	if err := program.Sleep(ctx, time.Second); err != nil {
+		return err
+	}
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: attackerNamespace, Name: fmt.Sprint("h-", n%5)}}
 	return patch(ctx, w, d, fmt.Sprintf(`{"spec":{"minReadySeconds":%d}}`, n%500))
 }
@@ -292,7 +295,7 @@ func hangingIdentities(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	w.ends = append(w.ends, listener.Close)
+	w.cleanups.Add(listener.Close)
 	if err := ownKey(ctx, w); err != nil {
 		return err
 	}

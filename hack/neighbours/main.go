@@ -7,14 +7,13 @@ import (
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"rolecredential.dev/operator/hack/program"
+
 	"context"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"regexp"
-	"syscall"
-	"text/tabwriter"
 	"time"
 )
 
@@ -26,32 +25,32 @@ type options struct {
 }
 
 func main() {
-	var o options
-	pattern := flag.String("attacks", ".", "regular `expression` that selects attacks by name")
-	flag.DurationVar(&o.duration, "time", 90*time.Second, "duration of each attack")
-	flag.StringVar(&o.manager, "manager", "bin/manager", "the manager's `program`")
-	flag.StringVar(&o.emulator, "emulator", "bin/neighbours/stsemulator", "the STS emulator's `program`")
-	flag.BoolVar(&o.keep, "keep", false, "keep the folder with the logs")
-	flag.Parse()
 	ctrl.SetLogger(logr.Discard())
-	var err error
-	if o.attacks, err = regexp.Compile(*pattern); err != nil {
-		fmt.Fprintln(os.Stderr, "neighbours:", err)
-		os.Exit(2)
+	program.Main("neighbours", run)
+}
+
+func parse(args []string) (o options, err error) {
+	set := flag.NewFlagSet("neighbours", flag.ContinueOnError)
+	pattern := set.String("attacks", ".", "regular `expression` that selects attacks by name")
+	set.DurationVar(&o.duration, "time", 90*time.Second, "duration of each attack")
+	set.StringVar(&o.manager, "manager", "bin/manager", "the manager's `program`")
+	set.StringVar(&o.emulator, "emulator", "bin/neighbours/stsemulator", "the STS emulator's `program`")
+	set.BoolVar(&o.keep, "keep", false, "keep the folder with the logs")
+	if err := set.Parse(args); err != nil {
+		return o, err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err = run(ctx, o)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "neighbours:", err)
-		os.Exit(1)
-	}
+	o.attacks, err = regexp.Compile(*pattern)
+	return o, err
 }
 
 // run makes each attack in a cluster of its own and prints a line for each.
-func run(ctx context.Context, o options) error {
-	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ATTACK\tVICTIM NOT READY\tREFRESH LATE\tPEAK RSS LEADER\tSTANDBY\tCPU\tREQUESTS\tRESULT")
+func run(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	const row = "%-22s  %-16s  %-12s  %-15s  %-8s  %-6s  %-8s  %s\n"
+	fmt.Printf(row, "ATTACK", "VICTIM NOT READY", "REFRESH LATE", "PEAK RSS LEADER", "STANDBY", "CPU", "REQUESTS", "RESULT")
 	var failed []string
 	for _, a := range attacks {
 		if !o.attacks.MatchString(a.name) {
@@ -67,11 +66,8 @@ func run(ctx context.Context, o options) error {
 			result = fmt.Sprint(problems)
 			failed = append(failed, a.name)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%.1fs\t%d\t%s\n", a.name, m.notReady.Round(10*time.Millisecond), m.late.Round(10*time.Millisecond),
-			mebibytes(m.leader), mebibytes(m.standby), m.cpu.Seconds(), m.requests, result)
-	}
-	if err := table.Flush(); err != nil {
-		return err
+		fmt.Printf(row, a.name, m.notReady.Round(10*time.Millisecond), m.late.Round(10*time.Millisecond),
+			mebibytes(m.leader), mebibytes(m.standby), m.cpu.Round(100*time.Millisecond), fmt.Sprint(m.requests), result)
 	}
 	if len(failed) > 0 {
 		return fmt.Errorf("the victim or the operator suffered from %v", failed)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rolecredential.dev/operator/hack/cluster"
+	"rolecredential.dev/operator/hack/program"
 	"rolecredential.dev/operator/hack/usage"
 )
 
@@ -26,27 +27,24 @@ type manager struct {
 func (w *world) startManager() (*manager, error) {
 	w.started++
 	log := filepath.Join(w.Dir, fmt.Sprintf("manager-%d.log", w.started))
-	process, err := w.StartProcess(log, []string{fmt.Sprintf("GOMEMLIMIT=%d", memoryLimit)}, w.manager,
-		"--kubeconfig="+w.kubeconfig, "--leader-elect", "--leader-election-namespace="+cluster.OperatorNamespace,
-		"--health-probe-bind-address=0", "--metrics-bind-address=0", "--allow-namespaced-endpoints")
+	process, err := w.StartManager(log, []string{fmt.Sprintf("GOMEMLIMIT=%d", memoryLimit)}, w.manager, w.kubeconfig, "--metrics-bind-address=0", "--allow-namespaced-endpoints")
 	if err != nil {
 		return nil, err
 	}
-	m := &manager{Process: process, log: log}
-	w.ends = append(w.ends, func() error {
+	w.cleanups.Add(func() error {
 		select {
-		case <-process.Ended():
+		case <-process.Exited():
 			return nil
 		default:
-			return process.End()
+			return process.Stop()
 		}
 	})
-	return m, nil
+	return &manager{Process: process, log: log}, nil
 }
 
 // restartLeader kills the leader after a while, so that it releases no lease, and starts it again.
 func (w *world) restartLeader(ctx context.Context, after time.Duration) error {
-	if !pause(ctx, after) {
+	if program.Sleep(ctx, after) != nil {
 		return nil
 	}
 	i, err := w.leader()
@@ -100,7 +98,7 @@ func sample(m *manager) error {
 func (w *world) usage(m *measurement) error {
 	for i, found := range w.managers {
 		select {
-		case <-found.Ended():
+		case <-found.Exited():
 			m.died = append(m.died, found.State())
 		default:
 			if err := sample(found); err != nil {

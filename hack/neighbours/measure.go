@@ -54,7 +54,7 @@ func (m measurement) problems() (problems []string) {
 // measure makes one attack in a new cluster.
 func measure(ctx context.Context, o options, a attack) (m measurement, err error) {
 	w, err := newWorld(ctx, o)
-	defer func() { err = errors.Join(err, w.close()) }()
+	defer func() { err = errors.Join(err, w.cleanups.Run()) }()
 	if err != nil {
 		return m, err
 	}

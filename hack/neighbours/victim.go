@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/hack/program"
 )
 
 // victim is the tenant of the other namespace: a credential that lasts 100 seconds and is refreshed after 40, and a workload that restarts after
@@ -43,9 +45,14 @@ func (w *world) startVictim(ctx context.Context) error {
 			return err
 		}
 	}
-	return poll(ctx, time.Minute, func() (bool, error) {
-		err := w.Client.Get(ctx, victimKey, credential)
-		return meta.IsStatusConditionTrue(credential.Status.Conditions, v1alpha1.ConditionReady), err
+	return program.Await(ctx, time.Minute, 100*time.Millisecond, func(ctx context.Context) error {
+		if err := w.Client.Get(ctx, victimKey, credential); err != nil {
+			return program.Stop(err)
+		}
+		if !meta.IsStatusConditionTrue(credential.Status.Conditions, v1alpha1.ConditionReady) {
+			return errors.New("the victim's credential is not Ready")
+		}
+		return nil
 	})
 }
 
@@ -61,7 +68,7 @@ func readingPod() corev1.PodSpec {
 func (v *victim) watch(ctx context.Context) error {
 	var unreadySince, dueAt time.Time
 	key := ""
-	for pause(ctx, 200*time.Millisecond) {
+	for program.Sleep(ctx, 200*time.Millisecond) == nil {
 		now := time.Now()
 		credential := &v1alpha1.RoleCredential{}
 		if err := v.Client.Get(ctx, victimKey, credential); err != nil {
@@ -101,7 +108,7 @@ func (v *victim) watch(ctx context.Context) error {
 // template changes.
 func (v *victim) runWorkload(ctx context.Context) error {
 	stamp := "none"
-	for i := 0; pause(ctx, 500*time.Millisecond); {
+	for i := 0; program.Sleep(ctx, 500*time.Millisecond) == nil; {
 		d := &appsv1.Deployment{}
 		err := v.Client.Get(ctx, victimKey, d)
 		if now := d.Spec.Template.Annotations[v1alpha1.CredentialsAnnotation]; err == nil && now != stamp {

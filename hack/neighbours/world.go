@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/hack/cluster"
+	"rolecredential.dev/operator/hack/program"
 )
 
 // The namespaces, and the roles that the identity default allows each of them.
@@ -39,7 +39,7 @@ type world struct {
 	// attacker is a client with the role edit in its namespace.
 	attacker client.Client
 	requests atomic.Int64
-	ends     []func() error
+	cleanups program.Cleanups
 }
 
 func newWorld(ctx context.Context, o options) (*world, error) {
@@ -53,14 +53,14 @@ func newWorld(ctx context.Context, o options) (*world, error) {
 		return w, err
 	}
 	if !o.keep {
-		w.ends = append(w.ends, func() error { return os.RemoveAll(dir) })
+		w.cleanups.Add(func() error { return os.RemoveAll(dir) })
 	}
-	w.Cluster, err = cluster.Start(assets, dir, false)
-	w.ends = append(w.ends, func() error { return errors.Join(w.Close(), os.Unsetenv("TMPDIR")) })
+	w.Cluster, err = cluster.Start(assets, dir)
+	w.cleanups.Add(func() error { return errors.Join(w.Close(), os.Unsetenv("TMPDIR")) })
 	if err != nil {
 		return w, err
 	}
-	if err := w.Install(ctx); err != nil {
+	if err := w.Install(ctx, "."); err != nil {
 		return w, err
 	}
 	if w.kubeconfig, err = w.ManagerKubeconfig(ctx); err != nil {
@@ -83,15 +83,6 @@ func newWorld(ctx context.Context, o options) (*world, error) {
 	return w, nil
 }
 
-func (w *world) close() (err error) {
-	for len(w.ends) > 0 {
-		last := len(w.ends) - 1
-		err = errors.Join(err, w.ends[last]())
-		w.ends = w.ends[:last]
-	}
-	return err
-}
-
 // startSTS starts an emulator whose sessions of 15 minutes last 100 seconds.
 func (w *world) startSTS(ctx context.Context) error {
 	urlFile := filepath.Join(w.Dir, "sts-url")
@@ -99,11 +90,11 @@ func (w *world) startSTS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.ends = append(w.ends, process.End)
-	return poll(ctx, time.Minute, func() (bool, error) {
+	w.cleanups.Add(process.Stop)
+	return program.Await(ctx, time.Minute, 100*time.Millisecond, func(context.Context) error {
 		url, err := os.ReadFile(urlFile)
 		w.stsURL = strings.TrimSpace(string(url))
-		return err == nil, nil
+		return err
 	})
 }
 
@@ -170,27 +161,3 @@ func (w *world) editor(ctx context.Context) (client.Client, error) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// poll calls a function until it returns true or an error.
-func poll(ctx context.Context, timeout time.Duration, done func() (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %s", timeout))
-	defer cancel()
-	for {
-		if ok, err := done(); ok || err != nil {
-			return err
-		}
-		if !pause(ctx, 100*time.Millisecond) {
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// pause returns false if the context is done before the time has passed.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}
