@@ -237,7 +237,7 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 		watcher:    watcher,
 		rollouts: &rollout.Coordinator{
 			Workloads: rollout.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
-			Places:    &rollout.Places{Max: options.MaxConcurrentRollouts},
+			Slots:     &rollout.Slots{Max: options.MaxConcurrentRollouts},
 		},
 		events:  telemetry.NewEvents(mgr.GetEventRecorder("rolecredential"), options.Clock),
 		metrics: counters,

@@ -12,8 +12,8 @@ const (
 	// when its configuration is valid and GetCallerIdentity succeeds.
 	ConditionReady = "Ready"
 	// ConditionRolledOut exists only if spec.rollout is set. It is True when no pod of the workloads holds an earlier
-	// credential than the Secret does. While the Secret has no usable credential, it is Unknown, with the reason of
-	// Ready.
+	// credential than the Secret does. It is Unknown while the credential is not authorized, with the reason of
+	// Authorized, and while the Secret has no usable credential, with the reason of Ready.
 	ConditionRolledOut = "RolledOut"
 )
 
@@ -105,7 +105,7 @@ const (
 	ReasonSuspended = "Suspended"
 )
 
-// Reasons of ConditionRolledOut, beside [ReasonNotIssued] and [ReasonExpired].
+// Reasons of ConditionRolledOut, beside [ReasonNotIssued], [ReasonExpired] and the reasons of ConditionAuthorized.
 const (
 	// ReasonRolledOut: no pod holds an earlier credential.
 	ReasonRolledOut = "RolledOut"
@@ -119,6 +119,8 @@ const (
 	// ReasonContended: another writer keeps removing the annotation that restarts a workload, so the operator stopped
 	// restarting it.
 	ReasonContended = "Contended"
+	// ReasonDiscoveryTooLarge: the pods of the namespace are larger than what the operator reads to find workloads.
+	ReasonDiscoveryTooLarge = "DiscoveryTooLarge"
 	// ReasonPodsOutdated: pods hold an earlier credential and are not restarted, or were not restarted in time.
 	ReasonPodsOutdated = "PodsOutdated"
 )

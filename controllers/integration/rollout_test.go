@@ -89,7 +89,7 @@ func (s *stage) startRollouts() {
 		Client:     cached{s.operator},
 		Identities: &identity.Resolver{Reader: cached{s.operator}},
 		Coordinator: &rollout.Coordinator{
-			Workloads: rollout.Cluster{Reader: s.operator, Writer: s.operator}, Places: &rollout.Places{Max: maxConcurrent},
+			Workloads: rollout.Cluster{Reader: s.operator, Writer: s.operator}, Slots: &rollout.Slots{Max: maxConcurrent},
 		},
 		Events: telemetry.Events{Recorder: events.NewFakeRecorder(1000)}, Metrics: metrics, Clock: s.clock,
 	}

@@ -3,8 +3,8 @@ package rollout
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +18,16 @@ import (
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
+const (
+	// pageSize is the number of pods of one request. A pod has up to 1.5 MiB, so that a page has up to 30 MiB.
+	pageSize = 20
+	// maxBytes is the size of the pods that one pass reads: about 4,000 ordinary ones.
+	maxBytes = 32 << 20
+)
+
+// errTooLarge is the error for pods of more than maxBytes.
+var errTooLarge = errors.New("the pods of the namespace are too large")
+
 // Cluster reads and restarts workloads. It has no watch and no cache, so that it costs nothing without rollouts, and
 // a manager without permission to read workloads starts.
 type Cluster struct {
@@ -27,147 +37,81 @@ type Cluster struct {
 	Writer client.Writer
 }
 
-// WorkloadState is the observed state of a workload or a standalone pod.
-type WorkloadState struct {
-	Ref
-	// Named reports whether spec.rollout.targets names it.
-	Named bool
-	// Workload is nil if it does not exist.
-	Workload *Workload
-	Pods     []Pod
-}
-
-// orphanPod returns the state of a pod that no restartable workload owns, as a workload of its own.
-func orphanPod(m podInfo) WorkloadState {
-	ref := Ref{kindPod, m.Name}
-	return WorkloadState{Ref: ref, Pods: []Pod{m.Pod}, Workload: &Workload{
-		Ref: ref, Updated: true, Settled: true, Held: "is not owned by a workload that can be restarted",
-	}}
-}
-
-// Discover finds all workloads that a rollout affects: the targets, and the owner of every pod that uses the Secret
-// at its start. A pod without a restartable owner counts for itself. Discover reads the pods' specs, not the pod
-// templates: a mutating webhook may have added the Secret.
-func (c Cluster) Discover(ctx context.Context, held Credential, want v1alpha1.Rollout) ([]WorkloadState, error) {
-	members, err := c.members(ctx, held)
-	if err != nil {
-		return nil, err
+// Discover returns the active pods of a credential's namespace. Of a namespace that is too large it returns only the
+// pods of the targets, or an error if the rollout discovers workloads.
+func (c Cluster) Discover(ctx context.Context, of Credential, want v1alpha1.Rollout) ([]Pod, error) {
+	left := maxBytes
+	pods, err := c.pods(ctx, of, &left)
+	if !errors.Is(err, errTooLarge) || want.Discover {
+		return pods, err
 	}
-	var refs []Ref
+	left, pods = maxBytes, nil
 	for _, target := range want.Targets {
-		refs = append(refs, Ref{string(target.Kind), target.Name})
-	}
-	for _, m := range members {
-		if m.reads && m.owner.Kind != kindPod {
-			refs = append(refs, m.owner.Ref)
-		}
-	}
-	var found []WorkloadState
-	owned, seen := map[string]bool{}, map[Ref]bool{}
-	for _, ref := range refs {
-		if seen[ref] {
-			continue
-		}
-		seen[ref] = true
-		w, err := c.workload(ctx, held.Namespace, ref)
+		w, err := c.Get(ctx, of.Namespace, Ref{string(target.Kind), target.Name})
 		if err != nil {
 			return nil, err
 		}
-		s := stateOf(ref, w, members, want)
-		for _, p := range s.Pods {
-			owned[p.Name] = true
-		}
-		if s.Named || w != nil {
-			found = append(found, s)
-		}
-	}
-	for _, m := range members {
-		if m.active && m.reads && !owned[m.Name] {
-			found = append(found, orphanPod(m))
-		}
-	}
-	return found, nil
-}
-
-// Get returns the state of one workload with its pods, or of one standalone pod.
-func (c Cluster) Get(ctx context.Context, held Credential, want v1alpha1.Rollout, ref Ref) (WorkloadState, error) {
-	if ref.Kind == kindPod {
-		pod := &corev1.Pod{}
-		err := c.Reader.Get(ctx, client.ObjectKey{Namespace: held.Namespace, Name: ref.Name}, pod)
-		if err != nil || !readers.Active(pod) {
-			return WorkloadState{Ref: ref}, ignoreAbsent(ref, err)
-		}
-		return orphanPod(podInfoOf(pod, held.Secret)), nil
-	}
-	w, err := c.workload(ctx, held.Namespace, ref)
-	if w == nil || err != nil {
-		return stateOf(ref, nil, nil, want), err
-	}
-	members, err := c.members(ctx, held, client.MatchingLabelsSelector{Selector: w.selector})
-	if err != nil {
-		return WorkloadState{Ref: ref}, err
-	}
-	return stateOf(ref, w, members, want), nil
-}
-
-// stateOf combines a workload, nil if it does not exist, with the pods that it owns. All pods of a target count.
-func stateOf(ref Ref, w *selected, members []podInfo, want v1alpha1.Rollout) WorkloadState {
-	s := WorkloadState{Ref: ref, Named: slices.ContainsFunc(want.Targets, func(t v1alpha1.WorkloadReference) bool {
-		return ref == Ref{string(t.Kind), t.Name}
-	})}
-	if w == nil {
-		return s
-	}
-	workload := w.Workload
-	s.Workload = &workload
-	for _, m := range members {
-		if !m.active || !workload.owns(m) || !m.reads && !s.Named {
+		if w == nil {
 			continue
 		}
-		if s.Named {
-			m.Started = m.first
+		selected, err := c.pods(ctx, of, &left, client.MatchingLabelsSelector{Selector: w.Selector})
+		if err != nil {
+			return nil, err
 		}
-		s.Pods = append(s.Pods, m.Pod)
-		workload.Secrets = append(workload.Secrets, m.secrets...)
+		for _, p := range selected {
+			if p.Owner == w.Ref { // selectors may overlap
+				pods = append(pods, p)
+			}
+		}
 	}
-	slices.Sort(workload.Secrets)
-	workload.Secrets = slices.Compact(workload.Secrets)
-	if !s.Named && !want.Discover {
-		workload.Held = "is not named by spec.rollout.targets, and spec.rollout.discover is not set"
-	}
-	return s
+	return pods, nil
 }
 
-// workload reads a workload. It returns nil if the workload does not exist or is being deleted.
-func (c Cluster) workload(ctx context.Context, namespace string, ref Ref) (*selected, error) {
-	kind, ok := kindOf(ref.Kind)
+// pods returns the active pods of a namespace, up to a number of bytes left.
+func (c Cluster) pods(ctx context.Context, of Credential, left *int, options ...client.ListOption) (pods []Pod, err error) {
+	options = append(options, client.InNamespace(of.Namespace), client.Limit(pageSize))
+	for next := client.Continue(""); ; {
+		var page corev1.PodList
+		if err := c.Reader.List(ctx, &page, append(options, next)...); err != nil {
+			return nil, fmt.Errorf("failed to list Pods: %w", err)
+		}
+		for i := range page.Items {
+			if *left -= page.Items[i].Size(); *left < 0 {
+				return nil, errTooLarge
+			}
+			if readers.Active(&page.Items[i]) {
+				pods = append(pods, podOf(&page.Items[i], of.Secret))
+			}
+		}
+		if next = client.Continue(page.Continue); next == "" {
+			return pods, nil
+		}
+	}
+}
+
+// Get returns a workload. It returns nil if the workload does not exist or is being deleted.
+func (c Cluster) Get(ctx context.Context, namespace string, ref Ref) (*Workload, error) {
+	kind, ok := kinds[v1alpha1.WorkloadKind(ref.Kind)]
 	if !ok {
 		return nil, nil
 	}
 	object := kind.object()
 	err := c.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, object)
-	if err != nil || object.GetDeletionTimestamp() != nil {
-		return nil, ignoreAbsent(ref, err)
+	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) || object.GetDeletionTimestamp() != nil {
+		return nil, nil
 	}
-	w, err := read(object)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("failed to read %s: %w", ref, err)
 	}
-	return &w, nil
-}
-
-// ignoreAbsent ignores errors for an object or a kind that does not exist.
-func ignoreAbsent(ref Ref, err error) error {
-	if err == nil || apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
-		return nil
-	}
-	return fmt.Errorf("reading %s: %w", ref, err)
+	w, err := kind.read(object)
+	w.Ref, w.UID = ref, object.GetUID()
+	return &w, err
 }
 
 // Restart makes a workload's controller replace its pods, and records the credentials in a stamp. The UID prevents a
-// restart of a new workload with the same name.
+// restart of a new workload with the same name. at is the time by the cluster's clock.
 func (c Cluster) Restart(ctx context.Context, namespace string, w Workload, stamp readers.Stamp, at time.Time) error {
-	kind, ok := kindOf(w.Kind)
+	kind, ok := kinds[v1alpha1.WorkloadKind(w.Kind)]
 	if !ok {
 		return fmt.Errorf("%s cannot be restarted", w.Ref)
 	}
@@ -180,7 +124,7 @@ func (c Cluster) Restart(ctx context.Context, namespace string, w Workload, stam
 		restart = c.restartInPlace
 	}
 	if err := restart(ctx, object, stamp, at); err != nil {
-		return fmt.Errorf("restarting %s: %w", w.Ref, err)
+		return fmt.Errorf("failed to restart %s: %w", w.Ref, err)
 	}
 	return nil
 }
@@ -190,8 +134,9 @@ func (c Cluster) restartByTemplate(ctx context.Context, object *unstructured.Uns
 	object.Object["spec"] = map[string]any{"template": map[string]any{"metadata": map[string]any{
 		"annotations": map[string]any{v1alpha1.CredentialsAnnotation: stamp.String()},
 	}}}
-	// Without this option, the client would start a watch to read its own writes.
-	return c.Writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(FieldManager), client.ForceOwnership, client.DisableReadYourWritesConsistency)
+	// Without the last option, the client would start a watch to read its own writes.
+	return c.Writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(object),
+		client.FieldOwner(FieldManager), client.ForceOwnership, client.DisableReadYourWritesConsistency)
 }
 
 // restartInPlace makes Argo Rollouts evict the pods that were created before a time (Argo Rollouts documentation,

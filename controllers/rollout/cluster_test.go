@@ -3,6 +3,7 @@ package rollout_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ import (
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
 
-// template is of pods with the label app, and with a Secret as environment variables.
+// template returns a template of pods with the label app and a Secret as environment variables.
 func template(app, secret string) corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}},
@@ -86,7 +87,7 @@ func daemonSet(name string, change ...func(*appsv1.DaemonSet)) *appsv1.DaemonSet
 
 var argo = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"}
 
-// argoRollout has fields set by paths, over those of one in which nothing goes on.
+// argoRollout returns a Rollout that is idle, with fields set by their paths.
 func argoRollout(name string, fields map[string]any) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{
 		"spec": map[string]any{
@@ -118,7 +119,7 @@ func argoRollout(name string, fields map[string]any) *unstructured.Unstructured 
 	return u
 }
 
-// pod of a controller that runs since the start, with the Secret as environment variables.
+// pod returns a pod that runs since the issue, with the Secret as environment variables.
 func pod(name, app string, owner *metav1.OwnerReference, change ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metaOf(name), Spec: template(app, "s3-reader").Spec}
 	p.Labels = map[string]string{"app": app}
@@ -149,7 +150,7 @@ func hashOf(owner *metav1.OwnerReference) (string, bool) {
 	if owner.Kind != "ReplicaSet" {
 		return "", false
 	}
-	return owner.Name[len(owner.Name)-3:], true // by the tests' own way of naming
+	return owner.Name[len(owner.Name)-3:], true // the tests' names end with it
 }
 
 func controller(kind, name string) *metav1.OwnerReference {
@@ -170,26 +171,42 @@ func cluster(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) (r
 	return rollout.Cluster{Reader: c, Writer: c}, c
 }
 
-// names are what was found, each with the names of its pods.
-func names(found []rollout.WorkloadState) map[string][]string {
+// discovered returns the readers as a pass finds them if all workloads are read, each with the names of its pods.
+func discovered(g Gomega, c rollout.Cluster, want v1alpha1.Rollout) map[string][]string {
+	pods, err := c.Discover(context.Background(), refreshed(), want)
+	g.Expect(err).NotTo(HaveOccurred())
 	all := map[string][]string{}
-	for _, s := range found {
-		what := s.String()
-		if s.Workload == nil {
-			what += " missing"
+	for _, reader := range refreshed().Readers(want, pods, nil) {
+		found := []rollout.Reader{reader}
+		if reader.Kind != "Pod" {
+			w, err := c.Get(context.Background(), "shop", reader.Ref)
+			g.Expect(err).NotTo(HaveOccurred())
+			found = refreshed().Split(reader, w)
 		}
-		if s.Named {
-			what += " named"
-		}
-		all[what] = []string{}
-		for _, p := range s.Pods {
-			all[what] = append(all[what], p.Name)
+		for _, r := range found {
+			if r.Absent && !r.Named {
+				continue
+			}
+			what := r.String()
+			if r.Absent {
+				what += " missing"
+			}
+			if r.Named {
+				what += " named"
+			}
+			if r.Blocked != "" && r.Kind != "Pod" {
+				what += " blocked"
+			}
+			all[what] = []string{}
+			for _, p := range r.Pods {
+				all[what] = append(all[what], p.Name)
+			}
 		}
 	}
 	return all
 }
 
-// reading sets a pod's spec to one that uses the Secret in another way than by envFrom.
+// reading sets a pod's spec.
 func reading(spec corev1.PodSpec) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Spec = spec }
 }
@@ -201,7 +218,7 @@ func mounting(subPath string) corev1.PodSpec {
 	}
 }
 
-// plain is a Deployment whose pod template names no Secret.
+// plain returns a Deployment whose pod template names no Secret.
 func plain(name string) *appsv1.Deployment {
 	return deployment(name, func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec = corev1.PodSpec{Containers: []corev1.Container{{Name: "c"}}}
@@ -227,7 +244,7 @@ func TestDiscoverFindsWorkloadsByTheirPods(t *testing.T) {
 		pod("sub-path-abc-1", "sub-path", replicaSet("sub-path-abc"), reading(mounting("credentials"))),
 		pod("mounts-abc-1", "mounts", replicaSet("mounts-abc"), reading(mounting(""))),
 		pod("recreates-abc-1", "recreates", replicaSet("recreates-abc"), deleted),
-		pod("web-api-abc-1", "web", replicaSet("web-api-abc")), // of a Deployment whose selector overlaps, and which is not there
+		pod("web-api-abc-1", "web", replicaSet("web-api-abc")), // its Deployment does not exist, and the selector of another matches it
 		pod("bare", "web", nil), pod("job-1", "job", controller("Job", "job")),
 		pod("of-former-db", "db", &metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", UID: "another"}),
 		pod("of-kruise-db", "db", &metav1.OwnerReference{APIVersion: "apps.kruise.io/v1beta1", Kind: "StatefulSet", Name: "db", UID: "db-uid"}),
@@ -239,48 +256,41 @@ func TestDiscoverFindsWorkloadsByTheirPods(t *testing.T) {
 	target := func(kind v1alpha1.WorkloadKind, name string) v1alpha1.WorkloadReference {
 		return v1alpha1.WorkloadReference{Kind: kind, Name: name}
 	}
-	discovered := func(change map[string][]string) map[string][]string {
+	all := func(suffix string, change map[string][]string) map[string][]string {
 		all := map[string][]string{
-			"Deployment web": {"web-abc-1", "web-abc-2"}, "Deployment in-init": {"in-init-abc-1"}, "Deployment sub-path": {"sub-path-abc-1"}, "Deployment recreates": {},
-			"StatefulSet db": {"db-0"}, "DaemonSet agent": {"agent-x"}, "Rollout canary": {"canary-xyz-1"},
 			"Pod web-api-abc-1": {"web-api-abc-1"}, "Pod bare": {"bare"}, "Pod job-1": {"job-1"}, "Pod of-former-db": {"of-former-db"}, "Pod of-kruise-db": {"of-kruise-db"},
 		}
-		for what, pods := range change {
-			delete(all, strings.TrimSuffix(what, " named"))
-			all[what] = pods
+		for what, pods := range map[string][]string{
+			"Deployment web": {"web-abc-1", "web-abc-2"}, "Deployment in-init": {"in-init-abc-1"}, "Deployment sub-path": {"sub-path-abc-1"},
+			"StatefulSet db": {"db-0"}, "DaemonSet agent": {"agent-x"}, "Rollout canary": {"canary-xyz-1"},
+		} {
+			if _, named := change[what+" named"]; !named {
+				all[what+suffix] = pods
+			}
 		}
+		maps.Copy(all, change)
 		return all
 	}
 	for name, tc := range map[string]struct {
 		rollout v1alpha1.Rollout
 		want    map[string][]string
 	}{
-		"the rollout discovers workloads": {v1alpha1.Rollout{Discover: true}, discovered(nil)},
+		"the rollout discovers workloads": {v1alpha1.Rollout{Discover: true}, all("", nil)},
 		"the rollout names workloads": {
 			v1alpha1.Rollout{Targets: []v1alpha1.WorkloadReference{target("Deployment", "mounts"), target("Deployment", "web"), target("DaemonSet", "web"), target("Rollout", "canary")}},
-			discovered(map[string][]string{
+			all(" blocked", map[string][]string{
 				"Deployment mounts named": {"mounts-abc-1"}, "Deployment web named": {"web-abc-1", "web-abc-2"}, "DaemonSet web missing named": {}, "Rollout canary named": {"canary-xyz-1"},
 			}),
 		},
 		"the rollout names workloads and discovers others": {
 			v1alpha1.Rollout{Discover: true, Targets: []v1alpha1.WorkloadReference{target("Deployment", "web"), target("Deployment", "without-pods")}},
-			discovered(map[string][]string{"Deployment web named": {"web-abc-1", "web-abc-2"}, "Deployment without-pods named": {}}),
+			all("", map[string][]string{"Deployment web named": {"web-abc-1", "web-abc-2"}, "Deployment without-pods named": {}}),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c, _ := cluster(t, interceptor.Funcs{}, objects...)
-			found, err := c.Discover(t.Context(), refreshed(), tc.rollout)
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(names(found)).To(Equal(tc.want))
-			for _, s := range found {
-				if s.Workload != nil && s.Kind != "Pod" {
-					g.Expect(s.Workload.Held != "").To(Equal(!s.Named && !tc.rollout.Discover), "%s is restarted only if it is named or discovered", s)
-				}
-				again, err := c.Get(t.Context(), refreshed(), tc.rollout, s.Ref)
-				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(again).To(Equal(s), "a look finds the same")
-			}
+			g.Expect(discovered(g, c, tc.rollout)).To(Equal(tc.want))
 		})
 	}
 }
@@ -295,90 +305,68 @@ func TestClusterWithoutArgoHasNoRollouts(t *testing.T) {
 			return c.Get(ctx, key, object, options...)
 		},
 	}, deployment("web"), pod("web-abc-1", "web", replicaSet("web-abc")))
-	found, err := c.Discover(t.Context(), refreshed(), v1alpha1.Rollout{Discover: true, Targets: []v1alpha1.WorkloadReference{{Kind: "Rollout", Name: "canary"}}})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(names(found)).To(Equal(map[string][]string{"Deployment web": {"web-abc-1"}, "Rollout canary missing named": {}}))
+	want := v1alpha1.Rollout{Discover: true, Targets: []v1alpha1.WorkloadReference{{Kind: "Rollout", Name: "canary"}}}
+	g.Expect(discovered(g, c, want)).To(Equal(map[string][]string{"Deployment web": {"web-abc-1"}, "Rollout canary missing named": {}}))
 }
 
-func TestDiscoverReportsForbiddenReads(t *testing.T) {
+func TestClusterReportsForbiddenReads(t *testing.T) {
 	g := NewWithT(t)
-	objects := []client.Object{deployment("web"), pod("web-abc-1", "web", replicaSet("web-abc"))}
-	for name, forbidden := range map[string]interceptor.Funcs{
-		"the pods": {List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+	c, _ := cluster(t, interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
 			return apierrors.NewForbidden(corev1.Resource("pods"), "", nil)
-		}},
-		"the workloads": {Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+		},
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
 			return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", nil)
-		}},
-	} {
-		c, _ := cluster(t, forbidden, objects...)
-		_, err := c.Discover(t.Context(), refreshed(), discover)
-		g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), name)
-		_, err = c.Get(t.Context(), refreshed(), discover, web)
-		g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), name)
-	}
-}
-
-func TestPodsAreReadPageByPage(t *testing.T) {
-	g := NewWithT(t)
-	var asked []string
-	c, _ := cluster(t, interceptor.Funcs{List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-		o := (&client.ListOptions{}).ApplyOptions(options)
-		pods, ok := list.(*corev1.PodList)
-		g.Expect(ok).To(BeTrue(), "%T", list)
-		asked = append(asked, fmt.Sprint(o.Limit, o.Namespace, o.Continue))
-		pods.Items = []corev1.Pod{*pod(fmt.Sprint("bare-", len(asked)), "x", nil)}
-		pods.Continue = []string{"", "two", "three", ""}[len(asked)]
-		return nil
-	}})
-	found, err := c.Discover(t.Context(), refreshed(), discover)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(asked).To(Equal([]string{"500shop", "500shoptwo", "500shopthree"}))
-	g.Expect(names(found)).To(HaveLen(3))
+		},
+	})
+	_, err := c.Discover(t.Context(), refreshed(), discover)
+	g.Expect(apierrors.IsForbidden(err)).To(BeTrue())
+	_, err = c.Get(t.Context(), "shop", web)
+	g.Expect(apierrors.IsForbidden(err)).To(BeTrue())
 }
 
 func TestReadExtractsTheStateOfEachKind(t *testing.T) {
 	type state struct {
 		updated, settled, restarted, stuck bool
-		held                               string
+		blocked                            string
 	}
-	done := state{updated: true, settled: true}
+	complete := state{updated: true, settled: true}
 	for name, tc := range map[string]struct {
 		object client.Object
 		want   state
 	}{
-		"a Deployment that is done":      {deployment("w"), done},
+		"a Deployment that is complete":  {deployment("w"), complete},
 		"a Deployment not yet observed":  {deployment("w", func(d *appsv1.Deployment) { d.Generation = 4 }), state{}},
 		"a Deployment with old pods":     {deployment("w", func(d *appsv1.Deployment) { d.Status.Replicas = 4 }), state{}},
 		"a Deployment without all pods":  {deployment("w", func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 2 }), state{}},
 		"a Deployment not yet available": {deployment("w", func(d *appsv1.Deployment) { d.Status.AvailableReplicas = 2 }), state{updated: true}},
-		"a Deployment that says no number": {
+		"a Deployment without a number of replicas": {
 			deployment("w", func(d *appsv1.Deployment) {
 				d.Spec.Replicas = nil
 				d.Status = appsv1.DeploymentStatus{ObservedGeneration: 3, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1}
-			}), done,
+			}), complete,
 		},
-		"a Deployment of no pods": {
+		"a Deployment with no replicas": {
 			deployment("w", func(d *appsv1.Deployment) {
 				d.Spec.Replicas = new(int32(0))
 				d.Status = appsv1.DeploymentStatus{ObservedGeneration: 3}
-			}), done,
+			}), complete,
 		},
-		"a paused Deployment": {deployment("w", func(d *appsv1.Deployment) { d.Spec.Paused = true }), state{updated: true, settled: true, held: "is paused"}},
-		"a Deployment that gave up": {
+		"a paused Deployment": {deployment("w", func(d *appsv1.Deployment) { d.Spec.Paused = true }), state{updated: true, settled: true, blocked: "is paused"}},
+		"a Deployment that is stuck": {
 			deployment("w", func(d *appsv1.Deployment) {
 				d.Status.UpdatedReplicas = 2
 				d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: "False", Reason: "ProgressDeadlineExceeded"}}
 			}), state{stuck: true},
 		},
-		"a Deployment that gave up on what it was before": {
+		"a Deployment that was stuck before a change": {
 			deployment("w", func(d *appsv1.Deployment) {
 				d.Generation = 4
 				d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: "False", Reason: "ProgressDeadlineExceeded"}}
 			}), state{},
 		},
 
-		"a StatefulSet that is done":      {statefulSet("w"), done},
+		"a StatefulSet that is complete":  {statefulSet("w"), complete},
 		"a StatefulSet not yet observed":  {statefulSet("w", func(s *appsv1.StatefulSet) { s.Generation = 4 }), state{}},
 		"a StatefulSet with old pods":     {statefulSet("w", func(s *appsv1.StatefulSet) { s.Status.UpdatedReplicas = 2 }), state{}},
 		"a StatefulSet not yet available": {statefulSet("w", func(s *appsv1.StatefulSet) { s.Status.AvailableReplicas = 2 }), state{updated: true}},
@@ -386,20 +374,20 @@ func TestReadExtractsTheStateOfEachKind(t *testing.T) {
 			statefulSet("w", func(s *appsv1.StatefulSet) {
 				s.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: new(int32(2))}
 				s.Status.UpdatedReplicas = 1
-			}), done,
+			}), complete,
 		},
-		"a StatefulSet on delete": {
+		"a StatefulSet with OnDelete": {
 			statefulSet("w", func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType }),
-			state{updated: true, settled: true, held: "replaces a pod only when that is deleted (updateStrategy OnDelete)"},
+			state{updated: true, settled: true, blocked: "replaces a pod only when that is deleted (updateStrategy OnDelete)"},
 		},
 
-		"a DaemonSet that is done":      {daemonSet("w"), done},
+		"a DaemonSet that is complete":  {daemonSet("w"), complete},
 		"a DaemonSet not yet observed":  {daemonSet("w", func(d *appsv1.DaemonSet) { d.Generation = 4 }), state{}},
 		"a DaemonSet with old pods":     {daemonSet("w", func(d *appsv1.DaemonSet) { d.Status.UpdatedNumberScheduled = 2 }), state{}},
 		"a DaemonSet not yet available": {daemonSet("w", func(d *appsv1.DaemonSet) { d.Status.NumberAvailable = 2 }), state{updated: true}},
-		"a DaemonSet on delete": {
+		"a DaemonSet with OnDelete": {
 			daemonSet("w", func(d *appsv1.DaemonSet) { d.Spec.UpdateStrategy.Type = appsv1.OnDeleteDaemonSetStrategyType }),
-			state{updated: true, settled: true, held: "replaces a pod only when that is deleted (updateStrategy OnDelete)"},
+			state{updated: true, settled: true, blocked: "replaces a pod only when that is deleted (updateStrategy OnDelete)"},
 		},
 
 		"a Rollout that was never restarted": {argoRollout("w", nil), state{updated: true, settled: true, restarted: true}},
@@ -419,7 +407,7 @@ func TestReadExtractsTheStateOfEachKind(t *testing.T) {
 			argoRollout("w", map[string]any{"status.phase": "Degraded", "status.currentPodHash": "def"}), state{updated: true, settled: true, restarted: true},
 		},
 		"a paused Rollout": {argoRollout("w", map[string]any{"spec.paused": true}), state{updated: true, settled: true, restarted: true}},
-		"a Rollout of a Deployment's pods": {
+		"a Rollout with workloadRef": {
 			argoRollout("w", map[string]any{"spec.workloadRef": map[string]any{"kind": "Deployment", "name": "w"}, "spec.template": nil, "spec.selector": nil}),
 			state{updated: true, settled: true, restarted: true},
 		},
@@ -433,20 +421,18 @@ func TestReadExtractsTheStateOfEachKind(t *testing.T) {
 				g.Expect(err).NotTo(HaveOccurred())
 				kind = gvk.Kind
 			}
-			found, err := c.Get(t.Context(), refreshed(), discover, rollout.Ref{Kind: kind, Name: "w"})
+			w, err := c.Get(t.Context(), "shop", rollout.Ref{Kind: kind, Name: "w"})
 			g.Expect(err).NotTo(HaveOccurred())
-			w := found.Workload
-			g.Expect(state{w.Updated, w.Settled, w.Restarted, w.Stuck, w.Held}).To(Equal(tc.want))
+			g.Expect(state{w.Updated, w.Settled, w.Restarted, w.Stuck, w.Blocked}).To(Equal(tc.want))
 			g.Expect(w.UID).To(BeEquivalentTo("w-uid"))
-			g.Expect(w.Progress).NotTo(BeEmpty())
 		})
 	}
 }
 
-// discover is a rollout of all workloads of the namespace.
+// discover restarts all workloads of the namespace.
 var discover = v1alpha1.Rollout{Discover: true}
 
-func TestPodCountsFromItsFirstContainerThatKeepsTheSecret(t *testing.T) {
+func TestPodStartsWithItsFirstContainerThatReadsTheSecret(t *testing.T) {
 	status := func(name string, state corev1.ContainerState) corev1.ContainerStatus {
 		return corev1.ContainerStatus{Name: name, State: state}
 	}
@@ -461,14 +447,14 @@ func TestPodCountsFromItsFirstContainerThatKeepsTheSecret(t *testing.T) {
 		rollout          v1alpha1.Rollout
 		want             time.Time
 	}{
-		"no container has started":                          {nil, nil, discover, time.Time{}},
-		"the container waits for its Secret":                {nil, []corev1.ContainerStatus{status("a", waits)}, discover, time.Time{}},
-		"the first of two containers counts":                {nil, []corev1.ContainerStatus{runs("a", time.Hour), runs("b", time.Minute)}, discover, after(time.Minute)},
-		"a container that ended does not count":             {[]corev1.ContainerStatus{status("i", ended)}, []corev1.ContainerStatus{status("a", ended), runs("b", time.Minute)}, discover, after(time.Minute)},
-		"a sidecar counts":                                  {[]corev1.ContainerStatus{runs("i", 0)}, []corev1.ContainerStatus{runs("a", time.Minute)}, discover, issuedAt},
-		"a container without the Secret does not count":     {nil, []corev1.ContainerStatus{runs("a", time.Minute), runs("without", 0)}, discover, after(time.Minute)},
-		"in a named workload each container counts":         {nil, []corev1.ContainerStatus{runs("a", time.Minute), runs("without", 0)}, named, issuedAt},
-		"a container starts no sooner than its pod is made": {nil, []corev1.ContainerStatus{runs("a", -3*time.Hour)}, discover, after(-2 * time.Hour)},
+		"no container has started":                             {nil, nil, discover, time.Time{}},
+		"the container waits for its Secret":                   {nil, []corev1.ContainerStatus{status("a", waits)}, discover, time.Time{}},
+		"the first of two containers counts":                   {nil, []corev1.ContainerStatus{runs("a", time.Hour), runs("b", time.Minute)}, discover, after(time.Minute)},
+		"a container that ended does not count":                {[]corev1.ContainerStatus{status("i", ended)}, []corev1.ContainerStatus{status("a", ended), runs("b", time.Minute)}, discover, after(time.Minute)},
+		"a sidecar counts":                                     {[]corev1.ContainerStatus{runs("i", 0)}, []corev1.ContainerStatus{runs("a", time.Minute)}, discover, issuedAt},
+		"a container without the Secret does not count":        {nil, []corev1.ContainerStatus{runs("a", time.Minute), runs("without", 0)}, discover, after(time.Minute)},
+		"each container of a target counts":                    {nil, []corev1.ContainerStatus{runs("a", time.Minute), runs("without", 0)}, named, issuedAt},
+		"a container does not start before its pod is created": {nil, []corev1.ContainerStatus{runs("a", -3*time.Hour)}, discover, after(-2 * time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -481,12 +467,16 @@ func TestPodCountsFromItsFirstContainerThatKeepsTheSecret(t *testing.T) {
 				p.Status.InitContainerStatuses, p.Status.ContainerStatuses = tc.init, tc.containers
 				p.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIAOLD"}`}
 			}))
-			found, err := c.Get(t.Context(), refreshed(), tc.rollout, rollout.Ref{Kind: "StatefulSet", Name: "db"})
+			pods, err := c.Discover(t.Context(), refreshed(), tc.rollout)
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(found.Pods).To(HaveLen(1))
-			g.Expect(found.Pods[0].Started.Equal(tc.want)).To(BeTrue(), found.Pods[0].Started.String())
-			g.Expect(found.Pods[0].Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIAOLD"}))
-			g.Expect(found.Workload.Secrets).To(Equal([]string{"s3-reader"}))
+			g.Expect(pods).To(HaveLen(1))
+			got := pods[0].Started
+			if tc.rollout.Targets != nil {
+				got = pods[0].First
+			}
+			g.Expect(got.Equal(tc.want)).To(BeTrue(), got.String())
+			g.Expect(pods[0].Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIAOLD"}))
+			g.Expect(pods[0].Secrets).To(ContainElement("s3-reader"))
 		})
 	}
 }
@@ -500,19 +490,19 @@ func TestRestartWritesOneAnnotationOfThePodTemplate(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			w := rollout.Workload{Ref: rollout.Ref{Kind: gvk.Kind, Name: "w"}, UID: "w-uid"}
 			g.Expect(c.Restart(t.Context(), "shop", w, readers.Stamp{"s3-reader": "ASIANEW"}, issuedAt)).To(Succeed())
-			found, err := c.Get(t.Context(), refreshed(), discover, w.Ref)
+			found, err := c.Get(t.Context(), "shop", w.Ref)
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(found.Workload.Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIANEW"}))
+			g.Expect(found.Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIANEW"}))
 		})
 	}
 }
 
-func TestRestartOfArgoRolloutLeavesItsPodTemplateAlone(t *testing.T) {
+func TestRestartOfArgoRolloutDoesNotChangeThePodTemplate(t *testing.T) {
 	g := NewWithT(t)
 	canary := argoRollout("canary", map[string]any{"spec.strategy": map[string]any{"canary": map[string]any{"steps": []any{
 		map[string]any{"setWeight": int64(20)}, map[string]any{"pause": map[string]any{}},
 	}}}})
-	former := `{"s3-reader":"ASIAOLD"}` // what the operator wrote before it restarted in place
+	former := `{"s3-reader":"ASIAOLD"}` // an earlier version of the operator wrote it
 	g.Expect(unstructured.SetNestedField(canary.Object, former, "spec", "template", "metadata", "annotations", v1alpha1.CredentialsAnnotation)).To(Succeed())
 	canary.SetAnnotations(map[string]string{"theirs": "stays"})
 	c, reads := cluster(t, interceptor.Funcs{}, canary.DeepCopy())
@@ -525,17 +515,17 @@ func TestRestartOfArgoRolloutLeavesItsPodTemplateAlone(t *testing.T) {
 	g.Expect(unstructured.SetNestedField(canary.Object, "2026-11-23T15:10:00Z", "spec", "restartAt")).To(Succeed())
 	g.Expect(live.Object["spec"]).To(Equal(canary.Object["spec"]), "nothing but spec.restartAt changes, in UTC and whole seconds")
 	g.Expect(live.GetAnnotations()).To(Equal(map[string]string{"theirs": "stays", v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIANEW"}`}))
-	found, err := c.Get(t.Context(), refreshed(), discover, w.Ref)
+	found, err := c.Get(t.Context(), "shop", w.Ref)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(found.Workload.Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIANEW"}))
-	g.Expect(found.Workload.Settled).To(BeFalse())
+	g.Expect(found.Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIANEW"}))
+	g.Expect(found.Settled).To(BeFalse())
 }
 
 func TestOnlyKnownKindsAreRestarted(t *testing.T) {
 	g := NewWithT(t)
 	c, _ := cluster(t, interceptor.Funcs{}, pod("bare", "x", nil))
 	g.Expect(c.Restart(t.Context(), "shop", rollout.Workload{Ref: rollout.Ref{Kind: "Pod", Name: "bare"}}, nil, issuedAt)).To(MatchError(ContainSubstring("cannot be restarted")))
-	found, err := c.Get(t.Context(), refreshed(), discover, rollout.Ref{Kind: "ConfigMap", Name: "x"})
+	w, err := c.Get(t.Context(), "shop", rollout.Ref{Kind: "ConfigMap", Name: "x"})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(found.Workload).To(BeNil())
+	g.Expect(w).To(BeNil())
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // Stamp is stamp, for tests.
-func (r *Reconciler[T]) Stamp(ctx context.Context, held Credential, w Workload, now time.Time) (readers.Stamp, error) {
-	return r.stamp(ctx, held, w, now)
+func (r *Reconciler[T]) Stamp(ctx context.Context, c Credential, reader Reader, now time.Time) (readers.Stamp, error) {
+	return r.stamp(ctx, c, reader, now)
 }
 
 // RolloutChanged is rolloutChanged, and NeedsAttention is needsAttention, for tests.
@@ -18,5 +18,7 @@ var (
 	NeedsAttention = needsAttention
 )
 
-// Await adds a function that begin calls.
-func (c *Coordinator) Await(f func(context.Context) error) { c.awaited = append(c.awaited, f) }
+// EndAdoption lets restarts begin, as if the manager had started a minute ago.
+func (r *Coordinator) EndAdoption(now time.Time) {
+	r.adoptUntil, r.paused = now, map[string]time.Time{}
+}

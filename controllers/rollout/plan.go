@@ -1,14 +1,15 @@
-// Package rollout restarts workloads whose pods still use a previous credential. It finds them, decides which to
-// restart and when, and restarts them.
+// Package rollout restarts workloads whose pods still use a previous credential. Each pass reads the pods and workloads
+// again, decides which workloads to restart and when, and restarts those that are due.
 package rollout
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"rolecredential.dev/operator/controllers/rollout/readers"
 )
@@ -21,16 +22,33 @@ func (r Ref) String() string { return r.Kind + " " + r.Name }
 // kindPod is the kind of a [Ref] to a pod without a restartable owner.
 const kindPod = "Pod"
 
-// Workload is the relevant state of a workload.
+// Pod is the relevant state of an active pod.
+type Pod struct {
+	Name string
+	// Owner is the workload that controls the pod, or the pod itself if no restartable workload does. OwnerUID is
+	// empty if only the owner's name is known.
+	Owner    Ref
+	OwnerUID types.UID
+	// Stamp is the entry for the Secret in the stamp of the pod template that the pod was created from.
+	Stamp readers.Stamp
+	// Reads reports whether a container reads the Secret when it starts. Started is when the first of these containers
+	// started, and First when the first container of any kind did; zero if none runs. A container has the Secret's
+	// content of that time. The creation of the pod does not matter: a pod may wait for its Secret.
+	Reads          bool
+	Started, First time.Time
+	// Secrets are the Secrets that its containers read when they start.
+	Secrets []string
+}
+
+// Workload is the observed state of a workload.
 type Workload struct {
 	Ref
-	UID types.UID
+	UID      types.UID
+	Selector labels.Selector
 	// Stamp contains the credentials of the last restart.
 	Stamp readers.Stamp
-	// Secrets are the Secrets that its pods read when their containers start.
-	Secrets []string
-	// Held is the reason why it cannot be restarted; empty if it can.
-	Held string
+	// Blocked is the reason why it cannot be restarted; empty if it can.
+	Blocked string
 	// Updated reports whether all desired pods have the current template. Settled reports whether they are also
 	// available.
 	Updated, Settled bool
@@ -38,8 +56,6 @@ type Workload struct {
 	Restarted bool
 	// Stuck reports whether its controller has given up.
 	Stuck bool
-	// Progress changes while pods are being replaced.
-	Progress string
 }
 
 // State is the rollout state of a workload.
@@ -53,8 +69,8 @@ const (
 	Outdated State = "Outdated"
 	// Updating: its pods are being replaced.
 	Updating State = "Updating"
-	// Held: some of its pods use a previous credential, and cannot be restarted.
-	Held State = "Held"
+	// Blocked: some of its pods use a previous credential, and cannot be restarted.
+	Blocked State = "Blocked"
 	// Refused: the API server denies the operator the restart.
 	Refused State = "Refused"
 	// Contended: another writer removed its stamp repeatedly, so the operator no longer restarts it.
@@ -63,148 +79,157 @@ const (
 	Missing State = "Missing"
 )
 
-// Reader is a workload or a standalone pod that uses a credential, with its state from the last check. Everything but
-// reverts can be observed again.
+// Restart is what the manager remembers of its last restart of a workload. It is lost with the manager's process.
+type Restart struct {
+	// Credential is the credential that the workload was restarted for, and ID the ID in the stamp.
+	Credential, ID string
+	// State is Updating while the restart holds a slot, until the deadline Until at most. It is Refused or Blocked, with
+	// the reason Why, if the API server rejected the restart, which is repeated after Until.
+	State State
+	Why   string
+	Until time.Time
+	// Undone is how often another writer removed the stamp before the restart was complete.
+	Undone int
+}
+
+func (r Restart) running(now time.Time) bool { return r.State == Updating && now.Before(r.Until) }
+
+// Reader is a workload or a standalone pod that uses a credential, with the state that a pass finds.
 type Reader struct {
 	Ref
-	// Named reports whether spec.rollout.targets names it.
-	Named bool
-	State State
-	// Why is the reason for the state Held.
-	Why string
-	// Expires is the earliest expiry of its pods' credentials; zero if one may have expired.
-	Expires time.Time
-	// Due is when to restart it in the state Outdated. Look is when to check it again in other states than Fresh and
-	// Outdated.
-	Due, Look time.Time
-	// Ours reports whether a restart by the operator is in progress and counts against the limit.
-	Ours bool
+	// Named reports whether spec.rollout.targets names it. Blocked is why the operator must not restart it.
+	Named   bool
+	Blocked string
+	Pods    []Pod
+	// Stale is the number of pods with a previous credential. Expires is the earliest expiry of these credentials; zero
+	// if one may have expired. Due is when to restart the workload.
+	Stale        int
+	Expires, Due time.Time
+	Restart      Restart
+	// Workload is nil if it was not read, or if it is Absent.
+	Workload *Workload
+	Absent   bool
 
-	// stamped is the credential of the last restart; empty after its stamp was removed. reverts counts the removals.
-	stamped string
-	reverts int
-	// since is when progress last changed.
-	progress string
-	since    time.Time
+	State State
+	// Why is the reason for the state Blocked.
+	Why string
+	// Next is when to check it again; zero for not before the Secret changes.
+	Next time.Time
 }
 
 const (
-	// poll is the interval of checks while pods are replaced, and while a workload waits for a place.
+	// poll is the interval of checks while pods are replaced.
 	poll = 10 * time.Second
+	// slotPoll is the interval of checks while a workload waits for a slot, or for the rollout of another writer.
+	slotPoll = 30 * time.Second
 	// recheck is the interval of checks of a workload that cannot be restarted.
 	recheck = 5 * time.Minute
-	// stalled is how long a restart may make no progress: the default progress deadline of a Deployment.
-	stalled = 10 * time.Minute
-	// maxReverts is how often the operator restores a removed stamp.
-	maxReverts = 3
+	// maxUndone is how often the operator writes a stamp that another writer removes.
+	maxUndone = 3
 )
 
-// Assess returns the state of a reader for an observed workload, nil if it does not exist.
-func (c Credential) Assess(now time.Time, r Reader, w *Workload, pods []Pod) Reader {
-	r.Why, r.Expires, r.Due, r.Look, r.Ours = "", time.Time{}, time.Time{}, now.Add(recheck), false
-	if w == nil {
-		r.State = Fresh
-		if r.Named {
-			r.State = Missing
+// DependsOnWorkload reports whether the state depends on the workload, so that the pass must read it.
+func (r Reader) DependsOnWorkload(now time.Time) bool {
+	return r.Kind != kindPod && (r.Restart.State == Updating || len(r.Pods) == 0 || r.Stale > 0 && !now.Before(r.Due))
+}
+
+// Split returns the reader with the pods that the workload owns, and then each other pod as a reader of its own: its
+// owner was deleted, or is an earlier workload of that name. w is nil if the workload does not exist.
+func (c Credential) Split(r Reader, w *Workload) []Reader {
+	all, pods := []Reader{r}, r.Pods
+	r.Workload, r.Absent, r.Pods = w, w == nil, nil
+	for _, p := range pods {
+		switch {
+		case w != nil && (p.OwnerUID == "" || p.OwnerUID == w.UID):
+			r.Pods = append(r.Pods, p)
+		case p.Reads:
+			all = append(all, c.countStale(Reader{Ref: Ref{kindPod, p.Name}, Blocked: notOwned, Pods: []Pod{p}}))
 		}
-		return r
 	}
-	n, until := c.outdated(pods)
-	if n > 0 {
-		r.Expires, r.Due = until, c.due(r.Ref, until)
+	all[0] = c.countStale(r)
+	return all
+}
+
+// Assess sets the state of a reader whose workload was read, if the state depends on it.
+func (c Credential) Assess(now time.Time, r Reader) Reader {
+	w := ptr.Deref(r.Workload, Workload{Updated: true, Settled: true})
+	blocked := cmp.Or(r.Blocked, w.Blocked)
+	stamped := c.stamped(r, w)
+	mine := r.Restart.Credential == c.Name
+	switch {
+	case mine && r.Restart.ID != c.ID(): // a workload that was contended gets only one more restart
+		r.Restart.Undone = min(r.Restart.Undone, maxUndone-1)
+	case mine && r.Restart.State == Updating && r.Stale > 0 && !stamped:
+		r.Restart.State, r.Restart.Undone = "", r.Restart.Undone+1
 	}
-	due, overdue := !now.Before(r.Due), !until.After(now)
-	stamped := w.Stamp[c.Secret] == c.ID() && (n == 0 || !w.Restarted)
-	if progress := fmt.Sprint(w.Progress, n, stamped); progress != r.progress {
-		r.progress, r.since = progress, now
-	}
-	stuck := w.Stuck || now.Sub(r.since) >= stalled
-	if n > 0 && !stamped && r.stamped == c.ID() {
-		r.stamped = ""
-		r.reverts++
+	r.Next = now.Add(recheck)
+	clock := now.Add(-c.Skew) // of the manager
+	switch rejected := r.Restart.ID == c.ID() && clock.Before(r.Restart.Until); {
+	case r.Absent && r.Named:
+		r.State = Missing
+	case stamped && r.Restart.running(clock) && blocked == "" && !w.Stuck && (r.Stale > 0 || !w.Settled):
+		r.State, r.Next = Updating, now.Add(poll)
+	case r.Stale == 0:
+		r.State, r.Next = Fresh, time.Time{}
+	case stamped:
+		r.State, r.Why = Blocked, cmp.Or(blocked, "was restarted, but not all of its pods were replaced")
+	case mine && r.Restart.Undone >= maxUndone:
+		r.State = Contended
+	case now.Before(r.Due):
+		r.State, r.Next = Outdated, r.Due
+	case blocked != "":
+		r.State, r.Why = Blocked, blocked
+	case rejected && (r.Restart.State == Refused || r.Restart.State == Blocked):
+		r.State, r.Why = r.Restart.State, r.Restart.Why
+	case w.Updated:
+		r.State, r.Next = Outdated, now.Add(slotPoll)
+	case !w.Stuck: // the rollout of another writer, after which its pods are fresh
+		r.State, r.Next = Updating, now.Add(slotPoll)
+	default:
+		r.State, r.Why = Blocked, "is in the middle of a rollout that makes no progress"
 	}
 	switch {
-	case n == 0 && (!stamped || w.Settled || w.Held != "" || stuck):
-		r.State = Fresh
-		if stamped {
-			r.reverts = 0
-		}
-	case stamped && w.Held == "" && !stuck:
-		r.State, r.Ours, r.Look = Updating, !w.Settled, now.Add(poll)
-	case stamped:
-		r.State, r.Why = Held, cmp.Or(w.Held, "was restarted, but not all of its pods were replaced")
-	case r.reverts >= maxReverts:
-		r.State = Contended
-	case w.Held != "" && (due || overdue):
-		r.State, r.Why = Held, w.Held
-	case !due || w.Updated:
-		r.State = Outdated
-	case !stuck: // another writer's rollout, after which its pods are fresh
-		r.State, r.Look = Updating, now.Add(poll)
-	default:
-		r.State, r.Why = Held, "is in the middle of a rollout that makes no progress"
+	case mine && (r.State == Fresh || r.State == Missing):
+		r.Restart = Restart{}
+	case mine && r.Restart.State == Updating && r.State != Updating:
+		r.Restart.State = ""
+	}
+	if (r.State == Outdated || r.State == Updating) && r.Expires.After(now) && r.Expires.Before(r.Next) {
+		r.Next = r.Expires // to report that the restart is late
 	}
 	return r
 }
 
-// Restarted returns the reader after its stamp was written.
-func (r Reader) Restarted(now time.Time, id string) Reader {
-	r.State, r.Ours, r.Look, r.stamped = Updating, true, now.Add(poll), id
-	return r
+// InProgress reports whether the workload was restarted for the credential, and its pods are not replaced yet.
+func (c Credential) InProgress(r Reader) bool {
+	return r.Restart == Restart{} && r.Workload != nil && c.stamped(r, *r.Workload) && (r.Stale > 0 || !r.Workload.Settled)
 }
 
-// Refused returns the reader after the API server rejected the restart.
-func (r Reader) Refused(now time.Time, state State, why string) Reader {
-	r.State, r.Why, r.Look = state, why, now.Add(recheck)
-	return r
+// stamped reports whether the workload was restarted for the credential. A restart in place that missed a pod does not
+// count.
+func (c Credential) stamped(r Reader, w Workload) bool {
+	return w.Stamp[c.Secret] == c.ID() && (r.Stale == 0 || !w.Restarted)
 }
 
-// Remembering keeps what must survive a new credential: a contended workload gets only one more attempt.
-func (r Reader) Remembering(before Reader) Reader {
-	r.reverts = min(before.reverts, maxReverts-1)
-	return r
-}
-
-// Decide returns the indexes of the readers to check now, and of the readers to restart if a check still finds them
-// Outdated. It selects as many due readers as there are free places, the most urgent first.
-func Decide(now time.Time, readers []Reader, free int) (look, restart []int) {
-	for i, r := range readers {
-		switch {
-		case r.State == Fresh:
-		case r.State == Outdated && !now.Before(r.Due):
-			restart = append(restart, i)
-		case r.State != Outdated && !now.Before(r.Look):
-			look = append(look, i)
+// Due returns the indexes of the readers to restart, the most urgent first.
+func Due(now time.Time, all []Reader) (due []int) {
+	for i, r := range all {
+		if r.State == Outdated && !now.Before(r.Due) {
+			due = append(due, i)
 		}
 	}
-	slices.SortFunc(restart, func(i, j int) int {
-		a, b := readers[i], readers[j]
+	slices.SortFunc(due, func(i, j int) int {
+		a, b := all[i], all[j]
 		return cmp.Or(a.Expires.Compare(b.Expires), a.Due.Compare(b.Due), cmp.Compare(a.String(), b.String()))
 	})
-	return look, restart[:min(len(restart), max(free, 0))]
+	return due
 }
 
-// Next returns the time of the next decision: when a reader is due or needs a check, or when its credential expires.
-// It is zero if all readers are Fresh.
-func Next(now time.Time, readers []Reader) (next time.Time) {
-	at := func(t time.Time) {
-		if next.IsZero() || t.Before(next) {
-			next = t
-		}
-	}
-	for _, r := range readers {
-		switch {
-		case r.State == Fresh:
-			continue
-		case r.State != Outdated:
-			at(r.Look)
-		case now.Before(r.Due):
-			at(r.Due)
-		default: // it waits for a place
-			at(now.Add(poll))
-		}
-		if (r.State == Outdated || r.State == Updating) && r.Expires.After(now) {
-			at(r.Expires)
+// Next returns the time of the next pass: the earliest Next of the readers. It is zero if all are Fresh.
+func Next(all []Reader) (next time.Time) {
+	for _, r := range all {
+		if !r.Next.IsZero() && (next.IsZero() || r.Next.Before(next)) {
+			next = r.Next
 		}
 	}
 	return next

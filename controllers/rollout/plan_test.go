@@ -2,7 +2,6 @@ package rollout_test
 
 import (
 	"fmt"
-	"math/bits"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 	"pgregory.net/rapid"
 
+	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/rollout"
 	"rolecredential.dev/operator/controllers/rollout/readers"
@@ -20,19 +20,19 @@ var issuedAt = time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
 func after(d time.Duration) time.Time { return issuedAt.Add(d) }
 
 const (
-	window   = 20 * time.Minute // from the issue until the former credential expires
+	window   = 20 * time.Minute // from the issue until the previous credential expires
 	lifetime = time.Hour
 )
 
-// refreshed is a credential that took the place of one which lives on for the window.
+// refreshed is a credential whose previous one is valid for the window.
 func refreshed() rollout.Credential {
-	return rollout.Credential{Namespace: "shop", Secret: "s3-reader", Record: reissue.Record{
+	return rollout.Credential{Name: "RoleCredential shop/s3-reader", Namespace: "shop", Secret: "s3-reader", Record: reissue.Record{
 		AccessKeyID: "ASIANEW", Seal: "seal", IssuedAt: issuedAt, Expiration: after(lifetime),
 		PreviousIssuedAt: after(window - lifetime), PreviousExpiration: after(window),
 	}}
 }
 
-// first is a credential that nothing is known before.
+// first is a credential without a previous one.
 func first() rollout.Credential {
 	c := refreshed()
 	c.PreviousIssuedAt, c.PreviousExpiration = time.Time{}, time.Time{}
@@ -41,19 +41,21 @@ func first() rollout.Credential {
 
 var web = rollout.Ref{Kind: "Deployment", Name: "web"}
 
-// started is a pod whose first container started then.
-func started(d time.Duration) rollout.Pod { return rollout.Pod{Name: "web-1", Started: after(d)} }
+// started is a pod of Deployment web whose first container started at a time after the issue.
+func started(d time.Duration) rollout.Pod {
+	return rollout.Pod{Name: "web-1", Owner: web, Reads: true, Started: after(d), First: after(d)}
+}
 
-// still is a workload in which nothing goes on.
-func still(change ...func(*rollout.Workload)) *rollout.Workload {
-	w := &rollout.Workload{Ref: web, UID: "web-uid", Updated: true, Settled: true, Progress: "1"}
+// idle is a workload without a rollout in progress.
+func idle(change ...func(*rollout.Workload)) *rollout.Workload {
+	w := &rollout.Workload{Ref: web, UID: "web-uid", Updated: true, Settled: true}
 	for _, c := range change {
 		c(w)
 	}
 	return w
 }
 
-func paused(w *rollout.Workload) { w.Held = "is paused" }
+func paused(w *rollout.Workload) { w.Blocked = "is paused" }
 func stamped(w *rollout.Workload) {
 	w.Stamp = readers.Stamp{"s3-reader": "ASIANEW", "other": "ASIAOTHER"}
 }
@@ -63,6 +65,20 @@ func unavailable(w *rollout.Workload) { w.Settled = false }
 func givenUp(w *rollout.Workload)     { w.Stuck = true }
 func restarted(w *rollout.Workload)   { w.Restarted = true }
 
+// inProgress is a restart that holds a slot until the previous credential expires.
+func inProgress() rollout.Restart {
+	return rollout.Restart{Credential: "RoleCredential shop/s3-reader", ID: "ASIANEW", State: rollout.Updating, Until: after(window)}
+}
+
+// assess returns Deployment web as a pass finds it.
+func assess(c rollout.Credential, now time.Time, w *rollout.Workload, pods []rollout.Pod, restart rollout.Restart) rollout.Reader {
+	all := c.Readers(v1alpha1.Rollout{Discover: true}, pods, map[rollout.Ref]rollout.Restart{web: restart})
+	if len(all) == 0 {
+		all = []rollout.Reader{{Ref: web}}
+	}
+	return c.Assess(now, c.Split(all[0], w)[0])
+}
+
 func TestAssessDetectsPodsWithPreviousCredential(t *testing.T) {
 	const ago = -time.Minute
 	for name, tc := range map[string]struct {
@@ -71,23 +87,24 @@ func TestAssessDetectsPodsWithPreviousCredential(t *testing.T) {
 		want       bool
 		expires    time.Time
 	}{
-		"one that started with the former credential":                        {refreshed(), started(ago), true, after(window)},
-		"one that started as soon as the former credential was issued":       {refreshed(), started(window - lifetime), true, after(window)},
-		"one that started before the former credential":                      {refreshed(), started(window - lifetime - time.Second), true, time.Time{}},
-		"one that started when the Secret was being written":                 {refreshed(), started(29 * time.Second), true, after(window)},
-		"one that started after the Secret was written":                      {refreshed(), started(30 * time.Second), false, time.Time{}},
-		"one that has not started":                                           {refreshed(), rollout.Pod{}, false, time.Time{}},
-		"one that was restarted onto the credential":                         {refreshed(), rollout.Pod{Started: after(time.Second), Stamp: readers.Stamp{"s3-reader": "ASIANEW"}}, false, time.Time{}},
-		"one that was restarted onto the former credential":                  {refreshed(), rollout.Pod{Started: after(ago), Stamp: readers.Stamp{"s3-reader": "ASIAOLD"}}, true, after(window)},
-		"one that was restarted onto a credential of that id, of another":    {refreshed(), rollout.Pod{Started: after(ago), Stamp: readers.Stamp{"other": "ASIANEW"}}, true, after(window)},
-		"one that waited for its Secret to be made":                          {first(), started(0), false, time.Time{}},
-		"one that ran before its Secret was made, or made anew":              {first(), started(ago), true, time.Time{}},
-		"one that started after the Secret by a clock that STS is ahead of":  {ahead(refreshed(), time.Minute), started(-30 * time.Second), false, time.Time{}},
-		"one that started before the Secret by a clock that is ahead of STS": {ahead(refreshed(), -time.Minute), started(time.Minute), true, after(window)},
+		"a pod that started with the previous credential":                      {refreshed(), started(ago), true, after(window)},
+		"a pod that started when the previous credential was issued":           {refreshed(), started(window - lifetime), true, after(window)},
+		"a pod that started before the previous credential":                    {refreshed(), started(window - lifetime - time.Second), true, time.Time{}},
+		"a pod that started while the Secret was written":                      {refreshed(), started(29 * time.Second), true, after(window)},
+		"a pod that started after the Secret was written":                      {refreshed(), started(30 * time.Second), false, time.Time{}},
+		"a pod that has not started":                                           {refreshed(), rollout.Pod{}, false, time.Time{}},
+		"a pod with the stamp of the credential":                               {refreshed(), rollout.Pod{Started: after(time.Second), Stamp: readers.Stamp{"s3-reader": "ASIANEW"}}, false, time.Time{}},
+		"a pod with the stamp of the previous credential":                      {refreshed(), rollout.Pod{Started: after(ago), Stamp: readers.Stamp{"s3-reader": "ASIAOLD"}}, true, after(window)},
+		"a pod with the ID in the stamp of another Secret":                     {refreshed(), rollout.Pod{Started: after(ago), Stamp: readers.Stamp{"other": "ASIANEW"}}, true, after(window)},
+		"a pod that waited for its Secret":                                     {first(), started(0), false, time.Time{}},
+		"a pod that started before its Secret was created":                     {first(), started(ago), true, time.Time{}},
+		"a pod that started after the Secret by a clock that is behind STS":    {skewed(refreshed(), time.Minute), started(-30 * time.Second), false, time.Time{}},
+		"a pod that started before the Secret by a clock that is ahead of STS": {skewed(refreshed(), -time.Minute), started(time.Minute), true, after(window)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			got := tc.credential.Assess(after(time.Minute), rollout.Reader{Ref: web}, still(), []rollout.Pod{tc.pod})
+			tc.pod.Owner, tc.pod.Reads = web, true
+			got := assess(tc.credential, after(time.Minute), idle(), []rollout.Pod{tc.pod}, rollout.Restart{})
 			if !tc.want {
 				g.Expect(got.State).To(Equal(rollout.Fresh))
 				return
@@ -98,15 +115,15 @@ func TestAssessDetectsPodsWithPreviousCredential(t *testing.T) {
 	}
 }
 
-func ahead(c rollout.Credential, d time.Duration) rollout.Credential {
-	c.Ahead = d
+func skewed(c rollout.Credential, d time.Duration) rollout.Credential {
+	c.Skew = d
 	return c
 }
 
 func TestAssessUsesTheEarliestExpiry(t *testing.T) {
 	g := NewWithT(t)
-	c := refreshed()
-	got := c.Assess(after(time.Minute), rollout.Reader{Ref: web}, still(), []rollout.Pod{started(-time.Minute), started(-2 * time.Hour), started(time.Minute)})
+	got := assess(refreshed(), after(time.Second), idle(), []rollout.Pod{started(-time.Minute), started(-2 * time.Hour), started(time.Minute)}, rollout.Restart{})
+	g.Expect(got.Stale).To(Equal(2))
 	g.Expect(got.Expires).To(BeZero())
 	g.Expect(got.Due).To(Equal(after(30 * time.Second)))
 }
@@ -120,122 +137,111 @@ func TestCredentialWithoutAccessKeyIDIsIdentifiedByItsSeal(t *testing.T) {
 func TestAssessReturnsTheStateOfAWorkload(t *testing.T) {
 	old, fresh := []rollout.Pod{started(-time.Minute)}, []rollout.Pod{started(time.Minute)}
 	const early, late = time.Minute, 19 * time.Minute // before it is due, and after
+	const notReplaced = "was restarted, but not all of its pods were replaced"
+	none, slot := rollout.Restart{}, inProgress()
+	other := rollout.Restart{Credential: "RoleCredential shop/other", ID: "ASIAOTHER", State: rollout.Updating, Until: after(window)}
+	overdue := inProgress()
+	overdue.Until = after(late)
+	rejected := rollout.Restart{Credential: slot.Credential, ID: slot.ID, State: rollout.Blocked, Why: "was rejected", Until: after(window)}
 	for name, tc := range map[string]struct {
 		at       time.Duration
 		workload *rollout.Workload
 		pods     []rollout.Pod
-		named    bool
+		restart  rollout.Restart
 		want     rollout.State
 		why      string
-		ours     bool
-		look     time.Duration // from now
+		slot     bool          // it holds its slot afterwards
+		next     time.Duration // from now
 	}{
-		"it has no pods":                               {early, still(), nil, false, rollout.Fresh, "", false, 0},
-		"its pods started with the credential":         {early, still(), fresh, false, rollout.Fresh, "", false, 0},
-		"somebody restarts it, and its pods are fresh": {late, still(updating), fresh, false, rollout.Fresh, "", false, 0},
-		"it is gone":                            {late, nil, nil, false, rollout.Fresh, "", false, 0},
-		"it does not exist, and is asked for":   {late, nil, nil, true, rollout.Missing, "", false, 5 * time.Minute},
-		"it waits until it is due":              {early, still(), old, false, rollout.Outdated, "", false, 0},
-		"it is due":                             {late, still(stampedOld), old, false, rollout.Outdated, "", false, 0},
-		"it is due, and a pod is not available": {late, still(unavailable), old, false, rollout.Outdated, "", false, 0},
+		"no pods":                                {early, idle(), nil, none, rollout.Fresh, "", false, 0},
+		"fresh pods":                             {early, idle(), fresh, none, rollout.Fresh, "", false, 0},
+		"fresh pods, and the rollout of another": {late, idle(updating), fresh, none, rollout.Fresh, "", false, 0},
+		"a deleted workload":                     {late, nil, nil, none, rollout.Fresh, "", false, 0},
+		"a deleted workload with a slot":         {late, nil, nil, slot, rollout.Fresh, "", false, 0},
+		"stale pods before it is due":            {early, idle(), old, none, rollout.Outdated, "", false, -1},
+		"stale pods when it is due":              {late, idle(stampedOld), old, none, rollout.Outdated, "", false, 30 * time.Second},
+		"due, and a pod is not available":        {late, idle(unavailable), old, none, rollout.Outdated, "", false, 30 * time.Second},
 
-		"its pods are being replaced after a restart": {late, still(stamped, updating), old, false, rollout.Updating, "", true, 10 * time.Second},
-		"its new pods are not available yet":          {late, still(stamped, unavailable), fresh, false, rollout.Updating, "", true, 10 * time.Second},
-		"its restart is over, and an old pod lingers": {late, still(stamped), old, false, rollout.Updating, "", false, 10 * time.Second},
-		"its restart is over":                         {late, still(stamped), fresh, false, rollout.Fresh, "", false, 0},
-		"its restart is given up, and its pods are fresh": {
-			late, still(stamped, unavailable, givenUp), fresh, false, rollout.Fresh, "", false, 0,
-		},
-		"its restart is given up": {
-			late, still(stamped, updating, givenUp), old, false, rollout.Held, "was restarted, but not all of its pods were replaced", false, 5 * time.Minute,
-		},
-		"its pods are being replaced in place": {late, still(stamped, unavailable), old, false, rollout.Updating, "", true, 10 * time.Second},
-		"its restart in place missed a pod":    {late, still(stamped, restarted), old, false, rollout.Outdated, "", false, 0},
-		"its restart in place is over":         {late, still(stamped, restarted), fresh, false, rollout.Fresh, "", false, 0},
-		"its restart in place is given up": {
-			late, still(stamped, unavailable, givenUp), old, false, rollout.Held, "was restarted, but not all of its pods were replaced", false, 5 * time.Minute,
-		},
-		"it was paused in the middle of a restart": {late, still(stamped, updating, paused), old, false, rollout.Held, "is paused", false, 5 * time.Minute},
-		"it was paused when all pods were fresh":   {late, still(stamped, unavailable, paused), fresh, false, rollout.Fresh, "", false, 0},
+		"restarted, and pods are being replaced":        {late, idle(stamped, updating), old, slot, rollout.Updating, "", true, 10 * time.Second},
+		"restarted for another credential too":          {late, idle(stamped, updating), old, other, rollout.Updating, "", true, 10 * time.Second},
+		"restarted, and new pods are not available":     {late, idle(stamped, unavailable), fresh, slot, rollout.Updating, "", true, 10 * time.Second},
+		"restarted, and an old pod remains":             {late, idle(stamped), old, slot, rollout.Updating, "", true, 10 * time.Second},
+		"restarted, and complete":                       {late, idle(stamped), fresh, slot, rollout.Fresh, "", false, 0},
+		"restarted, and stuck with fresh pods":          {late, idle(stamped, unavailable, givenUp), fresh, slot, rollout.Fresh, "", false, 0},
+		"restarted, and stuck":                          {late, idle(stamped, updating, givenUp), old, slot, rollout.Blocked, notReplaced, false, 5 * time.Minute},
+		"restarted, and the slot's deadline has passed": {late, idle(stamped, updating), old, overdue, rollout.Blocked, notReplaced, false, 5 * time.Minute},
+		"restarted by another manager":                  {late, idle(stamped, updating), old, none, rollout.Blocked, notReplaced, false, 5 * time.Minute},
+		"a forged stamp":                                {late, idle(stamped, updating), nil, none, rollout.Fresh, "", false, 0},
+		"paused during the restart":                     {late, idle(stamped, updating, paused), old, slot, rollout.Blocked, "is paused", false, 5 * time.Minute},
+		"paused when all pods were fresh":               {late, idle(stamped, unavailable, paused), fresh, slot, rollout.Fresh, "", false, 0},
+		"a restart in place in progress":                {late, idle(stamped, unavailable), old, slot, rollout.Updating, "", true, 10 * time.Second},
+		"a restart in place that missed a pod":          {late, idle(stamped, restarted), old, slot, rollout.Outdated, "", false, 30 * time.Second},
+		"a restart in place that is complete":           {late, idle(stamped, restarted), fresh, slot, rollout.Fresh, "", false, 0},
+		"a removed stamp":                               {late, idle(), old, slot, rollout.Outdated, "", false, 30 * time.Second},
+		"a rejected restart":                            {late, idle(), old, rejected, rollout.Blocked, "was rejected", false, 5 * time.Minute},
 
-		"it is paused, and may go on before it is due":  {early, still(paused), old, false, rollout.Outdated, "", false, 0},
-		"it is paused, and due":                         {late, still(paused), old, false, rollout.Held, "is paused", false, 5 * time.Minute},
-		"it is paused, and its pods may have expired":   {time.Second, still(paused), []rollout.Pod{started(-2 * time.Hour)}, false, rollout.Held, "is paused", false, 5 * time.Minute},
-		"somebody restarts it before it is due":         {early, still(updating), old, false, rollout.Outdated, "", false, 0},
-		"somebody restarts it when it is due":           {late, still(updating), old, false, rollout.Updating, "", false, 10 * time.Second},
-		"somebody's restart is given up when it is due": {late, still(updating, givenUp), old, false, rollout.Held, "is in the middle of a rollout that makes no progress", false, 5 * time.Minute},
+		"paused before it is due":               {early, idle(paused), old, none, rollout.Outdated, "", false, -1},
+		"paused when it is due":                 {late, idle(paused), old, none, rollout.Blocked, "is paused", false, 5 * time.Minute},
+		"the rollout of another before due":     {early, idle(updating), old, none, rollout.Outdated, "", false, -1},
+		"the rollout of another when it is due": {late, idle(updating), old, none, rollout.Updating, "", false, 30 * time.Second},
+		"a stuck rollout of another":            {late, idle(updating, givenUp), old, none, rollout.Blocked, "is in the middle of a rollout that makes no progress", false, 5 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			now := after(tc.at)
-			got := refreshed().Assess(now, rollout.Reader{Ref: web, Named: tc.named}, tc.workload, tc.pods)
+			got := assess(refreshed(), now, tc.workload, tc.pods, tc.restart)
 			g.Expect(got.State).To(Equal(tc.want))
 			g.Expect(got.Why).To(Equal(tc.why))
-			g.Expect(got.Ours).To(Equal(tc.ours))
-			if tc.look != 0 {
-				g.Expect(got.Look).To(Equal(now.Add(tc.look)))
+			g.Expect(got.Restart.State == rollout.Updating).To(Equal(tc.slot), "%+v", got.Restart)
+			switch tc.next {
+			case 0:
+				g.Expect(got.Next).To(BeZero())
+			case -1:
+				g.Expect(got.Next).To(Equal(got.Due))
+			default:
+				g.Expect(got.Next).To(Equal(now.Add(tc.next)))
 			}
 		})
 	}
 }
 
-func TestRestartIsHeldAfter10MinutesWithoutProgress(t *testing.T) {
+func TestTargetThatDoesNotExistIsMissing(t *testing.T) {
 	g := NewWithT(t)
-	c, old := refreshed(), []rollout.Pod{started(-time.Minute)}
-	w := still(stamped, updating)
-	r := c.Assess(after(time.Minute), rollout.Reader{Ref: web}, w, old)
-	r = c.Assess(after(10*time.Minute), r, w, old)
-	g.Expect(r.State).To(Equal(rollout.Updating))
-	w.Progress = "2"
-	r = c.Assess(after(11*time.Minute), r, w, old)
-	r = c.Assess(after(20*time.Minute), r, w, old)
-	g.Expect(r.State).To(Equal(rollout.Updating), "it moved on after 11 minutes")
-	r = c.Assess(after(21*time.Minute), r, w, old)
-	g.Expect(r.State).To(Equal(rollout.Held))
-	g.Expect(r.Ours).To(BeFalse())
-	w.Progress = "3"
-	g.Expect(c.Assess(after(26*time.Minute), r, w, old).State).To(Equal(rollout.Updating), "it goes on after all")
+	c := refreshed()
+	all := c.Readers(v1alpha1.Rollout{Targets: []v1alpha1.WorkloadReference{{Kind: "Deployment", Name: "web"}}}, nil, nil)
+	got := c.Assess(issuedAt, c.Split(all[0], nil)[0])
+	g.Expect(got.State).To(Equal(rollout.Missing))
+	g.Expect(got.Next).To(Equal(after(5 * time.Minute)))
 }
 
 func TestRemovedStampIsRestoredThreeTimesAndOnceForTheNextCredential(t *testing.T) {
 	g := NewWithT(t)
 	c, now, old := refreshed(), after(19*time.Minute), []rollout.Pod{started(-time.Minute)}
-	fight := func(c rollout.Credential, r rollout.Reader) (rollout.Reader, int) {
+	contend := func(c rollout.Credential, restart rollout.Restart) (rollout.Restart, int) {
 		for restarts := range 10 {
-			r = c.Assess(now, r, still(), old) // what was there before is there again
+			r := assess(c, now, idle(), old, restart)
 			if r.State == rollout.Contended {
-				g.Expect(r.Look).To(Equal(now.Add(5 * time.Minute)))
-				return r, restarts
+				g.Expect(r.Next).To(Equal(now.Add(5 * time.Minute)))
+				return r.Restart, restarts
 			}
 			g.Expect(r.State).To(Equal(rollout.Outdated))
-			r = r.Restarted(now, c.ID())
-			g.Expect(r.Ours).To(BeTrue())
+			restart = rollout.Restart{Credential: c.Name, ID: c.ID(), State: rollout.Updating, Until: now.Add(time.Minute), Undone: r.Restart.Undone}
 		}
-		return r, 10
+		return restart, 10
 	}
-	r, restarts := fight(c, rollout.Reader{Ref: web})
+	restart, restarts := contend(c, rollout.Restart{})
 	g.Expect(restarts).To(Equal(3))
-	again := c.Assess(now.Add(time.Hour), r, still(), old)
-	g.Expect(again.State).To(Equal(rollout.Contended), "it is left alone")
-
-	next := c
-	next.AccessKeyID = "ASIANEXT"
-	r = rollout.Reader{}.Remembering(r)
-	r.Ref = web
-	_, restarts = fight(next, r)
+	g.Expect(assess(c, now.Add(time.Hour), idle(), old, restart).State).To(Equal(rollout.Contended), "no more restarts follow")
+	c.AccessKeyID = "ASIANEXT"
+	_, restarts = contend(c, restart)
 	g.Expect(restarts).To(Equal(1))
 }
 
-func TestStampThatStaysResetsReverts(t *testing.T) {
-	g := NewWithT(t)
-	c, now, old := refreshed(), after(19*time.Minute), []rollout.Pod{started(-time.Minute)}
-	r := rollout.Reader{Ref: web}
-	for range 2 {
-		r = c.Assess(now, r, still(), old).Restarted(now, c.ID())
-	}
-	r = c.Assess(now, r, still(stamped), []rollout.Pod{started(time.Minute)})
-	g.Expect(r.State).To(Equal(rollout.Fresh))
-	g.Expect(rollout.Reader{}.Remembering(r)).To(Equal(rollout.Reader{}))
+func TestCompleteRestartForgetsRemovedStamps(t *testing.T) {
+	restart := inProgress()
+	restart.Undone = 2
+	got := assess(refreshed(), after(19*time.Minute), idle(stamped), []rollout.Pod{started(time.Minute)}, restart)
+	NewWithT(t).Expect(got.Restart).To(BeZero())
 }
 
 func TestWorkloadIsDueInTheMiddleHalfOfTheWindow(t *testing.T) {
@@ -244,12 +250,14 @@ func TestWorkloadIsDueInTheMiddleHalfOfTheWindow(t *testing.T) {
 		until := time.Duration(rapid.IntRange(61, 86400).Draw(t, "seconds until the expiry")) * time.Second
 		c.PreviousExpiration = after(until)
 		ref := rollout.Ref{Kind: "Deployment", Name: rapid.String().Draw(t, "name")}
-		due := c.Assess(issuedAt, rollout.Reader{Ref: ref}, still(), []rollout.Pod{started(-time.Minute)}).Due
+		p := started(-time.Minute)
+		p.Owner = ref
+		due := c.Readers(discover, []rollout.Pod{p}, nil)[0].Due
 		if due.Before(after(until/4).Truncate(time.Second)) && due.Before(after(30*time.Second)) {
 			t.Fatalf("due %s after the issue, before a quarter of %s", due.Sub(issuedAt), until)
 		}
 		if due.Before(after(30 * time.Second)) {
-			t.Fatalf("due %s after the issue, before the Secret is known everywhere", due.Sub(issuedAt))
+			t.Fatalf("due %s after the issue, before the propagation delay", due.Sub(issuedAt))
 		}
 		if due.After(after(max(until*3/4, 30*time.Second))) {
 			t.Fatalf("due %s after the issue, after three quarters of %s", due.Sub(issuedAt), until)
@@ -265,8 +273,7 @@ func TestPossiblyExpiredCredentialIsDueAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := refreshed()
 			c.PreviousExpiration = after(until)
-			r := c.Assess(issuedAt, rollout.Reader{Ref: web}, still(), []rollout.Pod{started(-time.Minute)})
-			NewWithT(t).Expect(r.Due).To(Equal(after(30 * time.Second)))
+			NewWithT(t).Expect(c.Readers(discover, []rollout.Pod{started(-time.Minute)}, nil)[0].Due).To(Equal(after(30 * time.Second)))
 		})
 	}
 }
@@ -274,9 +281,11 @@ func TestPossiblyExpiredCredentialIsDueAtOnce(t *testing.T) {
 func TestDueTimesAreSpread(t *testing.T) {
 	g := NewWithT(t)
 	const workloads, parts = 10000, 10
-	due := make([]int, parts) // in each minute of the ten in which they are
+	due := make([]int, parts) // of each of the ten minutes in which workloads are due
 	for i := range workloads {
-		r := refreshed().Assess(issuedAt, rollout.Reader{Ref: rollout.Ref{Kind: "Deployment", Name: fmt.Sprint("web-", i)}}, still(), []rollout.Pod{started(-time.Minute)})
+		p := started(-time.Minute)
+		p.Owner.Name = fmt.Sprint("web-", i)
+		r := refreshed().Readers(discover, []rollout.Pod{p}, nil)[0]
 		due[int(r.Due.Sub(after(5*time.Minute))/time.Minute)]++
 	}
 	for part, n := range due {
@@ -284,136 +293,118 @@ func TestDueTimesAreSpread(t *testing.T) {
 	}
 }
 
-func TestDecideSelectsChecksAndRestarts(t *testing.T) {
+func TestDueSelectsTheMostUrgentFirst(t *testing.T) {
+	g := NewWithT(t)
 	now := after(10 * time.Minute)
-	reader := func(name string, state rollout.State, expires, due, look time.Duration) rollout.Reader {
-		return rollout.Reader{Ref: rollout.Ref{Kind: "Deployment", Name: name}, State: state, Expires: after(expires), Due: after(due), Look: after(look)}
+	reader := func(name string, state rollout.State, expires, due time.Duration) rollout.Reader {
+		return rollout.Reader{Ref: rollout.Ref{Kind: "Deployment", Name: name}, State: state, Expires: after(expires), Due: after(due)}
 	}
-	expired := reader("expired", rollout.Outdated, 0, 8*time.Minute, 0)
+	expired := reader("expired", rollout.Outdated, 0, 8*time.Minute)
 	expired.Expires = time.Time{}
 	all := []rollout.Reader{
-		reader("fresh", rollout.Fresh, 0, 0, 0),
-		reader("not-due", rollout.Outdated, window, 10*time.Minute+1, 0),
-		reader("due-b", rollout.Outdated, window, 9*time.Minute, 0),
-		reader("due-a", rollout.Outdated, window, 9*time.Minute, 0),
-		reader("due-now", rollout.Outdated, window, 10*time.Minute, 0),
+		reader("fresh", rollout.Fresh, 0, 0),
+		reader("not-due", rollout.Outdated, window, 10*time.Minute+1),
+		reader("due-b", rollout.Outdated, window, 9*time.Minute),
+		reader("due-a", rollout.Outdated, window, 9*time.Minute),
+		reader("due-now", rollout.Outdated, window, 10*time.Minute),
 		expired,
-		reader("sooner", rollout.Outdated, window-time.Minute, 10*time.Minute, 0),
-		reader("updating", rollout.Updating, window, 0, 10*time.Minute),
-		reader("updating-since-just-now", rollout.Updating, window, 0, 10*time.Minute+1),
-		reader("held", rollout.Held, window, 0, 9*time.Minute),
-		reader("missing", rollout.Missing, 0, 0, 11*time.Minute),
+		reader("sooner", rollout.Outdated, window-time.Minute, 10*time.Minute),
+		reader("updating", rollout.Updating, window, 0),
+		reader("blocked", rollout.Blocked, window, 0),
 	}
-	names := func(indexes []int) (names []string) {
-		for _, i := range indexes {
+	for range 2 {
+		var names []string
+		for _, i := range rollout.Due(now, all) {
 			names = append(names, all[i].Name)
 		}
-		return names
-	}
-	for name, tc := range map[string]struct {
-		free    int
-		restart []string
-	}{
-		"no place is free":          {0, nil},
-		"there are too many places": {-1, nil},
-		"one place is free":         {1, []string{"expired"}},
-		"some places are free":      {3, []string{"expired", "sooner", "due-a"}},
-		"all places are free":       {9, []string{"expired", "sooner", "due-a", "due-b", "due-now"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			look, restart := rollout.Decide(now, all, tc.free)
-			g.Expect(names(look)).To(Equal([]string{"updating", "held"}))
-			g.Expect(names(restart)).To(Equal(tc.restart))
-			slices.Reverse(all) // in whatever order they were found
-			defer slices.Reverse(all)
-			_, restart = rollout.Decide(now, all, tc.free)
-			g.Expect(names(restart)).To(Equal(tc.restart))
-		})
+		g.Expect(names).To(Equal([]string{"expired", "sooner", "due-a", "due-b", "due-now"}))
+		slices.Reverse(all) // the order of the readers does not matter
 	}
 }
 
 func TestNextReturnsTheEarliestTime(t *testing.T) {
-	now := after(10 * time.Minute)
-	for name, tc := range map[string]struct {
-		readers []rollout.Reader
-		want    time.Time
-	}{
-		"there is nothing to do":             {nil, time.Time{}},
-		"all are fresh":                      {[]rollout.Reader{{State: rollout.Fresh, Look: after(time.Minute), Expires: after(window)}}, time.Time{}},
-		"one is due":                         {[]rollout.Reader{{State: rollout.Outdated, Due: after(12 * time.Minute), Expires: after(window)}}, after(12 * time.Minute)},
-		"one waits for a place":              {[]rollout.Reader{{State: rollout.Outdated, Due: after(time.Minute), Expires: after(window)}}, now.Add(10 * time.Second)},
-		"one waits, and expires before":      {[]rollout.Reader{{State: rollout.Outdated, Due: after(time.Minute), Expires: now.Add(time.Second)}}, now.Add(time.Second)},
-		"one waits, and has expired":         {[]rollout.Reader{{State: rollout.Outdated, Due: after(time.Minute), Expires: now}}, now.Add(10 * time.Second)},
-		"one is held":                        {[]rollout.Reader{{State: rollout.Held, Look: after(15 * time.Minute)}}, after(15 * time.Minute)},
-		"one is held, and expires before":    {[]rollout.Reader{{State: rollout.Held, Look: after(15 * time.Minute), Expires: after(12 * time.Minute)}}, after(15 * time.Minute)},
-		"of several the first of all counts": {[]rollout.Reader{{State: rollout.Held, Look: after(15 * time.Minute)}, {State: rollout.Fresh}, {State: rollout.Updating, Look: after(11 * time.Minute)}}, after(11 * time.Minute)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(rollout.Next(now, tc.readers)).To(Equal(tc.want))
-		})
-	}
+	g := NewWithT(t)
+	g.Expect(rollout.Next(nil)).To(BeZero())
+	g.Expect(rollout.Next([]rollout.Reader{{}, {}})).To(BeZero())
+	g.Expect(rollout.Next([]rollout.Reader{{Next: after(3)}, {}, {Next: after(1)}, {Next: after(2)}})).To(Equal(after(1)))
 }
 
-// A whole rollout on paper: whatever the workloads are called and however long each takes, no more are restarted at once than may
-// be, each is restarted once, and all are done before the former credential expires, if there is time for it.
+func TestPassFollowsAtTheExpiryToReportALateRestart(t *testing.T) {
+	g := NewWithT(t)
+	old := []rollout.Pod{started(-time.Minute)}
+	g.Expect(assess(refreshed(), after(window-time.Second), idle(), old, rollout.Restart{}).Next).To(Equal(after(window)))
+	g.Expect(assess(refreshed(), after(window), idle(), old, rollout.Restart{}).Next).To(Equal(after(window + 30*time.Second)))
+}
+
+// However many workloads there are, and however long each restart takes, no more run at once than there are slots for
+// the namespace, each workload is restarted once, and all are done before the previous credential expires, if there is
+// time for it.
 func TestAllWorkloadsRestartInTimeWithinTheLimit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const most = 5
-		c := refreshed()
+		c, slots := refreshed(), &rollout.Slots{Max: 9} // of which a namespace gets five
 		n := rapid.IntRange(1, 30).Draw(t, "workloads")
 		salt := rapid.StringN(1, 8, 8).Draw(t, "name")
 		takes := time.Duration(rapid.IntRange(1, 60).Draw(t, "seconds that a restart takes")) * time.Second
-		now := issuedAt
-		readers, done := make([]rollout.Reader, n), make([]time.Time, n)
-		find := func(i int) {
-			w, pods := still(), []rollout.Pod{started(-time.Minute)}
-			switch {
-			case done[i].IsZero():
-			case now.Before(done[i]):
-				w = still(stamped, updating)
-			default:
-				w, pods = still(stamped), []rollout.Pod{started(now.Sub(issuedAt))}
+		now, done := issuedAt, map[rollout.Ref]time.Time{}
+		pods := func() (all []rollout.Pod) {
+			for i := range n {
+				ref := rollout.Ref{Kind: "Deployment", Name: fmt.Sprint(salt, i)}
+				p := rollout.Pod{Owner: ref, Reads: true, Started: after(-time.Minute)}
+				if at, begun := done[ref]; begun && !now.Before(at) {
+					p.Started = now
+				}
+				all = append(all, p)
 			}
-			readers[i] = c.Assess(now, readers[i], w, pods)
+			return all
 		}
-		for i := range readers {
-			readers[i].Ref = rollout.Ref{Kind: "Deployment", Name: fmt.Sprint(salt, i)}
-			find(i)
+		observe := func() (all []rollout.Reader) {
+			for _, r := range c.Readers(discover, pods(), slots.Restarts(c.Namespace)) {
+				if r.DependsOnWorkload(now) {
+					w := idle()
+					if at, begun := done[r.Ref]; begun {
+						stamped(w)
+						w.Updated, w.Settled = !now.Before(at), !now.Before(at)
+					}
+					r = c.Split(r, w)[0]
+				}
+				r = c.Assess(now, r)
+				slots.Set(c.Namespace, r.Ref, r.Restart)
+				all = append(all, r)
+			}
+			return all
 		}
 		for steps := 0; ; steps++ {
-			underWay := 0
-			for _, r := range readers {
-				if r.Ours {
-					underWay++
+			all := observe()
+			for _, i := range rollout.Due(now, all) {
+				if _, ok := slots.Take(c.Namespace, all[i].Ref, rollout.Restart{Credential: c.Name, ID: c.ID()}, now); !ok {
+					continue
 				}
-			}
-			if underWay > most {
-				t.Fatalf("%d at once", underWay)
-			}
-			look, restart := rollout.Decide(now, readers, most-underWay)
-			for _, i := range look {
-				find(i)
-			}
-			for _, i := range restart {
-				if find(i); readers[i].State != rollout.Outdated || !done[i].IsZero() {
-					t.Fatalf("%s is restarted again", readers[i])
+				if _, again := done[all[i].Ref]; again {
+					t.Fatalf("%s is restarted again", all[i])
 				}
-				readers[i], done[i] = readers[i].Restarted(now, c.ID()), now.Add(takes)
+				done[all[i].Ref] = now.Add(takes)
+				all[i].Next = now.Add(10 * time.Second)
 			}
-			next := rollout.Next(now, readers)
+			if slots.Taken(now) > most {
+				t.Fatalf("%d at once", slots.Taken(now))
+			}
+			next := rollout.Next(all)
 			if next.IsZero() {
 				break
 			}
-			if !next.After(now) || steps > 100*bits.Len(uint(n))*n {
+			if !next.After(now) || steps > 1000 {
 				t.Fatalf("from %s to %s in step %d", now, next, steps)
 			}
 			now = next
 		}
-		for i, at := range done {
-			if at.IsZero() || !at.Before(c.PreviousExpiration) {
-				t.Fatalf("%s is done at %s", readers[i], at)
+		for ref, at := range done {
+			if !at.Before(c.PreviousExpiration) {
+				t.Fatalf("%s is done at %s", ref, at)
 			}
+		}
+		if len(done) != n {
+			t.Fatalf("%d of %d are restarted", len(done), n)
 		}
 	})
 }

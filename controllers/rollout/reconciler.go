@@ -2,7 +2,7 @@ package rollout
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,8 +24,8 @@ import (
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
-// Reconciler restarts the workloads that use the Secrets of one kind of credential. It is separate from
-// [Reconciler], so that restarts do not delay issues. It writes only ConditionRolledOut of the status.
+// Reconciler restarts the workloads that use the Secrets of one kind of credential. It is separate from the reconciler
+// of the credentials, so that restarts do not delay issues. It writes only ConditionRolledOut of the status.
 type Reconciler[T request.Object] struct {
 	Kind       request.Kind[T]
 	Client     client.Client
@@ -34,48 +34,76 @@ type Reconciler[T request.Object] struct {
 	Events  telemetry.Events
 	Metrics *telemetry.Metrics
 	Clock   clock.PassiveClock
-
-	plans plans
 }
 
-// outcome is the result of a reconcile of a
-type outcome struct {
+// result is the result of a pass.
+type result struct {
 	Verdict
 	// cause is the error of the API server, for the event.
 	cause error
-	// next is when to reconcile again; zero for none before a change.
+	// next is when to reconcile again; zero for not before a change.
 	next time.Time
 }
 
 // Reconcile restarts due workloads, and writes the condition.
 func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	if err := r.begin(ctx); err != nil {
-		return reconcile.Result{}, err
-	}
-	defer r.Places.MarkChecked(r.name(req.NamespacedName))
-	object := r.Kind.New()
-	err := r.Client.Get(ctx, req.NamespacedName, object)
-	if err != nil || !object.GetDeletionTimestamp().IsZero() {
+	cred := r.Kind.New()
+	err := r.Client.Get(ctx, req.NamespacedName, cred)
+	if err != nil || !cred.GetDeletionTimestamp().IsZero() {
 		r.forget(req.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if object.Common().Rollout == nil {
+	if cred.Common().Rollout == nil {
 		r.forget(req.NamespacedName)
-		return reconcile.Result{}, r.report(ctx, object, nil)
+		return reconcile.Result{}, r.report(ctx, cred, nil)
 	}
-	ahead, err := r.ahead(ctx, object)
+	authorized := meta.FindStatusCondition(cred.Report().Conditions, v1alpha1.ConditionAuthorized)
+	if authorized == nil || authorized.ObservedGeneration < cred.GetGeneration() {
+		return reconcile.Result{}, nil // the update of the status enqueues it again
+	}
+	skew, err := r.skew(ctx, cred)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	now := r.Clock.Now().Add(ahead)
-	verdict, err := r.reconcile(ctx, object, now, ahead)
+	now := r.Clock.Now().Add(skew)
+	res, err := r.reconcile(ctx, cred, *authorized, now, skew)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if err := r.report(ctx, object, verdict); err != nil {
-		return reconcile.Result{}, err
+	if res.Reason != "" {
+		err = r.report(ctx, cred, &res)
 	}
-	return backoff.Requeue(now, verdict.next), nil
+	return backoff.Requeue(now, res.next), err
+}
+
+// reconcile authorizes the rollout, reads the workloads, decides, and restarts those that are due.
+func (r *Reconciler[T]) reconcile(ctx context.Context, cred T, authorized metav1.Condition, now time.Time, skew time.Duration) (result, error) {
+	key := client.ObjectKeyFromObject(cred)
+	current := Credential{Name: r.name(key), Namespace: key.Namespace, Secret: request.SecretName(cred), Skew: skew}
+	problem := authorized.Reason
+	var err error
+	if authorized.Status == metav1.ConditionTrue {
+		current.Record, problem, err = r.loadRecord(ctx, cred, now)
+	}
+	if problem != "" || err != nil {
+		r.measure(key, now, nil)
+		return result{Verdict: NoRollout(problem)}, err
+	}
+	leave, wait := r.enter(key.Namespace, r.Clock)
+	if wait > 0 {
+		return result{next: now.Add(wait)}, nil
+	}
+	defer leave()
+	readers, rejection, err := r.pass(ctx, cred, current, now)
+	switch {
+	case apierrors.IsForbidden(err) || errors.Is(err, errTooLarge):
+		r.measure(key, now, nil)
+		return result{Undiscovered(errors.Is(err, errTooLarge)), err, now.Add(reason.MaxWait)}, nil
+	case err != nil:
+		return result{}, err
+	}
+	r.measure(key, now, readers)
+	return result{Report(now, current.Secret, readers), rejection, Next(readers)}, nil
 }
 
 // name identifies a credential among all kinds.
@@ -83,116 +111,59 @@ func (r *Reconciler[T]) name(key types.NamespacedName) string {
 	return r.Kind.Name + " " + key.String()
 }
 
-// ahead returns how far the clock of STS is ahead; zero if it is not known. The times of the Secret follow the clock
-// of STS.
-func (r *Reconciler[T]) ahead(ctx context.Context, object T) (time.Duration, error) {
-	asked, _ := r.Kind.Request(object)
-	found, _, err := r.Identities.Resolve(ctx, request.IdentityRef(object), request.ServiceAccount(object, asked))
+// skew returns how far the clock of STS is ahead; zero if it is not known. The times of the Secret follow the clock of
+// STS.
+func (r *Reconciler[T]) skew(ctx context.Context, cred T) (time.Duration, error) {
+	asked, _ := r.Kind.Request(cred)
+	found, _, err := r.Identities.Resolve(ctx, request.IdentityRef(cred), request.ServiceAccount(cred, asked))
 	if found == nil || err != nil {
 		return 0, err
 	}
-	ahead, _ := found.Client.Skew()
-	return ahead, nil
+	skew, _ := found.Client.Skew()
+	return skew, nil
 }
 
-// reconcile checks the workloads, and restarts those that are due.
-func (r *Reconciler[T]) reconcile(ctx context.Context, object T, now time.Time, ahead time.Duration) (*outcome, error) {
-	key := client.ObjectKeyFromObject(object)
-	held, none, err := r.loadRecord(ctx, object, now)
-	if none != nil || err != nil {
-		r.reset(key)
-		return none, err
-	}
-	held.Ahead = ahead
-	cause, err := r.step(ctx, object, held, now)
-	switch {
-	case apierrors.IsForbidden(err):
-		r.reset(key)
-		return &outcome{Forbidden(), err, now.Add(reason.MaxWait)}, nil
-	case err != nil:
-		return nil, err
-	}
-	readers := r.plans.get(key).readers
-	r.measure(key, now, readers)
-	return &outcome{Report(now, held.Secret, readers), cause, Next(now, readers)}, nil
-}
-
-// loadRecord returns the credential of the Secret, from the Secret's metadata in the cache. It returns a verdict if
-// there is no credential to restart workloads for.
-func (r *Reconciler[T]) loadRecord(ctx context.Context, object T, now time.Time) (Credential, *outcome, error) {
-	held := Credential{Namespace: object.GetNamespace(), Secret: request.SecretName(object)}
-	unknown := func(reason, format string) *outcome {
-		return &outcome{Verdict: Verdict{Status: metav1.ConditionUnknown, Reason: reason, Message: fmt.Sprintf(format, held.Secret)}}
-	}
-	kept := secretstore.Metadata()
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: held.Namespace, Name: held.Secret}, kept)
+// loadRecord returns the record of the Secret, from the Secret's metadata in the cache, or the reason of ConditionReady
+// if the Secret holds no usable credential.
+func (r *Reconciler[T]) loadRecord(ctx context.Context, cred T, now time.Time) (record reissue.Record, problem string, err error) {
+	secret := secretstore.Metadata()
+	err = r.Client.Get(ctx, client.ObjectKey{Namespace: cred.GetNamespace(), Name: request.SecretName(cred)}, secret)
 	if client.IgnoreNotFound(err) != nil {
-		return held, nil, err
+		return record, "", err
 	}
-	record, ok := reissue.ParseRecord(kept.GetAnnotations())
-	held.Record = record
+	record, ok := reissue.ParseRecord(secret.GetAnnotations())
 	switch {
-	case !ok || !record.ChecksumValid() || !metav1.IsControlledBy(kept, object):
-		return held, unknown(v1alpha1.ReasonNotIssued, "Secret %s holds no credential yet, so no workload is restarted. See the condition Ready."), nil
+	case !ok || !record.ChecksumValid() || !metav1.IsControlledBy(secret, cred):
+		return record, v1alpha1.ReasonNotIssued, nil
 	case !now.Before(record.Expiration):
-		return held, unknown(v1alpha1.ReasonExpired, "The credential in Secret %s has expired, so no workload is restarted. See the condition Ready."), nil
+		return record, v1alpha1.ReasonExpired, nil
 	default:
-		return held, nil, nil
+		return record, "", nil
 	}
 }
 
-// step checks and restarts the workloads of a credential's plan. It returns the last rejection of a restart, and an
-// error if the API server rejected a read.
-func (r *Reconciler[T]) step(ctx context.Context, object T, held Credential, now time.Time) (refusal, err error) {
-	p, err := r.plan(ctx, object, held, now)
-	if err != nil {
-		return nil, err
-	}
-	look, restart := Decide(now, p.readers, r.Places.Free())
-	for _, i := range look {
-		if _, err := r.look(ctx, p, i, now); err != nil {
-			return nil, err
-		}
-	}
-	for _, i := range restart {
-		found, err := r.look(ctx, p, i, now)
-		if err != nil {
-			return nil, err
-		}
-		refused, err := r.restart(ctx, p, i, found, now)
-		if err != nil {
-			return nil, err
-		}
-		if refused != nil {
-			refusal = refused
-		}
-	}
-	return refusal, nil
-}
-
-// report writes ConditionRolledOut if it changed, or removes it without a verdict. Events report problems and their
+// report writes ConditionRolledOut if it changed, or removes it without a result. Events report problems and their
 // end, but not regular restarts.
-func (r *Reconciler[T]) report(ctx context.Context, object T, verdict *outcome) error {
-	generation, now := object.GetGeneration(), r.Clock.Now()
-	before, written, err := status.Update(ctx, r.Client, object, func(reported *v1alpha1.CredentialStatus) {
-		if verdict == nil {
+func (r *Reconciler[T]) report(ctx context.Context, cred T, res *result) error {
+	generation, now := cred.GetGeneration(), r.Clock.Now()
+	before, written, err := status.Update(ctx, r.Client, cred, func(reported *v1alpha1.CredentialStatus) {
+		if res == nil {
 			meta.RemoveStatusCondition(&reported.Conditions, v1alpha1.ConditionRolledOut)
 			return
 		}
-		said := status.Condition(v1alpha1.ConditionRolledOut, verdict.Status, verdict.Reason, "%s", verdict.Message)
-		reported.Conditions = status.Merge(reported.Conditions, []metav1.Condition{said}, generation, now)
+		condition := status.Condition(v1alpha1.ConditionRolledOut, res.Status, res.Reason, "%s", res.Message)
+		reported.Conditions = status.Merge(reported.Conditions, []metav1.Condition{condition}, generation, now)
 	})
-	if !written || verdict == nil {
+	if !written || res == nil {
 		return err
 	}
 	old := meta.FindStatusCondition(before.Report().Conditions, v1alpha1.ConditionRolledOut)
-	said := old != nil && old.Reason == verdict.Reason && old.Message == verdict.Message
 	switch {
-	case said:
-	case needsAttention(verdict.Status, verdict.Reason):
-		r.Events.Failed(object, telemetry.ActionRestart, verdict.Reason, verdict.Message, &reason.Error{Cause: verdict.cause})
-	case verdict.Status == metav1.ConditionTrue && old != nil && needsAttention(old.Status, old.Reason):
-		r.Events.Changed(object, telemetry.ActionRestart, verdict.Reason, verdict.Message)
+	case old != nil && old.Reason == res.Reason && old.Message == res.Message:
+	case needsAttention(res.Status, res.Reason):
+		r.Events.Failed(cred, telemetry.ActionRestart, res.Reason, res.Message, &reason.Error{Cause: res.cause})
+	case res.Status == metav1.ConditionTrue && old != nil && needsAttention(old.Status, old.Reason):
+		r.Events.Changed(cred, telemetry.ActionRestart, res.Reason, res.Message)
 	}
 	return nil
 }
@@ -200,4 +171,25 @@ func (r *Reconciler[T]) report(ctx context.Context, object T, verdict *outcome) 
 // needsAttention reports whether a rollout has a problem that a user must solve.
 func needsAttention(status metav1.ConditionStatus, reason string) bool {
 	return status == metav1.ConditionFalse && reason != v1alpha1.ReasonRestarting
+}
+
+// forget removes the restarts and the metrics of a credential.
+func (r *Reconciler[T]) forget(key types.NamespacedName) {
+	r.Slots.Forget(key.Namespace, r.name(key))
+	r.Metrics.Restarting(r.Slots.Taken(r.Clock.Now()))
+	r.Metrics.ForgetReaders(r.Kind.Name, key)
+}
+
+func (r *Reconciler[T]) measure(key types.NamespacedName, now time.Time, readers []Reader) {
+	stale, stuck := 0, 0
+	for _, reader := range readers {
+		if reader.State != Fresh && reader.State != Missing {
+			stale++
+		}
+		if reader.Stuck(now) {
+			stuck++
+		}
+	}
+	r.Metrics.Readers(r.Kind.Name, key, stale, stuck)
+	r.Metrics.Restarting(r.Slots.Taken(r.Clock.Now()))
 }

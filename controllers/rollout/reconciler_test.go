@@ -38,11 +38,11 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// rollouts is a fixture with a reconciler of rollouts, and with what Kubernetes' own controllers do.
+// rolloutFixture has a reconciler of rollouts, and does what the Deployment controller, Argo Rollouts and the kubelet do.
 type rolloutFixture struct {
 	*testkit.Fixture
 	credentials *credential.Reconciler[*v1alpha1.RoleCredential]
-	reads       []string // of workloads and pods, as "list Deployments" or "get Deployment"
+	reads       []string // of workloads and pods, as "list PodList" or "get Deployment"
 	refuse      func(read string) error
 	registry    *prometheus.Registry
 	rollouts    *rollout.Reconciler[*v1alpha1.RoleCredential]
@@ -56,10 +56,11 @@ func newRolloutFixture(t *testing.T, objects ...client.Object) *rolloutFixture {
 		Limits: f.Limits, SecretWatches: f.Watcher, Events: telemetry.Events{Recorder: f.Recorder}, Metrics: f.Metrics, Clock: f.Clock,
 	}
 	f.restartManager()
+	f.rollouts.EndAdoption(f.Clock.Now())
 	return f
 }
 
-// restartManager forgets all that is memory only.
+// restartManager replaces the reconciler by one without memory. At most two workloads of a namespace restart at a time.
 func (f *rolloutFixture) restartManager() {
 	f.T.Helper()
 	metrics, err := telemetry.NewMetrics(f.registry, f.Clock)
@@ -74,7 +75,7 @@ func (f *rolloutFixture) restartManager() {
 	})
 	f.rollouts = &rollout.Reconciler[*v1alpha1.RoleCredential]{
 		Kind: request.RoleCredential, Client: f.Client, Identities: f.Resolver,
-		Coordinator: &rollout.Coordinator{Workloads: rollout.Cluster{Reader: reads, Writer: f.Client}, Places: &rollout.Places{Max: 2}},
+		Coordinator: &rollout.Coordinator{Workloads: rollout.Cluster{Reader: reads, Writer: f.Client}, Slots: &rollout.Slots{Max: 4}},
 		Events:      telemetry.Events{Recorder: f.Recorder}, Metrics: metrics, Clock: f.Clock,
 	}
 }
@@ -91,16 +92,17 @@ func (f *rolloutFixture) read(verb string, object any, read func() error) error 
 	return read()
 }
 
-// discovering is the reader with a rollout that discovers.
+// discovering returns the Reader with a rollout that discovers workloads.
 func discovering() *v1alpha1.RoleCredential {
 	return testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
 }
 
+// naming returns the Reader with a rollout of targets.
 func naming(targets ...v1alpha1.WorkloadReference) *v1alpha1.RoleCredential {
 	return testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Targets: targets} })
 }
 
-// reading returns a Deployment of one pod, with Secrets as environment variables.
+// readingPod returns a Deployment of one pod, with Secrets as environment variables.
 func readingPod(name string, secrets ...string) *appsv1.Deployment {
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name), Generation: 1}}
 	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}
@@ -114,7 +116,7 @@ func readingPod(name string, secrets ...string) *appsv1.Deployment {
 	return d
 }
 
-// podOf is a Deployment's pod that started then.
+// podOf returns the pod of a Deployment, with the time when it started.
 func podOf(d *appsv1.Deployment, started time.Time) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: d.Namespace, Name: d.Name + "-abc-1", Labels: map[string]string{"app": d.Name, "pod-template-hash": "abc"}, Annotations: d.Spec.Template.Annotations,
@@ -124,7 +126,7 @@ func podOf(d *appsv1.Deployment, started time.Time) *corev1.Pod {
 	return p
 }
 
-// run makes Deployments whose pods testkit.Start now.
+// run creates Deployments whose pods start now.
 func (f *rolloutFixture) run(names ...string) {
 	f.T.Helper()
 	for _, name := range names {
@@ -142,16 +144,16 @@ func (f *rolloutFixture) deployment(name string) *appsv1.Deployment {
 	return d
 }
 
-// begin is what the Deployment controller does first on a new pod template: it has not replaced the pod yet.
+// begin sets the status of a Deployment whose pod is not replaced yet.
 func (f *rolloutFixture) begin(name string) {
 	f.T.Helper()
 	d, writes := f.deployment(name), f.Requests.Writes
 	d.Status.UpdatedReplicas, d.Status.AvailableReplicas = 0, 0
 	f.Expect(f.Client.Status().Update(f.T.Context(), d)).To(Succeed())
-	f.Requests.Writes = writes // these are not the operator's
+	f.Requests.Writes = writes // these writes are not the operator's
 }
 
-// finish is what it does then.
+// finish replaces the pod of a Deployment.
 func (f *rolloutFixture) finish(name string) {
 	f.T.Helper()
 	d, writes := f.deployment(name), f.Requests.Writes
@@ -162,13 +164,13 @@ func (f *rolloutFixture) finish(name string) {
 	f.Requests.Writes = writes
 }
 
-// stamp is the annotation on a Deployment's pod template.
+// stamp returns the annotation of a Deployment's pod template.
 func (f *rolloutFixture) stamp(name string) string {
 	f.T.Helper()
 	return f.deployment(name).Spec.Template.Annotations[v1alpha1.CredentialsAnnotation]
 }
 
-// roll reconciles the rollout of the reader once, and returns the condition as "status reason" and when to come again.
+// roll reconciles the rollout of the Reader once, and returns the condition as "status reason" and when to requeue.
 func (f *rolloutFixture) roll() (string, time.Duration) { return f.rollOf("s3-reader") }
 
 func (f *rolloutFixture) rollOf(name string) (string, time.Duration) {
@@ -181,7 +183,7 @@ func (f *rolloutFixture) rollOf(name string) (string, time.Duration) {
 	return testkit.States(c.Status.Conditions)["RolledOut"], result.RequeueAfter
 }
 
-// refresh lets time pass until the reader is due, and refreshes it.
+// refresh refreshes the Reader at its next refresh time.
 func (f *rolloutFixture) refresh() {
 	f.T.Helper()
 	issued := len(f.STS.Issued)
@@ -192,7 +194,7 @@ func (f *rolloutFixture) refresh() {
 	f.reads, f.Requests.Writes = nil, nil
 }
 
-// until steps through time as the reconciler asks to be woken, until what it says is so.
+// until reconciles at the times that the reconciler requests, until the condition is as wanted.
 func (f *rolloutFixture) until(want func(state string) bool) (state string) {
 	f.T.Helper()
 	for range 1000 {
@@ -203,13 +205,12 @@ func (f *rolloutFixture) until(want func(state string) bool) (state string) {
 		f.Expect(wait).NotTo(BeZero(), state)
 		f.Clock.SetTime(f.Clock.Now().Add(wait))
 	}
-	f.T.Fatalf("it stays %s", state)
+	f.T.Fatalf("the condition stays %s", state)
 	return state
 }
 
 func is(want string) func(string) bool { return func(state string) bool { return state == want } }
 
-// What a rollout says in the condition, and in events, when the credential has been refreshed and the time to restart has come.
 func TestRolloutReportsItsState(t *testing.T) {
 	web := v1alpha1.WorkloadReference{Kind: v1alpha1.WorkloadDeployment, Name: "web"}
 	change := func(f *rolloutFixture, change func(*appsv1.Deployment)) {
@@ -222,22 +223,22 @@ func TestRolloutReportsItsState(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		credential *v1alpha1.RoleCredential
-		before     func(f *rolloutFixture) // the first issue
+		before     func(f *rolloutFixture) // runs before the first issue
 		refreshed  func(f *rolloutFixture)
 		want       string
 		saying     string
 		events     []string
 		stale      float64
 	}{
-		"a rollout where all is well": {
+		"all workloads are restarted": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) { f.until(is("False Restarting")); f.finishAll() },
 			want: "True RolledOut", saying: "All running pods use the current credential of Secret s3-reader.",
 		},
-		"a rollout under way": {
+		"a restart is in progress": {
 			credential: naming(web), refreshed: func(f *rolloutFixture) { f.until(func(string) bool { return f.stamp("web") != "" }) },
 			want: "False Restarting", saying: "a few at a time, before it expires.", stale: 1,
 		},
-		"a rollout of pods that started meanwhile": {
+		"the pods started after the refresh": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) { f.Clock.SetTime(f.Clock.Now().Add(time.Minute)); f.finish("web") },
 			want: "True RolledOut",
 		},
@@ -250,7 +251,7 @@ func TestRolloutReportsItsState(t *testing.T) {
 			refreshed: func(f *rolloutFixture) { f.until(is("False PodsOutdated")); f.begin("web") },
 			want:      "False PodsOutdated", saying: "Deployment web is paused", events: []string{"Warning PodsOutdated"}, stale: 1,
 		},
-		"a pod of no workload": {
+		"a pod without a workload": {
 			credential: discovering(),
 			before: func(f *rolloutFixture) {
 				bare := podOf(readingPod("bare", "s3-reader"), testkit.Start)
@@ -260,15 +261,14 @@ func TestRolloutReportsItsState(t *testing.T) {
 			refreshed: func(f *rolloutFixture) { f.until(is("False PodsOutdated")) },
 			want:      "False PodsOutdated", saying: "Pod bare-abc-1 is not owned by a workload that can be restarted", events: []string{"Warning PodsOutdated"}, stale: 2,
 		},
-		"a Deployment that does not come round in time": {
+		"no slot is free in time": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) {
-				f.rollouts.Places.Hold("somebody else's")
-				f.rollouts.Places.Hold("and another's")
+				f.rollouts.Slots.Max = 0
 				f.until(is("False PodsOutdated"))
 			},
 			want: "False PodsOutdated", saying: "Deployment web was not restarted in time", events: []string{"Warning PodsOutdated"}, stale: 1,
 		},
-		"a Deployment that the API server refuses": {
+		"the API server rejects the restart": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) {
 				f.Requests.Fail = func(verb string, object client.Object) error {
 					if verb == "apply" {
@@ -280,7 +280,7 @@ func TestRolloutReportsItsState(t *testing.T) {
 			},
 			want: "False PodsOutdated", saying: "Deployment web was rejected by the API server (Invalid)", events: []string{"Warning PodsOutdated"}, stale: 1,
 		},
-		"something that takes the annotation back": {
+		"another writer removes the annotation": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) {
 				stamped := 0
 				f.until(func(state string) bool {
@@ -294,15 +294,15 @@ func TestRolloutReportsItsState(t *testing.T) {
 			},
 			want: "False Contended", saying: "undoing the restart of Deployment web", events: []string{"Warning Contended"}, stale: 1,
 		},
-		"an operator that may not read pods": {
+		"the operator may not read pods": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) { f.refuse = forbidden },
-			want: "False Forbidden", saying: "Apply config/rbac/rollout_role.yaml", events: []string{"Warning Forbidden"},
+			want: "False Forbidden", saying: "may not read the workloads and pods of this namespace. Bind ClusterRole rolecredential-rollout-role: Helm value rbac.rollout=true", events: []string{"Warning Forbidden"},
 		},
-		"an operator that may not read a target": {
+		"the operator may not read a target": {
 			credential: naming(web), refreshed: func(f *rolloutFixture) { f.refuse = forbidden },
-			want: "False Forbidden", saying: "denied the operator access to workloads and pods", events: []string{"Warning Forbidden"},
+			want: "False Forbidden", saying: "may not read the workloads and pods", events: []string{"Warning Forbidden"},
 		},
-		"an operator that may not restart them": {
+		"the operator may not restart workloads": {
 			credential: discovering(), refreshed: func(f *rolloutFixture) {
 				f.Requests.Fail = func(verb string, _ client.Object) error {
 					if verb == "apply" {
@@ -312,7 +312,7 @@ func TestRolloutReportsItsState(t *testing.T) {
 				}
 				f.until(is("False Forbidden"))
 			},
-			want: "False Forbidden", saying: "the restart of Deployment web. Apply config/rbac/rollout_role.yaml", events: []string{"Warning Forbidden"}, stale: 1,
+			want: "False Forbidden", saying: "may not restart Deployment web. Bind ClusterRole rolecredential-rollout-role", events: []string{"Warning Forbidden"}, stale: 1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -330,7 +330,7 @@ func TestRolloutReportsItsState(t *testing.T) {
 			f.Expect(state).To(Equal(tc.want))
 			f.Expect(testkit.Message(f.Credential().Status.Conditions, "RolledOut")).To(ContainSubstring(tc.saying))
 			f.Expect(f.Events()).To(Equal(tc.events))
-			f.Expect(wait == 0).To(Equal(state == "True RolledOut"), "it is looked at again after %s", wait)
+			f.Expect(wait == 0).To(Equal(state == "True RolledOut"), "requeued after %s", wait)
 			f.Expect(testkit.States(f.Credential().Status.Conditions)).To(And(HaveKeyWithValue("Ready", "True Issued"), HaveKeyWithValue("Issued", "True Issued")))
 			f.Expect(f.metric("rolecredential_stale_readers")).To(Equal(tc.stale))
 			stuck := 0.0
@@ -342,13 +342,13 @@ func TestRolloutReportsItsState(t *testing.T) {
 			status := f.Credential().Status
 			f.Clock.SetTime(f.Clock.Now().Add(min(wait, time.Second)))
 			f.roll()
-			f.Expect(f.Credential().Status).To(Equal(status), "the same is said in the same words")
+			f.Expect(f.Credential().Status).To(Equal(status), "the status stays the same")
 			f.Expect(f.Events()).To(BeEmpty())
 		})
 	}
 }
 
-// finishAll lets the Deployments be restarted as they are told.
+// finishAll replaces the pods of all Deployments that are restarted.
 func (f *rolloutFixture) finishAll() {
 	f.T.Helper()
 	f.until(func(state string) bool {
@@ -366,7 +366,7 @@ func (f *rolloutFixture) finishAll() {
 	f.Events()
 }
 
-// metric is the sum of a metric's series.
+// metric returns the sum of a metric's series.
 func (f *rolloutFixture) metric(name string, labels ...string) (sum float64) {
 	f.T.Helper()
 	families, err := f.registry.Gather()
@@ -387,15 +387,19 @@ func TestRolloutIsUnknownWithoutAUsableSecret(t *testing.T) {
 		then func(f *rolloutFixture)
 		want string
 	}{
-		"there is no Secret yet": {func(*rolloutFixture) {}, "Unknown NotIssued"},
-		"the Secret is a stranger's": {func(f *rolloutFixture) {
-			f.Expect(f.Client.Create(f.T.Context(), testkit.ForeignSecret())).To(Succeed())
-		}, "Unknown NotIssued"},
-		"the Secret is another credential's": {func(f *rolloutFixture) {
+		"there is no Secret yet": {func(f *rolloutFixture) {
+			f.STS.Err = errors.New("no answer")
 			f.reconcile()
-			theirs := f.Secret()
-			theirs.OwnerReferences[0].UID, theirs.OwnerReferences[0].Name = "another", "another"
-			f.Expect(f.Client.Update(f.T.Context(), theirs)).To(Succeed())
+		}, "Unknown NotIssued"},
+		"the Secret is foreign": {func(f *rolloutFixture) {
+			f.Expect(f.Client.Create(f.T.Context(), testkit.ForeignSecret())).To(Succeed())
+			f.reconcile()
+		}, "Unknown NotIssued"},
+		"another credential controls the Secret": {func(f *rolloutFixture) {
+			f.reconcile()
+			secret := f.Secret()
+			secret.OwnerReferences[0].UID, secret.OwnerReferences[0].Name = "another", "another"
+			f.Expect(f.Client.Update(f.T.Context(), secret)).To(Succeed())
 		}, "Unknown NotIssued"},
 		"its credential has expired": {func(f *rolloutFixture) { f.reconcile(); f.Clock.SetTime(testkit.Start.Add(time.Hour)) }, "Unknown Expired"},
 	} {
@@ -407,7 +411,7 @@ func TestRolloutIsUnknownWithoutAUsableSecret(t *testing.T) {
 			f.Requests.Writes = nil
 			state, wait := f.roll()
 			f.Expect(state).To(Equal(tc.want))
-			f.Expect(wait).To(BeZero()) // the Secret wakes it
+			f.Expect(wait).To(BeZero()) // a change of the Secret enqueues it
 			f.Expect(f.reads).To(BeEmpty())
 			f.Expect(f.Requests.Writes).To(Equal([]string{"update status RoleCredential"}))
 			f.Expect(f.Events()).To(BeEmpty())
@@ -415,7 +419,7 @@ func TestRolloutIsUnknownWithoutAUsableSecret(t *testing.T) {
 	}
 }
 
-func TestARefreshCostsASurveyAndAFewRequestsForEachWorkload(t *testing.T) {
+func TestRefreshCostsFewReads(t *testing.T) {
 	f := newRolloutFixture(t, testkit.World(discovering())...)
 	f.run("web")
 	f.Clock.SetTime(testkit.Start.Add(time.Minute))
@@ -425,20 +429,17 @@ func TestARefreshCostsASurveyAndAFewRequestsForEachWorkload(t *testing.T) {
 	f.refresh()
 	state, wait := f.roll()
 	f.Expect(state).To(Equal("False Restarting"))
-	f.Expect(f.reads).To(Equal([]string{"list PodList", "get Deployment"}))
+	f.Expect(f.reads).To(Equal([]string{"list PodList"}))
 	f.reads = nil
-	f.Clock.SetTime(f.Clock.Now().Add(wait / 2)) // something else wakes it
-	_, rest := f.roll()
-	f.Expect(f.reads).To(BeEmpty())
-	f.Clock.SetTime(f.Clock.Now().Add(rest))
+	f.Clock.SetTime(f.Clock.Now().Add(wait))
 	_, wait = f.roll()
-	f.Expect(f.reads).To(Equal([]string{"get Deployment", "list PodList"}))
+	f.Expect(f.reads).To(Equal([]string{"list PodList", "get Deployment"}))
 	f.Expect(f.stamp("web")).To(Equal(`{"s3-reader":"ASIAB"}`))
 	f.begin("web")
 	f.reads = nil
 	f.Clock.SetTime(f.Clock.Now().Add(wait))
 	_, wait = f.roll()
-	f.Expect(f.reads).To(Equal([]string{"get Deployment", "list PodList"}))
+	f.Expect(f.reads).To(Equal([]string{"list PodList", "get Deployment"}))
 	f.Expect(wait).To(Equal(10 * time.Second))
 	f.finish("web")
 	f.Clock.SetTime(f.Clock.Now().Add(wait))
@@ -446,12 +447,12 @@ func TestARefreshCostsASurveyAndAFewRequestsForEachWorkload(t *testing.T) {
 	f.Expect(state).To(Equal("True RolledOut"))
 	f.Expect(wait).To(BeZero())
 	f.Expect(f.Requests.Writes).To(Equal([]string{"update status RoleCredential", "apply Deployment", "update status RoleCredential"}))
-	f.Expect(f.Events()).To(BeEmpty()) // a routine refresh is not an event
+	f.Expect(f.Events()).To(BeEmpty()) // a routine refresh is no event
 	f.Expect(f.metric("rolecredential_rollouts_total", "Finished")).To(Equal(2.0))
 	f.Expect(f.metric("rolecredential_rollouts_in_progress")).To(BeZero())
 }
 
-func TestTheSecretSaysUntilWhenTheFormerCredentialLives(t *testing.T) {
+func TestRecordHasTheTimesOfThePreviousCredential(t *testing.T) {
 	f := newRolloutFixture(t, testkit.World()...)
 	f.reconcile()
 	f.Expect(f.Secret().Annotations).NotTo(HaveKey("sts.rolecredential.dev/previous-expiration"))
@@ -462,45 +463,10 @@ func TestTheSecretSaysUntilWhenTheFormerCredentialLives(t *testing.T) {
 	))
 	f.Requests.Writes, f.STS.Issued = nil, nil
 	f.reconcile()
-	f.Expect(f.STS.Issued).To(BeEmpty(), "the seal is intact")
+	f.Expect(f.STS.Issued).To(BeEmpty(), "the checksum is valid")
 }
 
-func TestASecretThatIsMadeAnewRestartsNothingSoonerThanARefresh(t *testing.T) {
-	for name, undo := range map[string]func(f *rolloutFixture){
-		"deleted": func(f *rolloutFixture) { f.Expect(f.Client.Delete(f.T.Context(), f.Secret())).To(Succeed()) },
-		"edited": func(f *rolloutFixture) {
-			f.Update(testkit.Changed(f.Secret(), func(s *corev1.Secret) { s.Data["edited"] = []byte("x") }))
-		},
-		"all its own gone": func(f *rolloutFixture) {
-			f.Update(testkit.Changed(f.Secret(), func(s *corev1.Secret) { s.Annotations = nil }))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newRolloutFixture(t, testkit.World(discovering())...)
-			f.reconcile()
-			f.Clock.SetTime(testkit.Start.Add(time.Minute))
-			f.run("web")
-			f.roll()
-			f.Clock.SetTime(testkit.Start.Add(20 * time.Minute)) // 40 minutes before it expires
-			undo(f)
-			f.roll()
-			f.reconcile()
-			f.Expect(f.STS.Issued).To(HaveLen(2))
-			_, wait := f.roll()
-			f.Expect(wait).To(And(BeNumerically(">=", 10*time.Minute), BeNumerically("<=", 30*time.Minute)))
-
-			f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Generation++ }))
-			_, again := f.roll()
-			f.Expect(again).To(Equal(wait))
-
-			f.restartManager() // nobody knows any more what the pod holds
-			_, wait = f.roll()
-			f.Expect(wait).To(Equal(30 * time.Second))
-		})
-	}
-}
-
-func TestAfterARestartOfTheManagerNoWorkloadIsRestartedAgain(t *testing.T) {
+func TestRestartOfTheManagerRestartsNoWorkloadAgain(t *testing.T) {
 	f := newRolloutFixture(t, testkit.World(discovering())...)
 	f.run("web", "api", "cron")
 	f.reconcile()
@@ -514,7 +480,7 @@ func TestAfterARestartOfTheManagerNoWorkloadIsRestartedAgain(t *testing.T) {
 	f.Requests.Writes = nil
 	f.roll()
 	f.Expect(f.Requests.Writes).To(BeEmpty())
-	f.Expect(f.rollouts.Places.Taken()).To(Equal(1), "what was under way is counted")
+	f.Expect(f.rollouts.Slots.Taken(f.Clock.Now())).To(Equal(1), "the restart in progress takes a slot")
 	f.finishAll()
 	f.restartManager()
 	f.Requests.Writes = nil
@@ -524,10 +490,10 @@ func TestAfterARestartOfTheManagerNoWorkloadIsRestartedAgain(t *testing.T) {
 	for _, name := range []string{"web", "api", "cron"} {
 		f.Expect(f.deployment(name).Spec.Template.Annotations).To(HaveLen(1))
 	}
-	f.Expect(f.rollouts.Places.Taken()).To(BeZero())
+	f.Expect(f.rollouts.Slots.Taken(f.Clock.Now())).To(BeZero())
 }
 
-func TestAWorkloadOfSeveralCredentialsIsRestartedOnceForAll(t *testing.T) {
+func TestOneRestartCoversAllCredentialsOfAWorkload(t *testing.T) {
 	names := []string{"s3-reader", "queue", "topic"}
 	objects := []client.Object{}
 	for _, name := range names {
@@ -553,7 +519,7 @@ func TestAWorkloadOfSeveralCredentialsIsRestartedOnceForAll(t *testing.T) {
 		return last
 	}
 	issue()
-	f.Clock.SetTime(issue()) // at three times, within minutes of each other
+	f.Clock.SetTime(issue()) // at three times within minutes
 	f.Expect(f.STS.Issued).To(HaveLen(6))
 	f.Requests.Writes = nil
 	for range 100 {
@@ -615,7 +581,7 @@ func TestRestartsStayWithinTheLimit(t *testing.T) {
 		}
 		f.Clock.SetTime(f.Clock.Now().Add(10 * time.Second))
 		_, wait := f.roll()
-		f.Expect(stamped()).To(HaveLen(want), "while they are under way")
+		f.Expect(stamped()).To(HaveLen(want), "while these restart")
 		f.Expect(wait).To(Equal(10 * time.Second))
 		for _, name := range stamped() {
 			if !slices.Contains(before, name) {
@@ -623,19 +589,19 @@ func TestRestartsStayWithinTheLimit(t *testing.T) {
 			}
 		}
 		f.Clock.SetTime(f.Clock.Now().Add(10 * time.Second))
-		if f.restartOver(); want == 5 {
-			f.Expect(f.rollouts.Places.Taken()).To(BeZero())
+		if f.observe(); want == 5 {
+			f.Expect(f.rollouts.Slots.Taken(f.Clock.Now())).To(BeZero())
 		}
 	}
 }
 
-// restartOver has the reconciler see what is over without letting it begin anything.
-func (f *rolloutFixture) restartOver() {
+// observe reconciles without a new restart.
+func (f *rolloutFixture) observe() {
 	f.T.Helper()
-	most := f.rollouts.Places.Max
-	f.rollouts.Places.Max = 0
+	most := f.rollouts.Slots.Max
+	f.rollouts.Slots.Max = 0
 	f.roll()
-	f.rollouts.Places.Max = most
+	f.rollouts.Slots.Max = most
 }
 
 func TestFailedRestartDoesNotBlockOthers(t *testing.T) {
@@ -653,7 +619,7 @@ func TestFailedRestartDoesNotBlockOthers(t *testing.T) {
 	_, wait := f.roll()
 	f.Expect(f.stamp("a")).To(BeEmpty())
 	f.Expect(f.stamp("b")).NotTo(BeEmpty())
-	f.Expect(f.rollouts.Places.Taken()).To(Equal(1))
+	f.Expect(f.rollouts.Slots.Taken(f.Clock.Now())).To(Equal(1))
 	f.Requests.Fail = nil
 	f.Clock.SetTime(f.Clock.Now().Add(wait))
 	f.roll()
@@ -662,7 +628,7 @@ func TestFailedRestartDoesNotBlockOthers(t *testing.T) {
 
 func TestRemovedRolloutLeavesNoState(t *testing.T) {
 	for name, end := range map[string]func(f *rolloutFixture){
-		"the spec asks for it no more": func(f *rolloutFixture) {
+		"spec.rollout is removed": func(f *rolloutFixture) {
 			f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = nil }))
 			f.roll()
 			got := testkit.States(f.Credential().Status.Conditions)
@@ -682,9 +648,9 @@ func TestRemovedRolloutLeavesNoState(t *testing.T) {
 			f.refresh()
 			f.until(func(string) bool { return f.stamp("web") != "" })
 			f.begin("web")
-			f.Expect(f.rollouts.Places.Taken()).To(Equal(1))
+			f.Expect(f.rollouts.Slots.Taken(f.Clock.Now())).To(Equal(1))
 			end(f)
-			f.Expect(f.rollouts.Places.Taken()).To(BeZero())
+			f.Expect(f.rollouts.Slots.Taken(f.Clock.Now())).To(BeZero())
 			f.Expect(f.metric("rolecredential_rollouts_in_progress")).To(BeZero())
 			f.Expect(f.metric("rolecredential_stale_readers")).To(BeZero())
 		})
@@ -695,7 +661,7 @@ func TestContendedWorkloadIsRetriedOnceForTheNextCredential(t *testing.T) {
 	f := newRolloutFixture(t, testkit.World(discovering())...)
 	f.run("web")
 	f.reconcile()
-	fight := func() (restarts int) {
+	contend := func() (restarts int) {
 		f.refresh()
 		f.until(func(state string) bool {
 			if f.stamp("web") != "" {
@@ -708,11 +674,11 @@ func TestContendedWorkloadIsRetriedOnceForTheNextCredential(t *testing.T) {
 		})
 		return restarts
 	}
-	f.Expect(fight()).To(Equal(3))
-	f.Expect(fight()).To(Equal(1))
+	f.Expect(contend()).To(Equal(3))
+	f.Expect(contend()).To(Equal(1))
 }
 
-func TestAProblemIsAnnouncedOnceAndNotWithEachChangeOfTheSpec(t *testing.T) {
+func TestProblemIsOneEventAndNotOneForEachChangeOfTheSpec(t *testing.T) {
 	missing := v1alpha1.WorkloadReference{Kind: v1alpha1.WorkloadDeployment, Name: "web"}
 	f := newRolloutFixture(t, testkit.World(naming(missing))...)
 	f.reconcile()
@@ -720,6 +686,9 @@ func TestAProblemIsAnnouncedOnceAndNotWithEachChangeOfTheSpec(t *testing.T) {
 	f.Events()
 	change := func(change func(*v1alpha1.RoleCredential)) {
 		f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { change(c); c.Generation++ }))
+		f.reconcile()
+		f.Events()
+		f.Requests.Writes = nil
 		f.roll()
 		f.Expect(f.Requests.Writes).To(Equal([]string{"update status RoleCredential"}))
 	}
@@ -728,10 +697,10 @@ func TestAProblemIsAnnouncedOnceAndNotWithEachChangeOfTheSpec(t *testing.T) {
 	change(func(c *v1alpha1.RoleCredential) {
 		c.Spec.Rollout.Targets = append(c.Spec.Rollout.Targets, v1alpha1.WorkloadReference{Kind: v1alpha1.WorkloadDeployment, Name: "api"})
 	})
-	f.Expect(f.Events()).To(Equal([]string{"Warning TargetNotFound"}), "of another")
+	f.Expect(f.Events()).To(Equal([]string{"Warning TargetNotFound"}), "another workload is missing")
 }
 
-func TestAClearedProblemIsAnnounced(t *testing.T) {
+func TestEndOfAProblemIsAnEvent(t *testing.T) {
 	f := newRolloutFixture(t, testkit.World(naming(v1alpha1.WorkloadReference{Kind: "Deployment", Name: "web"}))...)
 	f.reconcile()
 	f.Events()
@@ -746,13 +715,13 @@ func TestAClearedProblemIsAnnounced(t *testing.T) {
 	f.Expect(f.Events()).To(Equal([]string{"Normal RolledOut"}))
 }
 
-// Two reconcilers write one status. Whichever comes between the other's reading and its writing, nothing of either is lost.
-func TestNeitherReconcilerLosesWhatTheOtherWrote(t *testing.T) {
+// Two reconcilers write one status. Each may write between the read and the write of the other.
+func TestReconcilersKeepTheConditionsOfEachOther(t *testing.T) {
 	for name, tc := range map[string]struct {
 		first, between func(f *rolloutFixture)
 	}{
-		"the rollout comes between":    {func(f *rolloutFixture) { f.reconcile() }, func(f *rolloutFixture) { f.roll() }},
-		"the credential comes between": {func(f *rolloutFixture) { f.roll() }, func(f *rolloutFixture) { f.reconcile() }},
+		"the rollout writes first":    {func(f *rolloutFixture) { f.reconcile() }, func(f *rolloutFixture) { f.roll() }},
+		"the credential writes first": {func(f *rolloutFixture) { f.roll() }, func(f *rolloutFixture) { f.reconcile() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newRolloutFixture(t, testkit.World(discovering())...)
@@ -760,25 +729,24 @@ func TestNeitherReconcilerLosesWhatTheOtherWrote(t *testing.T) {
 			f.reconcile()
 			f.roll()
 			f.Clock.SetTime(f.Credential().Status.NextRefreshTime.Time)
-			if name == "the credential comes between" { // the rollout has something to say on the Secret as it is
+			if name == "the credential writes first" { // the condition of the rollout changes
 				f.Clock.SetTime(testkit.Start.Add(31 * time.Second))
 				f.run("late")
 				f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) {
 					c.Spec.Rollout.Targets = []v1alpha1.WorkloadReference{{Kind: "Deployment", Name: "missing"}}
-					c.Generation = 2
 					metav1.SetMetaDataAnnotation(&c.ObjectMeta, v1alpha1.RefreshAnnotation, "now")
 				}))
 			}
-			came := false
+			interrupted := false
 			f.Requests.Fail = func(verb string, _ client.Object) error {
-				if verb == "update status" && !came {
-					came = true
+				if verb == "update status" && !interrupted {
+					interrupted = true
 					tc.between(f)
 				}
 				return nil
 			}
 			tc.first(f)
-			f.Expect(came).To(BeTrue())
+			f.Expect(interrupted).To(BeTrue())
 			f.Expect(f.STS.Issued).To(HaveLen(2))
 			got := f.Credential()
 			f.Expect(got.Status.AccessKeyID).To(Equal("ASIAB"))
@@ -788,10 +756,13 @@ func TestNeitherReconcilerLosesWhatTheOtherWrote(t *testing.T) {
 	}
 }
 
-func TestOnlyCredentialsWithARolloutAreReconciled(t *testing.T) {
+func TestOnlyCredentialsWithRolloutAreReconciled(t *testing.T) {
 	g := NewWithT(t)
 	did := testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) {
 		meta.SetStatusCondition(&c.Status.Conditions, metav1.Condition{Type: "RolledOut", Status: "True", Reason: "RolledOut"})
+	})
+	authorized := testkit.Changed(discovering(), func(c *v1alpha1.RoleCredential) {
+		meta.SetStatusCondition(&c.Status.Conditions, metav1.Condition{Type: "Authorized", Status: "True", Reason: "Allowed", ObservedGeneration: 1})
 	})
 	another := func(c *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
 		return testkit.Changed(c.DeepCopy(), func(c *v1alpha1.RoleCredential) { c.Generation = 2 })
@@ -800,13 +771,15 @@ func TestOnlyCredentialsWithARolloutAreReconciled(t *testing.T) {
 		old, current *v1alpha1.RoleCredential
 		want         bool
 	}{
-		"one that asks for none":          {nil, testkit.Reader(), false},
-		"one that asks for one":           {nil, discovering(), true},
-		"one that did":                    {nil, did, true},
-		"one that asks for none, changed": {testkit.Reader(), another(testkit.Reader()), false},
-		"one that begins to":              {testkit.Reader(), another(discovering()), true},
-		"one that ceases to":              {discovering(), another(testkit.Reader()), true},
-		"one whose status changed":        {discovering(), discovering(), false},
+		"without rollout":              {nil, testkit.Reader(), false},
+		"with rollout":                 {nil, discovering(), true},
+		"with the condition":           {nil, did, true},
+		"without rollout, and changed": {testkit.Reader(), another(testkit.Reader()), false},
+		"rollout is added":             {testkit.Reader(), another(discovering()), true},
+		"rollout is removed":           {discovering(), another(testkit.Reader()), true},
+		"no change of the spec":        {discovering(), discovering(), false},
+		"the credential is authorized": {discovering(), authorized, true},
+		"authorized as before":         {authorized, authorized, false},
 	} {
 		if tc.old == nil {
 			g.Expect(rollout.RolloutChanged.Create(event.CreateEvent{Object: tc.current})).To(Equal(tc.want), name)
@@ -817,29 +790,50 @@ func TestOnlyCredentialsWithARolloutAreReconciled(t *testing.T) {
 	}
 }
 
-func TestNothingIsRestartedUntilEveryRolloutIsChecked(t *testing.T) {
+func TestNothingIsRestartedInTheFirstMinuteOfAManager(t *testing.T) {
 	f := newRolloutFixture(t, testkit.World(discovering())...)
 	f.run("web")
 	f.reconcile()
 	f.refresh()
-	fails := errors.New("the cache is not there yet")
-	f.rollouts.Await(func(context.Context) error {
-		f.rollouts.Places.Await("SessionCredential shop/another")
-		f.rollouts.Places.Await("RoleCredential shop/s3-reader")
-		return fails
-	})
-	_, err := f.rollouts.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(testkit.Reader())})
-	f.Expect(err).To(MatchError(fails))
-	fails = nil
-	f.Clock.SetTime(f.Clock.Now().Add(19 * time.Minute))
-	f.roll()
-	f.Expect(f.stamp("web")).To(BeEmpty())
-	f.rollouts.Places.MarkChecked("SessionCredential shop/another")
+	f.Clock.SetTime(f.Clock.Now().Add(18 * time.Minute))
+	f.restartManager()
+	for _, after := range []time.Duration{0, 30 * time.Second, 30*time.Second - 1} {
+		f.Clock.SetTime(f.Clock.Now().Add(after))
+		f.roll()
+		f.Expect(f.stamp("web")).To(BeEmpty())
+	}
+	f.Clock.SetTime(f.Clock.Now().Add(1))
 	f.roll()
 	f.Expect(f.stamp("web")).NotTo(BeEmpty())
 }
 
-func TestWorkloadsAreRestartedByTheClockOfSTS(t *testing.T) {
+func TestRolloutRequiresAuthorizationOfThisGeneration(t *testing.T) {
+	denied := metav1.Condition{Type: "Authorized", Status: "False", Reason: "NotAllowed", ObservedGeneration: 1}
+	for name, tc := range map[string]struct {
+		change func(c *v1alpha1.RoleCredential)
+		want   string
+	}{
+		"no rule allows the request":     {func(c *v1alpha1.RoleCredential) { meta.SetStatusCondition(&c.Status.Conditions, denied) }, "Unknown NotAllowed"},
+		"the generation is not observed": {func(c *v1alpha1.RoleCredential) { c.Generation = 2 }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newRolloutFixture(t, testkit.World(discovering())...)
+			f.run("web")
+			f.reconcile()
+			f.refresh()
+			f.Update(testkit.Changed(f.Credential(), tc.change))
+			f.Expect(f.Client.Status().Update(t.Context(), testkit.Changed(f.Credential(), tc.change))).To(Succeed())
+			f.Clock.SetTime(f.Clock.Now().Add(19 * time.Minute))
+			state, wait := f.roll()
+			f.Expect(state).To(Equal(tc.want))
+			f.Expect(wait).To(BeZero(), "the change of the condition enqueues it")
+			f.Expect(f.reads).To(BeEmpty())
+			f.Expect(f.stamp("web")).To(BeEmpty())
+		})
+	}
+}
+
+func TestDueTimesFollowTheClockOfSTS(t *testing.T) {
 	f := newRolloutFixture(t, testkit.World(discovering())...)
 	f.STS.Skewed = 10 * time.Minute
 	f.reconcile()
@@ -854,7 +848,7 @@ func TestWorkloadsAreRestartedByTheClockOfSTS(t *testing.T) {
 	f.Expect(f.Clock.Now()).To(And(BeTemporally(">", due.Add(5*time.Minute)), BeTemporally("<", due.Add(18*time.Minute))))
 }
 
-// injected is the pod of a Deployment to which a mutating webhook added the reference to the Secret: the pod template lacks it.
+// injected returns a pod to which a mutating webhook added the reference to the Secret: the pod template lacks it.
 func injected(d *appsv1.Deployment, started time.Time) *corev1.Pod {
 	p := podOf(d, started)
 	p.Spec = readingPod(d.Name, "s3-reader").Spec.Template.Spec
@@ -904,7 +898,7 @@ func TestStalePodThatNoTargetCoversIsReported(t *testing.T) {
 				p.OwnerReferences[0].APIVersion, p.OwnerReferences[0].Kind, p.OwnerReferences[0].Name = "apps.kruise.io/v1beta1", "StatefulSet", "web"
 			}), "Pod web-abc-1 is not owned by a workload that can be restarted",
 		},
-		"a pod whose Deployment is gone": {discovering(), injected(readingPod("gone"), testkit.Start), "Pod gone-abc-1 is not owned by a workload that can be restarted"},
+		"a pod whose Deployment does not exist": {discovering(), injected(readingPod("gone"), testkit.Start), "Pod gone-abc-1 is not owned by a workload that can be restarted"},
 		"a pod of a Deployment that targets do not name": {
 			naming(web), injected(readingPod("api"), testkit.Start), "Deployment api is not named by spec.rollout.targets, and spec.rollout.discover is not set",
 		},
@@ -926,7 +920,7 @@ func TestStalePodThatNoTargetCoversIsReported(t *testing.T) {
 	}
 }
 
-// canary is an Argo Rollout that waits in a canary step, with one stable pod that reads the Secret.
+// canary creates an Argo Rollout that waits in a canary step, with one stable pod that reads the Secret.
 func (f *rolloutFixture) canary() {
 	f.T.Helper()
 	u := &unstructured.Unstructured{Object: map[string]any{
@@ -968,7 +962,7 @@ func (f *rolloutFixture) restartAt() string {
 	return at
 }
 
-// finishInPlace is what Argo Rollouts does: it replaces pods, or cancels the restart, and then sets status.restartedAt.
+// finishInPlace replaces the pod, or cancels the restart, and sets status.restartedAt, as Argo Rollouts does.
 func (f *rolloutFixture) finishInPlace(replace bool) {
 	f.T.Helper()
 	u, writes := f.argoRollout(), f.Requests.Writes
@@ -999,21 +993,21 @@ func TestArgoRolloutIsRestartedInPlaceOncePerCredential(t *testing.T) {
 	f.until(func(string) bool { return f.restartAt() != "" })
 	f.Expect(f.restartAt()).To(Equal(f.Clock.Now().UTC().Format(time.RFC3339)))
 	f.Expect(f.argoRollout().GetAnnotations()).To(Equal(map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIAB"}`}))
-	f.Expect(f.argoRollout().Object["spec"].(map[string]any)["template"]).To(Equal(before.Object["spec"].(map[string]any)["template"]), "no revision begins")
+	f.Expect(f.argoRollout().Object["spec"].(map[string]any)["template"]).To(Equal(before.Object["spec"].(map[string]any)["template"]), "no new revision")
 
 	f.restartManager()
 	state, wait := f.roll()
 	f.Expect(state).To(Equal("False Restarting"))
-	f.Expect(f.rollouts.Places.Taken()).To(Equal(1), "the restart takes a place")
+	f.Expect(f.rollouts.Slots.Taken(f.Clock.Now())).To(Equal(1), "the restart takes a slot")
 	f.Clock.SetTime(f.Clock.Now().Add(wait))
 	f.finishInPlace(true)
 	f.until(is("True RolledOut"))
-	f.Expect(f.rollouts.Places.Taken()).To(BeZero())
+	f.Expect(f.rollouts.Slots.Taken(f.Clock.Now())).To(BeZero())
 	f.Expect(f.patches()).To(Equal(1))
 
 	f.refresh()
 	f.until(func(string) bool { return f.patches() == 1 })
-	f.Expect(f.restartAt()).To(Equal(f.Clock.Now().UTC().Format(time.RFC3339)), "the next credential has a restart of its own")
+	f.Expect(f.restartAt()).To(Equal(f.Clock.Now().UTC().Format(time.RFC3339)), "the next credential has its own restart")
 }
 
 func TestCancelledRestartOfArgoRolloutIsRepeatedAFewTimes(t *testing.T) {
@@ -1025,7 +1019,7 @@ func TestCancelledRestartOfArgoRolloutIsRepeatedAFewTimes(t *testing.T) {
 	f.until(func(state string) bool {
 		if n := f.patches(); n > restarts {
 			restarts = n
-			f.finishInPlace(false) // the pod template changed meanwhile
+			f.finishInPlace(false) // as after a change of the pod template
 		}
 		return state == "False Contended"
 	})
@@ -1038,7 +1032,7 @@ func TestBlockedRestartOfArgoRolloutIsReported(t *testing.T) {
 	f.canary()
 	f.reconcile()
 	f.refresh()
-	f.until(func(string) bool { // a PodDisruptionBudget lets no pod go
+	f.until(func(string) bool { // a PodDisruptionBudget blocks the eviction
 		return strings.Contains(testkit.Message(f.Credential().Status.Conditions, "RolledOut"), "Rollout canary was restarted, but not all of its pods were replaced")
 	})
 	state, _ := f.roll()
@@ -1046,7 +1040,7 @@ func TestBlockedRestartOfArgoRolloutIsReported(t *testing.T) {
 	f.Expect(f.patches()).To(Equal(1))
 }
 
-func TestRestartTimeIsOfTheClusterAndNotOfSTS(t *testing.T) {
+func TestRestartAtFollowsTheClockOfTheCluster(t *testing.T) {
 	f := newRolloutFixture(t, testkit.World(discovering())...)
 	f.STS.Skewed = 10 * time.Minute
 	f.reconcile()
@@ -1071,15 +1065,15 @@ func TestRestartNamesNoCredentialThatWasJustIssued(t *testing.T) {
 			f := newRolloutFixture(t, testkit.World()...)
 			record := reissue.Record{AccessKeyID: "ASIAQUEUE", IssuedAt: testkit.Start, Expiration: testkit.Start.Add(time.Hour)}.WithChecksum(nil)
 			f.Expect(f.Client.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "queue", Annotations: record.Annotations()}})).To(Succeed())
-			held := rollout.Credential{Namespace: "shop", Secret: "s3-reader", Record: reissue.Record{AccessKeyID: "ASIANEW"}}
-			stamp, err := f.rollouts.Stamp(t.Context(), held, rollout.Workload{Secrets: []string{"queue", "s3-reader"}}, testkit.Start.Add(tc.since))
+			current := rollout.Credential{Namespace: "shop", Secret: "s3-reader", Record: reissue.Record{AccessKeyID: "ASIANEW"}}
+			stamp, err := f.rollouts.Stamp(t.Context(), current, rollout.Reader{Workload: &rollout.Workload{}, Pods: []rollout.Pod{{Secrets: []string{"queue", "s3-reader"}}}}, testkit.Start.Add(tc.since))
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(stamp.String()).To(Equal(tc.want))
 		})
 	}
 }
 
-// reconcile issues the credential of the Reader, if it is due.
+// reconcile issues the credential of the Reader if it is due.
 func (f *rolloutFixture) reconcile() (*v1alpha1.RoleCredential, reconcile.Result) {
 	f.T.Helper()
 	result, err := f.credentials.Reconcile(f.T.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(testkit.Reader())})

@@ -38,7 +38,7 @@ func Report(now time.Time, secret string, readers []Reader) Verdict {
 		return Verdict{metav1.ConditionFalse, reason, fmt.Sprintf(format, args...)}
 	}
 	if names := of(state(Refused), name); names != "" {
-		return problem(v1alpha1.ReasonForbidden, "The API server denied the operator the restart of %s. %s", names, permissions)
+		return problem(v1alpha1.ReasonForbidden, "The operator may not restart %s. %s", names, permissions)
 	}
 	if names := of(state(Contended), name); names != "" {
 		return problem(v1alpha1.ReasonContended, "Another writer keeps undoing the restart of %s, so the operator does not restart these again before the next refresh. It removes the "+
@@ -46,7 +46,7 @@ func Report(now time.Time, secret string, readers []Reader) Verdict {
 			"managedFieldsManagers: [%s] in the Application's ignoreDifferences, and RespectIgnoreDifferences=true in its syncOptions.",
 			names, v1alpha1.CredentialsAnnotation, FieldManager)
 	}
-	if names := of(func(r Reader) bool { return r.State == Held || r.late(now) }, func(r Reader) string { return r.why(now) }); names != "" {
+	if names := of(func(r Reader) bool { return r.State == Blocked || r.late(now) }, func(r Reader) string { return r.why(now) }); names != "" {
 		return problem(v1alpha1.ReasonPodsOutdated, "Pods use a previous credential of Secret %s, and fail after it expires: %s. Resume or restart these workloads manually.", secret, names)
 	}
 	if names := of(state(Missing), name); names != "" {
@@ -59,11 +59,26 @@ func Report(now time.Time, secret string, readers []Reader) Verdict {
 }
 
 // permissions explains how to grant the operator access.
-const permissions = "Apply config/rbac/rollout_role.yaml and its binding, or remove spec.rollout. See the event for the error."
+const permissions = "Bind ClusterRole rolecredential-rollout-role: Helm value rbac.rollout=true, or the Kustomize component rollout. Or remove spec.rollout. See the event for the error."
 
-// Forbidden is the verdict if the operator cannot read workloads or pods.
-func Forbidden() Verdict {
-	return Verdict{metav1.ConditionFalse, v1alpha1.ReasonForbidden, "The API server denied the operator access to workloads and pods of this namespace. " + permissions}
+// Undiscovered returns the verdict if the operator may not read the workloads and pods, or reads no more of them because
+// they are too large.
+func Undiscovered(tooLarge bool) Verdict {
+	if tooLarge {
+		return Verdict{metav1.ConditionFalse, v1alpha1.ReasonDiscoveryTooLarge, fmt.Sprintf("The pods that the operator must read to find workloads exceed %d MiB, so no workload is "+
+			"restarted. Name the workloads in spec.rollout.targets, and remove spec.rollout.discover. The pods of the targets must not exceed this size either.", maxBytes>>20)}
+	}
+	return Verdict{metav1.ConditionFalse, v1alpha1.ReasonForbidden, "The operator may not read the workloads and pods of this namespace. " + permissions}
+}
+
+// NoRollout returns the verdict for a credential that is not authorized, or whose Secret holds no usable credential,
+// with the reason of the condition that reports why.
+func NoRollout(reason string) Verdict {
+	condition := v1alpha1.ConditionAuthorized
+	if reason == v1alpha1.ReasonNotIssued || reason == v1alpha1.ReasonExpired {
+		condition = v1alpha1.ConditionReady
+	}
+	return Verdict{metav1.ConditionUnknown, reason, fmt.Sprintf("No workload is restarted. See the condition %s.", condition)}
 }
 
 // late reports whether its pods' credential expired before the restart was complete.
@@ -73,7 +88,7 @@ func (r Reader) late(now time.Time) bool {
 
 // Stuck reports whether its pods use a previous credential and were not restarted in time, or will not be.
 func (r Reader) Stuck(now time.Time) bool {
-	return r.State == Held || r.State == Refused || r.State == Contended || r.late(now)
+	return r.State == Blocked || r.State == Refused || r.State == Contended || r.late(now)
 }
 
 func (r Reader) why(now time.Time) string {

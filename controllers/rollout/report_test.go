@@ -20,8 +20,8 @@ func TestReportReturnsTheMostUrgentProblem(t *testing.T) {
 	fresh := reader("Deployment", "fresh", rollout.Fresh, "")
 	waits := reader("Deployment", "waits", rollout.Outdated, "")
 	updates := reader("StatefulSet", "updates", rollout.Updating, "")
-	held := reader("Deployment", "held", rollout.Held, "is paused")
-	pod := reader("Pod", "job-x", rollout.Held, "is not owned by a workload that can be restarted")
+	blocked := reader("Deployment", "blocked", rollout.Blocked, "is paused")
+	pod := reader("Pod", "job-x", rollout.Blocked, "is not owned by a workload that can be restarted")
 	missing := reader("Rollout", "missing", rollout.Missing, "")
 	contended := reader("Deployment", "contended", rollout.Contended, "")
 	refused := reader("DaemonSet", "refused", rollout.Refused, "")
@@ -37,21 +37,21 @@ func TestReportReturnsTheMostUrgentProblem(t *testing.T) {
 		"one is being restarted": {0, []rollout.Reader{updates, fresh}, "False Restarting: " + restarting},
 		"one does not exist":     {0, []rollout.Reader{waits, missing}, "False TargetNotFound: spec.rollout.targets contains workloads that do not exist in this namespace: Rollout missing. Create them, or remove them from targets."},
 		"some cannot be restarted": {
-			0, []rollout.Reader{missing, pod, held, updates},
-			"False PodsOutdated: Pods use a previous credential of Secret s3-reader, and fail after it expires: Deployment held is paused, Pod job-x is not owned by a workload that can be restarted. Resume or restart these workloads manually.",
+			0, []rollout.Reader{missing, pod, blocked, updates},
+			"False PodsOutdated: Pods use a previous credential of Secret s3-reader, and fail after it expires: Deployment blocked is paused, Pod job-x is not owned by a workload that can be restarted. Resume or restart these workloads manually.",
 		},
 		"some are late": {
 			window, []rollout.Reader{waits, updates},
 			"False PodsOutdated: Pods use a previous credential of Secret s3-reader, and fail after it expires: Deployment waits was not restarted in time, StatefulSet updates was not restarted in time. Resume or restart these workloads manually.",
 		},
-		"something takes the annotation back": {
-			0, []rollout.Reader{held, contended},
+		"another writer removes the annotation": {
+			0, []rollout.Reader{blocked, contended},
 			"False Contended: Another writer keeps undoing the restart of Deployment contended, so the operator does not restart these again before the next refresh. It removes the annotation sts.rolecredential.dev/credentials, or changes spec.restartAt of a Rollout. " +
 				"Find the writer (kubectl get --show-managed-fields), and configure it to ignore these fields. In Argo CD, set managedFieldsManagers: [rolecredential-rollout] in the Application's ignoreDifferences, and RespectIgnoreDifferences=true in its syncOptions.",
 		},
 		"the operator may not restart one": {
 			0, []rollout.Reader{contended, refused},
-			"False Forbidden: The API server denied the operator the restart of DaemonSet refused. Apply config/rbac/rollout_role.yaml and its binding, or remove spec.rollout. See the event for the error.",
+			"False Forbidden: The operator may not restart DaemonSet refused. Bind ClusterRole rolecredential-rollout-role: Helm value rbac.rollout=true, or the Kustomize component rollout. Or remove spec.rollout. See the event for the error.",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -70,16 +70,20 @@ func TestReportReturnsTheMostUrgentProblem(t *testing.T) {
 func TestReportLimitsTheNumberOfNames(t *testing.T) {
 	var readers []rollout.Reader
 	for i := range 40 {
-		readers = append(readers, rollout.Reader{Ref: rollout.Ref{Kind: "Deployment", Name: fmt.Sprintf("web-%02d", i)}, State: rollout.Held, Why: "is paused"})
+		readers = append(readers, rollout.Reader{Ref: rollout.Ref{Kind: "Deployment", Name: fmt.Sprintf("web-%02d", i)}, State: rollout.Blocked, Why: "is paused"})
 	}
 	NewWithT(t).Expect(rollout.Report(issuedAt, "s3-reader", readers).Message).To(And(
 		ContainSubstring("Deployment web-00 is paused, "), ContainSubstring("Deployment web-09 is paused, and 30 more."), Not(ContainSubstring("web-10"))))
 }
 
-func TestForbiddenReportsMissingPermissions(t *testing.T) {
-	v := rollout.Forbidden()
-	NewWithT(t).Expect(v.Reason).To(Equal(v1alpha1.ReasonForbidden))
-	NewWithT(t).Expect(v.Message).To(ContainSubstring("Apply config/rbac/rollout_role.yaml and its binding"))
+func TestUndiscoveredExplainsWhatToDo(t *testing.T) {
+	g := NewWithT(t)
+	v := rollout.Undiscovered(false)
+	g.Expect(v.Reason).To(Equal(v1alpha1.ReasonForbidden))
+	g.Expect(v.Message).To(ContainSubstring("Bind ClusterRole rolecredential-rollout-role: Helm value rbac.rollout=true, or the Kustomize component rollout."))
+	v = rollout.Undiscovered(true)
+	g.Expect(v.Reason).To(Equal(v1alpha1.ReasonDiscoveryTooLarge))
+	g.Expect(v.Message).To(And(ContainSubstring("exceed 32 MiB"), ContainSubstring("spec.rollout.targets")))
 }
 
 func TestStampRoundTrips(t *testing.T) {
@@ -92,33 +96,39 @@ func TestStampRoundTrips(t *testing.T) {
 	}
 }
 
-func TestPlaces(t *testing.T) {
+func TestSlotsLimitRestartsOfTheClusterAndOfANamespace(t *testing.T) {
 	g := NewWithT(t)
-	p := &rollout.Places{Max: 2}
-	g.Expect(p.Take("a")).To(BeTrue())
-	g.Expect(p.Take("a")).To(BeTrue(), "it has one already")
-	g.Expect(p.Free()).To(Equal(1))
-	g.Expect(p.Take("b")).To(BeTrue())
-	g.Expect(p.Take("c")).To(BeFalse())
-	p.Hold("d") // it was under way before
-	g.Expect(p.Free()).To(BeZero())
-	g.Expect(p.Taken()).To(Equal(3))
-	g.Expect(p.Release("a")).To(BeTrue())
-	g.Expect(p.Release("a")).To(BeFalse())
-	g.Expect(p.Take("c")).To(BeFalse(), "there is still one too many")
-	g.Expect(p.Release("d")).To(BeTrue())
-	g.Expect(p.Take("c")).To(BeTrue())
+	s, now := &rollout.Slots{Max: 5}, issuedAt
+	take := func(namespace, name string) bool {
+		_, ok := s.Take(namespace, rollout.Ref{Kind: "Deployment", Name: name}, rollout.Restart{Credential: namespace, ID: name}, now)
+		return ok
+	}
+	for i := range 3 {
+		g.Expect(take("shop", fmt.Sprint("web-", i))).To(BeTrue())
+	}
+	g.Expect(take("shop", "web-0")).To(BeTrue(), "it holds a slot already")
+	g.Expect(take("shop", "web-3")).To(BeFalse(), "the share of the namespace is used up")
+	g.Expect(take("bank", "web-0")).To(BeTrue())
+	g.Expect(take("bank", "web-1")).To(BeTrue())
+	g.Expect(take("lab", "web")).To(BeFalse(), "all slots are used")
+	g.Expect(s.Taken(now)).To(Equal(5))
+
+	s.Set("bank", rollout.Ref{Kind: "Deployment", Name: "web-0"}, rollout.Restart{})
+	g.Expect(s.Restarts("bank")).To(HaveLen(1))
+	g.Expect(take("lab", "web")).To(BeTrue())
+	s.Forget("shop", "shop")
+	g.Expect(s.Restarts("shop")).To(BeEmpty())
+	g.Expect(s.Taken(now)).To(Equal(2))
+
+	now = now.Add(14 * time.Minute)
+	g.Expect(take("lab", "web")).To(BeTrue())
+	g.Expect(s.Taken(now)).To(Equal(2))
+	now = now.Add(time.Minute)
+	g.Expect(s.Taken(now)).To(BeZero(), "the deadline has passed, and a second restart does not move it")
 }
 
-func TestNoPlaceIsFreeUntilAllCredentialsAreChecked(t *testing.T) {
-	g := NewWithT(t)
-	p := &rollout.Places{Max: 2}
-	p.Await("RoleCredential shop/a")
-	p.Await("SessionCredential shop/a")
-	p.MarkChecked("RoleCredential shop/a")
-	g.Expect(p.Free()).To(BeZero())
-	g.Expect(p.Take("web")).To(BeFalse())
-	p.Hold("api")
-	p.MarkChecked("SessionCredential shop/a")
-	g.Expect(p.Free()).To(Equal(1))
+func TestNamespaceMayAlwaysHoldOneSlot(t *testing.T) {
+	s := &rollout.Slots{Max: 1}
+	_, ok := s.Take("shop", web, rollout.Restart{}, issuedAt)
+	NewWithT(t).Expect(ok).To(BeTrue())
 }

@@ -55,9 +55,9 @@ type Issued struct {
 	PreviousAt, PreviousExpiration time.Time
 }
 
-// Settle is how long after an issue a starting container may still get the previous credential: until STS has
+// PropagationDelay is how long after an issue a starting container may still get the previous credential: until STS has
 // answered, the operator has written the Secret, and the node's kubelet has observed it.
-const Settle = 30 * time.Second
+const PropagationDelay = 30 * time.Second
 
 // follows is the longest time that a kubelet needs to update a volume: its syncFrequency, a minute by default, and
 // the delay of its watch.
@@ -118,7 +118,7 @@ func (i Issued) HeldSince(started time.Time, stamp Stamp) (holds Holds, until ti
 	hasPrevious := !i.PreviousAt.IsZero()
 	since := i.At
 	if hasPrevious { // otherwise there was no previous credential
-		since = since.Add(Settle)
+		since = since.Add(PropagationDelay)
 	}
 	switch {
 	case i.names(stamp), !started.Before(since):
