@@ -108,7 +108,7 @@ func (p *scenario) fault(f stsemulator.Fault) {
 func (p *scenario) createPausedReader() *corev1.Pod {
 	p.t.Helper()
 	hourAgo := clocktesting.NewFakeClock(clock.RealClock{}.Now().Add(-time.Hour))
-	s := &stage{harness: p.harness, namespace: p.made.Namespace, clock: hourAgo, underWay: map[string]time.Time{}}
+	s := &stage{harness: p.harness, namespace: p.made.Namespace, clock: hourAgo, restarting: map[string]time.Time{}}
 	d := s.deploy("web")
 	update(p.harness, d, func(d *appsv1.Deployment) { d.Spec.Paused = true })
 	var pods corev1.PodList

@@ -35,9 +35,9 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// stage is a namespace of Deployments that read one credential's Secret, and the reconciler that restarts them, on a real API
-// server, as the operator's ServiceAccount. Nothing waits: the test tells the time, and does what Kubernetes' controllers and
-// kubelets do.
+// stage is a namespace of Deployments that read one credential's Secret, and the reconciler that restarts them, on a real
+// API server, as the operator's ServiceAccount. The test sets the clock, and does what the Deployment controller and the
+// kubelet do.
 type stage struct {
 	*harness
 	clock     *clocktesting.FakeClock
@@ -46,21 +46,26 @@ type stage struct {
 	owner     *v1alpha1.RoleCredential
 	record    reissue.Record
 	rollouts  *rollout.Reconciler[*v1alpha1.RoleCredential]
-	// takes is how long a restart of a Deployment takes, and since when each has been under way.
-	takes    time.Duration
-	underWay map[string]time.Time
-	// restarts are when each Deployment was restarted.
+	// takes is how long a restart of a Deployment takes, and restarting since when each Deployment restarts.
+	takes      time.Duration
+	restarting map[string]time.Time
+	// restarts are the times when each Deployment was restarted.
 	restarts map[string][]time.Time
-	most     int // at once
+	// most is how many restarted at the same time.
+	most int
 }
 
-const maxConcurrent = 5
+const (
+	maxConcurrent = 5
+	// share is the number of slots that one namespace may hold.
+	share = 3
+)
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{
 		harness: newHarness(t, stsemulator.Options{}), clock: clocktesting.NewFakeClock(clock.RealClock{}.Now().Truncate(time.Second)),
-		takes: 90 * time.Second, underWay: map[string]time.Time{}, restarts: map[string][]time.Time{},
+		takes: 40 * time.Second, restarting: map[string]time.Time{}, restarts: map[string][]time.Time{},
 	}
 	s.stop = func() {}
 	var err error
@@ -70,11 +75,15 @@ func newStage(t *testing.T) *stage {
 	s.owner = roleCredential(s.namespace, "s3-reader", "none")
 	s.owner.Spec.Rollout = &v1alpha1.Rollout{Discover: true}
 	s.Expect(admin.Create(s.ctx, s.owner)).To(Succeed())
+	s.owner.Status.Conditions = []metav1.Condition{{
+		Type: "Authorized", Status: "True", Reason: "Allowed", ObservedGeneration: s.owner.Generation, LastTransitionTime: metav1.NewTime(s.clock.Now()),
+	}}
+	s.Expect(admin.Status().Update(s.ctx, s.owner)).To(Succeed())
 	s.startRollouts()
 	return s
 }
 
-// startRollouts begins with no memory, as after a restart of the manager.
+// startRollouts creates a reconciler without memory, as a restart of the manager does.
 func (s *stage) startRollouts() {
 	s.t.Helper()
 	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry(), s.clock)
@@ -95,14 +104,14 @@ func (s *stage) startRollouts() {
 	}
 }
 
-// cached is the operator's client where there is no cache, which is filled by lists and watches: it may get nothing that is cached.
+// cached reads as an admin what the manager reads from its cache: the operator may list and watch it, but not get it.
 type cached struct{ client.Client }
 
 func (cached) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 	return admin.Get(ctx, key, object, options...)
 }
 
-// issue puts a credential into the Secret that lives for an hour from now.
+// issue writes a credential that is valid for an hour into the Secret.
 func (s *stage) issue(id string) {
 	s.t.Helper()
 	now := s.clock.Now()
@@ -118,7 +127,7 @@ func (s *stage) issue(id string) {
 	s.Expect(store.Write(s.ctx, s.owner, "s3-reader", observed, secretstore.Content{Record: s.record, Data: data})).To(Succeed())
 }
 
-// deploy makes a Deployment whose pods read the Secret, and lets it start.
+// deploy creates a Deployment whose pods read the Secret, and starts its pod.
 func (s *stage) deploy(name string) *appsv1.Deployment {
 	s.t.Helper()
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
@@ -133,8 +142,7 @@ func (s *stage) deploy(name string) *appsv1.Deployment {
 	return d
 }
 
-// replace does what the Deployment controller and the kubelet do at the end of a rollout: one pod, of the present template, which
-// starts now.
+// replace replaces the pod of a Deployment by one of the current template, which starts now.
 func (s *stage) replace(d *appsv1.Deployment) {
 	s.t.Helper()
 	hash := fmt.Sprint("h", d.Generation)
@@ -165,21 +173,21 @@ func (s *stage) status(d *appsv1.Deployment, status appsv1.DeploymentStatus) {
 	s.Expect(admin.Status().Update(s.ctx, d)).To(Succeed())
 }
 
-// play does what the Deployment controller does as time goes by.
+// play does what the Deployment controller does up to the current time.
 func (s *stage) play() {
 	s.t.Helper()
 	for _, d := range s.deployments() {
-		switch began, underWay := s.underWay[d.Name]; {
+		switch begun, restarts := s.restarting[d.Name]; {
 		case d.Generation > d.Status.ObservedGeneration:
 			s.restarts[d.Name] = append(s.restarts[d.Name], s.clock.Now())
-			s.underWay[d.Name] = s.clock.Now()
+			s.restarting[d.Name] = s.clock.Now()
 			s.status(&d, appsv1.DeploymentStatus{Replicas: 2, UpdatedReplicas: 1, AvailableReplicas: 1})
-		case underWay && !s.clock.Now().Before(began.Add(s.takes)):
-			delete(s.underWay, d.Name)
+		case restarts && !s.clock.Now().Before(begun.Add(s.takes)):
+			delete(s.restarting, d.Name)
 			s.replace(&d)
 		}
 	}
-	s.most = max(s.most, len(s.underWay))
+	s.most = max(s.most, len(s.restarting))
 }
 
 func (s *stage) deployments() []appsv1.Deployment {
@@ -189,7 +197,7 @@ func (s *stage) deployments() []appsv1.Deployment {
 	return all.Items
 }
 
-// reconcile lets the reconciler work once, and returns the condition and when it wants to be woken.
+// reconcile reconciles once, and returns the condition and when to requeue.
 func (s *stage) reconcile() (string, time.Duration) {
 	s.t.Helper()
 	result, err := s.rollouts.Reconcile(s.ctx, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(s.owner)})
@@ -197,7 +205,7 @@ func (s *stage) reconcile() (string, time.Duration) {
 	return s.state(s.owner, "RolledOut")(), result.RequeueAfter
 }
 
-// until lets time pass, as the reconciler asks for, until it says what is wanted, or another end is reached.
+// until reconciles at the times that the reconciler requests, until end returns true.
 func (s *stage) until(end func(state string) bool) {
 	s.t.Helper()
 	for range 1000 {
@@ -209,7 +217,7 @@ func (s *stage) until(end func(state string) bool) {
 		s.Expect(wait).NotTo(BeZero(), state)
 		s.clock.SetTime(s.clock.Now().Add(wait))
 	}
-	s.t.Fatal("it comes to no end")
+	s.t.Fatal("the rollout does not end")
 }
 
 func (s *stage) restarted() (n int) {
@@ -219,7 +227,7 @@ func (s *stage) restarted() (n int) {
 	return n
 }
 
-func TestThirtyDeploymentsAreRestartedOverTheTimeThatTheFormerCredentialLives(t *testing.T) {
+func TestThirtyDeploymentsAreRestartedBeforeThePreviousCredentialExpires(t *testing.T) {
 	const deployments = 30
 	s := newStage(t)
 	s.issue("ASIAFIRST")
@@ -227,19 +235,19 @@ func TestThirtyDeploymentsAreRestartedOverTheTimeThatTheFormerCredentialLives(t 
 		s.deploy(fmt.Sprintf("web-%02d", i))
 	}
 	state, wait := s.reconcile()
-	s.Expect(state).To(Equal("True RolledOut")) // they started with it
+	s.Expect(state).To(Equal("True RolledOut")) // they started with the credential
 	s.Expect(wait).To(BeZero())
 
 	s.clock.SetTime(s.clock.Now().Add(40 * time.Minute))
 	refreshed, expires := s.clock.Now(), s.record.Expiration
 	s.issue("ASIASECOND")
 	s.until(func(string) bool { return s.restarted() >= deployments/2 })
-	s.Expect(s.underWay).NotTo(BeEmpty(), "some are under way")
+	s.Expect(s.restarting).NotTo(BeEmpty(), "some restart now")
 	s.startRollouts() // the manager restarts
 	s.until(func(state string) bool { return state == "True RolledOut" })
 
 	s.Expect(s.clock.Now()).To(BeTemporally("<", expires))
-	s.Expect(s.most).To(BeNumerically("<=", maxConcurrent))
+	s.Expect(s.most).To(BeNumerically("<=", share))
 	s.Expect(s.restarts).To(HaveLen(deployments))
 	var inEachQuarter [4]int
 	for name, times := range s.restarts {
@@ -247,18 +255,18 @@ func TestThirtyDeploymentsAreRestartedOverTheTimeThatTheFormerCredentialLives(t 
 		inEachQuarter[int(times[0].Sub(refreshed)*4/expires.Sub(refreshed))]++
 	}
 	s.Expect(inEachQuarter[0]).To(BeZero())
-	s.Expect(inEachQuarter[1]).To(BeNumerically(">", deployments/8)) // by their names, which the namespace's is part of
+	s.Expect(inEachQuarter[1]).To(BeNumerically(">", deployments/8)) // a hash of the names spreads them
 	s.Expect(inEachQuarter[2]).To(BeNumerically(">", deployments/8))
 	s.startRollouts()
 	state, _ = s.reconcile()
 	s.Expect(state).To(Equal("True RolledOut"))
 	s.eachWasRestarted(1, "ASIASECOND")
 
-	// After an outage all that they hold has expired, and still no more are restarted at once.
+	// After an outage all credentials of the pods have expired. Still no more workloads restart at the same time.
 	s.clock.SetTime(s.record.Expiration.Add(time.Hour))
 	s.issue("ASIATHIRD")
 	s.until(func(state string) bool { return state == "True RolledOut" })
-	s.Expect(s.most).To(Equal(maxConcurrent))
+	s.Expect(s.most).To(Equal(share))
 	s.eachWasRestarted(2, "ASIATHIRD")
 }
 
@@ -270,7 +278,7 @@ func (s *stage) eachWasRestarted(times int, onto string) {
 	}
 }
 
-func TestARestartOwnsItsAnnotationAndNothingElse(t *testing.T) {
+func TestRestartOwnsOnlyItsAnnotation(t *testing.T) {
 	s := newStage(t)
 	s.issue("ASIAFIRST")
 	d := s.deploy("web")
@@ -290,7 +298,7 @@ func TestARestartOwnsItsAnnotationAndNothingElse(t *testing.T) {
 	}
 	s.Expect(owned()).To(MatchJSON(`{"f:spec":{"f:template":{"f:metadata":{"f:annotations":{"f:sts.rolecredential.dev/credentials":{}}}}}}`))
 
-	// A tool that applies its manifests again, on the server or by a merge of what it applied before, leaves the annotation.
+	// A tool that applies its manifests again keeps the annotation.
 	manifest := &unstructured.Unstructured{}
 	text, err := json.Marshal(map[string]any{
 		"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "web", "namespace": s.namespace},
@@ -306,14 +314,14 @@ func TestARestartOwnsItsAnnotationAndNothingElse(t *testing.T) {
 	s.Expect(d.Spec.Template.Annotations).To(Equal(map[string]string{"theirs": "changed", v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIASECOND"}`}))
 }
 
-func TestAToolThatTakesTheAnnotationBackIsNotFought(t *testing.T) {
+func TestOperatorStopsRestartsThatAToolUndoes(t *testing.T) {
 	s := newStage(t)
 	s.issue("ASIAFIRST")
 	d := s.deploy("web")
 	s.clock.SetTime(s.clock.Now().Add(40 * time.Minute))
 	s.issue("ASIASECOND")
 	restarts := 0
-	// The tool puts the object back as it was, before a pod has been replaced.
+	// The tool removes the annotation before a pod is replaced.
 	revert := func() {
 		s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(d), d)).To(Succeed())
 		if d.Spec.Template.Annotations[v1alpha1.CredentialsAnnotation] == "" {
@@ -335,8 +343,8 @@ func TestAToolThatTakesTheAnnotationBackIsNotFought(t *testing.T) {
 	s.Expect(restarts).To(Equal(3))
 }
 
-// A Deployment that is deleted and made anew between the look and the restart is another, and one that is gone is not made.
-func TestARestartIsOfTheWorkloadThatWasSeen(t *testing.T) {
+// A Deployment may be deleted, or replaced by one of the same name, between the read and the restart.
+func TestRestartChangesOnlyTheWorkloadThatWasRead(t *testing.T) {
 	s := newStage(t)
 	d := s.deploy("web")
 	seen := rollout.Workload{Ref: rollout.Ref{Kind: "Deployment", Name: "web"}, UID: d.UID}
@@ -350,7 +358,7 @@ func TestARestartIsOfTheWorkloadThatWasSeen(t *testing.T) {
 	s.Expect(anew.Spec.Template.Annotations).NotTo(HaveKey(v1alpha1.CredentialsAnnotation))
 }
 
-func TestWithoutItsClusterRoleARolloutSaysSoAndAllElseWorks(t *testing.T) {
+func TestMissingClusterRoleIsReportedAndAffectsOnlyRollouts(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "rolecredential-rollout-rolebinding"}}
 	h.Expect(admin.Get(h.ctx, client.ObjectKeyFromObject(binding), binding)).To(Succeed())
@@ -381,8 +389,8 @@ func TestWithoutItsClusterRoleARolloutSaysSoAndAllElseWorks(t *testing.T) {
 	h.Expect(h.state(made, "Ready")()).To(Equal("True Issued"))
 }
 
-// The way of a refresh through the whole manager: the Secret's watch wakes the rollout, and both reconcilers write one status.
-func TestARefreshRestartsADeployment(t *testing.T) {
+// The watch of the Secret enqueues the rollout, and both reconcilers write one status.
+func TestRefreshRestartsADeployment(t *testing.T) {
 	now := clocktesting.NewFakeClock(clock.RealClock{}.Now())
 	s := &stage{harness: newHarness(t, stsemulator.Options{Clock: now, SignatureClock: clock.RealClock{}}), clock: now}
 	s.options.Clock = now
@@ -405,35 +413,35 @@ func TestARefreshRestartsADeployment(t *testing.T) {
 	s.eventually(made, "RolledOut", "False Restarting")
 	s.Expect(s.state(made, "Ready")()).To(Equal("True Issued"))
 	now.SetTime(now.Now().Add(15 * time.Minute))
-	s.wake("1")
+	s.enqueue("1")
 	s.Eventually(func() string {
 		s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(d), d)).To(Succeed())
 		return d.Spec.Template.Annotations[v1alpha1.CredentialsAnnotation]
 	}).WithTimeout(settle).Should(Equal(fmt.Sprintf(`{"s3-reader":%q}`, s.lastIssued(2))))
 	s.replace(d)
 	now.SetTime(now.Now().Add(time.Minute))
-	s.wake("2")
+	s.enqueue("2")
 	s.eventually(made, "RolledOut", "True RolledOut")
 	s.Expect(s.state(made, "Ready")()).To(Equal("True Issued"))
 	s.Expect(made.Status.Conditions).To(HaveLen(4))
 	written := s.since(before)
-	s.Expect(written["PUT rolecredentials/status"]).To(Equal(3)) // what was issued, that restarts are to come, that they are over
-	s.Expect(written["PUT secrets"]).To(Equal(1 + 2))            // a refresh, and what wakes
+	s.Expect(written["PUT rolecredentials/status"]).To(Equal(3)) // the issue, the start and the end of the restarts
+	s.Expect(written["PUT secrets"]).To(Equal(1 + 2))            // a refresh, and the changes that enqueue
 	s.Expect(written).NotTo(HaveKey("POST events"))
 	for what, n := range s.reads() {
-		s.Expect(what == "GET deployments" || what == "LIST pods" || n == reads[what]).To(BeTrue(), "%s: nothing else is read, and nothing watched", what)
+		s.Expect(what == "GET deployments" || what == "LIST pods" || n == reads[what]).To(BeTrue(), "%s: the operator reads nothing else, and watches nothing", what)
 	}
 }
 
-// wake has the rollout looked at, as time alone would: the test's time is not that of the queue.
-func (s *stage) wake(value string) {
+// enqueue enqueues the rollout by a change of the Secret: the clock of the test is not that of the queue.
+func (s *stage) enqueue(value string) {
 	s.t.Helper()
-	kept := s.secret(s.namespace, "s3-reader")
-	kept.Labels["woken"] = value
-	s.Expect(admin.Update(s.ctx, kept)).To(Succeed())
+	secret := s.secret(s.namespace, "s3-reader")
+	secret.Labels["enqueue"] = value
+	s.Expect(admin.Update(s.ctx, secret)).To(Succeed())
 }
 
-func TestACredentialWithoutARolloutReadsNoWorkloads(t *testing.T) {
+func TestCredentialWithoutRolloutReadsNoWorkloads(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace, by := h.namespace(nil), h.identity()
@@ -449,7 +457,7 @@ func TestACredentialWithoutARolloutReadsNoWorkloads(t *testing.T) {
 	with := h.credential(namespace, "with", by, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
 	h.eventually(with, "RolledOut", "True RolledOut")
 	after := h.reads()
-	h.Expect(after["LIST pods"] - before["LIST pods"]).To(BeNumerically("~", 1, 1)) // one for each survey
+	h.Expect(after["LIST pods"] - before["LIST pods"]).To(BeNumerically("~", 1, 1)) // one for each pass
 	h.Expect(slices.Collect(func(yield func(string) bool) {
 		for what := range after {
 			if what == "WATCH deployments" || what == "WATCH pods" {
@@ -463,10 +471,10 @@ func TestACredentialWithoutARolloutReadsNoWorkloads(t *testing.T) {
 	h.Expect(h.state(with, "Ready")()).To(Equal("True Issued"))
 }
 
-// argo has the cluster know Argo's Rollouts, for the time of a test.
+// argo installs the CRD of Argo Rollouts for the time of a test.
 func (h *harness) argo() {
 	h.t.Helper()
-	// Of the project's own definition (manifests/crds/rollout-crd.yaml): what the operator reads and writes.
+	// The fields of the project's CRD (manifests/crds/rollout-crd.yaml) that the operator reads and writes.
 	at := apiextensionsv1.JSONSchemaProps{Type: "string", Format: "date-time"}
 	part := func(property string) apiextensionsv1.JSONSchemaProps {
 		return apiextensionsv1.JSONSchemaProps{Type: "object", XPreserveUnknownFields: new(true), Properties: map[string]apiextensionsv1.JSONSchemaProps{property: at}}
@@ -488,14 +496,14 @@ func (h *harness) argo() {
 	h.Expect(admin.Create(h.ctx, made)).To(Succeed())
 	h.t.Cleanup(func() {
 		h.Expect(admin.Delete(context.Background(), made)).To(Succeed())
-		_, err := kubectl("wait", "--for=delete", "--timeout=30s", "crd", made.GetName()) // another test may make it again
+		_, err := kubectl("wait", "--for=delete", "--timeout=30s", "crd", made.GetName()) // another test may create it again
 		h.Expect(err).NotTo(HaveOccurred())
 	})
 	_, err = kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", made.GetName())
 	h.Expect(err).NotTo(HaveOccurred())
 }
 
-// argoRollout returns a Rollout whose pods read a Secret, and which has canary steps.
+// argoRollout returns a Rollout with canary steps, whose pods read a Secret.
 func argoRollout(namespace, name, secret string) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": map[string]any{"namespace": namespace, "name": name},
@@ -513,7 +521,7 @@ func argoRollout(namespace, name, secret string) *unstructured.Unstructured {
 	}}
 }
 
-// stablePod makes and starts a pod of a Rollout named canary.
+// stablePod creates and starts a pod of the Rollout canary.
 func (s *stage) stablePod(name string) *corev1.Pod {
 	s.t.Helper()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
@@ -548,11 +556,11 @@ func TestArgoRolloutIsRestartedByRestartAt(t *testing.T) {
 	s.until(func(string) bool { return restartAt() != "" })
 	at := s.clock.Now().UTC().Format(time.RFC3339)
 	s.Expect(unstructured.SetNestedField(canary.Object, at, "spec", "restartAt")).To(Succeed())
-	s.Expect(live.Object["spec"]).To(Equal(canary.Object["spec"]), "no revision begins")
+	s.Expect(live.Object["spec"]).To(Equal(canary.Object["spec"]), "no new revision")
 	s.Expect(live.GetAnnotations()).To(Equal(map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIASECOND"}`}))
 	s.Expect(s.state(s.owner, "RolledOut")()).To(Equal("False Restarting"))
 
-	// Argo Rollouts evicts the pod, and its ReplicaSet makes another.
+	// Argo Rollouts evicts the pod, and its ReplicaSet creates another.
 	s.Expect(admin.Delete(s.ctx, stable, client.GracePeriodSeconds(0))).To(Succeed())
 	s.clock.SetTime(s.clock.Now().Add(10 * time.Second))
 	s.stablePod("canary-abc-2")
@@ -563,10 +571,10 @@ func TestArgoRolloutIsRestartedByRestartAt(t *testing.T) {
 	state, wait := s.reconcile()
 	s.Expect(state).To(Equal("True RolledOut"))
 	s.Expect(wait).To(BeZero())
-	s.Expect(restartAt()).To(Equal(at), "it is restarted once")
+	s.Expect(restartAt()).To(Equal(at), "the Rollout is restarted once")
 }
 
-func TestRestartOfArgoRolloutIsOfTheOneThatWasSeen(t *testing.T) {
+func TestRestartChangesOnlyTheArgoRolloutThatWasRead(t *testing.T) {
 	s := newStage(t)
 	s.argo()
 	workloads := rollout.Cluster{Reader: s.operator, Writer: s.operator}
