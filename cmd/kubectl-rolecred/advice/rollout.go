@@ -15,6 +15,16 @@ func targetNotFound(s Situation) guidance {
 	}
 }
 
+func discoveryTooLarge(s Situation) guidance {
+	return guidance{
+		means: "The pods of the namespace are larger than what the operator reads to find workloads. It restarts none.",
+		cluster: []Step{
+			{Do: "List the workloads.", Copy: kubectl("get", "deployments,statefulsets,daemonsets", "-n", s.namespace())},
+			{Do: "Name the workloads to restart in spec.rollout.targets, and remove spec.rollout.discover.", Copy: s.edit()},
+		},
+	}
+}
+
 func rolloutForbidden(s Situation) guidance {
 	return guidance{
 		means: "The operator may not read or restart the workloads of spec.rollout. The credential itself is not affected.",
