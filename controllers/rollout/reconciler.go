@@ -65,15 +65,17 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	leave, wait := r.enter(req.Namespace, r.Clock)
+	if wait > 0 {
+		return backoff.Requeue(r.Clock.Now(), r.Clock.Now().Add(wait)), nil
+	}
+	defer leave()
 	now := r.Clock.Now().Add(skew)
 	res, err := r.reconcile(ctx, cred, *authorized, now, skew)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if res.Reason != "" {
-		err = r.report(ctx, cred, &res)
-	}
-	return backoff.Requeue(now, res.next), err
+	return backoff.Requeue(now, res.next), r.report(ctx, cred, &res)
 }
 
 // reconcile authorizes the rollout, reads the workloads, decides, and restarts those that are due.
@@ -89,11 +91,6 @@ func (r *Reconciler[T]) reconcile(ctx context.Context, cred T, authorized metav1
 		r.measure(key, now, nil)
 		return result{Verdict: NoRollout(problem)}, err
 	}
-	leave, wait := r.enter(key.Namespace, r.Clock)
-	if wait > 0 {
-		return result{next: now.Add(wait)}, nil
-	}
-	defer leave()
 	readers, rejection, err := r.pass(ctx, cred, current, now)
 	switch {
 	case apierrors.IsForbidden(err) || errors.Is(err, errTooLarge):

@@ -7,21 +7,17 @@ import (
 )
 
 // slotDeadline is how long a restart holds its slot at most, whatever its workload does. It is longer than the default
-// progress deadline of a Deployment, 10 minutes, so that a Deployment that makes no progress is recognized earlier.
+// progress deadline of a Deployment, 10 minutes, so that a Deployment without progress is recognized earlier.
 const slotDeadline = 15 * time.Minute
 
-// share returns how many slots the workloads of one namespace may hold. The rest is free for other
-// namespaces.
-func (s *Slots) share() int { return max(1, s.Max*3/5) }
-
-// Slots limits how many workloads of the cluster restart at the same time, and remembers the last restart of each. Its
-// methods may be called concurrently.
+// Slots limits how many workloads of the cluster restart at the same time. It remembers, by namespace, the restarts that
+// hold a slot, were undone or were rejected. Its methods may be called concurrently.
 type Slots struct {
-	// Max is the number of slots.
+	// Max is the number of slots. A namespace holds at most three fifths of them, or one; the others are for other
+	// namespaces.
 	Max int
 
-	mu sync.Mutex
-	// restarts are the restarts by namespace that hold a slot, were undone or were rejected.
+	mu       sync.Mutex
 	restarts map[string]map[Ref]Restart
 }
 
@@ -32,22 +28,23 @@ func (s *Slots) Restarts(namespace string) map[Ref]Restart {
 	return maps.Clone(s.restarts[namespace])
 }
 
-// Take acquires a slot for a restart. It returns false if no slot is free, or if the namespace holds its share. A
-// workload keeps the deadline of a slot that it holds already.
+// Take acquires a slot for a restart. It returns false if no slot is free for the namespace. A workload keeps the
+// deadline of a slot that it holds already.
 func (s *Slots) Take(namespace string, ref Ref, restart Restart, now time.Time) (Restart, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := s.restarts[namespace][ref]
 	restart.State, restart.Why, restart.Until = Updating, "", now.Add(slotDeadline)
-	if before := s.restarts[namespace][ref]; before.running(now) {
+	if before.running(now) {
 		restart.Until = before.Until
-	} else if s.taken(now) >= s.Max || taken(s.restarts[namespace], now) >= s.share() {
+	} else if all, own := s.taken(namespace, now); all >= s.Max || own >= max(1, s.Max*3/5) {
 		return before, false
 	}
 	s.set(namespace, ref, restart)
 	return restart, true
 }
 
-// Set remembers a restart. A restart that is over, and was not undone, is forgotten.
+// Set remembers a restart. A restart that is complete, and was not undone, is forgotten.
 func (s *Slots) Set(namespace string, ref Ref, restart Restart) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,21 +80,20 @@ func (s *Slots) drop(namespace string, unneeded func(Ref, Restart) bool) {
 func (s *Slots) Taken(now time.Time) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.taken(now)
+	all, _ := s.taken("", now)
+	return all
 }
 
-func (s *Slots) taken(now time.Time) (n int) {
-	for _, restarts := range s.restarts {
-		n += taken(restarts, now)
-	}
-	return n
-}
-
-func taken(restarts map[Ref]Restart, now time.Time) (n int) {
-	for _, r := range restarts {
-		if r.running(now) {
-			n++
+func (s *Slots) taken(namespace string, now time.Time) (all, own int) {
+	for of, restarts := range s.restarts {
+		for _, r := range restarts {
+			if !r.running(now) {
+				continue
+			}
+			if all++; of == namespace {
+				own++
+			}
 		}
 	}
-	return n
+	return all, own
 }

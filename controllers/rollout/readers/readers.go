@@ -1,4 +1,4 @@
-// Package readers finds the pods that use a credential's Secret, and decides which credential each of them holds. It is pure. The
+// Package readers finds the pods that use a credential's Secret, and decides which credential each of them holds. The
 // operator and the kubectl plugin share it, so that both count the same pods.
 package readers
 

@@ -44,7 +44,7 @@ func projected(secret string) corev1.Volume {
 	}}}}
 }
 
-// running is a pod whose container app runs since a time.
+// running returns a pod whose container runs since a time.
 func running(since time.Time, c corev1.Container, volumes ...corev1.Volume) corev1.Pod {
 	return corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "web-0"},
@@ -55,7 +55,7 @@ func running(since time.Time, c corev1.Container, volumes ...corev1.Volume) core
 	}
 }
 
-func TestWhatAContainerHolds(t *testing.T) {
+func TestFindReturnsTheCredentialThatAContainerHolds(t *testing.T) {
 	before, after := at.Add(-10*time.Minute), at.Add(time.Minute)
 	for name, tc := range map[string]struct {
 		pod   corev1.Pod
@@ -64,17 +64,17 @@ func TestWhatAContainerHolds(t *testing.T) {
 		until time.Time
 		now   time.Time
 	}{
-		"one that started after the refresh has the current one in its environment": {pod: running(after, envFrom("s3-reader")), by: readers.EnvFrom, holds: readers.Current},
-		"one that started at the refresh too":                                       {pod: running(at, envFrom("s3-reader")), by: readers.EnvFrom, holds: readers.Current},
-		"one that started before has an earlier one":                                {pod: running(before, envFrom("s3-reader")), by: readers.EnvFrom, holds: readers.Earlier, until: before.Add(time.Hour)},
-		"which has expired when its life is over":                                   {pod: running(before, envFrom("s3-reader")), by: readers.EnvFrom, holds: readers.Expired, until: before.Add(time.Hour), now: before.Add(time.Hour)},
-		"a single variable is as good":                                              {pod: running(before, env("s3-reader")), by: readers.Env, holds: readers.Earlier, until: before.Add(time.Hour)},
-		"a volume follows the Secret":                                               {pod: running(before, mounting(""), secretVolume("s3-reader")), by: readers.Volume, holds: readers.Current},
-		"a projected one too":                                                       {pod: running(before, mounting(""), projected("s3-reader")), by: readers.Volume, holds: readers.Current},
-		"but takes a moment":                                                        {pod: running(before, mounting(""), secretVolume("s3-reader")), by: readers.Volume, holds: readers.Following, now: at.Add(30 * time.Second)},
-		"though not for one that started since":                                     {pod: running(after, mounting(""), secretVolume("s3-reader")), by: readers.Volume, holds: readers.Current, now: at.Add(90 * time.Second)},
-		"a volume by subPath stays as it was":                                       {pod: running(before, mounting("credentials"), secretVolume("s3-reader")), by: readers.SubPath, holds: readers.Earlier, until: before.Add(time.Hour)},
-		"one that does not run holds nothing":                                       {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{envFrom("s3-reader")}}}, by: readers.EnvFrom, holds: readers.Nothing},
+		"it started after the refresh, with envFrom":                    {pod: running(after, envFrom("s3-reader")), by: readers.EnvFrom, holds: readers.Current},
+		"it started at the refresh":                                     {pod: running(at, envFrom("s3-reader")), by: readers.EnvFrom, holds: readers.Current},
+		"it started before the refresh":                                 {pod: running(before, envFrom("s3-reader")), by: readers.EnvFrom, holds: readers.Earlier, until: before.Add(time.Hour)},
+		"it started before the refresh, and its credential has expired": {pod: running(before, envFrom("s3-reader")), by: readers.EnvFrom, holds: readers.Expired, until: before.Add(time.Hour), now: before.Add(time.Hour)},
+		"it started before the refresh, with a single variable":         {pod: running(before, env("s3-reader")), by: readers.Env, holds: readers.Earlier, until: before.Add(time.Hour)},
+		"a volume":           {pod: running(before, mounting(""), secretVolume("s3-reader")), by: readers.Volume, holds: readers.Current},
+		"a projected volume": {pod: running(before, mounting(""), projected("s3-reader")), by: readers.Volume, holds: readers.Current},
+		"a volume within two minutes of the refresh": {pod: running(before, mounting(""), secretVolume("s3-reader")), by: readers.Volume, holds: readers.Following, now: at.Add(30 * time.Second)},
+		"a volume, and it started after the refresh": {pod: running(after, mounting(""), secretVolume("s3-reader")), by: readers.Volume, holds: readers.Current, now: at.Add(90 * time.Second)},
+		"a volume mounted by subPath":                {pod: running(before, mounting("credentials"), secretVolume("s3-reader")), by: readers.SubPath, holds: readers.Earlier, until: before.Add(time.Hour)},
+		"it does not run":                            {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{envFrom("s3-reader")}}}, by: readers.EnvFrom, holds: readers.Nothing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -94,28 +94,28 @@ func TestWhatAContainerHolds(t *testing.T) {
 	}
 }
 
-func TestWhatTheSecretKeepsOfTheCredentialBeforeMakesItKnown(t *testing.T) {
+func TestRecordOfThePreviousCredentialMakesItsExpiryKnown(t *testing.T) {
 	known := issued
 	known.ID, known.PreviousAt, known.PreviousExpiration = "ASIANEW", at.Add(-40*time.Minute), at.Add(20*time.Minute+time.Second)
 	stamped := running(at.Add(-time.Minute), envFrom("s3-reader"))
 	stamped.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIANEW"}`}
-	formerly := running(at.Add(-time.Minute), envFrom("s3-reader"))
-	formerly.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIAOLD"}`}
-	garbled := running(at.Add(-time.Minute), envFrom("s3-reader"))
-	garbled.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `none`}
+	previously := running(at.Add(-time.Minute), envFrom("s3-reader"))
+	previously.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIAOLD"}`}
+	invalid := running(at.Add(-time.Minute), envFrom("s3-reader"))
+	invalid.Annotations = map[string]string{v1alpha1.CredentialsAnnotation: `none`}
 	for name, tc := range map[string]struct {
 		pod   corev1.Pod
 		holds readers.Holds
 		until time.Time
 		known bool
 	}{
-		"one that started under it holds it until it expires":             {pod: running(at.Add(-time.Minute), envFrom("s3-reader")), holds: readers.Earlier, until: known.PreviousExpiration, known: true},
-		"one that started before has one of which that much is not known": {pod: running(at.Add(-50*time.Minute), envFrom("s3-reader")), holds: readers.Expired, until: at.Add(10 * time.Minute)},
-		"one that started just when the Secret changed may have either":   {pod: running(at.Add(29*time.Second), envFrom("s3-reader")), holds: readers.Either, until: known.PreviousExpiration, known: true},
-		"one that started later has the current one":                      {pod: running(at.Add(30*time.Second), envFrom("s3-reader")), holds: readers.Current},
-		"one that the operator restarted onto it too":                     {pod: stamped, holds: readers.Current},
-		"one that it restarted onto the one before does not":              {pod: formerly, holds: readers.Earlier, until: known.PreviousExpiration, known: true},
-		"what is no such annotation says nothing":                         {pod: garbled, holds: readers.Earlier, until: known.PreviousExpiration, known: true},
+		"it started with the previous credential":     {pod: running(at.Add(-time.Minute), envFrom("s3-reader")), holds: readers.Earlier, until: known.PreviousExpiration, known: true},
+		"it started before the previous credential":   {pod: running(at.Add(-50*time.Minute), envFrom("s3-reader")), holds: readers.Expired, until: at.Add(10 * time.Minute)},
+		"it started within the propagation delay":     {pod: running(at.Add(29*time.Second), envFrom("s3-reader")), holds: readers.Either, until: known.PreviousExpiration, known: true},
+		"it started after the propagation delay":      {pod: running(at.Add(30*time.Second), envFrom("s3-reader")), holds: readers.Current},
+		"it has the stamp of the credential":          {pod: stamped, holds: readers.Current},
+		"it has the stamp of the previous credential": {pod: previously, holds: readers.Earlier, until: known.PreviousExpiration, known: true},
+		"its annotation is invalid":                   {pod: invalid, holds: readers.Earlier, until: known.PreviousExpiration, known: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -132,25 +132,25 @@ func TestWhatTheSecretKeepsOfTheCredentialBeforeMakesItKnown(t *testing.T) {
 	}
 }
 
-func TestWhoIsNoReader(t *testing.T) {
-	ended := running(at, envFrom("s3-reader"))
-	ended.Status.Phase = corev1.PodSucceeded
+func TestFindIgnoresOtherPods(t *testing.T) {
+	complete := running(at, envFrom("s3-reader"))
+	complete.Status.Phase = corev1.PodSucceeded
 	deleted := running(at, envFrom("s3-reader"))
 	deleted.DeletionTimestamp = &metav1.Time{Time: now}
 	ranOnce := corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{envFrom("s3-reader")}, Containers: []corev1.Container{{Name: "other"}}}}
 	for name, pod := range map[string]corev1.Pod{
-		"one who uses another Secret":             running(at, envFrom("other")),
-		"one who mounts another Secret":           running(at, mounting(""), secretVolume("other")),
-		"one whose pod has the volume unmounted":  running(at, corev1.Container{Name: "app"}, secretVolume("s3-reader")),
-		"one whose pod has ended":                 ended,
-		"one whose pod is being deleted":          deleted,
-		"an init container that has run or is to": ranOnce,
+		"it uses another Secret":              running(at, envFrom("other")),
+		"it mounts another Secret":            running(at, mounting(""), secretVolume("other")),
+		"no container mounts the volume":      running(at, corev1.Container{Name: "app"}, secretVolume("s3-reader")),
+		"the pod is complete":                 complete,
+		"the pod is being deleted":            deleted,
+		"an init container that does not run": ranOnce,
 	} {
 		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(readers.Find([]corev1.Pod{pod}, issued, now)).To(BeEmpty()) })
 	}
 }
 
-func TestEachWayOfEachContainerIsListedByPod(t *testing.T) {
+func TestFindListsEachUseOfEachContainer(t *testing.T) {
 	g := NewWithT(t)
 	both := envFrom("s3-reader")
 	both.VolumeMounts = []corev1.VolumeMount{{Name: "aws"}, {Name: "aws", SubPath: "x"}, {Name: "aws", MountPath: "/again"}}
@@ -169,7 +169,7 @@ func TestEachWayOfEachContainerIsListedByPod(t *testing.T) {
 	g.Expect(got).To(Equal([]string{"web-0 app envFrom ", "web-1 app envFrom StatefulSet/web", "web-1 app volume StatefulSet/web", "web-1 app volume, subPath StatefulSet/web"}))
 }
 
-func TestNobodyHoldsWhatWasNotIssued(t *testing.T) {
+func TestNoContainerHoldsACredentialBeforeTheIssue(t *testing.T) {
 	g := NewWithT(t)
 	found := readers.Find([]corev1.Pod{running(at, envFrom("s3-reader"))}, readers.Issued{Secret: "s3-reader"}, now)
 	g.Expect(found).To(HaveLen(1))
