@@ -84,7 +84,6 @@ var operations = map[string]string{
 	"create authentication.k8s.io/tokenreviews":        "authenticating a client of metrics",
 	"create authorization.k8s.io/subjectaccessreviews": "authorizing a client of metrics",
 
-	"get /pods":                  "checking a pod without a workload",
 	"list /pods":                 "reading the credentials that pods started with",
 	"get apps/deployments":       "a rollout of a Deployment",
 	"patch apps/deployments":     "restarting a Deployment",
@@ -328,7 +327,7 @@ func (op *restrictedOperator) scrape() {
 	}
 }
 
-// restartAll discovers and restarts a workload of each kind, and gets a pod without a workload.
+// restartAll discovers and restarts a workload of each kind.
 func (op *restrictedOperator) restartAll() {
 	namespace := op.namespace(nil)
 	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "a"}}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "c"}}}}
