@@ -347,13 +347,13 @@ func TestOperatorStopsRestartsThatAToolUndoes(t *testing.T) {
 func TestRestartChangesOnlyTheWorkloadThatWasRead(t *testing.T) {
 	s := newStage(t)
 	d := s.deploy("web")
-	seen := rollout.Workload{Ref: rollout.Ref{Kind: "Deployment", Name: "web"}, UID: d.UID}
+	read := rollout.Workload{Ref: rollout.Ref{Kind: "Deployment", Name: "web"}, UID: d.UID}
 	s.Expect(admin.Delete(s.ctx, d)).To(Succeed())
 	workloads := rollout.Cluster{Reader: s.operator, Writer: s.operator}
-	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())).NotTo(Succeed())
+	s.Expect(workloads.Restart(s.ctx, s.namespace, read, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())).NotTo(Succeed())
 	s.Expect(s.deployments()).To(BeEmpty())
 	anew := s.deploy("web")
-	s.Expect(workloads.Restart(s.ctx, s.namespace, seen, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())).NotTo(Succeed())
+	s.Expect(workloads.Restart(s.ctx, s.namespace, read, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())).NotTo(Succeed())
 	s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(anew), anew)).To(Succeed())
 	s.Expect(anew.Spec.Template.Annotations).NotTo(HaveKey(v1alpha1.CredentialsAnnotation))
 }
@@ -580,8 +580,8 @@ func TestRestartChangesOnlyTheArgoRolloutThatWasRead(t *testing.T) {
 	workloads := rollout.Cluster{Reader: s.operator, Writer: s.operator}
 	canary := argoRollout(s.namespace, "canary", "s3-reader")
 	restart := func(of types.UID) error {
-		seen := rollout.Workload{Ref: rollout.Ref{Kind: "Rollout", Name: "canary"}, UID: of}
-		return workloads.Restart(s.ctx, s.namespace, seen, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())
+		read := rollout.Workload{Ref: rollout.Ref{Kind: "Rollout", Name: "canary"}, UID: of}
+		return workloads.Restart(s.ctx, s.namespace, read, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())
 	}
 	s.Expect(restart("gone")).NotTo(Succeed())
 	s.Expect(admin.Create(s.ctx, canary)).To(Succeed())

@@ -58,6 +58,9 @@ type Workload struct {
 	Stuck bool
 }
 
+// stopped reports whether its controller does not replace its pods.
+func (w Workload) stopped() bool { return w.Blocked != "" || w.Stuck }
+
 // State is the rollout state of a workload.
 type State string
 
@@ -153,9 +156,8 @@ func (c Credential) Split(r Reader, w *Workload) []Reader {
 // Assess sets the state of a reader whose workload was read, if the state depends on it.
 func (c Credential) Assess(now time.Time, r Reader) Reader {
 	w := ptr.Deref(r.Workload, Workload{Updated: true, Settled: true})
-	blocked := cmp.Or(r.Blocked, w.Blocked)
-	stamped := c.stamped(r, w)
-	mine := r.Restart.Credential == c.Name
+	w.Blocked = cmp.Or(r.Blocked, w.Blocked)
+	mine, stamped := r.Restart.Credential == c.Name, c.stamped(r, w)
 	switch {
 	case mine && r.Restart.ID != c.ID(): // a workload that was contended gets only one more restart
 		r.Restart.Undone = min(r.Restart.Undone, maxUndone-1)
@@ -163,23 +165,36 @@ func (c Credential) Assess(now time.Time, r Reader) Reader {
 		r.Restart.State, r.Restart.Undone = "", r.Restart.Undone+1
 	}
 	r.Next = now.Add(recheck)
-	clock := now.Add(-c.Skew) // of the manager
-	switch rejected := r.Restart.ID == c.ID() && clock.Before(r.Restart.Until); {
+	switch {
 	case r.Absent && r.Named:
 		r.State = Missing
-	case stamped && r.Restart.running(clock) && blocked == "" && !w.Stuck && (r.Stale > 0 || !w.Settled):
+	case stamped && !w.stopped() && r.Restart.running(now.Add(-c.Skew)) && (r.Stale > 0 || !w.Settled):
 		r.State, r.Next = Updating, now.Add(poll)
 	case r.Stale == 0:
 		r.State, r.Next = Fresh, time.Time{}
 	case stamped:
-		r.State, r.Why = Blocked, cmp.Or(blocked, "was restarted, but not all of its pods were replaced")
-	case mine && r.Restart.Undone >= maxUndone:
+		r.State, r.Why = Blocked, cmp.Or(w.Blocked, "was restarted, but not all of its pods were replaced")
+	default:
+		r = c.assessStale(now, r, w)
+	}
+	if mine && (r.State == Fresh || r.State == Missing) {
+		r.Restart = Restart{}
+	} else if mine && r.State != Updating && r.Restart.State == Updating {
+		r.Restart.State = ""
+	}
+	return r
+}
+
+// assessStale sets the state of a reader with stale pods that was not restarted for the credential.
+func (c Credential) assessStale(now time.Time, r Reader, w Workload) Reader {
+	switch {
+	case r.Restart.Credential == c.Name && r.Restart.Undone >= maxUndone:
 		r.State = Contended
 	case now.Before(r.Due):
 		r.State, r.Next = Outdated, r.Due
-	case blocked != "":
-		r.State, r.Why = Blocked, blocked
-	case rejected && (r.Restart.State == Refused || r.Restart.State == Blocked):
+	case w.Blocked != "":
+		r.State, r.Why = Blocked, w.Blocked
+	case r.Restart.ID == c.ID() && r.Restart.State != "" && now.Add(-c.Skew).Before(r.Restart.Until):
 		r.State, r.Why = r.Restart.State, r.Restart.Why
 	case w.Updated:
 		r.State, r.Next = Outdated, now.Add(slotPoll)
@@ -187,12 +202,6 @@ func (c Credential) Assess(now time.Time, r Reader) Reader {
 		r.State, r.Next = Updating, now.Add(slotPoll)
 	default:
 		r.State, r.Why = Blocked, "is in the middle of a rollout that makes no progress"
-	}
-	switch {
-	case mine && (r.State == Fresh || r.State == Missing):
-		r.Restart = Restart{}
-	case mine && r.Restart.State == Updating && r.State != Updating:
-		r.Restart.State = ""
 	}
 	if (r.State == Outdated || r.State == Updating) && r.Expires.After(now) && r.Expires.Before(r.Next) {
 		r.Next = r.Expires // to report that the restart is late

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -48,14 +49,13 @@ func hasRollout(object client.Object) bool {
 	return ok && (c.Common().Rollout != nil || meta.FindStatusCondition(c.Report().Conditions, v1alpha1.ConditionRolledOut) != nil)
 }
 
-// authorization returns the relevant part of ConditionAuthorized.
-func authorization(object client.Object) (relevant metav1.Condition) {
-	if c, ok := object.(request.Object); ok {
-		if found := meta.FindStatusCondition(c.Report().Conditions, v1alpha1.ConditionAuthorized); found != nil {
-			relevant.Status, relevant.Reason, relevant.ObservedGeneration = found.Status, found.Reason, found.ObservedGeneration
-		}
+// authorization returns ConditionAuthorized; zero if it is not set.
+func authorization(object client.Object) metav1.Condition {
+	c, ok := object.(request.Object)
+	if !ok {
+		return metav1.Condition{}
 	}
-	return relevant
+	return ptr.Deref(meta.FindStatusCondition(c.Report().Conditions, v1alpha1.ConditionAuthorized), metav1.Condition{})
 }
 
 // enqueueRolloutOwner enqueues the credential of a changed Secret if the credential has a rollout.
