@@ -42,6 +42,8 @@ import (
 
 // Options configure the operator.
 type Options struct {
+	// Namespaces are those of the [Scope]; nil for all.
+	Namespaces []string
 	// Concurrency is the number of concurrent reconciles of each credential kind; DefaultConcurrency if zero.
 	Concurrency int
 	// MaxConcurrentRollouts is the number of workloads that restart at the same time; rollout.DefaultMaxConcurrent if zero.
@@ -232,7 +234,7 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 		limits:     dispatch.Limits,
 		dispatcher: dispatch,
 		client:     mgr.GetClient(),
-		secrets:    &secretstore.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
+		secrets:    &secretstore.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Namespaces: options.Namespaces},
 		devices:    &identity.Devices{},
 		watcher:    watcher,
 		rollouts: &rollout.Coordinator{

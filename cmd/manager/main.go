@@ -146,7 +146,7 @@ func run(ctx context.Context, f flags) error {
 	}
 	defer shutdown()
 	err = controllers.Setup(ctx, mgr, controllers.Options{
-		Concurrency: f.concurrency, MaxConcurrentRollouts: f.rollouts, STSQPS: f.stsQPS, STSTimeout: f.stsTimeout,
+		Namespaces: f.namespaces, Concurrency: f.concurrency, MaxConcurrentRollouts: f.rollouts, STSQPS: f.stsQPS, STSTimeout: f.stsTimeout,
 		FIPS: f.stsFIPS, DualStack: f.stsDualStack, AllowNamespacedEndpoints: f.endpoints, Spans: spans,
 	})
 	if err != nil {

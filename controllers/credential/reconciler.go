@@ -133,7 +133,7 @@ func (r *Reconciler[T]) authorize(ctx context.Context, cred T, req request.Reque
 func (r *Reconciler[T]) observe(ctx context.Context, cred T, allowed bool) (secretstore.Observed, *reason.Error, error) {
 	spec := cred.Common()
 	isNew := len(cred.Report().Conditions) == 0 && allowed && !spec.Suspend
-	observed, err := r.Secrets.Observe(ctx, cred, request.SecretName(cred), spec.Secret, render.Keys(spec.Secret), isNew)
+	observed, err := r.Secrets.Observe(ctx, cred, request.SecretName(cred), spec.Secret, isNew)
 	if err != nil || observed.Ownership != reissue.Former {
 		return observed, nil, err
 	}
@@ -162,8 +162,9 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt) result {
 	}
 	r.SecretWatches.Unsubscribe(r.subscriber(key))
 	res.secretErr = render.Check(cred.Common().Secret)
-	if a.observed.Immutable {
-		res.secretErr = immutable(res.secret)
+	if problem := a.observed.Unwritable(cred.Common().Secret, render.Keys(cred.Common().Secret)); problem != "" {
+		res.secretErr = notWritable(res.secret, problem)
+		res.retryAt = res.secretErr.Retry.From(res.now)
 	}
 	return res.decide(a.desired, a.observed.Observed)
 }
@@ -250,10 +251,6 @@ func (r *Reconciler[T]) forget(key types.NamespacedName) {
 	r.Limits.Cancel(r.Clock.Now(), r.limitKey(key))
 	r.SecretWatches.Unsubscribe(r.subscriber(key))
 	r.Metrics.ForgetCredential(r.Kind.Name, key)
-	cred := r.Kind.New()
-	cred.SetNamespace(key.Namespace)
-	cred.SetName(key.Name)
-	r.Secrets.Forget(cred)
 }
 
 func (r *Reconciler[T]) subscriber(key types.NamespacedName) request.Key {

@@ -66,8 +66,9 @@ func foreign(secretName, kind, name, controller string) *reason.Error {
 		"spec.secret.name, or let the operator adopt it with the annotation %s: %s/%s.", secretName, kind, v1alpha1.AdoptAnnotation, kind, name)
 }
 
-func immutable(secretName string) *reason.Error {
-	return conflict(reason.Never, "Secret %s is immutable, so it cannot hold new credentials. Delete it; the operator then creates it again.", secretName)
+// notWritable is the failure of a Secret that the API server would not let the operator write. STS is not called for it.
+func notWritable(secretName, problem string) *reason.Error {
+	return conflict(reason.After(conflictRecheck), "Secret %s %s. Delete it, and the operator creates it again, or choose another spec.secret.name.", secretName, problem)
 }
 
 // contended limits the STS calls for a Secret that something keeps changing.

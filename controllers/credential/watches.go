@@ -38,7 +38,7 @@ func (r *Reconciler[T]) SetupWithManager(ctx context.Context, mgr manager.Manage
 		Watches(&v1alpha1.ClusterIdentity{}, mapper.ofIdentity(v1alpha1.IdentityKindClusterIdentity), builder.WithPredicates(identityChanged)).
 		Watches(&v1alpha1.Identity{}, mapper.ofIdentity(v1alpha1.IdentityKindIdentity), builder.WithPredicates(identityChanged)).
 		WatchesMetadata(NamespaceMetadata(), mapper.ofNamespace(), builder.WithPredicates(labelsChanged)).
-		WatchesMetadata(secretstore.Metadata(), enqueueOwner(r.Kind.Name), builder.WithPredicates(ignoreOwnWrites(r.Secrets, r.Kind.New()))).
+		WatchesMetadata(secretstore.Metadata(), enqueueOwner(r.Kind.Name), builder.WithPredicates(ignoreOwnWrites(r.Secrets))).
 		WatchesRawSource(r.SecretWatches.Source(r.Kind.Name, enqueueSelf)).
 		WatchesRawSource(r.SecretWatches.Source(string(v1alpha1.IdentityKindClusterIdentity), mapper.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
 		WatchesRawSource(r.SecretWatches.Source(string(v1alpha1.IdentityKindIdentity), mapper.byIdentity(v1alpha1.IdentityKindIdentity))).
@@ -139,11 +139,15 @@ func enqueueOwner(kind string) handler.EventHandler {
 	})
 }
 
-// ignoreOwnWrites lets through a Secret that is not as the operator itself left it.
-func ignoreOwnWrites(secrets *secretstore.Store, kind client.Object) predicate.Predicate {
+// ignoreOwnWrites accepts a Secret that is not as the operator last wrote or read it.
+func ignoreOwnWrites(secrets *secretstore.Store) predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool { return !secrets.IsOwnWrite(kind, e.Object) },
-		UpdateFunc: func(e event.UpdateEvent) bool { return !secrets.IsOwnWrite(kind, e.ObjectNew) },
+		CreateFunc: func(e event.CreateEvent) bool { return !secrets.IsOwnWrite(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool { return !secrets.IsOwnWrite(e.ObjectNew) },
+		DeleteFunc: func(e event.DeleteEvent) bool {
+			secrets.Forget(e.Object)
+			return true
+		},
 	}
 }
 

@@ -117,6 +117,7 @@ func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), scope
 	mgr, err := ctrl.NewManager(config, options)
 	h.Expect(err).NotTo(HaveOccurred())
 	h.cache = mgr.GetCache()
+	h.options.Namespaces = scope.Namespaces
 	ctx, cancel := context.WithCancel(context.Background())
 	h.Expect(controllers.Setup(ctx, mgr, h.options)).To(Succeed())
 	done := make(chan error, 1)

@@ -122,7 +122,7 @@ func (s *stage) issue(id string) {
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte(id)}
 	s.record = reissue.Record{AccessKeyID: id, IssuedAt: now, Expiration: now.Add(time.Hour)}.After(before).WithChecksum(data)
 	store := &secretstore.Store{Client: s.operator, Reader: s.operator}
-	observed, err := store.Observe(s.ctx, s.owner, "s3-reader", v1alpha1.SecretTemplate{}, []string{"AWS_ACCESS_KEY_ID"}, false)
+	observed, err := store.Observe(s.ctx, s.owner, "s3-reader", v1alpha1.SecretTemplate{}, false)
 	s.Expect(err).NotTo(HaveOccurred())
 	s.Expect(store.Write(s.ctx, s.owner, "s3-reader", observed, secretstore.Content{Record: s.record, Data: data})).To(Succeed())
 }

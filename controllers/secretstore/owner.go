@@ -25,10 +25,10 @@ func (s *Store) referenceTo(owner client.Object) (metav1.OwnerReference, error) 
 	return reference, nil
 }
 
-// fullName is the kind and name of an owner, as in records and in the adopt annotation.
+// fullName returns the kind and name of an owner, as in records and in the adopt annotation.
 func fullName(owner metav1.OwnerReference) string { return owner.Kind + "/" + owner.Name }
 
-// ownership decides whose a Secret is. The record is nil unless it is valid and matches the data.
+// ownership returns who owns a Secret. The record is nil unless it is valid and matches the data.
 func ownership(owner metav1.OwnerReference, secret *corev1.Secret, record *reissue.Record) reissue.Ownership {
 	controller := metav1.GetControllerOfNoCopy(secret)
 	labelled := secret.Labels[v1alpha1.ManagedByLabel] == v1alpha1.ManagedByValue
@@ -37,7 +37,7 @@ func ownership(owner metav1.OwnerReference, secret *corev1.Secret, record *reiss
 		return reissue.Ours
 	case labelled && record != nil && leftByFormer(owner, controller, record.Credential):
 		return reissue.Former
-	// A Secret with another controller is not its owner's alone to hand over.
+	// The annotation has no effect on a Secret that another object controls.
 	case controller == nil && secret.Annotations[v1alpha1.AdoptAnnotation] == fullName(owner):
 		return reissue.Adopted
 	default:
@@ -46,8 +46,7 @@ func ownership(owner metav1.OwnerReference, secret *corev1.Secret, record *reiss
 }
 
 // leftByFormer reports whether a Secret with a valid record belonged to an earlier credential of the owner's kind and name. The record
-// says so, or the controller does: a record of an earlier release names no credential. Without either, nothing tells it from a Secret
-// of another credential.
+// names it, or the controller does: records of earlier releases name no credential.
 func leftByFormer(owner metav1.OwnerReference, controller *metav1.OwnerReference, recorded string) bool {
 	if controller == nil {
 		return recorded == fullName(owner)
@@ -59,7 +58,7 @@ func groupOf(owner metav1.OwnerReference) string {
 	return schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).Group
 }
 
-// withController returns owner references with this controller in place of any other. Owners that are not controllers stay.
+// withController returns owner references with this controller in place of any other. It keeps owners that are not controllers.
 func withController(references []metav1.OwnerReference, controller metav1.OwnerReference) []metav1.OwnerReference {
 	others := slices.DeleteFunc(slices.Clone(references), func(r metav1.OwnerReference) bool {
 		return r.UID == controller.UID || r.Controller != nil && *r.Controller

@@ -3,80 +3,77 @@ package secretstore
 import (
 	"crypto/rand"
 	"maps"
-	"slices"
-	"strings"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
-	"rolecredential.dev/operator/controllers/intern"
+	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// Annotations of metadata in the cache. Their names are random, so that no Secret of the API server has them.
-var (
-	// keysAnnotation lists the keys of the Secret's data, if nobody but the operator wrote to it.
-	keysAnnotation = "cache-keys-" + rand.Text()
-	// othersAnnotation has the hash of what the Secret has beside its record, see [hashOthers].
-	othersAnnotation = "cache-others-" + rand.Text()
-)
+// othersAnnotation marks trimmed metadata. Its value is [hashOthers] of an owned Secret, and empty for a Secret that must be read. The name
+// is random, so no Secret of the API server has it.
+var othersAnnotation = "cache-others-" + rand.Text()
 
-// maxName bounds the kind and name of a credential in a record, in bytes.
-const maxName = 300
+// maxRecord is the largest record that the operator writes, in bytes: the bounds of reissue.Record, and names of at most 253 characters.
+const maxRecord = 4 << 10
 
-// TrimForCache is the transform of a cache of Secrets' metadata. Of a Secret that a credential controls, the cache holds the record,
-// and hashes of the labels and of other annotations, which may hold anything. In place of its managed fields, it holds whether only
-// the operator wrote the data, so that a restart reads no data. Of any other Secret, the cache holds its name and the name of the
-// credential in its record.
+// maxCached is the most that the cache holds of a Secret, in bytes: a record, a controller reference, and as much again.
+const maxCached = 2 * maxRecord
+
+// maxCredential is the longest kind and name of a credential in a record, in bytes.
+const maxCredential = 300
+
+// TrimForCache is the transform of the cache of Secrets' metadata. Anyone who can create Secrets decides what their metadata holds, so the
+// cache keeps only what the operator reads: the record and the controller of a Secret that a credential controls, and a hash of its other
+// metadata. Beyond maxCached bytes it keeps no annotation. Of other Secrets it keeps the name, and the credential in the record if there is no controller.
 func TrimForCache(object any) (any, error) {
-	found, err := meta.Accessor(object)
-	if err != nil {
-		return object, nil //nolint:nilerr // a tombstone has none
-	}
-	if _, trimmed := found.GetAnnotations()[othersAnnotation]; trimmed { // an informer may apply a transform twice
+	found, ok := object.(*metav1.PartialObjectMetadata)
+	if !ok { // a tombstone
 		return object, nil
 	}
-	found.SetNamespace(words.Of(found.GetNamespace()))
-	if controlledByCredential(found) {
-		trimOwned(found)
-	} else {
-		trimForeign(found)
+	if _, trimmed := found.Annotations[othersAnnotation]; !trimmed { // an informer may apply a transform twice
+		found.ObjectMeta = trim(&found.ObjectMeta)
 	}
-	found.SetLabels(nil)
-	found.SetManagedFields(nil)
-	return object, nil
+	return found, nil
 }
 
-func trimOwned(found metav1.Object) {
-	annotations := found.GetAnnotations()
-	kept := map[string]string{othersAnnotation: words.Of(hashOthers(found.GetLabels(), annotations))}
+func trim(found *metav1.ObjectMeta) metav1.ObjectMeta {
+	kept := metav1.ObjectMeta{
+		Namespace: found.Namespace, Name: found.Name, UID: found.UID, ResourceVersion: found.ResourceVersion,
+		Annotations: map[string]string{othersAnnotation: ""},
+	}
+	controller := metav1.GetControllerOfNoCopy(found)
+	if !controlledByCredential(found) {
+		if name := found.Annotations[reissue.AnnotationCredential]; controller == nil && name != "" && len(name) <= maxCredential {
+			kept.Annotations[reissue.AnnotationCredential] = name
+		}
+		return kept
+	}
+	owned := kept
+	owned.OwnerReferences = []metav1.OwnerReference{*controller}
+	if owned.Size() > maxCached { // no credential has such a name
+		return kept
+	}
+	kept = owned
+	owned.Annotations = map[string]string{othersAnnotation: ""}
+	if len(found.OwnerReferences) == 1 && len(found.Finalizers) == 0 { // else a write from the cache would remove the others
+		owned.Annotations[othersAnnotation] = hashOthers(found.Labels, found.Annotations)
+	}
 	for _, key := range reissue.RecordKeys() {
-		// A longer value exceeds the bounds of a record. Without it the record is not valid.
-		if value, ok := annotations[key]; ok && len(value) <= reissue.MaxPrincipalARN {
-			kept[key] = value
+		if value, ok := found.Annotations[key]; ok {
+			owned.Annotations[key] = value
 		}
 	}
-	if keys, ok := ourKeys(found.GetManagedFields()); ok {
-		kept[keysAnnotation] = words.Of(strings.Join(keys, ","))
+	if owned.Size() > maxCached {
+		return kept
 	}
-	found.SetAnnotations(kept)
-	owners := found.GetOwnerReferences()
-	for i := range owners {
-		owners[i].APIVersion, owners[i].Kind = words.Of(owners[i].APIVersion), words.Of(owners[i].Kind)
-	}
-	found.SetOwnerReferences(owners)
+	return owned
 }
 
-func trimForeign(found metav1.Object) {
-	kept := map[string]string{othersAnnotation: ""}
-	if name, ok := found.GetAnnotations()[reissue.AnnotationCredential]; ok && len(name) <= maxName {
-		kept[reissue.AnnotationCredential] = name
-	}
-	found.SetAnnotations(kept)
-	found.SetOwnerReferences(nil)
-	found.SetFinalizers(nil)
+// hasOnlyTemplateMetadata reports whether cached metadata proves that a Secret has the operator's labels and annotations and no others.
+func hasOnlyTemplateMetadata(seen *metav1.PartialObjectMetadata, t v1alpha1.SecretTemplate) bool {
+	return seen.Annotations[othersAnnotation] == hashOthers(withManagedByLabel(t.Labels), t.Annotations)
 }
 
 // hashOthers returns the hash of labels, and of annotations that are not part of a record.
@@ -91,52 +88,4 @@ func withoutRecord(annotations map[string]string) map[string]string {
 		delete(others, key)
 	}
 	return others
-}
-
-// words are what the metadata of many Secrets have in common.
-var words intern.Strings
-
-// ourKeys returns the keys of a Secret's data. It is false if others than the operator had their hands in the Secret.
-func ourKeys(fields []metav1.ManagedFieldsEntry) (keys []string, ok bool) {
-	for _, entry := range fields {
-		if entry.Manager != FieldManager || entry.FieldsV1 == nil {
-			return nil, false
-		}
-		var set fieldpath.Set
-		if err := set.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
-			return nil, false
-		}
-		keys = append(keys, membersOf(&set, "data")...)
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys), true
-}
-
-// keysOfOurs returns the keys below a path that the operator wrote.
-func keysOfOurs(fields []metav1.ManagedFieldsEntry, path ...string) (keys []string) {
-	for _, entry := range fields {
-		var set fieldpath.Set
-		if entry.Manager == FieldManager && entry.FieldsV1 != nil && set.FromJSON(entry.FieldsV1.GetRawReader()) == nil {
-			keys = append(keys, membersOf(&set, path...)...)
-		}
-	}
-	return keys
-}
-
-func membersOf(set *fieldpath.Set, path ...string) (keys []string) {
-	for _, field := range path {
-		set = set.WithPrefix(fieldpath.PathElement{FieldName: &field})
-	}
-	set.Members.Iterate(func(key fieldpath.PathElement) {
-		if key.FieldName != nil {
-			keys = append(keys, *key.FieldName)
-		}
-	})
-	return keys
-}
-
-// untouched tells whether nobody but the operator wrote to a Secret, whose keys should be these.
-func untouched(seen *metav1.PartialObjectMetadata, keys []string) bool {
-	held, ok := seen.Annotations[keysAnnotation]
-	return ok && held == strings.Join(slices.Sorted(slices.Values(keys)), ",")
 }

@@ -3,31 +3,68 @@ package secretstore
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/reissue"
 )
 
+// FieldManager is the operator's name in managedFields.
+const FieldManager = "rolecredential"
+
+// uncached keeps the client from starting a watch of whole Secrets, with which it waits until it can read its own writes.
+const uncached = client.DisableReadYourWritesConsistency
+
 const writeAttempts = 3
 
-// Write makes the Secret that was observed hold the content. If it changed meanwhile, it is observed again: what was issued
-// is not lost to a race, and a Secret that is no longer the owner's is left alone with [ErrForeign].
+// ErrForeign is the error of a write to a Secret that the credential does not own.
+var ErrForeign = errors.New("the Secret does not belong to this credential")
+
+// Content is what the operator writes to a Secret.
+type Content struct {
+	Template v1alpha1.SecretTemplate
+	Record   reissue.Record
+	Data     map[string][]byte
+}
+
+// Write writes the content to the Secret that was observed. If the Secret changed since, Write observes it again, so that issued
+// credentials are not lost to a race. It returns [ErrForeign] without a write if the Secret has become foreign.
 func (s *Store) Write(ctx context.Context, owner client.Object, name string, observed Observed, content Content) error {
+	reference, err := s.referenceTo(owner)
+	if err != nil {
+		return err
+	}
+	if observed.partial && observed.Record.TemplateHash != content.Record.TemplateHash { // stale labels must be removed
+		if observed, err = s.read(ctx, owner, name, content.Template); err != nil {
+			return err
+		}
+	}
 	for attempt := 1; ; attempt++ {
 		if observed.Ownership == reissue.Foreign {
 			return ErrForeign
 		}
-		err := s.write(ctx, owner, name, observed, content)
-		unseen := apierrors.IsInvalid(err) && observed.secret == nil // metadata does not tell the type, which must stay
-		if !raced(err) && !unseen || attempt == writeAttempts {
+		secret := compose(reference, observed, content)
+		if secret.Namespace, secret.Name = owner.GetNamespace(), name; observed.secret == nil {
+			err = s.Client.Create(ctx, secret, client.FieldOwner(FieldManager), uncached)
+		} else {
+			err = s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached)
+		}
+		if err == nil {
+			s.setVerified(secret)
+		}
+		if !raced(err) || attempt == writeAttempts {
 			return err
 		}
 		if observed, err = s.read(ctx, owner, name, content.Template); err != nil {
@@ -41,150 +78,117 @@ func raced(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
-// TakeOver makes the owner the controller of a Secret that a former credential of its kind and name left. The write changes nothing
-// else, but that the record names the credential. If the Secret changed meanwhile, it is observed again.
+// TakeOver makes the owner the controller of a Secret that a former credential of its kind and name left, and names it in the record. It
+// changes nothing else. It fails if the Secret changed since it was observed.
 func (s *Store) TakeOver(ctx context.Context, owner client.Object, observed Observed, template v1alpha1.SecretTemplate) (Observed, error) {
-	for attempt := 1; observed.Ownership == reissue.Former; attempt++ {
-		taken, err := s.takeOver(ctx, owner, observed)
-		if !raced(err) || attempt == writeAttempts {
-			return taken, err
-		}
-		if observed, err = s.read(ctx, owner, observed.metadata.Name, template); err != nil {
-			return Observed{}, err
-		}
-	}
-	return observed, nil
-}
-
-func (s *Store) takeOver(ctx context.Context, owner client.Object, observed Observed) (Observed, error) {
 	reference, err := s.referenceTo(owner)
 	if err != nil {
 		return observed, err
 	}
 	secret := observed.secret.DeepCopy()
-	record, _ := reissue.ParseRecord(secret.Annotations) // it is valid, or the Secret would be foreign
+	record := recordOf(secret) // not nil, or the Secret would be foreign
 	record.Credential = fullName(reference)
-	record = record.WithChecksum(secret.Data)
-	maps.Copy(secret.Annotations, record.Annotations())
+	maps.Copy(secret.Annotations, record.WithChecksum(secret.Data).Annotations())
 	secret.OwnerReferences = withController(secret.OwnerReferences, reference)
 	if err := s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached); err != nil {
 		return observed, err
 	}
-	if observed.Record != nil {
-		observed.Record = &record
-		if !observed.Immutable {
-			s.recordWrite(owner, secret)
-		}
-	}
-	observed.Ownership, observed.Version, observed.metadata, observed.secret = reissue.Ours, secret.ResourceVersion, &secret.ObjectMeta, secret
-	return observed, nil
+	return s.observed(reference, secret, template), nil
 }
 
-// write creates the Secret where there is none, and otherwise changes it as it was observed, by its UID and version: whatever has
-// come to stand there meanwhile is not taken over.
-func (s *Store) write(ctx context.Context, owner client.Object, name string, observed Observed, content Content) error {
-	reference, err := s.referenceTo(owner)
-	if err != nil {
-		return err
-	}
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace:       owner.GetNamespace(),
-			Name:            name,
-			Labels:          withOurLabel(content.Template.Labels),
-			Annotations:     merged(content.Template.Annotations, content.Record.Annotations()),
-			OwnerReferences: []metav1.OwnerReference{reference},
-		},
-		Data: content.Data,
-	}
-	switch {
-	case observed.Ownership == reissue.Absent:
-		secret.Type = corev1.SecretTypeOpaque
-		err = s.Client.Create(ctx, secret, client.FieldOwner(FieldManager), uncached)
-	case observed.Ownership == reissue.Ours && observed.Record != nil && observed.Record.TemplateHash == content.Record.TemplateHash:
-		err = s.replace(ctx, secret, observed)
-	default:
-		err = s.rewrite(ctx, owner, secret, observed, content.Template)
-	}
-	if err != nil {
-		return err
-	}
-	s.recordWrite(owner, secret)
-	return nil
-}
-
-// replace writes a new credential over one of the same template. It keeps the labels and annotations of others.
-func (s *Store) replace(ctx context.Context, secret *corev1.Secret, observed Observed) error {
-	labels, annotations := secret.Labels, secret.Annotations
-	secret.ObjectMeta = *observed.metadata
-	secret.Labels, secret.Annotations = labels, annotations
-	secret.Type = corev1.SecretTypeOpaque
+// compose returns the Secret to write in place of the observed one. It keeps the labels and annotations of others.
+func compose(owner metav1.OwnerReference, observed Observed, content Content) *corev1.Secret {
+	secret := &corev1.Secret{Type: corev1.SecretTypeOpaque}
 	if observed.secret != nil {
-		secret.Labels = merged(observed.metadata.Labels, labels)
-		secret.Annotations = merged(withoutRecord(observed.metadata.Annotations), annotations)
-		secret.Type = observed.secret.Type
+		secret = observed.secret.DeepCopy()
 	}
-	return s.Client.Update(ctx, secret, client.FieldOwner(FieldManager), uncached)
+	if observed.Record == nil || observed.Record.TemplateHash != content.Record.TemplateHash {
+		removeStale(secret, observed.Ownership == reissue.Adopted)
+	}
+	secret.Labels = merged(secret.Labels, withManagedByLabel(content.Template.Labels))
+	secret.Annotations = merged(withoutRecord(secret.Annotations), merged(content.Template.Annotations, content.Record.Annotations()))
+	if observed.Ownership != reissue.Ours {
+		secret.OwnerReferences = withController(secret.OwnerReferences, owner)
+	}
+	secret.Data = content.Data
+	return secret
 }
 
-// rewrite writes a Secret that has another template or owner, or was edited. It removes the labels and annotations that the operator
-// wrote and that are no longer wanted, and from an adopted Secret whatever may hold a copy of the old data.
-func (s *Store) rewrite(ctx context.Context, owner client.Object, secret *corev1.Secret, observed Observed, template v1alpha1.SecretTemplate) error {
-	if observed.secret == nil {
-		var err error
-		if observed, err = s.read(ctx, owner, secret.Name, template); err != nil {
-			return err
+// removeStale removes the labels and annotations that the operator wrote, because the template may no longer have them, and from an
+// adopted Secret each annotation that may hold a copy of the old data.
+func removeStale(secret *corev1.Secret, adopted bool) {
+	for _, entry := range secret.ManagedFields {
+		var written struct {
+			Metadata struct {
+				Labels      map[string]json.RawMessage `json:"f:labels"`
+				Annotations map[string]json.RawMessage `json:"f:annotations"`
+			} `json:"f:metadata"`
 		}
-		if observed.Ownership != reissue.Ours {
-			return apierrors.NewConflict(corev1.Resource("secrets"), secret.Name, errors.New("it changed hands meanwhile"))
+		if entry.Manager != FieldManager || entry.FieldsV1 == nil || json.NewDecoder(entry.FieldsV1.GetRawReader()).Decode(&written) != nil {
+			continue
+		}
+		for key := range written.Metadata.Labels {
+			delete(secret.Labels, strings.TrimPrefix(key, "f:"))
+		}
+		for key := range written.Metadata.Annotations {
+			delete(secret.Annotations, strings.TrimPrefix(key, "f:"))
 		}
 	}
-	found := observed.metadata
-	for _, key := range keysOfOurs(found.ManagedFields, "metadata", "labels") {
-		delete(found.Labels, key)
+	delete(secret.Annotations, v1alpha1.AdoptAnnotation)
+	if adopted {
+		maps.DeleteFunc(secret.Annotations, func(_, value string) bool { return mayHoldCopy(value, secret.Data) })
 	}
-	for _, key := range keysOfOurs(found.ManagedFields, "metadata", "annotations") {
-		delete(found.Annotations, key)
-	}
-	delete(found.Annotations, v1alpha1.AdoptAnnotation)
-	if observed.Ownership == reissue.Adopted {
-		maps.DeleteFunc(found.Annotations, func(_, value string) bool { return mayHoldCopy(value, observed.secret.Data) })
-	}
-	if !metav1.IsControlledBy(found, owner) {
-		found.OwnerReferences = withController(found.OwnerReferences, secret.OwnerReferences[0])
-	}
-	return s.replace(ctx, secret, observed)
 }
 
-// Bounds of [mayHoldCopy], in bytes.
-const (
-	// longestNote is shorter than any copy of a Secret with its kind, name and data, also a compressed one.
-	longestNote = 128
-	// shortestSecret keeps data such as a port from matching unrelated annotations.
-	shortestSecret = 8
-)
-
-// mayHoldCopy reports whether an annotation may hold a copy of the data: it contains a value, as text or in base64, or it is long
-// enough for a copy of the Secret in any encoding. Tools such as kubectl, kapp and Rancher's Fleet keep such copies.
+// mayHoldCopy reports whether an annotation may hold a copy of the data, as kubectl, kapp and Rancher's Fleet keep it: it contains a value,
+// as text or in base64, or it is long enough for a copy of the Secret in any encoding. Short values, such as a port, match by chance.
 func mayHoldCopy(annotation string, data map[string][]byte) bool {
-	if len(annotation) > longestNote {
-		return true
-	}
+	const longestNote, shortestSecret = 128, 8 // bytes
 	for _, value := range data {
 		if len(value) >= shortestSecret && (strings.Contains(annotation, string(value)) || strings.Contains(annotation, base64.StdEncoding.EncodeToString(value))) {
 			return true
 		}
 	}
-	return false
+	return len(annotation) > longestNote
 }
 
-// merged returns a map of both, ours over theirs.
+// merged returns a map of both, with the values of ours for keys in both.
 func merged(theirs, ours map[string]string) map[string]string {
-	all := maps.Clone(ours)
-	for key, value := range theirs {
-		if _, taken := ours[key]; !taken {
-			all[key] = value
+	all := maps.Collect(maps.All(theirs))
+	maps.Copy(all, ours)
+	return all
+}
+
+// requiredKeys are the keys that the API server requires in the data of a Secret, by type: one of each list. Other types require none.
+var requiredKeys = map[corev1.SecretType][][]string{
+	corev1.SecretTypeTLS:                 {{corev1.TLSCertKey}, {corev1.TLSPrivateKeyKey}},
+	corev1.SecretTypeDockercfg:           {{corev1.DockerConfigKey}},
+	corev1.SecretTypeDockerConfigJson:    {{corev1.DockerConfigJsonKey}},
+	corev1.SecretTypeBasicAuth:           {{corev1.BasicAuthUsernameKey, corev1.BasicAuthPasswordKey}},
+	corev1.SecretTypeSSHAuth:             {{corev1.SSHAuthPrivateKey}},
+	corev1.SecretTypeServiceAccountToken: {{}}, // Kubernetes itself writes its data
+}
+
+// Unwritable says why the API server would reject a write of data with these keys to the Secret, as the end of a sentence; it is empty if
+// it would not.
+func (o Observed) Unwritable(template v1alpha1.SecretTemplate, keys []string) string {
+	if o.secret == nil || o.partial { // Observe reads a Secret that may be unwritable
+		return ""
+	}
+	if ptr.Deref(o.secret.Immutable, false) {
+		return "is immutable"
+	}
+	for _, alternatives := range requiredKeys[o.secret.Type] {
+		if !slices.ContainsFunc(alternatives, func(key string) bool { return slices.Contains(keys, key) }) {
+			return fmt.Sprintf("has the type %s, which requires other keys than spec.secret has", o.secret.Type)
 		}
 	}
-	return all
+	size := maxRecord
+	for key, value := range withoutRecord(compose(metav1.OwnerReference{}, o, Content{Template: template}).Annotations) {
+		size += len(key) + len(value)
+	}
+	if size > validation.TotalAnnotationSizeLimitB {
+		return "has so many annotations that the operator's do not fit into the 256 KiB that Kubernetes allows"
+	}
+	return ""
 }
