@@ -117,6 +117,10 @@ func TestChartInstallsSameObjectsAsKustomize(t *testing.T) {
 			folder: monitoringOverlay(t), args: []string{"--set", "prometheus.serviceMonitor=true,prometheus.rules=true,prometheus.dashboard=true"},
 			only: []string{"ServiceMonitor", "PrometheusRule", "ConfigMap"},
 		},
+		"the admission policy": {
+			folder: "admission", args: []string{"--set", "admissionPolicy.enabled=true"},
+			only: []string{"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"},
+		},
 		"without the annotation that keeps CRDs": {folder: "default", args: []string{"--set", "crds.keep=false"}},
 	} {
 		t.Run(name, func(t *testing.T) {

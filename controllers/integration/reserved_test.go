@@ -1,0 +1,79 @@
+package integration_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/hack/stsemulator"
+)
+
+func TestAdmissionPolicyReservesTheOperatorsMetadata(t *testing.T) {
+	h := newHarness(t, stsemulator.Options{})
+	namespace := h.namespace(nil)
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "tenant"}}
+	h.Expect(admin.Create(h.ctx, account)).To(Succeed())
+	h.Expect(admin.Create(h.ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "tenant"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "edit"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account.Name}},
+	})).To(Succeed())
+	as := func(c client.Client, err error) client.Client {
+		h.Expect(err).NotTo(HaveOccurred())
+		return c
+	}
+	tenant := as(client.New(h.as(account), client.Options{Scheme: admin.Scheme()}))
+	operator := as(client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()}))
+	secret := func(change func(*corev1.Secret)) *corev1.Secret {
+		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "s-", Labels: map[string]string{}, Annotations: map[string]string{}}}
+		change(s)
+		return s
+	}
+	plain := func(*corev1.Secret) {}
+	labelled := func(s *corev1.Secret) { s.Labels[v1alpha1.ManagedByLabel] = v1alpha1.ManagedByValue }
+	recorded := func(s *corev1.Secret) { s.Annotations[reissue.AnnotationCredential] = "RoleCredential/reader" }
+	adopted := func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "RoleCredential/reader" }
+	other := func(s *corev1.Secret) { s.Labels[v1alpha1.ManagedByLabel] = "Helm" }
+	h.Eventually(func() error { return tenant.Create(h.ctx, secret(plain), client.DryRunAll) }).WithTimeout(settle).Should(Succeed(), "RBAC takes effect")
+	h.Expect(tenant.Create(h.ctx, secret(labelled))).To(Succeed(), "off by default")
+	owned := secret(func(s *corev1.Secret) { labelled(s); recorded(s) })
+	h.Expect(operator.Create(h.ctx, owned)).To(Succeed())
+
+	_, err := kubectl("apply", "-k", manifests("admission"))
+	h.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() {
+		_, err := kubectl("delete", "-k", manifests("admission"))
+		h.Expect(err).NotTo(HaveOccurred())
+		h.Eventually(func() error { return tenant.Create(context.Background(), secret(labelled), client.DryRunAll) }).WithTimeout(settle).Should(Succeed())
+	})
+	forbidden := Satisfy(apierrors.IsForbidden)
+	h.Eventually(func() error { return tenant.Create(h.ctx, secret(labelled), client.DryRunAll) }).WithTimeout(settle).WithPolling(100 * time.Millisecond).Should(forbidden)
+	h.Expect(tenant.Create(h.ctx, secret(recorded))).To(forbidden)
+	h.Expect(tenant.Create(h.ctx, secret(adopted))).To(Succeed())
+	h.Expect(tenant.Create(h.ctx, secret(other))).To(Succeed())
+	h.Expect(operator.Create(h.ctx, secret(func(s *corev1.Secret) { labelled(s); recorded(s) }))).To(Succeed())
+	h.Expect(admin.Create(h.ctx, secret(func(s *corev1.Secret) { labelled(s); recorded(s) }))).To(Succeed(), "a cluster admin restores a backup")
+
+	update := func(change func(*corev1.Secret)) error {
+		s := &corev1.Secret{}
+		h.Expect(tenant.Get(h.ctx, client.ObjectKeyFromObject(owned), s)).To(Succeed())
+		change(s)
+		return tenant.Update(h.ctx, s)
+	}
+	h.Expect(update(func(s *corev1.Secret) { s.Annotations["team"], s.Labels["team"] = "shop", "shop" })).To(Succeed())
+	h.Expect(update(func(s *corev1.Secret) { s.Annotations[reissue.AnnotationCredential] = "RoleCredential/other" })).To(forbidden)
+	h.Expect(update(func(s *corev1.Secret) { s.Annotations["sts.rolecredential.dev/expiration"] = "2999-01-01T00:00:00Z" })).To(forbidden)
+	plainSecret := secret(plain)
+	h.Expect(tenant.Create(h.ctx, plainSecret)).To(Succeed())
+	labelled(plainSecret)
+	h.Expect(tenant.Update(h.ctx, plainSecret)).To(forbidden)
+}
