@@ -2,6 +2,8 @@ package integration_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,14 +19,36 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
+// Anyone who can create Secrets can give them the operator's label.
+func TestForeignSecretsDoNotFillTheCache(t *testing.T) {
+	const secrets, size = 600, 250_000
+	h := newHarness(t, stsemulator.Options{})
+	h.start()
+	namespace := h.namespace(nil)
+	for i := range secrets {
+		h.Expect(admin.Create(h.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: fmt.Sprintf("large-%d", i), Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue},
+			Annotations: map[string]string{"x": strings.Repeat("A", size)},
+		}})).To(Succeed())
+	}
+	cached := &metav1.PartialObjectMetadataList{}
+	cached.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	h.Eventually(func() (int, error) {
+		err := h.cache.List(h.ctx, cached, client.InNamespace(namespace))
+		return len(cached.Items), err
+	}).WithTimeout(settle).Should(Equal(secrets))
+	h.Expect(cached.Size()).To(BeNumerically("<", secrets*256), "bytes")
+}
+
 func TestAdmissionPolicyReservesTheOperatorsMetadata(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
+	h.stop = func() {}
 	namespace := h.namespace(nil)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "tenant"}}
 	h.Expect(admin.Create(h.ctx, account)).To(Succeed())
 	h.Expect(admin.Create(h.ctx, &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "tenant"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "edit"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:aggregate-to-edit"}, // no controller aggregates it into edit here
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account.Name}},
 	})).To(Succeed())
 	as := func(c client.Client, err error) client.Client {
@@ -74,6 +98,6 @@ func TestAdmissionPolicyReservesTheOperatorsMetadata(t *testing.T) {
 	h.Expect(update(func(s *corev1.Secret) { s.Annotations["sts.rolecredential.dev/expiration"] = "2999-01-01T00:00:00Z" })).To(forbidden)
 	plainSecret := secret(plain)
 	h.Expect(tenant.Create(h.ctx, plainSecret)).To(Succeed())
-	labelled(plainSecret)
+	plainSecret.Labels = map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}
 	h.Expect(tenant.Update(h.ctx, plainSecret)).To(forbidden)
 }
