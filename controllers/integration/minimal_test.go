@@ -51,7 +51,7 @@ var operations = map[string]string{
 	"list sts.rolecredential.dev/identities":           "listing Identities on such a server",
 	"list sts.rolecredential.dev/clusteridentities":    "listing ClusterIdentities on such a server",
 	"list /namespaces": "listing the labels of namespaces on such a server",
-	"list /secrets":    "listing the metadata of Secrets on such a server",
+	"list /secrets":    "verifying owned Secrets after a start, and listing their metadata on such a server",
 
 	"watch sts.rolecredential.dev/rolecredentials":      "watching RoleCredentials",
 	"watch sts.rolecredential.dev/sessioncredentials":   "watching SessionCredentials",

@@ -32,17 +32,17 @@ var (
 	readerID = types.NamespacedName{Namespace: "shop", Name: "s3-reader"}
 )
 
-// fixture is a Store on a fake client that keeps to UIDs as an API server does.
+// fixture is a Store on a fake client that handles UIDs as an API server does.
 type fixture struct {
 	*WithT
 	t      *testing.T
 	client client.Client
 	store  *secretstore.Store
-	// writes are the verbs asked for.
+	// writes are the verbs of the writes.
 	writes []string
 	// pages are the namespaces of the pages of Secrets that were read, empty for all namespaces.
 	pages []string
-	// before runs before a write is done, and may refuse it.
+	// before runs before a write, and may reject it.
 	before func(verb string) error
 	// listed runs after a page of Secrets is read, and may fail.
 	listed func() error
@@ -65,7 +65,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	return f
 }
 
-// restart makes a Store that knows of nothing. What it reads of metadata is as from the cache.
+// restart creates a new Store. Its client reads metadata as the cache holds it.
 func (f *fixture) restart() {
 	f.t.Helper()
 	stored, ok := f.client.(client.WithWatch)
@@ -109,7 +109,7 @@ func (f *fixture) list(ctx context.Context, c client.WithWatch, list client.Obje
 	return f.listed()
 }
 
-// apiServer does what the fake client leaves out: UIDs are given, types stay, and writes for another are refused.
+// apiServer adds what the fake client lacks: UIDs, immutable types, and preconditions of deletes.
 func (f *fixture) apiServer() interceptor.Funcs {
 	return interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
@@ -158,7 +158,7 @@ func (f *fixture) write(verb string) error {
 	return f.before(verb)
 }
 
-// asOthers does what is not the Store's.
+// asOthers runs requests of another client.
 func (f *fixture) asOthers(do func(ctx context.Context, c client.Client) error) {
 	f.t.Helper()
 	was := f.paused
@@ -179,7 +179,7 @@ func (f *fixture) delete() {
 	f.asOthers(func(ctx context.Context, c client.Client) error { return c.Delete(ctx, f.stored()) })
 }
 
-// edit changes the Secret as somebody else does.
+// edit changes the Secret as another client.
 func (f *fixture) edit(change func(*corev1.Secret)) {
 	f.t.Helper()
 	s := f.stored()
@@ -189,7 +189,7 @@ func (f *fixture) edit(change func(*corev1.Secret)) {
 	})
 }
 
-// stored is the Secret, nil if there is none.
+// stored returns the Secret, nil if there is none.
 func (f *fixture) stored() *corev1.Secret {
 	f.t.Helper()
 	s := &corev1.Secret{}
@@ -208,7 +208,7 @@ func (f *fixture) observe() secretstore.Observed {
 	return observed
 }
 
-// put writes what is observed now.
+// put observes the Secret and writes the content.
 func (f *fixture) put(c secretstore.Content) {
 	f.t.Helper()
 	f.Expect(f.store.Write(f.t.Context(), owner(), readerID.Name, f.observe(), c)).To(Succeed())
@@ -224,7 +224,7 @@ func ownedBy(uid types.UID) metav1.OwnerReference {
 	}
 }
 
-// content is of the nth credential.
+// content returns the content of the nth issue.
 func content(n int, change ...func(*secretstore.Content)) secretstore.Content {
 	c := secretstore.Content{
 		Data: map[string][]byte{
@@ -242,7 +242,7 @@ func content(n int, change ...func(*secretstore.Content)) secretstore.Content {
 	return c
 }
 
-// template gives a content a template, whose hash tells it from others.
+// template sets the template of a content, and its hash.
 func template(hash string, labels, annotations map[string]string) func(*secretstore.Content) {
 	return func(c *secretstore.Content) {
 		c.Template = v1alpha1.SecretTemplate{Labels: labels, Annotations: annotations}
@@ -250,8 +250,8 @@ func template(hash string, labels, annotations map[string]string) func(*secretst
 	}
 }
 
-// stranger is somebody else's Secret.
-func stranger(change ...func(*corev1.Secret)) *corev1.Secret {
+// foreign returns a Secret that does not belong to the credential.
+func foreign(change ...func(*corev1.Secret)) *corev1.Secret {
 	s := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s3-reader", Labels: map[string]string{"app": "other"}, Annotations: map[string]string{"note": "mine"}},
 		Data:       map[string][]byte{"password": []byte("theirs"), "AWS_ACCESS_KEY_ID": []byte("theirs")},
@@ -263,7 +263,7 @@ func stranger(change ...func(*corev1.Secret)) *corev1.Secret {
 	return s
 }
 
-func handedOver(s *corev1.Secret) {
+func adopted(s *corev1.Secret) {
 	s.Annotations[v1alpha1.AdoptAnnotation] = "RoleCredential/s3-reader"
 }
 
@@ -289,55 +289,55 @@ func controlledBy(uid types.UID, change ...func(*metav1.OwnerReference)) func(*c
 	}
 }
 
-func TestWhoseASecretIs(t *testing.T) {
+func TestOwnershipOfASecret(t *testing.T) {
 	const self = "RoleCredential/s3-reader"
 	for name, tc := range map[string]struct {
 		stored *corev1.Secret
 		want   reissue.Ownership
 	}{
-		"there is none":      {nil, reissue.Absent},
-		"it is a stranger's": {stranger(), reissue.Foreign},
-		"it has no owner, and its record names the credential":                {stranger(recordOf(self)), reissue.Former},
-		"it has no owner, and its record names no credential":                 {stranger(recordOf("")), reissue.Foreign},
-		"it has no owner, and its record names another credential":            {stranger(recordOf("RoleCredential/other")), reissue.Foreign},
-		"it has no owner, and its record names another kind":                  {stranger(recordOf("SessionCredential/s3-reader")), reissue.Foreign},
-		"a former credential controls it, and its record names it":            {stranger(recordOf(self), controlledBy("former-uid")), reissue.Former},
-		"a former credential controls it, and its record names no credential": {stranger(recordOf(""), controlledBy("former-uid")), reissue.Former},
-		"a former credential controls it, and its record names another":       {stranger(recordOf("RoleCredential/other"), controlledBy("former-uid")), reissue.Foreign},
+		"there is none": {nil, reissue.Absent},
+		"it is foreign": {foreign(), reissue.Foreign},
+		"it has no owner, and its record names the credential":                {foreign(recordOf(self)), reissue.Former},
+		"it has no owner, and its record names no credential":                 {foreign(recordOf("")), reissue.Foreign},
+		"it has no owner, and its record names another credential":            {foreign(recordOf("RoleCredential/other")), reissue.Foreign},
+		"it has no owner, and its record names another kind":                  {foreign(recordOf("SessionCredential/s3-reader")), reissue.Foreign},
+		"a former credential controls it, and its record names it":            {foreign(recordOf(self), controlledBy("former-uid")), reissue.Former},
+		"a former credential controls it, and its record names no credential": {foreign(recordOf(""), controlledBy("former-uid")), reissue.Former},
+		"a former credential controls it, and its record names another":       {foreign(recordOf("RoleCredential/other"), controlledBy("former-uid")), reissue.Foreign},
 		"another credential controls it": {
-			stranger(recordOf(self), controlledBy("other-uid", func(o *metav1.OwnerReference) { o.Name = "other" })), reissue.Foreign,
+			foreign(recordOf(self), controlledBy("other-uid", func(o *metav1.OwnerReference) { o.Name = "other" })), reissue.Foreign,
 		},
 		"a credential of another kind controls it": {
-			stranger(recordOf(self), controlledBy("other-uid", func(o *metav1.OwnerReference) { o.Kind = "SessionCredential" })), reissue.Foreign,
+			foreign(recordOf(self), controlledBy("other-uid", func(o *metav1.OwnerReference) { o.Kind = "SessionCredential" })), reissue.Foreign,
 		},
 		"an object of another group controls it": {
-			stranger(recordOf(self), controlledBy("other-uid", func(o *metav1.OwnerReference) { o.APIVersion = "example.com/v1" })), reissue.Foreign,
+			foreign(recordOf(self), controlledBy("other-uid", func(o *metav1.OwnerReference) { o.APIVersion = "example.com/v1" })), reissue.Foreign,
 		},
 		"its record names the credential, and its data was edited": {
-			stranger(recordOf(self), func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("edited") }), reissue.Foreign,
+			foreign(recordOf(self), func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("edited") }), reissue.Foreign,
 		},
 		"its record names the credential, and the label is missing": {
-			stranger(recordOf(self), func(s *corev1.Secret) { s.Labels = nil }), reissue.Foreign,
+			foreign(recordOf(self), func(s *corev1.Secret) { s.Labels = nil }), reissue.Foreign,
 		},
 		"its record was edited to name the credential": {
-			stranger(recordOf("RoleCredential/other"), func(s *corev1.Secret) { s.Annotations["sts.rolecredential.dev/credential"] = self }), reissue.Foreign,
+			foreign(recordOf("RoleCredential/other"), func(s *corev1.Secret) { s.Annotations["sts.rolecredential.dev/credential"] = self }), reissue.Foreign,
 		},
 		"it is owned, but not controlled, by the credential": {
-			stranger(func(s *corev1.Secret) {
+			foreign(func(s *corev1.Secret) {
 				s.OwnerReferences = []metav1.OwnerReference{ownedBy("owner-uid")}
 				s.OwnerReferences[0].Controller = nil
 			}), reissue.Foreign,
 		},
-		"it is handed over":                 {stranger(handedOver), reissue.Adopted},
-		"it is handed over, as it was ours": {stranger(recordOf(""), handedOver), reissue.Adopted},
-		"it is handed over to another name": {
-			stranger(func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "RoleCredential/other" }), reissue.Foreign,
+		"it may adopt it": {foreign(adopted), reissue.Adopted},
+		"it may adopt it, and the operator wrote it": {foreign(recordOf(""), adopted), reissue.Adopted},
+		"the annotation names another credential": {
+			foreign(func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "RoleCredential/other" }), reissue.Foreign,
 		},
-		"it is handed over to another kind": {
-			stranger(func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "SessionCredential/s3-reader" }), reissue.Foreign,
+		"the annotation names another kind": {
+			foreign(func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "SessionCredential/s3-reader" }), reissue.Foreign,
 		},
-		"it is handed over to nobody": {stranger(func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "" }), reissue.Foreign},
-		"it is handed over to all":    {stranger(func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "*" }), reissue.Foreign},
+		"the annotation is empty":      {foreign(func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "" }), reissue.Foreign},
+		"the annotation is a wildcard": {foreign(func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "*" }), reissue.Foreign},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -346,7 +346,7 @@ func TestWhoseASecretIs(t *testing.T) {
 			}
 			observed := f.observe()
 			f.Expect(observed.Ownership).To(Equal(tc.want))
-			f.Expect(observed.Record != nil).To(Equal(tc.want == reissue.Former), "what is not ours is not believed")
+			f.Expect(observed.Record != nil).To(Equal(tc.want == reissue.Former), "only owned Secrets have a record")
 			if tc.stored != nil {
 				f.Expect(observed.Version).To(Equal(f.stored().ResourceVersion))
 			}
@@ -354,30 +354,30 @@ func TestWhoseASecretIs(t *testing.T) {
 	}
 }
 
-func TestWhetherWhatASecretSaysIsBelieved(t *testing.T) {
+func TestRecordCountsOnlyIfItMatchesTheSecret(t *testing.T) {
 	const prefix = "sts.rolecredential.dev/"
 	for name, tc := range map[string]struct {
 		edit func(*corev1.Secret)
 		want bool
 	}{
-		"it is as it was written":          {func(*corev1.Secret) {}, true},
-		"others put a label on it":         {func(s *corev1.Secret) { s.Labels["app"] = "shop" }, true},
-		"others put an annotation on it":   {func(s *corev1.Secret) { s.Annotations["note"] = "x" }, true},
-		"a value was edited":               {func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("other") }, false},
-		"a value was emptied":              {func(s *corev1.Secret) { s.Data["AWS_SESSION_TOKEN"] = nil }, false},
-		"a key was taken out":              {func(s *corev1.Secret) { delete(s.Data, "AWS_SESSION_TOKEN") }, false},
-		"a key was added":                  {func(s *corev1.Secret) { s.Data["other"] = []byte("x") }, false},
-		"all data was taken out":           {func(s *corev1.Secret) { s.Data = nil }, false},
-		"our watch no longer selects it":   {func(s *corev1.Secret) { delete(s.Labels, v1alpha1.ManagedByLabel) }, false},
-		"another tool says that it is its": {func(s *corev1.Secret) { s.Labels[v1alpha1.ManagedByLabel] = "Helm" }, false},
-		"its annotations were taken out":   {func(s *corev1.Secret) { s.Annotations = nil }, false},
-		"the seal was edited":              {func(s *corev1.Secret) { s.Annotations[prefix+"seal"] = "x" }, false},
-		"the seal was taken out":           {func(s *corev1.Secret) { delete(s.Annotations, prefix+"seal") }, false},
-		"the expiration was put off":       {func(s *corev1.Secret) { s.Annotations[prefix+"expiration"] = "2999-01-01T00:00:00Z" }, false},
-		"the expiration is no time":        {func(s *corev1.Secret) { s.Annotations[prefix+"expiration"] = "never" }, false},
-		"the time of issue was taken out":  {func(s *corev1.Secret) { delete(s.Annotations, prefix+"issued-at") }, false},
+		"it is as it was written":            {func(*corev1.Secret) {}, true},
+		"another client added a label":       {func(s *corev1.Secret) { s.Labels["app"] = "shop" }, true},
+		"another client added an annotation": {func(s *corev1.Secret) { s.Annotations["note"] = "x" }, true},
+		"a value was edited":                 {func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("other") }, false},
+		"a value was emptied":                {func(s *corev1.Secret) { s.Data["AWS_SESSION_TOKEN"] = nil }, false},
+		"a key was removed":                  {func(s *corev1.Secret) { delete(s.Data, "AWS_SESSION_TOKEN") }, false},
+		"a key was added":                    {func(s *corev1.Secret) { s.Data["other"] = []byte("x") }, false},
+		"all data was removed":               {func(s *corev1.Secret) { s.Data = nil }, false},
+		"the operator's label was removed":   {func(s *corev1.Secret) { delete(s.Labels, v1alpha1.ManagedByLabel) }, false},
+		"another tool's label replaced it":   {func(s *corev1.Secret) { s.Labels[v1alpha1.ManagedByLabel] = "Helm" }, false},
+		"its annotations were removed":       {func(s *corev1.Secret) { s.Annotations = nil }, false},
+		"the checksum was edited":            {func(s *corev1.Secret) { s.Annotations[prefix+"seal"] = "x" }, false},
+		"the checksum was removed":           {func(s *corev1.Secret) { delete(s.Annotations, prefix+"seal") }, false},
+		"the expiration was postponed":       {func(s *corev1.Secret) { s.Annotations[prefix+"expiration"] = "2999-01-01T00:00:00Z" }, false},
+		"the expiration is no time":          {func(s *corev1.Secret) { s.Annotations[prefix+"expiration"] = "never" }, false},
+		"the time of issue was removed":      {func(s *corev1.Secret) { delete(s.Annotations, prefix+"issued-at") }, false},
 	} {
-		for when, restarts := range map[string]bool{"": false, ", and then the operator was started anew": true} {
+		for when, restarts := range map[string]bool{"": false, ", and the operator restarted": true} {
 			t.Run(name+when, func(t *testing.T) {
 				f := newFixture(t)
 				f.put(content(1))
@@ -397,7 +397,7 @@ func TestWhetherWhatASecretSaysIsBelieved(t *testing.T) {
 	}
 }
 
-func TestASecretThatNobodyTouchedIsNotRead(t *testing.T) {
+func TestUnmodifiedSecretIsNotRead(t *testing.T) {
 	f := newFixture(t)
 	f.put(content(1))
 	f.reads = 0
@@ -413,7 +413,7 @@ func TestASecretThatNobodyTouchedIsNotRead(t *testing.T) {
 	f.Expect(f.reads).To(Equal(1), "a refresh reads a Secret that has annotations of others, which stay, and are not cached")
 }
 
-func TestALabelOfTheSpecThatWasTakenOffIsMissed(t *testing.T) {
+func TestRemovedTemplateMetadataIsNoticed(t *testing.T) {
 	c := content(1, template("t", map[string]string{"app": "shop"}, map[string]string{"note": "x"}))
 	for name, edit := range map[string]func(*corev1.Secret){
 		"a label":               func(s *corev1.Secret) { delete(s.Labels, "app") },
@@ -432,7 +432,7 @@ func TestALabelOfTheSpecThatWasTakenOffIsMissed(t *testing.T) {
 	}
 }
 
-func TestASecretThatCannotBeReadIsNotTakenForNone(t *testing.T) {
+func TestReadErrorIsNotTakenForAbsence(t *testing.T) {
 	f := newFixture(t)
 	down := errors.New("connection refused")
 	f.store.Reader = interceptor.NewClient(f.client.(client.WithWatch), interceptor.Funcs{
@@ -442,10 +442,10 @@ func TestASecretThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 	})
 	_, err := f.store.Observe(t.Context(), owner(), readerID.Name, v1alpha1.SecretTemplate{}, false)
 	f.Expect(err).To(MatchError(down))
-	f.Expect(f.store.Write(t.Context(), owner(), readerID.Name, secretstore.Observed{}, content(1))).To(Succeed(), "no race, no look")
+	f.Expect(f.store.Write(t.Context(), owner(), readerID.Name, secretstore.Observed{}, content(1))).To(Succeed(), "a write without a race reads nothing")
 }
 
-func TestTheFirstWriteMakesTheSecret(t *testing.T) {
+func TestFirstWriteCreatesTheSecret(t *testing.T) {
 	f := newFixture(t)
 	c := content(1, template("t", map[string]string{"app": "shop"}, map[string]string{"note": "x"}))
 	f.put(c)
@@ -463,7 +463,7 @@ func TestTheFirstWriteMakesTheSecret(t *testing.T) {
 	f.Expect(f.observe().Record).To(Equal(&c.Record))
 }
 
-func TestARefreshIsOneWrite(t *testing.T) {
+func TestRefreshIsOneWrite(t *testing.T) {
 	f := newFixture(t)
 	f.put(content(1))
 	uid := f.stored().UID
@@ -479,7 +479,7 @@ func TestARefreshIsOneWrite(t *testing.T) {
 	}
 }
 
-func TestOurOwnLabelsAndAnnotationsCannotBeAskedAway(t *testing.T) {
+func TestTemplateCannotOverrideTheOperatorsMetadata(t *testing.T) {
 	f := newFixture(t)
 	for n := 1; n <= 2; n++ {
 		f.put(content(n, template("t", map[string]string{v1alpha1.ManagedByLabel: "me"}, map[string]string{"sts.rolecredential.dev/seal": "x"})))
@@ -488,7 +488,7 @@ func TestOurOwnLabelsAndAnnotationsCannotBeAskedAway(t *testing.T) {
 	}
 }
 
-func TestWhatOthersPutOnASecretStays(t *testing.T) {
+func TestMetadataOfOthersIsKept(t *testing.T) {
 	f := newFixture(t)
 	f.put(content(1))
 	f.edit(func(s *corev1.Secret) {
@@ -503,7 +503,7 @@ func TestWhatOthersPutOnASecretStays(t *testing.T) {
 	f.Expect(s.Finalizers).To(Equal([]string{"example.com/backup"}))
 }
 
-func TestALabelThatIsNoLongerWantedIsTakenOut(t *testing.T) {
+func TestStaleTemplateMetadataIsRemoved(t *testing.T) {
 	with := template("with", map[string]string{"app": "shop", "tier": "1"}, map[string]string{"note": "x"})
 	less := template("less", map[string]string{"tier": "2"}, nil)
 	for name, tc := range map[string]struct{ before func(*fixture) }{
@@ -534,16 +534,16 @@ func TestALabelThatIsNoLongerWantedIsTakenOut(t *testing.T) {
 	}
 }
 
-func TestWhatWasEditedIsMended(t *testing.T) {
+func TestTamperedSecretIsRepaired(t *testing.T) {
 	for name, edit := range map[string]func(*corev1.Secret){
-		"a value":           func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("other") },
-		"a key taken out":   func(s *corev1.Secret) { delete(s.Data, "AWS_SESSION_TOKEN") },
-		"a key added":       func(s *corev1.Secret) { s.Data["other"] = []byte("x") },
-		"all data":          func(s *corev1.Secret) { s.Data = nil },
-		"our label":         func(s *corev1.Secret) { delete(s.Labels, v1alpha1.ManagedByLabel) },
-		"our annotations":   func(s *corev1.Secret) { s.Annotations = nil },
-		"another of all":    func(s *corev1.Secret) { s.Data = map[string][]byte{"other": nil}; s.Labels = nil; s.Annotations = nil },
-		"our label's value": func(s *corev1.Secret) { s.Labels[v1alpha1.ManagedByLabel] = "Helm" },
+		"a value":                           func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("other") },
+		"a key removed":                     func(s *corev1.Secret) { delete(s.Data, "AWS_SESSION_TOKEN") },
+		"a key added":                       func(s *corev1.Secret) { s.Data["other"] = []byte("x") },
+		"all data":                          func(s *corev1.Secret) { s.Data = nil },
+		"the operator's label":              func(s *corev1.Secret) { delete(s.Labels, v1alpha1.ManagedByLabel) },
+		"the operator's annotations":        func(s *corev1.Secret) { s.Annotations = nil },
+		"another of all":                    func(s *corev1.Secret) { s.Data = map[string][]byte{"other": nil}; s.Labels = nil; s.Annotations = nil },
+		"the value of the operator's label": func(s *corev1.Secret) { s.Labels[v1alpha1.ManagedByLabel] = "Helm" },
 	} {
 		for n := range 3 { // after the first write, and after later ones
 			t.Run(fmt.Sprintf("%s, after %d refreshes", name, n), func(t *testing.T) {
@@ -564,7 +564,7 @@ func TestWhatWasEditedIsMended(t *testing.T) {
 	}
 }
 
-func TestWhatTheStoreItselfLeftIsNoNews(t *testing.T) {
+func TestOwnWriteIsRecognized(t *testing.T) {
 	f := newFixture(t)
 	known := func() bool { return f.store.IsOwnWrite(f.stored()) }
 	f.put(content(1))
@@ -578,17 +578,17 @@ func TestWhatTheStoreItselfLeftIsNoNews(t *testing.T) {
 	f.put(content(2))
 	f.Expect(known()).To(BeTrue())
 	f.delete()
-	f.create(stranger())
+	f.create(foreign())
 	f.Expect(known()).To(BeFalse())
 }
 
-func TestASecretThatIsHandedOverBecomesOurs(t *testing.T) {
+func TestAdoptedSecretBecomesOwned(t *testing.T) {
 	f := newFixture(t)
-	f.create(stranger(handedOver))
+	f.create(foreign(adopted))
 	c := content(1, template("t", map[string]string{"tier": "1"}, nil))
 	f.put(c)
 	s := f.stored()
-	f.Expect(s.Data).To(Equal(c.Data), "and nothing of what it held stays")
+	f.Expect(s.Data).To(Equal(c.Data), "the old data is gone")
 	f.Expect(s.Labels).To(Equal(map[string]string{"app": "other", "tier": "1", v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}))
 	f.Expect(s.Annotations).To(HaveKeyWithValue("note", "mine"))
 	f.Expect(s.Annotations).NotTo(HaveKey(v1alpha1.AdoptAnnotation))
@@ -599,9 +599,9 @@ func TestASecretThatIsHandedOverBecomesOurs(t *testing.T) {
 	f.Expect(f.writes).To(Equal([]string{"update"}))
 }
 
-func TestASecretOfAnotherTypeThatIsHandedOverKeepsIt(t *testing.T) {
+func TestAdoptedSecretKeepsItsType(t *testing.T) {
 	f := newFixture(t)
-	f.create(stranger(handedOver, func(s *corev1.Secret) { s.Type = "example.com/aws" }))
+	f.create(foreign(adopted, func(s *corev1.Secret) { s.Type = "example.com/aws" }))
 	f.put(content(1))
 	for n := 2; n <= 3; n++ {
 		f.put(content(n))
@@ -611,16 +611,16 @@ func TestASecretOfAnotherTypeThatIsHandedOverKeepsIt(t *testing.T) {
 	}
 }
 
-func TestWhatIsLeftOfAnotherRecordIsTakenOut(t *testing.T) {
+func TestAdoptionRemovesAnotherRecord(t *testing.T) {
 	f := newFixture(t)
-	f.create(stranger(handedOver, func(s *corev1.Secret) { s.Annotations["sts.rolecredential.dev/refresh-request"] = "copied along" }))
+	f.create(foreign(adopted, func(s *corev1.Secret) { s.Annotations["sts.rolecredential.dev/refresh-request"] = "copied along" }))
 	f.put(content(1))
 	f.Expect(*f.observe().Record).To(Equal(content(1).Record))
 }
 
-func TestAStrangersSecretIsNotWrittenTo(t *testing.T) {
+func TestForeignSecretIsNotWritten(t *testing.T) {
 	f := newFixture(t)
-	f.create(stranger())
+	f.create(foreign())
 	before := f.stored()
 	f.Expect(f.store.Write(t.Context(), owner(), readerID.Name, f.observe(), content(1))).To(MatchError(secretstore.ErrForeign))
 	f.Expect(f.writes).To(BeEmpty())
@@ -635,36 +635,36 @@ func TestRaces(t *testing.T) {
 		}
 	}
 	other := template("other", map[string]string{"a": "b"}, nil)
-	ours := stranger(recordOf(""), controlledBy("owner-uid"))
+	ours := foreign(recordOf(""), controlledBy("owner-uid"))
 	for name, tc := range map[string]struct {
-		before  func(*fixture) // what stands when it is observed
+		before  func(*fixture) // before it is observed
 		race    func(*fixture) // what happens before the first write
 		content secretstore.Content
 		foreign bool
 	}{
-		"a stranger's Secret appears":                  {race: func(f *fixture) { f.create(stranger()) }, content: content(9), foreign: true},
-		"one that looks like ours appears":             {race: func(f *fixture) { f.create(stranger(recordOf(""))) }, content: content(9), foreign: true},
-		"one that a former credential left appears":    {race: func(f *fixture) { f.create(stranger(recordOf("RoleCredential/s3-reader"))) }, content: content(9)},
-		"one of a former credential appears":           {race: func(f *fixture) { f.create(stranger(recordOf(""), controlledBy("former-uid"))) }, content: content(9)},
-		"one of our own appears":                       {race: func(f *fixture) { f.create(ours.DeepCopy()) }, content: content(9)},
-		"one that is handed over appears":              {race: func(f *fixture) { f.create(stranger(handedOver)) }, content: content(9)},
-		"ours is deleted":                              {before: func(f *fixture) { f.put(content(1)) }, race: (*fixture).delete, content: content(9)},
-		"ours is deleted, and the template is another": {before: func(f *fixture) { f.put(content(1)) }, race: (*fixture).delete, content: content(9, other)},
-		"ours is replaced by a stranger's":             {before: func(f *fixture) { f.put(content(1)) }, race: replaced(stranger()), content: content(9), foreign: true},
-		"ours is replaced by a stranger's, and the template is another": {
-			before: func(f *fixture) { f.put(content(1)) }, race: replaced(stranger()), content: content(9, other), foreign: true,
+		"a foreign Secret appears":                                 {race: func(f *fixture) { f.create(foreign()) }, content: content(9), foreign: true},
+		"one with a record appears":                                {race: func(f *fixture) { f.create(foreign(recordOf(""))) }, content: content(9), foreign: true},
+		"one that a former credential left appears":                {race: func(f *fixture) { f.create(foreign(recordOf("RoleCredential/s3-reader"))) }, content: content(9)},
+		"one of a former credential appears":                       {race: func(f *fixture) { f.create(foreign(recordOf(""), controlledBy("former-uid"))) }, content: content(9)},
+		"an owned one appears":                                     {race: func(f *fixture) { f.create(ours.DeepCopy()) }, content: content(9)},
+		"one to adopt appears":                                     {race: func(f *fixture) { f.create(foreign(adopted)) }, content: content(9)},
+		"the owned Secret is deleted":                              {before: func(f *fixture) { f.put(content(1)) }, race: (*fixture).delete, content: content(9)},
+		"the owned Secret is deleted, and the template is another": {before: func(f *fixture) { f.put(content(1)) }, race: (*fixture).delete, content: content(9, other)},
+		"the owned Secret is replaced by a foreign one":            {before: func(f *fixture) { f.put(content(1)) }, race: replaced(foreign()), content: content(9), foreign: true},
+		"the owned Secret is replaced by a foreign one, and the template is another": {
+			before: func(f *fixture) { f.put(content(1)) }, race: replaced(foreign()), content: content(9, other), foreign: true,
 		},
-		"ours is replaced by one of ours": {before: func(f *fixture) { f.put(content(1)) }, race: replaced(ours.DeepCopy()), content: content(9)},
-		"ours is edited": {
+		"the owned Secret is replaced by another owned one": {before: func(f *fixture) { f.put(content(1)) }, race: replaced(ours.DeepCopy()), content: content(9)},
+		"the owned Secret is edited": {
 			before: func(f *fixture) { f.put(content(1)) }, race: func(f *fixture) { f.edit(func(s *corev1.Secret) { s.Labels["team"] = "shop" }) }, content: content(9),
 		},
-		"ours is edited, and the template is another": {
+		"the owned Secret is edited, and the template is another": {
 			before: func(f *fixture) { f.put(content(1)) }, race: func(f *fixture) { f.edit(func(s *corev1.Secret) { s.Labels["team"] = "shop" }) }, content: content(9, other),
 		},
-		"ours loses its owner reference": {
+		"the owned Secret loses its owner reference": {
 			before: func(f *fixture) { f.put(content(1)) }, race: func(f *fixture) { f.edit(func(s *corev1.Secret) { s.OwnerReferences = nil }) }, content: content(9),
 		},
-		"ours is given away": {
+		"the owned Secret gets another controller": {
 			before: func(f *fixture) { f.put(content(1)) },
 			race: func(f *fixture) {
 				f.edit(func(s *corev1.Secret) { s.OwnerReferences[0].Name, s.OwnerReferences[0].UID = "other", "other-uid" })
@@ -672,8 +672,8 @@ func TestRaces(t *testing.T) {
 			content: content(9, other),
 			foreign: true,
 		},
-		"what was handed over is taken back": {
-			before:  func(f *fixture) { f.create(stranger(handedOver)) },
+		"the consent to adopt is withdrawn": {
+			before:  func(f *fixture) { f.create(foreign(adopted)) },
 			race:    func(f *fixture) { f.edit(func(s *corev1.Secret) { delete(s.Annotations, v1alpha1.AdoptAnnotation) }) },
 			content: content(9), foreign: true,
 		},
@@ -692,7 +692,7 @@ func TestRaces(t *testing.T) {
 			err := f.store.Write(t.Context(), owner(), readerID.Name, observed, tc.content)
 			if tc.foreign {
 				f.Expect(err).To(MatchError(secretstore.ErrForeign))
-				f.Expect(f.stored().Data).NotTo(HaveKeyWithValue("AWS_ACCESS_KEY_ID", []byte("ASIA9")), "nothing was put into it")
+				f.Expect(f.stored().Data).NotTo(HaveKeyWithValue("AWS_ACCESS_KEY_ID", []byte("ASIA9")), "it was not written")
 				f.Expect(f.observe().Ownership).To(Equal(reissue.Foreign))
 				return
 			}
@@ -704,12 +704,12 @@ func TestRaces(t *testing.T) {
 	}
 }
 
-func TestAStrangersSecretThatAppearsIsLeftByteForByteAlone(t *testing.T) {
+func TestForeignSecretThatAppearsIsUnchanged(t *testing.T) {
 	f := newFixture(t)
 	var before *corev1.Secret
 	f.before = func(string) error {
 		f.before = nil
-		f.create(stranger())
+		f.create(foreign())
 		before = f.stored()
 		return nil
 	}
@@ -717,7 +717,7 @@ func TestAStrangersSecretThatAppearsIsLeftByteForByteAlone(t *testing.T) {
 	f.Expect(f.stored()).To(Equal(before))
 }
 
-func TestRacesAreRunOnlySoOften(t *testing.T) {
+func TestRacesAreRetriedThreeTimes(t *testing.T) {
 	f := newFixture(t)
 	f.put(content(1))
 	f.writes = nil
@@ -727,7 +727,7 @@ func TestRacesAreRunOnlySoOften(t *testing.T) {
 	f.Expect(f.writes).To(Equal([]string{"update", "update", "update"}))
 }
 
-func TestARefusalOfTheAPIServerIsNotTriedAgain(t *testing.T) {
+func TestRejectedWriteIsNotRetried(t *testing.T) {
 	refused := apierrors.NewForbidden(secrets, "s3-reader", errors.New("quota"))
 	for name, stands := range map[string]bool{"a create": false, "an apply": true} {
 		t.Run(name, func(t *testing.T) {
@@ -745,7 +745,7 @@ func TestARefusalOfTheAPIServerIsNotTriedAgain(t *testing.T) {
 	}
 }
 
-func TestWhatIsPruned(t *testing.T) {
+func TestPruneDeletesOwnedSecretsOfOtherNames(t *testing.T) {
 	of := func(uid types.UID) func(*corev1.Secret) {
 		return func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy(uid)} }
 	}
@@ -756,13 +756,13 @@ func TestWhatIsPruned(t *testing.T) {
 		secret *corev1.Secret
 		want   bool
 	}{
-		"the Secret that is kept":                  {stranger(of("owner-uid"), named("shop", "s3-reader")), false},
-		"the owner's Secret of a former name":      {stranger(of("owner-uid"), named("shop", "former")), true},
-		"another's Secret":                         {stranger(of("other-uid"), named("shop", "former")), false},
-		"nobody's Secret":                          {stranger(named("shop", "former")), false},
-		"another namespace's Secret":               {stranger(of("owner-uid"), named("bank", "former")), false},
-		"a Secret that it owns but not controls":   {stranger(of("owner-uid"), named("shop", "former"), func(s *corev1.Secret) { s.OwnerReferences[0].Controller = nil }), false},
-		"a Secret that was handed over to it only": {stranger(handedOver, named("shop", "former")), false},
+		"the Secret that is kept":                {foreign(of("owner-uid"), named("shop", "s3-reader")), false},
+		"the owner's Secret of a former name":    {foreign(of("owner-uid"), named("shop", "former")), true},
+		"another credential's Secret":            {foreign(of("other-uid"), named("shop", "former")), false},
+		"an orphaned Secret":                     {foreign(named("shop", "former")), false},
+		"another namespace's Secret":             {foreign(of("owner-uid"), named("bank", "former")), false},
+		"a Secret that it owns but not controls": {foreign(of("owner-uid"), named("shop", "former"), func(s *corev1.Secret) { s.OwnerReferences[0].Controller = nil }), false},
+		"a Secret that it may adopt":             {foreign(adopted, named("shop", "former")), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -774,9 +774,9 @@ func TestWhatIsPruned(t *testing.T) {
 	}
 }
 
-func TestPruningWhatChangedMeanwhile(t *testing.T) {
+func TestPruneOfASecretThatChanged(t *testing.T) {
 	former := func() *corev1.Secret {
-		return stranger(func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy("owner-uid")} })
+		return foreign(func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy("owner-uid")} })
 	}
 	t.Run("it is gone already", func(t *testing.T) {
 		f := newFixture(t)
@@ -784,10 +784,10 @@ func TestPruningWhatChangedMeanwhile(t *testing.T) {
 		f.before = func(string) error { f.delete(); return nil }
 		f.Expect(f.store.Prune(t.Context(), owner(), "other")).To(Succeed())
 	})
-	t.Run("a stranger's Secret took its place", func(t *testing.T) {
+	t.Run("a foreign Secret took its place", func(t *testing.T) {
 		f := newFixture(t)
 		f.create(former())
-		f.before = func(string) error { f.delete(); f.create(stranger()); return nil }
+		f.before = func(string) error { f.delete(); f.create(foreign()); return nil }
 		f.Expect(f.store.Prune(t.Context(), owner(), "other")).To(Succeed())
 		f.Expect(f.stored()).NotTo(BeNil())
 	})
@@ -800,23 +800,23 @@ func TestPruningWhatChangedMeanwhile(t *testing.T) {
 	})
 }
 
-func TestTheIndexIsByControllerOfAnotherName(t *testing.T) {
+func TestIndexOmitsSecretsWithTheNameOfTheirController(t *testing.T) {
 	g := NewWithT(t)
-	owned := stranger(func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy("owner-uid")} })
-	g.Expect(secretstore.IndexOwner(stranger())).To(BeEmpty())
+	owned := foreign(func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy("owner-uid")} })
+	g.Expect(secretstore.IndexOwner(foreign())).To(BeEmpty())
 	g.Expect(secretstore.IndexOwner(owned)).To(BeEmpty())
 	owned.Name = "former"
 	g.Expect(secretstore.IndexOwner(owned)).To(Equal([]string{"owner-uid"}))
 }
 
-func TestASecretOfTheOwnersOwnNameIsPrunedTooWhereItHasAnother(t *testing.T) {
+func TestPruneDeletesTheSecretWithTheOwnersName(t *testing.T) {
 	for name, tc := range map[string]struct {
 		uid  types.UID
 		want bool
-	}{"if it is the owner's": {"owner-uid", true}, "unless it is another's": {"other-uid", false}} {
+	}{"if the owner controls it": {"owner-uid", true}, "unless another controls it": {"other-uid", false}} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.create(stranger(func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy(tc.uid)} }))
+			f.create(foreign(func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{ownedBy(tc.uid)} }))
 			f.Expect(f.store.Prune(t.Context(), owner(), "another")).To(Succeed())
 			f.Expect(apierrors.IsNotFound(f.client.Get(t.Context(), readerID, &corev1.Secret{}))).To(Equal(tc.want))
 		})

@@ -26,11 +26,11 @@ var settingsOwner = metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", N
 
 func TestTakeOverIsOneWriteOfTheOwnerAndTheRecord(t *testing.T) {
 	for name, left := range map[string]*corev1.Secret{
-		"without an owner":              stranger(recordOf("RoleCredential/s3-reader")),
-		"with a former controller":      stranger(recordOf("RoleCredential/s3-reader"), controlledBy("former-uid")),
-		"with a record without a name":  stranger(recordOf(""), controlledBy("former-uid")),
-		"that is immutable":             stranger(recordOf("RoleCredential/s3-reader"), func(s *corev1.Secret) { s.Immutable = new(true) }),
-		"with an owner that is present": stranger(recordOf("RoleCredential/s3-reader"), func(s *corev1.Secret) { s.OwnerReferences = append(s.OwnerReferences, settingsOwner) }),
+		"without an owner":              foreign(recordOf("RoleCredential/s3-reader")),
+		"with a former controller":      foreign(recordOf("RoleCredential/s3-reader"), controlledBy("former-uid")),
+		"with a record without a name":  foreign(recordOf(""), controlledBy("former-uid")),
+		"that is immutable":             foreign(recordOf("RoleCredential/s3-reader"), func(s *corev1.Secret) { s.Immutable = new(true) }),
+		"with an owner that is present": foreign(recordOf("RoleCredential/s3-reader"), func(s *corev1.Secret) { s.OwnerReferences = append(s.OwnerReferences, settingsOwner) }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -59,7 +59,7 @@ func TestTakeOverIsOneWriteOfTheOwnerAndTheRecord(t *testing.T) {
 
 func TestTakeOverKeepsOwnersThatAreNotControllers(t *testing.T) {
 	f := newFixture(t)
-	f.create(stranger(recordOf("RoleCredential/s3-reader"), controlledBy("former-uid"), func(s *corev1.Secret) { s.OwnerReferences = append(s.OwnerReferences, settingsOwner) }))
+	f.create(foreign(recordOf("RoleCredential/s3-reader"), controlledBy("former-uid"), func(s *corev1.Secret) { s.OwnerReferences = append(s.OwnerReferences, settingsOwner) }))
 	_, err := f.takeOver()
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(f.stored().OwnerReferences).To(Equal([]metav1.OwnerReference{settingsOwner, ownedBy("owner-uid")}))
@@ -67,7 +67,7 @@ func TestTakeOverKeepsOwnersThatAreNotControllers(t *testing.T) {
 
 func TestTakenOverSecretIsRefreshedAndPruned(t *testing.T) {
 	f := newFixture(t)
-	f.create(stranger(recordOf("RoleCredential/s3-reader")))
+	f.create(foreign(recordOf("RoleCredential/s3-reader")))
 	observed, err := f.takeOver()
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(f.store.Write(t.Context(), owner(), readerID.Name, observed, content(2))).To(Succeed())
@@ -84,12 +84,12 @@ func TestTakeOverOfASecretThatChangesMeanwhile(t *testing.T) {
 	}{
 		"it is edited":            {func(f *fixture) { f.edit(func(s *corev1.Secret) { s.Labels["team"] = "shop" }) }, reissue.Former},
 		"it is deleted":           {(*fixture).delete, reissue.Absent},
-		"a foreign one comes":     {func(f *fixture) { f.delete(); f.create(stranger()) }, reissue.Foreign},
+		"a foreign one comes":     {func(f *fixture) { f.delete(); f.create(foreign()) }, reissue.Foreign},
 		"its data is overwritten": {func(f *fixture) { f.edit(func(s *corev1.Secret) { s.Data = nil }) }, reissue.Foreign},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.create(stranger(recordOf("RoleCredential/s3-reader")))
+			f.create(foreign(recordOf("RoleCredential/s3-reader")))
 			f.before = func(string) error {
 				f.before = nil
 				tc.race(f)
@@ -103,9 +103,9 @@ func TestTakeOverOfASecretThatChangesMeanwhile(t *testing.T) {
 	}
 }
 
-func TestTakeOverThatIsRefusedLeavesTheSecret(t *testing.T) {
+func TestRejectedTakeOverLeavesTheSecret(t *testing.T) {
 	f := newFixture(t)
-	f.create(stranger(recordOf("RoleCredential/s3-reader")))
+	f.create(foreign(recordOf("RoleCredential/s3-reader")))
 	before := f.stored()
 	refused := apierrors.NewForbidden(secrets, "s3-reader", errors.New("a policy"))
 	f.before = func(string) error { return refused }
@@ -132,7 +132,7 @@ func TestAdoptionRemovesCopiesOfTheOldData(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.create(stranger(handedOver, func(s *corev1.Secret) {
+			f.create(foreign(adopted, func(s *corev1.Secret) {
 				s.Data = map[string][]byte{"AWS_SECRET_ACCESS_KEY": []byte(key), "port": []byte("5432"), "empty": nil}
 				s.Annotations["example.com/annotation"] = tc.value
 			}))
@@ -148,7 +148,7 @@ func TestAdoptionRemovesCopiesOfTheOldData(t *testing.T) {
 
 func TestAdoptionKeepsAnnotationsOfTheTemplate(t *testing.T) {
 	f := newFixture(t)
-	f.create(stranger(handedOver))
+	f.create(foreign(adopted))
 	long := strings.Repeat("shop,", 100)
 	f.put(content(1, template("t", nil, map[string]string{"reflector": long})))
 	f.Expect(f.stored().Annotations).To(HaveKeyWithValue("reflector", long))
@@ -223,12 +223,12 @@ func TestCredentialOfASecret(t *testing.T) {
 		kind   string
 		want   string
 	}{
-		"a credential controls it":                                        {stranger(controlledBy("owner-uid")), "RoleCredential", "s3-reader"},
-		"a credential of another kind controls it":                        {stranger(controlledBy("owner-uid")), "SessionCredential", ""},
-		"another object controls it, and its record names one":            {stranger(recordOf("RoleCredential/s3-reader"), controlledBy("uid", func(o *metav1.OwnerReference) { o.APIVersion = "v1" })), "RoleCredential", ""},
-		"no object controls it, and its record names one":                 {stranger(recordOf("RoleCredential/s3-reader")), "RoleCredential", "s3-reader"},
-		"no object controls it, and its record names one of another kind": {stranger(recordOf("RoleCredential/s3-reader")), "SessionCredential", ""},
-		"no object controls it, and it has no record":                     {stranger(), "RoleCredential", ""},
+		"a credential controls it":                                        {foreign(controlledBy("owner-uid")), "RoleCredential", "s3-reader"},
+		"a credential of another kind controls it":                        {foreign(controlledBy("owner-uid")), "SessionCredential", ""},
+		"another object controls it, and its record names one":            {foreign(recordOf("RoleCredential/s3-reader"), controlledBy("uid", func(o *metav1.OwnerReference) { o.APIVersion = "v1" })), "RoleCredential", ""},
+		"no object controls it, and its record names one":                 {foreign(recordOf("RoleCredential/s3-reader")), "RoleCredential", "s3-reader"},
+		"no object controls it, and its record names one of another kind": {foreign(recordOf("RoleCredential/s3-reader")), "SessionCredential", ""},
+		"no object controls it, and it has no record":                     {foreign(), "RoleCredential", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

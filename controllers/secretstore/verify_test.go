@@ -99,7 +99,7 @@ func TestSecretsThatAFailedListOmitsAreRead(t *testing.T) {
 // Large Secrets that anyone can create must not delay the credentials of other namespaces.
 func TestListStopsAtALargePage(t *testing.T) {
 	f := newFixture(t)
-	f.create(stranger(func(s *corev1.Secret) {
+	f.create(foreign(func(s *corev1.Secret) {
 		s.Namespace, s.Labels = "attacker", map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}
 		s.Data["large"] = make([]byte, 1<<20)
 	}))
