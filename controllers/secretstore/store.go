@@ -66,7 +66,8 @@ func (s *Store) Observe(ctx context.Context, owner client.Object, name string, t
 		if ok && record.ChecksumValid() && s.isVerified(ctx, seen) {
 			secret := &corev1.Secret{ObjectMeta: seen.ObjectMeta, Type: corev1.SecretTypeOpaque}
 			secret.Annotations = nil // it has only the record, and the marker of the cache
-			return Observed{Observed: reissue.Observed{Ownership: reissue.Ours, Record: &record}, Version: seen.ResourceVersion, secret: secret, partial: true}, nil
+			ours := reissue.Observed{Ownership: reissue.Ours, Record: &record}
+			return Observed{Observed: ours, Version: seen.ResourceVersion, secret: secret, partial: true}, nil
 		}
 	case apierrors.IsNotFound(err):
 		// The API server answers this read from its own cache, at no cost for etcd. A Secret created since is not overwritten.
@@ -135,8 +136,8 @@ func (s *Store) isVerified(ctx context.Context, seen metav1.Object) bool {
 func (s *Store) verifyAll(ctx context.Context, namespace string) error {
 	for next := ""; ; {
 		page := &corev1.SecretList{}
-		err := s.Reader.List(ctx, page, client.MatchingLabels(withManagedByLabel(nil)), client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next))
-		if err != nil {
+		ours := client.MatchingLabels(withManagedByLabel(nil))
+		if err := s.Reader.List(ctx, page, ours, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next)); err != nil {
 			return err
 		}
 		for i := range page.Items {

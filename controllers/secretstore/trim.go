@@ -25,8 +25,9 @@ const maxCached = 2 * maxRecord
 const maxCredential = 300
 
 // TrimForCache is the transform of the cache of Secrets' metadata. Anyone who can create Secrets decides what their metadata holds, so the
-// cache keeps only what the operator reads: the record and the controller of a Secret that a credential controls, and a hash of its other
-// metadata. Beyond maxCached bytes it keeps no annotation. Of other Secrets it keeps the name, and the credential in the record if there is no controller.
+// cache keeps only what the operator reads. Of a Secret that a credential controls, it keeps the record and the controller, and a hash of the
+// other labels and annotations; beyond maxCached bytes it keeps no annotation. Of other Secrets it keeps the name, and the credential in the
+// record if there is no controller.
 func TrimForCache(object any) (any, error) {
 	found, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok { // a tombstone

@@ -145,7 +145,8 @@ func removeStale(secret *corev1.Secret, adopted bool) {
 func mayHoldCopy(annotation string, data map[string][]byte) bool {
 	const longestNote, shortestSecret = 128, 8 // bytes
 	for _, value := range data {
-		if len(value) >= shortestSecret && (strings.Contains(annotation, string(value)) || strings.Contains(annotation, base64.StdEncoding.EncodeToString(value))) {
+		encoded := base64.StdEncoding.EncodeToString(value)
+		if len(value) >= shortestSecret && (strings.Contains(annotation, string(value)) || strings.Contains(annotation, encoded)) {
 			return true
 		}
 	}
