@@ -55,7 +55,7 @@ func TestAdmissionPolicyReservesTheOperatorsMetadata(t *testing.T) {
 		h.Expect(err).NotTo(HaveOccurred())
 		return c
 	}
-	tenant := as(client.New(h.as(account), client.Options{Scheme: admin.Scheme()}))
+	tenant := as(client.New(h.configFor(account), client.Options{Scheme: admin.Scheme()}))
 	operator := as(client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()}))
 	secret := func(change func(*corev1.Secret)) *corev1.Secret {
 		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "s-", Labels: map[string]string{}, Annotations: map[string]string{}}}
