@@ -166,8 +166,7 @@ controlplane: ## Build etcd, kube-apiserver and kubectl once and print their fol
 
 ##@ Build
 
-# grpcnotrace drops grpc's trace pages. Their templates call methods by name, so the linker would keep all exported
-# methods, a fifth of the binary.
+# grpcnotrace drops grpc's trace pages, which nothing serves.
 TAGS = grpcnotrace
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags "$(LDFLAGS)"
 

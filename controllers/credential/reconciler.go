@@ -91,7 +91,7 @@ func (r *Reconciler[T]) reconcile(ctx context.Context, cred T, namespaceLabels m
 		return result{}, err
 	}
 	a := attempt{asked: asked, request: request, desired: desired(cred, asked, id), identity: id, observed: observed}
-	res := r.evaluate(cred, a)
+	res := r.evaluate(cred, a, denied == nil)
 	res.authorizationErr, res.issueErr = denied, cmp.Or(invalid, notTakenOver)
 	res.retryAt = earliest(res.now, res.retryAt, denied, notTakenOver)
 	if !res.needsCall() {
@@ -147,8 +147,9 @@ func (r *Reconciler[T]) observe(ctx context.Context, cred T, allowed bool) (secr
 	return observed, nil, err
 }
 
-// evaluate decides whether the Secret can be written, what it holds, and whether STS must be called for it.
-func (r *Reconciler[T]) evaluate(cred T, a attempt) result {
+// evaluate decides whether the Secret can be written, what it holds, and whether STS must be called for it. It renders no template of a
+// credential that is not authorized.
+func (r *Reconciler[T]) evaluate(cred T, a attempt, authorized bool) result {
 	key := client.ObjectKeyFromObject(cred)
 	res := result{now: r.Clock.Now(), identity: request.IdentityName(request.IdentityRef(cred)), secret: request.SecretName(cred), suspended: cred.Common().Suspend}
 	if a.identity != nil {
@@ -161,7 +162,9 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt) result {
 		return res
 	}
 	r.SecretWatches.Unsubscribe(r.subscriber(key))
-	res.secretErr = render.Check(cred.Common().Secret)
+	if authorized {
+		res.secretErr = render.Check(cred.Common().Secret)
+	}
 	if problem := a.observed.Unwritable(cred.Common().Secret, render.Keys(cred.Common().Secret)); problem != "" {
 		res.secretErr = notWritable(res.secret, problem)
 		res.retryAt = res.secretErr.Retry.From(res.now)

@@ -73,6 +73,14 @@ func TestFirstReconcileReportsConditions(t *testing.T) {
 			objects: testkit.World(testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Labels = map[string]string{"not a key": "x"} })),
 			want:    [3]string{allowed, notAttempted, "False InvalidTemplate"}, wantEvents: []string{"Warning InvalidTemplate"},
 		},
+		"an invalid template in a namespace that no rule names": {
+			objects: testkit.World(
+				testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) { (*i.Spec.Allow)[0].Namespaces = []string{"other"} }),
+				testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) {
+					c.Spec.Secret.Data = map[string]v1alpha1.DataTemplate{"key": "{{.Nowhere}}"}
+				})),
+			want: [3]string{"False NotAllowed", notAttempted, notIssued}, wantEvents: []string{"Warning NotAllowed"},
+		},
 		"a suspended credential": {
 			objects: testkit.World(testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = true })),
 			want:    [3]string{allowed, notAttempted, "False Suspended"}, wantEvents: []string{"Warning Suspended"},

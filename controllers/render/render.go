@@ -1,4 +1,4 @@
-// Package output renders a credential into the data of a Secret. It is pure.
+// Package render turns session credentials into the data of a Secret. It is pure.
 package render
 
 import (
@@ -11,14 +11,15 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/lru"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// Render returns the data of a credential's Secret. Region is the identity's. Errors are possible only for values
-// that AWS never issues and [Check] cannot try. They contain no value of the credential.
+// Render returns the data of a credential's Secret. The region is the identity's. An error is possible only for values
+// that AWS never issues, or that differ from those of [Check]. It contains no value of the credential.
 func Render(t v1alpha1.SecretTemplate, c request.Credentials, region string) (map[string][]byte, error) {
 	data := map[string][]byte{}
 	in := input{Credentials: c, region: region, mountPath: cmp.Or(t.MountPath, v1alpha1.DefaultMountPath), formats: formatsOf(t)}
@@ -35,11 +36,11 @@ func Render(t v1alpha1.SecretTemplate, c request.Credentials, region string) (ma
 			data[key] = []byte(value)
 		}
 	}
-	for key, text := range t.Data {
-		value, err := rendered(key, text, in)
-		if err != nil {
-			return nil, fmt.Errorf("the template spec.secret.data[%s] failed, or its result is too long", key) // err may contain the credential
-		}
+	values, failed, err := renderData(t.Data, in)
+	if err != nil { // its text may contain the credential
+		return nil, fmt.Errorf("the template spec.secret.data[%s] failed, or its result is too long", failed)
+	}
+	for key, value := range values {
 		data[key] = []byte(value)
 	}
 	return data, nil
@@ -62,30 +63,66 @@ func Keys(t v1alpha1.SecretTemplate) []string {
 	return keys
 }
 
-// quotedLength is the maximum length of a quoted value, so that a message fits into a condition.
+// quotedLength is the maximum length of a quoted value in bytes, so that a message fits into a condition.
 const quotedLength = 256
 
+// trials are fictitious inputs to try templates with: one with all values, and one with only the values that an
+// STS-compatible server always returns.
+var trials = []input{
+	{region: "eu-west-1", Credentials: request.Credentials{
+		AccessKeyID: "ASIA0123456789ABCDEF", SecretAccessKey: request.RedactedString(strings.Repeat("s", 40)), SessionToken: request.RedactedString(strings.Repeat("t", 2<<10)),
+		PrincipalARN: "arn:aws:sts::123456789012:assumed-role/role/session",
+	}},
+	{region: "eu-west-1", Credentials: request.Credentials{AccessKeyID: "ASIA0123456789ABCDEF", SecretAccessKey: "s"}},
+}
+
+// maxVerdicts bounds the memory of verdicts to about 1 MiB. Templates beyond it are checked again at each reconcile.
+const maxVerdicts = 1024
+
+// verdicts of [Check], by the hash of the template.
+var verdicts = lru.New(maxVerdicts)
+
 // Check returns a failure of ConditionReady if the Secret cannot be written: its labels or annotations are not valid,
-// which the CRD's schema cannot check, a template of its data fails, or a format is known only to a newer CRD.
+// which the CRD's schema cannot check, a template of its data fails, or a format is known only to a newer CRD. It
+// remembers the verdict on a template. Callers must not change it.
 func Check(t v1alpha1.SecretTemplate) *reason.Error {
+	return remember(Hash(t), func() *reason.Error { return check(t) })
+}
+
+func remember(hash string, check func() *reason.Error) *reason.Error {
+	if known, ok := verdicts.Get(hash); ok {
+		verdict, _ := known.(*reason.Error)
+		return verdict
+	}
+	verdict := check()
+	verdicts.Add(hash, verdict)
+	return verdict
+}
+
+func check(t v1alpha1.SecretTemplate) *reason.Error {
 	if names := unknownFormats(t); len(names) > 0 {
 		return invalidTemplate("spec.secret.formats contains %s, which this version of the operator does not support. "+
 			"The CRDs are newer than the operator: upgrade the operator, or remove these formats.", strings.Join(names, ", "))
 	}
 	path := field.NewPath("spec", "secret")
-	problems := metav1validation.ValidateLabels(t.Labels, path.Child("labels"))
-	problems = append(problems, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
-	texts := checkData(t.Data)
-	for _, problem := range problems {
+	invalid := metav1validation.ValidateLabels(t.Labels, path.Child("labels"))
+	invalid = append(invalid, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
+	var problems []string
+	for _, problem := range invalid {
 		if value, ok := problem.BadValue.(string); ok {
 			problem.BadValue = reason.Cut(value, quotedLength)
 		}
-		texts = append(texts, problem.Error())
+		problems = append(problems, problem.Error())
 	}
-	if len(texts) == 0 {
+	for _, trial := range trials {
+		if _, key, err := renderData(t.Data, trial); err != nil {
+			problems = append(problems, fmt.Sprintf("spec.secret.data[%s]: %s", key, reason.Cut(err.Error(), quotedLength)))
+		}
+	}
+	if len(problems) == 0 {
 		return nil
 	}
-	return invalidTemplate("spec.secret does not describe a valid Secret: %s", slices.Min(texts)) // always the same problem, so that the message is stable
+	return invalidTemplate("spec.secret does not describe a valid Secret: %s", slices.Min(problems)) // the same problem each time
 }
 
 func invalidTemplate(format string, args ...any) *reason.Error {

@@ -93,17 +93,17 @@ func TestTemplateRejectsUnsupportedParts(t *testing.T) {
 		"a format with a width":             {`{{printf "%1000000000s" .Region}}`, "there is no function printf"},
 		"an index":                          {`{{index .Region 0}}`, "there is no function index"},
 		"nothing":                           {"{{nil}}", "line 1:2: nil is not supported"},
-		"a function of what is no string":   {"a\n{{upper true}}", "line 2:2: error calling upper: expected string; found true"},
+		"a function of what is no string":   {"a\n{{upper true}}", "line 2:8: expected string; found true"},
 		"such a function in what only some servers need": {
-			"{{if not .SessionToken}}{{upper true}}{{end}}", "line 1:26: error calling upper: expected string; found true",
+			"{{if not .SessionToken}}{{upper true}}{{end}}", "line 1:32: expected string; found true",
 		},
 		"a comparison of what differs in kind": {"{{eq .Region true}}", "line 1:2: error calling eq: incompatible types for comparison"},
-		"a comparison with nothing":            {"{{eq .Region}}", "line 1:2: wrong number of args for eq: want at least 2 got 1"},
+		"a comparison with nothing":            {"{{eq .Region}}", "line 1:2: error calling eq: missing argument for comparison"},
 		"a function of nothing":                {"{{if upper}}{{end}}", "line 1:5: wrong number of args for upper: want 1 got 0"},
 		"such a function as an argument":       {"{{print upper}}", "line 1:8: wrong number of args for upper: want 1 got 0"},
 		"an argument too many":                 {`{{"a" | upper .Region}}`, "line 1:8: wrong number of args for upper: want 1 got 2"},
-		"an argument to a field":               {`{{.Region "a"}}`, "line 1:2: .Region is not a function but has arguments"},
-		"a text that a field is given":         {`{{"a" | .Region}}`, "line 1:8: .Region is not a function but has arguments"},
+		"an argument to a field":               {`{{.Region "a"}}`, "line 1:2: Region is not a method but has arguments"},
+		"a text that a field is given":         {`{{"a" | .Region}}`, "line 1:8: Region is not a method but has arguments"},
 		"a number":                             {"{{print 5}}", "line 1:8: 5 is not supported; templates may contain text, fields, functions and if"},
 		"a part in parentheses":                {`{{(print .Region).Length}}`, "is not supported"},
 	} {
@@ -120,22 +120,37 @@ func TestTemplateRejectsUnsupportedParts(t *testing.T) {
 	}
 }
 
-// Each of these would take more memory or time than there is, and is refused at the first step that is too long.
-func TestATemplateIsBounded(t *testing.T) {
-	for name, text := range map[string]string{
-		"a text of many values": strings.Repeat("{{.SessionToken}}", 17),
-		"a join of many values": "{{if print" + strings.Repeat(" .SessionToken", 9) + "}}{{end}}",
-		"quotes of quotes":      "{{.SessionToken | json" + strings.Repeat(" | json", 500) + "}}",
-		"base64 of base64":      "{{.SessionToken | base64" + strings.Repeat(" | base64", 400) + "}}",
-		"joins in joins":        "{{" + strings.Repeat("print .SessionToken .SessionToken (", 100) + `"a"` + strings.Repeat(")", 100) + "}}",
+func TestTemplateIsBounded(t *testing.T) {
+	const perKey, forAll = "the value of the key is longer than 32768 bytes", "the text that the templates of all keys produce is longer than 524288 bytes"
+	for name, tc := range map[string]struct{ text, want string }{
+		"many values":                  {strings.Repeat("{{.SessionToken}}", 17), perKey},
+		"a join of many values":        {"{{print" + strings.Repeat(" .SessionToken", 17) + "}}", perKey},
+		"quotes of quotes":             {"{{.SessionToken | json" + strings.Repeat(" | json", 500) + "}}", forAll},
+		"base64 of base64":             {"{{.SessionToken | base64" + strings.Repeat(" | base64", 400) + "}}", forAll},
+		"joins in joins":               {"{{" + strings.Repeat("print .SessionToken .SessionToken (", 100) + `"a"` + strings.Repeat(")", 100) + "}}", forAll},
+		"results that are not written": {"{{if .SessionToken" + strings.Repeat("|upper|lower", 330) + "}}{{end}}", forAll},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			g.Expect(len(text)).To(BeNumerically("<=", 4096), "the schema refuses it")
-			f := render.Check(withData(text))
+			g.Expect(len(tc.text)).To(BeNumerically("<=", longestTemplate), "the schema rejects it")
+			f := render.Check(withData(tc.text))
 			g.Expect(f).NotTo(BeNil())
-			g.Expect(f.Message).To(And(ContainSubstring("spec.secret.data[auth.conf]: "), MatchRegexp(`is longer than (16384|32768) bytes`)))
+			g.Expect(f.Message).To(And(ContainSubstring("spec.secret.data[auth.conf]: "), HaveSuffix(tc.want)))
 		})
+	}
+}
+
+func TestTemplatesOfOneCredentialShareABudget(t *testing.T) {
+	g := NewWithT(t)
+	template := v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{}}
+	for i := range 16 {
+		template.Data[fmt.Sprintf("key-%02d", i)] = v1alpha1.DataTemplate(strings.Repeat("{{upper .SessionToken}}", 8)) // twice 16 KiB
+	}
+	g.Expect(render.Check(template)).To(BeNil())
+	template.Data["key-16"] = "{{.Region}}"
+	for i := range 10 {
+		template.Labels = map[string]string{"template": fmt.Sprint(i)} // Check remembers no verdict
+		g.Expect(render.Check(template).Message).To(HaveSuffix("spec.secret.data[key-16]: the text that the templates of all keys produce is longer than 524288 bytes"))
 	}
 }
 

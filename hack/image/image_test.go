@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -111,26 +110,6 @@ func TestTwoBuildsHaveTheSameDigest(t *testing.T) {
 	}
 	g.Expect(strings.Fields(outputs[0].String())[0]).To(Equal(strings.Fields(outputs[1].String())[0]))
 	g.Expect(bytes.Equal(archives[0], archives[1])).To(BeTrue())
-}
-
-// Package text/template calls methods by names that the linker cannot know. Were what does so a part of the manager, all methods of all
-// types would be too, most of them of Kubernetes kinds that it has nothing to do with: 13 MB, and 9 MiB of memory.
-func TestLinkerDropsUnusedMethodsOfTheManager(t *testing.T) {
-	g := NewWithT(t)
-	t.Chdir(filepath.Join("..", ".."))
-	makefile, err := os.ReadFile("Makefile")
-	g.Expect(err).NotTo(HaveOccurred())
-	tags := regexp.MustCompile(`(?m)^TAGS = (\S+)$`).FindSubmatch(makefile)
-	g.Expect(tags).NotTo(BeNil())
-	dockerfile, err := os.ReadFile("Dockerfile")
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(string(dockerfile)).To(ContainSubstring("-tags %s ", tags[1]))
-
-	manager, err := flags{tags: string(tags[1]), ldflags: "-s -w"}.build(t.Context(), "./cmd/manager", v1.Platform{OS: "linux", Architecture: runtime.GOARCH})
-	g.Expect(err).NotTo(HaveOccurred())
-	// Names of functions stay, for stack traces.
-	g.Expect(bytes.Contains(manager, []byte("text/template/parse.(*Tree).Parse"))).To(BeTrue())
-	g.Expect(bytes.Contains(manager, []byte("text/template.(*Template).Execute"))).To(BeFalse(), "go build -ldflags=-dumpdep shows the cause")
 }
 
 func TestInvalidFlagsAreRejected(t *testing.T) {
