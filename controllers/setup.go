@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unique"
 
 	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
@@ -25,8 +27,8 @@ import (
 	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
-	"rolecredential.dev/operator/controllers/intern"
 	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/controllers/rollout"
 	"rolecredential.dev/operator/controllers/secretstore"
@@ -137,25 +139,23 @@ func ManagerOptions(scope Scope) (manager.Options, error) {
 	}, err
 }
 
-// What many credentials have in common.
-var (
-	words     intern.Strings
-	labelSets intern.Labels
-)
-
-// trimForCache is for a cache of credentials. It takes out what nothing reads, and lets them share what they have in common.
+// trimForCache is the transform of a cache of credentials. It drops the metadata that the operator does not read, and shares the
+// condition types and reasons that many credentials have. Only the operator writes them.
 func trimForCache(object any) (any, error) {
 	c, ok := object.(request.Object)
-	if !ok || len(c.GetManagedFields()) == 0 { // a tombstone, or one that went through here already
+	if !ok { // a tombstone
 		return object, nil
 	}
+	var annotations map[string]string
+	if value, ok := c.GetAnnotations()[v1alpha1.RefreshAnnotation]; ok {
+		annotations = map[string]string{v1alpha1.RefreshAnnotation: strings.Clone(value[:min(len(value), reissue.MaxRefreshRequest)])}
+	}
+	c.SetAnnotations(annotations)
+	c.SetLabels(nil) // the API server matches Scope.Selector
 	c.SetManagedFields(nil)
-	delete(c.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
-	c.SetNamespace(words.Of(c.GetNamespace()))
-	c.SetLabels(labelSets.Of(c.GetLabels()))
 	for i := range c.Report().Conditions {
 		condition := &c.Report().Conditions[i]
-		condition.Type, condition.Reason, condition.Message = words.Of(condition.Type), words.Of(condition.Reason), words.Of(condition.Message)
+		condition.Type, condition.Reason = unique.Make(condition.Type).Value(), unique.Make(condition.Reason).Value()
 	}
 	return object, nil
 }

@@ -3,6 +3,7 @@ package secretstore
 import (
 	"crypto/rand"
 	"maps"
+	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -41,7 +42,7 @@ func TrimForCache(object any) (any, error) {
 
 func trim(found *metav1.ObjectMeta) metav1.ObjectMeta {
 	kept := metav1.ObjectMeta{
-		Namespace: found.Namespace, Name: found.Name, UID: found.UID, ResourceVersion: found.ResourceVersion,
+		Namespace: unique.Make(found.Namespace).Value(), Name: found.Name, UID: found.UID, ResourceVersion: found.ResourceVersion,
 		Annotations: map[string]string{othersAnnotation: ""},
 	}
 	controller := metav1.GetControllerOfNoCopy(found)
@@ -53,13 +54,14 @@ func trim(found *metav1.ObjectMeta) metav1.ObjectMeta {
 	}
 	owned := kept
 	owned.OwnerReferences = []metav1.OwnerReference{*controller}
+	owned.OwnerReferences[0].APIVersion, owned.OwnerReferences[0].Kind = unique.Make(controller.APIVersion).Value(), unique.Make(controller.Kind).Value()
 	if owned.Size() > maxCached { // no credential has such a name
 		return kept
 	}
 	kept = owned
 	owned.Annotations = map[string]string{othersAnnotation: ""}
 	if len(found.OwnerReferences) == 1 && len(found.Finalizers) == 0 { // else a write from the cache would remove the others
-		owned.Annotations[othersAnnotation] = hashOthers(found.Labels, found.Annotations)
+		owned.Annotations[othersAnnotation] = unique.Make(hashOthers(found.Labels, found.Annotations)).Value()
 	}
 	for _, key := range reissue.RecordKeys() {
 		if value, ok := found.Annotations[key]; ok {
