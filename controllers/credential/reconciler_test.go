@@ -733,7 +733,7 @@ func TestReservedTagsAreRejectedWithoutSessionTags(t *testing.T) {
 					c.Spec.IdentityRef, c.Spec.Tags = ofOwn().Spec.IdentityRef, forged
 				})),
 			} {
-				f.Expect(testkit.FirstProblem(object.Report().Conditions)).To(And(HavePrefix("Issued=False InvalidTags"), ContainSubstring("says who asked, and is the identity's to stamp")))
+				f.Expect(testkit.FirstProblem(object.Report().Conditions)).To(And(HavePrefix("Issued=False InvalidTags"), ContainSubstring("is reserved for the identity, which sets it")))
 			}
 			f.Expect(f.STS.Issued).To(BeEmpty())
 		})

@@ -297,8 +297,8 @@ func longPolicy(compacted int) string {
 }
 
 func TestPolicyLimitIgnoresWhiteSpace(t *testing.T) {
-	const tooLong = "spec.policy has 2049 characters without white space, and STS takes 2048. " +
-		"Make it shorter, or put it into a managed policy and name that in spec.policyARNs. STS was not called."
+	const tooLong = "spec.policy has 2049 characters without white space, and STS accepts 2048. " +
+		"Shorten it, or move it to a managed policy and name that in spec.policyARNs. STS was not called."
 	requests := map[string]func(policy string) (request.Request, *reason.Error){
 		"RoleCredential": func(policy string) (request.Request, *reason.Error) {
 			c := testkit.Reader()

@@ -7,7 +7,7 @@ import (
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// kubernetesName makes a name that the API server takes of any text, with dots or without.
+// kubernetesName turns any text into a name that the API server accepts, with or without dots.
 func kubernetesName(text string, longest int, dots bool) string {
 	letters := "abcdefghijklmnopqrstuvwxyz0123456789-"
 	if dots {
@@ -20,7 +20,7 @@ func kubernetesName(text string, longest int, dots bool) string {
 	return strings.ReplaceAll(string(name)+"z", "..", ".a")
 }
 
-// FuzzSessionName names the sessions of two objects: each so that STS takes it, and both alike only if they are one.
+// FuzzSessionName checks that STS accepts the default session names of two objects, and that they are equal only if the objects are.
 func FuzzSessionName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, namespace, name, otherNamespace, otherName string, long bool) {
 		length := request.MaxUserName
@@ -29,15 +29,15 @@ func FuzzSessionName(f *testing.F) {
 		}
 		one := [2]string{kubernetesName(namespace, 63, false), kubernetesName(name, 253, true)}
 		two := [2]string{kubernetesName(otherNamespace, 63, false), kubernetesName(otherName, 253, true)}
-		called, other := request.SessionName(one[0], one[1], length), request.SessionName(two[0], two[1], length)
-		if !sessionNames.MatchString(called) || len(called) > length {
-			t.Errorf("%q", called)
+		taken, other := request.SessionName(one[0], one[1], length), request.SessionName(two[0], two[1], length)
+		if !sessionNames.MatchString(taken) || len(taken) > length {
+			t.Errorf("%q is not a session name", taken)
 		}
-		if (called == other) != (one == two) {
-			t.Errorf("%q has %q, and %q has %q", one, called, two, other)
+		if (taken == other) != (one == two) {
+			t.Errorf("%q has %q, and %q has %q", one, taken, two, other)
 		}
-		// Who knows how it is made names an object after it.
-		if imitated := [2]string{two[0], strings.TrimPrefix(called, two[0]+".")}; imitated != one && request.SessionName(imitated[0], imitated[1], length) == called {
+		// An object that is named after the session of the first.
+		if imitated := [2]string{two[0], strings.TrimPrefix(taken, two[0]+".")}; imitated != one && request.SessionName(imitated[0], imitated[1], length) == taken {
 			t.Errorf("%q has the session name of %q", imitated, one)
 		}
 	})

@@ -1,5 +1,4 @@
-// Package credential says what a credential is, what was asked for it, and why and when it is due. It is pure: it takes the
-// time, and does nothing.
+// Package request turns the spec of each kind of credential into an STS request, and hashes it. It is pure.
 package request
 
 import (
@@ -16,24 +15,24 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// Credentials is what STS issued.
+// Credentials are session credentials that STS issued.
 type Credentials struct {
 	AccessKeyID     string
 	SecretAccessKey RedactedString
 	SessionToken    RedactedString
-	// IssuedAt is when STS was asked, by the clock of STS.
+	// IssuedAt is the time of the call, by the clock of STS.
 	IssuedAt time.Time
-	// Expiration is what STS said, which may be another than what it was asked for.
+	// Expiration is that of the response. It may differ from the requested duration.
 	Expiration time.Time
-	// PrincipalARN of the session; empty from servers that give none.
+	// PrincipalARN is the session's. It is empty if the server returned none.
 	PrincipalARN string
-	// PackedPolicySize is in percent of what STS allows; nil if STS did not say.
+	// PackedPolicySize is in percent of what STS allows, nil if the server returned none.
 	PackedPolicySize *int32
-	// RequestID is what STS calls the call, for the log and the span alone; empty from servers that give none.
+	// RequestID identifies the call in the log and the span. It is empty if the server returned none.
 	RequestID string
 }
 
-// RedactedString is a string that no log, event or error prints.
+// RedactedString is a secret. Logs, events and errors print a placeholder.
 type RedactedString string
 
 const redacted = "[redacted]"
@@ -46,10 +45,10 @@ func (RedactedString) GoString() string { return redacted }
 // MarshalText keeps encoders from printing the secret.
 func (RedactedString) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Request is all that a spec asks of STS. Its hash is stored in the Secret, so the names in the tags never change: another name would
+// Request is an STS request. The record in the Secret has its hash, so the names in the JSON tags must not change: a new name would
 // reissue every credential.
 type Request struct {
-	// Identity is the kind and name of the identity that the spec names.
+	// Identity is the kind and name of the spec's identity.
 	Identity          string        `json:"Identity"`
 	Call              v1alpha1.Call `json:"Call"`
 	RoleARN           string        `json:"RoleARN"`
@@ -61,21 +60,21 @@ type Request struct {
 	PolicyARNs        []string      `json:"PolicyARNs"`
 	Tags              []Tag         `json:"Tags"`
 	TransitiveTagKeys []string      `json:"TransitiveTagKeys"`
-	// MFASerialNumber of the device whose code goes with the call; empty for none.
+	// MFASerialNumber identifies the device whose code authenticates the call. It is empty for a call without a code.
 	MFASerialNumber string `json:"MFASerialNumber,omitempty"`
-	// ServiceAccountName that the spec names, whose token goes with the call if that is the identity's source.
+	// ServiceAccountName is that of the spec. Its token authenticates the call if the identity's source is serviceAccount.
 	ServiceAccountName string `json:"ServiceAccountName,omitempty"`
 }
 
-// CallAuth authenticates a call beside its signature. Fields that the call does not need are empty.
+// CallAuth authenticates a call in addition to its signature. Fields that the call does not need are empty.
 type CallAuth struct {
-	// MFACode is the code of the moment of an MFA device.
+	// MFACode is the current code of the MFA device.
 	MFACode RedactedString
-	// WebIdentityToken takes the place of a signature.
+	// WebIdentityToken replaces the signature.
 	WebIdentityToken RedactedString
 }
 
-// OptionalFields lists the fields that are set, among those that STS does not require.
+// OptionalFields returns the fields of the spec that are set although STS does not require them.
 func (r Request) OptionalFields() (fields []string) {
 	for _, field := range []struct {
 		name string
@@ -96,7 +95,7 @@ func (r Request) OptionalFields() (fields []string) {
 	return fields
 }
 
-// NotWithWebIdentity lists the fields of the spec that AssumeRoleWithWebIdentity has no parameter for (API Reference,
+// NotWithWebIdentity returns the fields that are set although AssumeRoleWithWebIdentity has no parameter for them (API Reference,
 // 'AssumeRoleWithWebIdentity').
 func (r Request) NotWithWebIdentity() (fields []string) {
 	for _, field := range r.OptionalFields() {
@@ -107,45 +106,45 @@ func (r Request) NotWithWebIdentity() (fields []string) {
 	return fields
 }
 
-// Sendable is true for a text that a header of HTTP can carry: one without control characters (RFC 9110, 'Field Values').
+// Sendable reports whether a text is valid in an HTTP header: it has no control characters (RFC 9110, 'Field Values').
 func Sendable(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
-// LongTermOnly tells whether STS takes the call from an IAM user's own access key only, and not from a session (AWS Security
-// Token Service API Reference, 'GetSessionToken' and 'GetFederationToken'). An MFA device is a user's too.
+// LongTermOnly reports whether STS accepts the call only with an IAM user's access key, and not with session credentials (API
+// Reference, 'GetSessionToken' and 'GetFederationToken'). A call with MFA needs such a key too, since a device belongs to a user.
 func (r Request) LongTermOnly() bool {
 	return r.Call != v1alpha1.CallAssumeRole || r.MFASerialNumber != ""
 }
 
-// maxTags is how many tags STS takes.
+// maxTags is the maximum number of session tags of a call.
 const maxTags = 50
 
-// OverridesReservedTag returns an error if the request asks for a tag of one of the stamps' keys itself, which AWS compares without regard to
-// case.
-func (r Request) OverridesReservedTag(stamps []Tag) error {
-	for _, stamp := range stamps {
-		if slices.ContainsFunc(r.Tags, func(t Tag) bool { return strings.EqualFold(t.Key, stamp.Key) }) {
-			return fmt.Errorf("the tag %s says who asked, and is the identity's to stamp: choose another key", stamp.Key)
+// OverridesReservedTag returns an error if a tag of the request has the key of a session tag of the identity. AWS compares keys
+// without regard to case.
+func (r Request) OverridesReservedTag(sessionTags []Tag) error {
+	for _, reserved := range sessionTags {
+		if slices.ContainsFunc(r.Tags, func(t Tag) bool { return strings.EqualFold(t.Key, reserved.Key) }) {
+			return fmt.Errorf("the tag %s is reserved for the identity, which sets it: choose another key", reserved.Key)
 		}
 	}
 	return nil
 }
 
-// WithSessionTags returns the request with further tags, transitive if transitive is true. It returns an error if the request sets one itself, or then
-// has too many.
-func (r Request) WithSessionTags(stamps []Tag, transitive bool) (Request, error) {
-	if err := r.OverridesReservedTag(stamps); err != nil {
+// WithSessionTags returns the request with the session tags of the identity, which are transitive if transitive is true. It returns
+// an error if the request overrides one of them, or would have too many tags.
+func (r Request) WithSessionTags(sessionTags []Tag, transitive bool) (Request, error) {
+	if err := r.OverridesReservedTag(sessionTags); err != nil {
 		return r, err
 	}
-	if len(r.Tags)+len(stamps) > maxTags {
-		return r, fmt.Errorf("there are %d tags, and the identity stamps another %d: together they may be %d", len(r.Tags), len(stamps), maxTags)
+	if len(r.Tags)+len(sessionTags) > maxTags {
+		return r, fmt.Errorf("the request has %d tags, and the identity adds %d: the limit is %d", len(r.Tags), len(sessionTags), maxTags)
 	}
-	r.Tags = slices.Concat(r.Tags, stamps)
+	r.Tags = slices.Concat(r.Tags, sessionTags)
 	if transitive {
 		r.TransitiveTagKeys = slices.Clone(r.TransitiveTagKeys)
-		for _, stamp := range stamps {
-			r.TransitiveTagKeys = append(r.TransitiveTagKeys, stamp.Key)
+		for _, tag := range sessionTags {
+			r.TransitiveTagKeys = append(r.TransitiveTagKeys, tag.Key)
 		}
 	}
 	return r, nil
@@ -158,15 +157,14 @@ type Tag struct {
 }
 
 // Tags returns the tags of a spec.
-func Tags(asked []v1alpha1.Tag) (tags []Tag) {
-	for _, tag := range asked {
+func Tags(specified []v1alpha1.Tag) (tags []Tag) {
+	for _, tag := range specified {
 		tags = append(tags, Tag{Key: tag.Key, Value: ptr.Deref(tag.Value, "")})
 	}
 	return tags
 }
 
-// Hash tells requests apart: two that differ in any field have different hashes, and the order of what has none does not
-// count.
+// Hash returns a hash that differs for requests that differ in any field. It ignores the order of policies and tags.
 func (r Request) Hash() string {
 	r.PolicyARNs = slices.Sorted(slices.Values(r.PolicyARNs))
 	r.TransitiveTagKeys = slices.Sorted(slices.Values(r.TransitiveTagKeys))
@@ -174,8 +172,7 @@ func (r Request) Hash() string {
 	return Hash(r)
 }
 
-// Hash is the SHA-256 of v as JSON, in which no two values are the same text, since strings are quoted and keys sorted. It
-// is for values made of strings, numbers, lists and maps, which always have such a text.
+// Hash returns the SHA-256 of v as JSON. It panics if v has no JSON encoding.
 func Hash(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -185,16 +182,16 @@ func Hash(v any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// How long the names of sessions may be, by the bounds of STS.
+// The maximum lengths of names in STS, in bytes.
 const (
 	MaxSessionName  = 64 // of a role session
 	MaxUserName     = 32 // of a federated user
-	sessionNameHash = 16 // hex digits: as long as no tenant can search for a collision
+	sessionNameHash = 16 // hex digits: too many for a tenant to find a collision
 )
 
-// SessionName is the default name of an object's sessions: <namespace>.<name>, which no object of another namespace can have,
-// since a namespace's name holds no dot. One that would not be shorter than the length that STS allows is cut to just that, and
-// ends in '-' and a hash of the whole, so that it is no shorter one's either.
+// SessionName returns the default session name, <namespace>.<name>. No object of another namespace has the same, because the name of
+// a namespace contains no dot. A name of the maximum length or longer is cut to it, and ends in '-' and a hash of the whole name, so
+// that it differs from each shorter one.
 func SessionName(namespace, name string, length int) string {
 	full := namespace + "." + name
 	if len(full) < length {

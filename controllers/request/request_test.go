@@ -21,11 +21,10 @@ import (
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// words are few, so that requests which differ in little are drawn often.
+// words are few, so that drawn requests often differ in little.
 var words = rapid.StringOfN(rapid.SampledFrom([]rune(`ab",[]\{}`+"\x00é")), 0, 3, -1)
 
-// drawField draws a value for any field that a request has. A type that it does not know fails the test, so that a field of
-// one is not forgotten.
+// drawField draws a value for a field of a request. It fails for a type that it does not know, so that no field is left out.
 func drawField(t *rapid.T, name string, kind reflect.Type) reflect.Value {
 	var value any
 	switch kind {
@@ -56,7 +55,7 @@ func drawRequest(t *rapid.T) request.Request {
 	return r
 }
 
-// inOrder returns a request whose lists are in the order in which the hash takes them.
+// inOrder returns a request whose lists are sorted as the hash sorts them.
 func inOrder(r request.Request) request.Request {
 	r.PolicyARNs = slices.Sorted(slices.Values(r.PolicyARNs))
 	r.TransitiveTagKeys = slices.Sorted(slices.Values(r.TransitiveTagKeys))
@@ -64,11 +63,11 @@ func inOrder(r request.Request) request.Request {
 	return r
 }
 
-func TestRequestsHaveTheSameHashOnlyIfTheyAskForTheSame(t *testing.T) {
+func TestRequestsHaveTheSameHashOnlyIfTheyAreEqual(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := drawRequest(t), drawRequest(t)
 		if same := cmp.Equal(inOrder(a), inOrder(b)); same != (a.Hash() == b.Hash()) {
-			t.Fatalf("the same: %t; the same hash: %t", same, !same)
+			t.Fatalf("equal: %t; equal hashes: %t", same, !same)
 		}
 	})
 }
@@ -83,17 +82,17 @@ func TestRequestsThatDifferInAnyFieldHaveDifferentHashes(t *testing.T) {
 				b := a
 				reflect.ValueOf(&b).Elem().Field(i).Set(drawField(t, "another "+field.Name, field.Type))
 				if cmp.Equal(inOrder(a), inOrder(b)) {
-					t.Skip("drawn twice the same")
+					t.Skip("equal requests were drawn")
 				}
 				if a.Hash() == b.Hash() {
-					t.Fatal("the same hash")
+					t.Fatal("equal hashes")
 				}
 			})
 		})
 	}
 }
 
-func TestTheOrderOfAListDoesNotCount(t *testing.T) {
+func TestHashIgnoresTheOrderOfLists(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := drawRequest(t)
 		b := a
@@ -105,20 +104,20 @@ func TestTheOrderOfAListDoesNotCount(t *testing.T) {
 			t.Fatal("different hashes")
 		}
 		if !cmp.Equal(before, inOrder(a)) {
-			t.Fatal("the hash changed what it was taken of")
+			t.Fatal("Hash changed the request")
 		}
 	})
 }
 
-func TestAHashLeavesTheRequestInItsOrder(t *testing.T) {
+func TestHashKeepsTheOrderOfTheRequest(t *testing.T) {
 	g := NewWithT(t)
 	r := request.Request{PolicyARNs: []string{"b", "a"}, TransitiveTagKeys: []string{"b", "a"}, Tags: []request.Tag{{Key: "b"}, {Key: "a"}}}
 	r.Hash()
 	g.Expect(r).To(Equal(request.Request{PolicyARNs: []string{"b", "a"}, TransitiveTagKeys: []string{"b", "a"}, Tags: []request.Tag{{Key: "b"}, {Key: "a"}}}))
 }
 
-// A release that hashes it otherwise refreshes every credential of a cluster at once: give a new field `json:",omitempty"`.
-func TestARequestHasTheHashOfEarlierReleases(t *testing.T) {
+// Another hash would reissue every credential of a cluster at once: give a new field `json:",omitempty"`.
+func TestRequestHasTheHashOfEarlierReleases(t *testing.T) {
 	r := request.Request{
 		Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: "arn:aws:iam::123456789012:role/S3Reader",
 		SessionName: "shop.s3-reader", Duration: time.Hour,
@@ -135,12 +134,12 @@ func TestFullRequestHasTheHashOfEarlierReleases(t *testing.T) {
 	NewWithT(t).Expect(r.Hash()).To(Equal("b53d39aa4adba463a8c0a3cf93c1a58ed964554cdbd2af2e9394d0ecfd1dcdc2"))
 }
 
-func TestNoListAndAnEmptyOneAreTheSame(t *testing.T) {
+func TestHashIsTheSameForNilAndEmptyLists(t *testing.T) {
 	empty := request.Request{PolicyARNs: []string{}, TransitiveTagKeys: []string{}, Tags: []request.Tag{}}
 	NewWithT(t).Expect(empty.Hash()).To(Equal(request.Request{}.Hash()))
 }
 
-func TestTheHashOfDataTellsItsKeysAndValuesApart(t *testing.T) {
+func TestHashOfDataDiffersForDifferentKeysAndValues(t *testing.T) {
 	g := NewWithT(t)
 	seen := map[string]map[string][]byte{}
 	for _, data := range []map[string][]byte{
@@ -153,7 +152,7 @@ func TestTheHashOfDataTellsItsKeysAndValuesApart(t *testing.T) {
 	}
 }
 
-// drawName draws a namespace's name, or an object's, which may have dots and be long.
+// drawName draws the name of a namespace, or of an object, which may contain dots.
 func drawName(t *rapid.T, longest int, dots bool, label string) string {
 	letters := []rune("ab-")
 	if dots {
@@ -161,32 +160,32 @@ func drawName(t *rapid.T, longest int, dots bool, label string) string {
 	}
 	lengths := rapid.OneOf(rapid.IntRange(1, 4), rapid.IntRange(40, min(70, longest)), rapid.IntRange(1, longest))
 	length := lengths.Draw(t, label+" length")
-	if rapid.Bool().Draw(t, label+" is one letter") { // many of these begin alike
+	if rapid.Bool().Draw(t, label+" is one letter") { // many of these have a common prefix
 		return strings.Repeat("a", length)
 	}
 	name := rapid.StringOfN(rapid.SampledFrom(letters), length, length, -1).Draw(t, label)
-	return "a" + name[1:] // as all names do, it begins with a letter
+	return "a" + name[1:] // names begin with a letter
 }
 
 var sessionNames = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,}$`)
 
-// lengths are those that names of sessions may have.
+// lengths are the maximum lengths of session names.
 var lengths = rapid.SampledFrom([]int{request.MaxSessionName, request.MaxUserName})
 
-func TestASessionNameIsOneThatSTSTakes(t *testing.T) {
+func TestSessionNameIsValidInSTS(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		namespace, name, length := drawName(t, 63, false, "namespace"), drawName(t, 253, true, "name"), lengths.Draw(t, "length")
 		got := request.SessionName(namespace, name, length)
 		if !sessionNames.MatchString(got) || len(got) > length {
-			t.Fatalf("%q", got)
+			t.Fatalf("%q is not a session name", got)
 		}
 		if got != request.SessionName(namespace, name, length) {
-			t.Fatal("another each time")
+			t.Fatal("the name differs at the second call")
 		}
 	})
 }
 
-func TestNoTwoObjectsHaveTheSameSessionName(t *testing.T) {
+func TestSessionNamesOfTwoObjectsDiffer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		victim := [2]string{drawName(t, 63, false, "namespace"), drawName(t, 253, true, "name")}
 		length := lengths.Draw(t, "length")
@@ -195,7 +194,7 @@ func TestNoTwoObjectsHaveTheSameSessionName(t *testing.T) {
 		if rapid.Bool().Draw(t, "in the same namespace") {
 			namespace = victim[0]
 		}
-		// What one would try who knows how it is made.
+		// The names that a tenant who knows the algorithm would try.
 		names := []string{
 			drawName(t, 253, true, "other name"), taken, victim[1] + "a", "a" + victim[1], strings.TrimPrefix(taken, namespace+"."),
 			taken[min(len(namespace)+1, len(taken)-1):], victim[0] + "." + victim[1], strings.Repeat("a", len(victim[1])),
@@ -208,14 +207,14 @@ func TestNoTwoObjectsHaveTheSameSessionName(t *testing.T) {
 	})
 }
 
-func TestSessionNames(t *testing.T) {
+func TestSessionNameCutsLongNames(t *testing.T) {
 	const longest = "shop.a-name-of-which-there-is-just-so-much-as-is-not-to-be-cut"
 	for name, tc := range map[string]struct{ namespace, name, want string }{
-		"it is namespace and name":                    {"shop", "s3-reader", "shop.s3-reader"},
-		"a name may have dots":                        {"shop", "s3.reader", "shop.s3.reader"},
-		"the longest that is not cut":                 {"shop", strings.TrimPrefix(longest, "shop.") + "x", longest + "x"},
-		"one character more":                          {"shop", strings.TrimPrefix(longest, "shop.") + "xy", "shop.a-name-of-which-there-is-just-so-much-as-i-2fb5a5228574be04"},
-		"a namespace of which not even a dot is left": {strings.Repeat("n", 63), "s3-reader", strings.Repeat("n", 47) + "-d663847e1e947616"},
+		"namespace and name":               {"shop", "s3-reader", "shop.s3-reader"},
+		"a name with dots":                 {"shop", "s3.reader", "shop.s3.reader"},
+		"the longest name that is not cut": {"shop", strings.TrimPrefix(longest, "shop.") + "x", longest + "x"},
+		"one more character":               {"shop", strings.TrimPrefix(longest, "shop.") + "xy", "shop.a-name-of-which-there-is-just-so-much-as-i-2fb5a5228574be04"},
+		"a cut within the namespace":       {strings.Repeat("n", 63), "s3-reader", strings.Repeat("n", 47) + "-d663847e1e947616"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -228,7 +227,7 @@ func TestSessionNames(t *testing.T) {
 
 const hunter = "hunter2"
 
-func TestASecretIsNotPrinted(t *testing.T) {
+func TestRedactedStringIsNotPrinted(t *testing.T) {
 	c := request.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: hunter, SessionToken: hunter}
 	encodings := map[string]func(*bytes.Buffer) error{
 		"as JSON": func(b *bytes.Buffer) error { return json.NewEncoder(b).Encode(c) },
@@ -251,7 +250,7 @@ func TestASecretIsNotPrinted(t *testing.T) {
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X"} {
 		for what, value := range map[string]any{
-			"a Secret": c.SecretAccessKey, "a Credential": c, "a pointer to one": &c, "a list": []request.RedactedString{hunter}, "a map": map[string]any{"key": c.SessionToken},
+			"a secret": c.SecretAccessKey, "credentials": c, "a pointer": &c, "a list": []request.RedactedString{hunter}, "a map": map[string]any{"key": c.SessionToken},
 		} {
 			encodings[what+" by "+verb] = func(b *bytes.Buffer) error { _, err := fmt.Fprintf(b, verb, value); return err }
 		}
@@ -268,6 +267,6 @@ func TestASecretIsNotPrinted(t *testing.T) {
 	}
 }
 
-func TestASecretIsWhatItIs(t *testing.T) {
+func TestRedactedStringKeepsItsValue(t *testing.T) {
 	NewWithT(t).Expect(string(request.RedactedString(hunter))).To(Equal(hunter))
 }
