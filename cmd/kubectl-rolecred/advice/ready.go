@@ -8,6 +8,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // secretName returns the name of the credential's Secret in the spec.
@@ -15,7 +16,7 @@ func (s Situation) secretName() string {
 	if s.Credential == nil {
 		return "NAME"
 	}
-	return cmp.Or(s.Credential.Common().Secret.Name, s.Credential.GetName())
+	return request.SecretName(s.Credential.Object)
 }
 
 func secretNotWritten(s Situation) guidance {

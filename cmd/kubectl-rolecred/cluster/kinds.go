@@ -6,40 +6,33 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/request"
 )
 
 // Object is a credential of any kind.
-type Object interface {
-	client.Object
-	Common() *v1alpha1.CredentialSpec
-	Report() *v1alpha1.CredentialStatus
-}
+type Object = request.Object
 
 // Kind describes a kind of credential. [Kinds] has one entry for each.
 type Kind struct {
 	// Name is the API kind, Resource its plural and Short its short name.
 	Name, Resource, Short string
-	// NameField is the field of the session name, and NameLength its maximum length. They are empty and zero for a
-	// call without a session name.
-	NameField  string
-	NameLength int
-
+	// NameField is the field of the session name, empty for a call without one.
+	NameField string
 	// Call is the STS call that issues this kind.
 	Call v1alpha1.Call
 
-	New     func() Object
-	NewList func() client.ObjectList
-	// request returns the STS request of the spec, without the fields that all kinds share.
+	New         func() Object
+	NewList     func() request.List
+	defaultName func(Object) string
+	// request returns the STS request of the spec, also of one that STS would reject.
 	request func(Object) request.Request
+	mfa     func(Object) *v1alpha1.MFA
 	// set copies fields to the spec.
 	set func(Object, RequestFields)
 }
@@ -53,39 +46,35 @@ type RequestFields struct {
 }
 
 // Kinds lists the kinds of credentials. A name without a kind is of the first.
-var Kinds = []Kind{{
-	Name: "RoleCredential", Resource: "rolecredentials", Short: "rolecred", NameField: "spec.sessionName", NameLength: request.MaxSessionName,
-	Call:    v1alpha1.CallAssumeRole,
-	New:     func() Object { return &v1alpha1.RoleCredential{} },
-	NewList: func() client.ObjectList { return &v1alpha1.RoleCredentialList{} },
-	request: typed(assumeRole),
-	set: setter(func(c *v1alpha1.RoleCredential, f RequestFields) {
+var Kinds = []Kind{
+	newKind(request.RoleCredential, "rolecred", func(c *v1alpha1.RoleCredential, f RequestFields) {
 		c.Spec.RoleARN, c.Spec.SessionName, c.Spec.Duration = f.RoleARN, f.SessionName, f.Duration
 	}),
-}, {
-	Name: "SessionCredential", Resource: "sessioncredentials", Short: "sessioncred",
-	Call:    v1alpha1.CallGetSessionToken,
-	New:     func() Object { return &v1alpha1.SessionCredential{} },
-	NewList: func() client.ObjectList { return &v1alpha1.SessionCredentialList{} },
-	request: typed(getSessionToken),
-	set:     setter(func(c *v1alpha1.SessionCredential, f RequestFields) { c.Spec.Duration = f.Duration }),
-}, {
-	Name: "FederatedCredential", Resource: "federatedcredentials", Short: "fedcred", NameField: "spec.userName", NameLength: request.MaxUserName,
-	Call:    v1alpha1.CallGetFederationToken,
-	New:     func() Object { return &v1alpha1.FederatedCredential{} },
-	NewList: func() client.ObjectList { return &v1alpha1.FederatedCredentialList{} },
-	request: typed(getFederationToken),
-	set: setter(func(c *v1alpha1.FederatedCredential, f RequestFields) {
+	newKind(request.SessionCredential, "sessioncred", func(c *v1alpha1.SessionCredential, f RequestFields) { c.Spec.Duration = f.Duration }),
+	newKind(request.FederatedCredential, "fedcred", func(c *v1alpha1.FederatedCredential, f RequestFields) {
 		c.Spec.UserName, c.Spec.Duration, c.Spec.Policy = f.SessionName, f.Duration, f.Policy
 	}),
-}}
-
-func typed[T Object](of func(T) request.Request) func(Object) request.Request {
-	return func(object Object) request.Request { return of(object.(T)) }
 }
 
-func setter[T Object](set func(T, RequestFields)) func(Object, RequestFields) {
-	return func(object Object, fields RequestFields) { set(object.(T), fields) }
+// newKind returns the plugin's view of a kind of the operator, without its type parameter.
+func newKind[T Object](kind request.Kind[T], short string, set func(T, RequestFields)) Kind {
+	return Kind{
+		Name: kind.Name, Resource: strings.ToLower(kind.Name) + "s", Short: short, NameField: kind.NameField, Call: kind.Call,
+		New:         func() Object { return kind.New() },
+		NewList:     kind.NewList,
+		defaultName: kind.DefaultName,
+		request: func(object Object) request.Request {
+			r, _ := kind.Request(object.(T))
+			return r
+		},
+		mfa: func(object Object) *v1alpha1.MFA {
+			if kind.MFA == nil {
+				return nil
+			}
+			return kind.MFA(object.(T))
+		},
+		set: func(object Object, fields RequestFields) { set(object.(T), fields) },
+	}
 }
 
 // KindOf returns the kind that a call issues. It returns false if there is none.
@@ -97,42 +86,6 @@ func KindOf(call v1alpha1.Call) (Kind, bool) {
 	return Kinds[i], true
 }
 
-func assumeRole(c *v1alpha1.RoleCredential) request.Request {
-	return request.Request{
-		Call: v1alpha1.CallAssumeRole, RoleARN: c.Spec.RoleARN, SessionName: c.Spec.SessionName, Duration: durationOr(c.Spec.Duration, time.Hour),
-		ExternalID: c.Spec.ExternalID, SourceIdentity: c.Spec.SourceIdentity, Policy: c.Spec.Policy, PolicyARNs: c.Spec.PolicyARNs,
-		Tags: request.Tags(c.Spec.Tags), TransitiveTagKeys: c.Spec.TransitiveTagKeys, MFASerialNumber: serialNumber(c.Spec.MFA),
-		ServiceAccountName: c.Spec.ServiceAccountName,
-	}
-}
-
-func getSessionToken(c *v1alpha1.SessionCredential) request.Request {
-	return request.Request{
-		Call: v1alpha1.CallGetSessionToken, Duration: durationOr(c.Spec.Duration, 12*time.Hour), MFASerialNumber: serialNumber(c.Spec.MFA),
-	}
-}
-
-func getFederationToken(c *v1alpha1.FederatedCredential) request.Request {
-	return request.Request{
-		Call: v1alpha1.CallGetFederationToken, SessionName: c.Spec.UserName, Duration: durationOr(c.Spec.Duration, 12*time.Hour),
-		Policy: c.Spec.Policy, PolicyARNs: c.Spec.PolicyARNs, Tags: request.Tags(c.Spec.Tags),
-	}
-}
-
-func durationOr(d *metav1.Duration, otherwise time.Duration) time.Duration {
-	if d == nil {
-		return otherwise
-	}
-	return d.Duration
-}
-
-func serialNumber(device *v1alpha1.MFA) string {
-	if device == nil {
-		return ""
-	}
-	return device.SerialNumber
-}
-
 // Credential is a credential of any kind and its STS request.
 type Credential struct {
 	Object
@@ -142,12 +95,9 @@ type Credential struct {
 
 // NewCredential returns the credential of an object. It sets the object's apiVersion and kind.
 func NewCredential(kind Kind, object Object) Credential {
-	c := Credential{Object: object, Kind: kind, Request: kind.request(object)}
-	c.Request.Identity = c.IdentityRef().String()
-	c.Request.SessionName = cmp.Or(c.Request.SessionName, c.DefaultSessionName())
 	// Items of a typed list have no apiVersion and kind.
 	object.GetObjectKind().SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind.Name))
-	return c
+	return Credential{Object: object, Kind: kind, Request: kind.request(object)}
 }
 
 // WithRequestFields returns a copy of the credential with these fields in its spec.
@@ -170,16 +120,11 @@ func (c Credential) RequestFields() RequestFields {
 func (c Credential) String() string { return strings.ToLower(c.Kind.Name) + "/" + c.GetName() }
 
 // DefaultSessionName returns the session name for a spec without one.
-func (c Credential) DefaultSessionName() string {
-	if c.Kind.NameLength == 0 {
-		return ""
-	}
-	return request.SessionName(c.GetNamespace(), c.GetName(), c.Kind.NameLength)
-}
+func (c Credential) DefaultSessionName() string { return c.Kind.defaultName(c.Object) }
 
 // SecretName returns the name of the Secret: the current one, or else the one in the spec.
 func (c Credential) SecretName() string {
-	return cmp.Or(c.Report().SecretName, c.Common().Secret.Name, c.GetName())
+	return cmp.Or(c.Report().SecretName, request.SecretName(c.Object))
 }
 
 // Condition returns a condition of the credential, nil if there is none.
@@ -199,28 +144,16 @@ func (c Credential) ServiceAccount() string {
 
 // ServiceAccountName returns the name of the credential's service account.
 func (c Credential) ServiceAccountName() string {
-	return cmp.Or(c.Request.ServiceAccountName, "default")
+	return request.ServiceAccount(c.Object, c.Request).Name
 }
 
 // MFA returns the MFA device of the spec, nil if it has none.
-func (c Credential) MFA() *v1alpha1.MFA {
-	switch object := c.Object.(type) {
-	case *v1alpha1.RoleCredential:
-		return object.Spec.MFA
-	case *v1alpha1.SessionCredential:
-		return object.Spec.MFA
-	default:
-		return nil
-	}
-}
+func (c Credential) MFA() *v1alpha1.MFA { return c.Kind.mfa(c.Object) }
 
 // IdentityRef returns the reference to the credential's identity, with defaults.
 func (c Credential) IdentityRef() IdentityRef {
-	ref := c.Common().IdentityRef
-	return IdentityRef{
-		Kind:           cmp.Or(ref.Kind, v1alpha1.IdentityKindClusterIdentity),
-		NamespacedName: types.NamespacedName{Namespace: c.GetNamespace(), Name: cmp.Or(ref.Name, v1alpha1.DefaultIdentityName)},
-	}
+	ref := request.IdentityRef(c.Object)
+	return IdentityRef{Kind: ref.Kind, NamespacedName: types.NamespacedName{Namespace: c.GetNamespace(), Name: ref.Name}}
 }
 
 // Ref is the kind and name of a credential.
