@@ -1,4 +1,4 @@
-// Package access decides whether a namespace may use an identity for a request. It is pure.
+// Package authz decides whether a namespace may use an identity for a request. It is pure.
 package authz
 
 import (

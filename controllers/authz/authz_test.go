@@ -16,8 +16,8 @@ import (
 
 const reader = "arn:aws:iam::123456789012:role/S3Reader"
 
-// asked is the request of the credential s3-reader in the namespace shop.
-func asked(change ...func(*authz.Request)) authz.Request {
+// requested returns the request of the credential s3-reader in the namespace shop.
+func requested(change ...func(*authz.Request)) authz.Request {
 	r := authz.Request{
 		Identity: "ClusterIdentity default", Namespace: "shop", NamespaceLabels: map[string]string{"team": "retail", "stage": "prod"},
 		Call: v1alpha1.CallAssumeRole, RoleARN: reader, SessionName: "shop.s3-reader", NameField: "spec.sessionName", DefaultSessionName: "shop.s3-reader", Duration: time.Hour,
@@ -76,11 +76,11 @@ func TestRuleAllowsMatchingRequests(t *testing.T) {
 
 		"another namespace":                      {rule: forNamespaces("bank"), want: v1alpha1.ReasonNotAllowed},
 		"a namespace whose name begins the same": {rule: forNamespaces("sho"), want: v1alpha1.ReasonNotAllowed},
-		"a namespace whose name goes on":         {ask: func(r *authz.Request) { r.Namespace = "shop-admin" }, want: v1alpha1.ReasonNotAllowed},
+		"a namespace with a longer name":         {ask: func(r *authz.Request) { r.Namespace = "shop-admin" }, want: v1alpha1.ReasonNotAllowed},
 		"a namespace whose name ends the same":   {ask: func(r *authz.Request) { r.Namespace = "my-shop" }, want: v1alpha1.ReasonNotAllowed},
 		"one of several namespaces":              {rule: forNamespaces("bank", "shop"), want: allowed},
 		"a pattern of namespaces":                {rule: forNamespaces("sh*"), want: allowed},
-		"every namespace, said":                  {rule: forNamespaces("*"), want: allowed},
+		"every namespace":                        {rule: forNamespaces("*"), want: allowed},
 		"no list of namespaces":                  {rule: forNamespaces(), want: v1alpha1.ReasonNotAllowed},
 		"an empty list of namespaces":            {rule: func(r *v1alpha1.AllowRule) { r.Namespaces = []string{} }, want: v1alpha1.ReasonNotAllowed},
 		"an empty pattern of namespaces":         {rule: forNamespaces(""), want: v1alpha1.ReasonNotAllowed},
@@ -89,53 +89,53 @@ func TestRuleAllowsMatchingRequests(t *testing.T) {
 			r.Namespaces = []string{}
 		}, want: allowed},
 
-		"a selector by label":                       {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"team": "retail"}}), want: allowed},
-		"a selector by another label":               {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"team": "ops"}}), want: v1alpha1.ReasonNotAllowed},
-		"a selector by two labels":                  {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"team": "retail", "stage": "dev"}}), want: v1alpha1.ReasonNotAllowed},
-		"a selector by expression":                  {rule: selecting(expression("team", metav1.LabelSelectorOpIn, "ops", "retail")), want: allowed},
-		"a selector by expression, not met":         {rule: selecting(expression("team", metav1.LabelSelectorOpNotIn, "ops", "retail")), want: v1alpha1.ReasonNotAllowed},
-		"no selector":                               {rule: selecting(nil), want: v1alpha1.ReasonNotAllowed},
-		"an empty selector":                         {rule: selecting(&metav1.LabelSelector{}), want: v1alpha1.ReasonNotAllowed},
-		"a selector of empty lists":                 {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{}, MatchExpressions: []metav1.LabelSelectorRequirement{}}), want: v1alpha1.ReasonNotAllowed},
-		"a selector that cannot be read":            {rule: selecting(expression("team", "Like", "ret*")), want: v1alpha1.ReasonNotAllowed},
-		"a selector with a value that cannot be":    {rule: selecting(expression("team", metav1.LabelSelectorOpIn)), want: v1alpha1.ReasonNotAllowed},
-		"a selector does not read names as labels":  {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"shop": ""}}), want: v1alpha1.ReasonNotAllowed},
-		"a selector of a namespace without labels":  {rule: selecting(expression("team", metav1.LabelSelectorOpExists)), ask: func(r *authz.Request) { r.NamespaceLabels = nil }, want: v1alpha1.ReasonNotAllowed},
-		"a selector's value has no stars":           {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"team": "*"}}), want: v1alpha1.ReasonNotAllowed},
-		"a selector takes the label that all carry": {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "shop"}}), ask: func(r *authz.Request) { r.NamespaceLabels = map[string]string{"kubernetes.io/metadata.name": "shop"} }, want: allowed},
+		"a selector by label":                             {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"team": "retail"}}), want: allowed},
+		"a selector by another label":                     {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"team": "ops"}}), want: v1alpha1.ReasonNotAllowed},
+		"a selector by two labels":                        {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"team": "retail", "stage": "dev"}}), want: v1alpha1.ReasonNotAllowed},
+		"a selector by expression":                        {rule: selecting(expression("team", metav1.LabelSelectorOpIn, "ops", "retail")), want: allowed},
+		"a selector by expression, not met":               {rule: selecting(expression("team", metav1.LabelSelectorOpNotIn, "ops", "retail")), want: v1alpha1.ReasonNotAllowed},
+		"no selector":                                     {rule: selecting(nil), want: v1alpha1.ReasonNotAllowed},
+		"an empty selector":                               {rule: selecting(&metav1.LabelSelector{}), want: v1alpha1.ReasonNotAllowed},
+		"a selector of empty lists":                       {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{}, MatchExpressions: []metav1.LabelSelectorRequirement{}}), want: v1alpha1.ReasonNotAllowed},
+		"an invalid selector":                             {rule: selecting(expression("team", "Like", "ret*")), want: v1alpha1.ReasonNotAllowed},
+		"a selector without a required value":             {rule: selecting(expression("team", metav1.LabelSelectorOpIn)), want: v1alpha1.ReasonNotAllowed},
+		"a selector does not read names as labels":        {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"shop": ""}}), want: v1alpha1.ReasonNotAllowed},
+		"a selector of a namespace without labels":        {rule: selecting(expression("team", metav1.LabelSelectorOpExists)), ask: func(r *authz.Request) { r.NamespaceLabels = nil }, want: v1alpha1.ReasonNotAllowed},
+		"a selector's value has no stars":                 {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"team": "*"}}), want: v1alpha1.ReasonNotAllowed},
+		"a selector by the label that each namespace has": {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "shop"}}), ask: func(r *authz.Request) { r.NamespaceLabels = map[string]string{"kubernetes.io/metadata.name": "shop"} }, want: allowed},
 
-		"another role":            {rule: forRoles("arn:aws:iam::123456789012:role/Other"), want: v1alpha1.ReasonNotAllowed},
-		"one of several roles":    {rule: forRoles("arn:aws:iam::123456789012:role/Other", reader), want: allowed},
-		"no list of roles":        {rule: forRoles(), want: v1alpha1.ReasonNotAllowed},
-		"an empty list of roles":  {rule: func(r *v1alpha1.AllowRule) { r.RoleARNs = []string{} }, want: v1alpha1.ReasonNotAllowed},
-		"an empty pattern of one": {rule: forRoles(""), want: v1alpha1.ReasonNotAllowed},
+		"another role":              {rule: forRoles("arn:aws:iam::123456789012:role/Other"), want: v1alpha1.ReasonNotAllowed},
+		"one of several roles":      {rule: forRoles("arn:aws:iam::123456789012:role/Other", reader), want: allowed},
+		"no list of roles":          {rule: forRoles(), want: v1alpha1.ReasonNotAllowed},
+		"an empty list of roles":    {rule: func(r *v1alpha1.AllowRule) { r.RoleARNs = []string{} }, want: v1alpha1.ReasonNotAllowed},
+		"an empty pattern of roles": {rule: forRoles(""), want: v1alpha1.ReasonNotAllowed},
 
 		"another call":                       {ask: func(r *authz.Request) { r.Call = "GetSessionToken" }, want: v1alpha1.ReasonNotAllowed},
-		"no list of calls is the schema's":   {rule: func(r *v1alpha1.AllowRule) { r.Calls = nil }, want: allowed},
+		"no list of calls: the default":      {rule: func(r *v1alpha1.AllowRule) { r.Calls = nil }, want: allowed},
 		"no list of calls, and another call": {rule: func(r *v1alpha1.AllowRule) { r.Calls = nil }, ask: func(r *authz.Request) { r.Call = "GetSessionToken" }, want: v1alpha1.ReasonNotAllowed},
 		"an empty list of calls":             {rule: func(r *v1alpha1.AllowRule) { r.Calls = []v1alpha1.Call{} }, want: v1alpha1.ReasonNotAllowed},
 		"a list of calls with another":       {rule: func(r *v1alpha1.AllowRule) { r.Calls = []v1alpha1.Call{"GetSessionToken"} }, want: v1alpha1.ReasonNotAllowed},
 		"a call is no pattern":               {rule: func(r *v1alpha1.AllowRule) { r.Calls = []v1alpha1.Call{"*"} }, want: v1alpha1.ReasonNotAllowed},
-		"a call that begins like an allowed": {ask: func(r *authz.Request) { r.Call = "AssumeRoleWithSAML" }, want: v1alpha1.ReasonNotAllowed},
+		"a call with an allowed prefix":      {ask: func(r *authz.Request) { r.Call = "AssumeRoleWithSAML" }, want: v1alpha1.ReasonNotAllowed},
 
-		"a session name of one's own":                  {ask: named("night-job"), want: v1alpha1.ReasonNotAllowed},
+		"another session name":                         {ask: named("night-job"), want: v1alpha1.ReasonNotAllowed},
 		"the default name of another's session":        {ask: named("bank.s3-reader"), want: v1alpha1.ReasonNotAllowed},
 		"a session name that the rule names":           {rule: withSessionNames("day-job", "night-job"), ask: named("night-job"), want: allowed},
 		"a session name of the rule's pattern":         {rule: withSessionNames("night-*"), ask: named("night-job"), want: allowed},
 		"a session name that begins before it":         {rule: withSessionNames("night-*"), ask: named("mid-night-job"), want: v1alpha1.ReasonNotAllowed},
-		"every session name, said":                     {rule: withSessionNames("*"), ask: named("anything"), want: allowed},
+		"every session name":                           {rule: withSessionNames("*"), ask: named("anything"), want: allowed},
 		"the default session name beside named ones":   {rule: withSessionNames("night-job"), want: allowed},
 		"an empty list of session names, default name": {rule: func(r *v1alpha1.AllowRule) { r.SessionNames = []string{} }, want: allowed},
 		"an empty list of session names, another name": {rule: func(r *v1alpha1.AllowRule) { r.SessionNames = []string{} }, ask: named("night-job"), want: v1alpha1.ReasonNotAllowed},
 
-		"a duration just as long as may be": {rule: upTo(time.Hour), want: allowed},
-		"a second longer than may be":       {rule: upTo(time.Hour - time.Second), want: v1alpha1.ReasonDurationNotAllowed},
-		"no bound but that of STS":          {ask: func(r *authz.Request) { r.Duration = 12 * time.Hour }, want: allowed},
-		"a bound of zero is a bound":        {rule: upTo(0), want: v1alpha1.ReasonDurationNotAllowed},
+		"the maximum duration":           {rule: upTo(time.Hour), want: allowed},
+		"a second more than the maximum": {rule: upTo(time.Hour - time.Second), want: v1alpha1.ReasonDurationNotAllowed},
+		"no bound but that of STS":       {ask: func(r *authz.Request) { r.Duration = 12 * time.Hour }, want: allowed},
+		"a bound of zero is a bound":     {rule: upTo(0), want: v1alpha1.ReasonDurationNotAllowed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			rule, request := allowing(), asked()
+			rule, request := allowing(), requested()
 			if tc.rule != nil {
 				tc.rule(&rule)
 			}
@@ -161,7 +161,7 @@ func TestDecideDeniesWithoutRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			g.Expect(authz.Decide(rules, asked())).To(HaveField("Reason", v1alpha1.ReasonNotAllowed))
+			g.Expect(authz.Decide(rules, requested())).To(HaveField("Reason", v1alpha1.ReasonNotAllowed))
 		})
 	}
 }
@@ -238,7 +238,7 @@ func TestRolePatternMatchesWithinARNFields(t *testing.T) {
 			g := NewWithT(t)
 			rules := []v1alpha1.AllowRule{allowing(forRoles(tc.pattern))}
 			allows := func(arn string) bool {
-				return authz.Decide(rules, asked(func(r *authz.Request) { r.RoleARN = arn })) == nil
+				return authz.Decide(rules, requested(func(r *authz.Request) { r.RoleARN = arn })) == nil
 			}
 			for _, arn := range tc.yes {
 				g.Expect(allows(arn)).To(BeTrue(), "%q should allow %q", tc.pattern, arn)
@@ -294,7 +294,7 @@ func TestDecideRequiresOneRuleForTheWholeRequest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			request := asked()
+			request := requested()
 			if tc.ask != nil {
 				tc.ask(&request)
 			}
@@ -317,23 +317,23 @@ func TestDenialExplainsWhatToDo(t *testing.T) {
 		ask   func(*authz.Request)
 		want  string
 	}{
-		"no rule is for it": {
+		"no rule matches": {
 			rules: []v1alpha1.AllowRule{allowing(forNamespaces("bank"))},
 			want: `No rule of ClusterIdentity default allows namespace "shop" the call AssumeRole for the role arn:aws:iam::123456789012:role/S3Reader. ` +
 				`Have a rule added to its spec.allow that names both, or use another identity.`,
 		},
-		"its session name is another": {
+		"another session name": {
 			rules: []v1alpha1.AllowRule{allowing()},
 			ask:   named("night-job"),
 			want: `ClusterIdentity default allows namespace "shop" the role arn:aws:iam::123456789012:role/S3Reader, but not the session name "night-job". ` +
 				`Leave spec.sessionName out for the default "shop.s3-reader", or have the name added to a rule's sessionNames.`,
 		},
-		"it is for too long: the longest that may be is named": {
+		"a duration over the maximum: the message has the largest maximum": {
 			rules: []v1alpha1.AllowRule{allowing(upTo(15 * time.Minute)), allowing(upTo(30 * time.Minute)), allowing(upTo(20 * time.Minute))},
 			want: `ClusterIdentity default allows namespace "shop" the role arn:aws:iam::123456789012:role/S3Reader for at most 30m0s. ` +
 				`Set spec.duration to no more than that, or have a rule's maxDuration raised.`,
 		},
-		"the longest is of the rules that allow the session name": {
+		"the maximum of the rules that allow the session name": {
 			rules: []v1alpha1.AllowRule{allowing(upTo(45 * time.Minute)), allowing(withSessionNames("night-*"), upTo(30*time.Minute))},
 			ask:   named("night-job"),
 			want: `ClusterIdentity default allows namespace "shop" the role arn:aws:iam::123456789012:role/S3Reader for at most 30m0s. ` +
@@ -342,7 +342,7 @@ func TestDenialExplainsWhatToDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			request := asked()
+			request := requested()
 			if tc.ask != nil {
 				tc.ask(&request)
 			}
@@ -364,13 +364,13 @@ func TestDenialDoesNotRevealOtherRules(t *testing.T) {
 		own []v1alpha1.AllowRule
 		ask func(*authz.Request)
 	}{
-		"no rule is its own":        {},
-		"its session name is other": {own: []v1alpha1.AllowRule{allowing()}, ask: named("night-job")},
-		"it is for too long":        {own: []v1alpha1.AllowRule{allowing(upTo(20 * time.Minute))}},
+		"no rule of the namespace":    {},
+		"another session name":        {own: []v1alpha1.AllowRule{allowing()}, ask: named("night-job")},
+		"a duration over the maximum": {own: []v1alpha1.AllowRule{allowing(upTo(20 * time.Minute))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			request := asked()
+			request := requested()
 			if tc.ask != nil {
 				tc.ask(&request)
 			}

@@ -20,12 +20,12 @@ func TestDecideChecksRoleChaining(t *testing.T) {
 		request authz.Request
 		want    string
 	}{
-		"a role for an hour":                       {everything, authz.Request{Call: v1alpha1.CallAssumeRole, RoleARN: last, Duration: time.Hour, Chain: []string{hub}}, ""},
-		"a role for longer, without a chain":       {everything, authz.Request{Call: v1alpha1.CallAssumeRole, RoleARN: last, Duration: 2 * time.Hour}, ""},
-		"a role for a second longer":               {everything, authz.Request{Call: v1alpha1.CallAssumeRole, RoleARN: last, Duration: time.Hour + time.Second, Chain: []string{hub}}, v1alpha1.ReasonDurationNotAllowed},
-		"a role that is a hop":                     {everything, authz.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hub, Duration: time.Hour, Chain: []string{hub}}, v1alpha1.ReasonNotAllowed},
-		"a call that asks for no role, for longer": {everything, authz.Request{Call: v1alpha1.CallGetSessionToken, Duration: 12 * time.Hour, Chain: []string{hub}}, ""},
-		"what no rule allows":                      {nil, authz.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hub, Duration: 2 * time.Hour, Chain: []string{hub}}, v1alpha1.ReasonNotAllowed},
+		"a role for an hour":                 {everything, authz.Request{Call: v1alpha1.CallAssumeRole, RoleARN: last, Duration: time.Hour, Chain: []string{hub}}, ""},
+		"a role for longer, without a chain": {everything, authz.Request{Call: v1alpha1.CallAssumeRole, RoleARN: last, Duration: 2 * time.Hour}, ""},
+		"a role for a second longer":         {everything, authz.Request{Call: v1alpha1.CallAssumeRole, RoleARN: last, Duration: time.Hour + time.Second, Chain: []string{hub}}, v1alpha1.ReasonDurationNotAllowed},
+		"a role that is a hop":               {everything, authz.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hub, Duration: time.Hour, Chain: []string{hub}}, v1alpha1.ReasonNotAllowed},
+		"a longer call without a role":       {everything, authz.Request{Call: v1alpha1.CallGetSessionToken, Duration: 12 * time.Hour, Chain: []string{hub}}, ""},
+		"a request that no rule allows":      {nil, authz.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hub, Duration: 2 * time.Hour, Chain: []string{hub}}, v1alpha1.ReasonNotAllowed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

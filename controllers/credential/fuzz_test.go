@@ -101,7 +101,7 @@ func FuzzReconciledRecord(f *testing.F) {
 		maps.Copy(stored.Annotations, forgery(issued, expiration, previousIssued, previousExpiration, packed, text))
 		forged, readable := reissue.ParseRecord(stored.Annotations)
 		if readable && validChecksum {
-			stored.Annotations["sts.rolecredential.dev/seal"] = forged.WithChecksum(stored.Data).Seal
+			stored.Annotations["sts.rolecredential.dev/seal"] = forged.WithChecksum(stored.Data).Checksum
 		}
 		c.Update(stored)
 		c.Clock.SetTime(testkit.Start.Add(time.Duration(later) * time.Second))

@@ -1,49 +1,45 @@
+// Package reissue holds the record in a Secret, and decides from it when and why to issue new credentials. It is pure.
 package reissue
 
 import "time"
 
-// Ownership is whose the Secret of the wanted name is.
+// Ownership says whether a credential controls the Secret of its name.
 type Ownership int
 
-// Whose a Secret is.
+// The kinds of ownership.
 const (
-	// Absent: there is no Secret of that name.
-	Absent Ownership = iota
-	// Foreign: it is not this credential's, and is left alone.
-	Foreign
-	// Ours: it is this credential's.
-	Ours
-	// Adopted: it was another's, who handed it over.
-	Adopted
-	// Former: a credential of this kind and name that no longer exists left it, with a valid record.
-	Former
+	Absent  Ownership = iota // there is no Secret of that name
+	Foreign                  // something else controls the Secret, and the operator must not write it
+	Ours                     // the credential controls the Secret
+	Adopted                  // a foreign Secret whose owner consents to the adoption
+	Former                   // a former credential of this kind and name left the Secret, with a valid record
 )
 
-// Observed is what was found where the Secret should be.
+// Observed is the state of the Secret.
 type Observed struct {
 	Ownership Ownership
-	// Record is what the annotations say, nil if they cannot be trusted or the data is not what they say.
+	// Record is nil if the annotations contain no valid record, or if the data does not match it.
 	Record *Record
 }
 
-// Desired is what the spec asks for.
+// Desired is the state that the spec describes.
 type Desired struct {
 	// RequestHash and TemplateHash are compared with those of the [Record].
 	RequestHash, TemplateHash string
-	// IssuerHash is compared too, unless it is empty because the identity is not known.
+	// IssuerHash is compared too. It is empty if the identity is not known.
 	IssuerHash string
-	// RefreshRequest is the refresh annotation's value, empty if there is none.
+	// RefreshRequest is the value of the refresh annotation, empty if there is none.
 	RefreshRequest string
-	// RefreshBefore is as in the spec, nil for the default.
+	// RefreshBefore is that of the spec, nil for the default.
 	RefreshBefore *time.Duration
-	// Key spreads the refreshes of credentials issued together.
+	// Key spreads the refreshes of credentials that were issued together.
 	Key string
 }
 
-// Reason is why a credential is due.
+// Reason is why a credential is issued.
 type Reason string
 
-// Why a credential is due, in the order in which it is asked.
+// The reasons, in the order of their checks.
 const (
 	NotDue           Reason = ""
 	Missing          Reason = "Missing"
@@ -55,18 +51,17 @@ const (
 	Due              Reason = "Due"
 )
 
-// IsRepair reports whether the credential is issued because its Secret was deleted or edited, which something may do again and
-// again, rather than because the spec or the time says so.
+// IsRepair reports whether the reason is a deleted or edited Secret. Another writer may cause such reasons again and again.
 func (w Reason) IsRepair() bool { return w == Missing || w == Tampered }
 
-// Current reports whether a credential that is due for this reason is nevertheless of the present spec.
+// Current reports whether a Secret matches the spec although credentials are issued for this reason.
 func (w Reason) Current() bool { return w == NotDue || w == RefreshRequested || w == Due }
 
-// ClockTolerance is how far the clocks of STS and of the operator may be apart before it counts. AWS bears 5 to 15 minutes.
+// ClockTolerance is the clock skew that the operator ignores. AWS tolerates 5 to 15 minutes.
 //
-// It is also how far in the future a credential may have been issued. One beyond that shows that our clock is behind that of STS,
-// and that STS was not heard since the operator started: asked for another, it tells the time. By our own clock the credential would
-// be due too late.
+// It also bounds how far in the future a credential may have been issued. A later one shows that the operator's clock is behind that of
+// STS, and that the operator has not measured the skew since its start. By its own clock it would refresh too late, and a new call
+// measures the skew.
 const ClockTolerance = time.Minute
 
 var checks = []struct {
@@ -88,8 +83,7 @@ var checks = []struct {
 	}},
 }
 
-// Decide says why a credential is due, NotDue if it is not. A foreign Secret is never to be issued for, and must be dealt
-// with before.
+// Decide returns why a credential must be issued, or NotDue. Do not call it for a foreign Secret.
 func Decide(now time.Time, w Desired, o Observed) Reason {
 	for _, check := range checks {
 		if check.holds(now, w, o) {

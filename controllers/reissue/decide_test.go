@@ -10,7 +10,7 @@ import (
 	"rolecredential.dev/operator/controllers/reissue"
 )
 
-// fresh is a Secret just as it is wanted, half an hour before its refresh at the earliest.
+// fresh returns a Secret that matches the spec, half an hour before its earliest refresh.
 func fresh() (reissue.Desired, reissue.Observed) {
 	w := reissue.Desired{
 		RequestHash: "request", TemplateHash: "template", IssuerHash: "issuer", RefreshRequest: "monday",
@@ -22,74 +22,74 @@ func fresh() (reissue.Desired, reissue.Observed) {
 	}}
 }
 
-func TestWhyACredentialIsDue(t *testing.T) {
+func TestDecideReturnsTheReason(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*reissue.Desired, *reissue.Observed)
 		after  time.Duration
 		want   reissue.Reason
 	}{
-		"nothing is to be done for what is fresh": {want: reissue.NotDue},
-		"there is no Secret":                      {change: func(_ *reissue.Desired, o *reissue.Observed) { *o = reissue.Observed{} }, want: reissue.Missing},
-		"the Secret was handed over": {
+		"a fresh Secret": {want: reissue.NotDue},
+		"no Secret":      {change: func(_ *reissue.Desired, o *reissue.Observed) { *o = reissue.Observed{} }, want: reissue.Missing},
+		"an adopted Secret": {
 			change: func(_ *reissue.Desired, o *reissue.Observed) {
 				*o = reissue.Observed{Ownership: reissue.Adopted}
 			},
 			want: reissue.Missing,
 		},
-		"the Secret was handed over by one who knows our annotations": {
+		"an adopted Secret with a valid record": {
 			change: func(_ *reissue.Desired, o *reissue.Observed) { o.Ownership = reissue.Adopted },
 			want:   reissue.Missing,
 		},
-		"the Secret does not hold what was written": {
+		"an edited Secret": {
 			change: func(_ *reissue.Desired, o *reissue.Observed) { o.Record = nil },
 			want:   reissue.Tampered,
 		},
-		"a former credential left the Secret, with a current record": {
+		"the Secret of a former credential, with a current record": {
 			change: func(_ *reissue.Desired, o *reissue.Observed) { o.Ownership = reissue.Former },
 			want:   reissue.NotDue,
 		},
-		"the record says that the credential expired a year ago": {after: time.Hour + 365*24*time.Hour, want: reissue.Due},
-		"the record says that the credential expired earlier":    {after: time.Hour + 365*24*time.Hour + 1, want: reissue.Tampered},
-		"the record says that the credential was issued in the far future": {
+		"a record that expired a year ago": {after: time.Hour + 365*24*time.Hour, want: reissue.Due},
+		"a record that expired earlier":    {after: time.Hour + 365*24*time.Hour + 1, want: reissue.Tampered},
+		"a record that was issued in the far future": {
 			after: -365*24*time.Hour - 1, want: reissue.Tampered,
 		},
-		"the spec asks for something else": {
+		"another request": {
 			change: func(w *reissue.Desired, _ *reissue.Observed) { w.RequestHash = "other" },
 			want:   reissue.OtherRequest,
 		},
-		"the identity is another": {
+		"another identity": {
 			change: func(w *reissue.Desired, _ *reissue.Observed) { w.IssuerHash = "other" },
 			want:   reissue.OtherIssuer,
 		},
-		"the identity is not known": {
+		"an unknown identity": {
 			change: func(w *reissue.Desired, _ *reissue.Observed) { w.IssuerHash = "" },
 			want:   reissue.NotDue,
 		},
-		"the template is another": {
+		"another template": {
 			change: func(w *reissue.Desired, _ *reissue.Observed) { w.TemplateHash = "other" },
 			want:   reissue.OtherTemplate,
 		},
-		"a refresh is asked for": {
+		"another refresh request": {
 			change: func(w *reissue.Desired, _ *reissue.Observed) { w.RefreshRequest = "tuesday" },
 			want:   reissue.RefreshRequested,
 		},
-		"a refresh is asked for the first time": {
+		"the first refresh request": {
 			change: func(_ *reissue.Desired, o *reissue.Observed) { o.Record.RefreshRequest = "" },
 			want:   reissue.RefreshRequested,
 		},
-		"the request to refresh is taken away": {
+		"a removed refresh request": {
 			change: func(w *reissue.Desired, _ *reissue.Observed) { w.RefreshRequest = "" },
 			want:   reissue.NotDue,
 		},
-		"the time has come": {after: 40 * time.Minute, want: reissue.Due},
-		"it has expired":    {after: time.Hour, want: reissue.Due},
-		"a longer refreshBefore has passed already": {
+		"the refresh time":      {after: 40 * time.Minute, want: reissue.Due},
+		"an expired credential": {after: time.Hour, want: reissue.Due},
+		"a longer refreshBefore": {
 			change: func(w *reissue.Desired, _ *reissue.Observed) { w.RefreshBefore = ptr.To(55 * time.Minute) },
 			after:  10 * time.Minute,
 			want:   reissue.Due,
 		},
-		"it was issued in a moment, by a clock that is a little behind": {after: -time.Minute, want: reissue.NotDue},
-		"it was issued in ten minutes: the operator's clock is behind":  {after: -10 * time.Minute, want: reissue.Due},
+		"a clock that is a minute behind":    {after: -time.Minute, want: reissue.NotDue},
+		"a clock that is ten minutes behind": {after: -10 * time.Minute, want: reissue.Due},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, o := fresh()
@@ -101,7 +101,7 @@ func TestWhyACredentialIsDue(t *testing.T) {
 	}
 }
 
-func TestACredentialIsDueFromTheSecondItIsDueAt(t *testing.T) {
+func TestCredentialIsDueAtItsRefreshTime(t *testing.T) {
 	g := NewWithT(t)
 	w, o := fresh()
 	due := w.RefreshAt(*o.Record)
@@ -109,7 +109,7 @@ func TestACredentialIsDueFromTheSecondItIsDueAt(t *testing.T) {
 	g.Expect(reissue.Decide(due, w, o)).To(Equal(reissue.Due))
 }
 
-func TestOfSeveralReasonsTheFirstIsGiven(t *testing.T) {
+func TestDecideReturnsTheFirstOfSeveralReasons(t *testing.T) {
 	g := NewWithT(t)
 	w, o := fresh()
 	sound := o.Record
@@ -118,7 +118,7 @@ func TestOfSeveralReasonsTheFirstIsGiven(t *testing.T) {
 	now := sound.Expiration.Add(time.Hour)
 	for _, step := range []struct {
 		want reissue.Reason
-		mend func()
+		fix  func()
 	}{
 		{reissue.Missing, func() { o.Ownership = reissue.Ours }},
 		{reissue.Tampered, func() { o.Record = sound }},
@@ -130,15 +130,15 @@ func TestOfSeveralReasonsTheFirstIsGiven(t *testing.T) {
 		{reissue.NotDue, func() {}},
 	} {
 		g.Expect(reissue.Decide(now, w, o)).To(Equal(step.want))
-		step.mend()
+		step.fix()
 	}
 }
 
-func TestWhatAReasonMeans(t *testing.T) {
-	for why, tc := range map[reissue.Reason]struct{ mends, current bool }{
+func TestReasonsThatAreRepairsOrCurrent(t *testing.T) {
+	for why, tc := range map[reissue.Reason]struct{ repair, current bool }{
 		reissue.NotDue:           {current: true},
-		reissue.Missing:          {mends: true},
-		reissue.Tampered:         {mends: true},
+		reissue.Missing:          {repair: true},
+		reissue.Tampered:         {repair: true},
 		reissue.OtherRequest:     {},
 		reissue.OtherIssuer:      {},
 		reissue.OtherTemplate:    {},
@@ -147,7 +147,7 @@ func TestWhatAReasonMeans(t *testing.T) {
 	} {
 		t.Run("due because "+string(why), func(t *testing.T) {
 			g := NewWithT(t)
-			g.Expect(why.IsRepair()).To(Equal(tc.mends))
+			g.Expect(why.IsRepair()).To(Equal(tc.repair))
 			g.Expect(why.Current()).To(Equal(tc.current))
 		})
 	}

@@ -15,9 +15,9 @@ import (
 
 const annotationPrefix = "sts.rolecredential.dev/"
 
-// FuzzAnnotations reads annotations that anyone may have written, and seals what can be read, as one could who knows how. Whatever
-// they say, it can be written again, also as what went before another, and told in a status, is never kept for longer than it says
-// itself, and never has a credential looked at again at once and forever, or not at all.
+// FuzzAnnotations parses annotations that a tenant may have written, and adds a valid checksum, as the tenant could. Each record that is
+// parsed can be written again, also as a previous record and in a status. It never outlives its expiration, and never causes a busy loop
+// or a credential without a requeue.
 func FuzzAnnotations(f *testing.F) {
 	f.Fuzz(func(t *testing.T, issued, expiration, previousIssued, previousExpiration, packed, text string, now, refreshBefore int64) {
 		g := NewWithT(t)
@@ -30,31 +30,31 @@ func FuzzAnnotations(f *testing.F) {
 			g.Expect(r).To(BeZero())
 			return
 		}
-		g.Expect(r.ChecksumValid()).To(BeFalse(), "nobody sealed it")
+		g.Expect(r.ChecksumValid()).To(BeFalse(), "the checksum was not computed")
 		again, ok := reissue.ParseRecord(r.Annotations())
 		g.Expect(ok).To(BeTrue())
 		g.Expect(again).To(Equal(r))
 		for _, at := range []time.Time{r.IssuedAt, r.Expiration, r.PreviousIssuedAt, r.PreviousExpiration} {
-			g.Expect(inAStatus(g, at)).To(BeTemporally("==", at))
+			g.Expect(throughStatus(g, at)).To(BeTemporally("==", at))
 		}
 
-		sealed := r.WithChecksum(nil)
-		follower := reissue.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.After(&sealed).WithChecksum(nil)
+		forged := r.WithChecksum(nil)
+		follower := reissue.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.After(&forged).WithChecksum(nil)
 		again, ok = reissue.ParseRecord(follower.Annotations())
 		g.Expect(ok).To(BeTrue())
 		g.Expect(again).To(Equal(follower))
 		w := reissue.Desired{RequestHash: text, RefreshRequest: text, RefreshBefore: new(time.Duration(refreshBefore)), Key: text}
-		due, at := w.RefreshAt(sealed), time.Unix(now, 0)
+		due, at := w.RefreshAt(forged), time.Unix(now, 0)
 		g.Expect(due).To(And(BeTemporally(">", r.IssuedAt), BeTemporally("<", r.Expiration)))
 		g.Expect(reissue.Requeue(at, due)).To(BeNumerically(">=", time.Second))
-		if reissue.Decide(at, w, reissue.Observed{Ownership: reissue.Ours, Record: &sealed}) == reissue.NotDue {
+		if reissue.Decide(at, w, reissue.Observed{Ownership: reissue.Ours, Record: &forged}) == reissue.NotDue {
 			g.Expect(at).To(BeTemporally("<", r.Expiration))
 		}
 	})
 }
 
-// inAStatus returns a time as it is read from a status that it was written to, zero for none.
-func inAStatus(g Gomega, at time.Time) time.Time {
+// throughStatus returns a time after it was written to a status and read again.
+func throughStatus(g Gomega, at time.Time) time.Time {
 	text, err := json.Marshal(metav1.NewTime(at))
 	g.Expect(err).NotTo(HaveOccurred())
 	var read metav1.Time
@@ -62,24 +62,24 @@ func inAStatus(g Gomega, at time.Time) time.Time {
 	return read.Time
 }
 
-// FuzzEdit writes over one annotation of a sealed record: what is still taken for genuine is what was sealed.
+// FuzzEdit changes one annotation of a record. A record with a valid checksum is the original.
 func FuzzEdit(f *testing.F) {
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE")}
-	sealed := reissue.Record{
+	written := reissue.Record{
 		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour),
 		PreviousIssuedAt: issuedAt.Add(-40 * time.Minute), PreviousExpiration: issuedAt.Add(20 * time.Minute),
 		AccessKeyID: "ASIAEXAMPLE", PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader", PackedPolicySize: new(int32(7)),
 	}.WithChecksum(data)
-	names := append(slices.Sorted(maps.Keys(sealed.Annotations())), annotationPrefix+"refresh-request", annotationPrefix+"to-come")
+	names := append(slices.Sorted(maps.Keys(written.Annotations())), annotationPrefix+"refresh-request", annotationPrefix+"future")
 	f.Fuzz(func(t *testing.T, which uint8, value string, gone bool) {
 		g := NewWithT(t)
-		annotations, name := sealed.Annotations(), names[int(which)%len(names)]
+		annotations, name := written.Annotations(), names[int(which)%len(names)]
 		annotations[name] = value
 		if gone {
 			delete(annotations, name)
 		}
 		if r, ok := reissue.ParseRecord(annotations); ok && r.MatchesData(data) {
-			g.Expect(r).To(Equal(sealed), name)
+			g.Expect(r).To(Equal(written), name)
 		}
 	})
 }

@@ -7,15 +7,14 @@ import (
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// The annotations of a Secret that say what is in it. They are written in one request with the data, and are all that the
-// operator knows of a credential after a restart.
+// The annotations of a record. The operator writes them in one request with the data, and has no other state after a restart.
 const (
 	annotationPrefix             = "sts.rolecredential.dev/"
 	annotationRequest            = annotationPrefix + "request-hash"
 	annotationIssuer             = annotationPrefix + "issuer-hash"
 	annotationTemplate           = annotationPrefix + "template-hash"
 	annotationDataHash           = annotationPrefix + "data-hash"
-	annotationSeal               = annotationPrefix + "seal"
+	annotationChecksum           = annotationPrefix + "seal"
 	annotationIssuedAt           = annotationPrefix + "issued-at"
 	annotationExpiration         = annotationPrefix + "expiration"
 	annotationPreviousIssuedAt   = annotationPrefix + "previous-issued-at"
@@ -26,56 +25,54 @@ const (
 	annotationRefreshRequest     = annotationPrefix + "refresh-request"
 )
 
-// AnnotationCredential names the credential that a record is of, as <kind>/<name>. A Secret that a backup restores has no owner
-// reference, and is assigned to its credential by this annotation.
+// AnnotationCredential names the credential of a record, as <kind>/<name>. A Secret that a backup restored has no owner reference.
+// This annotation assigns it to its credential.
 const AnnotationCredential = annotationPrefix + "credential"
 
-// Bounds of a record, and of the answers of STS that records are made of.
+// Bounds of a record, and of the STS responses that it describes.
 const (
 	// MaxLifetime is the longest duration that STS accepts (GetSessionToken, GetFederationToken).
 	MaxLifetime = 36 * time.Hour
-	// MaxAccessKeyID and MaxPrincipalARN are the longest values that a status can hold, in bytes.
+	// MaxAccessKeyID and MaxPrincipalARN are the maximum lengths in a status, in bytes.
 	MaxAccessKeyID  = 128
 	MaxPrincipalARN = 2048
 	// MaxRefreshRequest is how much of a refresh annotation a record and a status hold, in bytes.
 	MaxRefreshRequest = 256
-	// recordHorizon is how long ago a credential can have expired, and how far ahead it can have been issued, for its record to be
-	// believed. It leaves room for a suspended credential, an old backup and a wrong clock.
+	// recordHorizon is how long ago a credential may have expired, and how far in the future it may have been issued, in a valid
+	// record. It allows for a suspended credential, an old backup and a wrong clock.
 	recordHorizon = 365 * 24 * time.Hour
 )
 
-// Record is what a Secret's annotations say of the credential in it.
+// Record describes the session credentials in a Secret. It is stored in the Secret's annotations.
 type Record struct {
-	// Credential is the kind and name of the credential that the record is of, as <kind>/<name>. Records of earlier releases have
-	// none until the next write.
+	// Credential is <kind>/<name> of the credential. Records of earlier releases have none until the next write.
 	Credential string
-	// RequestHash is that of the [request.Request] that was answered.
+	// RequestHash is the hash of the [request.Request].
 	RequestHash string
-	// IssuerHash is that of where the identity's credentials came from and which STS answered, and of its region if that stands in
-	// the Secret.
+	// IssuerHash is the hash of the identity's source and STS endpoint, and of its region if the Secret contains it.
 	IssuerHash string
-	// TemplateHash is that of the Secret's template in the spec.
+	// TemplateHash is the hash of spec.secret.
 	TemplateHash string
-	// DataHash is that of the Secret's data, and Seal that of the record, DataHash included. An edit of the record is noticed
-	// without a read of the data. Neither has a key: whoever may write the Secret can compute both anew, and is then believed.
-	DataHash, Seal string
+	// DataHash is the hash of the Secret's data, and Checksum that of the record with DataHash. The checksum reveals an edit of the
+	// record without a read of the data. Neither uses a key: a writer of the Secret can compute both.
+	DataHash, Checksum string
 	// IssuedAt and Expiration are in whole seconds of UTC.
 	IssuedAt, Expiration time.Time
-	// PreviousIssuedAt and PreviousExpiration are of the credential that this one took the place of: until when those may go on
-	// who hold it still. Both are zero if the Secret held none, or none that is known.
+	// PreviousIssuedAt and PreviousExpiration are those of the replaced credentials, which pods may still use. Both are zero if there
+	// were none, or if they are not known.
 	PreviousIssuedAt, PreviousExpiration time.Time
 	AccessKeyID                          string
 	PrincipalARN                         string
-	PackedPolicySize                     *int32
-	// RefreshRequest is the value of the refresh annotation that this credential answers.
+	// PackedPolicySize is in percent, nil if STS returned none.
+	PackedPolicySize *int32
+	// RefreshRequest is the value of the refresh annotation at the time of the issue.
 	RefreshRequest string
 }
 
-// After returns the record with what is to be kept of the one in whose place it comes, nil if that is not known. If the one before
-// that lives still, the two count as one which expires with the first of them, so that nobody is thought to have longer than
-// they do.
+// After returns the record with the times of the record that it replaces, which is nil if it is not known. If the credentials before
+// that are still valid, the two count as one that expires with the earlier of them, so that no pod is assumed to have longer.
 func (r Record) After(before *Record) Record {
-	if before == nil || before.Expiration.Sub(r.Expiration) > MaxLifetime { // no credential outlives the next one by so much
+	if before == nil || before.Expiration.Sub(r.Expiration) > MaxLifetime { // no credentials outlive the next ones by so much
 		return r
 	}
 	r.PreviousIssuedAt, r.PreviousExpiration = before.IssuedAt, before.Expiration
@@ -88,23 +85,23 @@ func (r Record) After(before *Record) Record {
 	return r
 }
 
-// RecordKeys lists the annotations that a record may have.
+// RecordKeys returns the annotations that a record may have.
 func RecordKeys() []string {
 	return []string{
-		annotationRequest, annotationIssuer, annotationTemplate, annotationDataHash, annotationSeal, annotationIssuedAt, annotationExpiration,
+		annotationRequest, annotationIssuer, annotationTemplate, annotationDataHash, annotationChecksum, annotationIssuedAt, annotationExpiration,
 		annotationPreviousIssuedAt, annotationPreviousExpiration, annotationAccessKeyID, annotationPrincipalARN, annotationPackedPolicy, annotationRefreshRequest,
 		AnnotationCredential,
 	}
 }
 
-// Annotations returns the record as annotations, those of [RecordKeys] that it needs.
+// Annotations returns the record as annotations, without those of optional fields that are empty.
 func (r Record) Annotations() map[string]string {
 	annotations := map[string]string{
 		annotationRequest:    r.RequestHash,
 		annotationIssuer:     r.IssuerHash,
 		annotationTemplate:   r.TemplateHash,
 		annotationDataHash:   r.DataHash,
-		annotationSeal:       r.Seal,
+		annotationChecksum:   r.Checksum,
 		annotationIssuedAt:   at(r.IssuedAt),
 		annotationExpiration: at(r.Expiration),
 	}
@@ -126,7 +123,7 @@ func (r Record) Annotations() map[string]string {
 	return annotations
 }
 
-// at is a time as an annotation gives it, empty for none.
+// at formats a time for an annotation. The zero time is empty.
 func at(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -134,15 +131,15 @@ func at(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// parseAt reads a time as [at] writes it, and as nothing else does: a fraction of a second would be lost where it is written again,
-// to be sealed or told in a status, and a time zone may lead beyond the years of which such a text can be read.
+// parseAt parses a time in exactly the form of [at]. Fractions of a second would be lost in a status, and a time zone may lead to a year
+// that cannot be formatted.
 func parseAt(text string) (time.Time, bool) {
 	read, err := time.Parse(time.RFC3339, text)
 	return read, err == nil && at(read) == text
 }
 
 // ParseRecord reads a record from annotations that anyone may have edited. It returns false if a required value is missing or
-// malformed, or if a value exceeds the bounds that apply to answers of STS.
+// malformed, or if a value exceeds the bounds of STS responses.
 func ParseRecord(annotations map[string]string) (Record, bool) {
 	issued, ok := parseAt(annotations[annotationIssuedAt])
 	if !ok {
@@ -158,7 +155,7 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 		IssuerHash:     annotations[annotationIssuer],
 		TemplateHash:   annotations[annotationTemplate],
 		DataHash:       annotations[annotationDataHash],
-		Seal:           annotations[annotationSeal],
+		Checksum:       annotations[annotationChecksum],
 		IssuedAt:       issued,
 		Expiration:     expiration,
 		AccessKeyID:    annotations[annotationAccessKeyID],
@@ -180,34 +177,34 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 	return r, true
 }
 
-// inBounds reports whether STS could have answered with the values of the record.
+// inBounds reports whether the values can be those of an STS response.
 func (r Record) inBounds() bool {
 	return r.Expiration.After(r.IssuedAt) && r.Expiration.Sub(r.IssuedAt) <= MaxLifetime &&
 		r.PreviousExpiration.Sub(r.Expiration) <= MaxLifetime &&
 		len(r.AccessKeyID) <= MaxAccessKeyID && len(r.PrincipalARN) <= MaxPrincipalARN && len(r.RefreshRequest) <= MaxRefreshRequest
 }
 
-// plausible reports whether the times of the record are near enough to now to be believed.
+// plausible reports whether the times of the record are within [recordHorizon] of now.
 func (r Record) plausible(now time.Time) bool {
 	return now.Sub(r.Expiration) <= recordHorizon && r.IssuedAt.Sub(now) <= recordHorizon
 }
 
-// WithChecksum returns the record with the hash of its Secret's data and its seal.
+// WithChecksum returns the record with the hash of the Secret's data and its checksum.
 func (r Record) WithChecksum(data map[string][]byte) Record {
 	r.DataHash = request.Hash(data)
-	r.Seal = r.seal()
+	r.Checksum = r.checksum()
 	return r
 }
 
-func (r Record) seal() string {
-	r.Seal = ""
+func (r Record) checksum() string {
+	r.Checksum = ""
 	return request.Hash(r.Annotations())
 }
 
-// ChecksumValid reports whether the record is as it was written.
-func (r Record) ChecksumValid() bool { return r.Seal == r.seal() }
+// ChecksumValid reports whether the record has not been edited.
+func (r Record) ChecksumValid() bool { return r.Checksum == r.checksum() }
 
-// MatchesData reports whether the record and the data are as they were written.
+// MatchesData reports whether neither the record nor the data has been edited.
 func (r Record) MatchesData(data map[string][]byte) bool {
 	return r.ChecksumValid() && r.DataHash == request.Hash(data)
 }

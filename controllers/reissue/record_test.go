@@ -19,7 +19,7 @@ func drawRecord(t *rapid.T) reissue.Record {
 	issued := time.Unix(rapid.Int64Range(0, 1<<36).Draw(t, "issued"), 0).UTC()
 	text := rapid.StringN(0, 32, 128)
 	r := reissue.Record{
-		Credential: text.Draw(t, "credential"), RequestHash: text.Draw(t, "request"), IssuerHash: text.Draw(t, "issuer"), TemplateHash: text.Draw(t, "template"), DataHash: text.Draw(t, "data"), Seal: text.Draw(t, "seal"),
+		Credential: text.Draw(t, "credential"), RequestHash: text.Draw(t, "request"), IssuerHash: text.Draw(t, "issuer"), TemplateHash: text.Draw(t, "template"), DataHash: text.Draw(t, "data"), Checksum: text.Draw(t, "checksum"),
 		IssuedAt: issued, Expiration: issued.Add(time.Duration(rapid.Int64Range(1, 36*60*60).Draw(t, "life")) * time.Second),
 		AccessKeyID: text.Draw(t, "access key"), PrincipalARN: text.Draw(t, "principal"), RefreshRequest: text.Draw(t, "refresh"),
 	}
@@ -33,12 +33,12 @@ func drawRecord(t *rapid.T) reissue.Record {
 	return r
 }
 
-func TestARecordIsReadAsItWasWritten(t *testing.T) {
+func TestRecordSurvivesItsAnnotations(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := drawRecord(t)
 		got, ok := reissue.ParseRecord(want.Annotations())
 		if !ok {
-			t.Fatal("it cannot be read")
+			t.Fatal("the annotations are not a record")
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatal(diff)
@@ -46,8 +46,8 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	})
 }
 
-// docs/security.md says what that is worth to whoever may write a Secret.
-func TestSealIsNoSignature(t *testing.T) {
+// docs/security.md says what a writer of the Secret can do with that.
+func TestChecksumIsNoSignature(t *testing.T) {
 	g := NewWithT(t)
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEDITED")}
 	record := reissue.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.WithChecksum(nil)
@@ -56,7 +56,7 @@ func TestSealIsNoSignature(t *testing.T) {
 	g.Expect(record.WithChecksum(data).MatchesData(data)).To(BeTrue())
 }
 
-func TestTimesAreKeptInUTC(t *testing.T) {
+func TestTimesAreInUTC(t *testing.T) {
 	g := NewWithT(t)
 	east := time.FixedZone("east", 3*60*60)
 	got, ok := reissue.ParseRecord(reissue.Record{IssuedAt: issuedAt.In(east), Expiration: issuedAt.Add(time.Hour).In(east)}.Annotations())
@@ -64,10 +64,10 @@ func TestTimesAreKeptInUTC(t *testing.T) {
 	g.Expect([]time.Time{got.IssuedAt, got.Expiration}).To(Equal([]time.Time{issuedAt, issuedAt.Add(time.Hour)}))
 }
 
-// A release that reads or writes them otherwise refreshes every credential of a cluster at once.
+// Other annotations would reissue every credential of a cluster at once.
 func TestAnnotationsAreThoseOfEarlierReleases(t *testing.T) {
 	r := reissue.Record{
-		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", DataHash: "d", Seal: "s",
+		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", DataHash: "d", Checksum: "s",
 		IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour),
 		PreviousIssuedAt: issuedAt.Add(-40 * time.Minute), PreviousExpiration: issuedAt.Add(20 * time.Minute),
 		AccessKeyID: "ASIAEXAMPLE", PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader",
@@ -91,9 +91,8 @@ func TestAnnotationsAreThoseOfEarlierReleases(t *testing.T) {
 	}))
 }
 
-// What a release that knew nothing of previous credentials wrote, is read as it was meant: its seal is intact, so that no
-// credential is refreshed for it.
-func TestTheSealOfAnEarlierReleaseIsIntact(t *testing.T) {
+// An earlier release wrote no previous credentials. An upgrade must not reissue the credentials of its records.
+func TestChecksumOfAnEarlierReleaseIsValid(t *testing.T) {
 	g := NewWithT(t)
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE")}
 	r, ok := reissue.ParseRecord(map[string]string{
@@ -115,7 +114,7 @@ func TestTheSealOfAnEarlierReleaseIsIntact(t *testing.T) {
 	g.Expect(r.PreviousExpiration).To(BeZero())
 }
 
-func TestWhatIsKeptOfTheCredentialBefore(t *testing.T) {
+func TestAfterKeepsTheTimesOfTheReplacedCredentials(t *testing.T) {
 	after := issuedAt.Add
 	record := func(issued, expires time.Duration) reissue.Record {
 		return reissue.Record{IssuedAt: after(issued), Expiration: after(expires)}
@@ -125,24 +124,24 @@ func TestWhatIsKeptOfTheCredentialBefore(t *testing.T) {
 		previous, expires time.Time
 	}{
 		"none": {},
-		"one alone": {
+		"credentials without a previous record": {
 			before: new(record(-40*time.Minute, 20*time.Minute)), previous: after(-40 * time.Minute), expires: after(20 * time.Minute),
 		},
-		"one that has expired": {
+		"expired credentials": {
 			before: new(record(-2*time.Hour, -time.Hour)), previous: after(-2 * time.Hour), expires: after(-time.Hour),
 		},
-		"one that came when the one before it lived, which has expired since": {
+		"credentials whose predecessor has expired": {
 			before:   new(record(-40*time.Minute, 20*time.Minute).After(new(record(-80*time.Minute, -20*time.Minute)))),
 			previous: after(-40 * time.Minute), expires: after(20 * time.Minute),
 		},
-		"one that came when the one before it lived, which lives still": {
+		"credentials whose predecessor is still valid": {
 			before:   new(record(-time.Minute, 59*time.Minute).After(new(record(-10*time.Minute, 50*time.Minute)))),
 			previous: after(-10 * time.Minute), expires: after(50 * time.Minute),
 		},
-		"one that claims to outlive this one by over 36 hours, which is not believed": {
+		"an implausible record that expires 36 hours after the next one": {
 			before: new(record(-time.Minute, 37*time.Hour+time.Second)),
 		},
-		"one that came when the one before it lived, which lives longer than it": {
+		"credentials that expire before their predecessor": {
 			before:   new(record(-time.Minute, 14*time.Minute).After(new(record(-10*time.Minute, 50*time.Minute)))),
 			previous: after(-10 * time.Minute), expires: after(14 * time.Minute),
 		},
@@ -157,7 +156,7 @@ func TestWhatIsKeptOfTheCredentialBefore(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotKnownHasNoAnnotation(t *testing.T) {
+func TestEmptyFieldsHaveNoAnnotation(t *testing.T) {
 	g := NewWithT(t)
 	annotations := reissue.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.Annotations()
 	g.Expect(annotations).To(HaveLen(7))
@@ -168,7 +167,7 @@ func TestWhatIsNotKnownHasNoAnnotation(t *testing.T) {
 	))
 }
 
-func TestAnnotationsThatAnyoneMayHaveEdited(t *testing.T) {
+func TestParseRecordRejectsInvalidValues(t *testing.T) {
 	const (
 		issuedAtKey           = "sts.rolecredential.dev/issued-at"
 		expirationKey         = "sts.rolecredential.dev/expiration"
@@ -183,7 +182,7 @@ func TestAnnotationsThatAnyoneMayHaveEdited(t *testing.T) {
 		edit map[string]string // an empty value takes the annotation out
 		want bool
 	}{
-		"nothing was edited":                        {want: true},
+		"no edit":                                   {want: true},
 		"there is no time of issue":                 {edit: map[string]string{issuedAtKey: ""}},
 		"there is no expiration":                    {edit: map[string]string{expirationKey: ""}},
 		"the time of issue is garbage":              {edit: map[string]string{issuedAtKey: "yesterday"}},
@@ -196,22 +195,22 @@ func TestAnnotationsThatAnyoneMayHaveEdited(t *testing.T) {
 		"the times are the same":                    {edit: map[string]string{expirationKey: "2026-11-23T15:00:00Z"}},
 		"the times are the same in different zones": {edit: map[string]string{expirationKey: "2026-11-23T18:00:00+03:00"}},
 		"the expiration is in another zone":         {edit: map[string]string{expirationKey: "2026-11-23T19:00:00+03:00"}},
-		"the expiration is put off by a fraction":   {edit: map[string]string{expirationKey: "2026-11-23T16:00:00.5Z"}},
-		"the lifetime is longer than can be":        {edit: map[string]string{issuedAtKey: "0002-01-01T00:00:00Z", expirationKey: "9999-12-31T23:59:59Z"}},
+		"the expiration has a fraction of a second": {edit: map[string]string{expirationKey: "2026-11-23T16:00:00.5Z"}},
+		"the lifetime is as long as times allow":    {edit: map[string]string{issuedAtKey: "0002-01-01T00:00:00Z", expirationKey: "9999-12-31T23:59:59Z"}},
 		"the lifetime is 36 hours":                  {edit: map[string]string{expirationKey: "2026-11-25T03:00:00Z"}, want: true},
 		"the lifetime is over 36 hours":             {edit: map[string]string{expirationKey: "2026-11-25T03:00:01Z"}},
-		"the access key id is as long as it can be": {edit: map[string]string{accessKeyIDKey: strings.Repeat("A", 128)}, want: true},
+		"the access key id has the maximum length":  {edit: map[string]string{accessKeyIDKey: strings.Repeat("A", 128)}, want: true},
 		"the access key id is too long":             {edit: map[string]string{accessKeyIDKey: strings.Repeat("A", 129)}},
-		"the ARN is as long as it can be":           {edit: map[string]string{principalKey: strings.Repeat("a", 2048)}, want: true},
+		"the ARN has the maximum length":            {edit: map[string]string{principalKey: strings.Repeat("a", 2048)}, want: true},
 		"the ARN is too long":                       {edit: map[string]string{principalKey: strings.Repeat("a", 3000)}},
 		"the refresh request is too long":           {edit: map[string]string{refreshKey: strings.Repeat("x", 257)}},
 		"the previous credential outlives this one by over 36 hours": {
 			edit: map[string]string{previousIssuedKey: "2026-11-23T15:00:00Z", previousExpirationKey: "2026-11-25T04:00:01Z"},
 		},
-		"the packed size is garbage":               {edit: map[string]string{packedKey: "much"}, want: true},
-		"the packed size is negative":              {edit: map[string]string{packedKey: "-1"}, want: true},
-		"the packed size is huge":                  {edit: map[string]string{packedKey: "99999999999999999999"}, want: true},
-		"the packed size is more than can be kept": {edit: map[string]string{packedKey: "3000000000"}, want: true},
+		"the packed size is garbage":      {edit: map[string]string{packedKey: "much"}, want: true},
+		"the packed size is negative":     {edit: map[string]string{packedKey: "-1"}, want: true},
+		"the packed size is huge":         {edit: map[string]string{packedKey: "99999999999999999999"}, want: true},
+		"the packed size exceeds 31 bits": {edit: map[string]string{packedKey: "3000000000"}, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -231,7 +230,7 @@ func TestAnnotationsThatAnyoneMayHaveEdited(t *testing.T) {
 	}
 }
 
-func TestAnAnnotatedSecretOfSomebodyElseHasNoRecord(t *testing.T) {
+func TestForeignAnnotationsAreNoRecord(t *testing.T) {
 	g := NewWithT(t)
 	for _, annotations := range []map[string]string{nil, {}, {"app": "shop"}} {
 		_, ok := reissue.ParseRecord(annotations)
@@ -239,17 +238,17 @@ func TestAnAnnotatedSecretOfSomebodyElseHasNoRecord(t *testing.T) {
 	}
 }
 
-func TestASealBreaksWithAnyEdit(t *testing.T) {
+func TestChecksumRevealsAnyEdit(t *testing.T) {
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAEXAMPLE")}
-	sealed := reissue.Record{
+	written := reissue.Record{
 		Credential: "RoleCredential/s3-reader", RequestHash: "r", IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour), AccessKeyID: "ASIAEXAMPLE",
 		PreviousIssuedAt: issuedAt.Add(-time.Hour), PreviousExpiration: issuedAt,
 	}.WithChecksum(data)
 	g := NewWithT(t)
-	g.Expect(sealed.MatchesData(data)).To(BeTrue())
-	g.Expect(sealed.MatchesData(map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAOTHER")})).To(BeFalse())
-	for key, value := range sealed.Annotations() {
-		edited := sealed.Annotations()
+	g.Expect(written.MatchesData(data)).To(BeTrue())
+	g.Expect(written.MatchesData(map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("ASIAOTHER")})).To(BeFalse())
+	for key, value := range written.Annotations() {
+		edited := written.Annotations()
 		edited[key] = value + "0"
 		if key == "sts.rolecredential.dev/expiration" {
 			edited[key] = "2999-01-01T00:00:00Z"
@@ -259,10 +258,10 @@ func TestASealBreaksWithAnyEdit(t *testing.T) {
 	}
 }
 
-func TestARecordHasNoAnnotationsButItsOwn(t *testing.T) {
+func TestRecordKeysListsAllAnnotations(t *testing.T) {
 	g := NewWithT(t)
 	full := reissue.Record{
-		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", DataHash: "d", Seal: "s", IssuedAt: time.Unix(1, 0), Expiration: time.Unix(2, 0), PreviousIssuedAt: time.Unix(3, 0),
+		RequestHash: "r", IssuerHash: "i", TemplateHash: "t", DataHash: "d", Checksum: "s", IssuedAt: time.Unix(1, 0), Expiration: time.Unix(2, 0), PreviousIssuedAt: time.Unix(3, 0),
 		PreviousExpiration: time.Unix(4, 0), Credential: "k/n", AccessKeyID: "a", PrincipalARN: "p", PackedPolicySize: new(int32(7)), RefreshRequest: "1",
 	}
 	g.Expect(slices.Collect(maps.Keys(full.Annotations()))).To(ConsistOf(reissue.RecordKeys()))

@@ -18,13 +18,15 @@ func recordOf(life time.Duration) reissue.Record {
 	return reissue.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(life)}
 }
 
-// lives are those of STS, and those of an emulator that lets time run fast.
-var lives = rapid.OneOf(rapid.IntRange(900, 43200), rapid.IntRange(1, 30))
+// lifetimes are those of STS, and those of an emulator with a fast clock, in seconds.
+var lifetimes = rapid.OneOf(rapid.IntRange(900, 43200), rapid.IntRange(1, 30))
 
-func drawLife(t *rapid.T) time.Duration { return time.Duration(lives.Draw(t, "life")) * time.Second }
+func drawLifetime(t *rapid.T) time.Duration {
+	return time.Duration(lifetimes.Draw(t, "lifetime")) * time.Second
+}
 
-// drawWanted draws a refreshBefore that the schema lets through, none, or any at all.
-func drawWanted(t *rapid.T) reissue.Desired {
+// drawDesired draws a refreshBefore that the schema accepts, none, or any.
+func drawDesired(t *rapid.T) reissue.Desired {
 	w := reissue.Desired{Key: rapid.String().Draw(t, "key")}
 	if rapid.Bool().Draw(t, "has refreshBefore") {
 		w.RefreshBefore = new(rapid.OneOf(
@@ -36,10 +38,10 @@ func drawWanted(t *rapid.T) reissue.Desired {
 	return w
 }
 
-func TestACredentialIsDueWhileItLives(t *testing.T) {
+func TestRefreshIsBeforeTheExpiry(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := drawWanted(t)
-		r := recordOf(drawLife(t))
+		w := drawDesired(t)
+		r := recordOf(drawLifetime(t))
 		due := w.RefreshAt(r)
 		if !due.After(r.IssuedAt) || !due.Before(r.Expiration) {
 			t.Fatalf("due at %s, which is not between %s and %s", due, r.IssuedAt, r.Expiration)
@@ -50,13 +52,13 @@ func TestACredentialIsDueWhileItLives(t *testing.T) {
 	})
 }
 
-func TestACredentialIsDueAtTheSameTimeAfterARestart(t *testing.T) {
+func TestRefreshTimeSurvivesARestart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := drawWanted(t)
-		r := recordOf(drawLife(t))
+		w := drawDesired(t)
+		r := recordOf(drawLifetime(t))
 		stored, ok := reissue.ParseRecord(r.Annotations())
 		if !ok {
-			t.Fatal("the record cannot be read back")
+			t.Fatal("the annotations are not a record")
 		}
 		if before, after := w.RefreshAt(r), w.RefreshAt(stored); !before.Equal(after) {
 			t.Fatalf("due at %s, and after a restart at %s", before, after)
@@ -64,9 +66,9 @@ func TestACredentialIsDueAtTheSameTimeAfterARestart(t *testing.T) {
 	})
 }
 
-func TestACredentialIsDueAtAWholeSecond(t *testing.T) {
+func TestRefreshTimeIsInWholeSeconds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := drawWanted(t)
+		w := drawDesired(t)
 		r := recordOf(time.Duration(rapid.IntRange(2, 43200).Draw(t, "life")) * time.Second)
 		if due := w.RefreshAt(r); due.Nanosecond() != 0 {
 			t.Fatalf("due at %s", due)
@@ -74,7 +76,7 @@ func TestACredentialIsDueAtAWholeSecond(t *testing.T) {
 	})
 }
 
-func TestARefreshIsAsLongBeforeTheExpiryAsTheSpecSays(t *testing.T) {
+func TestRefreshIsRefreshBeforeTheExpiry(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life := time.Duration(rapid.IntRange(900, 43200).Draw(t, "life")) * time.Second
 		before := time.Duration(rapid.IntRange(60, int(life.Seconds()*9/10)).Draw(t, "refreshBefore")) * time.Second
@@ -90,7 +92,7 @@ func TestARefreshIsAsLongBeforeTheExpiryAsTheSpecSays(t *testing.T) {
 	})
 }
 
-func TestWhenACredentialIsDue(t *testing.T) {
+func TestRefreshTime(t *testing.T) {
 	const early, late = "shop/reader-556", "shop/reader-1210" // of a spread near 1 and near 0
 	for name, tc := range map[string]struct {
 		life   time.Duration
@@ -98,15 +100,15 @@ func TestWhenACredentialIsDue(t *testing.T) {
 		key    string
 		want   time.Duration // after the issue
 	}{
-		"without refreshBefore a third of the lifetime is kept":        {time.Hour, nil, late, 2399 * time.Second},
-		"the earliest of the credentials comes a tenth before that":    {time.Hour, nil, early, 2160 * time.Second},
-		"refreshBefore is kept":                                        {time.Hour, new(10 * time.Minute), late, 2999 * time.Second},
-		"STS gave less than was asked for":                             {15 * time.Minute, new(20 * time.Minute), late, 90 * time.Second},
-		"a tenth of the lifetime passes, and is no whole second":       {905 * time.Second, new(time.Hour), late, 91 * time.Second},
-		"a lifetime of seconds, as an emulator that runs fast gives":   {12 * time.Second, nil, late, 7 * time.Second},
-		"such a lifetime with a refreshBefore that is meant for hours": {12 * time.Second, new(time.Minute), early, 2 * time.Second},
-		"a lifetime of one second":                                     {time.Second, new(time.Minute), early, time.Second / 10},
-		"a negative refreshBefore":                                     {time.Hour, new(-time.Hour), late, 3598 * time.Second},
+		"a third of the lifetime is left by default":          {time.Hour, nil, late, 2399 * time.Second},
+		"the earliest of many credentials":                    {time.Hour, nil, early, 2160 * time.Second},
+		"refreshBefore is set":                                {time.Hour, new(10 * time.Minute), late, 2999 * time.Second},
+		"STS returned a shorter lifetime":                     {15 * time.Minute, new(20 * time.Minute), late, 90 * time.Second},
+		"a tenth of the lifetime is not in whole seconds":     {905 * time.Second, new(time.Hour), late, 91 * time.Second},
+		"a lifetime of seconds":                               {12 * time.Second, nil, late, 7 * time.Second},
+		"a lifetime of seconds, with refreshBefore for hours": {12 * time.Second, new(time.Minute), early, 2 * time.Second},
+		"a lifetime of one second":                            {time.Second, new(time.Minute), early, time.Second / 10},
+		"a negative refreshBefore":                            {time.Hour, new(-time.Hour), late, 3598 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -116,11 +118,11 @@ func TestWhenACredentialIsDue(t *testing.T) {
 	}
 }
 
-func TestCredentialsIssuedTogetherAreRefreshedOneAfterAnother(t *testing.T) {
+func TestRefreshesOfCredentialsIssuedTogetherAreSpread(t *testing.T) {
 	g := NewWithT(t)
 	const credentials, parts = 24000, 24
 	r := recordOf(time.Hour)
-	refreshes := make([]int, parts) // in each 10 s of the four minutes in which they are due
+	refreshes := make([]int, parts) // in each 10 s of the four minutes of all refreshes
 	for i := range credentials {
 		w := reissue.Desired{Key: fmt.Sprintf("shop/credential-%d", i)}
 		refreshes[int(w.RefreshAt(r).Sub(issuedAt.Add(36*time.Minute))/(10*time.Second))]++
@@ -130,7 +132,7 @@ func TestCredentialsIssuedTogetherAreRefreshedOneAfterAnother(t *testing.T) {
 	}
 }
 
-func TestSpreadIsANumberFromZeroToOneThatDependsOnTheKeyAlone(t *testing.T) {
+func TestSpreadDependsOnTheKeyOnly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.String().Draw(t, "key")
 		spread := reissue.Spread(key)
@@ -140,7 +142,7 @@ func TestSpreadIsANumberFromZeroToOneThatDependsOnTheKeyAlone(t *testing.T) {
 	})
 }
 
-func TestAWaitIsNeverTakenForNever(t *testing.T) {
+func TestRequeueIsNeverZero(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Unix(rapid.Int64Range(0, 1<<40).Draw(t, "now"), 0)
 		at := time.Unix(rapid.Int64Range(0, 1<<40).Draw(t, "at"), rapid.Int64Range(0, 1e9-1).Draw(t, "nanoseconds"))
@@ -160,6 +162,6 @@ func TestRequeueIsAtMostAnHour(t *testing.T) {
 	g.Expect(reissue.Requeue(issuedAt, issuedAt.Add(12*time.Hour))).To(Equal(time.Hour))
 }
 
-func TestAWaitForTheZeroTimeIsShort(t *testing.T) {
+func TestRequeueForTheZeroTimeIsOneSecond(t *testing.T) {
 	NewWithT(t).Expect(reissue.Requeue(issuedAt, time.Time{})).To(Equal(time.Second))
 }

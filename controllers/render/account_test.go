@@ -6,7 +6,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-func TestAccountIsThatOfASessionsARNOnly(t *testing.T) {
+func TestAccountIDIsThatOfASession(t *testing.T) {
 	for name, tc := range map[string]struct{ arn, want string }{
 		"a role's session":                    {"arn:aws:sts::123456789012:assumed-role/S3Reader/shop", "123456789012"},
 		"a federated user of China":           {"arn:aws-cn:sts::123456789012:federated-user/shop", "123456789012"},

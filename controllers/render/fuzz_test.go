@@ -22,8 +22,8 @@ const (
 	longestMessage  = 512
 )
 
-// plainly has the functions of a template without their bounds.
-var plainly = template.FuncMap{
+// unbounded has the functions of a template without their bounds.
+var unbounded = template.FuncMap{
 	"base64": func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
 	"json": func(s string) (string, error) {
 		text, err := json.Marshal(s)
@@ -35,12 +35,12 @@ var plainly = template.FuncMap{
 	"urlquery": func(s string) string { return template.URLQueryEscaper(s) },
 }
 
-// FuzzTemplate renders what whoever may write a spec may have rendered. What is taken says what it says in Go's own language of
-// templates, what is not is told in a message that a condition has room for, and neither tells a secret.
+// FuzzTemplate renders the template of a tenant. An accepted template has the result of text/template. The message for a rejected one fits
+// into a condition. No error contains a secret.
 func FuzzTemplate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, accessKeyID, secretAccessKey, sessionToken, principalARN string) {
 		if !utf8.ValidString(text) || utf8.RuneCountInString(text) > longestTemplate {
-			t.Skip("the API server takes no such text")
+			t.Skip("the API server rejects the text")
 		}
 		g := NewWithT(t)
 		if problem := render.Check(withData(text)); problem != nil {
@@ -75,7 +75,7 @@ func FuzzTemplate(f *testing.F) {
 }
 
 func plain(text string, values map[string]string) (string, error) {
-	parsed, err := template.New("plain").Funcs(plainly).Parse(text)
+	parsed, err := template.New("plain").Funcs(unbounded).Parse(text)
 	if err != nil {
 		return "", fmt.Errorf("parsing: %w", err)
 	}

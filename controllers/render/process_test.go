@@ -22,8 +22,8 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// emulator is an STS whose sessions live by a clock that only tests move, long ago: to the SDK, which knows the real time alone,
-// each has expired as soon as it is issued. Signatures are of the real time, in which the SDK signs.
+// emulator is an STS with a test clock in the past. To the SDK, which uses the real time, all sessions have expired when they are issued.
+// The emulator verifies signatures by the real time, because the SDK signs with it.
 type emulator struct {
 	*stsemulator.Server
 	url   string
@@ -45,7 +45,7 @@ func newEmulator(t *testing.T) *emulator {
 	return e
 }
 
-// issue gives out a credential of the reader's role, for a quarter of an hour.
+// issue returns session credentials of the reader's role for 15 minutes.
 func (e *emulator) issue(t *testing.T) request.Credentials {
 	t.Helper()
 	key := e.AccessKeys("arn:aws:iam::210987654321:user/operator")[0]
@@ -60,8 +60,8 @@ func (e *emulator) issue(t *testing.T) request.Credentials {
 	}
 }
 
-// volume is a Secret mounted by a kubelet, which gives a folder another content at once: each file leads through the link ..data
-// into a folder of the content's own, and that link is replaced.
+// volume is a mounted Secret. As the kubelet does, it replaces all files at once: each file is a link through ..data to a folder of its
+// version, and an update replaces the link ..data.
 type volume struct {
 	dir     string
 	changes int
@@ -89,8 +89,8 @@ func (v *volume) update(t *testing.T, data map[string][]byte) {
 	}
 }
 
-// One client of one process goes on while its Secret is refreshed three times, and each old credential ends meanwhile.
-func TestARunningSDKFollowsTheFormatCredentialProcess(t *testing.T) {
+// One client works through three refreshes of its Secret, while each earlier credential expires.
+func TestRunningSDKFollowsCredentialProcess(t *testing.T) {
 	g := NewWithT(t)
 	e, mount := newEmulator(t), &volume{dir: t.TempDir()}
 	template := v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCredentialProcess, v1alpha1.FormatRegion}, MountPath: mount.dir}
@@ -98,7 +98,7 @@ func TestARunningSDKFollowsTheFormatCredentialProcess(t *testing.T) {
 	mount.update(t, rendered(t, first, template))
 	client := sts.NewFromConfig(sdk(t, map[string]string{"AWS_CONFIG_FILE": filepath.Join(mount.dir, "config"), "AWS_ENDPOINT_URL_STS": e.url}))
 
-	// works expects calls to be made with a credential, and to be answered.
+	// works expects calls with these credentials to succeed.
 	works := func(with request.Credentials) {
 		t.Helper()
 		e.ClearCalls()
@@ -117,11 +117,11 @@ func TestARunningSDKFollowsTheFormatCredentialProcess(t *testing.T) {
 		next := e.issue(t)
 		mount.update(t, rendered(t, next, template))
 		works(next)
-		e.clock.SetTime(e.clock.Now().Add(10 * time.Minute)) // the one before has ended, this one not
+		e.clock.SetTime(e.clock.Now().Add(10 * time.Minute)) // the earlier credentials have expired
 		works(next)
 	}
 
-	// It is the Secret that does it: without another, the last one ends too.
+	// Without another refresh, the last credentials expire too.
 	e.clock.SetTime(e.clock.Now().Add(10 * time.Minute))
 	_, err := client.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	refused, ok := errors.AsType[smithy.APIError](err)
@@ -129,8 +129,8 @@ func TestARunningSDKFollowsTheFormatCredentialProcess(t *testing.T) {
 	g.Expect(refused.ErrorCode()).To(Equal("ExpiredToken"))
 }
 
-// That is why docs/formats.md has it restarted, or given CredentialProcess.
-func TestARunningSDKDoesNotFollowTheOtherFormats(t *testing.T) {
+// docs/formats.md therefore recommends a restart, or CredentialProcess.
+func TestRunningSDKDoesNotFollowOtherFormats(t *testing.T) {
 	next := issued
 	next.AccessKeyID = "ASIANEXT"
 	for format, variables := range map[v1alpha1.Format]func(dir string) map[string]string{
@@ -140,7 +140,7 @@ func TestARunningSDKDoesNotFollowTheOtherFormats(t *testing.T) {
 		v1alpha1.FormatVelero: func(dir string) map[string]string {
 			return map[string]string{"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "cloud")}
 		},
-		// Before its expiration, that is.
+		// It follows only at the expiration.
 		v1alpha1.FormatCredentialProcess: func(dir string) map[string]string {
 			return map[string]string{"AWS_CONFIG_FILE": filepath.Join(dir, "config")}
 		},

@@ -26,7 +26,7 @@ var allFormats = []v1alpha1.Format{
 	v1alpha1.FormatKEDA, v1alpha1.FormatCloudNativePG, v1alpha1.FormatVelero, v1alpha1.FormatCrossplane,
 }
 
-// issued has characters that mean something to one reader or another, and that STS does use.
+// issued has characters that are special to some readers, and that STS uses.
 var issued = request.Credentials{
 	AccessKeyID: "ASIAREADBACKEXAMPLE1", SecretAccessKey: "wJalr/XUtnFEMI+K7MDENG/bPxRfiCYEXAMPLEKEY=", SessionToken: "IQoJb3JpZ2luX2VjE/A+B=C//D==",
 	Expiration: time.Date(2126, 11, 23, 12, 0, 0, 0, time.UTC), PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/shop.s3-reader",
@@ -56,7 +56,7 @@ func setEnvironment(t *testing.T, variables map[string]string) {
 	g := NewWithT(t)
 	for _, variable := range os.Environ() {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
-			t.Setenv(name, "") // has it put back
+			t.Setenv(name, "") // restores it after the test
 			g.Expect(os.Unsetenv(name)).To(Succeed())
 		}
 	}
@@ -67,7 +67,7 @@ func setEnvironment(t *testing.T, variables map[string]string) {
 	}
 }
 
-// sdk loads the SDK's config as a program does that has these variables, and no others that the SDK reads.
+// sdk loads the configuration of the SDK with these variables, and no others that the SDK reads.
 func sdk(t *testing.T, variables map[string]string, options ...func(*config.LoadOptions) error) aws.Config {
 	t.Helper()
 	g := NewWithT(t)
@@ -77,7 +77,7 @@ func sdk(t *testing.T, variables map[string]string, options ...func(*config.Load
 	return loaded
 }
 
-// reads expects the SDK to sign with the credential.
+// reads expects the SDK to sign with these credentials.
 func reads(t *testing.T, loaded aws.Config, want request.Credentials) aws.Credentials {
 	t.Helper()
 	g := NewWithT(t)
@@ -87,7 +87,7 @@ func reads(t *testing.T, loaded aws.Config, want request.Credentials) aws.Creden
 	return got
 }
 
-func TestTheSDKReadsItsFormats(t *testing.T) {
+func TestSDKReadsItsFormats(t *testing.T) {
 	tokenless := issued
 	tokenless.SessionToken = ""
 	for name, given := range map[string]request.Credentials{"a session": issued, "a credential without a session token": tokenless} {
@@ -119,7 +119,7 @@ func TestTheSDKReadsItsFormats(t *testing.T) {
 	})
 }
 
-// variables are a Secret's data as envFrom takes them.
+// variables returns a Secret's data as envFrom sets it.
 func variables(data map[string][]byte) map[string]string {
 	variables := map[string]string{}
 	for name, value := range data {
@@ -147,7 +147,7 @@ func TestMinIOClientFollowsCredentialProcess(t *testing.T) {
 		after         time.Duration
 	}{
 		{mounted: issued, want: issued},
-		{mounted: next, want: issued, after: 45 * time.Minute}, // four fifths of the hour are not over
+		{mounted: next, want: issued, after: 45 * time.Minute}, // before four fifths of the hour
 		{mounted: next, want: next, after: 50 * time.Minute},
 	} {
 		mount(step.mounted)
@@ -166,15 +166,14 @@ func TestVeleroReadsItsFile(t *testing.T) {
 }
 
 // Crossplane's providers read the section 'default' by themselves (provider-upjet-aws, provider_config.go, CredentialsIDSecret):
-// 'name = value', without regard to case, with nothing in it that go-ini takes for a comment or a quote, which is what plain in
-// formats.go refuses.
+// 'name = value', without regard to case. The function plain in formats.go rejects values with comments or quotes of go-ini.
 func TestCrossplaneReadsItsFile(t *testing.T) {
 	file := filepath.Join(mounted(t, rendered(t, issued, v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCrossplane}})), "creds")
 	reads(t, sdk(t, map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file}), issued)
 }
 
-// The names are those that the readers publish.
-func TestTheKeysOfEachFormat(t *testing.T) {
+// The documentation of the readers has these names.
+func TestFormatsHaveTheKeysOfTheirReaders(t *testing.T) {
 	for format, want := range map[v1alpha1.Format][]string{
 		// AWS SDKs and Tools Reference Guide: 'AWS access keys', 'AWS Region', 'Shared config and credentials files', 'Process
 		// credential provider'.
@@ -202,11 +201,11 @@ func TestTheKeysOfEachFormat(t *testing.T) {
 	}
 }
 
-func TestFormatsCanBeHadTogether(t *testing.T) {
+func TestFormatsCanBeCombined(t *testing.T) {
 	g := NewWithT(t)
 	want := map[string][]byte{}
 	for _, format := range allFormats {
-		if format == v1alpha1.FormatCredentialProcess { // which has the region too, then
+		if format == v1alpha1.FormatCredentialProcess { // with Region it has another content
 			continue
 		}
 		for key, value := range rendered(t, issued, v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{format}}) {
@@ -218,14 +217,14 @@ func TestFormatsCanBeHadTogether(t *testing.T) {
 	g.Expect(rendered(t, issued, v1alpha1.SecretTemplate{Formats: allFormats})).To(Equal(want))
 }
 
-// Byte for byte, since SDKs in other languages read them too, with parsers that are not here.
-func TestTheFilesOfCredentialProcess(t *testing.T) {
+// SDKs in other languages have other parsers, so each byte counts.
+func TestFilesOfCredentialProcess(t *testing.T) {
 	for name, tc := range map[string]struct {
 		template    v1alpha1.SecretTemplate
 		wantCommand string
 	}{
-		"mounted where it is by default": {v1alpha1.SecretTemplate{}, "cat /var/run/secrets/aws/credential_process.json"},
-		"mounted elsewhere":              {v1alpha1.SecretTemplate{MountPath: "/root/.aws"}, "cat /root/.aws/credential_process.json"},
+		"the default mount path": {v1alpha1.SecretTemplate{}, "cat /var/run/secrets/aws/credential_process.json"},
+		"another mount path":     {v1alpha1.SecretTemplate{MountPath: "/root/.aws"}, "cat /root/.aws/credential_process.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.template.Formats = []v1alpha1.Format{v1alpha1.FormatCredentialProcess}
@@ -238,20 +237,20 @@ func TestTheFilesOfCredentialProcess(t *testing.T) {
 	}
 }
 
-// A server that is not AWS could else put a setting of its own into the file, such as a process that the reader runs.
-func TestAFileOfProfilesHoldsNothingButItsThreeValues(t *testing.T) {
+// A server other than AWS could add a setting to the file, such as a process that the reader runs.
+func TestProfileFilesRejectSpecialCharacters(t *testing.T) {
 	for name, value := range map[string]string{
-		"a line end":         "token\ncredential_process = touch /tmp/owned",
-		"a carriage return":  "token\rcredential_process = touch /tmp/owned",
-		"a space":            "to ken",
-		"a sign of comments": "to#ken",
-		"another of them":    "to;ken",
-		"a quote":            `"token"`,
-		"a single quote":     "'token'",
-		"a backquote":        "`token`",
-		"a backslash":        `token\`,
-		"a letter not ASCII": "tokén",
-		"a null":             "to\x00ken",
+		"a line end":               "token\ncredential_process = touch /tmp/owned",
+		"a carriage return":        "token\rcredential_process = touch /tmp/owned",
+		"a space":                  "to ken",
+		"a sign of comments":       "to#ken",
+		"another sign of comments": "to;ken",
+		"a quote":                  `"token"`,
+		"a single quote":           "'token'",
+		"a backquote":              "`token`",
+		"a backslash":              `token\`,
+		"a letter not ASCII":       "tokén",
+		"a null":                   "to\x00ken",
 	} {
 		for _, format := range []v1alpha1.Format{v1alpha1.FormatSharedCredentials, v1alpha1.FormatVelero, v1alpha1.FormatCrossplane} {
 			t.Run(name+" in "+string(format), func(t *testing.T) {
@@ -264,7 +263,7 @@ func TestAFileOfProfilesHoldsNothingButItsThreeValues(t *testing.T) {
 	}
 }
 
-func TestTheOtherFormatsHoldAnyValue(t *testing.T) {
+func TestOtherFormatsAcceptAnyValue(t *testing.T) {
 	g := NewWithT(t)
 	strange := issued
 	strange.SessionToken = "to\"k\\en\n#é"
@@ -275,7 +274,7 @@ func TestTheOtherFormatsHoldAnyValue(t *testing.T) {
 	g.Expect(string(data["credential_process.json"])).To(ContainSubstring(`"SessionToken":"to\"k\\en\n#é"`))
 }
 
-func TestWhichSecretsDifferWithTheRegion(t *testing.T) {
+func TestHoldsRegionIsTrueForSecretsThatDifferByRegion(t *testing.T) {
 	for name, template := range map[string]v1alpha1.SecretTemplate{
 		"the default": {},
 		"Region":      {Formats: []v1alpha1.Format{v1alpha1.FormatRegion}},

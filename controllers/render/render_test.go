@@ -14,7 +14,7 @@ import (
 	"rolecredential.dev/operator/controllers/request"
 )
 
-func TestASecretHasJustTheThreeVariables(t *testing.T) {
+func TestSecretHasThreeVariablesByDefault(t *testing.T) {
 	for name, tc := range map[string]struct {
 		credential request.Credentials
 		want       map[string][]byte
@@ -34,12 +34,12 @@ func TestASecretHasJustTheThreeVariables(t *testing.T) {
 	}
 }
 
-func TestWhatASecretCanCarry(t *testing.T) {
+func TestCheckAcceptsValidMetadata(t *testing.T) {
 	for name, template := range map[string]v1alpha1.SecretTemplate{
-		"nothing":             {},
+		"no metadata":         {},
 		"labels":              {Labels: map[string]string{"app": "shop", "example.com/team": "", "a.b/c_d": "E-f.g"}},
 		"annotations":         {Annotations: map[string]string{"example.com/note": "any text\nat all: é", "reloader": ""}},
-		"a name of any sort":  {Name: "checked by the schema!"},
+		"any name":            {Name: "checked by the schema!"},
 		"a label of 63 bytes": {Labels: map[string]string{strings.Repeat("k", 63): strings.Repeat("v", 63)}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestWhatASecretCanCarry(t *testing.T) {
 	}
 }
 
-func TestWhatASecretCannotCarry(t *testing.T) {
+func TestCheckRejectsInvalidMetadata(t *testing.T) {
 	for name, tc := range map[string]struct {
 		template v1alpha1.SecretTemplate
 		want     string // in the message
@@ -81,7 +81,7 @@ func TestWhatASecretCannotCarry(t *testing.T) {
 	}
 }
 
-func TestOfSeveralProblemsTheSameIsToldEachTime(t *testing.T) {
+func TestCheckReportsTheSameProblemEachTime(t *testing.T) {
 	g := NewWithT(t)
 	template := func() v1alpha1.SecretTemplate {
 		bad := func() map[string]string {
@@ -95,13 +95,13 @@ func TestOfSeveralProblemsTheSameIsToldEachTime(t *testing.T) {
 	}
 }
 
-// The API server bears 32768 characters in a condition's message, and else refuses the status.
-func TestAMessageFitsACondition(t *testing.T) {
+// The API server accepts at most 32768 characters in the message of a condition.
+func TestMessageFitsIntoACondition(t *testing.T) {
 	for name, value := range map[string]string{
-		"of letters":                         strings.Repeat("v", 1<<20),
-		"of characters of more than a byte":  strings.Repeat("é", 1<<19),
-		"of such, beginning with a shift":    "v" + strings.Repeat("é", 1<<19),
-		"of what is quoted with a backslash": strings.Repeat("\x00", 1<<18),
+		"of letters":                           strings.Repeat("v", 1<<20),
+		"of characters of more than a byte":    strings.Repeat("é", 1<<19),
+		"of characters that a cut would split": "v" + strings.Repeat("é", 1<<19),
+		"of characters that are escaped":       strings.Repeat("\x00", 1<<18),
 	} {
 		t.Run("a label's value "+name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -115,7 +115,7 @@ func TestAMessageFitsACondition(t *testing.T) {
 	}
 }
 
-func TestWhichTemplatesMakeTheSameSecret(t *testing.T) {
+func TestHashDiffersForTemplatesWithDifferentSecrets(t *testing.T) {
 	base := func() v1alpha1.SecretTemplate {
 		return v1alpha1.SecretTemplate{Name: "s3", Labels: map[string]string{"a": "1", "b": "2"}, Annotations: map[string]string{"c": "3"}}
 	}
@@ -123,22 +123,22 @@ func TestWhichTemplatesMakeTheSameSecret(t *testing.T) {
 		change func(*v1alpha1.SecretTemplate)
 		same   bool
 	}{
-		"another name":                      {func(t *v1alpha1.SecretTemplate) { t.Name = "other" }, true},
-		"no name":                           {func(t *v1alpha1.SecretTemplate) { t.Name = "" }, true},
-		"another label's value":             {func(t *v1alpha1.SecretTemplate) { t.Labels["a"] = "2" }, false},
-		"one label more":                    {func(t *v1alpha1.SecretTemplate) { t.Labels["c"] = "" }, false},
-		"one label less":                    {func(t *v1alpha1.SecretTemplate) { delete(t.Labels, "b") }, false},
-		"no labels":                         {func(t *v1alpha1.SecretTemplate) { t.Labels = nil }, false},
-		"another annotation's value":        {func(t *v1alpha1.SecretTemplate) { t.Annotations["c"] = "4" }, false},
-		"no annotations":                    {func(t *v1alpha1.SecretTemplate) { t.Annotations = nil }, false},
-		"labels for annotations":            {func(t *v1alpha1.SecretTemplate) { t.Labels, t.Annotations = t.Annotations, t.Labels }, false},
-		"the same labels, put in otherwise": {func(t *v1alpha1.SecretTemplate) { t.Labels = map[string]string{"b": "2", "a": "1"} }, true},
-		"the default formats, said":         {func(t *v1alpha1.SecretTemplate) { t.Formats = []v1alpha1.Format{"Env"} }, true},
-		"another format":                    {func(t *v1alpha1.SecretTemplate) { t.Formats = []v1alpha1.Format{"Velero"} }, false},
-		"one format more":                   {func(t *v1alpha1.SecretTemplate) { t.Formats = []v1alpha1.Format{"Env", "Region"} }, false},
-		"the default mount path, said":      {func(t *v1alpha1.SecretTemplate) { t.MountPath = "/var/run/secrets/aws" }, true},
-		"another mount path":                {func(t *v1alpha1.SecretTemplate) { t.MountPath = "/root/.aws" }, false},
-		"a key of data":                     {func(t *v1alpha1.SecretTemplate) { t.Data = map[string]v1alpha1.DataTemplate{"a": ""} }, false},
+		"another name":                     {func(t *v1alpha1.SecretTemplate) { t.Name = "other" }, true},
+		"no name":                          {func(t *v1alpha1.SecretTemplate) { t.Name = "" }, true},
+		"another label's value":            {func(t *v1alpha1.SecretTemplate) { t.Labels["a"] = "2" }, false},
+		"one label more":                   {func(t *v1alpha1.SecretTemplate) { t.Labels["c"] = "" }, false},
+		"one label less":                   {func(t *v1alpha1.SecretTemplate) { delete(t.Labels, "b") }, false},
+		"no labels":                        {func(t *v1alpha1.SecretTemplate) { t.Labels = nil }, false},
+		"another annotation's value":       {func(t *v1alpha1.SecretTemplate) { t.Annotations["c"] = "4" }, false},
+		"no annotations":                   {func(t *v1alpha1.SecretTemplate) { t.Annotations = nil }, false},
+		"labels for annotations":           {func(t *v1alpha1.SecretTemplate) { t.Labels, t.Annotations = t.Annotations, t.Labels }, false},
+		"the same labels in another order": {func(t *v1alpha1.SecretTemplate) { t.Labels = map[string]string{"b": "2", "a": "1"} }, true},
+		"explicit default formats":         {func(t *v1alpha1.SecretTemplate) { t.Formats = []v1alpha1.Format{"Env"} }, true},
+		"another format":                   {func(t *v1alpha1.SecretTemplate) { t.Formats = []v1alpha1.Format{"Velero"} }, false},
+		"one format more":                  {func(t *v1alpha1.SecretTemplate) { t.Formats = []v1alpha1.Format{"Env", "Region"} }, false},
+		"the explicit default mount path":  {func(t *v1alpha1.SecretTemplate) { t.MountPath = "/var/run/secrets/aws" }, true},
+		"another mount path":               {func(t *v1alpha1.SecretTemplate) { t.MountPath = "/root/.aws" }, false},
+		"a key of data":                    {func(t *v1alpha1.SecretTemplate) { t.Data = map[string]v1alpha1.DataTemplate{"a": ""} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := base()
@@ -148,24 +148,24 @@ func TestWhichTemplatesMakeTheSameSecret(t *testing.T) {
 	}
 }
 
-func TestTheOrderOfFormatsDoesNotCount(t *testing.T) {
+func TestHashIgnoresTheOrderOfFormats(t *testing.T) {
 	hash := func(formats ...v1alpha1.Format) string { return render.Hash(v1alpha1.SecretTemplate{Formats: formats}) }
 	NewWithT(t).Expect(hash("Region", "Env")).To(Equal(hash("Env", "Region")))
 }
 
-func TestATemplatesValueCountsForItsHash(t *testing.T) {
+func TestHashIncludesTheTextOfTemplates(t *testing.T) {
 	hash := func(text v1alpha1.DataTemplate) string {
 		return render.Hash(v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{"a": text}})
 	}
 	NewWithT(t).Expect(hash("{{.AccessKeyID}}")).NotTo(Equal(hash("{{.Region}}")))
 }
 
-func TestNoLabelsAndEmptyOnesAreTheSame(t *testing.T) {
+func TestHashIsTheSameForNilAndEmptyLabels(t *testing.T) {
 	empty := v1alpha1.SecretTemplate{Labels: map[string]string{}, Annotations: map[string]string{}}
 	NewWithT(t).Expect(render.Hash(empty)).To(Equal(render.Hash(v1alpha1.SecretTemplate{})))
 }
 
-func TestEveryFieldOfATemplateButTheNameChangesTheSecret(t *testing.T) {
+func TestHashIncludesEveryFieldButTheName(t *testing.T) {
 	fields := reflect.TypeFor[v1alpha1.SecretTemplate]()
 	for i := range fields.NumField() {
 		t.Run(fields.Field(i).Name, func(t *testing.T) {
@@ -188,8 +188,8 @@ func TestEveryFieldOfATemplateButTheNameChangesTheSecret(t *testing.T) {
 	}
 }
 
-// A release that hashes it otherwise refreshes every credential of a cluster at once.
-func TestATemplateHasTheHashOfEarlierReleases(t *testing.T) {
+// Another hash would reissue every credential of a cluster at once.
+func TestTemplateHasTheHashOfEarlierReleases(t *testing.T) {
 	template := v1alpha1.SecretTemplate{Labels: map[string]string{"app": "shop"}, Annotations: map[string]string{"note": "x"}}
 	NewWithT(t).Expect(render.Hash(template)).To(Equal("17aada4ba4ca9712dda9e45be088e568a7b9da58c062f80bce1755adc44ad8ac"))
 }

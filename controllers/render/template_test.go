@@ -19,11 +19,11 @@ func withData(text string) v1alpha1.SecretTemplate {
 }
 
 func TestTemplateRendersFieldsAndFunctions(t *testing.T) {
-	nothing := issued
-	nothing.SessionToken, nothing.PrincipalARN = "", ""
-	for name, tc := range map[string]struct{ text, want, wantOfLess string }{
-		"nothing":          {"", "", ""},
-		"a text":           {"us-east-1", "us-east-1", "us-east-1"},
+	other := issued
+	other.SessionToken, other.PrincipalARN = "", ""
+	for name, tc := range map[string]struct{ text, want, wantOther string }{
+		"empty text":       {"", "", ""},
+		"text":             {"us-east-1", "us-east-1", "us-east-1"},
 		"an access key id": {"{{.AccessKeyID}}", "ASIAREADBACKEXAMPLE1", "ASIAREADBACKEXAMPLE1"},
 		"a secret":         {"{{.SecretAccessKey}}", "wJalr/XUtnFEMI+K7MDENG/bPxRfiCYEXAMPLEKEY=", "wJalr/XUtnFEMI+K7MDENG/bPxRfiCYEXAMPLEKEY="},
 		"a token":          {"{{ .SessionToken }}", "IQoJb3JpZ2luX2VjE/A+B=C//D==", ""},
@@ -40,72 +40,72 @@ func TestTemplateRendersFieldsAndFunctions(t *testing.T) {
 		"conditions in a row": {
 			`{{if and .SessionToken (ne .AccountID "")}}both{{else if eq .Region "eu-west-1"}}here{{else}}none{{end}}`, "both", "here",
 		},
-		"another value where there is none": {`{{or .AccountID "unknown"}}`, "123456789012", "unknown"},
-		"a negation":                        {"{{if not .AccountID}}none{{end}}", "", "none"},
-		"lines without their spaces":        {"a:\n  {{- if .Region}}\n  b{{end}}", "a:\n  b", "a:\n  b"},
-		"a comment":                         {"a{{/* of no meaning */}}b", "ab", "ab"},
-		"what is a template in the file":    {`{{"{{ .Name }}"}}`, "{{ .Name }}", "{{ .Name }}"},
-		"what is so or not":                 {"no account {{not .AccountID}}, so {{true}}, equal {{eq .Region .AccountID .Region}}", "no account false, so true, equal true", "no account true, so true, equal true"},
-		"one of several":                    {`{{if eq .Region "eu-west-1" "us-east-1"}}Europe{{end}}`, "Europe", "Europe"},
-		"what is piped, which comes last":   {`{{.Region | print "in "}}`, "in eu-west-1", "in eu-west-1"},
-		"a part in parentheses":             {`{{(upper .Region)}}{{print (lower "A") (print)}}`, "EU-WEST-1a", "EU-WEST-1a"},
-		"the last, or the first":            {`{{and .Region .AccountID}} {{or .AccountID .PrincipalARN false}}`, "123456789012 123456789012", " false"},
+		"a default value":                      {`{{or .AccountID "unknown"}}`, "123456789012", "unknown"},
+		"a negation":                           {"{{if not .AccountID}}none{{end}}", "", "none"},
+		"trimmed white space":                  {"a:\n  {{- if .Region}}\n  b{{end}}", "a:\n  b", "a:\n  b"},
+		"a comment":                            {"a{{/* text */}}b", "ab", "ab"},
+		"a quoted template":                    {`{{"{{ .Name }}"}}`, "{{ .Name }}", "{{ .Name }}"},
+		"booleans":                             {"no account {{not .AccountID}}, so {{true}}, equal {{eq .Region .AccountID .Region}}", "no account false, so true, equal true", "no account true, so true, equal true"},
+		"one of several":                       {`{{if eq .Region "eu-west-1" "us-east-1"}}Europe{{end}}`, "Europe", "Europe"},
+		"a pipe, which adds the last argument": {`{{.Region | print "in "}}`, "in eu-west-1", "in eu-west-1"},
+		"a part in parentheses":                {`{{(upper .Region)}}{{print (lower "A") (print)}}`, "EU-WEST-1a", "EU-WEST-1a"},
+		"and, or":                              {`{{and .Region .AccountID}} {{or .AccountID .PrincipalARN false}}`, "123456789012 123456789012", " false"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			g.Expect(render.Check(withData(tc.text))).To(BeNil())
 			g.Expect(string(rendered(t, issued, withData(tc.text))["auth.conf"])).To(Equal(tc.want))
-			g.Expect(string(rendered(t, nothing, withData(tc.text))["auth.conf"])).To(Equal(tc.wantOfLess))
+			g.Expect(string(rendered(t, other, withData(tc.text))["auth.conf"])).To(Equal(tc.wantOther))
 		})
 	}
 }
 
-func TestDataAreBesideTheFormats(t *testing.T) {
+func TestDataIsAddedToTheFormats(t *testing.T) {
 	NewWithT(t).Expect(rendered(t, issued, withData("x"))).To(And(HaveLen(4), HaveKey("AWS_ACCESS_KEY_ID"), HaveKeyWithValue("auth.conf", []byte("x"))))
 }
 
-// Nothing in a template repeats, calls itself, keeps a value or reaches anything.
+// A template has no loops, recursion, variables or access to anything else.
 func TestTemplateRejectsUnsupportedParts(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
-		"a bracket that is not closed":      {"a\nb {{.AccessKeyID}\n", "line 2: bad character U+007D '}'"},
-		"an if without an end":              {"{{if .Region}}\n\na", "line 3: unexpected EOF"},
-		"a field that there is not":         {"\n\n{{.SecretKey}}", "line 3:2: there is no field .SecretKey; the fields are .AccessKeyID, .AccountID, .Expiration, .PrincipalARN, .Region, .SecretAccessKey, .SessionToken"},
-		"such a field where it is not used": {"{{if .Region}}{{else}}\n{{.Nowhere}}{{end}}", "line 2:2: there is no field .Nowhere"},
-		"a field of a field":                {"{{.Region.Length}}", "line 1:9: there is no field .Region.Length"},
-		"a method":                          {"{{.Expiration.Unix}}", "there is no field .Expiration.Unix"},
-		"the environment":                   {`{{env "HOME"}}`, "line 1:2: there is no function env; the functions are and, base64, eq, json"},
-		"a file":                            {`{{readFile "/etc/passwd"}}`, "line 1:2: there is no function readFile; the functions are and, base64"},
-		"a call of what it is given":        {"{{call .Region}}", "line 1:2: there is no function call; the functions are and, base64, eq, json, lower, ne, not, or, print, upper, urlquery"},
-		"a loop":                            {"{{range 1000000000}}a{{end}}", "line 1:8: {{range 1000000000}}a{{end}} is not supported; templates may contain text, fields, functions and if"},
-		"a loop in a condition":             {"{{if .Region}}{{range 1000000000}}a{{end}}{{end}}", "is not supported"},
-		"a loop in another branch":          {"{{if .Region}}{{else}}{{range 1000000000}}a{{end}}{{end}}", "is not supported"},
-		"a template that calls itself":      {`{{define "a"}}{{template "a"}}{{end}}{{template "a"}}`, "line 1: a template must not define other templates"},
-		"a template of the key's name":      {`{{define "auth.conf"}}{{template "auth.conf"}}{{end}}`, "line 1: a template must not define other templates"},
-		"a template alone":                  {`{{define "a"}}a{{end}}`, "line 1: a template must not define other templates"},
-		"a block":                           {`{{block "a" .}}a{{end}}`, "a template must not define other templates"},
-		"a call of itself":                  {`{{template "auth.conf" .}}`, "is not supported"},
-		"a variable":                        {"{{$a := .Region}}{{$a}}", "line 1:2: variables are not supported"},
-		"a variable in a condition":         {"{{if $a := .Region}}{{$a}}{{end}}", "variables are not supported"},
-		"the root as a variable":            {"{{$.Region}}", "$.Region is not supported"},
-		"another dot":                       {"{{with print .Region .Region}}{{.}}{{end}}", "is not supported"},
-		"all that there is":                 {"{{.}}", "line 1:2: . is not supported"},
-		"all that there is, as JSON":        {"{{json .}}", ". is not supported"},
-		"a format with a width":             {`{{printf "%1000000000s" .Region}}`, "there is no function printf"},
-		"an index":                          {`{{index .Region 0}}`, "there is no function index"},
-		"nothing":                           {"{{nil}}", "line 1:2: nil is not supported"},
-		"a function of what is no string":   {"a\n{{upper true}}", "line 2:8: expected string; found true"},
-		"such a function in what only some servers need": {
+		"a bracket that is not closed":                     {"a\nb {{.AccessKeyID}\n", "line 2: bad character U+007D '}'"},
+		"an if without an end":                             {"{{if .Region}}\n\na", "line 3: unexpected EOF"},
+		"an unknown field":                                 {"\n\n{{.SecretKey}}", "line 3:2: there is no field .SecretKey; the fields are .AccessKeyID, .AccountID, .Expiration, .PrincipalARN, .Region, .SecretAccessKey, .SessionToken"},
+		"an unknown field in a branch that is not reached": {"{{if .Region}}{{else}}\n{{.Nowhere}}{{end}}", "line 2:2: there is no field .Nowhere"},
+		"a field of a field":                               {"{{.Region.Length}}", "line 1:9: there is no field .Region.Length"},
+		"a method":                                         {"{{.Expiration.Unix}}", "there is no field .Expiration.Unix"},
+		"the environment":                                  {`{{env "HOME"}}`, "line 1:2: there is no function env; the functions are and, base64, eq, json"},
+		"a file":                                           {`{{readFile "/etc/passwd"}}`, "line 1:2: there is no function readFile; the functions are and, base64"},
+		"the function call":                                {"{{call .Region}}", "line 1:2: there is no function call; the functions are and, base64, eq, json, lower, ne, not, or, print, upper, urlquery"},
+		"a loop":                                           {"{{range 1000000000}}a{{end}}", "line 1:8: {{range 1000000000}}a{{end}} is not supported; templates may contain text, fields, functions and if"},
+		"a loop in a condition":                            {"{{if .Region}}{{range 1000000000}}a{{end}}{{end}}", "is not supported"},
+		"a loop in another branch":                         {"{{if .Region}}{{else}}{{range 1000000000}}a{{end}}{{end}}", "is not supported"},
+		"a template that calls itself":                     {`{{define "a"}}{{template "a"}}{{end}}{{template "a"}}`, "line 1: a template must not define other templates"},
+		"a template of the key's name":                     {`{{define "auth.conf"}}{{template "auth.conf"}}{{end}}`, "line 1: a template must not define other templates"},
+		"a template alone":                                 {`{{define "a"}}a{{end}}`, "line 1: a template must not define other templates"},
+		"a block":                                          {`{{block "a" .}}a{{end}}`, "a template must not define other templates"},
+		"a call of itself":                                 {`{{template "auth.conf" .}}`, "is not supported"},
+		"a variable":                                       {"{{$a := .Region}}{{$a}}", "line 1:2: variables are not supported"},
+		"a variable in a condition":                        {"{{if $a := .Region}}{{$a}}{{end}}", "variables are not supported"},
+		"the root as a variable":                           {"{{$.Region}}", "$.Region is not supported"},
+		"another dot":                                      {"{{with print .Region .Region}}{{.}}{{end}}", "is not supported"},
+		"all fields":                                       {"{{.}}", "line 1:2: . is not supported"},
+		"all fields, as JSON":                              {"{{json .}}", ". is not supported"},
+		"a format with a width":                            {`{{printf "%1000000000s" .Region}}`, "there is no function printf"},
+		"an index":                                         {`{{index .Region 0}}`, "there is no function index"},
+		"nothing":                                          {"{{nil}}", "line 1:2: nil is not supported"},
+		"a function of a bool":                             {"a\n{{upper true}}", "line 2:8: expected string; found true"},
+		"a function of a bool in a branch for other servers": {
 			"{{if not .SessionToken}}{{upper true}}{{end}}", "line 1:32: expected string; found true",
 		},
-		"a comparison of what differs in kind": {"{{eq .Region true}}", "line 1:2: error calling eq: incompatible types for comparison"},
-		"a comparison with nothing":            {"{{eq .Region}}", "line 1:2: error calling eq: missing argument for comparison"},
-		"a function of nothing":                {"{{if upper}}{{end}}", "line 1:5: wrong number of args for upper: want 1 got 0"},
-		"such a function as an argument":       {"{{print upper}}", "line 1:8: wrong number of args for upper: want 1 got 0"},
-		"an argument too many":                 {`{{"a" | upper .Region}}`, "line 1:8: wrong number of args for upper: want 1 got 2"},
-		"an argument to a field":               {`{{.Region "a"}}`, "line 1:2: Region is not a method but has arguments"},
-		"a text that a field is given":         {`{{"a" | .Region}}`, "line 1:8: Region is not a method but has arguments"},
-		"a number":                             {"{{print 5}}", "line 1:8: 5 is not supported; templates may contain text, fields, functions and if"},
-		"a part in parentheses":                {`{{(print .Region).Length}}`, "is not supported"},
+		"a comparison of different types":       {"{{eq .Region true}}", "line 1:2: error calling eq: incompatible types for comparison"},
+		"a comparison with nothing":             {"{{eq .Region}}", "line 1:2: error calling eq: missing argument for comparison"},
+		"a function of nothing":                 {"{{if upper}}{{end}}", "line 1:5: wrong number of args for upper: want 1 got 0"},
+		"a function of nothing, as an argument": {"{{print upper}}", "line 1:8: wrong number of args for upper: want 1 got 0"},
+		"too many arguments":                    {`{{"a" | upper .Region}}`, "line 1:8: wrong number of args for upper: want 1 got 2"},
+		"an argument to a field":                {`{{.Region "a"}}`, "line 1:2: Region is not a method but has arguments"},
+		"a pipe into a field":                   {`{{"a" | .Region}}`, "line 1:8: Region is not a method but has arguments"},
+		"a number":                              {"{{print 5}}", "line 1:8: 5 is not supported; templates may contain text, fields, functions and if"},
+		"a part in parentheses":                 {`{{(print .Region).Length}}`, "is not supported"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -154,7 +154,7 @@ func TestTemplatesOfOneCredentialShareABudget(t *testing.T) {
 	}
 }
 
-func TestTheLongestDataFitIntoASecret(t *testing.T) {
+func TestLongestDataFitsIntoASecret(t *testing.T) {
 	g := NewWithT(t)
 	template := v1alpha1.SecretTemplate{Formats: allFormats, Data: map[string]v1alpha1.DataTemplate{}}
 	for i := range 16 {
@@ -170,21 +170,21 @@ func TestTheLongestDataFitIntoASecret(t *testing.T) {
 	g.Expect(size).To(And(BeNumerically(">", 16*(32<<10)), BeNumerically("<", 1<<20)))
 }
 
-// What a template was tried with is not what STS issues: a text that is too long, or a comparison in a branch that was not tried.
-// Errors of templates quote values, and this one goes into a condition.
-func TestAnErrorWithARealCredentialHoldsNoneOfIt(t *testing.T) {
+// Real credentials may fail where the trials do not: they are longer, or reach another branch. Errors of text/template quote values, and
+// this error is written to a condition.
+func TestRenderErrorContainsNoCredential(t *testing.T) {
 	for name, tc := range map[string]struct {
 		template   v1alpha1.SecretTemplate
 		credential request.Credentials
 	}{
-		"a token longer than any tried": {
+		"a token that is longer than that of the trials": {
 			withData(strings.Repeat("{{.SessionToken}}", 16)), request.Credentials{AccessKeyID: "ASIASECRETID", SecretAccessKey: "a-secret", SessionToken: request.RedactedString(strings.Repeat("a-token", 1000))},
 		},
-		"a branch that was not tried": {
+		"a branch that no trial reaches": {
 			withData(`{{if eq .AccessKeyID "ASIASECRETID"}}{{upper (eq .SecretAccessKey .SessionToken)}}{{end}}`),
 			request.Credentials{AccessKeyID: "ASIASECRETID", SecretAccessKey: "a-secret", SessionToken: "a-token"},
 		},
-		"a value that a format cannot hold": {
+		"a value that a format cannot represent": {
 			v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatVelero}}, request.Credentials{AccessKeyID: "ASIASECRETID", SecretAccessKey: "a-secret", SessionToken: "a-token\n"},
 		},
 	} {
@@ -198,7 +198,7 @@ func TestAnErrorWithARealCredentialHoldsNoneOfIt(t *testing.T) {
 	}
 }
 
-func TestOfSeveralKeysTheSameIsToldEachTime(t *testing.T) {
+func TestCheckReportsTheSameKeyEachTime(t *testing.T) {
 	g := NewWithT(t)
 	template := v1alpha1.SecretTemplate{Data: map[string]v1alpha1.DataTemplate{"c": "{{", "a": "{{.A}}", "b": "{{b}}"}}
 	first := render.Check(template)
@@ -208,7 +208,7 @@ func TestOfSeveralKeysTheSameIsToldEachTime(t *testing.T) {
 	}
 }
 
-func TestALongTemplateLeavesAShortMessage(t *testing.T) {
+func TestMessageOfALongTemplateIsShort(t *testing.T) {
 	g := NewWithT(t)
 	for _, text := range []string{"{{range .A}}" + strings.Repeat("a", 4000) + "{{end}}", "{{" + strings.Repeat("a", 4000) + "}}", `{{"` + strings.Repeat("a", 4000)} {
 		g.Expect(len(render.Check(withData(text)).Message)).To(BeNumerically("<", 512))

@@ -21,7 +21,7 @@ type Credential struct {
 }
 
 // ID identifies a credential of a Secret. It is not secret: CloudTrail shows it.
-func (c Credential) ID() string { return cmp.Or(c.AccessKeyID, c.Seal) }
+func (c Credential) ID() string { return cmp.Or(c.AccessKeyID, c.Checksum) }
 
 const notOwned = "is not owned by a workload that can be restarted"
 

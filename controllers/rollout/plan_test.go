@@ -27,7 +27,7 @@ const (
 // refreshed is a credential whose previous one is valid for the window.
 func refreshed() rollout.Credential {
 	return rollout.Credential{Name: "RoleCredential shop/s3-reader", Namespace: "shop", Secret: "s3-reader", Record: reissue.Record{
-		AccessKeyID: "ASIANEW", Seal: "seal", IssuedAt: issuedAt, Expiration: after(lifetime),
+		AccessKeyID: "ASIANEW", Checksum: "seal", IssuedAt: issuedAt, Expiration: after(lifetime),
 		PreviousIssuedAt: after(window - lifetime), PreviousExpiration: after(window),
 	}}
 }
