@@ -32,7 +32,7 @@ func BenchmarkCheck(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				render.Check(template)
+				_ = render.Check(template)
 			}
 		})
 	}

@@ -25,7 +25,7 @@ func TestCheckRendersAnUnchangedTemplateOnce(t *testing.T) {
 			}
 			g.Expect(executions).To(Equal(1))
 			template.Data["other"] = "{{.AccountID}}"
-			remember(Hash(template), counted)
+			_ = remember(Hash(template), counted)
 			g.Expect(executions).To(Equal(2), "the template changed")
 		})
 	}
@@ -41,7 +41,7 @@ func TestCheckReadsItsVerdicts(t *testing.T) {
 
 func TestRememberedVerdictsAreBounded(t *testing.T) {
 	for i := range 3 * maxVerdicts {
-		remember(fmt.Sprint(i), func() *reason.Error { return nil })
+		_ = remember(fmt.Sprint(i), func() *reason.Error { return nil })
 	}
 	NewWithT(t).Expect(verdicts.Len()).To(Equal(maxVerdicts))
 }
