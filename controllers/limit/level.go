@@ -33,13 +33,13 @@ func (l *Limiter) Levels(now time.Time) []Level {
 	for key, id := range l.identities {
 		level := Level{
 			Identity: key, Tokens: id.rate.tokens(now), Rate: id.rate.rate(), Limit: id.rate.limit, Waiting: map[Class]int{},
-			InFlight: l.slots.byIdentity[key], Throttled: id.rate.throttles, CircuitOpen: id.breaker.open,
+			InFlight: id.inFlight, Throttled: id.rate.throttles, CircuitOpen: id.breaker.open,
 		}
 		for _, element := range id.queue.byCredential {
 			r := element.Value.(Request)
 			level.Waiting[r.Class]++
-			if r.Expires.After(now) {
-				level.Expires = earlier(level.Expires, r.Expires)
+			if r.Expires.After(now) && (level.Expires.IsZero() || r.Expires.Before(level.Expires)) {
+				level.Expires = r.Expires
 			}
 		}
 		levels = append(levels, level)

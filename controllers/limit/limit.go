@@ -1,5 +1,6 @@
-// Package limit decides when a credential may call STS. Each identity has a rate limit, a concurrency limit and a circuit breaker,
-// and a queue that serves namespaces in turn. The package is pure: it takes the time as a parameter and never blocks.
+// Package limit decides when a credential may call STS. Each identity has a rate limit, a circuit breaker and a queue that serves
+// namespaces in turn. Concurrency limits bound the calls in flight of an identity, of a namespace and in all. The package is pure: it
+// takes the time as a parameter and never blocks.
 package limit
 
 import (
@@ -14,7 +15,7 @@ type Request struct {
 	Identity, Credential request.Key
 	// QPS is the identity's own limit of calls per second, zero for the default. An identity in a namespace cannot exceed the default.
 	QPS int
-	// Version changes with anything that may end a failure of the identity as a whole, and closes the circuit.
+	// Version changes with anything that may end a failure of the identity as a whole. A new version closes the circuit.
 	Version string
 	Class   Class
 	// Expires is when the credentials in use expire, by the operator's clock; zero if there are none.
@@ -32,27 +33,22 @@ type Call struct {
 // Outcome is the result of a call, as far as it matters for the identity's other calls.
 type Outcome int
 
+// Outcomes of a call.
 const (
-	// Answered means that STS issued credentials, or refused the request for a reason of the request's own.
-	Answered Outcome = iota
-	// Throttled means that STS throttled the call. It lowers the identity's rate.
-	Throttled
-	// Unavailable means that the call failed for a reason that is likely to affect every call of the identity. It opens the circuit.
-	Unavailable
-	// NotCalled means that STS was not called, so that the call does not count.
-	NotCalled
+	Answered    Outcome = iota // STS issued credentials, or refused the request for a reason of the request's own
+	Throttled                  // STS throttled the call: the identity's rate is lowered
+	Unavailable                // a failure that is likely to affect every call of the identity: the circuit opens
+	NotCalled                  // STS was not called: the call does not count
 )
 
 // Cause is why a credential waits for a call.
 type Cause int
 
+// Causes of a wait.
 const (
-	// RateLimit means that the identity has made as many calls as its rate allows.
-	RateLimit Cause = iota
-	// ConcurrencyLimit means that too many calls of the identity or the namespace are in flight.
-	ConcurrencyLimit
-	// CircuitOpen means that the identity's calls fail, so that only probes are made.
-	CircuitOpen
+	RateLimit        Cause = iota // the identity has made as many calls as its rate allows
+	ConcurrencyLimit              // too many calls are in flight
+	CircuitOpen                   // the identity's calls fail, so that only probes are made
 )
 
 // Wait says why a credential waits, and estimates for how long.
@@ -61,16 +57,14 @@ type Wait struct {
 	For   time.Duration
 }
 
-// claimTimeout is how long a call stays reserved for a credential that [Limiter.Ready] returned. A worker takes far less time to get
-// to it. A credential that was deleted or suspended meanwhile never claims its call.
+// claimTimeout is how long a call stays reserved. A worker claims it far sooner, unless the credential was deleted or suspended.
 const claimTimeout = 5 * time.Second
 
 // Limiter holds the limits of all identities in memory: a restart forgets them. Its methods may be called concurrently.
 type Limiter struct {
 	// DefaultQPS is the number of calls per second of an identity that sets none, from [MinQPS] to [MaxQPS].
 	DefaultQPS int
-	// Slots bounds the calls in flight of all identities together. One identity, and one namespace, may use three quarters of them, so
-	// that calls that hang never hold all.
+	// Slots bounds the calls in flight of all identities together.
 	Slots int
 	// Changed is called, with no lock held, when [Limiter.Ready] may return more. It must not block; it may be nil.
 	Changed func()
@@ -79,32 +73,18 @@ type Limiter struct {
 	identities map[request.Key]*identity
 	// waiting holds, for each credential in a queue or with a reserved call, the identity that it waits for.
 	waiting map[request.Key]*identity
-	slots   slots
-}
-
-// identity holds the limits of one identity.
-type identity struct {
-	request.Key
-	version  string
-	rate     pace
-	breaker  breaker
-	queue    queue
-	reserved map[request.Key]*Call
+	shares  map[request.Key]*share
+	timers  timers
+	ready   []*Call // the calls reserved since the last Ready
+	changed bool
+	steps   int // the requests that were considered, for tests
 }
 
 // Acquire returns a call if the credential may call STS now. If not, the credential is queued, and [Limiter.Ready] returns its key
 // once a call is reserved for it. A credential that is already queued keeps its position while its class stays the same.
 func (l *Limiter) Acquire(now time.Time, r Request) (*Call, Wait) {
-	call, wait := l.acquire(now, r)
-	if call == nil {
-		l.notify()
-	}
-	return call, wait
-}
-
-func (l *Limiter) acquire(now time.Time, r Request) (*Call, Wait) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	id := l.configure(now, r.Identity, r.QPS)
 	if id.version != r.Version {
 		id.version, id.breaker = r.Version, breaker{}
@@ -118,13 +98,14 @@ func (l *Limiter) acquire(now time.Time, r Request) (*Call, Wait) {
 		return call, Wait{}
 	}
 	l.enqueue(id, r)
-	if next, ok := id.queue.next(l.hasSlot(id)); ok && next.Credential == r.Credential {
-		if call := l.grant(now, id, next); call != nil {
+	for call := l.grant(now, id); call != nil; call = l.grant(now, id) {
+		if call.request.Credential == r.Credential {
 			delete(l.waiting, r.Credential)
 			return call, Wait{}
 		}
+		l.reserve(now, call)
 	}
-	return nil, l.wait(now, id, r)
+	return nil, l.wait(now, id)
 }
 
 // Release ends a call. It frees the call's slot, and the outcome sets the pace of the identity's next calls. It returns true if the
@@ -132,97 +113,87 @@ func (l *Limiter) acquire(now time.Time, r Request) (*Call, Wait) {
 // is the credential's to retry.
 func (l *Limiter) Release(now time.Time, call *Call, outcome Outcome) (queued bool) {
 	l.mu.Lock()
-	queued = l.release(now, call, outcome)
-	l.mu.Unlock()
-	l.notify()
-	return queued
-}
-
-// Spend counts a call that does not wait for the rate limit. The credentials in the queue wait longer for it.
-func (l *Limiter) Spend(now time.Time, identity request.Key) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if id, ok := l.identities[identity]; ok {
-		id.rate.spend(now)
-	}
+	defer l.unlock()
+	return l.release(now, call, outcome)
 }
 
 // Configure sets the rate of an identity, as [Limiter.Acquire] does. QPS is zero for the default.
 func (l *Limiter) Configure(now time.Time, identity request.Key, qps int) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.configure(now, identity, qps)
+	defer l.unlock()
+	l.serve(now, l.configure(now, identity, qps))
+}
+
+// Spend counts a call that does not wait for the rate limit. The credentials in the queue wait longer for it.
+func (l *Limiter) Spend(now time.Time, identity request.Key) {
+	l.adjust(identity, func(p *pace) { p.spend(now) })
 }
 
 // Succeeded lets a throttled identity recover after a call that did not wait for the rate limit.
 func (l *Limiter) Succeeded(now time.Time, identity request.Key) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if id, ok := l.identities[identity]; ok {
-		id.rate.succeeded(now)
-	}
+	l.adjust(identity, func(p *pace) { p.succeeded(now) })
 }
 
 // Throttled lowers the rate of an identity after STS throttled a call, made at a time, that did not wait for the rate limit.
 func (l *Limiter) Throttled(now, made time.Time, identity request.Key) {
+	l.adjust(identity, func(p *pace) { p.throttled(now, made) })
+}
+
+// adjust changes the pace of an identity, unless the identity was deleted.
+func (l *Limiter) adjust(identity request.Key, change func(*pace)) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	if id, ok := l.identities[identity]; ok {
-		id.rate.throttled(now, made)
+		change(&id.rate)
 	}
 }
 
-// Ready reserves the calls that can be made now for the credentials that wait, and returns the keys of these credentials. They should
-// be reconciled at once. The time is when Ready may return more, or zero if only another method can change that.
+// Ready returns the keys of the credentials that calls were reserved for since it last returned. They should be reconciled at once. The
+// time is when Ready may return more, or zero if only another method can change that.
 func (l *Limiter) Ready(now time.Time) (ready []request.Key, next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, id := range l.identities {
-		for credential, call := range id.reserved {
-			if expires := call.granted.Add(claimTimeout); now.Before(expires) {
-				next = earlier(next, expires)
-			} else {
-				l.cancel(now, credential)
-			}
-		}
-		for request, ok := id.queue.next(l.hasSlot(id)); ok; request, ok = id.queue.next(l.hasSlot(id)) {
-			call := l.grant(now, id, request)
-			if call == nil {
-				next = earlier(next, id.nextCall(now))
-				break
-			}
-			id.reserved[request.Credential] = call
-			ready = append(ready, request.Credential)
-			next = earlier(next, now.Add(claimTimeout))
+	next = l.runTimers(now)
+	for _, call := range l.ready {
+		if credential := call.request.Credential; call.id.reserved[credential] == call {
+			ready = append(ready, credential)
 		}
 	}
+	l.ready, l.changed = nil, false
 	return ready, next
 }
 
 // Cancel removes a credential from the queue that it waits in, and gives back a call that is reserved for it.
 func (l *Limiter) Cancel(now time.Time, credential request.Key) {
 	l.mu.Lock()
-	cancelled := l.cancel(now, credential)
-	l.mu.Unlock()
-	if cancelled {
-		l.notify()
-	}
+	defer l.unlock()
+	l.cancel(now, credential)
 }
 
 // Forget removes an identity that was deleted. Its calls in flight keep their slots until they are released.
 func (l *Limiter) Forget(now time.Time, identity request.Key) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	id, ok := l.identities[identity]
 	if !ok {
 		return
 	}
-	for credential, other := range l.waiting {
-		if other == id {
-			l.cancel(now, credential)
-		}
-	}
 	delete(l.identities, identity)
+	for credential := range id.queue.byCredential {
+		l.cancel(now, credential)
+	}
+	for credential := range id.reserved {
+		l.cancel(now, credential)
+	}
+}
+
+func (l *Limiter) unlock() {
+	changed := l.changed
+	l.changed = false
+	l.mu.Unlock()
+	if changed && l.Changed != nil {
+		l.Changed()
+	}
 }
 
 // configure returns the limits of an identity and sets its rate.
@@ -233,9 +204,10 @@ func (l *Limiter) configure(now time.Time, key request.Key, qps int) *identity {
 	id, ok := l.identities[key]
 	if !ok {
 		if l.identities == nil {
-			l.identities, l.waiting = map[request.Key]*identity{}, map[request.Key]*identity{}
+			l.identities, l.waiting, l.shares = map[request.Key]*identity{}, map[request.Key]*identity{}, map[request.Key]*share{}
 		}
 		id = &identity{Key: key, rate: newPace(qps), reserved: map[request.Key]*Call{}}
+		id.bounds = l.bounds(id)
 		l.identities[key] = id
 	}
 	id.rate.setLimit(now, qps)
@@ -247,18 +219,41 @@ func (l *Limiter) enqueue(id *identity, r Request) {
 	l.waiting[r.Credential] = id
 }
 
-// grant takes the request that is next in an identity's queue and returns its call, or nil if the identity may not call now.
-func (l *Limiter) grant(now time.Time, id *identity, r Request) *Call {
-	if !id.breaker.allows(now) || !id.rate.take(now) {
+// grant takes the next request out of an identity's queue and returns its call. It returns nil if the identity may not call now. The
+// identity is then served again when a slot is free or its time has come.
+func (l *Limiter) grant(now time.Time, id *identity) *Call {
+	r, ok := id.queue.next()
+	if !ok {
 		return nil
 	}
-	id.queue.remove(r.Credential)
-	l.slots.take(r)
+	l.steps++
+	if full := l.full(id); full != nil {
+		full.blocked[id] = struct{}{}
+		return nil
+	}
+	if !id.breaker.allows(now) || !id.rate.take(now) {
+		l.serveAt(id.nextCall(now), id)
+		return nil
+	}
+	id.queue.serve(r.Credential)
+	l.takeSlots(id)
 	return &Call{request: r, id: id, granted: now, probe: id.breaker.start()}
 }
 
+func (l *Limiter) reserve(now time.Time, call *Call) {
+	call.id.reserved[call.request.Credential] = call
+	l.ready, l.changed = append(l.ready, call), true
+	l.addTimer(timer{at: now.Add(claimTimeout), id: call.id, call: call})
+}
+
+// serve reserves the calls that an identity can make now.
+func (l *Limiter) serve(now time.Time, id *identity) {
+	for call := l.grant(now, id); call != nil; call = l.grant(now, id) {
+		l.reserve(now, call)
+	}
+}
+
 func (l *Limiter) release(now time.Time, call *Call, outcome Outcome) (queued bool) {
-	l.slots.free(call.request)
 	id := call.id
 	id.breaker.record(now, call.probe, outcome)
 	switch outcome {
@@ -270,17 +265,19 @@ func (l *Limiter) release(now time.Time, call *Call, outcome Outcome) (queued bo
 		id.rate.giveBack(now)
 	case Unavailable:
 	}
-	queued = outcome == Throttled || outcome == Unavailable && call.probe
-	if queued && l.identities[id.Key] == id { // the identity was not deleted during the call
+	queued = (outcome == Throttled || outcome == Unavailable && call.probe) && l.identities[id.Key] == id
+	if queued {
 		l.enqueue(id, call.request)
 	}
+	l.freeSlots(now, id)
+	l.serve(now, id)
 	return queued
 }
 
-func (l *Limiter) cancel(now time.Time, credential request.Key) bool {
+func (l *Limiter) cancel(now time.Time, credential request.Key) {
 	id, ok := l.waiting[credential]
 	if !ok {
-		return false
+		return
 	}
 	delete(l.waiting, credential)
 	id.queue.remove(credential)
@@ -288,43 +285,16 @@ func (l *Limiter) cancel(now time.Time, credential request.Key) bool {
 		delete(id.reserved, credential)
 		l.release(now, call, NotCalled)
 	}
-	return true
-}
-
-func (l *Limiter) hasSlot(id *identity) func(namespace string) bool {
-	return func(namespace string) bool { return l.slots.has(l.Slots, id.Key, namespace) }
 }
 
 // wait says why a request is not granted. The estimate takes the whole queue to go first.
-func (l *Limiter) wait(now time.Time, id *identity, r Request) Wait {
+func (l *Limiter) wait(now time.Time, id *identity) Wait {
 	wait := Wait{RateLimit, id.rate.until(now, float64(id.queue.len()))}
-	switch {
-	case !id.breaker.allows(now):
+	if !id.breaker.allows(now) {
 		return Wait{CircuitOpen, max(wait.For, id.breaker.until(now))}
-	case !l.slots.has(l.Slots, r.Identity, r.Credential.Namespace):
-		return Wait{ConcurrencyLimit, wait.For}
-	default:
-		return wait
 	}
-}
-
-// nextCall is when an identity may call again if it has a slot, or zero if that depends on the outcome of a probe.
-func (id *identity) nextCall(now time.Time) time.Time {
-	if id.breaker.probing {
-		return time.Time{}
+	if l.full(id) != nil {
+		wait.Cause = ConcurrencyLimit
 	}
-	return now.Add(max(id.breaker.until(now), id.rate.until(now, 1)))
-}
-
-func (l *Limiter) notify() {
-	if l.Changed != nil {
-		l.Changed()
-	}
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
+	return wait
 }

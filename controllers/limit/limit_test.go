@@ -84,6 +84,14 @@ func TestQueueServesClassesInOrderAndNamespacesInTurn(t *testing.T) {
 			queued: join(requests(limit.Routine, "shop", 1), requests(limit.Missing, "shop", 2), requests(limit.Expiring, "shop", 3)),
 			want:   []string{"shop/reader-3", "shop/reader-2", "shop/reader-1"},
 		},
+		"expiring credentials of one namespace take at most half of the calls": {
+			queued: join(requests(limit.Expiring, "greedy", 1, 2, 3, 4), requests(limit.Missing, "shop", 1), requests(limit.Routine, "calm", 1)),
+			want:   []string{"greedy/reader-1", "shop/reader-1", "greedy/reader-2", "calm/reader-1", "greedy/reader-3", "greedy/reader-4"},
+		},
+		"expiring credentials of one namespace delay those of another by one call": {
+			queued: join(requests(limit.Expiring, "greedy", 1, 2, 3), requests(limit.Expiring, "shop", 1, 2)),
+			want:   []string{"greedy/reader-1", "shop/reader-1", "greedy/reader-2", "shop/reader-2", "greedy/reader-3"},
+		},
 		"a request whose class changes moves to that class": {
 			queued: join(requests(limit.Routine, "shop", 1), requests(limit.Missing, "shop", 2), requests(limit.Expiring, "shop", 1)),
 			want:   []string{"shop/reader-1", "shop/reader-2"},
@@ -128,38 +136,63 @@ func TestWaitNamesItsCause(t *testing.T) {
 }
 
 func TestHangingCallsLeaveSlotsForOthers(t *testing.T) {
+	own := func(namespace string, i int) request.Key {
+		return request.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Namespace: namespace, Name: fmt.Sprint("own-", i)}}
+	}
+	const slots = 48
 	for name, tc := range map[string]struct {
-		identity func(i int) request.Key
-		other    limit.Request
+		hanging func(i int) limit.Request
+		want    int // the slots that the hanging calls use
+		others  []limit.Request
 	}{
-		"of another identity and namespace, if the calls of one identity hang": {
-			identity: func(int) request.Key { return operator },
-			other:    limit.Request{Identity: request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}}, Credential: credential("calm", 1)},
-		},
-		"of another namespace, if the calls of several identities of one namespace hang": {
-			identity: func(i int) request.Key {
-				return request.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Namespace: "shop", Name: fmt.Sprint(i)}}
+		"the calls of one ClusterIdentity hang": {
+			hanging: func(i int) limit.Request { return callFor(credential(fmt.Sprint("namespace-", i), i), limit.Missing) },
+			want:    36,
+			others: []limit.Request{
+				{Identity: request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}}, Credential: credential("calm", 1)},
+				{Identity: own("calm", 1), Credential: credential("calm", 2)},
 			},
-			other: limit.Request{Identity: operator, Credential: credential("calm", 1)},
+		},
+		"the calls of four Identities of one namespace hang": {
+			hanging: func(i int) limit.Request {
+				return limit.Request{Identity: own("shop", i%4), Credential: credential("shop", i)}
+			},
+			want: 12,
+			others: []limit.Request{
+				{Identity: own("calm", 1), Credential: credential("calm", 1)},
+				callFor(credential("calm", 2), limit.Missing),
+				callFor(credential("shop", 1000), limit.Missing),
+			},
+		},
+		"the calls of the Identities of many namespaces hang": {
+			hanging: func(i int) limit.Request {
+				namespace := fmt.Sprint("namespace-", i%10)
+				return limit.Request{Identity: own(namespace, i%5), Credential: credential(namespace, i)}
+			},
+			want:   24,
+			others: []limit.Request{callFor(credential("calm", 1), limit.Missing)},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			l := &limit.Limiter{DefaultQPS: 1000, Slots: 48}
-			granted := 0
-			for i := range 100 {
-				namespace := fmt.Sprint("namespace-", i)
-				if tc.identity(0) != tc.identity(1) {
-					namespace = "shop"
-				}
-				call, _ := l.Acquire(start, limit.Request{Identity: tc.identity(i % 4), Credential: credential(namespace, i)})
-				if call != nil {
-					granted++
+			l := &limit.Limiter{DefaultQPS: 1000, Slots: slots}
+			var hanging []*limit.Call
+			for i := range 200 {
+				if call, _ := l.Acquire(start, tc.hanging(i)); call != nil {
+					hanging = append(hanging, call)
 				}
 			}
-			g.Expect(granted).To(Equal(36))
-			call, _ := l.Acquire(start, tc.other)
-			g.Expect(call).NotTo(BeNil())
+			g.Expect(hanging).To(HaveLen(tc.want))
+			for _, other := range tc.others {
+				call, _ := l.Acquire(start, other)
+				g.Expect(call).NotTo(BeNil(), "of %s", other.Identity)
+			}
+
+			ready, _ := l.Ready(start)
+			g.Expect(ready).To(BeEmpty())
+			l.Release(start, hanging[0], limit.Answered)
+			ready, _ = l.Ready(start)
+			g.Expect(ready).To(HaveLen(1), "one of the credentials that wait for the slot")
 		})
 	}
 }
@@ -273,21 +306,48 @@ func TestCredentialThatChangesItsIdentityWaitsForTheNewOneOnly(t *testing.T) {
 	g.Expect(serve(l, 5*time.Second)).To(BeEmpty())
 }
 
-func TestDeletedIdentityStaysForgottenWhenItsCallEnds(t *testing.T) {
-	g := NewWithT(t)
-	l := &limit.Limiter{DefaultQPS: 100, Slots: 4}
-	var calls []*limit.Call
-	for i := range 3 {
-		call, _ := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
-		calls = append(calls, call)
+func TestCallOfADeletedIdentityLeavesNoEntry(t *testing.T) {
+	for name, end := range map[string]func(*limit.Limiter, *limit.Call){
+		"its failure opens no circuit":  func(l *limit.Limiter, call *limit.Call) { l.Release(start, call, limit.Unavailable) },
+		"its throttling queues nothing": func(l *limit.Limiter, call *limit.Call) { l.Release(start, call, limit.Throttled) },
+		"its answer":                    func(l *limit.Limiter, call *limit.Call) { l.Release(start, call, limit.Answered) },
+		"the call of a hop": func(l *limit.Limiter, call *limit.Call) {
+			l.Spend(start, operator)
+			l.Release(start, call, limit.Answered)
+		},
+		"the success of a verification": func(l *limit.Limiter, call *limit.Call) {
+			l.Succeeded(start, operator)
+			l.Release(start, call, limit.Answered)
+		},
+		"the throttling of verification": func(l *limit.Limiter, call *limit.Call) {
+			l.Throttled(start, start, operator)
+			l.Release(start, call, limit.Answered)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			l := &limit.Limiter{DefaultQPS: 100, Slots: 4}
+			var calls []*limit.Call
+			for i := range 3 {
+				call, _ := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
+				calls = append(calls, call)
+			}
+			waits, _ := l.Acquire(start, callFor(credential("shop", 3), limit.Missing))
+			g.Expect(waits).To(BeNil())
+			l.Forget(start, operator)
+			for _, call := range calls {
+				end(l, call)
+			}
+			g.Expect(l.Levels(start)).To(BeEmpty())
+			ready, next := l.Ready(start)
+			g.Expect(ready).To(BeEmpty())
+			g.Expect(next).To(BeZero())
+			for i := range 3 {
+				call, _ := l.Acquire(start, callFor(credential("shop", 9+i), limit.Missing))
+				g.Expect(call).NotTo(BeNil(), "the slots are free again, and the circuit of the new identity is closed")
+			}
+		})
 	}
-	l.Forget(start, operator)
-	for _, call := range calls {
-		l.Release(start, call, limit.Unavailable)
-	}
-	g.Expect(l.Levels(start)).To(BeEmpty())
-	call, _ := l.Acquire(start, callFor(credential("shop", 9), limit.Missing))
-	g.Expect(call).NotTo(BeNil(), "the slots are free again, and the circuit of the new identity is closed")
 }
 
 // TestEveryRequestIsServedWithinTheLimits draws requests, outcomes and cancellations, and checks after each step that no limit is exceeded.

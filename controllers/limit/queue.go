@@ -6,38 +6,34 @@ import (
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// Class is how urgent a request is. A queue serves a class only when no request of an earlier one can be served.
+// Class is how urgent a request is.
 type Class int
 
+// Classes, the most urgent first.
 const (
-	// Expiring is for credentials that expire soon.
-	Expiring Class = iota
-	// Missing is for credentials that are not issued yet, that have expired, or whose spec changed.
-	Missing
-	// Routine is for refreshes that can wait.
-	Routine
-
+	Expiring Class = iota // credentials that expire soon
+	Missing               // credentials that are not issued yet, that have expired, or whose spec changed
+	Routine               // refreshes that can wait
 	classes
 )
 
-// queue holds the requests that wait for one identity. Within a class it serves namespaces in turn, and within a namespace the oldest
-// request first, so that the requests of a namespace wait for at most one request of each other namespace.
+// queue holds the requests that wait for one identity. It serves namespaces in turn, and within a namespace the most urgent class first
+// and the oldest request of that. So the requests of a namespace wait for at most one request of each other namespace of the class.
+//
+// Namespaces with requests of an urgent class are served before the others, with one exception: a tenant can make its credentials look
+// as if they expired soon, so a call for an expiring credential is followed by one for a namespace without any.
 type queue struct {
 	byCredential map[request.Key]*list.Element
-	classes      [classes]turns
+	byNamespace  map[string]*namespace
+	// turns holds the namespaces, in the order in which they are served, by their most urgent class.
+	turns [classes]list.List
+	last  Class // of the request that was served last
 }
 
-// turns holds the requests of one class.
-type turns struct {
-	// namespaces is in the order in which they are served. Each element is a *namespaceRequests.
-	namespaces list.List
-	byName     map[string]*list.Element
-}
-
-// namespaceRequests holds the requests of one namespace, oldest first. Each element is a Request.
-type namespaceRequests struct {
-	name     string
-	requests list.List
+type namespace struct {
+	requests [classes]list.List
+	class    Class         // the most urgent with requests
+	turn     *list.Element // in the turns of the class
 }
 
 func (q *queue) len() int { return len(q.byCredential) }
@@ -52,57 +48,68 @@ func (q *queue) add(r Request) {
 		q.remove(r.Credential)
 	}
 	if q.byCredential == nil {
-		q.byCredential = map[request.Key]*list.Element{}
+		q.byCredential, q.byNamespace, q.last = map[request.Key]*list.Element{}, map[string]*namespace{}, Routine
 	}
-	q.byCredential[r.Credential] = q.classes[r.Class].add(r)
+	n, ok := q.byNamespace[r.Credential.Namespace]
+	if !ok {
+		n = &namespace{class: classes}
+		q.byNamespace[r.Credential.Namespace] = n
+	}
+	q.byCredential[r.Credential] = n.requests[r.Class].PushBack(r)
+	if r.Class < n.class {
+		q.place(n, r.Class)
+	}
 }
 
-// remove removes the request of a credential, and reports whether there was one.
+// serve removes the request of a credential that is served.
+func (q *queue) serve(credential request.Key) {
+	q.last = q.byCredential[credential].Value.(Request).Class
+	q.remove(credential)
+}
+
+// remove removes the request of a credential, if there is one. If it was the next of its namespace, that is served last from now on.
 func (q *queue) remove(credential request.Key) {
 	element, ok := q.byCredential[credential]
 	if !ok {
 		return
 	}
 	delete(q.byCredential, credential)
-	q.classes[element.Value.(Request).Class].remove(element)
+	n, class := q.byNamespace[credential.Namespace], element.Value.(Request).Class
+	wasNext := class == n.class && n.requests[class].Front() == element
+	n.requests[class].Remove(element)
+	if !wasNext {
+		return
+	}
+	for class < classes && n.requests[class].Len() == 0 {
+		class++
+	}
+	q.place(n, class)
+	if class == classes {
+		delete(q.byNamespace, credential.Namespace)
+	}
 }
 
-// next returns the request to serve next among the namespaces that have a slot.
-func (q *queue) next(hasSlot func(namespace string) bool) (Request, bool) {
-	for i := range q.classes {
-		for n := q.classes[i].namespaces.Front(); n != nil; n = n.Next() {
-			if namespace := n.Value.(*namespaceRequests); hasSlot(namespace.name) {
-				return namespace.requests.Front().Value.(Request), true
-			}
+// place lets a namespace be served last among those of a class.
+func (q *queue) place(n *namespace, class Class) {
+	if n.turn != nil {
+		q.turns[n.class].Remove(n.turn)
+	}
+	n.class, n.turn = class, nil
+	if class < classes {
+		n.turn = q.turns[class].PushBack(n)
+	}
+}
+
+// next returns the request to serve next.
+func (q *queue) next() (Request, bool) {
+	order := [...]Class{Expiring, Missing, Routine}
+	if q.last == Expiring {
+		order = [...]Class{Missing, Routine, Expiring}
+	}
+	for _, class := range order {
+		if turn := q.turns[class].Front(); turn != nil {
+			return turn.Value.(*namespace).requests[class].Front().Value.(Request), true
 		}
 	}
 	return Request{}, false
-}
-
-func (t *turns) add(r Request) *list.Element {
-	name := r.Credential.Namespace
-	n, ok := t.byName[name]
-	if !ok {
-		if t.byName == nil {
-			t.byName = map[string]*list.Element{}
-		}
-		n = t.namespaces.PushBack(&namespaceRequests{name: name})
-		t.byName[name] = n
-	}
-	return n.Value.(*namespaceRequests).requests.PushBack(r)
-}
-
-// remove removes a request. Its namespace is served last from now on.
-func (t *turns) remove(element *list.Element) {
-	n := t.byName[element.Value.(Request).Credential.Namespace]
-	namespace := n.Value.(*namespaceRequests)
-	served := namespace.requests.Front() == element
-	namespace.requests.Remove(element)
-	switch {
-	case namespace.requests.Len() == 0:
-		t.namespaces.Remove(n)
-		delete(t.byName, namespace.name)
-	case served:
-		t.namespaces.MoveToBack(n)
-	}
 }

@@ -31,8 +31,6 @@ type pace struct {
 	changed, slowed time.Time
 	// throttles counts the calls that STS throttled.
 	throttles int
-	// returned counts the tokens that were taken for calls which were not made. The limiter cannot take them back.
-	returned int
 }
 
 func newPace(qps int) pace {
@@ -60,39 +58,23 @@ func (p *pace) setLimit(now time.Time, qps int) {
 }
 
 // tokens is how many calls may be made now; it is negative after [pace.spend].
-func (p *pace) tokens(now time.Time) float64 {
-	return p.limiter.TokensAt(now) + float64(p.returned)
-}
+func (p *pace) tokens(now time.Time) float64 { return p.limiter.TokensAt(now) }
 
-func (p *pace) take(now time.Time) bool {
-	if p.returned > 0 {
-		p.returned--
-		return true
-	}
-	return p.limiter.AllowN(now, 1)
-}
+func (p *pace) take(now time.Time) bool { return p.limiter.AllowN(now, 1) }
 
 // spend takes a token that need not be there yet.
 func (p *pace) spend(now time.Time) { p.limiter.ReserveN(now, 1) }
 
-// giveBack returns a token that was taken, unless the bucket is full again.
-func (p *pace) giveBack(now time.Time) {
-	if p.tokens(now)+1 <= float64(p.limiter.Burst()) {
-		p.returned++
-	}
-}
+// giveBack returns a token that was taken. To reserve a negative number is the limiter's only way to add tokens.
+func (p *pace) giveBack(now time.Time) { p.limiter.ReserveN(now, -1) }
 
-// until is how long it takes until a number of tokens have come. It assumes that a throttled identity recovers.
+// until is how long it takes until a number of tokens have come at the present rate.
 func (p *pace) until(now time.Time, tokens float64) time.Duration {
 	missing := tokens - p.tokens(now)
 	if missing <= 0 {
 		return 0
 	}
-	seconds := missing / p.rate()
-	if p.rate() < p.limit {
-		seconds = math.Log1p(missing*recovery/p.rate()) / recovery
-	}
-	return time.Duration(seconds*float64(time.Second)) + rounding
+	return time.Duration(missing/p.rate()*float64(time.Second)) + rounding
 }
 
 func (p *pace) succeeded(now time.Time) {
@@ -107,10 +89,9 @@ func (p *pace) throttled(now, granted time.Time) {
 	if !p.slowed.IsZero() && !granted.After(p.slowed) {
 		return
 	}
-	if whole := int(p.limiter.TokensAt(now)); whole > 0 {
+	if whole := int(p.tokens(now)); whole > 0 {
 		p.limiter.AllowN(now, whole)
 	}
-	p.returned = 0
 	p.setRate(now, max(p.rate()/2, minRate))
 	p.slowed = now
 }

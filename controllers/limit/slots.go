@@ -1,38 +1,75 @@
 package limit
 
-import "rolecredential.dev/operator/controllers/request"
+import (
+	"time"
 
-// slots counts the calls in flight and the reserved ones.
-type slots struct {
-	total       int
-	byIdentity  map[request.Key]int
-	byNamespace map[string]int
+	"rolecredential.dev/operator/controllers/request"
+)
+
+// share counts the calls in flight of some identities, and the reserved ones.
+type share struct {
+	used    int
+	blocked map[*identity]struct{} // to serve once a slot is free
 }
 
-// has reports whether an identity may start a call for a credential of a namespace, with at most a number of calls in flight.
-func (s *slots) has(limit int, identity request.Key, namespace string) bool {
-	share := max(1, limit*3/4)
-	return s.total < limit && s.byIdentity[identity] < share && s.byNamespace[namespace] < share
+// bound is the most slots that a share may use.
+type bound struct {
+	share request.Key
+	most  int
 }
 
-func (s *slots) take(r Request) {
-	if s.byIdentity == nil {
-		s.byIdentity, s.byNamespace = map[request.Key]int{}, map[string]int{}
+// bounds returns the shares that the calls of an identity count in.
+//
+// Whoever writes an Identity chooses its endpoint, and so how long a call hangs. The Identities of one namespace use at most a quarter of
+// the slots, and the Identities of all namespaces half of them. One ClusterIdentity uses at most three quarters.
+func (l *Limiter) bounds(id *identity) []bound {
+	fraction := func(quarters int) int { return max(1, l.Slots*quarters/4) }
+	own, all := id.Key, bound{most: l.Slots}
+	if own.Namespace == "" {
+		return []bound{{own, fraction(3)}, all}
 	}
-	s.total++
-	s.byIdentity[r.Identity]++
-	s.byNamespace[r.Credential.Namespace]++
+	own.Name = ""
+	return []bound{{own, fraction(1)}, {request.Key{Kind: own.Kind}, fraction(2)}, all}
 }
 
-func (s *slots) free(r Request) {
-	s.total--
-	decrement(s.byIdentity, r.Identity)
-	decrement(s.byNamespace, r.Credential.Namespace)
+// full returns a share without a free slot for an identity, nil if there is none.
+func (l *Limiter) full(id *identity) *share {
+	for _, b := range id.bounds {
+		if s, ok := l.shares[b.share]; ok && s.used >= b.most {
+			return s
+		}
+	}
+	return nil
 }
 
-// decrement keeps no count that is zero, so that the maps do not grow with the names that were ever used.
-func decrement[K comparable](counts map[K]int, key K) {
-	if counts[key]--; counts[key] == 0 {
-		delete(counts, key)
+func (l *Limiter) takeSlots(id *identity) {
+	id.inFlight++
+	for _, b := range id.bounds {
+		if l.shares[b.share] == nil {
+			l.shares[b.share] = &share{blocked: map[*identity]struct{}{}}
+		}
+		l.shares[b.share].used++
+	}
+}
+
+// freeSlots frees the slots of a call and serves the identities that wait for them. A share without calls is dropped: names that are no
+// longer used take no memory.
+func (l *Limiter) freeSlots(now time.Time, id *identity) {
+	id.inFlight--
+	for _, b := range id.bounds {
+		l.shares[b.share].used--
+	}
+	for _, b := range id.bounds {
+		s := l.shares[b.share]
+		for blocked := range s.blocked {
+			if s.used >= b.most {
+				break
+			}
+			delete(s.blocked, blocked)
+			l.serve(now, blocked)
+		}
+		if s.used == 0 && len(s.blocked) == 0 {
+			delete(l.shares, b.share)
+		}
 	}
 }

@@ -1,6 +1,31 @@
 package limit
 
-import "time"
+import (
+	"time"
+
+	"rolecredential.dev/operator/controllers/request"
+)
+
+// identity holds the limits of one identity.
+type identity struct {
+	request.Key
+	version  string
+	rate     pace
+	breaker  breaker
+	queue    queue
+	bounds   []bound
+	reserved map[request.Key]*Call
+	inFlight int       // calls in flight and reserved ones
+	servedAt time.Time // when a timer serves the identity, zero for none
+}
+
+// nextCall is when an identity may call again if it has a slot, or zero if that depends on the outcome of a probe.
+func (id *identity) nextCall(now time.Time) time.Time {
+	if id.breaker.probing {
+		return time.Time{}
+	}
+	return now.Add(max(id.breaker.until(now), id.rate.until(now, 1)))
+}
 
 // probeInterval is how often an identity may call while its calls fail. It is about as long as the SDK's three attempts of one call
 // take. An outage is found to be over within this time, and one that lasts costs 20 calls a minute.
