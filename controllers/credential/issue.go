@@ -90,11 +90,12 @@ func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result
 	if err != nil {
 		return r.failed(ctx, cred, a, res, inputs, err)
 	}
-	permit, proof, err := r.acquire(cred, a, device, &res)
+	permit, proof, waiting, err := r.acquire(cred, a, device, res)
 	if err != nil {
 		return r.failed(ctx, cred, a, res, inputs, err)
 	}
 	if permit == nil {
+		res.wait = waiting
 		return res, nil
 	}
 	issued, err := r.callSTS(ctx, a, proof, permit)

@@ -28,33 +28,33 @@ const (
 	reservedPriority = 100
 )
 
-// acquire returns the permit for a call and what authenticates it. If there is none yet, the wait is in the result. A permit and an MFA
-// code are consumed together or not at all.
-func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res *result) (permit *limit.Call, proof request.CallAuth, err error) {
+// acquire returns the permit for a call and what authenticates it, or else the wait for them. A permit and an MFA code are consumed
+// together or not at all.
+func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res result) (permit *limit.Call, proof request.CallAuth, waiting *wait, err error) {
 	take := func() bool {
 		var w limit.Wait
-		permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, *res))
+		permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, res))
 		if permit == nil {
-			res.wait = &wait{message: waitMessage(w.Cause, a.identity), retryAfter: limitRecheck, brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
+			waiting = &wait{message: waitMessage(w.Cause, a.identity), retryAfter: limitRecheck, brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
 		}
 		return permit != nil
 	}
 	if a.request.MFASerialNumber == "" {
 		take()
-		return permit, proof, nil
+		return permit, proof, waiting, nil
 	}
 	code, next, err := r.Devices.Code(a.request.MFASerialNumber, d.seed, res.now, take)
 	if err != nil {
-		return nil, proof, reason.NotCalled(v1alpha1.ReasonInvalidMFA, "The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
+		return nil, proof, nil, reason.NotCalled(v1alpha1.ReasonInvalidMFA, "The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
 	}
-	if code == "" && res.wait == nil {
-		res.wait = &wait{
+	if code == "" && waiting == nil {
+		waiting = &wait{
 			message:    "The current MFA code has already been used. The operator retries with the next one within 30 seconds.",
 			retryAfter: reissue.Requeue(res.now, next),
 		}
 	}
 	proof.MFACode = code
-	return permit, proof, nil
+	return permit, proof, waiting, nil
 }
 
 func waitMessage(cause limit.Cause, id *identity.Identity) string {
