@@ -1,6 +1,7 @@
 package backoff
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -75,8 +76,7 @@ func TestSuccessResetsTheBackoff(t *testing.T) {
 	for range 5 {
 		a.Failed(readerKey, "inputs", throttled, start, 0)
 	}
-	a.Succeeded(readerKey, "uid", reissue.Due, start)
-	g.Expect(a.last).To(BeEmpty(), "what does not matter takes no memory")
+	a.Succeeded(readerKey, "inputs", time.Hour, start)
 	a.Failed(readerKey, "inputs", throttled, start, 0)
 	g.Expect(a.Get(readerKey).failures).To(Equal(1))
 }
@@ -86,11 +86,11 @@ func TestBackoffIsPerObject(t *testing.T) {
 	var a Calls
 	a.Failed(readerKey, "inputs", throttled, start, 0)
 	g.Expect(a.Get(writerKey)).To(BeZero())
-	a.Succeeded(writerKey, "uid", reissue.Missing, start)
+	a.Succeeded(writerKey, "inputs", time.Hour, start)
 	g.Expect(a.Get(readerKey).failures).To(Equal(1))
 	a.Forget(readerKey)
 	g.Expect(a.Get(readerKey)).To(BeZero())
-	g.Expect(a.last).To(HaveLen(1), "what is forgotten takes no memory")
+	g.Expect(a.last).To(HaveLen(1), "a forgotten object takes no memory")
 	a.Forget(readerKey)
 }
 
@@ -101,19 +101,19 @@ func TestInBackoff(t *testing.T) {
 		after   time.Duration
 		want    bool
 	}{
-		"just after it":                              {throttled, "inputs", 0, true},
-		"just before the next try":                   {throttled, "inputs", 5*time.Second - 1, true},
-		"once its time has come":                     {throttled, "inputs", 7 * time.Second, false},
-		"something that it depends on changed":       {throttled, "other inputs", 0, false},
-		"it is never tried again":                    {malformed, "inputs", 1000 * time.Hour, true},
-		"what can never be changed":                  {malformed, "other inputs", 0, false},
-		"a while is to pass":                         {contested, "inputs", time.Hour - 1, true},
-		"a while has passed":                         {contested, "inputs", time.Hour, false},
-		"the last try went well":                     {nil, "inputs", 0, false},
-		"the clock went back by less than is told":   {throttled, "inputs", -time.Minute, true},
-		"the clock was ahead, and no longer is":      {throttled, "inputs", -10 * time.Minute, false},
-		"the clock was ahead, and it is never tried": {malformed, "inputs", -10 * time.Minute, true},
-		"the clock went back, and something changed": {throttled, "other inputs", -time.Hour, false},
+		"just after the failure":                     {throttled, "inputs", 0, true},
+		"just before the end of the wait":            {throttled, "inputs", 5*time.Second - 1, true},
+		"after the wait":                             {throttled, "inputs", 7 * time.Second, false},
+		"with other inputs":                          {throttled, "other inputs", 0, false},
+		"after a failure that is never retried":      {malformed, "inputs", 1000 * time.Hour, true},
+		"after such a failure, with other inputs":    {malformed, "other inputs", 0, false},
+		"just before the end of a fixed wait":        {contested, "inputs", time.Hour - 1, true},
+		"after a fixed wait":                         {contested, "inputs", time.Hour, false},
+		"after a success":                            {nil, "inputs", 0, false},
+		"the clock went back by a minute":            {throttled, "inputs", -time.Minute, true},
+		"the clock went back by ten minutes":         {throttled, "inputs", -10 * time.Minute, false},
+		"the clock went back, and there is no retry": {malformed, "inputs", -10 * time.Minute, true},
+		"the clock went back, with other inputs":     {throttled, "other inputs", -time.Hour, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -121,67 +121,193 @@ func TestInBackoff(t *testing.T) {
 			if tc.failure != nil {
 				a.Failed(readerKey, "inputs", tc.failure, start, 0)
 			} else {
-				a.Succeeded(readerKey, "uid", reissue.Due, start)
+				a.Succeeded(readerKey, "inputs", time.Hour, start)
 			}
 			g.Expect(a.Get(readerKey).InBackoff(tc.inputs, start.Add(tc.after))).To(Equal(tc.want))
 		})
 	}
-	t.Run("nothing was tried", func(t *testing.T) {
+	t.Run("before the first call", func(t *testing.T) {
 		NewWithT(t).Expect(Call{}.InBackoff("", start)).To(BeFalse())
 	})
 }
 
-func TestRepairsOfTheSameSecretSlowDown(t *testing.T) {
+// waits makes calls as early as they are allowed and returns the wait before each. The nth call has the nth inputs, and lives for a time.
+func waits(a *Calls, inputs func(n int) string, lifetime time.Duration, calls int) (waited []time.Duration) {
+	now := start
+	for n := range calls {
+		wait := time.Duration(0)
+		if next := a.Get(readerKey).NextIssue(inputs(n), now); !next.IsZero() {
+			wait = next.Sub(now)
+		}
+		waited = append(waited, wait)
+		now = now.Add(wait)
+		a.Succeeded(readerKey, inputs(n), lifetime, now)
+	}
+	return waited
+}
+
+func TestCallsInALoopSlowDown(t *testing.T) {
+	const s = time.Second
+	same := func(int) string { return "inputs" }
+	for name, tc := range map[string]struct {
+		inputs   func(n int) string
+		lifetime time.Duration
+		want     []time.Duration
+	}{
+		"the Secret is deleted, or its record edited, again and again": {
+			same, time.Hour, []time.Duration{0, 0, 10 * s, 20 * s, 40 * s, 80 * s, 160 * s, 300 * s, 300 * s},
+		},
+		"the spec changes to and fro": {
+			func(n int) string { return fmt.Sprint("inputs ", n%2) }, time.Hour,
+			[]time.Duration{0, 0, 0, 0, 0, 0, 5 * s, 10 * s, 20 * s, 40 * s, 80 * s, 160 * s, 300 * s, 300 * s},
+		},
+		"the spec changes once, after many repairs": {
+			func(n int) string { return fmt.Sprint("inputs ", n/5) }, time.Hour,
+			[]time.Duration{0, 0, 10 * s, 20 * s, 40 * s, 0, 0, 10 * s},
+		},
+		"the spec changes after each repair": {
+			func(n int) string { return fmt.Sprint("inputs ", n/2) }, time.Hour,
+			[]time.Duration{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5 * s, 20 * s, 10 * s, 80 * s, 20 * s},
+		},
+		"credentials live for a few seconds": {
+			same, 20 * s, []time.Duration{0, 0, 10 * s, 10 * s, 10 * s},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var a Calls
+			NewWithT(t).Expect(waits(&a, tc.inputs, tc.lifetime, len(tc.want))).To(Equal(tc.want))
+		})
+	}
+}
+
+func TestRefreshesByDefaultNeverWait(t *testing.T) {
+	g := NewWithT(t)
+	for _, lifetime := range []time.Duration{20 * time.Second, 15 * time.Minute, time.Hour, 12 * time.Hour} {
+		var a Calls
+		now := start
+		for range 100 {
+			g.Expect(a.Get(readerKey).NextIssue("inputs", now)).To(BeZero(), "%s", lifetime)
+			a.Succeeded(readerKey, "inputs", lifetime, now)
+			now = now.Add(lifetime * 6 / 10)
+		}
+	}
+}
+
+func TestLoopIsForgottenAfterAQuietTime(t *testing.T) {
+	for name, tc := range map[string]struct {
+		inputs func(n int) string
+		quiet  time.Duration
+		then   string
+		want   bool // a call is made at once
+	}{
+		"not after repairs a little earlier":    {func(int) string { return "inputs" }, 4 * time.Minute, "inputs", false},
+		"after repairs long before":             {func(int) string { return "inputs" }, 11 * time.Minute, "inputs", true},
+		"after repairs, with a new spec":        {func(int) string { return "inputs" }, 0, "new spec", true},
+		"not after changes, with one more":      {func(n int) string { return fmt.Sprint(n) }, 0, "new spec", false},
+		"after changes long before":             {func(n int) string { return fmt.Sprint(n) }, 11 * time.Minute, "new spec", true},
+		"after changes, for the Secret's sake":  {func(n int) string { return fmt.Sprint(n) }, 0, "19", false},
+		"the clock went back by ten minutes":    {func(int) string { return "inputs" }, -10 * time.Minute, "inputs", true},
+		"not after the clock went back a while": {func(int) string { return "inputs" }, -time.Minute, "inputs", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var a Calls
+			waits(&a, tc.inputs, time.Hour, 20)
+			last := a.Get(readerKey)
+			NewWithT(t).Expect(last.NextIssue(tc.then, last.At.Add(tc.quiet)).IsZero()).To(Equal(tc.want))
+		})
+	}
+}
+
+func TestFailuresWithChangingInputsSlowDown(t *testing.T) {
 	g := NewWithT(t)
 	var a Calls
 	now := start
-	repair := func(want time.Duration) {
-		t.Helper()
-		soonest := a.Get(readerKey).NextRepairAllowed("uid")
-		g.Expect(max(0, soonest.Sub(now))).To(Equal(want))
-		now = now.Add(want)
-		a.Succeeded(readerKey, "uid", reissue.Tampered, now)
+	for n := range freeChanges {
+		inputs := fmt.Sprint("inputs ", n%2)
+		g.Expect(a.Get(readerKey).NextIssue(inputs, now)).To(BeZero(), "a corrected spec is tried at once")
+		a.Failed(readerKey, inputs, throttled, now, 0)
 	}
-	a.Succeeded(readerKey, "uid", reissue.Missing, now) // the first issue
-	repair(0)
-	repair(5 * time.Second)
-	repair(10 * time.Second)
-	repair(20 * time.Second)
-	repair(40 * time.Second)
-	repair(80 * time.Second)
-	repair(160 * time.Second)
-	repair(5 * time.Minute)
-	repair(5 * time.Minute)
+	g.Expect(a.Get(readerKey).NextIssue("inputs 0", now)).To(Equal(now.Add(5 * time.Second)))
 }
 
-func TestRepairIsImmediateAgain(t *testing.T) {
-	fought := func() *Calls {
+func TestExpiryThatIsAlwaysNearDoesNotKeepTheWaitShort(t *testing.T) {
+	g := NewWithT(t)
+	var a Calls
+	now := start
+	for range maxUrgent + 10 {
+		now = a.Failed(readerKey, "inputs", throttled, now, 3*time.Second)
+	}
+	g.Expect(a.Get(readerKey).Next.Sub(a.Get(readerKey).At)).To(BeNumerically(">=", reason.MaxWait))
+}
+
+func TestRetriesBeforeTheExpiryAreNotUsedUp(t *testing.T) {
+	g := NewWithT(t)
+	for _, left := range []time.Duration{10 * time.Minute, time.Hour, 12 * time.Hour} {
 		var a Calls
-		for range 5 {
-			a.Succeeded(readerKey, "uid", reissue.Tampered, start)
+		now, expiry := start, start.Add(left)
+		for expiry.Sub(now) > 2*reason.MinWait {
+			next := a.Failed(readerKey, "inputs", throttled, now, expiry.Sub(now))
+			g.Expect(next).To(BeTemporally("<", expiry))
+			now = next
 		}
-		return &a
 	}
-	for name, tc := range map[string]struct {
-		then func(*Calls)
-		want bool
-	}{
-		"not while it goes on":        {func(*Calls) {}, false},
-		"not after a failure":         {func(a *Calls) { a.Failed(readerKey, "inputs", throttled, start, 0) }, false},
-		"after a refresh in its time": {func(a *Calls) { a.Succeeded(readerKey, "uid", reissue.Due, start) }, true},
-		"after a change of the spec":  {func(a *Calls) { a.Succeeded(readerKey, "uid", reissue.OtherRequest, start) }, true},
-		"after a repair long after the others": {func(a *Calls) {
-			a.Succeeded(readerKey, "uid", reissue.Missing, start.Add(2*reason.MaxWait+1))
-		}, true},
-		"not after a repair soon after the others": {func(a *Calls) { a.Succeeded(readerKey, "uid", reissue.Missing, start.Add(2*reason.MaxWait)) }, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			a := fought()
-			tc.then(a)
-			soonest := a.Get(readerKey).NextRepairAllowed("uid")
-			NewWithT(t).Expect(soonest.IsZero()).To(Equal(tc.want))
-		})
-	}
+}
+
+func TestBackoffSurvivesDeletionForAWhile(t *testing.T) {
+	t.Run("an object that is created again waits", func(t *testing.T) {
+		g := NewWithT(t)
+		var a Calls
+		now := start
+		for n := range freeChanges {
+			uid := fmt.Sprint(n)
+			g.Expect(a.Get(readerKey).NextIssue(uid, now)).To(BeZero())
+			a.Succeeded(readerKey, uid, time.Hour, now)
+			g.Expect(a.Deleted(readerKey, now)).To(BeTrue())
+			now = now.Add(time.Second)
+		}
+		g.Expect(a.Get(readerKey).NextIssue("another", now)).NotTo(BeZero())
+	})
+	t.Run("it is forgotten after the quiet time", func(t *testing.T) {
+		g := NewWithT(t)
+		var a Calls
+		a.Succeeded(readerKey, "inputs", time.Hour, start)
+		a.Deleted(readerKey, start)
+		a.Deleted(readerKey, start.Add(quietTime)) // reconciled again
+		a.Deleted(writerKey, start.Add(quietTime+1))
+		g.Expect(a.last).To(BeEmpty())
+		g.Expect(a.deleted).To(BeEmpty())
+		g.Expect(a.perNamespace).To(BeEmpty())
+	})
+	t.Run("an object that exists again is not forgotten", func(t *testing.T) {
+		g := NewWithT(t)
+		var a Calls
+		a.Succeeded(readerKey, "inputs", time.Hour, start)
+		a.Deleted(readerKey, start)
+		a.Succeeded(readerKey, "inputs", time.Hour, start.Add(time.Second))
+		a.Deleted(writerKey, start.Add(quietTime+1))
+		g.Expect(a.Get(readerKey).successes).To(Equal(2))
+	})
+	t.Run("the number is bounded in a namespace and in all", func(t *testing.T) {
+		g := NewWithT(t)
+		var a Calls
+		kept := map[string]int{}
+		for n := range maxDeletedPerNamespace + 1 {
+			for _, namespace := range []string{"shop", "lab"} {
+				key := types.NamespacedName{Namespace: namespace, Name: fmt.Sprint(n)}
+				a.Succeeded(key, "inputs", time.Hour, start)
+				if a.Deleted(key, start) {
+					kept[namespace]++
+				}
+			}
+		}
+		g.Expect(kept).To(Equal(map[string]int{"shop": maxDeletedPerNamespace, "lab": maxDeletedPerNamespace}))
+		for n := range maxDeleted {
+			key := types.NamespacedName{Namespace: fmt.Sprint(n), Name: "reader"}
+			a.Succeeded(key, "inputs", time.Hour, start)
+			a.Deleted(key, start)
+		}
+		g.Expect(a.last).To(HaveLen(maxDeleted))
+	})
 }
 
 func TestBackoffMayBeUsedConcurrently(t *testing.T) {
@@ -207,7 +333,7 @@ func TestNextCallIsAlwaysLater(t *testing.T) {
 		var a Calls
 		key := types.NamespacedName{Namespace: "shop", Name: rapid.StringN(1, 20, -1).Draw(t, "name")}
 		now := start
-		for range rapid.IntRange(1, 30).Draw(t, "failures") {
+		for range rapid.IntRange(1, maxUrgent).Draw(t, "failures") {
 			left := time.Duration(rapid.Int64Range(0, int64(12*time.Hour)).Draw(t, "left"))
 			next := a.Failed(key, "inputs", throttled, now, left)
 			if !next.After(now) {

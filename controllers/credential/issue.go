@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -43,8 +44,8 @@ func (a attempt) call() v1alpha1.Call {
 }
 
 // inputs is a hash of all that the result of the call depends on.
-func (a attempt) inputs(d mfaDevice) string {
-	return request.Hash([]string{a.desired.RequestHash, a.desired.TemplateHash, a.desired.RefreshRequest, a.identity.Version, d.version})
+func (a attempt) inputs(d mfaDevice, uid types.UID) string {
+	return request.Hash([]string{string(uid), a.desired.RequestHash, a.desired.TemplateHash, a.desired.RefreshRequest, a.identity.Version, d.version})
 }
 
 // subject is what a message about the call names.
@@ -73,14 +74,13 @@ func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result
 	if err != nil && !reason.Is(err) {
 		return res, err
 	}
-	inputs, last := a.inputs(device), r.backoff.Get(client.ObjectKeyFromObject(cred))
-	switch allowed := last.NextRepairAllowed(cred.GetUID()); {
+	inputs, last := a.inputs(device, cred.GetUID()), r.backoff.Get(client.ObjectKeyFromObject(cred))
+	switch next := last.NextIssue(inputs, res.now); {
 	case last.InBackoff(inputs, res.now):
 		res.issueErr, res.retryAt = last.Failure, last.Next
 		return res, nil
-	case res.why.IsRepair() && res.now.Before(allowed):
-		res.secretErr, res.retryAt = contended(res.secret), allowed
-		return res, nil
+	case !next.IsZero():
+		return res.tooSoon(next, last.Inputs == inputs), nil
 	case last.Inputs == inputs:
 		res.issueErr = last.Failure // it stands until STS issues credentials
 	}
@@ -107,7 +107,7 @@ func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result
 	if err != nil {
 		return r.failed(ctx, cred, a, res, inputs, err)
 	}
-	return r.issued(ctx, cred, a, res, record, issued.RequestID), nil
+	return r.issued(ctx, cred, a, res, record, inputs, issued.RequestID), nil
 }
 
 // validateSource fails if the identity's own credentials cannot make the call. STS would reject it.
@@ -214,8 +214,8 @@ func (r *Reconciler[T]) write(ctx context.Context, cred T, a attempt, issued req
 }
 
 // issued returns the result of a Secret that was written.
-func (r *Reconciler[T]) issued(ctx context.Context, cred T, a attempt, res result, record reissue.Record, requestID string) result {
-	r.backoff.Succeeded(client.ObjectKeyFromObject(cred), cred.GetUID(), res.why, res.now)
+func (r *Reconciler[T]) issued(ctx context.Context, cred T, a attempt, res result, record reissue.Record, inputs, requestID string) result {
+	r.backoff.Succeeded(client.ObjectKeyFromObject(cred), inputs, record.Expiration.Sub(record.IssuedAt), res.now)
 	if late := record.IssuedAt.Sub(res.refreshAt); res.why == reissue.Due && late <= reissue.MaxLifetime {
 		// A credential that was due even earlier was suspended or restored from a backup: that says nothing about the operator.
 		r.Metrics.Refreshed(r.Kind.Name, late)

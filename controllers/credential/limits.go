@@ -68,6 +68,21 @@ func waitMessage(cause limit.Cause, id *identity.Identity) string {
 	}
 }
 
+// tooSoon returns the result of a credential that STS was called for several times in a row, until a time. With unchanged inputs,
+// something keeps undoing the Secret.
+func (r result) tooSoon(next time.Time, unchanged bool) result {
+	r.retryAt = next
+	if unchanged && r.why.IsRepair() {
+		r.secretErr = contended(r.secret)
+		return r
+	}
+	r.wait = &wait{
+		message:    "Waiting: the operator has called STS for this credential several times within minutes. It calls again within 5 minutes.",
+		retryAfter: reissue.Requeue(r.now, next),
+	}
+	return r
+}
+
 func (r *Reconciler[T]) limitKey(key types.NamespacedName) request.Key {
 	return request.Key{Kind: r.Kind.Name, NamespacedName: key}
 }

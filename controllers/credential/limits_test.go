@@ -3,12 +3,14 @@ package credential
 import (
 	"errors"
 	"math"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
@@ -429,4 +431,94 @@ func TestCallThatPanicsFreesItsSlot(t *testing.T) {
 	f.Expect(func() { f.reconcile() }).To(Panic())
 	f.Expect(f.level().InFlight).To(BeZero())
 	f.Expect(f.level().Tokens).To(BeEquivalentTo(100), "the call does not count")
+}
+
+func TestCallsInALoopAreLimited(t *testing.T) {
+	const period, step, most = 10 * time.Minute, 10 * time.Second, 14
+	for name, attack := range map[string]func(f *fixture, n int){
+		"the record is rewritten as if it expired in 3 seconds": func(f *fixture, _ int) {
+			if f.Secret() == nil {
+				return
+			}
+			f.Forge(map[string]string{
+				"issued-at":  f.Clock.Now().Add(-time.Hour).UTC().Format(time.RFC3339),
+				"expiration": f.Clock.Now().Add(3 * time.Second).UTC().Format(time.RFC3339),
+			})
+		},
+		"the Secret is deleted": func(f *fixture, _ int) {
+			if f.Secret() != nil {
+				f.Expect(f.Client.Delete(f.T.Context(), f.Secret())).To(Succeed())
+			}
+		},
+		"the spec changes to and fro": func(f *fixture, n int) {
+			f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) {
+				c.Spec.Duration = &metav1.Duration{Duration: time.Duration(15+n%2) * time.Minute}
+			}))
+		},
+		"a refresh is requested": func(f *fixture, n int) {
+			f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) {
+				c.Annotations = map[string]string{v1alpha1.RefreshAnnotation: strconv.Itoa(n)}
+			}))
+		},
+		"the credential is deleted and created again": func(f *fixture, n int) {
+			f.Expect(f.Client.Delete(f.T.Context(), f.Credential())).To(Succeed())
+			f.reconcileNamed("s3-reader")
+			f.Expect(f.Client.Create(f.T.Context(), testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.UID = types.UID(strconv.Itoa(n)) }))).To(Succeed())
+		},
+	} {
+		for _, sts := range []string{"answers", "denies"} {
+			t.Run(name+", and STS "+sts, func(t *testing.T) {
+				f := newFixture(t, testkit.World()...)
+				f.reconcile()
+				if sts == "denies" {
+					f.STS.Err = testkit.STSError("AccessDenied")
+				}
+				for n := range int(period / step) {
+					f.Advance(step)
+					attack(f, n)
+					f.reconcile()
+					f.Events()
+				}
+				f.Expect(len(f.STS.Issued)).To(BeNumerically("<=", most))
+			})
+		}
+	}
+}
+
+func TestOrdinaryUseIsNotDelayed(t *testing.T) {
+	f := newFixture(t, testkit.World()...)
+	change := func(edit func(c *v1alpha1.RoleCredential)) {
+		f.Update(testkit.Changed(f.Credential(), edit))
+		before := len(f.STS.Issued)
+		f.reconcile()
+		f.Expect(f.STS.Issued).To(HaveLen(before + 1))
+	}
+	f.STS.Err = testkit.STSError("AccessDenied")
+	f.reconcile()
+	f.STS.Err = nil
+	change(func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/S3Corrected" })
+	change(func(c *v1alpha1.RoleCredential) { c.Spec.Duration = &metav1.Duration{Duration: 15 * time.Minute} })
+	change(func(c *v1alpha1.RoleCredential) {
+		c.Annotations = map[string]string{v1alpha1.RefreshAnnotation: "now"}
+	})
+	f.Expect(f.Client.Delete(t.Context(), f.Secret())).To(Succeed())
+	change(func(*v1alpha1.RoleCredential) {})
+	for range 20 {
+		f.Advance(10 * time.Minute)
+		change(func(*v1alpha1.RoleCredential) {})
+	}
+}
+
+func TestWaitAfterCallsInARowIsReported(t *testing.T) {
+	f := newFixture(t, testkit.World()...)
+	for n := range 8 {
+		f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.SourceIdentity = strconv.Itoa(n) }))
+		f.reconcile()
+	}
+	got, result := f.reconcile()
+	f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(HavePrefix("Issued=Unknown NotAttempted: STS was not called for this spec: Waiting: the operator has called STS for this credential several times within minutes."))
+	f.Expect(result.RequeueAfter).To(BeNumerically("<=", 5*time.Second))
+	f.Advance(result.RequeueAfter)
+	got, _ = f.reconcile()
+	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
 }

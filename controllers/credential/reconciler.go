@@ -250,7 +250,7 @@ func packedPolicyNearLimit(reported *v1alpha1.CredentialStatus) bool {
 
 // forget drops all that is known of a credential that was deleted.
 func (r *Reconciler[T]) forget(key types.NamespacedName) {
-	r.backoff.Forget(key)
+	r.backoff.Deleted(key, r.Clock.Now())
 	r.Limits.Cancel(r.Clock.Now(), r.limitKey(key))
 	r.SecretWatches.Unsubscribe(r.subscriber(key))
 	r.Metrics.ForgetCredential(r.Kind.Name, key)
