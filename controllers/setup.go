@@ -40,7 +40,7 @@ import (
 //
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Options configure the operator.
 type Options struct {
@@ -241,7 +241,7 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 			Workloads: rollout.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
 			Slots:     &rollout.Slots{Max: options.MaxConcurrentRollouts},
 		},
-		events:  telemetry.NewEvents(mgr.GetEventRecorder("rolecredential"), options.Clock),
+		events:  telemetry.NewEvents(mgr.GetEventRecorder("rolecredential"), options.Clock, counters.LimitHit),
 		metrics: counters,
 		clock:   options.Clock,
 		tracer:  telemetry.Tracer(options.Spans),

@@ -19,6 +19,7 @@ import (
 	"rolecredential.dev/operator/controllers/render"
 	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/controllers/secretstore"
+	"rolecredential.dev/operator/controllers/telemetry"
 )
 
 // attempt is the input of a call of STS for a credential. It does not change during a reconcile.
@@ -80,6 +81,7 @@ func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result
 		res.issueErr, res.retryAt = last.Failure, last.Next
 		return res, nil
 	case !next.IsZero():
+		r.Metrics.LimitHit(telemetry.LimitIssueInterval)
 		return res.tooSoon(next, last.Inputs == inputs), nil
 	case last.Inputs == inputs:
 		res.issueErr = last.Failure // it stands until STS issues credentials

@@ -68,7 +68,7 @@ func waitMessage(cause limit.Cause, id *identity.Identity) string {
 	}
 }
 
-// tooSoon returns the result of a credential that STS was called for several times in a row, until a time. With unchanged inputs,
+// tooSoon is the result of a credential that STS was called for several times in a row, until a time. With unchanged inputs,
 // something keeps undoing the Secret.
 func (r result) tooSoon(next time.Time, unchanged bool) result {
 	r.retryAt = next

@@ -250,7 +250,9 @@ func packedPolicyNearLimit(reported *v1alpha1.CredentialStatus) bool {
 
 // forget drops all that is known of a credential that was deleted.
 func (r *Reconciler[T]) forget(key types.NamespacedName) {
-	r.backoff.Deleted(key, r.Clock.Now())
+	if !r.backoff.Deleted(key, r.Clock.Now()) {
+		r.Metrics.LimitHit(telemetry.LimitDeletedBackoff)
+	}
 	r.Limits.Cancel(r.Clock.Now(), r.limitKey(key))
 	r.SecretWatches.Unsubscribe(r.subscriber(key))
 	r.Metrics.ForgetCredential(r.Kind.Name, key)

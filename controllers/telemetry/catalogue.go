@@ -134,7 +134,7 @@ var (
 	}
 	waitingExpirationMetric = Metric{
 		Name: "rolecredential_sts_waiting_expiration_timestamp_seconds", Type: Gauge, Labels: ofIdentity,
-		Help:   "Earliest expiry among the credentials that wait for an STS call of an identity, in seconds since 1970 by the operator's clock; absent if none waits with valid credentials.",
+		Help:   "Earliest expiry among the credentials that wait for an STS call of an identity, in seconds since 1970 by the operator's clock; absent if none of them is valid.",
 		Series: "one for each identity that credentials wait for",
 	}
 	skewMetric = Metric{
@@ -146,6 +146,12 @@ var (
 		Name: "rolecredential_identity_ready", Type: Gauge, Labels: ofIdentity,
 		Help:   "1 if the identity's condition Ready is True, else 0.",
 		Series: forEachIdentity,
+	}
+	limitHitsMetric = Metric{
+		Name: "rolecredential_limit_hits_total", Type: Counter, Labels: []string{"limit"},
+		Help: "How often a bound between namespaces had an effect, by bound: issue_interval (a call waits after several in a row), " +
+			"deleted_backoff (the backoff of a deleted credential is not kept), object_events and namespace_events (an event is dropped).",
+		Series: "at most 4",
 	}
 	leadingMetric = Metric{
 		Name: "rolecredential_leading", Type: Gauge,
@@ -160,7 +166,7 @@ var Catalogue = []Metric{
 	callsMetric, requestsMetric, throttledMetric, limitMetric, rateMetric, tokensMetric, inFlightMetric, circuitMetric, waitingMetric, waitingExpirationMetric,
 	readyMetric, skewMetric,
 	staleMetric, stuckMetric, restartsMetric, underWayMetric,
-	leadingMetric,
+	limitHitsMetric, leadingMetric,
 }
 
 func (m *Metric) desc() *prometheus.Desc { return prometheus.NewDesc(m.Name, m.Help, m.Labels, nil) }

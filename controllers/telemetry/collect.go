@@ -10,7 +10,7 @@ import (
 	"rolecredential.dev/operator/controllers/limit"
 )
 
-// descs are those of the catalogue, by name.
+// descs holds the descriptions of the catalogue, by name.
 var descs = func() map[string]*prometheus.Desc {
 	all := map[string]*prometheus.Desc{}
 	for i := range Catalogue {
@@ -28,7 +28,7 @@ func (m *Metrics) Describe(descriptions chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
-	for _, counted := range []prometheus.Collector{m.calls, m.restarts, m.requests, m.lateness} {
+	for _, counted := range []prometheus.Collector{m.calls, m.restarts, m.limitHits, m.requests, m.lateness} {
 		counted.Collect(metrics)
 	}
 	s, now, to := m.now(), m.clock.Now(), sink(metrics)
@@ -54,7 +54,7 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// sink takes what is told at a scrape.
+// sink receives the metrics of a scrape.
 type sink chan<- prometheus.Metric
 
 func (s sink) credential(name object, h held, now time.Time) {
@@ -94,14 +94,14 @@ func (s sink) send(metric *Metric, value float64, labels []*dto.LabelPair) {
 	s <- &sample{metric, value, labels}
 }
 
-// sendTime sends a time, unless there is none.
+// sendTime sends a time, unless it is zero.
 func (s sink) sendTime(metric *Metric, at int64, labels []*dto.LabelPair) {
 	if at != 0 {
 		s.send(metric, float64(at), labels)
 	}
 }
 
-// sample is a prometheus.Metric that shares its labels with others: those of 10,000 credentials take a third of the room so.
+// sample is a prometheus.Metric that shares its labels with others. So the samples of 10,000 credentials take a third of the memory.
 type sample struct {
 	of     *Metric
 	value  float64
@@ -126,7 +126,7 @@ func (o object) labels() []*dto.LabelPair {
 	return pairs("kind", o.kind, "name", o.Name, "namespace", o.Namespace)
 }
 
-// pairs makes labels of names and values, in the order of their names, as a sample's must be.
+// pairs returns labels. The names must be in order.
 func pairs(namesAndValues ...string) []*dto.LabelPair {
 	labels := make([]*dto.LabelPair, 0, len(namesAndValues)/2)
 	for pair := range slices.Chunk(namesAndValues, 2) {

@@ -14,22 +14,21 @@ import (
 	"rolecredential.dev/operator/controllers/limit"
 )
 
-// Metrics counts and measures what is in the [Catalogue]. It is a prometheus.Collector. What it tells of objects it keeps in a few
-// words for each, and writes out at a scrape: of 10,000 credentials, two MiB.
+// Metrics holds the metrics of the [Catalogue]. It is a prometheus.Collector. Of each object it holds a few words, and makes the metrics
+// at a scrape: 10,000 credentials take 2 MiB.
 type Metrics struct {
 	clock clock.PassiveClock
 
-	calls, restarts    *prometheus.CounterVec
-	requests, lateness *prometheus.HistogramVec
+	calls, restarts, limitHits *prometheus.CounterVec
+	requests, lateness         *prometheus.HistogramVec
 
 	mu sync.Mutex
 	state
-	// over tells that this manager works no more, and is to tell of no object.
-	over   bool
-	levels func() map[string]limit.Level
+	stopped bool // this manager no longer works, and reports no object
+	levels  func() map[string]limit.Level
 }
 
-// state is what there is to tell at a time.
+// state is the source of the gauges.
 type state struct {
 	leading     bool
 	credentials map[object]held
@@ -61,100 +60,97 @@ type readers struct{ stale, stuck int }
 
 type identity struct {
 	ready bool
-	// ahead is nil while it is not known.
-	ahead *time.Duration
+	ahead *time.Duration // nil while the clock skew is not known
 }
 
-// NewMetrics registers the metrics. A second manager in one process, which comes after the first, goes on with its counts.
+// NewMetrics registers the metrics. A second manager in one process, after the first, continues its counters.
 func NewMetrics(registry prometheus.Registerer, clock clock.PassiveClock) (*Metrics, error) {
 	m := &Metrics{
 		clock: clock,
-		calls: callsMetric.counter(), restarts: restartsMetric.counter(), requests: requestsMetric.histogram(), lateness: latenessMetric.histogram(),
+		calls: callsMetric.counter(), restarts: restartsMetric.counter(), limitHits: limitHitsMetric.counter(),
+		requests: requestsMetric.histogram(), lateness: latenessMetric.histogram(),
 		state: newState(),
 	}
 	err := registry.Register(m)
 	if before, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if existing, ok := before.ExistingCollector.(*Metrics); ok {
-			existing.begin()
+			existing.set(func() { existing.state, existing.stopped = newState(), false })
 			return existing, nil
 		}
 	}
 	return m, err
 }
 
-// Start tells that this manager works, until it does no more. It is a manager.Runnable that only a leader runs.
+// Start reports that this manager is the leader, until the context is done. It is a manager.Runnable that only a leader runs.
 func (m *Metrics) Start(ctx context.Context) error {
-	m.lead() // the reconcilers, which start at the same time, may have told something already
+	m.set(func() { m.leading = true }) // the reconcilers start at the same time: keep what they reported
 	<-ctx.Done()
-	m.end()
+	m.set(func() { m.state, m.stopped = newState(), true })
 	return nil
 }
 
-func (m *Metrics) begin() {
+func (m *Metrics) set(change func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.state, m.over = newState(), false
-}
-
-func (m *Metrics) lead() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.leading = true
-}
-
-func (m *Metrics) end() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.state, m.over = newState(), true
+	change()
 }
 
 // Limits sets the function that returns the state of the limits by the labels of their identities. It is called at each scrape.
 func (m *Metrics) Limits(levels func() map[string]limit.Level) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.levels = levels
+	m.set(func() { m.levels = levels })
 }
 
-// Called counts a call of STS.
+// Called counts an STS call.
 func (m *Metrics) Called(kind, call, reason string) {
 	m.calls.WithLabelValues(kind, call, reason).Inc()
 }
 
-// Requested measures a request of STS, from now until what it returns is called.
-func (m *Metrics) Requested(call string) (answered func()) {
-	asked := m.clock.Now()
-	return func() { m.requests.WithLabelValues(call).Observe(m.clock.Since(asked).Seconds()) }
+// Bounds between namespaces, as values of the label limit.
+const (
+	LimitIssueInterval   = "issue_interval"
+	LimitDeletedBackoff  = "deleted_backoff"
+	LimitObjectEvents    = "object_events"
+	LimitNamespaceEvents = "namespace_events"
+)
+
+// LimitHit counts that a bound between namespaces had an effect.
+func (m *Metrics) LimitHit(limit string) {
+	m.limitHits.WithLabelValues(limit).Inc()
 }
 
-// Refreshed measures how long after it was due a credential was refreshed.
+// Requested measures a request to STS, from now until the returned function is called.
+func (m *Metrics) Requested(call string) (answered func()) {
+	sent := m.clock.Now()
+	return func() { m.requests.WithLabelValues(call).Observe(m.clock.Since(sent).Seconds()) }
+}
+
+// Refreshed measures how long after its due time a credential was refreshed.
 func (m *Metrics) Refreshed(kind string, late time.Duration) {
 	m.lateness.WithLabelValues(kind).Observe(max(0, late).Seconds())
 }
 
-// Held is what there is to tell of a credential.
+// Held is the state of a credential, for its metrics.
 type Held struct {
 	// IssuedAt, Expiration and RefreshAt are by the clock of STS; zero for none.
 	IssuedAt, Expiration, RefreshAt time.Time
 	// Ahead is how far the clock of STS is ahead of the operator's.
 	Ahead time.Duration
-	// Suspended tells that nothing is wrong with one that fails or expires.
+	// Suspended is true for a credential that may fail or expire without harm.
 	Suspended bool
-	// Failing is the reason for which no new one can be had; empty if one can.
+	// Failing is the reason why the operator cannot issue the credential, empty for none.
 	Failing string
 }
 
-// Credential tells of a credential. To tell the same again costs next to nothing.
+// Credential sets the state of a credential.
 func (m *Metrics) Credential(kind string, name types.NamespacedName, h Held) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.credentials[object{kind, name}] = held{unix(h.IssuedAt), unix(h.Expiration), unix(h.RefreshAt), h.Ahead, h.Suspended, h.Failing}
+	m.set(func() {
+		m.credentials[object{kind, name}] = held{unix(h.IssuedAt), unix(h.Expiration), unix(h.RefreshAt), h.Ahead, h.Suspended, h.Failing}
+	})
 }
 
-// ForgetCredential ends the series of a credential that no longer exists.
+// ForgetCredential drops the series of a deleted credential.
 func (m *Metrics) ForgetCredential(kind string, name types.NamespacedName) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.credentials, object{kind, name})
+	m.set(func() { delete(m.credentials, object{kind, name}) })
 }
 
 func unix(t time.Time) int64 {
@@ -164,27 +160,23 @@ func unix(t time.Time) int64 {
 	return t.Unix()
 }
 
-// Identity tells whether an identity is ready.
+// Identity sets whether an identity is ready.
 func (m *Metrics) Identity(label string, ready bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.identities[label] = identity{ready, m.identities[label].ahead}
+	m.set(func() { m.identities[label] = identity{ready, m.identities[label].ahead} })
 }
 
-// ClockSkew tells how far the clock of an identity's STS is ahead, unless the identity is gone.
+// ClockSkew sets how far the clock of an identity's STS is ahead, unless the identity was deleted.
 func (m *Metrics) ClockSkew(label string, ahead time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if known, ok := m.identities[label]; ok {
-		m.identities[label] = identity{known.ready, &ahead}
-	}
+	m.set(func() {
+		if known, ok := m.identities[label]; ok {
+			m.identities[label] = identity{known.ready, &ahead}
+		}
+	})
 }
 
-// ForgetIdentity ends the series of an identity that no longer exists.
+// ForgetIdentity drops the series of a deleted identity.
 func (m *Metrics) ForgetIdentity(label string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.identities, label)
+	m.set(func() { delete(m.identities, label) })
 }
 
 // Results of restarts.
@@ -194,37 +186,31 @@ const (
 	RestartTakenBack = "TakenBack"
 )
 
-// Restarted counts a restart of a workload that is over.
+// Restarted counts the completed restart of a workload.
 func (m *Metrics) Restarted(result string) {
 	m.restarts.WithLabelValues(result).Inc()
 }
 
-// Restarting tells how many workloads are in the middle of a restart.
+// Restarting sets how many workloads are restarting.
 func (m *Metrics) Restarting(workloads int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.underWay = workloads
+	m.set(func() { m.underWay = workloads })
 }
 
-// Readers tells how many workloads hold an earlier credential than a Secret does, and how many of these will not be restarted.
+// Readers sets how many workloads use an earlier credential than the Secret's, and how many of these the operator will not restart.
 func (m *Metrics) Readers(kind string, name types.NamespacedName, stale, stuck int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.readers[object{kind, name}] = readers{stale, stuck}
+	m.set(func() { m.readers[object{kind, name}] = readers{stale, stuck} })
 }
 
-// ForgetReaders ends the series of a credential that restarts nothing any more.
+// ForgetReaders drops the series of a credential without spec.rollout.
 func (m *Metrics) ForgetReaders(kind string, name types.NamespacedName) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.readers, object{kind, name})
+	m.set(func() { delete(m.readers, object{kind, name}) })
 }
 
-// now copies the state, so that a scrape holds nobody up.
+// now copies the state, so that a scrape does not block reconciles.
 func (m *Metrics) now() state {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.over {
+	if m.stopped {
 		return state{}
 	}
 	s := m.state

@@ -24,14 +24,14 @@ var start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 func at(after time.Duration) time.Time { return start.Add(after) }
 
-// unix is a time of [at] as a metric tells it.
+// unix returns a time of [at] as in a metric.
 func unix(after time.Duration) float64 { return float64(at(after).Unix()) }
 
 func shop(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: "shop", Name: name}
 }
 
-// scraped is a registry that tells what contradicts itself, with the operator's metrics.
+// scraped is a registry with the operator's metrics that rejects contradictions.
 type scraped struct {
 	*WithT
 	registry *prometheus.Registry
@@ -48,7 +48,7 @@ func newScraped(t *testing.T) *scraped {
 	return s
 }
 
-// series are those of a registry, by name without the prefix and labels; of a histogram, its count and sum.
+// series returns the values of a registry, by name without the prefix and labels. A histogram has a count and a sum.
 func (s *scraped) series() map[string]float64 {
 	families, err := s.registry.Gather()
 	s.Expect(err).NotTo(HaveOccurred())
@@ -69,14 +69,14 @@ func (s *scraped) series() map[string]float64 {
 	return all
 }
 
-// idle are the series of a manager that knows of nothing.
+// idle returns the series of a manager without objects.
 func idle(more map[string]float64) map[string]float64 {
 	all := map[string]float64{"leading": 0, "rollouts_in_progress": 0}
 	maps.Copy(all, more)
 	return all
 }
 
-func TestWhatIsToldOfACredential(t *testing.T) {
+func TestCredentialHasItsSeries(t *testing.T) {
 	const labels = " kind=RoleCredential name=s3-reader namespace=shop"
 	held := telemetry.Held{IssuedAt: at(-time.Hour), Expiration: at(time.Hour), RefreshAt: at(20 * time.Minute)}
 	times := func(more map[string]float64) map[string]float64 {
@@ -104,20 +104,20 @@ func TestWhatIsToldOfACredential(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScraped(t)
-			told := held
-			tc.held(&told)
-			s.metrics.Credential("RoleCredential", shop("s3-reader"), told)
+			sample := held
+			tc.held(&sample)
+			s.metrics.Credential("RoleCredential", shop("s3-reader"), sample)
 			s.clock.SetTime(at(tc.after))
 			s.Expect(s.series()).To(Equal(idle(tc.want)))
-			s.metrics.Credential("RoleCredential", shop("s3-reader"), told)
-			s.Expect(s.series()).To(Equal(idle(tc.want)), "told twice")
+			s.metrics.Credential("RoleCredential", shop("s3-reader"), sample)
+			s.Expect(s.series()).To(Equal(idle(tc.want)), "set twice")
 			s.metrics.ForgetCredential("RoleCredential", shop("s3-reader"))
 			s.Expect(s.series()).To(Equal(idle(nil)))
 		})
 	}
 }
 
-func TestCredentialsOfOneNameAreToldApart(t *testing.T) {
+func TestCredentialsOfOneNameHaveSeparateSeries(t *testing.T) {
 	s := newScraped(t)
 	s.metrics.Credential("RoleCredential", shop("a"), telemetry.Held{IssuedAt: at(0)})
 	s.metrics.Credential("SessionCredential", shop("a"), telemetry.Held{IssuedAt: at(1 * time.Second)})
@@ -150,7 +150,7 @@ func TestCallsAreCountedAndMeasured(t *testing.T) {
 	})))
 }
 
-func TestWhatIsToldOfAnIdentityEndsWithIt(t *testing.T) {
+func TestSeriesOfAnIdentityEndWithIt(t *testing.T) {
 	s := newScraped(t)
 	s.metrics.ClockSkew("hub", time.Minute) // of a call that was under way when the identity was deleted
 	s.Expect(s.series()).To(Equal(idle(nil)))
@@ -165,7 +165,7 @@ func TestWhatIsToldOfAnIdentityEndsWithIt(t *testing.T) {
 	s.Expect(s.series()).To(Equal(idle(map[string]float64{"identity_ready identity=hub": 0, "sts_clock_skew_seconds identity=hub": -60})))
 }
 
-func TestLimitsAreReportedAsTheyAre(t *testing.T) {
+func TestLimitsHaveTheirSeries(t *testing.T) {
 	s := newScraped(t)
 	levels := map[string]limit.Level{
 		"hub":      {Tokens: -2.5, Rate: 10, Limit: 50, Throttled: 4, Waiting: map[limit.Class]int{limit.Expiring: 1, limit.Missing: 2, limit.Routine: 3}, Expires: at(time.Minute), InFlight: 7, CircuitOpen: true},
@@ -188,7 +188,7 @@ func TestLimitsAreReportedAsTheyAre(t *testing.T) {
 	s.Expect(s.series()).To(Equal(idle(nil)))
 }
 
-func TestRestartsAreCountedAndMeasured(t *testing.T) {
+func TestRestartsAreCounted(t *testing.T) {
 	s := newScraped(t)
 	s.metrics.Restarted(telemetry.RestartFinished)
 	s.metrics.Restarted(telemetry.RestartFinished)
@@ -207,7 +207,7 @@ func TestRestartsAreCountedAndMeasured(t *testing.T) {
 	s.Expect(s.series()).To(Equal(idle(all)))
 }
 
-// everything tells of one of each.
+// everything sets each metric.
 func (s *scraped) everything() {
 	s.metrics.Credential("RoleCredential", shop("a"), telemetry.Held{IssuedAt: at(-2 * time.Second), Expiration: at(-time.Second), RefreshAt: at(-time.Second), Failing: "Throttled"})
 	s.metrics.Readers("RoleCredential", shop("a"), 1, 1)
@@ -219,9 +219,10 @@ func (s *scraped) everything() {
 	s.metrics.Requested("AssumeRole")()
 	s.metrics.Refreshed("RoleCredential", 0)
 	s.metrics.Restarted(telemetry.RestartFinished)
+	s.metrics.LimitHit(telemetry.LimitObjectEvents)
 }
 
-func TestAManagerThatWorksNoMoreTellsOfNoObject(t *testing.T) {
+func TestStoppedManagerReportsNoObject(t *testing.T) {
 	s := newScraped(t)
 	s.everything()
 	before := s.series()
@@ -230,12 +231,12 @@ func TestAManagerThatWorksNoMoreTellsOfNoObject(t *testing.T) {
 	go func() { ended <- s.metrics.Start(ctx) }()
 	s.Eventually(s.series).Should(HaveKeyWithValue("leading", 1.0))
 	before["leading"] = 1
-	s.Expect(s.series()).To(Equal(before), "what reconcilers told that were faster")
+	s.Expect(s.series()).To(Equal(before), "the reports of reconcilers that started earlier")
 	stop()
 	s.Expect(<-ended).To(Succeed())
-	s.everything() // what was under way still tells
+	s.everything() // reconciles in progress still report
 	counts := map[string]float64{
-		"leading": 0, "rollouts_in_progress": 0, "rollouts_total result=Finished": 2, "sts_calls_total call=AssumeRole kind=RoleCredential reason=Issued": 2,
+		"leading": 0, "rollouts_in_progress": 0, "limit_hits_total limit=object_events": 2, "rollouts_total result=Finished": 2, "sts_calls_total call=AssumeRole kind=RoleCredential reason=Issued": 2,
 		"sts_request_duration_seconds call=AssumeRole count": 2, "sts_request_duration_seconds call=AssumeRole sum": 0,
 		"refresh_lateness_seconds kind=RoleCredential count": 2, "refresh_lateness_seconds kind=RoleCredential sum": 0,
 	}
@@ -244,7 +245,7 @@ func TestAManagerThatWorksNoMoreTellsOfNoObject(t *testing.T) {
 	again, err := telemetry.NewMetrics(s.registry, s.clock)
 	s.Expect(err).NotTo(HaveOccurred())
 	again.Limits(func() map[string]limit.Level { return nil })
-	s.Expect(s.series()).To(Equal(counts), "another goes on with the counts, and begins with what it finds")
+	s.Expect(s.series()).To(Equal(counts), "another manager continues the counters and starts without objects")
 	again.Identity("hub", true)
 	s.Expect(s.series()).To(HaveKeyWithValue("identity_ready identity=hub", 1.0))
 }
@@ -258,7 +259,7 @@ func TestAnotherMetricOfThatNameIsAnError(t *testing.T) {
 }
 
 // The list is what documentation, dashboard and alerts are held to: what it says is what is scraped, and it says all.
-func TestTheCatalogueIsWhatIsScraped(t *testing.T) {
+func TestScrapeHasTheMetricsOfTheCatalogue(t *testing.T) {
 	s := newScraped(t)
 	s.everything()
 	families, err := s.registry.Gather()
@@ -284,7 +285,7 @@ func TestTheCatalogueIsWhatIsScraped(t *testing.T) {
 	s.Expect(slices.Collect(maps.Keys(found))).To(BeEmpty())
 }
 
-// BenchmarkScrape is a scrape of 10,000 credentials, without their way over the network.
+// BenchmarkScrape measures a scrape of 10,000 credentials, without the network.
 func BenchmarkScrape(b *testing.B) {
 	registry := prometheus.NewRegistry()
 	metrics, err := telemetry.NewMetrics(registry, clocktesting.NewFakePassiveClock(start))
@@ -301,7 +302,7 @@ func BenchmarkScrape(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle is what an idle reconcile costs.
+// BenchmarkIdle measures the metrics of an idle reconcile.
 func BenchmarkIdle(b *testing.B) {
 	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry(), clocktesting.NewFakePassiveClock(start))
 	NewWithT(b).Expect(err).NotTo(HaveOccurred())

@@ -80,6 +80,7 @@ var rows = []row{
 		{title: "Tokens", shape: graph, queries: []query{{"max by (identity) (rolecredential_sts_tokens)", "{{identity}}"}}},
 		{title: "Credentials waiting for the rate limit, by class", shape: graph, queries: []query{{"max by (identity, class) (rolecredential_sts_waiting_credentials)", "{{identity}} {{class}}"}}},
 		{title: "Calls in flight", shape: graph, queries: []query{{"max by (identity) (rolecredential_sts_calls_in_flight)", "{{identity}}"}}},
+		{title: "Bounds between namespaces that were hit", shape: graph, queries: []query{{"sum by (limit) (increase(rolecredential_limit_hits_total[$__rate_interval]))", "{{limit}}"}}},
 		{title: "Identities with an open circuit breaker", shape: graph, queries: []query{{"max by (identity) (rolecredential_sts_circuit_open)", "{{identity}}"}}},
 		{title: "Time until the first waiting credential expires", shape: graph, unit: "s", queries: []query{
 			{"min by (identity) (rolecredential_sts_waiting_expiration_timestamp_seconds) - time()", "{{identity}}"},
