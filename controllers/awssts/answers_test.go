@@ -283,7 +283,7 @@ func TestFailedSourceIsNamedWithItsCodeAndStatus(t *testing.T) {
 			g := NewWithT(t)
 			f := awssts.Classify(&reason.SourceError{Err: tc.err}, behind())
 			g.Expect(f.Reason).To(Equal(v1alpha1.ReasonInvalidSourceCredentials))
-			g.Expect(f.Message).To(Equal("ClusterIdentity default has no credentials to call STS with: " + tc.want + " Fix the identity's source; the event holds the error."))
+			g.Expect(f.Message).To(Equal("ClusterIdentity default has no credentials to call STS with: " + tc.want + " Fix the identity's source; the event or the operator's log has the error."))
 		})
 	}
 }

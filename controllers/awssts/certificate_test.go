@@ -25,8 +25,8 @@ func TestAServerThatIsNotTrustedIsToldFromOneThatDoesNotAnswer(t *testing.T) {
 	t.Cleanup(plain.Close)
 	nobody := &http.Client{Transport: secure.Client().Transport.(*http.Transport).Clone()}
 	nobody.Transport.(*http.Transport).TLSClientConfig.RootCAs = x509.NewCertPool()
-	const untrusted = "STS presented ClusterIdentity default a certificate that is not trusted. Check that the identity's caBundle holds the authority that issued it, " +
-		"that it is for the endpoint's name and has not expired, and that no proxy is in between; the event holds the error."
+	const untrusted = "STS presented ClusterIdentity default a certificate that is not trusted. Check that the identity's caBundle has the authority that issued it, " +
+		"that it is for the endpoint's name and has not expired, and that no proxy is in between; the event or the operator's log has the error."
 	for name, tc := range map[string]struct {
 		url  string
 		http *http.Client

@@ -311,8 +311,8 @@ func TestMessageNamesCodeAndHTTPStatus(t *testing.T) {
 		answer answer
 		want   string
 	}{
-		"an error of STS":                      {sts(500, "InternalFailure", "no"), "an error of its own (InternalFailure, HTTP 500)."},
-		"an error in the style of S3":          {s3(500, "InternalError"), "an error of its own (InternalError, HTTP 500)."},
+		"an error of STS":                      {sts(500, "InternalFailure", "no"), "returned an error (InternalFailure, HTTP 500)."},
+		"an error in the style of S3":          {s3(500, "InternalError"), "returned an error (InternalError, HTTP 500)."},
 		"a denial":                             {sts(403, "AccessDenied", "no"), "on " + readerARN + " (AccessDenied, HTTP 403)."},
 		"a wrong signature":                    {sts(403, "SignatureDoesNotMatch", "no"), "of ClusterIdentity default (SignatureDoesNotMatch, HTTP 403):"},
 		"a wrong signature in the style of S3": {s3(403, "SignatureDoesNotMatch"), "of ClusterIdentity default (SignatureDoesNotMatch, HTTP 403):"},
@@ -323,9 +323,9 @@ func TestMessageNamesCodeAndHTTPStatus(t *testing.T) {
 		"a signature of another time":          {sts(403, "RequestTimeTooSkewed", "no"), "(RequestTimeTooSkewed, HTTP 403)"},
 		"throttling":                           {sts(400, "Throttling", "no"), "(Throttling, HTTP 400)."},
 		"throttling by the status alone":       {answer{429, ""}, "(HTTP 429)."},
-		"a text in place of a code":            {sts(500, "It failed, sorry", "no"), "an error of its own (HTTP 500)."},
-		"a code of two lines":                  {sts(500, "Internal\nFailure", "no"), "an error of its own (HTTP 500)."},
-		"a code that is too long":              {sts(500, strings.Repeat("x", 65), "no"), "an error of its own (HTTP 500)."},
+		"a text in place of a code":            {sts(500, "It failed, sorry", "no"), "returned an error (HTTP 500)."},
+		"a code of two lines":                  {sts(500, "Internal\nFailure", "no"), "returned an error (HTTP 500)."},
+		"a code that is too long":              {sts(500, strings.Repeat("x", 65), "no"), "returned an error (HTTP 500)."},
 		"a body that cannot be read":           {answer{500, "<"}, "returned HTTP 500 without"},
 		"a redirect in the style of S3":        {s3(301, "PermanentRedirect"), "the server reached as STS redirects (HTTP 301),"},
 		"no body":                              {answer{500, ""}, "returned HTTP 500 without"},

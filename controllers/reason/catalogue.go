@@ -17,7 +17,7 @@ func STS(reason string, a Answer, s Subject, cause error) *Error {
 	}
 	retry := Backoff
 	if a.Flaw == FlawUnsupported {
-		retry = After(MaxWait) // until the server is another, which nothing reports
+		retry = After(MaxWait) // nothing reports that the server was upgraded
 	}
 	return &Error{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: message(a, s), Call: call(s, cause), Retry: retry, Cause: cause}
 }
@@ -34,14 +34,14 @@ func call(s Subject, cause error) *v1alpha1.FailedCall {
 	return failed
 }
 
-// WrongSource returns the failure of a call that STS takes from no session, for an identity whose credentials are one. It waits
-// for another source, of which a changed Secret is tried at once.
+// WrongSource returns the failure of a call that STS rejects from temporary credentials, for an identity that has such. A changed Secret
+// of the source is tried at once.
 func WrongSource(s Subject, source string) *Error {
-	message := fmt.Sprintf("An MFA device is an IAM user's, and the source of %s (%s) has temporary credentials. "+
+	message := fmt.Sprintf("Only an IAM user can use an MFA device, but the source of %s (%s) has temporary credentials. "+
 		"Use an identity whose source.accessKey is that user's key, without AWS_SESSION_TOKEN, or leave spec.mfa out. STS was not called.", s.Identity, source)
 	if !s.MFA || s.RoleARN == "" {
-		message = fmt.Sprintf("STS takes the call %s only with an IAM user's own access key, and the source of %s (%s) has temporary credentials. "+
-			"Use an identity whose source.accessKey is an IAM user's key, without AWS_SESSION_TOKEN, or a RoleCredential: AssumeRole takes temporary credentials too. "+
+		message = fmt.Sprintf("STS accepts the call %s only with an IAM user's own access key, but the source of %s (%s) has temporary credentials. "+
+			"Use an identity whose source.accessKey is an IAM user's key, without AWS_SESSION_TOKEN, or a RoleCredential: AssumeRole accepts temporary credentials too. "+
 			"STS was not called.", s.Call, s.Identity, source)
 	}
 	return &Error{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonWrongSourceType, Message: message, Retry: After(MaxWait)}
@@ -56,7 +56,7 @@ var catalogue = map[string]func(Answer, Subject) string{
 		return fmt.Sprintf("STS rejected the session's policies and tags: together they are too large%s. Shorten policy, or use fewer policyARNs or tags.", a)
 	},
 	v1alpha1.ReasonMalformedPolicy: func(a Answer, _ Subject) string {
-		return fmt.Sprintf("STS rejected spec.policy: it is no valid IAM policy%s. Check it with IAM's policy validator; a session policy has no Principal.", a)
+		return fmt.Sprintf("STS rejected spec.policy: it is not a valid IAM policy%s. Check it with IAM's policy validator; a session policy has no Principal.", a)
 	},
 	v1alpha1.ReasonRegionDisabled: func(a Answer, s Subject) string {
 		return fmt.Sprintf("STS is not active in the identity's region for the account of %s%s. Activate the region's endpoint in IAM's account settings, "+
@@ -100,7 +100,7 @@ func accessDenied(a Answer, s Subject) string {
 	}
 }
 
-// checkDevice says what an answer may mean if the call carried an MFA code. AWS has no error code for a wrong one.
+// checkDevice says what a denial may mean if the call had an MFA code. AWS has no error code for a wrong code.
 func (s Subject) checkDevice() string {
 	if !s.MFA {
 		return ""
@@ -108,7 +108,7 @@ func (s Subject) checkDevice() string {
 	return " Check that spec.mfa.serialNumber is a device of the caller's own user, and that the seed is that device's."
 }
 
-// deniedElsewhere says what a denial may mean on a server that is not AWS.
+// deniedElsewhere says what a denial may mean on a server other than AWS.
 func (s Subject) deniedElsewhere() string {
 	if s.Endpoint == "" {
 		return ""
@@ -116,21 +116,21 @@ func (s Subject) deniedElsewhere() string {
 	return fmt.Sprintf(" A server other than AWS may also mean that the access key of the identity's source is wrong, or that it expects another region in the signature than spec.region of the identity, %s.", s.Region)
 }
 
-// inheritedTags says why STS may refuse the session tags of the identity. The code of that refusal is the same as of others.
+// inheritedTags says why STS may reject the identity's session tags. The error code is that of other rejections too.
 func (s Subject) inheritedTags() string {
 	if !s.SetsSessionTags {
 		return ""
 	}
-	return " STS also refuses a session tag whose key the caller's own session passes on. EKS Pod Identity passes on kubernetes-namespace, which the identity's sessionTags set too: " +
+	return " STS also rejects a session tag whose key the caller's own session passes on. EKS Pod Identity passes on kubernetes-namespace, which the identity's sessionTags set too: " +
 		"create the pod identity association with --disable-session-tags, or leave sessionTags out of the identity."
 }
 
 func invalidSourceCredentials(a Answer, s Subject) string {
 	switch {
 	case a.Flaw == FlawSource:
-		return fmt.Sprintf("%s has no credentials to call STS with: its source failed%s. Fix the identity's source; the event holds the error.", s.Identity, a)
+		return fmt.Sprintf("%s has no credentials to call STS with: its source failed%s. Fix the identity's source; the event or the operator's log has the error.", s.Identity, a)
 	case s.Call == v1alpha1.CallAssumeRoleWithWebIdentity:
-		return fmt.Sprintf("STS rejected the token of %s%s. Check that IAM has an OIDC provider for this cluster's issuer in the account of %s, that its client IDs hold the "+
+		return fmt.Sprintf("STS rejected the token of %s%s. Check that IAM has an OIDC provider for this cluster's issuer in the account of %s, that its client IDs include the "+
 			"identity's audience, and that AWS can read the issuer's keys.", s.caller(), a, s.RoleARN)
 	}
 	message := fmt.Sprintf("STS rejected the source credentials of %s%s: they are missing, wrong, expired or inactive. "+
@@ -146,10 +146,10 @@ func invalidRequest(a Answer, s Subject) string {
 	case a.Flaw == FlawUnsupported:
 		return unsupported(a, s)
 	case s.Hop:
-		return fmt.Sprintf("STS rejected the request for %s, a hop in the chain of %s%s. Check the hop's roleARN, sessionName, externalID and tags; the event holds the text of STS.",
+		return fmt.Sprintf("STS rejected the request for %s, a hop in the chain of %s%s. Check the hop's roleARN, sessionName, externalID and tags; the event or the operator's log has the text of STS.",
 			s.RoleARN, s.Identity, a) + s.maybeUnsupported()
 	case s.RoleARN == "":
-		return fmt.Sprintf("STS rejected the request%s. Check the values of duration, userName, policyARNs and tags; the event holds the text of STS.", a) + s.maybeUnsupported()
+		return fmt.Sprintf("STS rejected the request%s. Check the values of duration, userName, policyARNs and tags; the event or the operator's log has the text of STS.", a) + s.maybeUnsupported()
 	default:
 		return fmt.Sprintf("STS rejected the request for %s%s. Check that duration is no longer than the role's MaxSessionDuration "+
 			"(and at most 1h if the identity is itself a role session), and the values of sessionName, externalID, policyARNs and tags; "+
@@ -159,13 +159,13 @@ func invalidRequest(a Answer, s Subject) string {
 
 func unsupported(a Answer, s Subject) string {
 	if len(s.OptionalFields) == 0 {
-		return fmt.Sprintf("%s failed: %s does not support the call%s. Use an identity whose server supports it; if this is no STS server, correct the identity's endpoint.", s.action(), s.server(), a)
+		return fmt.Sprintf("%s failed: %s does not support the call%s. Use an identity whose server supports it; if this is not an STS server, correct the identity's endpoint.", s.action(), s.server(), a)
 	}
 	return fmt.Sprintf("%s failed: %s does not support the call, or an optional field of it%s. Optional fields in use: %s. "+
 		"Remove the fields that the server does not support, or use an identity whose server supports them.", s.action(), s.server(), a, strings.Join(s.OptionalFields, ", "))
 }
 
-// maybeUnsupported says what a rejected request may mean on a server that is not AWS, and knows no other error code.
+// maybeUnsupported says what a rejected request may mean on a server other than AWS, which may have no other error code.
 func (s Subject) maybeUnsupported() string {
 	switch {
 	case s.Endpoint == "":
@@ -195,8 +195,8 @@ func stsUnreachable(a Answer, s Subject) string {
 		server = "The endpoint " + s.shownEndpoint()
 	}
 	if a.Flaw == FlawCertificate {
-		return fmt.Sprintf("%s presented %s a certificate that is not trusted. Check that the identity's caBundle holds the authority that issued it, "+
-			"that it is for the endpoint's name and has not expired, and that no proxy is in between; the event holds the error.", server, s.Identity)
+		return fmt.Sprintf("%s presented %s a certificate that is not trusted. Check that the identity's caBundle has the authority that issued it, "+
+			"that it is for the endpoint's name and has not expired, and that no proxy is in between; the event or the operator's log has the error.", server, s.Identity)
 	}
 	return fmt.Sprintf("%s did not answer %s. Check the identity's region and endpoint, DNS, NetworkPolicies and proxies between the operator and STS; "+
 		"the event holds the error.", server, s.Identity)
@@ -208,17 +208,17 @@ func stsError(a Answer, s Subject) string {
 		return redirected(a, s)
 	case FlawNoError:
 		return fmt.Sprintf("%s failed: %s returned HTTP %d without an answer of STS. Check that the scheme, host, port and path of the identity's endpoint are those of an STS server, "+
-			"and that no proxy answers in its place; the event holds the error.", s.action(), s.server(), a.Status)
+			"and that no proxy answers in its place; the event or the operator's log has the error.", s.action(), s.server(), a.Status)
 	case FlawNoCredentials:
 		return fmt.Sprintf("%s failed: %s reported success, but returned no credentials that can be used. Check that the server is compatible with STS.", s.action(), s.server())
 	case FlawExpired:
 		return fmt.Sprintf("%s failed: %s returned credentials that have expired by the Date of the same answer. Check the server's clock, and that no proxy changes the Date.", s.action(), s.server())
 	default:
-		return fmt.Sprintf("%s failed: STS returned an error of its own%s. The operator retries; the event holds the text of STS.", s.action(), a)
+		return fmt.Sprintf("%s failed: STS returned an error%s. The operator retries; the event or the operator's log has the text of STS.", s.action(), a)
 	}
 }
 
-// redirected says where a redirect leads. The operator follows none, since the signature is for the host that it was made for.
+// redirected names the target of a redirect. The operator follows none: a signature is valid for one host only.
 func redirected(a Answer, s Subject) string {
 	redirect := fmt.Sprintf("%s failed: %s redirects", s.action(), s.server())
 	configured, err := url.Parse(s.Endpoint)

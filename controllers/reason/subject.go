@@ -10,32 +10,21 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// Subject is what a message about a call of STS names.
+// Subject names the parts of an STS call, for messages.
 type Subject struct {
-	// Identity is the kind and name of the identity.
-	Identity string
-	// Caller is the ARN of the identity's caller, empty if it is not known.
-	Caller string
-	// ServiceAccount is the subject of the token that goes with the call, or with the first hop's call; empty for none.
-	ServiceAccount string
-	// Call is the action of STS.
-	Call v1alpha1.Call
-	// RoleARN is the requested role, empty for a call without one.
-	RoleARN string
-	// Endpoint is the identity's endpoint, empty for AWS's own.
-	Endpoint string
-	// Region is the region that requests are signed for.
-	Region string
-	// OptionalFields are the optional fields that the call carries parameters for, as a user reads them.
-	OptionalFields []string
-	// MFA is true if an MFA code goes with the call.
-	MFA bool
-	// SetsSessionTags is true if the identity puts session tags on the session.
-	SetsSessionTags bool
-	// Hop is true if the role is one of the identity's chain.
-	Hop bool
-	// ClockInSync is true if the clock of STS was measured, and agrees with the operator's.
-	ClockInSync bool
+	Identity       string        // kind and name
+	Caller         string        // ARN, empty if it is not known
+	ServiceAccount string        // the subject of the token that authenticates the call or the first hop's call; empty for none
+	Call           v1alpha1.Call // the action of STS
+	RoleARN        string        // the requested role, empty for a call without one
+	Endpoint       string        // the identity's endpoint, empty for AWS's own
+	Region         string        // the region that requests are signed for
+	OptionalFields []string      // the optional fields that the call has parameters for, by their names in the API
+
+	MFA             bool // the call has an MFA code
+	SetsSessionTags bool // the identity sets session tags
+	Hop             bool // the role is one of the identity's chain
+	ClockInSync     bool // the clock of STS was measured, and agrees with the operator's
 }
 
 func (s Subject) caller() string {
@@ -46,7 +35,7 @@ func (s Subject) caller() string {
 	return caller + " (" + s.Identity + ")"
 }
 
-// action names the call, and the hop that it is for.
+// action names the call, and its hop if it has one.
 func (s Subject) action() string {
 	if !s.Hop {
 		return string(s.Call)
@@ -54,7 +43,7 @@ func (s Subject) action() string {
 	return fmt.Sprintf("%s on %s, a hop in the chain of %s,", s.Call, s.RoleARN, s.Identity)
 }
 
-// server names the server that the call went to.
+// server names the called server.
 func (s Subject) server() string {
 	if s.Endpoint == "" {
 		return "the server reached as STS"
@@ -62,7 +51,7 @@ func (s Subject) server() string {
 	return "the endpoint " + s.shownEndpoint()
 }
 
-// shownEndpoint is the endpoint without a user and a query, which the schema refuses and an older object may hold.
+// shownEndpoint is the endpoint without a user and a query. The schema rejects these, but an older object may have them.
 func (s Subject) shownEndpoint() string {
 	parsed, err := url.Parse(s.Endpoint)
 	if err != nil {
@@ -71,40 +60,29 @@ func (s Subject) shownEndpoint() string {
 	return (&url.URL{Scheme: parsed.Scheme, Host: parsed.Host, Path: parsed.Path}).String()
 }
 
-// Answer is what a server answered to a failed call. It holds only what is the same for each try.
+// Answer is a server's answer to a failed call. It has only parts that are the same for each attempt.
 type Answer struct {
-	// Code is the error code of STS, empty if the answer holds none that can stand in a message.
-	Code string
-	// Status is the HTTP status, 0 if there was no answer.
-	Status int
-	// Flaw is set if the answer is no plain error of STS.
-	Flaw Flaw
-	// Redirect is the scheme and host that the answer redirects to, empty if it names none.
-	Redirect string
+	Code     string // the error code of STS, empty if the answer has none that is fit for a message
+	Status   int    // the HTTP status, 0 without an answer
+	Flaw     Flaw   // zero for an error of STS
+	Redirect string // the scheme and host that the answer redirects to, empty if it names none
 }
 
-// Flaw is what makes an answer something else than an error of STS.
+// Flaw says why an answer is not an error of STS.
 type Flaw int
 
 // Flaws of an answer.
 const (
-	// FlawNoError: the body is no error document, but a page, a text or nothing.
-	FlawNoError Flaw = iota + 1
-	// FlawRedirect: the server redirects the request.
-	FlawRedirect
-	// FlawNoCredentials: the server reports success without credentials that can be used.
-	FlawNoCredentials
-	// FlawExpired: the server reports success with credentials that have expired already.
-	FlawExpired
-	// FlawUnsupported: the server does not support the call, or a parameter of it.
-	FlawUnsupported
-	// FlawCertificate: the server's certificate is not trusted, so that nothing was sent.
-	FlawCertificate
-	// FlawSource: the answer is one to the source, on the way to the credentials. STS was not called as the identity.
-	FlawSource
+	FlawNoError       Flaw = iota + 1 // the body is no error document, but a page, a text or nothing
+	FlawRedirect                      // the server redirects the request
+	FlawNoCredentials                 // the server reports success without usable credentials
+	FlawExpired                       // the server reports success with credentials that have expired
+	FlawUnsupported                   // the server does not support the call, or a parameter of it
+	FlawCertificate                   // the server's certificate is not trusted, so that nothing was sent
+	FlawSource                        // the source got the answer: STS was not called as the identity
 )
 
-// String returns the code and the status in parentheses after a blank, as messages end a clause with them; nothing without both.
+// String returns the code and the status in parentheses after a blank, and nothing without both.
 func (a Answer) String() string {
 	var parts []string
 	if a.Code != "" {

@@ -1,3 +1,4 @@
+// Package status writes the statuses of credentials and identities, and events for their changes.
 package status
 
 import (
@@ -19,7 +20,7 @@ import (
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
-// maxMessage is as long as a message gets that quotes what a user wrote, in bytes; the API server bears 32768 characters.
+// maxMessage bounds a message that quotes a spec, in bytes. The API server accepts 32768 characters.
 const maxMessage = 2048
 
 // Condition returns a condition, with a message of at most maxMessage bytes.
@@ -32,7 +33,7 @@ func False(f *reason.Error) metav1.Condition {
 	return Condition(f.Condition, metav1.ConditionFalse, f.Reason, "%s", f.Message)
 }
 
-// Merge returns the old conditions brought up to date; a transition is dated only where the status changed.
+// Merge returns the old conditions with the current ones. The transition time changes only with the status.
 func Merge(old, current []metav1.Condition, generation int64, now time.Time) []metav1.Condition {
 	updated := slices.Clone(old)
 	for _, c := range current {
@@ -42,9 +43,8 @@ func Merge(old, current []metav1.Condition, generation int64, now time.Time) []m
 	return updated
 }
 
-// Write writes an object's status. It is false, with no error, if the object was deleted meanwhile. The write is an update,
-// which takes the API server less than to work out a patch; the version in it keeps a status that was read from a cache behind our
-// own last write from undoing that.
+// Write writes an object's status. It returns false, with no error, if the object was deleted meanwhile. An update costs the API server
+// less than a patch, and fails with a conflict if the object was read from a cache that is behind the operator's own last write.
 func Write(ctx context.Context, writer client.Client, object client.Object) (bool, error) {
 	if err := writer.Status().Update(ctx, object); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -55,16 +55,15 @@ func Write(ctx context.Context, writer client.Client, object client.Object) (boo
 	return true, nil
 }
 
-// statusAttempts is how often a status is written that somebody else writes too.
+// statusAttempts bounds the writes of one status when other writers change it.
 const statusAttempts = 3
 
-// Update changes the status of a credential, and writes it if that made a difference. It returns the credential as it was
-// before. Two reconcilers write a credential's status, each its own conditions: on a conflict the change is made to the status that
-// the other one wrote.
+// Update changes the status of a credential, and writes it if it differs. It returns the credential as it was before. Two reconcilers
+// write a credential's status, each its own conditions: after a conflict, the change is made to the status that the other one wrote.
 //
-// Only the status and the resource version of object change. Its spec and generation remain those that were reconciled, also if the
-// spec was edited meanwhile: the status then reports on the older generation, and the edit has enqueued another reconcile. The
-// status is left as it is if it reports on a newer generation already, or if the credential was deleted and created again.
+// Only the status and the resource version of object change. If the spec was edited meanwhile, the status reports on the older generation,
+// and the edit has enqueued another reconcile. Update does not change a status that reports on a newer generation, or that of a
+// credential that was deleted and created again.
 func Update[T request.Object](ctx context.Context, c client.Client, object T, change func(*v1alpha1.CredentialStatus)) (before T, written bool, err error) {
 	for attempt := 1; ; attempt++ {
 		before = copyOf(object)
@@ -72,7 +71,7 @@ func Update[T request.Object](ctx context.Context, c client.Client, object T, ch
 		if apiequality.Semantic.DeepEqual(before.Report(), object.Report()) {
 			return before, false, nil
 		}
-		stored := copyOf(object) // the answer holds the present spec
+		stored := copyOf(object) // the API server's answer has the present spec
 		written, err = Write(ctx, c, stored)
 		if !apierrors.IsConflict(err) || attempt == statusAttempts {
 			object.SetResourceVersion(stored.GetResourceVersion())
@@ -95,10 +94,10 @@ func copyOf[T request.Object](object T) T {
 	return copied
 }
 
-// Announce writes at most one event on what changed between two states of an object's conditions: the first step that went
-// wrong, or else that all is well again. A refresh that changes nothing but times is not announced.
+// Announce writes at most one event for a change of conditions: for the first that became False, or else for the last that became True.
+// A refresh that changes only times has no event.
 func Announce(events telemetry.Events, object client.Object, action string, old, current []metav1.Condition, cause func(conditionType string) *reason.Error) {
-	var well *metav1.Condition
+	var normal *metav1.Condition
 	for i, c := range current {
 		before := meta.FindStatusCondition(old, c.Type)
 		if before != nil && before.Status == c.Status && before.Reason == c.Reason {
@@ -108,10 +107,9 @@ func Announce(events telemetry.Events, object client.Object, action string, old,
 			events.Failed(object, action, c.Reason, c.Message, cause(c.Type))
 			return
 		}
-		well = &current[i]
+		normal = &current[i]
 	}
-	// Of several steps that are well now, the last says most.
-	if well != nil && well.Status == metav1.ConditionTrue {
-		events.Changed(object, action, well.Reason, well.Message)
+	if normal != nil && normal.Status == metav1.ConditionTrue {
+		events.Changed(object, action, normal.Reason, normal.Message)
 	}
 }
