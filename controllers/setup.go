@@ -204,7 +204,7 @@ type dependencies struct {
 	devices    *identity.Devices
 	limits     *limit.Limiter
 	dispatcher *credential.Dispatcher
-	watcher    *secretstore.Watcher
+	watcher    *identity.Watcher
 	rollouts   *rollout.Coordinator
 	events     telemetry.Events
 	metrics    *telemetry.Metrics
@@ -217,7 +217,7 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 	if err != nil {
 		return nil, err
 	}
-	watcher := secretstore.NewWatcher(metadataClient)
+	watcher := identity.NewWatcher(metadataClient)
 	if err := mgr.Add(watcher); err != nil {
 		return nil, err
 	}
@@ -251,11 +251,10 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 		Reader:    mgr.GetClient(),
 		Secrets:   mgr.GetAPIReader(),
 		Watch:     watcher,
-		Endpoints: identity.Endpoints{FIPS: options.FIPS, DualStack: options.DualStack},
+		Endpoints: identity.Endpoints(options.FIPS, options.DualStack),
 		// All three kinds may call STS at the same time.
 		Connections: 3 * options.Concurrency,
 		Connect:     connector.Connect,
-		Assume:      connector.Assume,
 		Tokens:      identity.NewTokens(mgr.GetClient(), options.Clock),
 
 		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
@@ -277,16 +276,16 @@ func setupIdentities[T identity.Object](mgr manager.Manager, p *dependencies, ne
 	r := &identity.Reconciler[T]{
 		New: newOne, Client: p.client, Identities: p.identities, Limits: p.limits, Events: p.events, Metrics: p.metrics, Clock: p.clock,
 	}
-	return r.SetupWithManager(mgr, p.watcher, p.tracer, workers)
+	return r.SetupWithManager(mgr, p.watcher, p.dispatcher.Source(identity.KeyOf(newOne()).Kind), p.tracer, workers)
 }
 
 func setupKind[T request.Object](ctx context.Context, mgr manager.Manager, p *dependencies, kind request.Kind[T], workers, fewer controller.Options) error {
 	credentials := &credential.Reconciler[T]{
-		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Limits: p.limits, SecretWatches: p.watcher,
+		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Limits: p.limits,
 		Events: p.events, Metrics: p.metrics, Clock: p.clock,
 	}
 	rollouts := &rollout.Reconciler[T]{
 		Kind: kind, Client: p.client, Identities: p.identities, Coordinator: p.rollouts, Events: p.events, Metrics: p.metrics, Clock: p.clock,
 	}
-	return errors.Join(credentials.SetupWithManager(ctx, mgr, p.dispatcher, p.tracer, workers), rollouts.SetupWithManager(mgr, p.tracer, fewer))
+	return errors.Join(credentials.SetupWithManager(ctx, mgr, p.watcher, p.dispatcher, p.tracer, workers), rollouts.SetupWithManager(mgr, p.tracer, fewer))
 }

@@ -40,9 +40,9 @@ func retrying(config *aws.Config) {
 }
 
 // chained is a client whose credentials are those of the role Hub.
-func chained(config aws.Config, account awssts.Account) *awssts.Client {
-	config.Credentials = awssts.Hop(config, request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hubARN, SessionName: "hub"}, nil, account)
-	return awssts.New(config, clock.RealClock{}, account, nil)
+func chained(config aws.Config, account awssts.Recorder) caller {
+	client := awssts.New(config, clock.RealClock{}, account)
+	return caller{client, client.Hop(config.Credentials, request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hubARN, SessionName: "hub"}, nil)}
 }
 
 func asksForSpoke() request.Request {
@@ -95,7 +95,7 @@ func TestWhatTheSDKRepeats(t *testing.T) {
 			account := &ledger{}
 			config := aws.Config{Region: "eu-west-1", BaseEndpoint: &e.endpoint.URL, Credentials: credentials.StaticCredentialsProvider{Value: operatorKey}}
 			retrying(&config)
-			c, asked := awssts.New(config, clock.RealClock{}, account, nil), reads()
+			c, asked := newCaller(config, clock.RealClock{}, account), reads()
 			if tc.chain {
 				c, asked = chained(config, account), asksForSpoke()
 			}
@@ -199,30 +199,12 @@ func TestAHopByWebIdentityIsToldAsTheCallThatItIs(t *testing.T) {
 			e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: "InvalidIdentityToken"})
 			account := &ledger{}
 			token := func(context.Context) (request.RedactedString, error) { return "token", tc.token }
-			_, err := awssts.Hop(configFor(e.endpoint.URL, aws.Credentials{}), reads(), token, account).Retrieve(t.Context())
+			_, err := hop(configFor(e.endpoint.URL, aws.Credentials{}), reads(), token, account).Retrieve(t.Context())
 			g.Expect(err).To(HaveOccurred())
 			g.Expect(account.hops).To(Equal(tc.want))
 			g.Expect(account.spent).To(Equal(len(tc.want)))
 		})
 	}
-}
-
-func TestAClientTakesOverTheClockThatTheOneBeforeItMeasured(t *testing.T) {
-	g := NewWithT(t)
-	e := serve(t, stsemulator.Options{SignatureClock: clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(time.Minute))})
-	first := e.client(operatorKey)
-	_, known := first.Skew()
-	g.Expect(known).To(BeFalse())
-	_, err := first.Caller(t.Context())
-	g.Expect(err).NotTo(HaveOccurred())
-	measured, known := first.Skew()
-	g.Expect(known).To(BeTrue())
-	g.Expect(measured).To(BeNumerically("~", time.Minute, 10*time.Second))
-
-	config := aws.Config{Region: "eu-west-1", BaseEndpoint: &e.endpoint.URL, Credentials: credentials.StaticCredentialsProvider{Value: operatorKey}}
-	taken, known := awssts.New(config, e.clock, &ledger{}, first).Skew()
-	g.Expect(known).To(BeTrue())
-	g.Expect(taken).To(Equal(measured))
 }
 
 // endless is an answer that never comes to an end, and counts what is read of it.
@@ -246,11 +228,11 @@ func (e *endless) Close() error { return nil }
 func TestAnAnswerThatNeverEndsBreaksOff(t *testing.T) {
 	for name, ask := range map[string]func(config aws.Config) error{
 		"to a call for a role": func(config aws.Config) error {
-			_, err := awssts.New(config, clocktesting.NewFakePassiveClock(start), &ledger{}, nil).Issue(t.Context(), reads(), request.CallAuth{})
+			_, err := newCaller(config, clocktesting.NewFakePassiveClock(start), &ledger{}).Issue(t.Context(), reads(), request.CallAuth{})
 			return err
 		},
 		"to a call for a hop": func(config aws.Config) error {
-			_, err := awssts.Hop(config, reads(), nil, &ledger{}).Retrieve(t.Context())
+			_, err := hop(config, reads(), nil, &ledger{}).Retrieve(t.Context())
 			return err
 		},
 	} {

@@ -154,7 +154,7 @@ func TestUnsupportedFieldsAreNamed(t *testing.T) {
 	}
 	t.Run("of a hop", func(t *testing.T) {
 		url := sts(400, "InvalidAction", "no").dated(t, now)
-		hop := awssts.Hop(configFor(url, operatorKey), reads(func(r *request.Request) { r.ExternalID, r.Tags = "k8s", []request.Tag{{Key: "a"}} }), nil, &ledger{})
+		hop := hop(configFor(url, operatorKey), reads(func(r *request.Request) { r.ExternalID, r.Tags = "k8s", []request.Tag{{Key: "a"}} }), nil, &ledger{})
 		_, err := hop.Retrieve(t.Context())
 		NewWithT(t).Expect(awssts.Classify(err, behind(fields)).Message).To(ContainSubstring("Optional fields in use: externalID, tags."))
 	})
@@ -252,7 +252,7 @@ func TestHopWithoutUsableCredentialsIsNamed(t *testing.T) {
 		"a line break in the access key's ID": `<Credentials><AccessKeyId>AS&#10;IA</AccessKeyId>` + secretXML + tokenXML + expirationXML + `</Credentials>`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := awssts.Hop(configFor(assumed(result).dated(t, now), operatorKey), reads(), nil, &ledger{}).Retrieve(t.Context())
+			_, err := hop(configFor(assumed(result).dated(t, now), operatorKey), reads(), nil, &ledger{}).Retrieve(t.Context())
 			NewWithT(t).Expect(awssts.Classify(err, behind()).Message).To(Equal("AssumeRole on " + readerARN + ", a hop in the chain of ClusterIdentity default, failed: " +
 				"the endpoint https://sts.example:9000 reported success, but returned no credentials that can be used. Check that the server is compatible with STS."))
 		})

@@ -281,8 +281,8 @@ func TestWhatIsWrongWithACallerIsNotTakenForALackOfTheCall(t *testing.T) {
 }
 
 func TestWhatIsAnsweredOnTheWayToACallersCredentialsIsNotTakenForALackOfTheCall(t *testing.T) {
-	hop := func(config *aws.Config) {
-		config.Credentials = awssts.Hop(*config, reads(func(r *request.Request) { r.SessionName = "no name" }), nil, &ledger{})
+	withHop := func(config *aws.Config) {
+		config.Credentials = hop(*config, reads(func(r *request.Request) { r.SessionName = "no name" }), nil, &ledger{})
 	}
 	source := func(config *aws.Config) {
 		cause := issue(t, sts(http.StatusBadRequest, "ValidationError", "Request ARN is invalid")) // of the role of IRSA
@@ -294,7 +294,7 @@ func TestWhatIsAnsweredOnTheWayToACallersCredentialsIsNotTakenForALackOfTheCall(
 		change func(*aws.Config)
 		want   string
 	}{
-		"a hop whose session name cannot be": {hop, v1alpha1.ReasonInvalidRequest},
+		"a hop whose session name cannot be": {withHop, v1alpha1.ReasonInvalidRequest},
 		"a source whose role cannot be":      {source, v1alpha1.ReasonInvalidSourceCredentials},
 	} {
 		t.Run(name, func(t *testing.T) {

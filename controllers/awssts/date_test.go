@@ -71,7 +71,7 @@ func TestWrongDateHeaderDoesNotBreakAHop(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, misdated(5*time.Hour))
-	hop := awssts.Hop(configFor(e.endpoint.URL, operatorKey), reads(), nil, &ledger{})
+	hop := hop(configFor(e.endpoint.URL, operatorKey), reads(), nil, &ledger{})
 	for range 2 { // the sessions of the emulator's clock have expired by the SDK's
 		_, err := hop.Retrieve(t.Context())
 		g.Expect(err).NotTo(HaveOccurred())

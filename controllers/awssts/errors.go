@@ -3,7 +3,6 @@ package awssts
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -16,48 +15,42 @@ import (
 	"rolecredential.dev/operator/controllers/reason"
 )
 
-// reasons maps the error codes of STS to reasons: those of the API reference's 'Common Errors' and of each call, and what
-// compatible servers answer in their place. Codes of throttling are the SDK's own list.
-var reasons = map[string]string{
-	"AccessDenied":                 v1alpha1.ReasonAccessDenied,
-	"AccessDeniedException":        v1alpha1.ReasonAccessDenied,
-	"NotAuthorized":                v1alpha1.ReasonAccessDenied,
-	"OptInRequired":                v1alpha1.ReasonAccessDenied,
-	"NoSuchEntity":                 v1alpha1.ReasonAccessDenied,
-	"AuthFailure":                  v1alpha1.ReasonInvalidSourceCredentials,
-	"AuthorizationHeaderMalformed": v1alpha1.ReasonInvalidSourceCredentials,
-	"ExpiredToken":                 v1alpha1.ReasonInvalidSourceCredentials,
-	"ExpiredTokenException":        v1alpha1.ReasonInvalidSourceCredentials,
-	"IDPCommunicationError":        v1alpha1.ReasonInvalidSourceCredentials,
-	"IDPRejectedClaim":             v1alpha1.ReasonInvalidSourceCredentials,
-	"IncompleteSignature":          v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidAccessKeyId":           v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidClientTokenId":         v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidIdentityToken":         v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidSignatureException":    v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidToken":                 v1alpha1.ReasonInvalidSourceCredentials,
-	"MissingAuthenticationToken":   v1alpha1.ReasonInvalidSourceCredentials,
-	"SignatureDoesNotMatch":        v1alpha1.ReasonInvalidSourceCredentials,
-	"UnrecognizedClientException":  v1alpha1.ReasonInvalidSourceCredentials,
-	"InvalidParameter":             v1alpha1.ReasonInvalidRequest,
-	"InvalidParameterCombination":  v1alpha1.ReasonInvalidRequest,
-	"InvalidParameterValue":        v1alpha1.ReasonInvalidRequest,
-	"MissingParameter":             v1alpha1.ReasonInvalidRequest,
-	"ValidationError":              v1alpha1.ReasonInvalidRequest,
-	"ValidationException":          v1alpha1.ReasonInvalidRequest,
-	"MalformedPolicyDocument":      v1alpha1.ReasonMalformedPolicy,
-	"PackedPolicyTooLarge":         v1alpha1.ReasonPolicyTooLarge,
-	"RegionDisabledException":      v1alpha1.ReasonRegionDisabled,
-	"RequestExpired":               v1alpha1.ReasonClockSkew,
-	"RequestInTheFuture":           v1alpha1.ReasonClockSkew,
-	"RequestTimeTooSkewed":         v1alpha1.ReasonClockSkew,
-	"TooManyRequests":              v1alpha1.ReasonThrottled,
+// codesByReason lists the error codes of each reason: those of the API reference's 'Common Errors' and of each call, and those of
+// compatible servers. The SDK lists the codes of throttling.
+var codesByReason = map[string][]string{
+	v1alpha1.ReasonAccessDenied: {"AccessDenied", "AccessDeniedException", "NotAuthorized", "OptInRequired", "NoSuchEntity"},
+	v1alpha1.ReasonInvalidSourceCredentials: {
+		"AuthFailure", "AuthorizationHeaderMalformed", "ExpiredToken", "ExpiredTokenException", "IDPCommunicationError",
+		"IDPRejectedClaim", "IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidIdentityToken",
+		"InvalidSignatureException", "InvalidToken", "MissingAuthenticationToken", "SignatureDoesNotMatch",
+		"UnrecognizedClientException",
+	},
+	v1alpha1.ReasonInvalidRequest: {
+		"InvalidParameter", "InvalidParameterCombination", "InvalidParameterValue", "MissingParameter", "ValidationError",
+		"ValidationException",
+	},
+	v1alpha1.ReasonMalformedPolicy: {"MalformedPolicyDocument"},
+	v1alpha1.ReasonPolicyTooLarge:  {"PackedPolicyTooLarge"},
+	v1alpha1.ReasonRegionDisabled:  {"RegionDisabledException"},
+	v1alpha1.ReasonClockSkew:       {"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"},
+	v1alpha1.ReasonThrottled:       {"TooManyRequests"},
 }
 
-// unsupported are the codes of a server that does not know the call, or a parameter of it.
+// reasons maps error codes to reasons.
+var reasons = func() map[string]string {
+	all := map[string]string{}
+	for reason, codes := range codesByReason {
+		for _, code := range codes {
+			all[code] = reason
+		}
+	}
+	return all
+}()
+
+// unsupported are the codes of a server that does not support the call, or a parameter of it.
 var unsupported = map[string]bool{"InvalidAction": true, "MethodNotAllowed": true, "NotImplemented": true, "UnknownOperationException": true, "UnsupportedOperation": true}
 
-// byStatus is for error documents with a code that is in none of the maps.
+// byStatus maps the HTTP status of an error document whose code is in no other map.
 var byStatus = map[int]string{
 	http.StatusBadRequest:      v1alpha1.ReasonInvalidRequest,
 	http.StatusUnauthorized:    v1alpha1.ReasonInvalidSourceCredentials,
@@ -65,9 +58,9 @@ var byStatus = map[int]string{
 	http.StatusTooManyRequests: v1alpha1.ReasonThrottled,
 }
 
-// Classify turns an error of [Client.Issue] or [Client.Caller] into a failure, by its code and status and never by its text.
+// Classify returns the failure of an error of [Client.Issue] or [Client.Caller]. It uses the code and status, never the text.
 func Classify(err error, subject reason.Subject) *reason.Error {
-	// The hop nearest to the source is the one that failed; those after it could not even ask.
+	// The hop nearest to the source failed. The hops after it made no call.
 	for hop, ok := errors.AsType[*reason.HopError](err); ok; hop, ok = errors.AsType[*reason.HopError](hop.Err) {
 		subject.Call, subject.RoleARN, subject.Hop, subject.OptionalFields = v1alpha1.CallAssumeRole, hop.RoleARN, true, hop.OptionalFields
 		if hop.WebIdentity {
@@ -78,7 +71,7 @@ func Classify(err error, subject reason.Subject) *reason.Error {
 		return reason.NoToken(token)
 	}
 	why, answer := classify(err)
-	return reason.STS(why, answer, subject, quoted{err})
+	return reason.STS(why, answer, subject, redactedError{err})
 }
 
 func classify(err error) (why string, answer reason.Answer) {
@@ -97,7 +90,7 @@ func classify(err error) (why string, answer reason.Answer) {
 	answer.Status = status(err)
 	code, document := errorCode(err)
 	switch {
-	case answer.Status >= 300 && answer.Status < 400: // S3 has error documents for it
+	case answer.Status >= 300 && answer.Status < 400: // S3 returns error documents with redirects
 		answer.Flaw, answer.Redirect = reason.FlawRedirect, redirect(err)
 		return v1alpha1.ReasonSTSError, answer
 	case document:
@@ -118,7 +111,7 @@ func classify(err error) (why string, answer reason.Answer) {
 	}
 }
 
-// reasonOf is of an error document.
+// reasonOf returns the reason of an error document.
 func reasonOf(code string, answer reason.Answer) (string, reason.Answer) {
 	answer.Code = cleanCode(code)
 	if why, ok := reasons[code]; ok {
@@ -137,10 +130,10 @@ func reasonOf(code string, answer reason.Answer) (string, reason.Answer) {
 	return v1alpha1.ReasonSTSError, answer
 }
 
-// unknownCode is the SDK's word for a body in which it finds no code.
+// unknownCode is the SDK's code for a body without one.
 const unknownCode = "UnknownError"
 
-// errorCode returns the code of an error document, and whether the answer is one.
+// errorCode returns the code of an error document, and whether the response is one.
 func errorCode(err error) (code string, document bool) {
 	answer, ok := errors.AsType[smithy.APIError](err)
 	if !ok || answer.ErrorCode() == unknownCode {
@@ -149,7 +142,7 @@ func errorCode(err error) (code string, document bool) {
 	return answer.ErrorCode(), true
 }
 
-// status returns the HTTP status of the answer that an error is about, 0 if there was none.
+// status returns the HTTP status of the response of an error; 0 if there was none.
 func status(err error) int {
 	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		return response.HTTPStatusCode()
@@ -157,14 +150,14 @@ func status(err error) int {
 	return 0
 }
 
-// plainHost is a host, with a port or without, that fits into a message. The SDK gives an answer without a Location that of
-// noLocation.
+// plainHost is a host, with or without a port, that is safe to report. The SDK sets noLocation in a response without a
+// Location.
 var plainHost = regexp.MustCompile(`^[a-z0-9.:\[\]-]{1,261}$`)
 
 const noLocation = "https://amazonaws.com/badhttpredirectlocation"
 
-// redirect returns the scheme and host that an answer redirects to, empty if it names none that could be an endpoint. The path
-// and what follows it may be another each time.
+// redirect returns the scheme and host that a response redirects to; empty if that is no possible endpoint. The path may
+// differ each time.
 func redirect(err error) string {
 	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
 	if !ok || response.Response == nil || response.Response.Response == nil {
@@ -181,10 +174,10 @@ func redirect(err error) string {
 	return location.Scheme + "://" + host
 }
 
-// plainCode is a code as those of AWS are. The code of an MFA device, which a strange server could say back, is none.
+// plainCode is the form of AWS's error codes. An MFA code, which a server could return, does not have it.
 var plainCode = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.:_-]{0,63}$`)
 
-// cleanCode keeps a strange server's text out of a condition.
+// cleanCode keeps free text of a server out of conditions.
 func cleanCode(code string) string {
 	if !plainCode.MatchString(code) {
 		return ""
@@ -192,32 +185,15 @@ func cleanCode(code string) string {
 	return code
 }
 
-// ErrNoCallerIdentity is the error of a server that has no GetCallerIdentity, as STS-compatible servers may not.
-var ErrNoCallerIdentity = errors.New("the server has no GetCallerIdentity")
+const maxLoggedError = 512
 
-// callerError distinguishes a server that does not know the call from one that knows it and denies it. AWS denies it to no
-// valid caller, and it takes no parameter that could be invalid (API reference, 'GetCallerIdentity'). Only an error document
-// shows that the server is one of STS: a page or a text may come from anything. An error of the source or of a hop is not about
-// this call.
-func callerError(err error) error {
-	if _, document := errorCode(err); !document || notAsked(err) {
-		return err
-	}
-	if reason, answer := classify(err); reason != v1alpha1.ReasonInvalidRequest && answer.Status != http.StatusNotFound {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrNoCallerIdentity, err)
+// redactedError is an error as it may be logged: its first line, cut. In the response to a wrong signature, the lines after
+// it quote the signed request with its session token.
+type redactedError struct{ error }
+
+func (e redactedError) Error() string {
+	line, _, _ := strings.Cut(e.error.Error(), "\n")
+	return reason.Cut(line, maxLoggedError)
 }
 
-const quotedLength = 512
-
-// quoted is an error as it may be logged: its first line, cut. What follows in an answer to a wrong signature is the request
-// that was signed, with its session token.
-type quoted struct{ error }
-
-func (q quoted) Error() string {
-	line, _, _ := strings.Cut(q.error.Error(), "\n")
-	return reason.Cut(line, quotedLength)
-}
-
-func (q quoted) Unwrap() error { return q.error }
+func (e redactedError) Unwrap() error { return e.error }

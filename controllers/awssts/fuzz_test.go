@@ -35,7 +35,7 @@ func (s says) Do(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: s.status, ProtoMajor: 1, ProtoMinor: 1, Header: header, Body: io.NopCloser(bytes.NewReader(s.body)), ContentLength: int64(len(s.body)), Request: r}, nil
 }
 
-func (s says) client() *awssts.Client {
+func (s says) client() caller {
 	return client("https://sts.example", clocktesting.NewFakePassiveClock(start), operatorKey, func(c *aws.Config) { c.HTTPClient = s })
 }
 
@@ -78,7 +78,7 @@ func FuzzAnswer(f *testing.F) {
 }
 
 // canBeKept holds that a credential can be used until it expires, which is still to come, and can be read back from a Secret.
-func canBeKept(g Gomega, sts *awssts.Client, c request.Credentials) {
+func canBeKept(g Gomega, sts caller, c request.Credentials) {
 	ahead, _ := sts.Skew()
 	g.Expect(c.AccessKeyID).NotTo(BeEmpty())
 	g.Expect(len(c.AccessKeyID)).To(BeNumerically("<=", 128))

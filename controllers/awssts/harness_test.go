@@ -1,6 +1,7 @@
 package awssts_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -69,7 +70,7 @@ func serve(t *testing.T, options stsemulator.Options) emulator {
 	return e
 }
 
-func (e emulator) client(keys aws.Credentials, change ...func(*aws.Config)) *awssts.Client {
+func (e emulator) client(keys aws.Credentials, change ...func(*aws.Config)) caller {
 	return client(e.endpoint.URL, e.clock, keys, change...)
 }
 
@@ -79,16 +80,39 @@ func (e emulator) setFault(t *testing.T, f stsemulator.Fault) {
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 }
 
-// client tries each call once.
-func client(url string, clock clock.PassiveClock, keys aws.Credentials, change ...func(*aws.Config)) *awssts.Client {
+// caller is a client with the credentials of its config.
+type caller struct {
+	*awssts.Client
+	keys aws.CredentialsProvider
+}
+
+func newCaller(config aws.Config, clock clock.PassiveClock, recorder awssts.Recorder) caller {
+	return caller{awssts.New(config, clock, recorder), config.Credentials}
+}
+
+func (c caller) Issue(ctx context.Context, r request.Request, auth request.CallAuth) (request.Credentials, error) {
+	return c.Client.Issue(ctx, c.keys, r, auth)
+}
+
+func (c caller) Caller(ctx context.Context) (awssts.Caller, error) {
+	return c.Client.Caller(ctx, c.keys)
+}
+
+// hop returns the credentials of a hop.
+func hop(config aws.Config, r request.Request, token func(context.Context) (request.RedactedString, error), recorder awssts.Recorder) aws.CredentialsProvider {
+	return awssts.New(config, clocktesting.NewFakePassiveClock(start), recorder).Hop(config.Credentials, r, token)
+}
+
+// client returns a caller that makes each call once, without retries.
+func client(url string, clock clock.PassiveClock, keys aws.Credentials, change ...func(*aws.Config)) caller {
 	config := configFor(url, keys)
 	for _, c := range change {
 		c(&config)
 	}
-	return awssts.New(config, clock, &ledger{}, nil)
+	return newCaller(config, clock, &ledger{})
 }
 
-// ledger is the account of a client and its hops.
+// ledger records the calls of a client and its hops.
 type ledger struct {
 	mu    sync.Mutex
 	spent int
@@ -138,7 +162,7 @@ type answer struct {
 	body   string
 }
 
-func (a answer) serve(t *testing.T) *awssts.Client {
+func (a answer) serve(t *testing.T) caller {
 	t.Helper()
 	return client(a.dated(t, now), clocktesting.NewFakePassiveClock(start), operatorKey)
 }

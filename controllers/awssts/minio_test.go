@@ -74,6 +74,6 @@ func TestMinIOReportsASignatureOfAnotherTimeByCode(t *testing.T) {
 
 func TestAHopsSignatureOutOfTimeIsToldToo(t *testing.T) {
 	url := byMinIO(t, http.StatusForbidden, "clock-skew").dated(t, inTime(time.Hour))
-	_, err := awssts.Hop(configFor(url, operatorKey), reads(), nil, &ledger{}).Retrieve(t.Context())
+	_, err := hop(configFor(url, operatorKey), reads(), nil, &ledger{}).Retrieve(t.Context())
 	NewWithT(t).Expect(awssts.Classify(err, subject).Reason).To(Equal(v1alpha1.ReasonClockSkew))
 }

@@ -15,153 +15,137 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 )
 
-// dateResolution is how far two clocks may seem apart that agree: a Date header tells whole seconds, and takes its time.
+// dateResolution is how much a measurement may be wrong: a Date header has whole seconds, and the response takes time.
 const dateResolution = 5 * time.Second
 
-// maxTolerance is the most that STS tolerates in practice: beyond it STS answers 'Signature expired: ... (... - 15 min.)' or
-// 'Signature not yet current' (IAM User Guide, 'Troubleshoot Signature Version 4 signing for AWS API requests'). A Date header that
-// is further from the time of a signature which the server accepted cannot be the server's time.
+// maxTolerance is the largest skew that STS tolerates: beyond it, STS returns 'Signature expired: ... (... - 15 min.)' or
+// 'Signature not yet current' (IAM User Guide, 'Troubleshoot Signature Version 4 signing for AWS API requests'). A Date that
+// is further from the time of an accepted signature is not the server's time.
 const maxTolerance = 15 * time.Minute
 
-// dateOffSignature returns how far the Date header of an answer is ahead of the time that its request was signed for. It is false
-// without a Date, and for a request without a signature.
-func dateOffSignature(answer *smithyhttp.Response) (time.Duration, bool) {
-	if answer == nil || answer.Response == nil || answer.Request == nil {
-		return 0, false
-	}
-	answered, err := http.ParseTime(answer.Header.Get("Date"))
-	if err != nil {
-		return 0, false
-	}
-	signed, err := time.Parse("20060102T150405Z", answer.Request.Header.Get("X-Amz-Date"))
-	return answered.Sub(signed), err == nil
-}
+// Skew returns how far the clock of STS is ahead of the operator's; zero if it is within the error of a measurement. It is
+// false before the first plausible response.
+func (c *Client) Skew() (time.Duration, bool) { return c.skew.ahead(c.clock.Now()) }
 
-// ignoreImplausibleDate keeps the SDK from signing for the time of a Date header that is implausible, as a proxy may write one:
-// further from the time of the signature than maxTolerance, in an answer that does not refuse the signature. Only a refusal is a
-// reason to sign for another time.
-func ignoreImplausibleDate(o *sts.Options) {
-	o.APIOptions = append(o.APIOptions, inEachAttempt("IgnoreImplausibleDate", func(metadata middleware.Metadata, err error) middleware.Metadata {
-		off, signed := dateOffSignature(rawResponse(metadata))
-		if !signed || off.Abs() <= maxTolerance || mayRefuseTime(err) {
-			return metadata
-		}
-		// The SDK has no way to take the skew out of the metadata. Of the rest, only the request id is used.
-		kept := middleware.Metadata{}
-		if id, ok := awsmiddleware.GetRequestIDMetadata(metadata); ok {
-			awsmiddleware.SetRequestIDMetadata(&kept, id)
-		}
-		return kept
-	}))
-}
-
-// mayRefuseTime reports whether an error may be that the server refuses the time of the signature. Servers have no error code of their
-// own for it: STS answers SignatureDoesNotMatch.
-func mayRefuseTime(err error) bool {
-	if err == nil {
-		return false
-	}
-	reason, answer := classify(err)
-	return reason == v1alpha1.ReasonClockSkew || reason == v1alpha1.ReasonInvalidSourceCredentials || answer.Code == "AccessDeniedException"
-}
-
-// inEachAttempt runs a function on the result of each attempt of a call, before the SDK decides whether and how to repeat it.
-func inEachAttempt(name string, f func(middleware.Metadata, error) middleware.Metadata) func(*middleware.Stack) error {
-	return func(stack *middleware.Stack) error {
-		return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc(name, func(
-			ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
-		) (middleware.FinalizeOutput, middleware.Metadata, error) {
-			out, metadata, err := next.HandleFinalize(ctx, in)
-			return out, f(metadata, err), err
-		}), "Retry", middleware.After)
-	}
-}
-
-func rawResponse(metadata middleware.Metadata) *smithyhttp.Response {
-	answer, _ := awsmiddleware.GetRawResponse(metadata).(*smithyhttp.Response)
-	return answer
-}
-
-// skew is how far the clock of STS is ahead of ours.
+// skew measures how far the clock of STS is ahead of the operator's.
 type skew struct {
 	clock clock.PassiveClock
-	// heard is what the SDK measured on the last answer, and last the last measurement that is plausible.
-	heard, last atomic.Pointer[measurement]
+	// latest is the SDK's measurement of the last response, and plausible the last plausible measurement.
+	latest, plausible atomic.Pointer[measurement]
 }
 
 type measurement struct {
 	ahead time.Duration
-	// at is when it was measured, by both of our clocks: that of the wall, and the monotonic one, which nobody sets.
+	// at has the readings of both the wall clock and the monotonic clock. Nothing sets the latter.
 	at time.Time
 }
 
-// measure keeps the SDK's measurement on each answer, good or bad. It is plausible if the Date is that of the signature, or of our
-// own clock where the request has no signature, within maxTolerance. A larger skew becomes plausible when the server accepts a
-// signature of that time, or by [skew.correct].
+// measure adds the measurement to each attempt of a call, before the SDK decides whether to retry it.
 func (s *skew) measure(o *sts.Options) {
-	o.APIOptions = append(o.APIOptions, inEachAttempt("KeepClockSkew", func(metadata middleware.Metadata, _ error) middleware.Metadata {
-		ahead, ok := awsmiddleware.GetAttemptSkew(metadata)
-		if !ok {
-			return metadata
-		}
-		measured := &measurement{ahead, s.clock.Now()}
-		s.heard.Store(measured)
-		off, signed := dateOffSignature(rawResponse(metadata))
-		if !signed {
-			off = ahead
-		}
-		if off.Abs() <= maxTolerance {
-			s.last.Store(measured)
-		}
-		return metadata
-	}))
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("MeasureClockSkew", func(
+			ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+		) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			out, metadata, err := next.HandleFinalize(ctx, in)
+			return out, s.observe(metadata, err), err
+		}), "Retry", middleware.After)
+	})
 }
 
-// correct compares the skew with credentials that STS has just issued, which it cannot have done before earliest: their expiration
-// less the duration that was asked for. It returns the skew. A server whose credentials seem to come from further in the future than
-// maxTolerance issues for longer than asked, and says nothing about its clock.
-func (s *skew) correct(answered, earliest time.Time) time.Duration {
-	if heard := s.heard.Load(); heard != nil && answered.Add(heard.now(answered)).Sub(earliest).Abs() <= maxTolerance {
-		s.last.Store(heard)
+// observe keeps the SDK's measurement of a response. It is plausible if the Date is within maxTolerance of the signature's
+// time, or of the operator's clock if the request has no signature. A larger skew becomes plausible when the server accepts
+// a signature of that time, or by [skew.issuedAt].
+//
+// The returned metadata has no measurement if the Date is implausible, as a proxy may write it: the SDK would sign the next
+// request for that time. A rejected signature is a reason to do so.
+func (s *skew) observe(metadata middleware.Metadata, err error) middleware.Metadata {
+	ahead, ok := awsmiddleware.GetAttemptSkew(metadata)
+	if !ok {
+		return metadata
+	}
+	measured := &measurement{ahead, s.clock.Now()}
+	s.latest.Store(measured)
+	off, signed := dateOffSignature(metadata)
+	if !signed {
+		off = ahead
+	}
+	if off.Abs() <= maxTolerance {
+		s.plausible.Store(measured)
+	}
+	if !signed || off.Abs() <= maxTolerance || mayRejectTime(err) {
+		return metadata
+	}
+	// The SDK cannot remove the skew from the metadata. Of the rest, only the request ID is used.
+	kept := middleware.Metadata{}
+	if id, ok := awsmiddleware.GetRequestIDMetadata(metadata); ok {
+		awsmiddleware.SetRequestIDMetadata(&kept, id)
+	}
+	return kept
+}
+
+// dateOffSignature returns how far the Date of a response is ahead of the time of its request's signature. It is false
+// without a Date or a signature.
+func dateOffSignature(metadata middleware.Metadata) (time.Duration, bool) {
+	response, ok := awsmiddleware.GetRawResponse(metadata).(*smithyhttp.Response)
+	if !ok || response.Response == nil || response.Request == nil {
+		return 0, false
+	}
+	date, err := http.ParseTime(response.Header.Get("Date"))
+	if err != nil {
+		return 0, false
+	}
+	signed, err := time.Parse("20060102T150405Z", response.Request.Header.Get("X-Amz-Date"))
+	return date.Sub(signed), err == nil
+}
+
+// mayRejectTime reports whether an error may be about the time of the signature. STS has no error code for it, and returns
+// SignatureDoesNotMatch.
+func mayRejectTime(err error) bool {
+	if err == nil {
+		return false
+	}
+	why, answer := classify(err)
+	return why == v1alpha1.ReasonClockSkew || why == v1alpha1.ReasonInvalidSourceCredentials || answer.Code == "AccessDeniedException"
+}
+
+// issuedAt returns when STS issued credentials, by its own clock: at the time of the call, but not before earliest, which is
+// their expiration less the requested duration. It corrects the skew if the expiration disagrees with it. A server whose
+// credentials are from more than maxTolerance in the future issues for longer than requested, which says nothing about its
+// clock.
+func (s *skew) issuedAt(called, earliest time.Time) time.Time {
+	answered := s.clock.Now()
+	if latest := s.latest.Load(); latest != nil && answered.Add(latest.now(answered)).Sub(earliest).Abs() <= maxTolerance {
+		s.plausible.Store(latest)
 	}
 	ahead, _ := s.ahead(answered)
 	if behind := earliest.Sub(answered.Add(ahead)); behind > dateResolution && behind <= maxTolerance {
 		ahead += behind
-		s.last.Store(&measurement{ahead, answered})
+		s.plausible.Store(&measurement{ahead, answered})
 	}
-	return ahead
+	issuedAt := called.Add(ahead)
+	if issuedAt.Before(earliest) && earliest.Sub(answered.Add(ahead)) <= dateResolution {
+		return earliest
+	}
+	return issuedAt
 }
 
-// ahead returns the skew at a time of our clock, zero if it is no more than a measurement may err. It is false before the first
-// plausible measurement.
+// ahead returns the skew at a time of the operator's clock, as [Client.Skew] does.
 func (s *skew) ahead(now time.Time) (time.Duration, bool) {
-	last := s.last.Load()
-	if last == nil {
+	plausible := s.plausible.Load()
+	if plausible == nil {
 		return 0, false
 	}
-	ahead := last.now(now)
+	ahead := plausible.now(now)
 	if ahead.Abs() < dateResolution {
 		return 0, true
 	}
 	return ahead, true
 }
 
-// now returns the measurement as it is at a time. Our clock may have been set back since, and then no credential would seem due,
-// nor STS be asked, which alone could tell. One that was set ahead is taken at its word: it may also be that the machine slept,
-// and the monotonic clock with it.
+// now returns the skew at a later time. If the operator's clock was set back since the measurement, the skew grows by as
+// much: otherwise no credential would be due, and no call would measure the skew again. A clock that was set ahead changes
+// nothing: the machine, and its monotonic clock, may have slept.
 func (m measurement) now(at time.Time) time.Duration {
-	return m.ahead + setBack(at.Sub(m.at), at.Round(0).Sub(m.at.Round(0)))
-}
-
-// setBack is by how much a clock was set back, by which less time passed than in truth.
-func setBack(passed, byWall time.Duration) time.Duration { return max(0, passed-byWall) }
-
-// Skew returns how far the clock of STS is ahead of the operator's, zero if it is no more than a measurement may err. It is
-// false before the first plausible answer.
-func (c *Client) Skew() (time.Duration, bool) { return c.skew.ahead(c.clock.Now()) }
-
-// now is the time by STS's clock, as far as it is known.
-func (c *Client) now() time.Time {
-	ahead, _ := c.Skew()
-	return c.clock.Now().Add(ahead)
+	passed, byWall := at.Sub(m.at), at.Round(0).Sub(m.at.Round(0))
+	return m.ahead + max(0, passed-byWall)
 }

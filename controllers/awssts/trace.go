@@ -15,7 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Attributes of a span. Those that OpenTelemetry's semantic conventions have are theirs.
+// Attributes of a span, with the names of OpenTelemetry's semantic conventions where there is one.
 const (
 	TraceReason    = attribute.Key("rolecredential.reason")
 	TraceRequestID = attribute.Key("aws.request_id")
@@ -27,35 +27,34 @@ const (
 	traceAttempts = attribute.Key("rolecredential.attempts")
 )
 
-// Traced has each call of STS that is made with a config be a span with these attributes, in which are the SDK's own retries. Nothing
-// of the request is in it, nor of the answer but its id and its status: an answer to a wrong signature quotes what was signed.
+// Traced returns a config with which each STS call is a span with these attributes. The span includes the SDK's retries. It
+// contains nothing of the request, and only the ID and status of the response: a response to a wrong signature quotes the
+// signed request.
 func Traced(config aws.Config, tracer trace.Tracer, attributes ...attribute.KeyValue) aws.Config {
 	config.APIOptions = append(slices.Clone(config.APIOptions), func(stack *middleware.Stack) error {
-		return stack.Initialize.Add(traced{tracer, stack.ID(), attributes}, middleware.Before)
+		call := stack.ID()
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("rolecredential/traced", func(
+			ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+		) (middleware.InitializeOutput, middleware.Metadata, error) {
+			ctx, span := tracer.Start(ctx, "STS "+call, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...),
+				trace.WithAttributes(traceSystem.String("aws-api"), traceService.String("STS"), TraceCall.String(call)))
+			defer span.End()
+			out, metadata, err := next.HandleInitialize(ctx, in)
+			describe(span, metadata, err)
+			return out, metadata, err
+		}), middleware.Before)
 	})
 	return config
 }
 
-type traced struct {
-	tracer     trace.Tracer
-	call       string
-	attributes []attribute.KeyValue
-}
-
-func (traced) ID() string { return "rolecredential/traced" }
-
-func (t traced) HandleInitialize(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-	ctx, span := t.tracer.Start(ctx, "STS "+t.call, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(t.attributes...),
-		trace.WithAttributes(traceSystem.String("aws-api"), traceService.String("STS"), TraceCall.String(t.call)))
-	defer span.End()
-	out, metadata, err := next.HandleInitialize(ctx, in)
+func describe(span trace.Span, metadata middleware.Metadata, err error) {
 	id := requestID(metadata)
 	if err != nil {
-		reason, _ := classify(err)
-		span.SetAttributes(TraceReason.String(reason))
-		span.SetStatus(codes.Error, reason)
+		why, _ := classify(err)
+		span.SetAttributes(TraceReason.String(why))
+		span.SetStatus(codes.Error, why)
 	}
-	if err != nil && !notAsked(err) { // what a hop was answered stands in its own span
+	if err != nil && !notCalled(err) { // a hop has a span of its own
 		id = RequestID(err)
 		if code := status(err); code != 0 {
 			span.SetAttributes(traceStatus.Int(code))
@@ -67,30 +66,28 @@ func (t traced) HandleInitialize(ctx context.Context, in middleware.InitializeIn
 	if attempts, ok := retry.GetAttemptResults(metadata); ok {
 		span.SetAttributes(traceAttempts.Int(len(attempts.Results)))
 	}
-	return out, metadata, err
 }
 
-// RequestID returns the id that STS gave the call which an error is of, empty if it gave none. It is for logs and spans: no two are
-// alike.
+// RequestID returns the ID that STS gave to the call of an error; empty if it gave none. Each call has another, so it is for
+// logs and spans only.
 func RequestID(err error) string {
-	answer, ok := errors.AsType[interface {
+	response, ok := errors.AsType[interface {
 		error
 		ServiceRequestID() string
 	}](err)
 	if !ok {
 		return ""
 	}
-	return cleanID(answer.ServiceRequestID())
+	return cleanID(response.ServiceRequestID())
 }
 
-// requestID returns the id of a call that went well.
+// requestID returns the ID of a successful call.
 func requestID(metadata middleware.Metadata) string {
 	id, _ := awsmiddleware.GetRequestIDMetadata(metadata)
 	return cleanID(id)
 }
 
-// plainID is an id as those of AWS are, UUIDs, and of servers like it. No secret is, nor the code of an MFA device, which a strange
-// server could say back.
+// plainID is the form of IDs of AWS and of compatible servers. No secret and no MFA code has it: a server could return one.
 var plainID = regexp.MustCompile(`^[0-9A-Fa-f-]{16,64}$`)
 
 func cleanID(id string) string {

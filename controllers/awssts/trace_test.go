@@ -104,8 +104,8 @@ func TestAHopIsASpanWithinThatOfTheCallThatNeedsIt(t *testing.T) {
 	traced := made.traced()
 	config := configFor(e.endpoint.URL, operatorKey)
 	traced(&config)
-	config.Credentials = awssts.Hop(config, reads(func(r *request.Request) { r.RoleARN = "arn:aws:iam::123456789012:role/Nobody" }), nil, &ledger{})
-	_, err := awssts.New(config, e.clock, &ledger{}, nil).Issue(t.Context(), reads(), request.CallAuth{})
+	config.Credentials = hop(config, reads(func(r *request.Request) { r.RoleARN = "arn:aws:iam::123456789012:role/Nobody" }), nil, &ledger{})
+	_, err := newCaller(config, e.clock, &ledger{}).Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).To(HaveOccurred())
 	id := e.Calls()[0].RequestID
 	denied := map[string]string{"status": "Error AccessDenied", "rolecredential.reason": "AccessDenied"}

@@ -39,20 +39,20 @@ func (f *fixture) respondWith(status int, body string) {
 	}))
 	f.T.Cleanup(server.Close)
 	client := awssts.New(aws.Config{
-		Region: "eu-west-1", BaseEndpoint: &server.URL, Credentials: awscredentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
-		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
-	}, f.Clock, noAccount{}, nil)
-	_, f.STS.Err = client.Issue(f.T.Context(), request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: "arn:aws:iam::123456789012:role/S3Reader", SessionName: "shop", Duration: time.Hour}, request.CallAuth{})
-	_, f.STS.CallerErr = client.Caller(f.T.Context())
+		Region: "eu-west-1", BaseEndpoint: &server.URL, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+	}, f.Clock, noRecorder{})
+	keys := awscredentials.NewStaticCredentialsProvider("AKIA", "secret", "")
+	_, f.STS.Err = client.Issue(f.T.Context(), keys, request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: "arn:aws:iam::123456789012:role/S3Reader", SessionName: "shop", Duration: time.Hour}, request.CallAuth{})
+	_, f.STS.CallerErr = client.Caller(f.T.Context(), keys)
 	f.Expect(f.STS.Err).To(HaveOccurred())
 	f.Expect(f.STS.CallerErr).To(HaveOccurred())
 }
 
-type noAccount struct{}
+type noRecorder struct{}
 
-func (noAccount) Spend()                             {}
-func (noAccount) HopCalled(v1alpha1.Call, string)    {}
-func (noAccount) Requested(string) (answered func()) { return func() {} }
+func (noRecorder) Spend()                          {}
+func (noRecorder) HopCalled(v1alpha1.Call, string) {}
+func (noRecorder) Requested(string) (ended func()) { return func() {} }
 
 func errorDocument(code string) string {
 	return "<ErrorResponse><Error><Type>Sender</Type><Code>" + code + "</Code><Message>no</Message></Error></ErrorResponse>"
@@ -61,8 +61,9 @@ func errorDocument(code string) string {
 func TestIdentityWithTheWrongPortIsNotReady(t *testing.T) {
 	f := newFixture(t, testkit.World(withEndpoint())...)
 	f.respondWith(http.StatusNotFound, "404 page not found\n")
-	identity, _ := f.verify()
 	got, _ := f.reconcile()
+	f.Advance(time.Minute) // the circuit is open
+	identity, _ := f.verify()
 	f.Expect(testkit.States(identity.Status.Conditions)).To(HaveKeyWithValue("Ready", "False STSError"))
 	f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(HavePrefix("Issued=False STSError: AssumeRole failed: the endpoint " + compatibleServer + " returned HTTP 404 without an answer of STS."))
 	f.Expect(meta.FindStatusCondition(identity.Status.Conditions, "Ready").Message).To(HavePrefix("GetCallerIdentity failed: the endpoint " + compatibleServer + " returned HTTP 404 without an answer of STS."))
@@ -138,8 +139,9 @@ func TestNoMessageAdvisesToSetAClockThatIsInSync(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, testkit.World()...)
 			f.STS.Skewed, f.STS.Err, f.STS.CallerErr = tc.skew, testkit.STSError("RequestTimeTooSkewed"), testkit.STSError("RequestTimeTooSkewed")
-			identity, _ := f.verify()
 			got, _ := f.reconcile()
+			f.Advance(time.Minute) // the circuit is open
+			identity, _ := f.verify()
 			f.Expect(meta.IsStatusConditionTrue(identity.Status.Conditions, "ClockInSync")).To(Equal(tc.inSync))
 			advice := ContainSubstring("Set the clock of the operator's node.")
 			if tc.inSync {

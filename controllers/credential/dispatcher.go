@@ -80,8 +80,8 @@ func (d *Dispatcher) enqueue(key request.Key) {
 	}
 }
 
-// source gives the dispatcher the queue of a kind of credential.
-func (d *Dispatcher) source(kind string) source.Source {
+// Source gives the dispatcher the queue of a kind of credential, or of a kind of identity, which waits for calls too.
+func (d *Dispatcher) Source(kind string) source.Source {
 	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()

@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/types"
 
+	"k8s.io/utils/clock"
+
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/controllers/testkit"
@@ -45,30 +47,30 @@ func (w *wire) Do(r *http.Request) (*http.Response, error) {
 }
 
 // callAll makes each STS call with the clients of an identity. It replaces only their HTTP client.
-func (w *wire) callAll(t *testing.T, endpoints identity.Endpoints, by *v1alpha1.ClusterIdentity) []sent {
+func (w *wire) callAll(t *testing.T, endpoints awsconfig.LoadOptions, by *v1alpha1.ClusterIdentity) []sent {
 	t.Helper()
 	f := newFixture(t, testkit.World()...)
+	f.Connector.Clock = clock.RealClock{} // by which the SDK caches the session of a hop
 	f.credentials.Identities.Endpoints = endpoints
-	f.credentials.Identities.Connect = func(key request.Key, config aws.Config, _ identity.STS) identity.STS {
+	var client identity.STS
+	f.credentials.Identities.Connect = func(key request.Key, config aws.Config) identity.STS {
 		config.HTTPClient = w
-		return awssts.New(config, f.Clock, f.Connector.Account(key), nil)
-	}
-	f.credentials.Identities.Assume = func(key request.Key, config aws.Config, r request.Request, token identity.TokenSource) aws.CredentialsProvider {
-		config.HTTPClient = w
-		return awssts.Hop(config, r, token, f.Connector.Account(key))
+		client = f.Connector.Connect(key, config)
+		return client
 	}
 	configured, problem, err := f.credentials.Identities.Configure(t.Context(), by, types.NamespacedName{})
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
-	req := request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: "the role", SessionName: "shop.s3-reader"}
-	_, err = configured.Client.Issue(t.Context(), req, request.CallAuth{WebIdentityToken: "a token"})
-	f.Expect(err).NotTo(HaveOccurred())
+	req := request.Request{RoleARN: "the role", SessionName: "shop.s3-reader"}
 	for _, call := range []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken} {
 		req.Call = call
-		_, err := configured.Client.Issue(t.Context(), req, request.CallAuth{})
+		_, err := configured.Issue(t.Context(), req, "")
 		f.Expect(err).NotTo(HaveOccurred())
 	}
-	_, err = configured.Client.Caller(t.Context())
+	_, err = configured.Caller(t.Context())
+	f.Expect(err).NotTo(HaveOccurred())
+	req.Call = v1alpha1.CallAssumeRole
+	_, err = client.Issue(t.Context(), nil, req, request.CallAuth{WebIdentityToken: "a token"})
 	f.Expect(err).NotTo(HaveOccurred())
 	return w.sent
 }
@@ -76,9 +78,9 @@ func (w *wire) callAll(t *testing.T, endpoints identity.Endpoints, by *v1alpha1.
 // callsTo returns the calls of callAll to one URL, with the call of the chain's hop.
 func callsTo(url, region string) []sent {
 	return []sent{
-		{"AssumeRoleWithWebIdentity", url, ""}, // unsigned
-		{"AssumeRole", url, region},            // the hop
+		{"AssumeRole", url, region}, // the hop
 		{"AssumeRole", url, region}, {"GetSessionToken", url, region}, {"GetFederationToken", url, region}, {"GetCallerIdentity", url, region},
+		{"AssumeRoleWithWebIdentity", url, ""}, // not signed
 	}
 }
 
@@ -118,13 +120,13 @@ func TestCallsGoToEndpointOfRegion(t *testing.T) {
 	}
 	for region, variants := range hosts {
 		for variant, tc := range map[string]struct {
-			endpoints identity.Endpoints
+			endpoints awsconfig.LoadOptions
 			host      string
 		}{
-			"":                          {identity.Endpoints{}, variants.plain},
-			" with FIPS":                {identity.Endpoints{FIPS: true}, variants.fips},
-			" with dual-stack":          {identity.Endpoints{DualStack: true}, variants.dualStack},
-			" with FIPS and dual-stack": {identity.Endpoints{FIPS: true, DualStack: true}, variants.both},
+			"":                          {identity.Endpoints(false, false), variants.plain},
+			" with FIPS":                {identity.Endpoints(true, false), variants.fips},
+			" with dual-stack":          {identity.Endpoints(false, true), variants.dualStack},
+			" with FIPS and dual-stack": {identity.Endpoints(true, true), variants.both},
 		} {
 			t.Run(region+variant, func(t *testing.T) {
 				g := NewWithT(t)
@@ -147,17 +149,17 @@ func TestOnlyIdentityAndFlagsSelectEndpoint(t *testing.T) {
 	endpoint := func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = url }
 	for name, tc := range map[string]struct {
 		change    []func(*v1alpha1.ClusterIdentity)
-		endpoints identity.Endpoints
+		endpoints awsconfig.LoadOptions
 		want      string
 	}{
 		"an access key":                        {want: "https://sts.eu-west-1.amazonaws.com"},
 		"ambient credentials":                  {change: []func(*v1alpha1.ClusterIdentity){ambient}, want: "https://sts.eu-west-1.amazonaws.com"},
-		"ambient credentials with FIPS":        {change: []func(*v1alpha1.ClusterIdentity){ambient}, endpoints: identity.Endpoints{FIPS: true}, want: "https://sts-fips.eu-west-1.amazonaws.com"},
-		"ambient credentials with dual-stack":  {change: []func(*v1alpha1.ClusterIdentity){ambient}, endpoints: identity.Endpoints{DualStack: true}, want: "https://sts.eu-west-1.api.aws"},
+		"ambient credentials with FIPS":        {change: []func(*v1alpha1.ClusterIdentity){ambient}, endpoints: identity.Endpoints(true, false), want: "https://sts-fips.eu-west-1.amazonaws.com"},
+		"ambient credentials with dual-stack":  {change: []func(*v1alpha1.ClusterIdentity){ambient}, endpoints: identity.Endpoints(false, true), want: "https://sts.eu-west-1.api.aws"},
 		"an endpoint":                          {change: []func(*v1alpha1.ClusterIdentity){endpoint}, want: url},
-		"an endpoint with FIPS and dual-stack": {change: []func(*v1alpha1.ClusterIdentity){endpoint}, endpoints: identity.Endpoints{FIPS: true, DualStack: true}, want: url},
+		"an endpoint with FIPS and dual-stack": {change: []func(*v1alpha1.ClusterIdentity){endpoint}, endpoints: identity.Endpoints(true, true), want: url},
 		"ambient credentials and an endpoint, with FIPS and dual-stack": {
-			change: []func(*v1alpha1.ClusterIdentity){ambient, endpoint}, endpoints: identity.Endpoints{FIPS: true, DualStack: true}, want: url,
+			change: []func(*v1alpha1.ClusterIdentity){ambient, endpoint}, endpoints: identity.Endpoints(true, true), want: url,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

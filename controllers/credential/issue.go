@@ -33,7 +33,7 @@ type attempt struct {
 
 // byWebIdentity reports whether a service account's token authenticates the call.
 func (a attempt) byWebIdentity() bool {
-	return a.request.Call == v1alpha1.CallAssumeRole && a.identity.WebIdentity() != nil
+	return a.identity.UsesWebIdentity(a.request.Call)
 }
 
 // call is the call as AWS names it.
@@ -78,7 +78,7 @@ func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result
 	inputs, last := a.inputs(device, cred.GetUID()), r.backoff.Get(client.ObjectKeyFromObject(cred))
 	switch next := last.NextIssue(inputs, res.now); {
 	case last.InBackoff(inputs, res.now):
-		res.issueErr, res.retryAt = last.Failure, last.Next
+		res.issueErr, res.retryAt = last.Failure, device.recheck(res.now, last.Next)
 		return res, nil
 	case !next.IsZero():
 		r.Metrics.LimitHit(telemetry.LimitIssueInterval)
@@ -90,24 +90,24 @@ func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result
 		err = r.validateSource(ctx, a)
 	}
 	if err != nil {
-		return r.failed(ctx, cred, a, res, inputs, err)
+		return r.failed(ctx, cred, a, res, device, err)
 	}
-	permit, proof, waiting, err := r.acquire(cred, a, device, res)
+	permit, code, waiting, err := r.acquire(cred, a, device, res)
 	if err != nil {
-		return r.failed(ctx, cred, a, res, inputs, err)
+		return r.failed(ctx, cred, a, res, device, err)
 	}
 	if permit == nil {
 		res.wait = waiting
 		return res, nil
 	}
-	issued, err := r.callSTS(ctx, a, proof, permit)
+	issued, err := r.callSTS(ctx, a, code, permit)
 	res.now, res.skew = r.timeOf(a.identity)
 	if err != nil {
-		return r.failed(ctx, cred, a, res, inputs, err)
+		return r.failed(ctx, cred, a, res, device, err)
 	}
 	record, err := r.write(ctx, cred, a, issued)
 	if err != nil {
-		return r.failed(ctx, cred, a, res, inputs, err)
+		return r.failed(ctx, cred, a, res, device, err)
 	}
 	return r.issued(ctx, cred, a, res, record, inputs, issued.RequestID), nil
 }
@@ -135,7 +135,7 @@ func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
 }
 
 // callSTS makes the call and releases its permit. The error is an identityWideError if the limiter has queued the credential again.
-func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, proof request.CallAuth, permit *limit.Call) (issued request.Credentials, err error) {
+func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, code request.RedactedString, permit *limit.Call) (issued request.Credentials, err error) {
 	outcome := limit.NotCalled // until STS has answered, also if the call panics
 	defer func() {
 		queued := r.Limits.Release(r.Clock.Now(), permit, outcome)
@@ -143,29 +143,20 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, proof request.Ca
 			err = &identityWideError{f}
 		}
 	}()
-	if issued, err = r.issueAs(ctx, a, proof); err != nil {
+	issued, err = a.identity.Issue(ctx, a.request, code)
+	if skew, known := a.identity.Skew(); known {
+		r.Metrics.ClockSkew(a.identity.Key.Label(), skew)
+	}
+	if err != nil {
 		err = r.classify(ctx, a, err)
 		if f, ok := reason.As(err); ok {
-			outcome = outcomeOf(f)
+			outcome = identity.OutcomeOf(f)
 		}
 		return issued, err
 	}
 	outcome = limit.Answered
 	r.Metrics.Called(r.Kind.Name, string(a.call()), v1alpha1.ReasonIssued)
 	return issued, nil
-}
-
-func (r *Reconciler[T]) issueAs(ctx context.Context, a attempt, proof request.CallAuth) (issued request.Credentials, err error) {
-	if a.byWebIdentity() {
-		if proof.WebIdentityToken, err = a.identity.WebIdentity()(ctx); err != nil {
-			return issued, err
-		}
-	}
-	issued, err = a.identity.Client.Issue(ctx, a.request, proof)
-	if skew, known := a.identity.Client.Skew(); known {
-		r.Metrics.ClockSkew(a.identity.Key.Label(), skew)
-	}
-	return issued, err
 }
 
 // classify turns an error of the source or of STS into a failure, unless the manager stops.
@@ -178,7 +169,7 @@ func (r *Reconciler[T]) classify(ctx context.Context, a attempt, err error) erro
 		r.Metrics.Called(r.Kind.Name, string(a.call()), f.Reason)
 	}
 	if f.Reason == v1alpha1.ReasonInvalidSourceCredentials {
-		a.identity.Refused()
+		a.identity.InvalidateCredentials()
 	}
 	return f
 }
@@ -230,12 +221,12 @@ func (r *Reconciler[T]) issued(ctx context.Context, cred T, a attempt, res resul
 
 // failed returns the result of a failure and records when the next call may be made. An error that is not a failure is the API
 // server's.
-func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res result, inputs string, err error) (result, error) {
+func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res result, d mfaDevice, err error) (result, error) {
 	f, ok := reason.As(err)
 	if !ok {
 		return res, err
 	}
-	key := client.ObjectKeyFromObject(cred)
+	key, inputs := client.ObjectKeyFromObject(cred), a.inputs(d, cred.GetUID())
 	a.log(ctx, "no new credential", res.why, f.Reason, awssts.RequestID(f.Cause), "cause", fmt.Sprint(f.Cause))
 	if f.Condition == v1alpha1.ConditionReady { // the Secret became foreign during the call
 		res.secretErr, res.retryAt = f, res.now.Add(reason.MinWait)
@@ -247,7 +238,7 @@ func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res resul
 		res.wait = &wait{retryAfter: limitRecheck}
 		return res, nil
 	}
-	res.retryAt = r.backoff.Failed(key, inputs, f, res.now, res.left())
+	res.retryAt = d.recheck(res.now, r.backoff.Failed(key, inputs, f, res.now, res.left()))
 	return res, nil
 }
 

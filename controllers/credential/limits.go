@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/reason"
@@ -28,9 +27,9 @@ const (
 	reservedPriority = 100
 )
 
-// acquire returns the permit for a call and what authenticates it, or else the wait for them. A permit and an MFA code are consumed
+// acquire returns the permit for a call and its MFA code, if it needs one, or else the wait for them. A permit and an MFA code are consumed
 // together or not at all.
-func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res result) (permit *limit.Call, proof request.CallAuth, waiting *wait, err error) {
+func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res result) (permit *limit.Call, code request.RedactedString, waiting *wait, err error) {
 	take := func() bool {
 		var w limit.Wait
 		permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, res))
@@ -41,11 +40,11 @@ func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res result) (per
 	}
 	if a.request.MFASerialNumber == "" {
 		take()
-		return permit, proof, waiting, nil
+		return permit, "", waiting, nil
 	}
 	code, next, err := r.Devices.Code(a.request.MFASerialNumber, d.seed, res.now, take)
 	if err != nil {
-		return nil, proof, nil, reason.NotCalled(v1alpha1.ReasonInvalidMFA, "The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
+		return nil, "", nil, invalidMFA("The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
 	}
 	if code == "" && waiting == nil {
 		waiting = &wait{
@@ -53,8 +52,7 @@ func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res result) (per
 			retryAfter: reissue.Requeue(res.now, next),
 		}
 	}
-	proof.MFACode = code
-	return permit, proof, waiting, nil
+	return permit, code, waiting, nil
 }
 
 func waitMessage(cause limit.Cause, id *identity.Identity) string {
@@ -112,23 +110,3 @@ func (e *identityWideError) Error() string { return e.failure.Error() }
 
 // Unwrap returns the failure.
 func (e *identityWideError) Unwrap() error { return e.failure }
-
-// identityWide are the reasons that are likely to affect every call of an identity.
-var identityWide = map[string]bool{
-	v1alpha1.ReasonSTSUnreachable: true, v1alpha1.ReasonSTSError: true, v1alpha1.ReasonInvalidSourceCredentials: true,
-	v1alpha1.ReasonRegionDisabled: true, v1alpha1.ReasonClockSkew: true,
-}
-
-// outcomeOf returns what a failure means for the identity's other calls.
-func outcomeOf(f *reason.Error) limit.Outcome {
-	switch {
-	case f.Reason == v1alpha1.ReasonTokenNotIssued: // STS was not called
-		return limit.NotCalled
-	case f.Reason == v1alpha1.ReasonThrottled:
-		return limit.Throttled
-	case identityWide[f.Reason]:
-		return limit.Unavailable
-	default:
-		return limit.Answered
-	}
-}

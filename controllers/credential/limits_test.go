@@ -1,12 +1,18 @@
 package credential
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+
 	"errors"
 	"math"
 	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
@@ -271,15 +277,13 @@ func TestAnswersOfSTSSetTheRate(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err  error
 		want float64
-		// answered is true if the answer lets the rate recover after a credential's call.
-		answered bool
 	}{
-		"a credential":                {nil, 50 * math.Exp(0.05), true},
-		"that it is throttled":        {testkit.STSError("Throttling"), 25, false},
-		"that a hop is throttled":     {&reason.HopError{RoleARN: "arn:aws:iam::210987654321:role/Hub", Err: testkit.STSError("Throttling")}, 25, false},
-		"that it may not":             {testkit.STSError("AccessDenied"), 50, true},
-		"that something went wrong":   {testkit.STSError("InternalFailure"), 50, false},
-		"nothing, for want of a call": {&reason.SourceError{Err: testkit.STSError("Throttling")}, 50, false},
+		"success":               {nil, 50 * math.Exp(0.05)},
+		"throttling":            {testkit.STSError("Throttling"), 25},
+		"throttling of a hop":   {&reason.HopError{RoleARN: "arn:aws:iam::210987654321:role/Hub", Err: testkit.STSError("Throttling")}, 25},
+		"denied access":         {testkit.STSError("AccessDenied"), 50 * math.Exp(0.05)},
+		"an internal error":     {testkit.STSError("InternalFailure"), 50},
+		"no source credentials": {&reason.SourceError{Err: testkit.STSError("Throttling")}, 50},
 	} {
 		t.Run(name+", to a credential", func(t *testing.T) {
 			f := newFixture(t, testkit.World()...)
@@ -287,11 +291,7 @@ func TestAnswersOfSTSSetTheRate(t *testing.T) {
 			f.Advance(time.Second)
 			f.STS.Err = tc.err
 			f.reconcile()
-			want := tc.want
-			if tc.answered {
-				want = 50 * math.Exp(0.05)
-			}
-			f.Expect(f.level().Rate).To(BeNumerically("~", want, 0.05))
+			f.Expect(f.level().Rate).To(BeNumerically("~", tc.want, 0.05))
 		})
 		t.Run(name+", to the identity itself", func(t *testing.T) {
 			f := newFixture(t, testkit.World()...)
@@ -309,8 +309,14 @@ func TestLimitsAreForgottenWithTheirIdentity(t *testing.T) {
 	f.verify()
 	f.Expect(f.Limits.Levels(testkit.Start)).To(HaveLen(1))
 	f.Expect(f.Client.Delete(t.Context(), f.Identity())).To(Succeed())
-	_, err := f.identities.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(testkit.DefaultIdentity())})
+	deleted := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(testkit.DefaultIdentity())}
+	result, err := f.identities.Reconcile(t.Context(), deleted)
 	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(f.Limits.Levels(testkit.Start)).To(HaveLen(1), "a new identity of the same name does not escape them")
+	f.Advance(result.RequeueAfter)
+	result, err = f.identities.Reconcile(t.Context(), deleted)
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(result).To(BeZero())
 	f.Expect(f.Limits.Levels(testkit.Start)).To(BeEmpty())
 }
 
@@ -345,9 +351,17 @@ func TestCallOfAHopIsCountedWhereItIsMade(t *testing.T) {
 	f.reconcile()
 	f.verify()
 	f.Expect(callsCounted(t, registry)).To(BeEmpty())
-	hops := (&identity.Connector{Limits: f.Limits, Metrics: metrics, Clock: f.Clock}).Account(defaultKey)
-	hops.HopCalled(v1alpha1.CallAssumeRole, v1alpha1.ReasonAccessDenied)
-	hops.Spend()
+	f.Connector.Metrics = metrics
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte(errorDocument("AccessDenied")))
+	}))
+	defer server.Close()
+	client := f.Connector.Connect(defaultKey, aws.Config{Region: "eu-west-1", BaseEndpoint: &server.URL})
+	_, err = client.Hop(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "secret"}, nil
+	}), request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hubRole, SessionName: "hub"}, nil).Retrieve(t.Context())
+	f.Expect(err).To(HaveOccurred())
 	f.Expect(callsCounted(t, registry)).To(Equal(map[string]float64{"ClusterIdentity AssumeRole AccessDenied": 1}))
 	f.Expect(f.level().Tokens).To(BeEquivalentTo(100 - 3))
 }
@@ -407,7 +421,7 @@ func TestDispatcherEnqueuesACredentialOnceItsCallIsReserved(t *testing.T) {
 		d := NewDispatcher(1, 4, wall)
 		queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 		defer queue.ShutDown()
-		g.Expect(d.source("RoleCredential").Start(t.Context(), queue)).To(Succeed())
+		g.Expect(d.Source("RoleCredential").Start(t.Context(), queue)).To(Succeed())
 		go func() { _ = d.Start(t.Context()) }()
 		key := request.Key{Kind: "RoleCredential", NamespacedName: types.NamespacedName{Namespace: "shop", Name: "s3-reader"}}
 		call, _ := d.Limits.Acquire(wall.Now(), limit.Request{Identity: defaultKey, Credential: key})

@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,8 +21,23 @@ type mfaDevice struct {
 	version string
 }
 
-// readMFADevice reads the seed of the spec's MFA device from a Secret in the credential's namespace. A change of that Secret enqueues the
-// credential.
+// invalidMFA is the failure of an MFA device whose seed cannot be used.
+func invalidMFA(format string, args ...any) *reason.Error {
+	f := reason.NotCalled(v1alpha1.ReasonInvalidMFA, format, args...)
+	f.Retry = reason.After(secretRecheck)
+	return f
+}
+
+// recheck returns the earlier of a retry and the next read of the seed, which may have been corrected. A zero retry stays: another seed
+// does not help.
+func (d mfaDevice) recheck(now, retry time.Time) time.Time {
+	if read := now.Add(secretRecheck); d.version != "" && retry.After(read) {
+		return read
+	}
+	return retry
+}
+
+// readMFADevice reads the seed of the spec's MFA device from a Secret in the credential's namespace.
 func (r *Reconciler[T]) readMFADevice(ctx context.Context, cred T) (mfaDevice, error) {
 	if r.Kind.MFA == nil || r.Kind.MFA(cred) == nil {
 		return mfaDevice{}, nil
@@ -31,18 +47,17 @@ func (r *Reconciler[T]) readMFADevice(ctx context.Context, cred T) (mfaDevice, e
 	found := &corev1.Secret{}
 	err := r.Secrets.Reader.Get(ctx, key, found)
 	if apierrors.IsForbidden(err) {
-		return mfaDevice{}, reason.NotCalled(v1alpha1.ReasonInvalidMFA, "The operator may not read Secret %s. Let its RBAC allow get, list and watch of Secrets in this namespace.", ref.Name)
+		return mfaDevice{}, invalidMFA("The operator may not read Secret %s. Let its RBAC allow get of Secrets in this namespace.", ref.Name)
 	}
 	if client.IgnoreNotFound(err) != nil {
 		return mfaDevice{}, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
-	r.SecretWatches.Subscribe(r.subscriber(client.ObjectKeyFromObject(cred)), key, found.ResourceVersion)
 	d := mfaDevice{seed: string(found.Data[ref.Key]), version: request.Hash([]string{ref.Name, ref.Key, found.ResourceVersion})}
 	if apierrors.IsNotFound(err) {
-		return d, reason.NotCalled(v1alpha1.ReasonInvalidMFA, "There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key)
+		return d, invalidMFA("There is no Secret %s in this namespace. Create it with the MFA device's seed under the key %s.", ref.Name, ref.Key)
 	}
 	if d.seed == "" {
-		return d, reason.NotCalled(v1alpha1.ReasonInvalidMFA, "Secret %s has no key %s, or it is empty. Store the MFA device's seed there.", ref.Name, ref.Key)
+		return d, invalidMFA("Secret %s has no key %s, or it is empty. Store the MFA device's seed there.", ref.Name, ref.Key)
 	}
 	return d, nil
 }

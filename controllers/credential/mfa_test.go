@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -75,17 +76,29 @@ func TestAnMFADeviceThatCannotBeUsed(t *testing.T) {
 			f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(And(HavePrefix(tc.want), ContainSubstring(tc.wantSaying)))
 			f.Expect(testkit.FirstProblem(got.Status.Conditions)).NotTo(ContainSubstring("not-a-seed"))
 			f.Expect(f.STS.Issued).To(BeEmpty())
+			if strings.HasPrefix(tc.want, "Issued=False InvalidMFA") {
+				f.Expect(result.RequeueAfter).To(Equal(time.Minute), "the Secret is not watched")
+			}
 			_, again := f.reconcile()
 			f.Expect(again).To(Equal(result))
 		})
 	}
 }
 
+const otherSeed = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+
+// device returns the Secret with the seed.
+func (f *fixture) device() *corev1.Secret {
+	f.T.Helper()
+	found := &corev1.Secret{}
+	f.Expect(f.Client.Get(f.T.Context(), client.ObjectKeyFromObject(seedSecret("")), found)).To(Succeed())
+	return found
+}
+
 func TestAMendedSeedIsTriedAtOnce(t *testing.T) {
 	f := newFixture(t, testkit.World(guarded(), seedSecret("not-a-seed!"))...)
 	f.reconcile()
-	mended := &corev1.Secret{}
-	f.Expect(f.Client.Get(t.Context(), client.ObjectKeyFromObject(seedSecret("")), mended)).To(Succeed())
+	mended := f.device()
 	mended.Data["seed"] = []byte("jbsw y3dp ehpk 3pxp jbsw y3dp ehpk 3pxp\n") // as people copy it
 	f.Update(mended)
 	got, _ := f.reconcile()
@@ -130,6 +143,20 @@ func TestACodeThatSTSRefusedIsNotSentAgain(t *testing.T) {
 	f.Clock.SetTime(f.Clock.Now().Add(result.RequeueAfter))
 	got, _ = f.reconcile()
 	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+}
+
+func TestSeedIsReadEachMinuteWhileSTSDeniesItsCodes(t *testing.T) {
+	f := newFixture(t, testkit.World(guarded(), seedSecret(otherSeed))...)
+	f.STS.Err = testkit.STSError("AccessDenied")
+	for range 10 {
+		_, result := f.reconcile()
+		f.Expect(result.RequeueAfter).To(BeNumerically("<=", time.Minute))
+		f.Advance(result.RequeueAfter)
+	}
+	f.STS.Err = nil
+	f.Update(testkit.Changed(f.device(), func(s *corev1.Secret) { s.Data["seed"] = []byte(deviceSeed) }))
+	got, _ := f.reconcile()
+	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"), "although the backoff has not ended")
 }
 
 func TestAnotherKeyOfTheSeedsSecretIsTriedAtOnce(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"k8s.io/utils/clock"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/request"
@@ -191,6 +190,7 @@ func TestRequestsStayWithinOnePartition(t *testing.T) {
 			}
 
 			f.Update(testkit.Changed(f.Identity(), func(i *v1alpha1.ClusterIdentity) { i.Spec.Chain, i.Generation = nil, 2 }))
+			f.Advance(time.Minute)
 			verified, _ = f.verify()
 			f.Expect(verified.Status.ARN).To(Equal("arn:" + partition + ":iam::210987654321:user/operator"))
 			user := reconcileKind(f, request.FederatedCredential, federated())
@@ -214,13 +214,9 @@ func (f *fixture) emulateIn(region string, world stsemulator.Config) *stsemulato
 	f.Expect(err).NotTo(HaveOccurred())
 	f.T.Cleanup(func() { f.Expect(endpoint.Close()).To(Succeed()) })
 	resolver := f.credentials.Identities
-	resolver.Connect = func(key request.Key, config aws.Config, _ identity.STS) identity.STS {
+	resolver.Connect = func(key request.Key, config aws.Config) identity.STS {
 		config.BaseEndpoint = &endpoint.URL
-		return awssts.New(config, f.Clock, f.Connector.Account(key), nil)
-	}
-	resolver.Assume = func(key request.Key, config aws.Config, r request.Request, token identity.TokenSource) aws.CredentialsProvider {
-		config.BaseEndpoint = &endpoint.URL
-		return awssts.Hop(config, r, token, f.Connector.Account(key))
+		return f.Connector.Connect(key, config)
 	}
 	return server
 }

@@ -30,16 +30,15 @@ import (
 
 // Reconciler keeps the Secrets of one kind of credential up to date.
 type Reconciler[T request.Object] struct {
-	Kind          request.Kind[T]
-	Client        client.Client
-	Identities    *identity.Resolver
-	Secrets       *secretstore.Store
-	Devices       *identity.Devices
-	Limits        *limit.Limiter
-	SecretWatches *secretstore.Watcher
-	Events        telemetry.Events
-	Metrics       *telemetry.Metrics
-	Clock         clock.PassiveClock
+	Kind       request.Kind[T]
+	Client     client.Client
+	Identities *identity.Resolver
+	Secrets    *secretstore.Store
+	Devices    *identity.Devices
+	Limits     *limit.Limiter
+	Events     telemetry.Events
+	Metrics    *telemetry.Metrics
+	Clock      clock.PassiveClock
 
 	backoff backoff.Calls
 }
@@ -150,7 +149,6 @@ func (r *Reconciler[T]) observe(ctx context.Context, cred T, allowed bool) (secr
 // evaluate decides whether the Secret can be written, what it holds, and whether STS must be called for it. It renders no template of a
 // credential that is not authorized.
 func (r *Reconciler[T]) evaluate(cred T, a attempt, authorized bool) result {
-	key := client.ObjectKeyFromObject(cred)
 	res := result{now: r.Clock.Now(), identity: request.IdentityName(request.IdentityRef(cred)), secret: request.SecretName(cred), suspended: cred.Common().Suspend}
 	if a.identity != nil {
 		res.now, res.skew = r.timeOf(a.identity)
@@ -158,10 +156,8 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt, authorized bool) result {
 	if a.observed.Ownership == reissue.Foreign {
 		res.secretErr = foreign(res.secret, r.Kind.Name, cred.GetName(), a.observed.Controller)
 		res.retryAt = res.secretErr.Retry.From(res.now)
-		r.SecretWatches.Subscribe(r.subscriber(key), types.NamespacedName{Namespace: key.Namespace, Name: res.secret}, a.observed.Version)
 		return res
 	}
-	r.SecretWatches.Unsubscribe(r.subscriber(key))
 	if authorized {
 		res.secretErr = render.Check(cred.Common().Secret)
 	}
@@ -174,7 +170,7 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt, authorized bool) result {
 
 // timeOf returns the time by the clock of STS, by which credentials expire, and how far that is ahead of the operator's.
 func (r *Reconciler[T]) timeOf(id *identity.Identity) (time.Time, time.Duration) {
-	skew, _ := id.Client.Skew()
+	skew, _ := id.Skew()
 	return r.Clock.Now().Add(skew), skew
 }
 
@@ -254,10 +250,5 @@ func (r *Reconciler[T]) forget(key types.NamespacedName) {
 		r.Metrics.LimitHit(telemetry.LimitDeletedBackoff)
 	}
 	r.Limits.Cancel(r.Clock.Now(), r.limitKey(key))
-	r.SecretWatches.Unsubscribe(r.subscriber(key))
 	r.Metrics.ForgetCredential(r.Kind.Name, key)
-}
-
-func (r *Reconciler[T]) subscriber(key types.NamespacedName) request.Key {
-	return request.Key{Kind: r.Kind.Name, NamespacedName: key}
 }

@@ -496,7 +496,7 @@ func TestForeignSecretIsNotChanged(t *testing.T) {
 	f.Expect(f.Secret()).To(Equal(before))
 	f.Expect(f.STS.Issued).To(BeEmpty())
 	f.Expect(testkit.Message(got.Status.Conditions, "Ready")).To(ContainSubstring(v1alpha1.AdoptAnnotation + ": RoleCredential/s3-reader"))
-	f.Expect(result.RequeueAfter).To(BeNumerically("<=", conflictRecheck))
+	f.Expect(result.RequeueAfter).To(BeNumerically("<=", secretRecheck))
 
 	f.Expect(f.Client.Delete(t.Context(), before)).To(Succeed())
 	got, _ = f.reconcile()

@@ -17,7 +17,6 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/reason"
@@ -32,7 +31,8 @@ type recordingSTS struct {
 	*WithT
 	t        *testing.T
 	emulator *stsemulator.Server
-	client   *awssts.Client
+	client   identity.STS
+	keys     aws.CredentialsProvider
 }
 
 func newRecordingSTS(t *testing.T) *recordingSTS {
@@ -48,11 +48,11 @@ func newRecordingSTS(t *testing.T) *recordingSTS {
 	t.Cleanup(func() { s.Expect(endpoint.Close()).To(Succeed()) })
 	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry(), now)
 	s.Expect(err).NotTo(HaveOccurred())
-	s.client = awssts.New(aws.Config{
-		Region: "eu-west-1", BaseEndpoint: &endpoint.URL,
-		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""),
-		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
-	}, now, (&identity.Connector{Limits: &limit.Limiter{DefaultQPS: 1, Slots: 1}, Metrics: metrics, Clock: now}).Account(request.Key{}), nil)
+	s.keys = credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "")
+	connector := &identity.Connector{Limits: &limit.Limiter{DefaultQPS: 1, Slots: 1}, Metrics: metrics, Clock: now}
+	s.client = connector.Connect(request.Key{}, aws.Config{
+		Region: "eu-west-1", BaseEndpoint: &endpoint.URL, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+	})
 	return s
 }
 
@@ -72,7 +72,7 @@ func (s *recordingSTS) parameters(req request.Request) url.Values {
 	if req.MFASerialNumber != "" {
 		code = deviceCode
 	}
-	_, err := s.client.Issue(s.t.Context(), req, request.CallAuth{MFACode: request.RedactedString(code)})
+	_, err := s.client.Issue(s.t.Context(), s.keys, req, request.CallAuth{MFACode: request.RedactedString(code)})
 	s.Expect(err).NotTo(HaveOccurred())
 	s.Expect(s.emulator.Calls()).To(HaveLen(1))
 	return s.emulator.Calls()[0].Parameters

@@ -48,8 +48,9 @@ func duration(d *metav1.Duration) *time.Duration {
 	return &d.Duration
 }
 
-// conflictRecheck is how often the operator checks whether a Secret is still foreign.
-const conflictRecheck = 5 * time.Minute
+// secretRecheck is how often the operator reads a Secret that it does not own: a foreign Secret in place of the credential's, or that of an
+// MFA device. These Secrets are not watched.
+const secretRecheck = time.Minute
 
 // conflict is the failure of a Secret that the credential may not write.
 func conflict(retry reason.Retry, format string, args ...any) *reason.Error {
@@ -59,16 +60,16 @@ func conflict(retry reason.Retry, format string, args ...any) *reason.Error {
 // foreign is the failure of a Secret that belongs to something else. The controller is the Secret's, as <kind>/<name>; empty for none.
 func foreign(secretName, kind, name, controller string) *reason.Error {
 	if controller != "" { // the annotation has no effect
-		return conflict(reason.After(conflictRecheck), "Secret %s belongs to %s by its ownerReferences. The operator does not change it. "+
+		return conflict(reason.After(secretRecheck), "Secret %s belongs to %s by its ownerReferences. The operator does not change it. "+
 			"Choose another spec.secret.name, or delete the Secret with its owner.", secretName, controller)
 	}
-	return conflict(reason.After(conflictRecheck), "Secret %s exists and does not belong to this %s. The operator does not change it. Delete it, choose another "+
+	return conflict(reason.After(secretRecheck), "Secret %s exists and does not belong to this %s. The operator does not change it. Delete it, choose another "+
 		"spec.secret.name, or let the operator adopt it with the annotation %s: %s/%s.", secretName, kind, v1alpha1.AdoptAnnotation, kind, name)
 }
 
 // notWritable is the failure of a Secret that the API server would not let the operator write. STS is not called for it.
 func notWritable(secretName, problem string) *reason.Error {
-	return conflict(reason.After(conflictRecheck), "Secret %s %s. Delete it, and the operator creates it again, or choose another spec.secret.name.", secretName, problem)
+	return conflict(reason.After(secretRecheck), "Secret %s %s. Delete it, and the operator creates it again, or choose another spec.secret.name.", secretName, problem)
 }
 
 // contended limits the STS calls for a Secret that something keeps changing.

@@ -85,14 +85,14 @@ func newSmallClient(g *WithT) client.Client {
 // restart replaces the operator with a new one without state.
 func (s *simulation) restart(qps int) {
 	connector := &identity.Connector{Limits: &limit.Limiter{DefaultQPS: qps, Slots: 4}, Metrics: s.Metrics, Clock: s.Clock}
-	resolver := &identity.Resolver{Reader: s.Client, Secrets: s.Client, Watch: staticWatch{}, Assume: connector.Assume}
-	resolver.Connect = func(key request.Key, config aws.Config, _ identity.STS) identity.STS {
-		return recordingClient{connector.Connect(key, config, nil), s}
+	resolver := &identity.Resolver{Reader: s.Client, Secrets: s.Client, Watch: staticWatch{}}
+	resolver.Connect = func(key request.Key, config aws.Config) identity.STS {
+		return recordingClient{connector.Connect(key, config), s}
 	}
 	before := s.credentials
 	s.Limits = connector.Limits
 	s.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: request.RoleCredential, Client: s.Client, Identities: resolver, Secrets: &secretstore.Store{Client: withoutLists{s.Client}, Reader: s.Client}, Devices: before.Devices, Limits: connector.Limits, SecretWatches: before.SecretWatches,
+		Kind: request.RoleCredential, Client: s.Client, Identities: resolver, Secrets: &secretstore.Store{Client: withoutLists{s.Client}, Reader: s.Client}, Devices: before.Devices, Limits: connector.Limits,
 		Events: before.Events, Metrics: before.Metrics, Clock: s.Clock,
 	}
 	listed := slices.SortedFunc(slices.Values(s.queue), func(a, b queueItem) int { return strings.Compare(a.object.Name, b.object.Name) })
@@ -120,12 +120,12 @@ type recordingClient struct {
 	s *simulation
 }
 
-func (w recordingClient) Issue(ctx context.Context, r request.Request, proof request.CallAuth) (request.Credentials, error) {
+func (w recordingClient) Issue(ctx context.Context, keys aws.CredentialsProvider, r request.Request, proof request.CallAuth) (request.Credentials, error) {
 	namespace, name, _ := strings.Cut(r.SessionName, ".")
 	object := types.NamespacedName{Namespace: namespace, Name: name}
 	a := stsCall{object: object, at: w.s.Clock.Now(), expires: w.s.expirations[object]}
 	w.s.requested = append(w.s.requested, a)
-	issued, err := w.STS.Issue(ctx, r, proof)
+	issued, err := w.STS.Issue(ctx, keys, r, proof)
 	if err == nil {
 		w.s.expirations[object] = issued.Expiration
 	}

@@ -249,26 +249,25 @@ func matrixWorld() (objects []client.Object) {
 // callRecorder is an STS client that records each call with its caller.
 type callRecorder struct {
 	*testkit.STS
-	credentials aws.CredentialsProvider
-	calls       *[]string
+	calls *[]string
 }
 
-func (s callRecorder) Issue(ctx context.Context, r request.Request, proof request.CallAuth) (request.Credentials, error) {
+func (s callRecorder) Issue(ctx context.Context, credentials aws.CredentialsProvider, r request.Request, proof request.CallAuth) (request.Credentials, error) {
 	caller := string(proof.WebIdentityToken)
 	if caller == "" {
-		keys, err := s.credentials.Retrieve(ctx)
+		keys, err := credentials.Retrieve(ctx)
 		if err != nil {
 			return request.Credentials{}, err
 		}
 		caller = keys.AccessKeyID
 	}
 	*s.calls = append(*s.calls, callText(caller, r.Call, r.RoleARN, r.SessionName, r.Duration))
-	return s.STS.Issue(ctx, r, proof)
+	return s.STS.Issue(ctx, credentials, r, proof)
 }
 
-func assumedRole(_ request.Key, config aws.Config, r request.Request, _ identity.TokenSource) aws.CredentialsProvider {
+func (callRecorder) Hop(source aws.CredentialsProvider, r request.Request, _ identity.TokenSource) aws.CredentialsProvider {
 	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
-		keys, err := config.Credentials.Retrieve(ctx)
+		keys, err := source.Retrieve(ctx)
 		keys.AccessKeyID, keys.SessionToken = "session of "+r.RoleARN+" by "+keys.AccessKeyID, "token"
 		return keys, err
 	})
@@ -304,10 +303,7 @@ func newMatrix(t *testing.T, calls *[]string, reported *request.Object) *fixture
 	f.credentials.Client, f.credentials.Secrets = f.Client, &secretstore.Store{Client: f.Client, Reader: f.Client}
 	resolver := f.credentials.Identities
 	resolver.Reader, resolver.Secrets, resolver.Tokens = f.Client, f.Client, identity.NewTokens(f.Client, f.Clock)
-	resolver.Connect = func(_ request.Key, config aws.Config, _ identity.STS) identity.STS {
-		return callRecorder{f.STS, config.Credentials, calls}
-	}
-	resolver.Assume = assumedRole
+	resolver.Connect = func(request.Key, aws.Config) identity.STS { return callRecorder{f.STS, calls} }
 	return f
 }
 

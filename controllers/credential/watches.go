@@ -22,13 +22,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/controllers/secretstore"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
-// SetupWithManager adds the reconciler and its watches to a manager. The dispatcher enqueues credentials whose STS call may be made.
-func (r *Reconciler[T]) SetupWithManager(ctx context.Context, mgr manager.Manager, dispatcher *Dispatcher, tracer trace.Tracer, workers controller.Options) error {
+// SetupWithManager adds the reconciler and its watches to a manager. A change of an identity's source Secret enqueues the identity's
+// credentials. The dispatcher enqueues credentials whose STS call may be made.
+func (r *Reconciler[T]) SetupWithManager(
+	ctx context.Context, mgr manager.Manager, sources *identity.Watcher, dispatcher *Dispatcher, tracer trace.Tracer, workers controller.Options,
+) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, r.Kind.New(), identityIndex, indexIdentity); err != nil {
 		return fmt.Errorf("indexing by identity: %w", err)
 	}
@@ -39,10 +43,9 @@ func (r *Reconciler[T]) SetupWithManager(ctx context.Context, mgr manager.Manage
 		Watches(&v1alpha1.Identity{}, mapper.ofIdentity(v1alpha1.IdentityKindIdentity), builder.WithPredicates(identityChanged)).
 		WatchesMetadata(NamespaceMetadata(), mapper.ofNamespace(), builder.WithPredicates(labelsChanged)).
 		WatchesMetadata(secretstore.Metadata(), enqueueOwner(r.Kind.Name), builder.WithPredicates(ignoreOwnWrites(r.Secrets))).
-		WatchesRawSource(r.SecretWatches.Source(r.Kind.Name, enqueueSelf)).
-		WatchesRawSource(r.SecretWatches.Source(string(v1alpha1.IdentityKindClusterIdentity), mapper.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
-		WatchesRawSource(r.SecretWatches.Source(string(v1alpha1.IdentityKindIdentity), mapper.byIdentity(v1alpha1.IdentityKindIdentity))).
-		WatchesRawSource(dispatcher.source(r.Kind.Name)).
+		WatchesRawSource(sources.Source(string(v1alpha1.IdentityKindClusterIdentity), mapper.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
+		WatchesRawSource(sources.Source(string(v1alpha1.IdentityKindIdentity), mapper.byIdentity(v1alpha1.IdentityKindIdentity))).
+		WatchesRawSource(dispatcher.Source(r.Kind.Name)).
 		WithOptions(workers).
 		Complete(telemetry.Spanned(tracer, r.Kind.Name, "issue", r))
 }
@@ -94,7 +97,7 @@ type requestMapper[T request.Object] struct {
 
 func (m requestMapper[T]) list(ctx context.Context, options ...client.ListOption) []reconcile.Request {
 	list := m.kind.NewList()
-	if err := m.reader.List(ctx, list, options...); err != nil {
+	if err := m.reader.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...); err != nil { // only keys are read
 		// The reader is a cache that holds all of them.
 		log.FromContext(ctx).Error(err, "listing the credentials that a change concerns", "kind", m.kind.Name)
 		return nil
@@ -149,9 +152,4 @@ func ignoreOwnWrites(secrets *secretstore.Store) predicate.Predicate {
 			return true
 		},
 	}
-}
-
-// enqueueSelf enqueues the subscriber.
-func enqueueSelf(_ context.Context, name types.NamespacedName) []reconcile.Request {
-	return []reconcile.Request{{NamespacedName: name}}
 }

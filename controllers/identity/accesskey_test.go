@@ -42,9 +42,10 @@ func TestSourceSecretThatHoldsNoAccessKeyIsInvalid(t *testing.T) {
 		"bytes that are no text":                  {goodID, "\xff\xfe", "", "a character that is not base64 in AWS_SECRET_ACCESS_KEY", ""},
 		"a user and a password of another server": {"operator@example.com", "correct horse", "", "a character that is not base64 in AWS_ACCESS_KEY_ID, white space in AWS_SECRET_ACCESS_KEY", ""},
 	} {
-		for _, at := range []struct{ name, endpoint, want, holds string }{
-			{"at AWS", "", tc.wantAtAWS, "Secret system/bootstrap contains characters that are not valid in an AWS access key: "},
-			{"with an endpoint", "https://sts.example", tc.wantWithEndpoint, "Secret system/bootstrap contains characters that are not valid in a request: "},
+		const contains = "Secret system/bootstrap contains characters that are not valid in an access key: "
+		for _, at := range []struct{ name, endpoint, want string }{
+			{"at AWS", "", tc.wantAtAWS},
+			{"with an endpoint", "https://sts.example", tc.wantWithEndpoint},
 		} {
 			t.Run(name+" "+at.name, func(t *testing.T) {
 				secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "bootstrap"}, Data: map[string][]byte{
@@ -52,6 +53,7 @@ func TestSourceSecretThatHoldsNoAccessKeyIsInvalid(t *testing.T) {
 				}}
 				f := newFixture(t, secret)
 				found := withKey(func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = at.endpoint })
+				f.exists(found)
 				_, problem, err := f.resolver.Configure(t.Context(), found, shopDefault)
 				f.Expect(err).NotTo(HaveOccurred())
 				if at.want == "" {
@@ -59,7 +61,7 @@ func TestSourceSecretThatHoldsNoAccessKeyIsInvalid(t *testing.T) {
 					return
 				}
 				f.Expect(problem).To(Equal(&reason.Error{
-					Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidSecret, Message: at.holds + at.want + "." + bare, Retry: reason.Never,
+					Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidSecret, Message: contains + at.want + "." + bare, Retry: reason.Never,
 				}))
 				f.Expect(f.connected).To(BeZero(), "STS is not called")
 				f.Expect(f.watch.awaited).To(HaveKey(defaultKey), "a changed Secret is tried at once")
@@ -76,7 +78,7 @@ func TestAmbientKeyThatNoRequestCanHoldIsTheSourcesError(t *testing.T) {
 	found := withKey(func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
 	})
-	keys, err := f.configure(found).Client.(*connection).config.Credentials.Retrieve(t.Context())
+	keys, err := f.credentials(found)
 	f.Expect(err).To(MatchError(ContainSubstring("contains a control character")))
 	f.Expect(err).To(BeAssignableToTypeOf(&reason.SourceError{}))
 	f.Expect(keys.HasKeys()).To(BeFalse())
@@ -98,6 +100,7 @@ func TestGlobalEndpointIsRefusedForAnotherRegion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, key(goodID, goodSecret, ""))
 			found := withKey(func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint, i.Spec.Region = tc.endpoint, tc.region })
+			f.exists(found)
 			_, problem, err := f.resolver.Configure(t.Context(), found, shopDefault)
 			f.Expect(err).NotTo(HaveOccurred())
 			if !tc.refused {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	. "github.com/onsi/gomega"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -50,15 +51,15 @@ func TestWhereTheSDKAsksForAmbientCredentialsOfItsOwn(t *testing.T) {
 	vpce := endpoint("https://vpce-0123-abcd.sts.eu-west-1.vpce.amazonaws.com")
 	for name, tc := range map[string]struct {
 		identity    *v1alpha1.ClusterIdentity
-		endpoints   identity.Endpoints
+		endpoints   awsconfig.LoadOptions
 		environment map[string]string
 		want        string
 	}{
 		"at the STS of the identity's region": {identity: withKey(ambient), environment: map[string]string{"AWS_REGION": "ap-south-1"}, want: "https://sts.eu-west-1.amazonaws.com/"},
-		"with FIPS":                           {identity: withKey(ambient), endpoints: identity.Endpoints{FIPS: true}, want: "https://sts-fips.eu-west-1.amazonaws.com/"},
-		"with dual-stack":                     {identity: withKey(ambient), endpoints: identity.Endpoints{DualStack: true}, want: "https://sts.eu-west-1.api.aws/"},
+		"with FIPS":                           {identity: withKey(ambient), endpoints: identity.Endpoints(true, false), want: "https://sts-fips.eu-west-1.amazonaws.com/"},
+		"with dual-stack":                     {identity: withKey(ambient), endpoints: identity.Endpoints(false, true), want: "https://sts.eu-west-1.api.aws/"},
 		"not at the identity's endpoint":      {identity: withKey(ambient, vpce), want: "https://sts.eu-west-1.amazonaws.com/"},
-		"with FIPS, not at the endpoint":      {identity: withKey(ambient, vpce), endpoints: identity.Endpoints{FIPS: true}, want: "https://sts-fips.eu-west-1.amazonaws.com/"},
+		"with FIPS, not at the endpoint":      {identity: withKey(ambient, vpce), endpoints: identity.Endpoints(true, false), want: "https://sts-fips.eu-west-1.amazonaws.com/"},
 		"with FIPS that the environment asks for": {
 			identity: withKey(ambient), environment: map[string]string{"AWS_USE_FIPS_ENDPOINT": "true"}, want: "https://sts-fips.eu-west-1.amazonaws.com/",
 		},
@@ -134,7 +135,7 @@ func TestWhomTheSDKTrustsWhenItAsksForAmbientCredentials(t *testing.T) {
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(keys.SessionToken).NotTo(BeEmpty())
 			if !tc.ownBundle { // what the environment trusts, the identity's own calls do not
-				_, err = f.configure(by).Client.(*connection).config.HTTPClient.Do(get(t, sts.URL)) //nolint:bodyclose // there is no answer
+				_, err = f.config(by).HTTPClient.Do(get(t, sts.URL)) //nolint:bodyclose // there is no answer
 				f.Expect(err).To(MatchError(ContainSubstring("certificate signed by unknown authority")))
 			}
 		})

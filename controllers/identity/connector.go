@@ -25,41 +25,26 @@ type Connector struct {
 	Timeout time.Duration
 }
 
-// Connect returns the STS client of an identity. It replaces the client before, which is nil if there was none.
-func (c *Connector) Connect(key request.Key, config aws.Config, before STS) STS {
-	replaced, _ := before.(*awssts.Client)
-	client := awssts.New(c.traced(key, config), c.Clock, c.Account(key), replaced)
+// Connect returns the STS client of an identity.
+func (c *Connector) Connect(key request.Key, config aws.Config) STS {
+	if c.Tracer != nil {
+		config = awssts.Traced(config, c.Tracer, telemetry.TraceIdentity.String(key.String()))
+	}
+	client := awssts.New(config, c.Clock, recorder{c, key})
 	client.Timeout = c.Timeout
 	return client
 }
 
-// Assume returns self-refreshing credentials of a hop's role. The token, if it is not nil, authenticates the calls.
-func (c *Connector) Assume(key request.Key, config aws.Config, hop request.Request, token TokenSource) aws.CredentialsProvider {
-	return awssts.Hop(c.traced(key, config), hop, token, c.Account(key))
-}
-
-// Account counts the calls that the SDK makes as an identity.
-func (c *Connector) Account(key request.Key) awssts.Account { return account{c, key} }
-
-func (c *Connector) traced(key request.Key, config aws.Config) aws.Config {
-	if c.Tracer == nil {
-		return config
-	}
-	return awssts.Traced(config, c.Tracer, telemetry.TraceIdentity.String(key.String()))
-}
-
-type account struct {
+// recorder counts the requests that the SDK sends for an identity.
+type recorder struct {
 	*Connector
 	key request.Key
 }
 
-// Spend counts a call that does not wait for the rate limit.
-func (a account) Spend() { a.Limits.Spend(a.Clock.Now(), a.key) }
+func (r recorder) Spend() { r.Limits.Spend(r.Clock.Now(), r.key) }
 
-// Requested measures a request.
-func (a account) Requested(call string) func() { return a.Metrics.Requested(call) }
+func (r recorder) Requested(call string) func() { return r.Metrics.Requested(call) }
 
-// HopCalled counts the call of a hop.
-func (a account) HopCalled(call v1alpha1.Call, reason string) {
-	a.Metrics.Called(a.key.Kind, string(call), reason)
+func (r recorder) HopCalled(call v1alpha1.Call, reason string) {
+	r.Metrics.Called(r.key.Kind, string(call), reason)
 }

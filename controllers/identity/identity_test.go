@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,12 +34,26 @@ var (
 	defaultRef  = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindClusterIdentity, Name: "default"}
 )
 
-// connection stands for a client of STS.
-type connection struct {
+// fakeSTS is the client of an identity. It issues credentials whose access key ID is that of the call's signature.
+type fakeSTS struct {
 	identity.STS
 	config aws.Config
-	before *connection
+	f      *fixture
 }
+
+func (s *fakeSTS) Hop(_ aws.CredentialsProvider, r request.Request, token identity.TokenSource) aws.CredentialsProvider {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	s.f.hops = append(s.f.hops, r)
+	return &hop{r.RoleARN, token}
+}
+
+func (s *fakeSTS) Issue(ctx context.Context, keys aws.CredentialsProvider, _ request.Request, _ request.CallAuth) (request.Credentials, error) {
+	found, err := keys.Retrieve(ctx)
+	return request.Credentials{AccessKeyID: found.AccessKeyID}, err
+}
+
+func (*fakeSTS) Skew() (time.Duration, bool) { return time.Hour, true }
 
 // fixture is a Resolver on a fake client, whose watch is always up to date.
 type fixture struct {
@@ -51,7 +64,8 @@ type fixture struct {
 	resolver *identity.Resolver
 
 	mu        sync.Mutex
-	connected int
+	connected int // clients that were built
+	hops      []request.Request
 }
 
 // watch knows what is in the client.
@@ -101,12 +115,11 @@ func failing(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) *f
 	f.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	f.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(funcs).Build()
 	f.watch = &watch{reader: f.client, awaited: map[request.Key]awaited{}}
-	f.resolver = &identity.Resolver{Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config, before identity.STS) identity.STS {
+	f.resolver = &identity.Resolver{Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config) identity.STS {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.connected++
-		replaced, _ := before.(*connection)
-		return &connection{config: config, before: replaced}
+		return &fakeSTS{config: config, f: f}
 	}}
 	return f
 }
@@ -160,15 +173,31 @@ var operatorKey = func() *corev1.Secret { return key("AKIAOPERATOR", "operator-s
 
 func (f *fixture) configure(found identity.Object) *identity.Identity {
 	f.t.Helper()
+	f.exists(found)
 	configured, problem, err := f.resolver.Configure(f.t.Context(), found, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
 	return configured
 }
 
+// exists adds an identity to the fake client. The resolver caches nothing for a deleted one.
+func (f *fixture) exists(found identity.Object) {
+	f.t.Helper()
+	added, ok := found.DeepCopyObject().(client.Object)
+	f.Expect(ok).To(BeTrue())
+	added.SetResourceVersion("")
+	f.Expect(client.IgnoreAlreadyExists(f.client.Create(f.t.Context(), added))).To(Succeed())
+}
+
+// config returns the configuration of the identity's STS client.
+func (f *fixture) config(found identity.Object) aws.Config {
+	f.t.Helper()
+	return f.configure(found).STS().(*fakeSTS).config
+}
+
 func (f *fixture) credentials(found *v1alpha1.ClusterIdentity) (aws.Credentials, error) {
 	f.t.Helper()
-	return f.configure(found).Client.(*connection).config.Credentials.Retrieve(f.t.Context())
+	return f.configure(found).Keys().Retrieve(f.t.Context())
 }
 
 // noAWS is an environment in which the SDK finds nothing.
@@ -225,6 +254,7 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 				objects = append(objects, tc.secret)
 			}
 			f := newFixture(t, objects...)
+			f.exists(tc.identity)
 			configured, problem, err := f.resolver.Configure(t.Context(), tc.identity, shopDefault)
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(configured).To(BeNil())
@@ -249,6 +279,7 @@ func TestForbiddenSecretIsReportedAndRetried(t *testing.T) {
 			return apierrors.NewForbidden(corev1.Resource("secrets"), name.Name, errors.New("RBAC"))
 		},
 	})
+	f.exists(withKey())
 	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(And(HaveField("Reason", v1alpha1.ReasonSecretForbidden), HaveField("Retry", reason.After(reason.MaxWait))))
@@ -383,10 +414,11 @@ func TestWhatIsPassedOnToTheSDK(t *testing.T) {
 				objects = append(objects, tc.secret)
 			}
 			f := newFixture(t, objects...)
-			config := f.configure(tc.identity).Client.(*connection).config
+			config := f.config(tc.identity)
 			f.Expect(config.Region).To(Equal(tc.region))
 			f.Expect(config.BaseEndpoint).To(Equal(tc.endpoint))
-			keys, err := config.Credentials.Retrieve(t.Context())
+			f.Expect(config.Credentials).To(BeNil())
+			keys, err := f.credentials(tc.identity)
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(aws.Credentials{AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey, SessionToken: keys.SessionToken}).To(Equal(tc.credentials))
 		})
@@ -409,7 +441,7 @@ func TestWhichServersAreTrusted(t *testing.T) {
 			t.Run(name+", with the source "+source, func(t *testing.T) {
 				noAWS(t)
 				f := newFixture(t, operatorKey())
-				http := f.configure(withKey(caBundle(tc.bundle), change)).Client.(*connection).config.HTTPClient
+				http := f.config(withKey(caBundle(tc.bundle), change)).HTTPClient
 				response, err := http.Do(get(t, server.URL))
 				if !tc.want {
 					f.Expect(err).To(MatchError(ContainSubstring("certificate signed by unknown authority")))
@@ -453,6 +485,7 @@ func TestASourceThatFailsIsNamedAndNothingTakesItsPlace(t *testing.T) {
 		noAWS(t)
 		t.Setenv("AWS_PROFILE", "nobody")
 		f := newFixture(t, operatorKey())
+		f.exists(withKey(ambient))
 		_, problem, err := f.resolver.Configure(t.Context(), withKey(ambient), shopDefault)
 		f.Expect(err).NotTo(HaveOccurred())
 		f.Expect(problem).To(And(HaveField("Condition", v1alpha1.ConditionReady), HaveField("Reason", v1alpha1.ReasonInvalidSourceCredentials)))
@@ -464,50 +497,61 @@ func TestASourceThatFailsIsNamedAndNothingTakesItsPlace(t *testing.T) {
 		t.Setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "ambient-secret")
 		f := newFixture(t)
+		f.exists(withKey())
 		_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 		f.Expect(err).NotTo(HaveOccurred())
 		f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonSecretNotFound))
 	})
 }
 
-func TestWhenAClientIsKept(t *testing.T) {
-	const kept, replaced, renewed = "kept", "replaced", "made without the one before"
+func TestConnectionsAndCredentialsLastUntilWhatTheyDependOnChanges(t *testing.T) {
 	for name, tc := range map[string]struct {
-		change func(f *fixture, found *v1alpha1.ClusterIdentity)
-		want   string
+		change                       func(f *fixture, found *v1alpha1.ClusterIdentity)
+		wantNewClient, wantReadAgain bool
 	}{
-		"nothing changes":        {func(*fixture, *v1alpha1.ClusterIdentity) {}, kept},
-		"the status changes":     {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Status.ARN = "arn:aws:iam::1:root" }, kept},
-		"the spec changes":       {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation++ }, renewed},
-		"another takes its name": {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.UID = "another" }, renewed},
-		"STS refused its keys":   {func(f *fixture, i *v1alpha1.ClusterIdentity) { f.configure(i).Refused() }, replaced},
-		"another was deleted": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
+		"nothing changes":              {change: func(*fixture, *v1alpha1.ClusterIdentity) {}},
+		"the status changes":           {change: func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Status.ARN = "arn:aws:iam::1:root" }},
+		"the rules change":             {change: func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation++ }, wantReadAgain: true},
+		"the region changes":           {change: func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation, i.Spec.Region = 2, "eu-west-2" }, wantNewClient: true, wantReadAgain: true},
+		"the endpoint changes":         {change: func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation, i.Spec.Endpoint = 2, "http://sts.example" }, wantNewClient: true, wantReadAgain: true},
+		"it is deleted and created":    {change: func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.UID = "another" }, wantReadAgain: true},
+		"STS rejected its credentials": {change: func(f *fixture, i *v1alpha1.ClusterIdentity) { f.configure(i).InvalidateCredentials() }, wantReadAgain: true},
+		"another identity is deleted": {change: func(f *fixture, _ *v1alpha1.ClusterIdentity) {
 			f.resolver.Forget(request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}})
 			f.resolver.Forget(request.Key{Kind: "Identity", NamespacedName: types.NamespacedName{Name: "default"}})
-		}, kept},
-		"it was deleted":          {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Forget(defaultKey) }, renewed},
-		"the watch is not up yet": {func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Unsubscribe(defaultKey) }, kept},
-		"STS refused its keys and the watch is not up yet": {func(f *fixture, i *v1alpha1.ClusterIdentity) {
-			f.configure(i).Refused()
-			f.watch.Unsubscribe(defaultKey)
-		}, replaced},
-		"the key is rotated": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
-			rotated := key("AKIAROTATED", "rotated-secret", "")
-			f.Expect(f.client.Update(f.t.Context(), rotated)).To(Succeed())
-		}, replaced},
+		}},
+		"it is deleted":               {change: func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Forget(defaultKey) }, wantNewClient: true, wantReadAgain: true},
+		"the watch is not synced yet": {change: func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.watch.Unsubscribe(defaultKey) }, wantReadAgain: true},
+		"the key is rotated": {change: func(f *fixture, _ *v1alpha1.ClusterIdentity) {
+			f.Expect(f.client.Update(f.t.Context(), key("AKIAROTATED", "rotated-secret", ""))).To(Succeed())
+		}, wantReadAgain: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, operatorKey())
+			secrets := &countingReader{Reader: f.client}
+			f.resolver.Secrets = secrets
 			found := withKey()
-			first := f.configure(found)
+			first := f.configure(found).STS()
 			tc.change(f, found)
 			again := f.configure(found)
-			f.Expect(again.Client == first.Client).To(Equal(tc.want == kept))
-			f.Expect(f.connected == 1).To(Equal(tc.want == kept))
-			f.Expect(again.Client.(*connection).before == first.Client).To(Equal(tc.want == replaced), "it may take over what that one measured")
-			f.Expect(f.configure(found).Client).To(BeIdenticalTo(again.Client), "it is kept from then on")
+			f.Expect(again.STS() != first).To(Equal(tc.wantNewClient))
+			f.Expect(secrets.reads > 1).To(Equal(tc.wantReadAgain))
+			reads := secrets.reads
+			f.Expect(f.configure(found).STS()).To(BeIdenticalTo(again.STS()))
+			f.Expect(secrets.reads).To(Equal(reads), "it is cached")
 		})
 	}
+}
+
+// countingReader counts reads.
+type countingReader struct {
+	client.Reader
+	reads int
+}
+
+func (r *countingReader) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	r.reads++
+	return r.Reader.Get(ctx, key, object, options...)
 }
 
 func TestARotatedKeyIsTheOneThatIsUsed(t *testing.T) {
@@ -524,6 +568,7 @@ func TestASecretThatGoesIsNoticedAndOneThatComesBackToo(t *testing.T) {
 	f := newFixture(t, operatorKey())
 	f.configure(withKey())
 	f.Expect(f.client.Delete(t.Context(), operatorKey())).To(Succeed())
+	f.exists(withKey())
 	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonSecretNotFound))
@@ -534,6 +579,7 @@ func TestASecretThatGoesIsNoticedAndOneThatComesBackToo(t *testing.T) {
 
 func TestASecretThatLacksAKeyIsAwaited(t *testing.T) {
 	f := newFixture(t, key("AKIA", "", ""))
+	f.exists(withKey())
 	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonInvalidSecret))
@@ -561,9 +607,9 @@ func TestIdentitiesHaveClientsOfTheirOwn(t *testing.T) {
 	f := newFixture(t, operatorKey())
 	one := f.configure(withKey())
 	two := f.configure(withKey(func(i *v1alpha1.ClusterIdentity) { i.Name, i.UID = "other", "other-uid" }))
-	f.Expect(one.Client).NotTo(BeIdenticalTo(two.Client))
+	f.Expect(one.STS()).NotTo(BeIdenticalTo(two.STS()))
 	f.resolver.Forget(two.Key)
-	f.Expect(f.configure(withKey()).Client).To(BeIdenticalTo(one.Client))
+	f.Expect(f.configure(withKey()).STS()).To(BeIdenticalTo(one.STS()))
 }
 
 func TestWhatMayAnswerOtherwiseHasAnotherIssuerHash(t *testing.T) {
@@ -618,7 +664,7 @@ func TestTheVersionChangesWithWhateverMayTurnARefusalIntoSuccess(t *testing.T) {
 	}{
 		"nothing changes":        {func(*fixture, *v1alpha1.ClusterIdentity) {}, true},
 		"the status changes":     {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Status.ARN = "arn:aws:iam::1:root" }, true},
-		"the client is rebuilt":  {func(f *fixture, i *v1alpha1.ClusterIdentity) { f.configure(i).Refused() }, true},
+		"the client is rebuilt":  {func(f *fixture, i *v1alpha1.ClusterIdentity) { f.configure(i).InvalidateCredentials() }, true},
 		"the spec changes":       {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.Generation++ }, false},
 		"another takes its name": {func(_ *fixture, i *v1alpha1.ClusterIdentity) { i.UID = "another" }, false},
 		"the key is rotated": {func(f *fixture, _ *v1alpha1.ClusterIdentity) {
@@ -646,7 +692,7 @@ func TestAnIdentityMayBeUsedByMany(t *testing.T) {
 					t.Errorf("%v, %v", denied, err)
 					return
 				}
-				found.Refused()
+				found.InvalidateCredentials()
 			}
 		})
 	}
@@ -666,11 +712,30 @@ func (r heldReader) Get(ctx context.Context, key client.ObjectKey, object client
 	return r.Reader.Get(ctx, key, object, options...)
 }
 
+// An identity may be deleted while its Secret is read.
+func TestBuildThatEndsAfterForgetLeavesNothing(t *testing.T) {
+	f := newFixture(t, withKey(), operatorKey())
+	held := heldReader{f.client, make(chan struct{}, 8), make(chan struct{})}
+	f.resolver.Secrets = held
+	built := make(chan error, 1)
+	go func() {
+		_, _, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
+		built <- err
+	}()
+	<-held.reads
+	f.Expect(f.client.Delete(t.Context(), withKey())).To(Succeed())
+	f.resolver.Forget(defaultKey)
+	close(held.let)
+	f.Expect(<-built).To(Succeed())
+	f.Expect(f.resolver.IsCached(defaultKey)).To(BeFalse())
+	f.Expect(f.watch.awaited).To(BeEmpty())
+}
+
 func TestOfManyWhoMeetAnIdentityAtOnceOneMakesItsClient(t *testing.T) {
 	f := newFixture(t, withKey(), operatorKey())
 	held := heldReader{f.client, make(chan struct{}, 8), make(chan struct{})}
 	f.resolver.Secrets = held
-	clients := make(chan *connection, 8)
+	clients := make(chan identity.STS, 8)
 	var users sync.WaitGroup
 	for range cap(clients) {
 		users.Go(func() {
@@ -679,7 +744,7 @@ func TestOfManyWhoMeetAnIdentityAtOnceOneMakesItsClient(t *testing.T) {
 				t.Errorf("%v, %v", denied, err)
 				return
 			}
-			clients <- found.Client.(*connection)
+			clients <- found.STS()
 		})
 	}
 	<-held.reads
@@ -710,7 +775,7 @@ func TestCallerThatGivesUpDoesNotFailTheOthers(t *testing.T) {
 	found, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(denied).To(BeNil())
-	f.Expect(found.Client).NotTo(BeNil())
+	f.Expect(found.STS()).NotTo(BeNil())
 	f.Expect(f.connected).To(Equal(1))
 }
 
@@ -725,7 +790,7 @@ func TestOfManyWhoNeedTheAmbientSourceAtOnceOneAsksIt(t *testing.T) {
 	defer server.Close()
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.URL) // as EKS Pod Identity does
 	f := newFixture(t)
-	source := f.configure(withKey(ambient)).Client.(*connection).config.Credentials
+	source := f.configure(withKey(ambient)).Keys()
 	var all, begun sync.WaitGroup
 	keys := make([]string, cap(asked))
 	begun.Add(len(keys))
@@ -748,9 +813,7 @@ func TestOfManyWhoNeedTheAmbientSourceAtOnceOneAsksIt(t *testing.T) {
 
 func TestOneAttemptOfACallIsBounded(t *testing.T) {
 	f := newFixture(t, operatorKey())
-	bounded, ok := f.configure(withKey()).Client.(*connection).config.HTTPClient.(interface{ GetTimeout() time.Duration })
-	f.Expect(ok).To(BeTrue())
-	f.Expect(bounded.GetTimeout()).To(And(BeNumerically(">", 0), BeNumerically("<=", 10*time.Second)))
+	f.Expect(f.config(withKey()).HTTPClient.(*http.Client).Timeout).To(And(BeNumerically(">", 0), BeNumerically("<=", 10*time.Second)))
 }
 
 func TestConnectionsAreKeptForAllWhoAskAtATime(t *testing.T) {
@@ -759,8 +822,6 @@ func TestConnectionsAreKeptForAllWhoAskAtATime(t *testing.T) {
 	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(denied).To(BeNil())
-	client, ok := resolved.Client.(*connection).config.HTTPClient.(*awshttp.BuildableClient)
-	f.Expect(ok).To(BeTrue())
-	transport := client.GetTransport()
+	transport := resolved.STS().(*fakeSTS).config.HTTPClient.(*http.Client).Transport.(*http.Transport)
 	f.Expect([]int{transport.MaxIdleConns, transport.MaxIdleConnsPerHost}).To(Equal([]int{96, 96}))
 }

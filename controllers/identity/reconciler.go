@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/awssts"
@@ -28,7 +29,6 @@ import (
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/request"
-	"rolecredential.dev/operator/controllers/secretstore"
 	"rolecredential.dev/operator/controllers/status"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
@@ -36,11 +36,18 @@ import (
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities;identities,verbs=list;watch
 // +kubebuilder:rbac:groups=sts.rolecredential.dev,resources=clusteridentities/status;identities/status,verbs=update
 
-// verifyInterval is how often the operator calls GetCallerIdentity for an identity that is Ready, less up to a tenth.
-// No credential depends on the call.
-const verifyInterval = reissue.MaxRequeue
+const (
+	// verifyInterval is how often the operator calls GetCallerIdentity for an identity that is Ready, less up to a tenth.
+	// No credential depends on the call.
+	verifyInterval = reissue.MaxRequeue
+	// minVerifyInterval is the shortest time between two verifications of an identity of one name. It keeps a loop of edits
+	// from causing a call for each.
+	minVerifyInterval = 5 * time.Second
+	// limitRecheck is when an identity that waits for the limiter is reconciled again. The limiter enqueues it earlier.
+	limitRecheck = time.Minute
 
-const callGetCallerIdentity = "GetCallerIdentity"
+	callGetCallerIdentity = "GetCallerIdentity"
+)
 
 // Reconciler reports whether identities of one kind are usable, and which caller STS sees.
 type Reconciler[T Object] struct {
@@ -55,8 +62,9 @@ type Reconciler[T Object] struct {
 	backoff backoff.Calls
 }
 
-// SetupWithManager adds the reconciler to a manager. A change of an identity's source Secret enqueues the identity.
-func (r *Reconciler[T]) SetupWithManager(mgr manager.Manager, sources *secretstore.Watcher, tracer trace.Tracer, workers controller.Options) error {
+// SetupWithManager adds the reconciler to a manager. A change of an identity's source Secret enqueues the identity, and so
+// does permitted, when the limiter reserves a call for it.
+func (r *Reconciler[T]) SetupWithManager(mgr manager.Manager, sources *Watcher, permitted ctrlsource.Source, tracer trace.Tracer, workers controller.Options) error {
 	kind := KeyOf(r.New()).Kind
 	self := func(_ context.Context, name types.NamespacedName) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: name}}
@@ -64,12 +72,15 @@ func (r *Reconciler[T]) SetupWithManager(mgr manager.Manager, sources *secretsto
 	return builder.ControllerManagedBy(mgr).
 		For(r.New(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(sources.Source(kind, self)).
+		WatchesRawSource(permitted).
 		WithOptions(workers).
 		Complete(telemetry.Spanned(tracer, kind, "verify", r))
 }
 
 // verdict is the result of a verification.
 type verdict struct {
+	// waits is true if a verification is due that may not be made yet. The status stays as it is.
+	waits bool
 	ready metav1.Condition
 	// clock is ConditionClockInSync. ahead is how far the clock of STS is ahead. Both are nil if it is not known.
 	clock *metav1.Condition
@@ -87,18 +98,14 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	found := r.New()
 	if err := r.Client.Get(ctx, req.NamespacedName, found); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.backoff.Forget(req.NamespacedName)
-			gone := request.Key{Kind: KeyOf(found).Kind, NamespacedName: req.NamespacedName}
-			r.Metrics.ForgetIdentity(gone.Label())
-			r.Identities.Forget(gone)
-			r.Limits.Forget(r.Clock.Now(), gone)
+			return r.forget(request.Key{Kind: KeyOf(found).Kind, NamespacedName: req.NamespacedName}), nil
 		}
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+		return reconcile.Result{}, err
 	}
 	now := r.Clock.Now()
 	v, err := r.verify(ctx, found, now)
-	if err != nil {
-		return reconcile.Result{}, err
+	if err != nil || v.waits {
+		return backoff.Requeue(now, v.next), err
 	}
 	r.Metrics.Identity(KeyOf(found).Label(), v.ready.Status == metav1.ConditionTrue)
 	if v.ahead != nil {
@@ -108,6 +115,26 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 		return reconcile.Result{}, err
 	}
 	return backoff.Requeue(r.Clock.Now(), v.next), nil
+}
+
+// forget drops what is known of a deleted identity. The time of its last verification and its rate limit are kept for
+// minVerifyInterval, so that a new identity of the same name does not escape them.
+func (r *Reconciler[T]) forget(identity request.Key) reconcile.Result {
+	r.Metrics.ForgetIdentity(identity.Label())
+	r.Identities.Forget(identity)
+	now := r.Clock.Now()
+	if next, early := nextVerification(r.backoff.Get(identity.NamespacedName), now); early {
+		return backoff.Requeue(now, next)
+	}
+	r.backoff.Forget(identity.NamespacedName)
+	r.Limits.Forget(now, identity)
+	return reconcile.Result{}
+}
+
+// nextVerification returns the earliest time of another verification, and whether it is still to come.
+func nextVerification(last backoff.Call, now time.Time) (time.Time, bool) {
+	since := now.Sub(last.At)
+	return last.At.Add(minVerifyInterval), since >= 0 && since < minVerifyInterval // a clock that was set back does not count
 }
 
 // verify calls GetCallerIdentity, unless the last result is still valid or the operator is backing off.
@@ -132,20 +159,24 @@ func (r *Reconciler[T]) verify(ctx context.Context, found T, now time.Time) (ver
 		last = backoff.Call{Inputs: configured.Version, Next: now.Add(spreadVerify(KeyOf(found).Label()))}
 		r.backoff.Set(key, last)
 	}
-	switch {
+	known := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.Next}
+	switch next, early := nextVerification(last, now); {
 	case last.InBackoff(configured.Version, now):
-		return verdict{ready: status.False(last.Failure), failure: last.Failure, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.Next}, nil
+		known.ready, known.failure = status.False(last.Failure), last.Failure
+		return known, nil
 	case last.Inputs == configured.Version && now.Before(last.Next) && reportsOn(found, configured):
-		ready := *meta.FindStatusCondition(found.Report().Conditions, v1alpha1.ConditionReady)
-		return verdict{ready: ready, caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.Next}, nil
+		known.ready = *meta.FindStatusCondition(found.Report().Conditions, v1alpha1.ConditionReady)
+		return known, nil
+	case early:
+		return verdict{waits: true, next: next}, nil
 	}
-	return r.callSTS(ctx, found, configured, now)
+	return r.callSTS(ctx, configured, known, now)
 }
 
 // clockCondition returns the condition ClockInSync and the skew. The message does not contain the skew, which changes
 // with each response; a metric does.
 func clockCondition(configured *Identity) (*metav1.Condition, *time.Duration) {
-	ahead, known := configured.Client.Skew()
+	ahead, known := configured.Skew()
 	if !known {
 		return nil, nil
 	}
@@ -176,50 +207,87 @@ func callerOf(found Object) *awssts.Caller {
 	return &awssts.Caller{AccountID: status.AccountID, ARN: status.ARN, UserID: status.UserID}
 }
 
-func (r *Reconciler[T]) callSTS(ctx context.Context, found T, configured *Identity, now time.Time) (verdict, error) {
-	key := client.ObjectKeyFromObject(found)
-	v := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion}
-	r.Limits.Spend(now, configured.Key) // one call an hour does not wait
-	caller, err := configured.Client.Caller(ctx)
-	switch {
-	case err == nil:
-		v.caller = &caller
-		r.Limits.Succeeded(r.Clock.Now(), configured.Key)
-		v.ready = status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonVerified, "The caller is %s.", caller.ARN)
-		if caller.ARN == "" {
-			v.ready = status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
-				"The server's GetCallerIdentity returned no ARN, so the caller is not known. Credentials are issued anyway.")
+// callSTS calls GetCallerIdentity if the limiter permits it, and completes what is known of the identity.
+func (r *Reconciler[T]) callSTS(ctx context.Context, configured *Identity, known verdict, now time.Time) (verdict, error) {
+	identity := configured.Key
+	permit, _ := r.Limits.Acquire(now, limit.Request{
+		Identity: identity, Credential: identity, QPS: configured.QPS, Version: configured.Version, Class: limit.Missing,
+	})
+	if permit == nil {
+		return verdict{waits: true, next: now.Add(limitRecheck)}, nil
+	}
+	outcome := limit.NotCalled // also if the call panics
+	defer func() {
+		r.Limits.Release(r.Clock.Now(), permit, outcome)
+		r.Limits.Cancel(r.Clock.Now(), identity) // the retry has a backoff of its own
+	}()
+	caller, err := configured.Caller(ctx)
+	if ctx.Err() != nil {
+		return verdict{}, ctx.Err()
+	}
+	v := verified(configured, known, caller, err)
+	if v.failure == nil {
+		outcome = limit.Answered
+		v.next = now.Add(spreadVerify(identity.Label()))
+		r.backoff.Set(identity.NamespacedName, backoff.Call{Inputs: configured.Version, At: now, Next: v.next})
+	} else {
+		outcome = OutcomeOf(v.failure)
+		if v.failure.Reason == v1alpha1.ReasonInvalidSourceCredentials {
+			configured.InvalidateCredentials()
 		}
+		log.FromContext(ctx).Info("failed to verify the identity", "reason", v.failure.Reason, "requestID", awssts.RequestID(err), "cause", fmt.Sprint(v.failure.Cause))
+		v.next = r.backoff.Failed(identity.NamespacedName, configured.Version, v.failure, now, 0)
+	}
+	if _, hop := errors.AsType[*reason.HopError](err); !hop { // calls of hops are counted separately
+		r.Metrics.Called(identity.Kind, callGetCallerIdentity, v.ready.Reason)
+	}
+	v.clock, v.ahead = clockCondition(configured)
+	return v, nil
+}
+
+// verified completes what is known of an identity with the result of GetCallerIdentity.
+func verified(configured *Identity, v verdict, caller awssts.Caller, err error) verdict {
+	ready := func(code, message string, args ...any) metav1.Condition {
+		return status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, code, message, args...)
+	}
+	switch {
 	case errors.Is(err, awssts.ErrNoCallerIdentity):
 		v.caller = nil
-		v.ready = status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
-			"The server does not support GetCallerIdentity, so the caller is not known. Credentials are issued anyway.")
-	case ctx.Err() != nil:
-		return verdict{}, ctx.Err()
-	default:
+		v.ready = ready(v1alpha1.ReasonNotVerifiable, "The server does not support GetCallerIdentity, so the caller is not known. Credentials are issued anyway.")
+	case err != nil:
 		v.failure = awssts.Classify(err, reason.Subject{
 			Identity: configured.Name, Call: callGetCallerIdentity, Endpoint: configured.Endpoint, Region: configured.Region, ClockInSync: configured.ClockInSync(),
 		})
 		v.failure.Condition = v1alpha1.ConditionReady
 		v.ready = status.False(v.failure)
-		switch v.failure.Reason {
-		case v1alpha1.ReasonInvalidSourceCredentials:
-			configured.Refused()
-		case v1alpha1.ReasonThrottled:
-			r.Limits.Throttled(r.Clock.Now(), now, configured.Key)
-		}
-		log.FromContext(ctx).Info("failed to verify the identity", "reason", v.failure.Reason, "requestID", awssts.RequestID(err), "cause", fmt.Sprint(v.failure.Cause))
-		v.next = r.backoff.Failed(key, configured.Version, v.failure, now, 0)
+	case caller.ARN == "":
+		v.caller = &caller
+		v.ready = ready(v1alpha1.ReasonNotVerifiable, "The server's GetCallerIdentity returned no usable ARN, so the caller is not known. Credentials are issued anyway.")
+	default:
+		v.caller = &caller
+		v.ready = ready(v1alpha1.ReasonVerified, "The caller is %s.", caller.ARN)
 	}
-	if _, hop := errors.AsType[*reason.HopError](err); !hop { // calls of hops are counted separately
-		r.Metrics.Called(configured.Key.Kind, callGetCallerIdentity, v.ready.Reason)
+	return v
+}
+
+// identityWide are the reasons that are likely to affect every call of an identity.
+var identityWide = map[string]bool{
+	v1alpha1.ReasonSTSUnreachable: true, v1alpha1.ReasonSTSError: true, v1alpha1.ReasonInvalidSourceCredentials: true,
+	v1alpha1.ReasonRegionDisabled: true, v1alpha1.ReasonClockSkew: true,
+}
+
+// OutcomeOf returns what a failure means for the identity's other calls.
+func OutcomeOf(f *reason.Error) limit.Outcome {
+	switch {
+	case f.Reason == v1alpha1.ReasonTokenNotIssued: // STS was not called
+		return limit.NotCalled
+	case f.Reason == v1alpha1.ReasonThrottled:
+		return limit.Throttled
+	case identityWide[f.Reason]:
+		return limit.Unavailable
+	default:
+		return limit.Answered
 	}
-	v.clock, v.ahead = clockCondition(configured)
-	if v.failure == nil {
-		v.next = now.Add(spreadVerify(KeyOf(found).Label()))
-		r.backoff.Set(key, backoff.Call{Inputs: configured.Version, At: now, Next: v.next})
-	}
-	return v, nil
 }
 
 func (r *Reconciler[T]) report(ctx context.Context, found T, v verdict, now time.Time) error {

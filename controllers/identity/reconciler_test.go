@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -19,6 +20,7 @@ import (
 	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/credential"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/controllers/secretstore"
@@ -42,7 +44,7 @@ func newVerifier(t *testing.T, objects ...client.Object) *verifier {
 		Events: recorded, Metrics: f.Metrics, Clock: f.Clock,
 	}, &credential.Reconciler[*v1alpha1.RoleCredential]{
 		Kind: request.RoleCredential, Client: f.Client, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Client, Reader: f.Client}, Devices: &identity.Devices{},
-		Limits: f.Limits, SecretWatches: f.Watcher, Events: recorded, Metrics: f.Metrics, Clock: f.Clock,
+		Limits: f.Limits, Events: recorded, Metrics: f.Metrics, Clock: f.Clock,
 	}}
 }
 
@@ -182,9 +184,65 @@ func TestIdentityIsVerifiedOncePerInterval(t *testing.T) {
 	f.Expect(f.Requests.Writes).To(BeEmpty())
 
 	f.Update(testkit.Changed(f.Source(), func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("AKIANEW") }))
+	f.Advance(identity.MinVerifyInterval)
 	got, _ := f.verify()
 	f.Expect(f.STS.Callers).To(Equal(3))
 	f.Expect(got.Status.ObservedSecretVersion).To(Equal(f.Source().ResourceVersion))
+}
+
+func TestLoopOfEditsCausesOneVerificationPerInterval(t *testing.T) {
+	for name, edit := range map[string]func(f *verifier, n int64){
+		"an edited spec": func(f *verifier, n int64) {
+			f.Update(testkit.Changed(f.Identity(), func(i *v1alpha1.ClusterIdentity) { i.Generation, i.Spec.STSQPS = n, int32(n) }))
+		},
+		"an edited Secret": func(f *verifier, n int64) {
+			f.Update(testkit.Changed(f.Source(), func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = fmt.Append(nil, "AKIA", n) }))
+		},
+		"an identity that is deleted and created": func(f *verifier, n int64) {
+			f.Expect(f.Client.Delete(f.T.Context(), f.Identity())).To(Succeed())
+			_, err := f.identities.Reconcile(f.T.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(testkit.DefaultIdentity())})
+			f.Expect(err).NotTo(HaveOccurred())
+			again := testkit.DefaultIdentity()
+			again.UID = types.UID(fmt.Sprint(n))
+			f.Expect(f.Client.Create(f.T.Context(), again)).To(Succeed())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newVerifier(t, testkit.World()...)
+			f.verify()
+			for n := range int64(50) {
+				f.Advance(identity.MinVerifyInterval / 25)
+				edit(f, n+2)
+				_, result := f.verify()
+				f.Expect(result.RequeueAfter).To(BeNumerically(">", 0))
+			}
+			f.Expect(f.STS.Callers).To(Equal(3), "in two intervals")
+			f.Advance(identity.MinVerifyInterval)
+			got, _ := f.verify()
+			f.Expect(got.Status.ObservedGeneration).To(Equal(got.Generation))
+			f.Expect(got.Status.ObservedSecretVersion).To(Equal(f.Source().ResourceVersion))
+		})
+	}
+}
+
+func TestVerificationWaitsForTheLimiter(t *testing.T) {
+	f := newVerifier(t, testkit.World()...)
+	key := request.Key{Kind: "ClusterIdentity", NamespacedName: client.ObjectKeyFromObject(testkit.DefaultIdentity())}
+	var hanging []*limit.Call
+	for n := range 3 { // three quarters of the slots
+		call, _ := f.Limits.Acquire(f.Clock.Now(), limit.Request{Identity: key, Credential: request.Key{Kind: "RoleCredential", NamespacedName: types.NamespacedName{Name: fmt.Sprint(n)}}})
+		f.Expect(call).NotTo(BeNil())
+		hanging = append(hanging, call)
+	}
+	_, result := f.verify()
+	f.Expect(f.STS.Callers).To(BeZero())
+	f.Expect(result.RequeueAfter).To(Equal(time.Minute))
+	f.Limits.Release(f.Clock.Now(), hanging[0], limit.Answered)
+	ready, _ := f.Limits.Ready(f.Clock.Now())
+	f.Expect(ready).To(Equal([]request.Key{key}), "the identity is enqueued")
+	f.verify()
+	f.Expect(f.STS.Callers).To(Equal(1))
+	f.Expect(f.Limits.Levels(f.Clock.Now())[0].InFlight).To(Equal(2), "its slot is free again")
 }
 
 func TestAFailingIdentityKeepsItsStatusAndIsAskedMoreAndMoreSlowly(t *testing.T) {

@@ -3,6 +3,7 @@ package identity_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -27,7 +28,7 @@ type hop struct {
 	token   identity.TokenSource
 }
 
-func (h hop) Retrieve(ctx context.Context) (aws.Credentials, error) {
+func (h *hop) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	keys := aws.Credentials{AccessKeyID: "ASIA", SecretAccessKey: h.roleARN, SessionToken: "signed"}
 	if h.token != nil {
 		token, err := h.token(ctx)
@@ -52,9 +53,6 @@ func withTokens(t *testing.T) (f *fixture, issued *int) {
 		},
 	})
 	f.resolver.Tokens = identity.NewTokens(f.client, now)
-	f.resolver.Assume = func(_ request.Key, _ aws.Config, r request.Request, token identity.TokenSource) aws.CredentialsProvider {
-		return hop{r.RoleARN, token}
-	}
 	return f, issued
 }
 
@@ -74,6 +72,7 @@ func byToken(chain ...string) *v1alpha1.Identity {
 
 func (f *fixture) as(found identity.Object, account string) *identity.Identity {
 	f.t.Helper()
+	f.exists(found)
 	configured, problem, err := f.resolver.Configure(f.t.Context(), found, types.NamespacedName{Namespace: "shop", Name: account})
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
@@ -83,29 +82,33 @@ func (f *fixture) as(found identity.Object, account string) *identity.Identity {
 func TestServiceAccountsShareAClientWhereNoChainTellsThemApart(t *testing.T) {
 	f, _ := withTokens(t)
 	one, two := f.as(byToken(), "one"), f.as(byToken(), "two")
-	f.Expect(one.Client).To(BeIdenticalTo(two.Client))
-	f.Expect(one.WebIdentity()(t.Context())).To(BeEquivalentTo("token of shop/one"))
-	f.Expect(two.WebIdentity()(t.Context())).To(BeEquivalentTo("token of shop/two"))
+	f.Expect(one.STS()).To(BeIdenticalTo(two.STS()))
+	f.Expect(one.UsesWebIdentity(v1alpha1.CallAssumeRole)).To(BeTrue())
+	f.Expect(one.Token(t.Context())).To(BeEquivalentTo("token of shop/one"))
+	f.Expect(two.Token(t.Context())).To(BeEquivalentTo("token of shop/two"))
 	f.Expect(one.Temporary(t.Context())).To(BeTrue())
 }
 
 func TestAChainShowsATokenToItsFirstHopAndHasASessionForEachServiceAccount(t *testing.T) {
 	f, _ := withTokens(t)
 	one, two := f.as(byToken("first"), "one"), f.as(byToken("first"), "two")
-	f.Expect(one.WebIdentity()).To(BeNil())
-	f.Expect(one.Client).NotTo(BeIdenticalTo(two.Client))
-	f.Expect(one.Client.(*connection).before).To(And(Not(BeNil()), BeIdenticalTo(two.Client.(*connection).before)), "what is measured of their STS is measured for all")
-	f.Expect(f.as(byToken("first"), "one").Client).To(BeIdenticalTo(one.Client))
-	f.Expect(one.Client.(*connection).config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/one"))
-	f.Expect(two.Client.(*connection).config.Credentials.Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/two"))
+	f.Expect(one.UsesWebIdentity(v1alpha1.CallAssumeRole)).To(BeFalse())
+	f.Expect(one.STS()).To(BeIdenticalTo(two.STS()))
+	session := one.Keys()
+	two.Keys()
+	f.Expect(f.as(byToken("first"), "one").Keys()).To(BeIdenticalTo(session))
+	f.Expect(f.hops).To(HaveLen(2), "each has one session")
+	f.Expect(one.Keys().Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/one"))
+	f.Expect(two.Keys().Retrieve(t.Context())).To(HaveField("SessionToken", "token of shop/two"))
 
 	longer := f.as(changed(byToken("first", "second"), func(i *v1alpha1.Identity) { i.Generation++ }), "one")
-	f.Expect(longer.Client.(*connection).config.Credentials).To(Equal(hop{roleARN: roleNamed("second")}))
+	f.Expect(longer.Keys()).To(Equal(&hop{roleARN: roleNamed("second")}))
 }
 
 func TestAllWhoComeAsOneServiceAccountShareItsSession(t *testing.T) {
 	f, _ := withTokens(t)
-	sessions := make(chan *connection, 8)
+	f.exists(byToken("first"))
+	sessions := make(chan aws.CredentialsProvider, 8)
 	var users sync.WaitGroup
 	for range cap(sessions) {
 		users.Go(func() {
@@ -114,7 +117,7 @@ func TestAllWhoComeAsOneServiceAccountShareItsSession(t *testing.T) {
 				t.Errorf("%v, %v", problem, err)
 				return
 			}
-			sessions <- configured.Client.(*connection)
+			sessions <- configured.Keys()
 		})
 	}
 	users.Wait()
@@ -130,17 +133,65 @@ func TestARefusalOfOneServiceAccountLeavesTheOthersSessions(t *testing.T) {
 	f, issued := withTokens(t)
 	one, two := f.as(byToken("first"), "one"), f.as(byToken("first"), "two")
 	for _, account := range []*identity.Identity{one, two} {
-		_, err := account.Client.(*connection).config.Credentials.Retrieve(t.Context())
+		_, err := account.Keys().Retrieve(t.Context())
 		f.Expect(err).NotTo(HaveOccurred())
 	}
-	before := *issued
-	one.Refused()
-	f.Expect(f.as(byToken("first"), "one").Client).NotTo(BeIdenticalTo(one.Client))
-	f.Expect(f.as(byToken("first"), "one").Client.(*connection).before).To(BeIdenticalTo(one.Client.(*connection).before))
-	f.Expect(f.as(byToken("first"), "two").Client).To(BeIdenticalTo(two.Client))
-	_, err := f.as(byToken("first"), "one").Client.(*connection).config.Credentials.Retrieve(t.Context())
+	before, kept := *issued, two.Keys()
+	one.InvalidateCredentials()
+	f.Expect(f.as(byToken("first"), "two").Keys()).To(BeIdenticalTo(kept))
+	f.Expect(f.hops).To(HaveLen(2))
+	_, err := f.as(byToken("first"), "one").Keys().Retrieve(t.Context())
 	f.Expect(err).NotTo(HaveOccurred())
-	f.Expect(*issued).To(Equal(before+1), "its token was dropped too")
+	f.Expect(f.hops).To(HaveLen(3), "it has a new session")
+	f.Expect(*issued).To(Equal(before+1), "and a new token")
+	f.Expect(f.connected).To(Equal(1), "all share the client")
+}
+
+// of resolves an identity that exists for a service account.
+func (f *fixture) of(found identity.Object, namespace, account string) *identity.Identity {
+	f.t.Helper()
+	configured, problem, err := f.resolver.Configure(f.t.Context(), found, types.NamespacedName{Namespace: namespace, Name: account})
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(problem).To(BeNil())
+	return configured
+}
+
+// A user of one namespace can change spec.serviceAccountName of a credential in a loop.
+func TestServiceAccountNamesTakeBoundedMemory(t *testing.T) {
+	f, _ := withTokens(t)
+	found := byToken("first", "second")
+	f.exists(found)
+	for i := range 3000 {
+		f.of(found, "shop", fmt.Sprint("account-", i))
+	}
+	f.Expect(f.connected).To(BeZero(), "no client is built before STS is called")
+	f.Expect(f.hops).To(BeEmpty())
+	for i := range 3000 {
+		_, err := f.of(found, "shop", fmt.Sprint("account-", i)).Issue(t.Context(), request.Request{Call: v1alpha1.CallAssumeRole}, "")
+		f.Expect(err).NotTo(HaveOccurred())
+	}
+	f.Expect(f.connected).To(Equal(1))
+	_, sessions := f.of(found, "shop", "last").Sessions()
+	f.Expect(sessions).To(Equal(16))
+}
+
+func TestNamespaceThatUsesManyServiceAccountsEvictsOnlyItsOwnSessions(t *testing.T) {
+	f, _ := withTokens(t)
+	found := withKey(func(i *v1alpha1.ClusterIdentity) {
+		i.Spec.Source = v1alpha1.ClusterIdentitySource{ServiceAccount: &v1alpha1.ServiceAccountSource{}}
+		i.Spec.Chain = []v1alpha1.Hop{{RoleARN: roleNamed("first")}}
+	})
+	f.exists(found)
+	victim := f.of(found, "shop", "reader").Keys()
+	for i := range 1000 {
+		f.of(found, "lab", fmt.Sprint("account-", i)).Keys()
+	}
+	f.Expect(f.of(found, "shop", "reader").Keys()).To(BeIdenticalTo(victim))
+	for i := range 1000 {
+		f.of(found, fmt.Sprint("namespace-", i), "reader").Keys()
+	}
+	namespaces, _ := f.of(found, "shop", "reader").Sessions()
+	f.Expect(namespaces).To(Equal(64))
 }
 
 // What a tenant writes never comes to be the operator's own credentials, whatever the schema let through.
@@ -150,6 +201,7 @@ func TestIdentityWithoutASourceDoesNotUseTheOperatorsCredentials(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "ambient-secret")
 	f := newFixture(t)
 	found := changed(byToken(), func(i *v1alpha1.Identity) { i.Spec.Source = v1alpha1.IdentitySource{} })
+	f.exists(found)
 	configured, problem, err := f.resolver.Configure(t.Context(), found, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(configured).To(BeNil())
@@ -182,7 +234,7 @@ func TestAPIServersAudienceIsRefusedWithAdviceForAnother(t *testing.T) {
 			})
 			f.resolver.Tokens = identity.NewTokens(f.client, clocktesting.NewFakePassiveClock(metav1.Now().Time))
 			found := changed(byToken(), func(i *v1alpha1.Identity) { i.Spec.Source.ServiceAccount.Audience = tc.audience })
-			_, err := f.as(found, "one").WebIdentity()(t.Context())
+			_, err := f.as(found, "one").Token(t.Context())
 			var refused *reason.TokenError
 			f.Expect(errors.As(err, &refused)).To(BeTrue())
 			f.Expect(refused.Message).To(And(

@@ -120,6 +120,9 @@ func (r Request) LongTermOnly() bool {
 // maxTags is the maximum number of session tags of a call.
 const maxTags = 50
 
+// ReservedTags are the keys of the session tags that the operator sets for credentials, without values.
+var ReservedTags = []Tag{{Key: "kubernetes-cluster"}, {Key: "kubernetes-namespace"}, {Key: "kubernetes-name"}, {Key: "kubernetes-uid"}, {Key: "kubernetes-kind"}}
+
 // OverridesReservedTag returns an error if a tag of the request has the key of a session tag of the identity. AWS compares keys
 // without regard to case.
 func (r Request) OverridesReservedTag(sessionTags []Tag) error {

@@ -116,7 +116,7 @@ func (r *Reconciler[T]) skew(ctx context.Context, cred T) (time.Duration, error)
 	if found == nil || err != nil {
 		return 0, err
 	}
-	skew, _ := found.Client.Skew()
+	skew, _ := found.Skew()
 	return skew, nil
 }
 

@@ -53,7 +53,7 @@ func newRolloutFixture(t *testing.T, objects ...client.Object) *rolloutFixture {
 	f := &rolloutFixture{Fixture: testkit.New(t, objects...), registry: prometheus.NewPedanticRegistry()}
 	f.credentials = &credential.Reconciler[*v1alpha1.RoleCredential]{
 		Kind: request.RoleCredential, Client: f.Client, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Client, Reader: f.Client}, Devices: &identity.Devices{},
-		Limits: f.Limits, SecretWatches: f.Watcher, Events: telemetry.Events{Recorder: f.Recorder}, Metrics: f.Metrics, Clock: f.Clock,
+		Limits: f.Limits, Events: telemetry.Events{Recorder: f.Recorder}, Metrics: f.Metrics, Clock: f.Clock,
 	}
 	f.restartManager()
 	f.rollouts.EndAdoption(f.Clock.Now())

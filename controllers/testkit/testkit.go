@@ -26,7 +26,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	metadatafake "k8s.io/client-go/metadata/fake"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,7 +60,6 @@ type Fixture struct {
 	// Connector connects to STS over HTTP, for tests that replace the fake STS.
 	Connector *identity.Connector
 	Resolver  *identity.Resolver
-	Watcher   *secretstore.Watcher
 }
 
 // Tokens issues the tokens of service accounts. Each token names its subject and audience.
@@ -108,7 +106,7 @@ type STS struct {
 }
 
 // Issue issues session credentials.
-func (s *STS) Issue(_ context.Context, r request.Request, auth request.CallAuth) (request.Credentials, error) {
+func (s *STS) Issue(_ context.Context, _ aws.CredentialsProvider, r request.Request, auth request.CallAuth) (request.Credentials, error) {
 	s.mu.Lock()
 	s.Issued = append(s.Issued, r)
 	s.mu.Unlock()
@@ -140,8 +138,13 @@ func (s *STS) Skew() (time.Duration, bool) {
 	return s.Skewed, s.Callers+len(s.Issued) > 0
 }
 
+// Hop returns the credentials that the hop would be assumed with.
+func (s *STS) Hop(keys aws.CredentialsProvider, _ request.Request, _ identity.TokenSource) aws.CredentialsProvider {
+	return keys
+}
+
 // Caller returns the caller.
-func (s *STS) Caller(context.Context) (awssts.Caller, error) {
+func (s *STS) Caller(context.Context, aws.CredentialsProvider) (awssts.Caller, error) {
 	s.Callers++
 	if s.CallerIdentity != nil {
 		return *s.CallerIdentity, s.CallerErr
@@ -205,15 +208,11 @@ func New(t *testing.T, objects ...client.Object) *Fixture {
 	var err error
 	f.Metrics, err = telemetry.NewMetrics(prometheus.NewRegistry(), f.Clock)
 	f.Expect(err).NotTo(HaveOccurred())
-	f.Watcher = secretstore.NewWatcher(metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme()))
-	done, stop := context.WithCancel(context.Background())
-	stop()
-	f.Expect(f.Watcher.Start(done)).To(Succeed()) // only tests with a real API server use watches
 	f.Limits = &limit.Limiter{DefaultQPS: 100, Slots: 4}
 	f.Connector = &identity.Connector{Limits: f.Limits, Metrics: f.Metrics, Clock: f.Clock}
 	f.Resolver = &identity.Resolver{
 		Reader: f.Client, Secrets: f.Client, Watch: noWatch{}, Tokens: identity.NewTokens(f.Client, f.Clock),
-		Connect: func(request.Key, aws.Config, identity.STS) identity.STS { return f.STS }, Assume: f.Connector.Assume,
+		Connect: func(request.Key, aws.Config) identity.STS { return f.STS },
 	}
 	return f
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,9 +17,30 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/request"
 )
+
+// defaultAudience is the schema's default, for objects that the API server did not default.
+const defaultAudience = "sts.amazonaws.com"
+
+// serviceAccount is a token of the service account that a credential names.
+type serviceAccount struct{ audience string }
+
+func (s serviceAccount) String() string                 { return "serviceAccount for " + s.audience }
+func (serviceAccount) secretRef() *types.NamespacedName { return nil }
+
+func (s serviceAccount) open(_ context.Context, r *Resolver, _ *v1alpha1.IdentitySettings, _ *corev1.Secret) (authenticator, *reason.Error) {
+	return authenticator{
+		keys: aws.AnonymousCredentials{},
+		token: func(ctx context.Context, account types.NamespacedName) (request.RedactedString, error) {
+			return r.Tokens.Token(ctx, account, s.audience)
+		},
+		forgetToken: func(account types.NamespacedName) { r.Tokens.Forget(account, s.audience) },
+		perAccount:  true,
+	}, nil
+}
 
 const (
 	// TokenLifetime is the lifetime of a token: the shortest that the API server grants (Kubernetes API,
@@ -39,16 +61,16 @@ type Tokens struct {
 
 // NewTokens returns Tokens with a client and a clock.
 func NewTokens(api client.SubResourceClientConstructor, passive clock.PassiveClock) *Tokens {
-	return &Tokens{client: api, clock: passive, cached: cache.NewExpiringWithClock(readOnly{now: passive.Now})}
+	return &Tokens{client: api, clock: passive, cached: cache.NewExpiringWithClock(readOnly{passive: passive})}
 }
 
-// readOnly is a clock that the cache only reads.
+// readOnly makes a clock of a passive one, for a cache that sets no timers.
 type readOnly struct {
 	clock.Clock
-	now func() time.Time
+	passive clock.PassiveClock
 }
 
-func (r readOnly) Now() time.Time { return r.now() }
+func (r readOnly) Now() time.Time { return r.passive.Now() }
 
 // tokenKey is the cache key of a token.
 type tokenKey struct {

@@ -1,0 +1,194 @@
+package identity
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/lru"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/awssts"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
+)
+
+// TokenSource returns a web identity token.
+type TokenSource = func(context.Context) (request.RedactedString, error)
+
+// STS is the client of one identity. The credentials of a call are a parameter, so that all callers of the identity share
+// the client.
+type STS interface {
+	Issue(ctx context.Context, keys aws.CredentialsProvider, r request.Request, auth request.CallAuth) (request.Credentials, error)
+	Caller(ctx context.Context, keys aws.CredentialsProvider) (awssts.Caller, error)
+	Hop(keys aws.CredentialsProvider, hop request.Request, token TokenSource) aws.CredentialsProvider
+	Skew() (time.Duration, bool)
+}
+
+// connection is what an identity calls STS with, for one spec and one version of the source's Secret.
+type connection struct {
+	uid           types.UID
+	generation    int64
+	secretVersion string
+	auth          authenticator
+	*endpoint
+	// rejected is set when STS rejected the credentials; the connection is then rebuilt.
+	rejected atomic.Bool
+
+	// mu is locked while a session is looked up or created, so that all callers of a service account share it.
+	mu sync.Mutex
+	// sessions has an LRU cache of sessions by service account for each namespace.
+	sessions *lru.Cache
+}
+
+// The bounds on cached sessions of a chain, for one identity. A namespace has seldom more than a few service accounts that
+// use AWS; one that uses more evicts only its own. A session takes about 2 KiB for each hop. An evicted session costs the
+// calls of its hops at the next issue.
+const (
+	maxNamespaces        = 64
+	maxNamespaceSessions = 16
+)
+
+// keys returns the credentials that sign a call: the source's, or the session at the end of the chain.
+func (c *connection) keys(i *Identity) aws.CredentialsProvider {
+	if len(i.hops) == 0 {
+		return c.auth.keys
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ofNamespace, ok := c.sessions.Get(i.account.Namespace)
+	if !ok {
+		ofNamespace = lru.New(maxNamespaceSessions)
+		c.sessions.Add(i.account.Namespace, ofNamespace)
+	}
+	sessions, _ := ofNamespace.(*lru.Cache)
+	if cached, ok := sessions.Get(i.account.Name); ok {
+		session, _ := cached.(aws.CredentialsProvider)
+		return session
+	}
+	var token TokenSource
+	if c.auth.token != nil {
+		token = func(ctx context.Context) (request.RedactedString, error) { return c.auth.token(ctx, i.account) }
+	}
+	session := c.auth.keys
+	for _, hop := range i.hops {
+		session, token = c.client().Hop(session, hopRequest(i.Key, hop), token), nil
+	}
+	sessions.Add(i.account.Name, session)
+	return session
+}
+
+// hopRequest returns the STS request of a hop. The default session name has the identity's namespace and name.
+func hopRequest(identity request.Key, hop v1alpha1.Hop) request.Request {
+	name := identity.Name
+	if identity.Namespace != "" {
+		name = identity.Namespace + "." + name
+	}
+	return request.Request{
+		Call:              v1alpha1.CallAssumeRole,
+		RoleARN:           hop.RoleARN,
+		SessionName:       cmp.Or(hop.SessionName, request.SessionName("rolecredential", name, request.MaxSessionName)),
+		ExternalID:        hop.ExternalID,
+		Tags:              request.Tags(hop.Tags),
+		TransitiveTagKeys: hop.TransitiveTagKeys,
+	}
+}
+
+// invalidate drops the credentials of a service account, or of the source if all service accounts share them.
+func (c *connection) invalidate(account types.NamespacedName) {
+	if c.auth.forgetToken != nil {
+		c.auth.forgetToken(account)
+	}
+	if !c.auth.perAccount {
+		c.rejected.Store(true)
+		return
+	}
+	if sessions, ok := c.sessions.Get(account.Namespace); ok {
+		sessions.(*lru.Cache).Remove(account.Name) //nolint:errcheck // keys adds nothing else
+	}
+}
+
+// endpoint is the STS endpoint of an identity, with its connections and its client. It lasts until the settings change.
+type endpoint struct {
+	endpointSettings
+	http  *http.Client
+	build func() STS
+	once  sync.Once
+	sts   atomic.Pointer[STS]
+}
+
+type endpointSettings struct{ region, url, caBundle string }
+
+// client returns the STS client. The first call builds it.
+func (e *endpoint) client() STS {
+	e.once.Do(func() {
+		made := e.build()
+		e.sts.Store(&made)
+	})
+	return *e.sts.Load()
+}
+
+func (e *endpoint) skew() (time.Duration, bool) {
+	if client := e.sts.Load(); client != nil {
+		return (*client).Skew()
+	}
+	return 0, false
+}
+
+// attemptTimeout bounds one attempt of a call, so that the SDK can retry with another connection.
+const attemptTimeout = 10 * time.Second
+
+// newEndpoint returns the endpoint of an identity. The SDK would copy a client of its own for each STS client, so it gets a
+// plain one. Redirects are not followed: a signature is valid for one host.
+func (r *Resolver) newEndpoint(identity request.Key, of endpointSettings) (*endpoint, *reason.Error) {
+	client, problem := httpClient(of.caBundle, r.Connections)
+	if problem != nil {
+		return nil, problem
+	}
+	made := &endpoint{endpointSettings: of, http: &http.Client{
+		Timeout: attemptTimeout, Transport: client.GetTransport(),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	config := aws.Config{Region: of.region, HTTPClient: made.http}
+	if of.url != "" {
+		config.BaseEndpoint = &of.url
+	} else { // the SDK rejects FIPS and dual stack with an endpoint
+		config.ConfigSources = []any{r.Endpoints}
+	}
+	made.build = func() STS { return r.Connect(identity, config) }
+	return made, nil
+}
+
+// httpClient returns a client that trusts the bundle's authorities, or the system's without a bundle. It keeps up to
+// the given number of idle connections, or the SDK's default if zero: a new connection for each call would cost more
+// than the call. The number of workers bounds the open connections. (A transport with MaxConnsPerHost keeps closed
+// connections, whose buffers contain responses of STS.)
+func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *reason.Error) {
+	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
+	if connections > 0 {
+		client = client.WithTransportOptions(func(t *http.Transport) {
+			t.MaxIdleConns, t.MaxIdleConnsPerHost = connections, connections
+		})
+	}
+	if caBundle == "" {
+		return client, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(caBundle)) {
+		return nil, unready(v1alpha1.ReasonInvalidCABundle, nil, "spec.caBundle contains no valid certificate. Set one or more PEM certificates.")
+	}
+	return client.WithTransportOptions(func(t *http.Transport) {
+		if t.TLSClientConfig == nil {
+			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		t.TLSClientConfig.RootCAs = pool
+	}), nil
+}

@@ -1,0 +1,217 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"golang.org/x/sync/singleflight"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/lru"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
+)
+
+// Endpoints returns the selection of endpoints with FIPS 140-3 validated cryptography, and of endpoints that support IPv6 as
+// well as IPv4. In a region without the selected endpoint, STS is unreachable.
+func Endpoints(fips, dualStack bool) (selected config.LoadOptions) {
+	if fips {
+		selected.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
+	}
+	if dualStack {
+		selected.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+	}
+	return selected
+}
+
+// Resolver resolves identities. It caches their connections until the spec or the source's Secret changes.
+type Resolver struct {
+	// Reader reads identities, from a cache.
+	Reader client.Reader
+	// Secrets reads the Secrets of sources, without a cache.
+	Secrets client.Reader
+	// Watch enqueues an identity and its credentials when the source's Secret changes.
+	Watch Watch
+	// Tokens requests the tokens of service accounts.
+	Tokens *Tokens
+	// Endpoints selects AWS's endpoints, as [Endpoints] does. Identities with an endpoint of their own ignore it.
+	Endpoints config.LoadOptions
+	// Connections is the number of idle connections that each identity keeps; the SDK's default if zero.
+	Connections int
+	// Connect creates an identity's STS client. The config has no credentials.
+	Connect func(identity request.Key, config aws.Config) STS
+	// AllowNamespacedEndpoints allows spec.endpoint in an Identity. A user who may create an Identity could then
+	// direct the operator's requests to servers that only the operator can reach.
+	AllowNamespacedEndpoints bool
+
+	builds singleflight.Group
+	mu     sync.Mutex
+	cache  map[request.Key]*connection
+}
+
+// Watch watches the Secrets of identities' sources, one for each identity.
+type Watch interface {
+	// Subscribe enqueues the identity when the Secret no longer has the version, which is empty for no Secret.
+	Subscribe(identity request.Key, secret types.NamespacedName, version string)
+	// IsCurrent reports whether the Secret is known to have the version still.
+	IsCurrent(identity request.Key, secret types.NamespacedName, version string) bool
+	Unsubscribe(identity request.Key)
+}
+
+// buildTimeout bounds how long a build reads from the API server and the operator's own files. It bounds I/O, so it runs on
+// real time.
+const buildTimeout = time.Minute
+
+// connect returns the connection of an identity's current spec. Concurrent callers share one build. A caller that gives up
+// does not fail the others: the build has a context of its own.
+func (r *Resolver) connect(ctx context.Context, found Object, source source) (*connection, *reason.Error, error) {
+	if current, ok := r.cached(found, source); ok {
+		return current, nil, nil
+	}
+	type outcome struct {
+		made    *connection
+		problem *reason.Error
+	}
+	shared := r.builds.DoChan(fmt.Sprintf("%v/%s/%d", KeyOf(found), found.GetUID(), found.GetGeneration()), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), buildTimeout)
+		defer cancel()
+		made, problem, err := r.build(ctx, found, source)
+		return outcome{made, problem}, err
+	})
+	select {
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	case result := <-shared:
+		of, _ := result.Val.(outcome)
+		return of.made, of.problem, result.Err
+	}
+}
+
+// build returns a new connection, or the cached one if nothing has changed.
+func (r *Resolver) build(ctx context.Context, found Object, source source) (*connection, *reason.Error, error) {
+	key, settings := KeyOf(found), found.Settings()
+	before, ok := r.cached(found, source)
+	if ok { // a concurrent caller has built it
+		return before, nil, nil
+	}
+	if problem := r.validate(found); problem != nil {
+		return nil, problem, nil
+	}
+	endpoint, problem := r.endpointFor(key, endpointSettings{settings.Region, settings.Endpoint, settings.CABundle})
+	if problem != nil {
+		return nil, problem, nil
+	}
+	defer r.forgetDeleted(ctx, found)
+	secret, problem, err := r.readSecret(ctx, key, source)
+	if problem != nil || err != nil {
+		return nil, problem, err
+	}
+	made := &connection{uid: found.GetUID(), generation: found.GetGeneration(), endpoint: endpoint, sessions: lru.New(maxNamespaces)}
+	if secret != nil {
+		made.secretVersion = secret.ResourceVersion
+	}
+	if before.describes(found) && !before.rejected.Load() && made.secretVersion == before.secretVersion { // the watch was not synced yet
+		return before, nil, nil
+	}
+	if made.auth, problem = source.open(ctx, r, settings, secret); problem != nil {
+		return nil, problem, nil
+	}
+	made.auth.keys = sourceErrorProvider{made.auth.keys}
+	r.store(key, made)
+	return made, nil, nil
+}
+
+// endpointFor returns the endpoint of the cached connection if its settings are the same. It has open connections and the
+// measured clock skew.
+func (r *Resolver) endpointFor(key request.Key, settings endpointSettings) (*endpoint, *reason.Error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if before, ok := r.cache[key]; ok && before.endpointSettings == settings {
+		return before.endpoint, nil
+	}
+	return r.newEndpoint(key, settings)
+}
+
+// readSecret reads the Secret of a source, if it has one, and enqueues the identity when the Secret changes. It returns nil
+// if there is no Secret.
+func (r *Resolver) readSecret(ctx context.Context, key request.Key, source source) (*corev1.Secret, *reason.Error, error) {
+	ref := source.secretRef()
+	if ref == nil {
+		r.Watch.Unsubscribe(key)
+		return nil, nil, nil
+	}
+	secret := &corev1.Secret{}
+	err := r.Secrets.Get(ctx, *ref, secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		r.Watch.Subscribe(key, *ref, "")
+		return nil, nil, nil
+	case apierrors.IsForbidden(err):
+		problem := unready(v1alpha1.ReasonSecretForbidden, err, "The operator's RBAC does not allow it to read Secret %s. Grant it get, list and watch of Secrets in namespace %s.", ref, ref.Namespace)
+		problem.Retry = reason.After(reason.MaxWait) // RBAC is not watched
+		return nil, problem, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("failed to read Secret %s: %w", ref, err)
+	}
+	r.Watch.Subscribe(key, *ref, secret.ResourceVersion)
+	return secret, nil, nil
+}
+
+// cached returns the cached connection of an identity, and whether it is current.
+func (r *Resolver) cached(found Object, source source) (*connection, bool) {
+	r.mu.Lock()
+	cached := r.cache[KeyOf(found)]
+	r.mu.Unlock()
+	if !cached.describes(found) || cached.rejected.Load() {
+		return cached, false
+	}
+	ref := source.secretRef()
+	return cached, ref == nil || r.Watch.IsCurrent(KeyOf(found), *ref, cached.secretVersion)
+}
+
+// describes reports whether the connection is of the identity's current spec.
+func (c *connection) describes(found Object) bool {
+	return c != nil && c.uid == found.GetUID() && c.generation == found.GetGeneration()
+}
+
+func (r *Resolver) store(key request.Key, made *connection) {
+	r.mu.Lock()
+	before := r.cache[key]
+	if r.cache == nil {
+		r.cache = map[request.Key]*connection{}
+	}
+	r.cache[key] = made
+	r.mu.Unlock()
+	if before != nil && before.endpoint != made.endpoint {
+		before.http.CloseIdleConnections()
+	}
+}
+
+// Forget removes a deleted identity from the cache, and closes its idle connections.
+func (r *Resolver) Forget(key request.Key) {
+	r.Watch.Unsubscribe(key)
+	r.mu.Lock()
+	before := r.cache[key]
+	delete(r.cache, key)
+	r.mu.Unlock()
+	if before != nil {
+		before.http.CloseIdleConnections()
+	}
+}
+
+// forgetDeleted forgets an identity that was deleted during a build. [Resolver.Forget] is called when the identity is no
+// longer in the cache of Reader: what a build leaves before that, Forget removes, and what it leaves later is removed here.
+func (r *Resolver) forgetDeleted(ctx context.Context, found Object) {
+	err := r.Reader.Get(ctx, client.ObjectKeyFromObject(found), found.DeepCopyObject().(Object)) //nolint:errcheck // a copy has the same type
+	if apierrors.IsNotFound(err) {
+		r.Forget(KeyOf(found))
+	}
+}
