@@ -40,7 +40,7 @@ type ClusterIdentity struct {
 // that may use them.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.allow.all(r, !has(r.roleARNs) || r.roleARNs.all(p, p == '*' || p.matches('^arn(:[^:]*){4}:.')))",fieldPath=".allow",message="each of roleARNs must be a full IAM role ARN, such as arn:aws:iam::123456789012:role/shop-*, or * for every role: for roles of another server, set endpoint"
-// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags does not work with source.serviceAccount without a chain, since AssumeRoleWithWebIdentity takes no tags: let the trust policy check the namespace and service account instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags does not work with source.serviceAccount, since a namespace can call STS with its own token and any tags: let trust policies check the token's sub instead"
 // +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of the chain must not have externalID or tags with source.serviceAccount: AssumeRoleWithWebIdentity takes neither"
 type ClusterIdentitySpec struct {
 	IdentitySettings `json:",inline"`

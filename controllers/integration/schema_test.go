@@ -341,7 +341,7 @@ var tokenCases = map[string]schemaCase{
 	"an audience with a line break":       {"source", serviceAccount("a\nb"), "audience must not contain line breaks"},
 	"an audience with an escape sequence": {"source", serviceAccount("a\x1b[2J"), "audience must not contain line breaks"},
 	"the API server's audience":           {"source", serviceAccount("https://kubernetes.default.svc.cluster.local"), "audience must not be that of the Kubernetes API server"},
-	"session tags for service accounts":   {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "sessionTags does not work with source.serviceAccount without a chain"},
+	"session tags for service accounts":   {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "sessionTags does not work with source.serviceAccount"},
 	"a chain":                             {"chain", []any{hop("a"), hopWith("externalID", "k8s")}, ""},
 	"a first hop with an external id":     {"chain", []any{hopWith("externalID", "k8s"), hop("a")}, "the first hop of the chain must not have externalID or tags"},
 	"a first hop with tags":               {"chain", []any{hopWith("tags", []any{tag("x", "y")})}, "the first hop of the chain must not have externalID or tags"},
@@ -485,6 +485,12 @@ func TestSchemaOfIdentitiesWithAServiceAccount(t *testing.T) {
 	t.Run("ClusterIdentity", func(t *testing.T) {
 		byToken := strings.Replace(goodIdentity, "{ambient: {}}", "{serviceAccount: {}}", 1)
 		runSchema(t, byToken, tokenCases, func() client.Object { return &v1alpha1.ClusterIdentity{} })
+	})
+	t.Run("ClusterIdentity with a chain", func(t *testing.T) {
+		byChain := strings.Replace(goodIdentity, "{ambient: {}}", "{serviceAccount: {}}\n  chain: [{roleARN: \"arn:aws:iam::123456789012:role/Hub\"}]", 1)
+		runSchema(t, byChain, map[string]schemaCase{
+			"session tags": {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "a namespace can call STS with its own token and any tags"},
+		}, func() client.Object { return &v1alpha1.ClusterIdentity{} })
 	})
 }
 
