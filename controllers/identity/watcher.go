@@ -23,21 +23,19 @@ import (
 type Watcher struct {
 	client metadata.Interface
 
+	// mu is not locked while handlers run.
 	mu       sync.Mutex
 	stopped  bool
 	watches  map[request.Key]*secretWatch
 	handlers map[string][]func(types.NamespacedName) // by the identity's kind
 }
 
-// secretWatch is the informer of one identity's Secret.
+// secretWatch is the informer of one identity's Secret, and the version that the identity uses; empty for no Secret.
 type secretWatch struct {
 	secret   types.NamespacedName
 	informer cache.SharedIndexInformer
 	stop     chan struct{}
-
-	mu sync.Mutex
-	// used is the version that the identity uses; empty for none.
-	used string
+	used     string
 }
 
 // NewWatcher returns a Watcher without watches.
@@ -80,21 +78,19 @@ func (w *Watcher) onChange(kind string, handle func(types.NamespacedName)) {
 func (w *Watcher) Subscribe(identity request.Key, secret types.NamespacedName, version string) {
 	w.mu.Lock()
 	watch := w.watches[identity]
-	if w.stopped {
+	switch {
+	case w.stopped || watch != nil && watch.secret == secret && watch.used == version:
 		w.mu.Unlock()
-		return
-	}
-	if watch == nil || watch.secret != secret {
+	case watch != nil && watch.secret == secret:
+		watch.used = version
+		w.mu.Unlock()
+		// The event of a later change may have come before this call. An informer that is behind enqueues the identity once
+		// for nothing.
+		w.notify(identity, watch)
+	default:
 		w.end(identity)
 		w.watches[identity] = w.start(identity, secret, version)
 		w.mu.Unlock()
-		return
-	}
-	w.mu.Unlock()
-	// The event of a later change may have come before this call. An informer that is behind enqueues the identity once
-	// for nothing.
-	if watch.use(version) && watch.informer.HasSynced() {
-		w.notify(identity, watch)
 	}
 }
 
@@ -108,8 +104,8 @@ func (w *Watcher) Unsubscribe(identity request.Key) {
 // IsCurrent reports whether the Secret is known to have the version still.
 func (w *Watcher) IsCurrent(identity request.Key, secret types.NamespacedName, version string) bool {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	watch := w.watches[identity]
-	w.mu.Unlock()
 	return watch != nil && watch.secret == secret && watch.informer.HasSynced() && watch.version() == version
 }
 
@@ -125,13 +121,11 @@ func (w *Watcher) start(identity request.Key, secret types.NamespacedName, versi
 		cache.Indexers{}, func(options *metav1.ListOptions) {
 			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, secret.Name).String()
 		}).Informer()
-	watch := &secretWatch{secret: secret, informer: informer, stop: make(chan struct{}), used: version}
+	watch := &secretWatch{secret, informer, make(chan struct{}), version}
 	notify := func() { w.notify(identity, watch) }
 	// This fails only on an informer that was stopped already.
 	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { notify() },
-		UpdateFunc: func(any, any) { notify() },
-		DeleteFunc: func(any) { notify() },
+		AddFunc: func(any) { notify() }, UpdateFunc: func(any, any) { notify() }, DeleteFunc: func(any) { notify() },
 	})
 	go informer.Run(watch.stop)
 	go func() {
@@ -145,16 +139,12 @@ func (w *Watcher) start(identity request.Key, secret types.NamespacedName, versi
 	return watch
 }
 
-// notify calls the handlers of an identity if its Secret has another version than the identity uses. No lock is held during
-// the calls.
+// notify calls the handlers of an identity if its Secret has another version than the identity uses.
 func (w *Watcher) notify(identity request.Key, watch *secretWatch) {
-	if !watch.changed() {
-		return
-	}
 	w.mu.Lock()
-	handlers := w.handlers[identity.Kind]
-	if w.watches[identity] != watch {
-		handlers = nil
+	var handlers []func(types.NamespacedName)
+	if w.watches[identity] == watch && watch.informer.HasSynced() && watch.used != watch.version() {
+		handlers = w.handlers[identity.Kind]
 	}
 	w.mu.Unlock()
 	for _, handle := range handlers {
@@ -162,29 +152,12 @@ func (w *Watcher) notify(identity request.Key, watch *secretWatch) {
 	}
 }
 
-// use sets the version that the identity uses, and reports whether it is another one.
-func (w *secretWatch) use(version string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	another := w.used != version
-	w.used = version
-	return another
-}
-
-func (w *secretWatch) changed() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.used != w.version()
-}
-
 // version returns the resource version of the Secret in the informer's store; empty if there is none.
 func (w *secretWatch) version() string {
 	object, exists, err := w.informer.GetStore().GetByKey(w.secret.String())
-	if err != nil || !exists {
+	metadata, ok := object.(*metav1.PartialObjectMetadata)
+	if err != nil || !exists || !ok {
 		return ""
 	}
-	if metadata, ok := object.(*metav1.PartialObjectMetadata); ok {
-		return metadata.ResourceVersion
-	}
-	return ""
+	return metadata.ResourceVersion
 }
