@@ -37,12 +37,12 @@ var wrongPort = map[string]answer{
 	"the method is not allowed, in JSON":   {http.StatusMethodNotAllowed, `{"message":"method not allowed"}`},
 	"the request is bad, with a text":      {http.StatusBadRequest, "Client sent an HTTP request to an HTTPS server.\n"},
 	"a firewall denies it, on a page":      {http.StatusForbidden, "<html><body>Blocked</body></html>"},
-	"a proxy asks for a login":             {http.StatusUnauthorized, "login"},
+	"a proxy requires a login":             {http.StatusUnauthorized, "login"},
 	"a proxy has no upstream":              {http.StatusBadGateway, "<html><body>Bad Gateway</body></html>"},
 	"all is well, with a page":             {http.StatusOK, "<html><body>Welcome</body></html>"},
 }
 
-func TestAnswerThatIsNotOfSTSNamesStatusAndEndpoint(t *testing.T) {
+func TestResponseOfAnotherServerNamesStatusAndEndpoint(t *testing.T) {
 	for name, a := range wrongPort {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -193,7 +193,7 @@ func TestMessageDoesNotAdviseToSetAClockThatIsInSync(t *testing.T) {
 	}
 }
 
-func TestNothingIsDerivedFromACallerOfAnotherShape(t *testing.T) {
+func TestCallerOfAnotherFormStaysAsItIs(t *testing.T) {
 	for name, tc := range map[string]struct {
 		result string
 		want   awssts.Caller
@@ -216,7 +216,7 @@ func TestNothingIsDerivedFromACallerOfAnotherShape(t *testing.T) {
 	}
 }
 
-func TestNothingIsDerivedFromCredentialsOfAnotherShape(t *testing.T) {
+func TestMalformedCredentialsAreRejected(t *testing.T) {
 	key := func(id string) string {
 		return `<Credentials><AccessKeyId>` + id + `</AccessKeyId>` + secretXML + tokenXML + expirationXML + `</Credentials>`
 	}
@@ -259,7 +259,7 @@ func TestHopWithoutUsableCredentialsIsNamed(t *testing.T) {
 	}
 }
 
-func TestServerThatDeniesGetSessionTokenIsNotTakenForAWS(t *testing.T) {
+func TestDeniedGetSessionTokenOfAnotherServer(t *testing.T) {
 	ofSession := func(s *reason.Subject) { s.Call, s.RoleARN = v1alpha1.CallGetSessionToken, "" }
 	g := NewWithT(t)
 	err := issue(t, sts(http.StatusForbidden, "AccessDenied", "IAM write operations are disabled on this server"))

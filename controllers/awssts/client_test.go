@@ -20,7 +20,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-func TestAnIssuedCredentialIsWhatSTSSaid(t *testing.T) {
+func TestIssueReturnsTheCredentialsOfSTS(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.clock.SetTime(start.Add(700 * time.Millisecond))
@@ -38,7 +38,7 @@ func TestAnIssuedCredentialIsWhatSTSSaid(t *testing.T) {
 	g.Expect(caller.ARN).To(Equal("arn:aws:sts::123456789012:assumed-role/S3Reader"))
 }
 
-func TestTheExpirationIsThatOfTheAnswer(t *testing.T) {
+func TestExpirationIsThatOfTheResponse(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{LifetimeFraction: 0.01})
 	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), request.CallAuth{})
@@ -46,7 +46,7 @@ func TestTheExpirationIsThatOfTheAnswer(t *testing.T) {
 	g.Expect(issued.Expiration.Sub(issued.IssuedAt)).To(Equal(36 * time.Second))
 }
 
-func TestACredentialOfAServerThatIsNotAWS(t *testing.T) {
+func TestIssueFromAnotherServer(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{Flavour: stsemulator.FlavourMinIO})
 	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), request.CallAuth{})
@@ -62,7 +62,7 @@ const (
 	expirationXML = `<Expiration>2026-01-02T04:04:05.9Z</Expiration>`
 )
 
-func TestGoodAnswersOfManySorts(t *testing.T) {
+func TestResponsesWithOptionalFields(t *testing.T) {
 	want := request.Credentials{AccessKeyID: "EXAMPLE", SecretAccessKey: "secret", SessionToken: "token", IssuedAt: start, Expiration: start.Add(time.Hour)}
 	inside := `<Credentials>` + keyXML + secretXML + tokenXML + expirationXML + `</Credentials>`
 	for name, tc := range map[string]struct {
@@ -102,10 +102,10 @@ func TestGoodAnswersOfManySorts(t *testing.T) {
 }
 
 // The API server refuses a whole status for one value that is longer than its field.
-func TestAnAnswerThatAStatusHasNoRoomFor(t *testing.T) {
+func TestValuesTooLongForAStatusAreLeftOut(t *testing.T) {
 	inside := `<Credentials>` + keyXML + secretXML + tokenXML + expirationXML + `</Credentials>`
 	arnOf := func(length int) string { return "arn:aws:sts::1:assumed-role/" + strings.Repeat("x", length-28) }
-	t.Run("a principal of the greatest length is told", func(t *testing.T) {
+	t.Run("a principal of the greatest length is kept", func(t *testing.T) {
 		g := NewWithT(t)
 		issued, err := assumed(inside+"<AssumedRoleUser><Arn>"+arnOf(2048)+"</Arn></AssumedRoleUser>").serve(t).Issue(t.Context(), reads(), request.CallAuth{})
 		g.Expect(err).NotTo(HaveOccurred())
@@ -138,7 +138,7 @@ func TestAnAnswerThatAStatusHasNoRoomFor(t *testing.T) {
 	})
 }
 
-func TestACallThatIsNotKnownIsNotMade(t *testing.T) {
+func TestUnknownCallIsNotMade(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	_, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *request.Request) { r.Call = "GetCoffee" }), request.CallAuth{})
@@ -147,7 +147,7 @@ func TestACallThatIsNotKnownIsNotMade(t *testing.T) {
 }
 
 // The SDK measures how far its clock is from the server's, signs anew, and keeps that: the client is to be kept too.
-func TestAClockThatIsAnHourOffCostsOneCallMoreAndOnlyOnce(t *testing.T) {
+func TestClockAnHourOffCostsOneRetryOnce(t *testing.T) {
 	g := NewWithT(t)
 	ahead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(time.Hour))
 	e := serve(t, stsemulator.Options{SignatureClock: ahead})
@@ -160,7 +160,7 @@ func TestAClockThatIsAnHourOffCostsOneCallMoreAndOnlyOnce(t *testing.T) {
 	g.Expect(e.Calls()).To(HaveLen(3))
 }
 
-func TestACallEndsWithItsContext(t *testing.T) {
+func TestCallEndsWithItsContext(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultHang})
@@ -175,7 +175,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	g.Eventually(answered).WithTimeout(time.Minute).Should(Receive(MatchError(context.Canceled)))
 }
 
-func TestWhoTheCallerIs(t *testing.T) {
+func TestCallerReturnsThePrincipal(t *testing.T) {
 	e := serve(t, stsemulator.Options{})
 	issued, err := e.client(operatorKey).Issue(t.Context(), reads(), request.CallAuth{})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -205,7 +205,7 @@ func TestWhoTheCallerIs(t *testing.T) {
 	}
 }
 
-func TestAServerMayKnowLittleOfItsCaller(t *testing.T) {
+func TestCallerWithMissingFields(t *testing.T) {
 	for name, tc := range map[string]struct {
 		result string
 		want   awssts.Caller
@@ -224,7 +224,7 @@ func TestAServerMayKnowLittleOfItsCaller(t *testing.T) {
 	}
 }
 
-func TestServersThatCannotTellWhoTheCallerIs(t *testing.T) {
+func TestServerWithoutGetCallerIdentity(t *testing.T) {
 	for name, a := range map[string]answer{
 		"it does not know the action":              sts(http.StatusBadRequest, "InvalidAction", "Could not find operation GetCallerIdentity for version 2011-06-15"),
 		"it finds the action an invalid parameter": sts(http.StatusBadRequest, "InvalidParameterValue", "Unsupported action GetCallerIdentity"),
@@ -248,7 +248,7 @@ func TestServersThatCannotTellWhoTheCallerIs(t *testing.T) {
 	})
 }
 
-func TestWhatIsWrongWithACallerIsNotTakenForALackOfTheCall(t *testing.T) {
+func TestFailedGetCallerIdentityIsNotTakenForUnsupported(t *testing.T) {
 	wrong := operatorKey
 	wrong.SecretAccessKey = "wrong"
 	for name, tc := range map[string]struct {
@@ -280,7 +280,7 @@ func TestWhatIsWrongWithACallerIsNotTakenForALackOfTheCall(t *testing.T) {
 	}
 }
 
-func TestWhatIsAnsweredOnTheWayToACallersCredentialsIsNotTakenForALackOfTheCall(t *testing.T) {
+func TestFailedSourceOrHopIsNotTakenForUnsupported(t *testing.T) {
 	withHop := func(config *aws.Config) {
 		config.Credentials = hop(*config, reads(func(r *request.Request) { r.SessionName = "no name" }), nil, &ledger{})
 	}

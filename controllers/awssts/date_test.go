@@ -40,7 +40,7 @@ func TestWrongDateHeaderNeitherStrandsNorBreaksCredentials(t *testing.T) {
 				g.Expect(err).NotTo(HaveOccurred())
 				issued, err := c.Issue(t.Context(), reads(), request.CallAuth{})
 				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(issued.IssuedAt).To(Equal(start), "STS issues for no longer than the hour that was asked for")
+				g.Expect(issued.IssuedAt).To(Equal(start), "STS issues for no longer than the requested hour")
 				ahead, _ := c.Skew()
 				g.Expect(ahead).To(BeZero())
 			}
@@ -106,7 +106,7 @@ func TestDateHeaderOfAnUnsignedCallCountsIfTheExpirationConfirmsIt(t *testing.T)
 	}
 }
 
-func TestServerThatIssuesForLongerThanAskedDoesNotMoveTheClock(t *testing.T) {
+func TestServerThatIssuesForLongerThanRequestedDoesNotChangeTheSkew(t *testing.T) {
 	g := NewWithT(t)
 	longer := assumed(`<Credentials>` + keyXML + secretXML + tokenXML + `<Expiration>` + start.Add(3*time.Hour).Format(time.RFC3339) + `</Expiration></Credentials>`)
 	c := longer.serve(t)

@@ -26,7 +26,7 @@ import (
 // mishap makes a call of the emulator fail, and returns the error.
 type mishap func(t *testing.T, e emulator) error
 
-// refused asks for something.
+// refused returns the error of a call.
 func refused(change ...func(*request.Request)) mishap {
 	return func(t *testing.T, e emulator) error {
 		_, err := e.client(operatorKey).Issue(t.Context(), reads(change...), request.CallAuth{})
@@ -34,7 +34,7 @@ func refused(change ...func(*request.Request)) mishap {
 	}
 }
 
-// as asks with other keys than the operator's.
+// as returns the error of a call with other keys than the operator's.
 func as(keys aws.Credentials) mishap {
 	return func(t *testing.T, e emulator) error {
 		_, err := e.client(keys).Issue(t.Context(), reads(), request.CallAuth{})
@@ -42,7 +42,7 @@ func as(keys aws.Credentials) mishap {
 	}
 }
 
-// during asks while something is wrong with the server.
+// during returns the error of a call while the server has a fault.
 func during(f stsemulator.Fault) mishap {
 	return func(t *testing.T, e emulator) error {
 		e.setFault(t, f)
@@ -60,7 +60,7 @@ func manyTags(r *request.Request) {
 	}
 }
 
-// expired asks with the keys of a session that has ended.
+// expired returns the error of a call with an expired session.
 func expired(t *testing.T, e emulator) error {
 	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *request.Request) { r.RoleARN = "arn:aws:iam::210987654321:role/Hub" }), request.CallAuth{})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -68,7 +68,7 @@ func expired(t *testing.T, e emulator) error {
 	return as(keysOf(issued))(t, e)
 }
 
-// notActivated asks as a user of an account that has not activated STS in a region.
+// notActivated returns the error of a call in a region that the account has not activated.
 func notActivated(t *testing.T, e emulator) error {
 	key := e.AccessKeys("arn:aws-cn:iam::111122223333:user/operator")[0]
 	c := e.client(aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}, func(config *aws.Config) { config.Region = "cn-northwest-1" })
@@ -76,7 +76,7 @@ func notActivated(t *testing.T, e emulator) error {
 	return err
 }
 
-// sourceFails asks with a source that has no keys, and whose error looks like one of STS.
+// sourceFails returns the error of a call whose source has no keys and fails with an error like one of STS.
 func sourceFails(t *testing.T, e emulator) error {
 	_, cause := e.client(operatorKey).Issue(t.Context(), reads(roleARN("Nobody")), request.CallAuth{})
 	failing := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
@@ -86,7 +86,7 @@ func sourceFails(t *testing.T, e emulator) error {
 	return err
 }
 
-// tooLate asks when there is no time left.
+// tooLate returns the error of a call after its deadline.
 func tooLate(t *testing.T, e emulator) error {
 	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
@@ -103,7 +103,7 @@ func answering(a answer) mishap {
 	return func(t *testing.T, _ emulator) error { return issue(t, a) }
 }
 
-func TestTheReasonOfAFailure(t *testing.T) {
+func TestReasonOfAFailure(t *testing.T) {
 	wrongKey := operatorKey
 	wrongKey.SecretAccessKey = "wrong"
 	table := map[string]struct {
@@ -138,11 +138,11 @@ func TestTheReasonOfAFailure(t *testing.T) {
 		"the request is of a time that is to come":   {answering(sts(http.StatusBadRequest, "RequestInTheFuture", "no")), v1alpha1.ReasonClockSkew},
 		"the request's time is too far from the STS": {answering(sts(http.StatusForbidden, "RequestTimeTooSkewed", "no")), v1alpha1.ReasonClockSkew},
 
-		"STS is asked too often":                 {during(stsemulator.Fault{Kind: stsemulator.FaultError, Code: "Throttling"}), v1alpha1.ReasonThrottled},
-		"STS is asked too often, in other words": {during(stsemulator.Fault{Kind: stsemulator.FaultError, Code: "ThrottlingException"}), v1alpha1.ReasonThrottled},
-		"STS has had enough requests":            {during(stsemulator.Fault{Kind: stsemulator.FaultError, Code: "RequestLimitExceeded", Status: 503}), v1alpha1.ReasonThrottled},
-		"a server slows down":                    {during(stsemulator.Fault{Kind: stsemulator.FaultError, Code: "SlowDown", Status: 503}), v1alpha1.ReasonThrottled},
-		"a server says so by its status alone":   {answering(s3(http.StatusTooManyRequests, "X")), v1alpha1.ReasonThrottled},
+		"STS throttles":                        {during(stsemulator.Fault{Kind: stsemulator.FaultError, Code: "Throttling"}), v1alpha1.ReasonThrottled},
+		"STS throttles with another code":      {during(stsemulator.Fault{Kind: stsemulator.FaultError, Code: "ThrottlingException"}), v1alpha1.ReasonThrottled},
+		"STS has had enough requests":          {during(stsemulator.Fault{Kind: stsemulator.FaultError, Code: "RequestLimitExceeded", Status: 503}), v1alpha1.ReasonThrottled},
+		"a server slows down":                  {during(stsemulator.Fault{Kind: stsemulator.FaultError, Code: "SlowDown", Status: 503}), v1alpha1.ReasonThrottled},
+		"a server says so by its status alone": {answering(s3(http.StatusTooManyRequests, "X")), v1alpha1.ReasonThrottled},
 
 		"STS does not answer at all":  {during(stsemulator.Fault{Kind: stsemulator.FaultOutage}), v1alpha1.ReasonSTSUnreachable},
 		"STS resets the connection":   {during(stsemulator.Fault{Kind: stsemulator.FaultReset}), v1alpha1.ReasonSTSUnreachable},
@@ -216,7 +216,7 @@ func reasonsOfSTS(t *testing.T) []string {
 }
 
 // These are the API reference's 'Common Errors', and those of the calls, with the status that it gives each.
-func TestTheReasonOfACode(t *testing.T) {
+func TestReasonOfACode(t *testing.T) {
 	for code, tc := range map[string]struct {
 		status int
 		reason string
@@ -258,7 +258,7 @@ func TestTheReasonOfACode(t *testing.T) {
 }
 
 // Each is a text of an error that is another each time, as AWS and others were seen to write it.
-func TestTheSameFailureTwiceIsByteForByteTheSame(t *testing.T) {
+func TestSameFailureHasTheSameMessage(t *testing.T) {
 	// numbered fills a number into a text in each place.
 	numbered := func(status int, code, text string) func(*testing.T, int) error {
 		return func(t *testing.T, n int) error {
@@ -337,7 +337,7 @@ func TestMessageNamesCodeAndHTTPStatus(t *testing.T) {
 }
 
 // AWS answers a wrong signature with all that it would have signed, the session token among it.
-func TestASessionTokenIsNotInACause(t *testing.T) {
+func TestCauseContainsNoSessionToken(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	issued, err := e.client(operatorKey).Issue(t.Context(), reads(func(r *request.Request) { r.RoleARN = "arn:aws:iam::210987654321:role/Hub" }), request.CallAuth{})
@@ -354,7 +354,7 @@ func TestASessionTokenIsNotInACause(t *testing.T) {
 	g.Expect(f.Cause.Error()).To(ContainSubstring("SignatureDoesNotMatch: The request signature we calculated does not match"))
 }
 
-func TestACauseIsOneLine(t *testing.T) {
+func TestCauseIsOneLine(t *testing.T) {
 	for name, text := range map[string]string{"a line": "one\ntwo", "an empty line": "one\n\ntwo", "a line of Windows": "one\r\ntwo", "a line as a reference": "one&#10;two"} {
 		t.Run("the text goes on after "+name, func(t *testing.T) {
 			cause := awssts.Classify(issue(t, sts(403, "SignatureDoesNotMatch", text)), subject).Cause.Error()
@@ -363,7 +363,7 @@ func TestACauseIsOneLine(t *testing.T) {
 	}
 }
 
-func TestACauseIsShort(t *testing.T) {
+func TestCauseIsShort(t *testing.T) {
 	// An answer of more than 4 KiB, all at once, the SDK may cut off itself.
 	for name, text := range map[string]string{
 		"of letters":                        strings.Repeat("a", 2000),
@@ -380,7 +380,7 @@ func TestACauseIsShort(t *testing.T) {
 	}
 }
 
-func TestACauseIsStillTheErrorThatItWas(t *testing.T) {
+func TestCauseUnwrapsToTheError(t *testing.T) {
 	g := NewWithT(t)
 	f := awssts.Classify(fmt.Errorf("issuing: %w", context.DeadlineExceeded), subject)
 	g.Expect(errors.Is(f.Cause, context.DeadlineExceeded)).To(BeTrue())

@@ -35,7 +35,7 @@ var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 var subject = reason.Subject{Identity: "ClusterIdentity default", Caller: operatorARN, Call: v1alpha1.CallAssumeRole, RoleARN: readerARN}
 
-// reads is what the credential s3-reader in the namespace shop asks for.
+// reads returns the request of the credential s3-reader in the namespace shop.
 func reads(change ...func(*request.Request)) request.Request {
 	r := request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: readerARN, SessionName: "shop.s3-reader", Duration: time.Hour}
 	for _, c := range change {
@@ -167,7 +167,7 @@ func (a answer) serve(t *testing.T) caller {
 	return client(a.dated(t, now), clocktesting.NewFakePassiveClock(start), operatorKey)
 }
 
-// now is the time by which the SDK signs, as a Date header tells it.
+// now is the time by which the SDK signs, as in a Date header.
 func now() string { return inTime(0)() }
 
 // inTime is a time as far from that.

@@ -24,7 +24,7 @@ func byMinIO(t *testing.T, status int, name string) answer {
 	return answer{status, string(body)}
 }
 
-func TestMinIOsCredentialIsTakenWithoutAPrincipal(t *testing.T) {
+func TestIssueFromMinIOHasNoPrincipal(t *testing.T) {
 	g := NewWithT(t)
 	issued, err := byMinIO(t, http.StatusOK, "assume-role").serve(t).Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -43,13 +43,13 @@ func TestMinIOHasNoCallerIdentity(t *testing.T) {
 	NewWithT(t).Expect(err).To(MatchError(awssts.ErrNoCallerIdentity))
 }
 
-func TestMinIOsRefusals(t *testing.T) {
+func TestMinIOErrorsAreClassified(t *testing.T) {
 	for name, tc := range map[string]struct {
 		status   int
 		recorded string
 		want     string
 	}{
-		// MinIO has one code for all of these, and tells them apart in its text alone.
+		// MinIO has one code for all of these, and distinguishes them in its text only.
 		"a wrong secret key":                     {http.StatusForbidden, "wrong-secret", v1alpha1.ReasonAccessDenied},
 		"an access key that is not known":        {http.StatusForbidden, "unknown-key", v1alpha1.ReasonAccessDenied},
 		"a caller that is itself a role":         {http.StatusForbidden, "temporary-caller", v1alpha1.ReasonAccessDenied},
@@ -72,7 +72,7 @@ func TestMinIOReportsASignatureOfAnotherTimeByCode(t *testing.T) {
 	g.Expect(f.Message).To(ContainSubstring("(RequestTimeTooSkewed, HTTP 403)"))
 }
 
-func TestAHopsSignatureOutOfTimeIsToldToo(t *testing.T) {
+func TestHopWithClockSkewIsClassified(t *testing.T) {
 	url := byMinIO(t, http.StatusForbidden, "clock-skew").dated(t, inTime(time.Hour))
 	_, err := hop(configFor(url, operatorKey), reads(), nil, &ledger{}).Retrieve(t.Context())
 	NewWithT(t).Expect(awssts.Classify(err, subject).Reason).To(Equal(v1alpha1.ReasonClockSkew))

@@ -27,34 +27,34 @@ func (s *spans) traced() func(*aws.Config) {
 	}
 }
 
-// told are the spans by what they say.
-func (s *spans) told() []map[string]string {
-	var told []map[string]string
+// recorded returns the attributes of each span.
+func (s *spans) recorded() []map[string]string {
+	var recorded []map[string]string
 	for _, span := range s.exporter.GetSpans() {
 		one := map[string]string{"name": span.Name, "status": span.Status.Code.String() + " " + span.Status.Description}
 		for _, a := range span.Attributes {
 			one[string(a.Key)] = a.Value.String()
 		}
-		told = append(told, one)
+		recorded = append(recorded, one)
 	}
-	return told
+	return recorded
 }
 
-// span is what one of a call tells, with what differs from one that went well.
+// span returns the attributes of a call's span, with the differences from a successful one.
 func span(call, requestID string, differs map[string]string) map[string]string {
-	told := map[string]string{
+	recorded := map[string]string{
 		"name": "STS " + call, "status": "Unset ", "rolecredential.identity": "ClusterIdentity default", "rpc.system": "aws-api", "rpc.service": "STS", "rpc.method": call,
 		"aws.request_id": requestID, "rolecredential.attempts": "1",
 	}
 	for key, value := range differs {
-		if told[key] = value; value == "" {
-			delete(told, key)
+		if recorded[key] = value; value == "" {
+			delete(recorded, key)
 		}
 	}
-	return told
+	return recorded
 }
 
-func TestACallIsASpanWithItsRequestID(t *testing.T) {
+func TestCallIsASpanWithItsRequestID(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	var made spans
@@ -68,16 +68,16 @@ func TestACallIsASpanWithItsRequestID(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		calls := e.Calls()
 		g.Expect(issued.RequestID).To(Equal(calls[len(calls)-1].RequestID))
-		told := made.told()
-		g.Expect(told[len(told)-1]).To(Equal(span(string(r.Call), issued.RequestID, nil)))
+		recorded := made.recorded()
+		g.Expect(recorded[len(recorded)-1]).To(Equal(span(string(r.Call), issued.RequestID, nil)))
 	}
 	_, err := client.Caller(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(made.told()).To(HaveLen(4))
-	g.Expect(made.told()[3]).To(Equal(span("GetCallerIdentity", e.Calls()[3].RequestID, nil)))
+	g.Expect(made.recorded()).To(HaveLen(4))
+	g.Expect(made.recorded()[3]).To(Equal(span("GetCallerIdentity", e.Calls()[3].RequestID, nil)))
 }
 
-func TestACallThatFailsIsASpanThatSaysWhyAndQuotesNothing(t *testing.T) {
+func TestFailedCallIsASpanWithItsReason(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	session, err := e.client(operatorKey).Issue(t.Context(), reads(), request.CallAuth{})
@@ -89,7 +89,7 @@ func TestACallThatFailsIsASpanThatSaysWhyAndQuotesNothing(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring(wrong.SessionToken)), "the answer quotes no request")
 	refused := e.Calls()[1]
 	g.Expect(awssts.RequestID(err)).To(Equal(refused.RequestID))
-	g.Expect(made.told()).To(ConsistOf(span("AssumeRole", refused.RequestID, map[string]string{
+	g.Expect(made.recorded()).To(ConsistOf(span("AssumeRole", refused.RequestID, map[string]string{
 		"status": "Error InvalidSourceCredentials", "rolecredential.reason": "InvalidSourceCredentials", "http.response.status_code": "403",
 	})))
 	for _, s := range made.exporter.GetSpans() {
@@ -97,7 +97,7 @@ func TestACallThatFailsIsASpanThatSaysWhyAndQuotesNothing(t *testing.T) {
 	}
 }
 
-func TestAHopIsASpanWithinThatOfTheCallThatNeedsIt(t *testing.T) {
+func TestHopIsASpanWithinItsCall(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
 	var made spans
@@ -112,13 +112,13 @@ func TestAHopIsASpanWithinThatOfTheCallThatNeedsIt(t *testing.T) {
 	within, without := span("AssumeRole", id, denied), span("AssumeRole", "", denied)
 	within["http.response.status_code"] = "403"
 	delete(without, "aws.request_id")
-	g.Expect(made.told()).To(Equal([]map[string]string{within, without})) // which ends last; it was never sent
+	g.Expect(made.recorded()).To(Equal([]map[string]string{within, without})) // the outer span ends last; its call was not sent
 	ended := made.exporter.GetSpans()
 	g.Expect(ended[0].Parent.SpanID()).To(Equal(ended[1].SpanContext.SpanID()))
 	g.Expect(awssts.RequestID(err)).To(Equal(id))
 }
 
-func TestARequestIDIsPassedOnIfItIsOne(t *testing.T) {
+func TestMalformedRequestIDIsDropped(t *testing.T) {
 	for id, want := range map[string]bool{
 		"79b4b704-6132-4adb-820a-3cf78eff843a": true,
 		"c6104cbe-af31-11e0-8154-cbc7ccf896c7": true,
@@ -134,8 +134,8 @@ func TestARequestIDIsPassedOnIfItIsOne(t *testing.T) {
 			_, err := client(url, serve(t, stsemulator.Options{}).clock, operatorKey, made.traced()).Issue(t.Context(), reads(), request.CallAuth{})
 			g.Expect(err).To(MatchError(ContainSubstring(id)))
 			g.Expect(awssts.RequestID(err) == id).To(Equal(want))
-			_, told := made.told()[0]["aws.request_id"]
-			g.Expect(told).To(Equal(want))
+			_, recorded := made.recorded()[0]["aws.request_id"]
+			g.Expect(recorded).To(Equal(want))
 		})
 	}
 }

@@ -17,7 +17,7 @@ const (
 	goodToken  = "IQoJb3JpZ2luX2VjEJr//////////wEaCXVzLWVhc3QtMSJHMEUCIQ+/="
 )
 
-func TestSourceSecretThatHoldsNoAccessKeyIsInvalid(t *testing.T) {
+func TestSecretWithoutAValidAccessKeyIsInvalid(t *testing.T) {
 	const bare = " Store the bare values there, without quotation marks, variable names or line breaks."
 	for name, tc := range map[string]struct {
 		id, secret, token string
@@ -64,13 +64,13 @@ func TestSourceSecretThatHoldsNoAccessKeyIsInvalid(t *testing.T) {
 					Condition: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonInvalidSecret, Message: contains + at.want + "." + bare, Retry: reason.Never,
 				}))
 				f.Expect(f.connected).To(BeZero(), "STS is not called")
-				f.Expect(f.watch.awaited).To(HaveKey(defaultKey), "a changed Secret is tried at once")
+				f.Expect(f.watch.subscribed).To(HaveKey(defaultKey), "a changed Secret is tried at once")
 			})
 		}
 	}
 }
 
-func TestAmbientKeyThatNoRequestCanHoldIsTheSourcesError(t *testing.T) {
+func TestAmbientKeyWithAControlCharacterIsASourceError(t *testing.T) {
 	noAWS(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIA\nAMBIENT")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", goodSecret)

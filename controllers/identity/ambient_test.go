@@ -15,7 +15,7 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// TestMain keeps the tests on this machine: what is not on loopback is asked of a proxy that refuses it. Errors name the URL.
+// TestMain keeps the tests on this machine: a proxy refuses requests to other hosts. Errors name the URL.
 func TestMain(m *testing.M) {
 	proxy := httptest.NewServer(http.NotFoundHandler())
 	for _, variable := range []string{"HTTPS_PROXY", "HTTP_PROXY"} {
@@ -38,7 +38,7 @@ func file(t *testing.T, name, content string) string {
 	return name
 }
 
-// irsa is an environment whose credentials are a role's, for which the SDK itself asks STS.
+// irsa is an environment whose credentials are a role's, for which the SDK itself calls STS.
 func irsa(t *testing.T) {
 	t.Helper()
 	noAWS(t)
@@ -47,7 +47,7 @@ func irsa(t *testing.T) {
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 }
 
-func TestWhereTheSDKAsksForAmbientCredentialsOfItsOwn(t *testing.T) {
+func TestEndpointThatTheAmbientSourceCalls(t *testing.T) {
 	vpce := endpoint("https://vpce-0123-abcd.sts.eu-west-1.vpce.amazonaws.com")
 	for name, tc := range map[string]struct {
 		identity    *v1alpha1.ClusterIdentity
@@ -60,7 +60,7 @@ func TestWhereTheSDKAsksForAmbientCredentialsOfItsOwn(t *testing.T) {
 		"with dual-stack":                     {identity: withKey(ambient), endpoints: identity.Endpoints(false, true), want: "https://sts.eu-west-1.api.aws/"},
 		"not at the identity's endpoint":      {identity: withKey(ambient, vpce), want: "https://sts.eu-west-1.amazonaws.com/"},
 		"with FIPS, not at the endpoint":      {identity: withKey(ambient, vpce), endpoints: identity.Endpoints(true, false), want: "https://sts-fips.eu-west-1.amazonaws.com/"},
-		"with FIPS that the environment asks for": {
+		"with FIPS that the environment selects": {
 			identity: withKey(ambient), environment: map[string]string{"AWS_USE_FIPS_ENDPOINT": "true"}, want: "https://sts-fips.eu-west-1.amazonaws.com/",
 		},
 		"where the environment says": {
@@ -80,7 +80,7 @@ func TestWhereTheSDKAsksForAmbientCredentialsOfItsOwn(t *testing.T) {
 	}
 }
 
-// profile is an environment whose credentials are those of the role Hub, for which the SDK itself asks an STS on this machine.
+// profile is an environment whose credentials are those of the role Hub, for which the SDK itself calls an STS on this machine.
 func profile(t *testing.T) *stsemulator.Endpoint {
 	t.Helper()
 	noAWS(t)
@@ -101,8 +101,8 @@ func profile(t *testing.T) *stsemulator.Endpoint {
 	return sts
 }
 
-func TestWhomTheSDKTrustsWhenItAsksForAmbientCredentials(t *testing.T) {
-	stranger := string(serveTLS(t).CABundle)
+func TestAuthoritiesThatTheAmbientSourceTrusts(t *testing.T) {
+	other := string(serveTLS(t).CABundle)
 	vpce := endpoint("https://vpce-0123-abcd.sts.eu-west-1.vpce.amazonaws.com")
 	for name, tc := range map[string]struct {
 		change      []func(*v1alpha1.ClusterIdentity)
@@ -110,12 +110,12 @@ func TestWhomTheSDKTrustsWhenItAsksForAmbientCredentials(t *testing.T) {
 		environment bool // AWS_CA_BUNDLE is
 		want        bool
 	}{
-		"nobody else's server":                     {},
+		"no other server":                          {},
 		"those of AWS_CA_BUNDLE":                   {environment: true, want: true},
 		"those of the identity's bundle":           {ownBundle: true, want: true},
 		"not those of a bundle for an endpoint":    {ownBundle: true, change: []func(*v1alpha1.ClusterIdentity){vpce}},
-		"not only those of a bundle for another":   {environment: true, change: []func(*v1alpha1.ClusterIdentity){vpce, caBundle(stranger)}, want: true},
-		"those of AWS_CA_BUNDLE beside a bundle's": {environment: true, change: []func(*v1alpha1.ClusterIdentity){caBundle(stranger)}, want: true},
+		"not only those of a bundle for another":   {environment: true, change: []func(*v1alpha1.ClusterIdentity){vpce, caBundle(other)}, want: true},
+		"those of AWS_CA_BUNDLE beside a bundle's": {environment: true, change: []func(*v1alpha1.ClusterIdentity){caBundle(other)}, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sts := profile(t)

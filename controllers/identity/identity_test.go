@@ -72,12 +72,12 @@ type fixture struct {
 type watch struct {
 	reader client.Reader
 
-	mu      sync.Mutex
-	awaited map[request.Key]awaited
-	done    []request.Key
+	mu         sync.Mutex
+	subscribed map[request.Key]subscribed
+	done       []request.Key
 }
 
-type awaited struct {
+type subscribed struct {
 	secret types.NamespacedName
 	seen   string
 }
@@ -85,20 +85,20 @@ type awaited struct {
 func (w *watch) Subscribe(key request.Key, secret types.NamespacedName, seen string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.awaited[key] = awaited{secret, seen}
+	w.subscribed[key] = subscribed{secret, seen}
 }
 
 func (w *watch) IsCurrent(key request.Key, name types.NamespacedName, seen string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	secret := &corev1.Secret{}
-	return w.awaited[key].secret == name && w.reader.Get(context.Background(), name, secret) == nil && secret.ResourceVersion == seen
+	return w.subscribed[key].secret == name && w.reader.Get(context.Background(), name, secret) == nil && secret.ResourceVersion == seen
 }
 
 func (w *watch) Unsubscribe(key request.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.awaited, key)
+	delete(w.subscribed, key)
 	w.done = append(w.done, key)
 }
 
@@ -114,7 +114,7 @@ func failing(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) *f
 	f.Expect(corev1.AddToScheme(scheme)).To(Succeed())
 	f.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	f.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(funcs).Build()
-	f.watch = &watch{reader: f.client, awaited: map[request.Key]awaited{}}
+	f.watch = &watch{reader: f.client, subscribed: map[request.Key]subscribed{}}
 	f.resolver = &identity.Resolver{Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config) identity.STS {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -214,7 +214,7 @@ func noAWS(t *testing.T) {
 	}
 }
 
-func TestConfigurationsThatCannotWork(t *testing.T) {
+func TestUnusableConfigurationIsReported(t *testing.T) {
 	const secretNotFound = "There is no Secret system/bootstrap. Create it with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
 	invalidSecret := func(key string) string {
 		return "Secret system/bootstrap has no value under the key " + key + ". Store an IAM user's access key under the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -297,7 +297,7 @@ func TestResolveReportsMissingIdentity(t *testing.T) {
 	}))
 }
 
-func TestIdentityKindOfANewerCRDIsNotTakenForAClusterIdentity(t *testing.T) {
+func TestUnknownIdentityKindIsReported(t *testing.T) {
 	f := newFixture(t, withKey(), operatorKey())
 	resolved, denied, err := f.resolver.Resolve(t.Context(), v1alpha1.IdentityReference{Kind: "AccountIdentity", Name: "default"}, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
@@ -309,7 +309,7 @@ func TestIdentityKindOfANewerCRDIsNotTakenForAClusterIdentity(t *testing.T) {
 	}))
 }
 
-func TestAnErrorOfTheAPIServerIsNotTakenForAnAnswer(t *testing.T) {
+func TestErrorOfTheAPIServerIsReturned(t *testing.T) {
 	for name, unread := range map[string]client.Object{"the identity": &v1alpha1.ClusterIdentity{}, "the Secret": &corev1.Secret{}} {
 		t.Run(name+" cannot be read", func(t *testing.T) {
 			down := errors.New("connection refused")
@@ -334,7 +334,7 @@ func TestAnErrorOfTheAPIServerIsNotTakenForAnAnswer(t *testing.T) {
 	}
 }
 
-func TestWhatAnIdentityIs(t *testing.T) {
+func TestResolveReturnsTheSettingsOfTheIdentity(t *testing.T) {
 	found := withKey(func(i *v1alpha1.ClusterIdentity) {
 		i.Generation, i.Spec.STSQPS, i.Status.ARN = 7, 20, "arn:aws:iam::210987654321:user/operator"
 	})
@@ -349,17 +349,17 @@ func TestWhatAnIdentityIs(t *testing.T) {
 	f.Expect(resolved.CallerARN).To(Equal("arn:aws:iam::210987654321:user/operator"))
 	f.Expect(resolved.Allow).To(Equal(*found.Spec.Allow))
 	f.Expect(resolved.SecretVersion).NotTo(BeEmpty())
-	f.Expect(f.watch.awaited).To(Equal(map[request.Key]awaited{
+	f.Expect(f.watch.subscribed).To(Equal(map[request.Key]subscribed{
 		defaultKey: {types.NamespacedName{Namespace: "system", Name: "bootstrap"}, resolved.SecretVersion},
 	}))
 }
 
-func TestNoRulesAreNoRules(t *testing.T) {
+func TestIdentityWithoutRulesAllowsNothing(t *testing.T) {
 	f := newFixture(t, operatorKey())
 	f.Expect(f.configure(withKey(func(i *v1alpha1.ClusterIdentity) { i.Spec.Allow = nil })).Allow).To(BeEmpty())
 }
 
-func TestRulesAreThoseOfNowThoughTheClientIsKept(t *testing.T) {
+func TestRulesAreCurrentWhileTheConnectionIsCached(t *testing.T) {
 	f := newFixture(t, operatorKey())
 	f.configure(withKey())
 	rules := []v1alpha1.AllowRule{{Namespaces: []string{"bank"}}}
@@ -367,7 +367,7 @@ func TestRulesAreThoseOfNowThoughTheClientIsKept(t *testing.T) {
 	f.Expect(changed.Allow).To(Equal(rules))
 }
 
-func TestWhatIsPassedOnToTheSDK(t *testing.T) {
+func TestSDKGetsTheIdentitysConfigurationOnly(t *testing.T) {
 	for name, tc := range map[string]struct {
 		identity    *v1alpha1.ClusterIdentity
 		secret      *corev1.Secret
@@ -425,9 +425,9 @@ func TestWhatIsPassedOnToTheSDK(t *testing.T) {
 	}
 }
 
-func TestWhichServersAreTrusted(t *testing.T) {
-	server, stranger := serveTLS(t), serveTLS(t)
-	own, another := string(server.CABundle), string(stranger.CABundle)
+func TestServerIsTrustedByTheCABundle(t *testing.T) {
+	server, other := serveTLS(t), serveTLS(t)
+	own, another := string(server.CABundle), string(other.CABundle)
 	for name, tc := range map[string]struct {
 		bundle string
 		want   bool
@@ -473,7 +473,7 @@ func get(t *testing.T, url string) *http.Request {
 	return r
 }
 
-func TestASourceThatFailsIsNamedAndNothingTakesItsPlace(t *testing.T) {
+func TestFailedSourceIsReportedAndNotReplaced(t *testing.T) {
 	t.Run("there is nothing in the operator's environment", func(t *testing.T) {
 		noAWS(t)
 		f := newFixture(t, operatorKey())
@@ -483,14 +483,14 @@ func TestASourceThatFailsIsNamedAndNothingTakesItsPlace(t *testing.T) {
 	})
 	t.Run("the operator's own configuration cannot be read", func(t *testing.T) {
 		noAWS(t)
-		t.Setenv("AWS_PROFILE", "nobody")
+		t.Setenv("AWS_PROFILE", "absent")
 		f := newFixture(t, operatorKey())
 		f.exists(withKey(ambient))
 		_, problem, err := f.resolver.Configure(t.Context(), withKey(ambient), shopDefault)
 		f.Expect(err).NotTo(HaveOccurred())
 		f.Expect(problem).To(And(HaveField("Condition", v1alpha1.ConditionReady), HaveField("Reason", v1alpha1.ReasonInvalidSourceCredentials)))
-		f.Expect(problem.Cause).To(MatchError(ContainSubstring("nobody")))
-		f.Expect(problem.Message).NotTo(ContainSubstring("nobody"))
+		f.Expect(problem.Cause).To(MatchError(ContainSubstring("absent")))
+		f.Expect(problem.Message).NotTo(ContainSubstring("absent"))
 	})
 	t.Run("there is no Secret, though the environment holds a key", func(t *testing.T) {
 		noAWS(t)
@@ -554,7 +554,7 @@ func (r *countingReader) Get(ctx context.Context, key client.ObjectKey, object c
 	return r.Reader.Get(ctx, key, object, options...)
 }
 
-func TestARotatedKeyIsTheOneThatIsUsed(t *testing.T) {
+func TestRotatedKeyIsUsed(t *testing.T) {
 	f := newFixture(t, operatorKey())
 	_, err := f.credentials(withKey())
 	f.Expect(err).NotTo(HaveOccurred())
@@ -564,7 +564,7 @@ func TestARotatedKeyIsTheOneThatIsUsed(t *testing.T) {
 	f.Expect(keys.AccessKeyID).To(Equal("AKIAROTATED"))
 }
 
-func TestASecretThatGoesIsNoticedAndOneThatComesBackToo(t *testing.T) {
+func TestDeletedAndRecreatedSecretIsNoticed(t *testing.T) {
 	f := newFixture(t, operatorKey())
 	f.configure(withKey())
 	f.Expect(f.client.Delete(t.Context(), operatorKey())).To(Succeed())
@@ -572,38 +572,38 @@ func TestASecretThatGoesIsNoticedAndOneThatComesBackToo(t *testing.T) {
 	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonSecretNotFound))
-	f.Expect(f.watch.awaited[defaultKey]).To(Equal(awaited{types.NamespacedName{Namespace: "system", Name: "bootstrap"}, ""}), "its creation is awaited")
+	f.Expect(f.watch.subscribed[defaultKey]).To(Equal(subscribed{types.NamespacedName{Namespace: "system", Name: "bootstrap"}, ""}), "its creation is noticed")
 	f.Expect(f.client.Create(t.Context(), operatorKey())).To(Succeed())
 	f.configure(withKey())
 }
 
-func TestASecretThatLacksAKeyIsAwaited(t *testing.T) {
+func TestSecretWithoutAKeyIsWatched(t *testing.T) {
 	f := newFixture(t, key("AKIA", "", ""))
 	f.exists(withKey())
 	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonInvalidSecret))
-	f.Expect(f.watch.awaited[defaultKey].seen).NotTo(BeEmpty())
+	f.Expect(f.watch.subscribed[defaultKey].seen).NotTo(BeEmpty())
 }
 
-func TestAnAmbientIdentityWaitsForNoSecret(t *testing.T) {
+func TestAmbientIdentityWatchesNoSecret(t *testing.T) {
 	noAWS(t)
 	f := newFixture(t, operatorKey())
 	f.configure(withKey())
 	f.configure(withKey(ambient, func(i *v1alpha1.ClusterIdentity) { i.Generation++ }))
-	f.Expect(f.watch.awaited).To(BeEmpty())
+	f.Expect(f.watch.subscribed).To(BeEmpty())
 	f.Expect(f.watch.done).To(Equal([]request.Key{defaultKey}))
 }
 
-func TestAForgottenIdentityWaitsForNothing(t *testing.T) {
+func TestForgetEndsTheWatch(t *testing.T) {
 	f := newFixture(t, operatorKey())
 	f.configure(withKey())
 	f.resolver.Forget(defaultKey)
-	f.Expect(f.watch.awaited).To(BeEmpty())
+	f.Expect(f.watch.subscribed).To(BeEmpty())
 	f.resolver.Forget(defaultKey)
 }
 
-func TestIdentitiesHaveClientsOfTheirOwn(t *testing.T) {
+func TestEachIdentityHasItsOwnClient(t *testing.T) {
 	f := newFixture(t, operatorKey())
 	one := f.configure(withKey())
 	two := f.configure(withKey(func(i *v1alpha1.ClusterIdentity) { i.Name, i.UID = "other", "other-uid" }))
@@ -612,7 +612,7 @@ func TestIdentitiesHaveClientsOfTheirOwn(t *testing.T) {
 	f.Expect(f.configure(withKey()).STS()).To(BeIdenticalTo(one.STS()))
 }
 
-func TestWhatMayAnswerOtherwiseHasAnotherIssuerHash(t *testing.T) {
+func TestIssuerHashChangesWithTheIssuerOnly(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(f *fixture, found *v1alpha1.ClusterIdentity)
 		same   bool
@@ -652,12 +652,12 @@ func TestWhatMayAnswerOtherwiseHasAnotherIssuerHash(t *testing.T) {
 }
 
 // A release that hashes it otherwise refreshes every credential of a cluster at once.
-func TestAnIdentityHasTheIssuerHashOfEarlierReleases(t *testing.T) {
+func TestIssuerHashIsThatOfEarlierReleases(t *testing.T) {
 	f := newFixture(t, operatorKey())
 	f.Expect(f.configure(withKey(endpoint("https://sts.example.internal"))).IssuerHash).To(Equal("fbe7cd025187d3afdc7071321dbb80bc5dde545283f8abf7de374bda4b5a929e"))
 }
 
-func TestTheVersionChangesWithWhateverMayTurnARefusalIntoSuccess(t *testing.T) {
+func TestVersionChangesWithSpecAndSecret(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(f *fixture, found *v1alpha1.ClusterIdentity)
 		same   bool
@@ -681,7 +681,7 @@ func TestTheVersionChangesWithWhateverMayTurnARefusalIntoSuccess(t *testing.T) {
 	}
 }
 
-func TestAnIdentityMayBeUsedByMany(t *testing.T) {
+func TestResolveMayBeCalledConcurrently(t *testing.T) {
 	f := newFixture(t, withKey(), operatorKey())
 	var users sync.WaitGroup
 	for range 8 {
@@ -728,10 +728,10 @@ func TestBuildThatEndsAfterForgetLeavesNothing(t *testing.T) {
 	close(held.let)
 	f.Expect(<-built).To(Succeed())
 	f.Expect(f.resolver.IsCached(defaultKey)).To(BeFalse())
-	f.Expect(f.watch.awaited).To(BeEmpty())
+	f.Expect(f.watch.subscribed).To(BeEmpty())
 }
 
-func TestOfManyWhoMeetAnIdentityAtOnceOneMakesItsClient(t *testing.T) {
+func TestConcurrentCallersShareOneBuild(t *testing.T) {
 	f := newFixture(t, withKey(), operatorKey())
 	held := heldReader{f.client, make(chan struct{}, 8), make(chan struct{})}
 	f.resolver.Secrets = held
@@ -779,11 +779,11 @@ func TestCallerThatGivesUpDoesNotFailTheOthers(t *testing.T) {
 	f.Expect(f.connected).To(Equal(1))
 }
 
-func TestOfManyWhoNeedTheAmbientSourceAtOnceOneAsksIt(t *testing.T) {
+func TestConcurrentCallersShareOneRequestToTheAmbientSource(t *testing.T) {
 	noAWS(t)
-	asked, answer := make(chan struct{}, 50), make(chan struct{})
+	requested, answer := make(chan struct{}, 50), make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		asked <- struct{}{}
+		requested <- struct{}{}
 		<-answer
 		_, _ = w.Write([]byte(`{"AccessKeyId": "ASIAPOD", "SecretAccessKey": "secret", "Token": "token", "Expiration": "2100-01-01T00:00:00Z"}`))
 	}))
@@ -792,7 +792,7 @@ func TestOfManyWhoNeedTheAmbientSourceAtOnceOneAsksIt(t *testing.T) {
 	f := newFixture(t)
 	source := f.configure(withKey(ambient)).Keys()
 	var all, begun sync.WaitGroup
-	keys := make([]string, cap(asked))
+	keys := make([]string, cap(requested))
 	begun.Add(len(keys))
 	for i := range keys {
 		all.Go(func() {
@@ -804,11 +804,11 @@ func TestOfManyWhoNeedTheAmbientSourceAtOnceOneAsksIt(t *testing.T) {
 		})
 	}
 	begun.Wait()
-	<-asked
+	<-requested
 	close(answer)
 	all.Wait()
 	f.Expect(keys).To(HaveEach("ASIAPOD"))
-	f.Expect(asked).To(BeEmpty())
+	f.Expect(requested).To(BeEmpty())
 }
 
 func TestOneAttemptOfACallIsBounded(t *testing.T) {
@@ -816,7 +816,7 @@ func TestOneAttemptOfACallIsBounded(t *testing.T) {
 	f.Expect(f.config(withKey()).HTTPClient.(*http.Client).Timeout).To(And(BeNumerically(">", 0), BeNumerically("<=", 10*time.Second)))
 }
 
-func TestConnectionsAreKeptForAllWhoAskAtATime(t *testing.T) {
+func TestIdleConnectionsAreKeptForAllWorkers(t *testing.T) {
 	f := newFixture(t, withKey(), key("AKIASOURCE", "source-secret", ""))
 	f.resolver.Connections = 96
 	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)

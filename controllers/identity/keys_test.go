@@ -134,8 +134,8 @@ func TestIdentitiesThatDifferInAnyFieldHaveDifferentIssuerHashes(t *testing.T) {
 	}
 }
 
-// No two hops that differ in any field ask for the same session.
-func TestHopsThatDifferInAnyFieldAskForSomethingElse(t *testing.T) {
+// No two hops that differ in any field request the same session.
+func TestHopsThatDifferInAnyFieldSendDifferentRequests(t *testing.T) {
 	made := func() *v1alpha1.ClusterIdentity {
 		return withKey(func(i *v1alpha1.ClusterIdentity) {
 			i.Spec.Endpoint = "https://sts.example.internal" // whose roles may have any name

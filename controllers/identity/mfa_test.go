@@ -37,21 +37,21 @@ func TestMFACodeIsReturnedOnce(t *testing.T) {
 	g.Expect(fresh).NotTo(BeElementOf(request.RedactedString(""), code))
 }
 
-func TestACodeIsStillToBeHadAfterACallThatWaitsForSomethingElse(t *testing.T) {
+func TestCodeRemainsUnusedIfTheCallIsNotAllowed(t *testing.T) {
 	const seed = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 	g := NewWithT(t)
 	devices := &identity.Devices{}
-	asked := 0
-	code, next, err := devices.Code("a", seed, time.Unix(59, 0), func() bool { asked++; return false })
+	requested := 0
+	code, next, err := devices.Code("a", seed, time.Unix(59, 0), func() bool { requested++; return false })
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(code).To(BeEmpty())
 	g.Expect(next).To(BeZero())
-	code, _, _ = devices.Code("a", seed, time.Unix(59, 0), func() bool { asked++; return true })
+	code, _, _ = devices.Code("a", seed, time.Unix(59, 0), func() bool { requested++; return true })
 	g.Expect(code).NotTo(BeEmpty())
-	_, _, err = devices.Code("a", "no seed!", time.Unix(59, 0), func() bool { asked++; return true })
+	_, _, err = devices.Code("a", "no seed!", time.Unix(59, 0), func() bool { requested++; return true })
 	g.Expect(err).To(HaveOccurred())
-	_, _, _ = devices.Code("a", seed, time.Unix(59, 0), func() bool { asked++; return true })
-	g.Expect(asked).To(Equal(2), "a call that gets no code anyway is not asked for what else it takes")
+	_, _, _ = devices.Code("a", seed, time.Unix(59, 0), func() bool { requested++; return true })
+	g.Expect(requested).To(Equal(2), "allowed is not called without a code")
 }
 
 func TestConcurrentCallersGetOneMFACode(t *testing.T) {

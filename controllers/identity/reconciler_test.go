@@ -76,7 +76,7 @@ func (f *verifier) forbidSecrets() {
 	f.identities.Identities.Secrets, f.credentials.Secrets.Reader = reads, reads
 }
 
-func TestAnIdentityReports(t *testing.T) {
+func TestIdentityStatusReportsTheVerification(t *testing.T) {
 	ambient := testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) {
 		i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
 	})
@@ -92,7 +92,7 @@ func TestAnIdentityReports(t *testing.T) {
 		"a caller that STS knows": {
 			objects: testkit.World(), want: "True Verified", wantCalls: 1, wantEvent: "Normal Verified", wantCaller: "arn:aws:iam::210987654321:user/operator",
 		},
-		"a server that cannot tell": {
+		"a server without GetCallerIdentity": {
 			objects: testkit.World(), err: fmt.Errorf("%w: InvalidAction", awssts.ErrNoCallerIdentity), want: "True NotVerifiable", wantCalls: 1, wantEvent: "Normal NotVerifiable",
 		},
 		"no Secret": {
@@ -245,7 +245,7 @@ func TestVerificationWaitsForTheLimiter(t *testing.T) {
 	f.Expect(f.Limits.Levels(f.Clock.Now())[0].InFlight).To(Equal(2), "its slot is free again")
 }
 
-func TestAFailingIdentityKeepsItsStatusAndIsAskedMoreAndMoreSlowly(t *testing.T) {
+func TestFailingIdentityBacksOffWithoutAStatusChange(t *testing.T) {
 	f := newVerifier(t, testkit.World()...)
 	f.STS.CallerErr = testkit.STSError("Throttling")
 	var last time.Duration
@@ -262,7 +262,7 @@ func TestAFailingIdentityKeepsItsStatusAndIsAskedMoreAndMoreSlowly(t *testing.T)
 	f.Expect(f.Events()).To(HaveLen(1))
 }
 
-func TestAnIdentityThatCannotBeVerifiedStillIssues(t *testing.T) {
+func TestUnverifiedIdentityStillIssues(t *testing.T) {
 	f := newVerifier(t, testkit.World()...)
 	f.STS.CallerErr = testkit.STSError("AccessDenied")
 	f.verify()
@@ -301,13 +301,13 @@ func TestIdentityFollowsTheClockOfSTS(t *testing.T) {
 	}
 }
 
-func TestNothingIsSaidOfAClockThatIsNotKnown(t *testing.T) {
+func TestUnknownClockHasNoCondition(t *testing.T) {
 	f := newVerifier(t, testkit.Without(testkit.Bootstrap(), testkit.World())...)
 	got, _ := f.verify()
 	f.Expect(testkit.States(got.Status.Conditions)).To(Equal(map[string]string{"Ready": "False SecretNotFound"}))
 }
 
-func TestAnAmbientConfigurationThatCannotBeReadIsLookedAtAgain(t *testing.T) {
+func TestUnreadableAmbientConfigurationIsRetried(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "absent")
 	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "config"))
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "credentials"))
@@ -322,7 +322,7 @@ func TestAnAmbientConfigurationThatCannotBeReadIsLookedAtAgain(t *testing.T) {
 	f.Expect(result.RequeueAfter).To(Equal(reason.MaxWait))
 }
 
-func TestAfterARestartASkewIsMeasuredAnew(t *testing.T) {
+func TestRestartMeasuresTheSkewAgain(t *testing.T) {
 	f := newVerifier(t, testkit.World()...)
 	f.STS.Skewed = 10 * time.Minute
 	f.verify()

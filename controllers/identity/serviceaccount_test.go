@@ -22,7 +22,7 @@ import (
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// hop is the credentials of a hop, which say what they were asked for with.
+// hop is the credentials of a hop. They contain its role and token.
 type hop struct {
 	roleARN string
 	token   identity.TokenSource
@@ -79,7 +79,7 @@ func (f *fixture) as(found identity.Object, account string) *identity.Identity {
 	return configured
 }
 
-func TestServiceAccountsShareAClientWhereNoChainTellsThemApart(t *testing.T) {
+func TestServiceAccountsWithoutAChainShareTheClient(t *testing.T) {
 	f, _ := withTokens(t)
 	one, two := f.as(byToken(), "one"), f.as(byToken(), "two")
 	f.Expect(one.STS()).To(BeIdenticalTo(two.STS()))
@@ -89,7 +89,7 @@ func TestServiceAccountsShareAClientWhereNoChainTellsThemApart(t *testing.T) {
 	f.Expect(one.Temporary(t.Context())).To(BeTrue())
 }
 
-func TestAChainShowsATokenToItsFirstHopAndHasASessionForEachServiceAccount(t *testing.T) {
+func TestFirstHopUsesTheTokenOfEachServiceAccount(t *testing.T) {
 	f, _ := withTokens(t)
 	one, two := f.as(byToken("first"), "one"), f.as(byToken("first"), "two")
 	f.Expect(one.UsesWebIdentity(v1alpha1.CallAssumeRole)).To(BeFalse())
@@ -105,7 +105,7 @@ func TestAChainShowsATokenToItsFirstHopAndHasASessionForEachServiceAccount(t *te
 	f.Expect(longer.Keys()).To(Equal(&hop{roleARN: roleNamed("second")}))
 }
 
-func TestAllWhoComeAsOneServiceAccountShareItsSession(t *testing.T) {
+func TestConcurrentCallersOfAServiceAccountShareItsSession(t *testing.T) {
 	f, _ := withTokens(t)
 	f.exists(byToken("first"))
 	sessions := make(chan aws.CredentialsProvider, 8)
@@ -129,7 +129,7 @@ func TestAllWhoComeAsOneServiceAccountShareItsSession(t *testing.T) {
 	}
 }
 
-func TestARefusalOfOneServiceAccountLeavesTheOthersSessions(t *testing.T) {
+func TestRejectedTokenInvalidatesOneServiceAccountOnly(t *testing.T) {
 	f, issued := withTokens(t)
 	one, two := f.as(byToken("first"), "one"), f.as(byToken("first"), "two")
 	for _, account := range []*identity.Identity{one, two} {

@@ -349,15 +349,15 @@ func TestIsCurrentComparesTheWatchedVersion(t *testing.T) {
 
 func TestEachHandlerOfAKindIsCalled(t *testing.T) {
 	watching(t, func(c *cluster) {
-		var told []types.NamespacedName
-		c.watcher.OnChange(first.Kind, func(name types.NamespacedName) { told = append(told, name) })
+		var recorded []types.NamespacedName
+		c.watcher.OnChange(first.Kind, func(name types.NamespacedName) { recorded = append(recorded, name) })
 		c.watcher.Subscribe(first, keySecret, "")
 		c.watcher.Subscribe(second, ownSecret, "")
 		c.settle()
 		c.create(keySecret, 1)
 		c.create(ownSecret, 2)
 		c.Expect(c.changes()).To(ConsistOf(first, second))
-		c.Expect(told).To(Equal([]types.NamespacedName{first.NamespacedName}))
+		c.Expect(recorded).To(Equal([]types.NamespacedName{first.NamespacedName}))
 	})
 }
 

@@ -45,11 +45,11 @@ func chained(config aws.Config, account awssts.Recorder) caller {
 	return caller{client, client.Hop(config.Credentials, request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hubARN, SessionName: "hub"}, nil)}
 }
 
-func asksForSpoke() request.Request {
+func spokeRequest() request.Request {
 	return reads(func(r *request.Request) { r.RoleARN = spokeARN })
 }
 
-func TestWhatTheSDKRepeats(t *testing.T) {
+func TestSDKRetriesOnlyWhatMayPass(t *testing.T) {
 	answers := func(code string, times int) stsemulator.Fault {
 		return stsemulator.Fault{Kind: stsemulator.FaultError, Code: code, Times: times}
 	}
@@ -95,11 +95,11 @@ func TestWhatTheSDKRepeats(t *testing.T) {
 			account := &ledger{}
 			config := aws.Config{Region: "eu-west-1", BaseEndpoint: &e.endpoint.URL, Credentials: credentials.StaticCredentialsProvider{Value: operatorKey}}
 			retrying(&config)
-			c, asked := newCaller(config, clock.RealClock{}, account), reads()
+			c, requested := newCaller(config, clock.RealClock{}, account), reads()
 			if tc.chain {
-				c, asked = chained(config, account), asksForSpoke()
+				c, requested = chained(config, account), spokeRequest()
 			}
-			_, err := c.Issue(t.Context(), asked, request.CallAuth{})
+			_, err := c.Issue(t.Context(), requested, request.CallAuth{})
 			if tc.wantReason == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 			} else {
@@ -109,9 +109,9 @@ func TestWhatTheSDKRepeats(t *testing.T) {
 			for _, call := range e.Calls() {
 				calls[call.Parameters.Get("RoleArn")]++
 			}
-			g.Expect(calls[asked.RoleARN]).To(Equal(tc.wantCalls))
+			g.Expect(calls[requested.RoleARN]).To(Equal(tc.wantCalls))
 			g.Expect(calls[hubARN]).To(Equal(tc.wantHops))
-			g.Expect(account.spent).To(Equal(tc.wantSpent), "all calls but the one that was asked for")
+			g.Expect(account.spent).To(Equal(tc.wantSpent), "all calls but the first")
 			g.Expect(account.hops).To(Equal(tc.wantTold))
 			g.Expect(account.requests).To(Equal(map[string]int{"AssumeRole": tc.wantCalls + tc.wantHops}), "each that was made is measured")
 		})
@@ -152,7 +152,7 @@ func (d *gate) Do(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-func TestOfManyWhoNeedAHopsSessionAtOnceOneAsksForIt(t *testing.T) {
+func TestConcurrentCallersShareOneCallOfAHop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		world, err := stsemulator.DefaultConfig()
@@ -168,7 +168,7 @@ func TestOfManyWhoNeedAHopsSessionAtOnceOneAsksForIt(t *testing.T) {
 		errs := make([]error, 50)
 		var all sync.WaitGroup
 		for i := range errs {
-			all.Go(func() { _, errs[i] = c.Issue(t.Context(), asksForSpoke(), request.CallAuth{}) })
+			all.Go(func() { _, errs[i] = c.Issue(t.Context(), spokeRequest(), request.CallAuth{}) })
 		}
 		synctest.Wait() // all have come as far as they come
 		g.Expect(sts.before).To(Equal(1))
@@ -185,7 +185,7 @@ func TestOfManyWhoNeedAHopsSessionAtOnceOneAsksForIt(t *testing.T) {
 	})
 }
 
-func TestAHopByWebIdentityIsToldAsTheCallThatItIs(t *testing.T) {
+func TestHopByWebIdentityIsCountedAsThatCall(t *testing.T) {
 	for name, tc := range map[string]struct {
 		token error
 		want  []string
@@ -225,8 +225,8 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func (e *endless) Close() error { return nil }
 
-func TestAnAnswerThatNeverEndsBreaksOff(t *testing.T) {
-	for name, ask := range map[string]func(config aws.Config) error{
+func TestEndlessResponseIsCut(t *testing.T) {
+	for name, call := range map[string]func(config aws.Config) error{
 		"to a call for a role": func(config aws.Config) error {
 			_, err := newCaller(config, clocktesting.NewFakePassiveClock(start), &ledger{}).Issue(t.Context(), reads(), request.CallAuth{})
 			return err
@@ -241,7 +241,7 @@ func TestAnAnswerThatNeverEndsBreaksOff(t *testing.T) {
 			server := &endless{}
 			config := configFor("https://sts.example", operatorKey)
 			config.HTTPClient = server
-			err := ask(config)
+			err := call(config)
 			g.Expect(err).To(HaveOccurred())
 			g.Expect(awssts.Classify(err, subject).Reason).To(Equal(v1alpha1.ReasonSTSError))
 			g.Expect(server.read).To(BeNumerically("<=", 2<<20))
