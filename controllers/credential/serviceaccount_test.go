@@ -2,9 +2,11 @@ package credential
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -168,6 +170,31 @@ func TestChangedServiceAccountCausesReissue(t *testing.T) {
 	f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.ServiceAccountName = "other" }))
 	f.reconcile()
 	f.Expect(f.STS.Tokens).To(Equal([]string{"token of shop:default for sts.amazonaws.com", "token of shop:other for sts.amazonaws.com"}))
+}
+
+// A client takes memory, and a user of one namespace chooses the name.
+func TestDeniedAndSuspendedCredentialsBuildNoClient(t *testing.T) {
+	for name, change := range map[string]func(*v1alpha1.RoleCredential){
+		"suspended": func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = true },
+		"denied":    func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::999999999999:role/Denied" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			chained := byToken(func(i *v1alpha1.ClusterIdentity) {
+				i.Spec.Chain = []v1alpha1.Hop{{RoleARN: "arn:aws:iam::210987654321:role/Hub"}}
+			})
+			f := newFixture(t, testkit.World(chained, testkit.Changed(testkit.Reader(), change))...)
+			built := 0
+			f.credentials.Identities.Connect = func(request.Key, aws.Config) identity.STS {
+				built++
+				return f.STS
+			}
+			for n := range 30 {
+				f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.ServiceAccountName = fmt.Sprint("account-", n) }))
+				f.reconcile()
+			}
+			f.Expect(built).To(BeZero())
+		})
+	}
 }
 
 // verifyOwn reconciles ownIdentity once, and returns it as stored afterwards.

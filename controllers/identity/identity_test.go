@@ -3,6 +3,8 @@ package identity_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -539,6 +541,37 @@ func TestConnectionsAndCredentialsLastUntilWhatTheyDependOnChanges(t *testing.T)
 			reads := secrets.reads
 			f.Expect(f.configure(found).STS()).To(BeIdenticalTo(again.STS()))
 			f.Expect(secrets.reads).To(Equal(reads), "it is cached")
+		})
+	}
+}
+
+func TestReplacedConnectionsAreClosed(t *testing.T) {
+	for name, replace := range map[string]func(f *fixture, found *v1alpha1.ClusterIdentity){
+		"after a new endpoint": func(f *fixture, found *v1alpha1.ClusterIdentity) {
+			found.Generation, found.Spec.Region = 2, "eu-west-2"
+			f.configure(found)
+		},
+		"after the identity is deleted": func(f *fixture, _ *v1alpha1.ClusterIdentity) { f.resolver.Forget(defaultKey) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			closed := make(chan struct{}, 1)
+			server := httptest.NewUnstartedServer(http.NotFoundHandler())
+			server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+				if state == http.StateClosed {
+					closed <- struct{}{}
+				}
+			}
+			server.Start()
+			defer server.Close()
+			f := newFixture(t, operatorKey())
+			found := withKey(endpoint(server.URL))
+			response, err := f.config(found).HTTPClient.Do(get(t, server.URL))
+			f.Expect(err).NotTo(HaveOccurred())
+			_, _ = io.Copy(io.Discard, response.Body)
+			f.Expect(response.Body.Close()).To(Succeed())
+			f.Expect(closed).NotTo(Receive())
+			replace(f, found)
+			f.Eventually(closed).WithTimeout(time.Minute).Should(Receive())
 		})
 	}
 }
