@@ -36,7 +36,7 @@ func TestKustomizeRenamesReferences(t *testing.T) {
 		for _, value := range texts(o.Object) {
 			g.Expect(names).NotTo(ContainElement(value), "%s %s", o.GetKind(), o.GetName())
 		}
-		checkObject(t, o, "argoproj.io")
+		take(t, o, "argoproj.io")
 	}
 }
 

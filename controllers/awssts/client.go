@@ -62,6 +62,7 @@ func New(config aws.Config, clock clock.PassiveClock, recorder Recorder) *Client
 		o.Credentials = nil
 		o.Retryer = retryer{o.Retryer, recorder}
 		o.HTTPClient = httpClient{o.HTTPClient, recorder}
+		o.HTTPSignerV4 = signer{}
 	})
 	return c
 }

@@ -160,6 +160,19 @@ func TestClockAnHourOffCostsOneRetryOnce(t *testing.T) {
 	g.Expect(e.Calls()).To(HaveLen(3))
 }
 
+// A user corrects the secret access key of an access key.
+func TestCorrectedSecretAccessKeyIsUsed(t *testing.T) {
+	g := NewWithT(t)
+	e := serve(t, stsemulator.Options{})
+	wrong := operatorKey
+	wrong.SecretAccessKey = "wrong"
+	c := e.client(wrong)
+	_, err := c.Issue(t.Context(), reads(), request.CallAuth{})
+	g.Expect(awssts.Classify(err, subject).Reason).To(Equal(v1alpha1.ReasonInvalidSourceCredentials))
+	_, err = caller{c.Client, e.client(operatorKey).keys}.Issue(t.Context(), reads(), request.CallAuth{})
+	g.Expect(err).NotTo(HaveOccurred())
+}
+
 func TestCallEndsWithItsContext(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})

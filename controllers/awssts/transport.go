@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 
@@ -43,6 +45,16 @@ func notCalled(err error) bool {
 	_, hop := errors.AsType[*reason.HopError](err)
 	_, token := errors.AsType[*reason.TokenError](err)
 	return source || hop || token
+}
+
+// signer signs each request anew. A signer of the SDK caches the derived key by access key ID, so it would not use a corrected
+// secret access key.
+type signer struct{}
+
+func (signer) SignHTTP(
+	ctx context.Context, keys aws.Credentials, r *http.Request, payloadHash, service, region string, at time.Time, options ...func(*v4.SignerOptions),
+) error {
+	return v4.NewSigner().SignHTTP(ctx, keys, r, payloadHash, service, region, at, options...)
 }
 
 // maxBody is how many bytes of a response are read: as many as a Secret can hold. A longer body breaks off, so that an

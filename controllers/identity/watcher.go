@@ -30,12 +30,15 @@ type Watcher struct {
 	handlers map[string][]func(types.NamespacedName) // by the identity's kind
 }
 
-// secretWatch is the informer of one identity's Secret, and the version that the identity uses; empty for no Secret.
+// secretWatch is the informer of one identity's Secret. Versions are empty for no Secret.
 type secretWatch struct {
 	secret   types.NamespacedName
 	informer cache.SharedIndexInformer
 	stop     chan struct{}
-	used     string
+	// used is the version that the identity uses.
+	used string
+	// notified is the version that a subscription last enqueued the identity for; nil if the version in use is current.
+	notified *string
 }
 
 // NewWatcher returns a Watcher without watches.
@@ -79,18 +82,26 @@ func (w *Watcher) Subscribe(identity request.Key, secret types.NamespacedName, v
 	w.mu.Lock()
 	watch := w.watches[identity]
 	switch {
-	case w.stopped || watch != nil && watch.secret == secret && watch.used == version:
+	case w.stopped:
 		w.mu.Unlock()
-	case watch != nil && watch.secret == secret:
-		watch.used = version
-		w.mu.Unlock()
-		// The event of a later change may have come before this call. An informer that is behind enqueues the identity once
-		// for nothing.
-		w.notify(identity, watch)
-	default:
+		return
+	case watch == nil || watch.secret != secret:
 		w.end(identity)
 		w.watches[identity] = w.start(identity, secret, version)
 		w.mu.Unlock()
+		return
+	}
+	// The event of a later change may have come before this call. An informer that is behind must not enqueue the identity
+	// again and again.
+	watch.used = version
+	current := watch.version()
+	repeated := watch.notified != nil && *watch.notified == current
+	if watch.notified = &current; current == version {
+		watch.notified = nil
+	}
+	w.mu.Unlock()
+	if !repeated {
+		w.notify(identity, watch)
 	}
 }
 
@@ -121,7 +132,7 @@ func (w *Watcher) start(identity request.Key, secret types.NamespacedName, versi
 		cache.Indexers{}, func(options *metav1.ListOptions) {
 			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, secret.Name).String()
 		}).Informer()
-	watch := &secretWatch{secret, informer, make(chan struct{}), version}
+	watch := &secretWatch{secret: secret, informer: informer, stop: make(chan struct{}), used: version}
 	notify := func() { w.notify(identity, watch) }
 	// This fails only on an informer that was stopped already.
 	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{

@@ -186,6 +186,23 @@ func TestChangeBeforeTheSubscriptionEnqueuesTheIdentity(t *testing.T) {
 	})
 }
 
+// A build may read the Secret before a change, and subscribe after the event of the change.
+func TestSubscriptionWithAnOutdatedVersionEnqueuesTheIdentityOnce(t *testing.T) {
+	watching(t, func(c *cluster) {
+		c.create(keySecret, 1)
+		c.watcher.Subscribe(first, keySecret, "1")
+		c.settle()
+		c.update(keySecret, 2)
+		c.Expect(c.changes()).To(ConsistOf(first))
+		c.watcher.Subscribe(first, keySecret, "1")
+		c.Expect(c.changes()).To(ConsistOf(first))
+		c.watcher.Subscribe(first, keySecret, "1")
+		c.Expect(c.changes()).To(BeEmpty())
+		c.watcher.Subscribe(first, keySecret, "2")
+		c.Expect(c.changes()).To(BeEmpty())
+	})
+}
+
 func TestInformerThatIsBehindEnqueuesTheIdentityOnce(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.create(keySecret, 1)

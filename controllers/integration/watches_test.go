@@ -77,6 +77,7 @@ func TestForeignSecretBlocksCredentialUntilItIsDeleted(t *testing.T) {
 	h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">", before))
 
 	h.Expect(admin.Delete(h.ctx, foreign)).To(Succeed())
+	h.refresh(made, "1") // sooner than the check each minute
 	h.eventually(made, "Ready", "True Issued")
 	h.Expect(h.issues()).To(Equal(2), "STS was called once before the operator found the foreign Secret, and once after its deletion")
 }
@@ -91,6 +92,7 @@ func TestAnnotatedSecretIsAdopted(t *testing.T) {
 	h.eventually(made, "Ready", "False SecretConflict")
 	metav1.SetMetaDataAnnotation(&foreign.ObjectMeta, v1alpha1.AdoptAnnotation, "RoleCredential/moved")
 	h.Expect(admin.Update(h.ctx, foreign)).To(Succeed())
+	h.refresh(made, "1") // sooner than the check each minute
 	h.eventually(made, "Ready", "True Issued")
 	adopted := h.secret(namespace, "moved")
 	h.Expect(adopted.UID).To(Equal(foreign.UID))
