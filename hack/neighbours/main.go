@@ -4,17 +4,17 @@
 package main
 
 import (
-	"github.com/go-logr/logr"
-	ctrl "sigs.k8s.io/controller-runtime"
-
-	"rolecredential.dev/operator/hack/program"
-
 	"context"
 	"flag"
 	"fmt"
 	"os"
 	"regexp"
 	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
 type options struct {

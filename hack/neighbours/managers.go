@@ -31,14 +31,7 @@ func (w *world) startManager() (*manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.cleanups.Add(func() error {
-		select {
-		case <-process.Exited():
-			return nil
-		default:
-			return process.Stop()
-		}
-	})
+	w.cleanups.Add(process.Stop)
 	return &manager{Process: process, log: log}, nil
 }
 
@@ -66,7 +59,7 @@ func (w *world) restartLeader(ctx context.Context, after time.Duration) error {
 	return nil
 }
 
-// leader returns the index of the manager that leads. Both have the same host name, so only their logs tell them apart.
+// leader returns the index of the manager that leads. Both have the same host name, so only their logs distinguish them.
 func (w *world) leader() (int, error) {
 	for i, m := range w.managers {
 		log, err := os.ReadFile(m.log)
