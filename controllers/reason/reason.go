@@ -12,7 +12,7 @@ import (
 
 // Error is a failure on the way from a spec to a Secret. Equal failures are equal byte by byte except for the Cause, so that the status
 // changes only when something changed.
-type Error struct { //nolint:errname // it is named with its package: reason.Error
+type Error struct {
 	// Condition is the type of the condition that becomes False, with Reason and Message. The message says what is wrong, then what to do.
 	Condition, Reason, Message string
 	// Call is the STS call that failed, nil if there was none.

@@ -5,10 +5,9 @@ import (
 	"errors"
 	"sync"
 
-	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,10 +30,9 @@ type Events struct {
 
 // NewEvents returns bounded Events. LimitHit is called with [LimitObjectEvents] or [LimitNamespaceEvents] for an event that is dropped.
 func NewEvents(recorder events.EventRecorder, c clock.PassiveClock, limitHit func(limit string)) Events {
-	return Events{recorder, &eventBounds{
-		clock: c, limitHit: limitHit, normal: rate.NewLimiter(1, 25),
-		byObject: lru.New(4096), byNamespace: lru.New(1024),
-	}}
+	b := &eventBounds{clock: c, limitHit: limitHit, byObject: lru.New(4096), byNamespace: lru.New(1024)}
+	b.normal = b.newBucket(1, 25)
+	return Events{recorder, b}
 }
 
 // eventBounds bounds events. The client keeps each in memory for 6 to 12 minutes, and the API server for an hour.
@@ -47,28 +45,32 @@ type eventBounds struct {
 	limitHit              func(limit string)
 	mu                    sync.Mutex
 	byObject, byNamespace *lru.Cache
-	normal                *rate.Limiter
+	normal                flowcontrol.PassiveRateLimiter
 }
 
 func (b *eventBounds) allow(object client.Object, eventType string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch now := b.clock.Now(); {
-	case !bucket(b.byObject, object.GetUID(), rate.Limit(1./60), 10).AllowN(now, 1):
+	switch {
+	case !b.bucket(b.byObject, string(object.GetUID()), 1./60, 10).TryAccept():
 		b.limitHit(LimitObjectEvents)
-	case !bucket(b.byNamespace, object.GetNamespace(), 1, 100).AllowN(now, 1):
+	case !b.bucket(b.byNamespace, object.GetNamespace(), 1, 100).TryAccept():
 		b.limitHit(LimitNamespaceEvents)
 	default:
-		return eventType != corev1.EventTypeNormal || b.normal.AllowN(now, 1)
+		return eventType != corev1.EventTypeNormal || b.normal.TryAccept()
 	}
 	return false
 }
 
-func bucket[K types.UID | string](buckets *lru.Cache, key K, perSecond rate.Limit, burst int) *rate.Limiter {
+func (b *eventBounds) newBucket(perSecond float32, burst int) flowcontrol.PassiveRateLimiter {
+	return flowcontrol.NewTokenBucketPassiveRateLimiterWithClock(perSecond, burst, b.clock)
+}
+
+func (b *eventBounds) bucket(buckets *lru.Cache, key string, perSecond float32, burst int) flowcontrol.PassiveRateLimiter {
 	if found, ok := buckets.Get(key); ok {
-		return found.(*rate.Limiter)
+		return found.(flowcontrol.PassiveRateLimiter)
 	}
-	created := rate.NewLimiter(perSecond, burst)
+	created := b.newBucket(perSecond, burst)
 	buckets.Add(key, created)
 	return created
 }

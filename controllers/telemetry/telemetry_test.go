@@ -38,7 +38,7 @@ var (
 	own     client.Object = &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own"}}
 	cluster client.Object = &v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 
-	sourceFailed = &reason.Error{Cause: &reason.SourceError{Err: errors.New("open /var/run/token")}}
+	errSource = &reason.Error{Cause: &reason.SourceError{Err: errors.New("open /var/run/token")}}
 )
 
 func TestEventContents(t *testing.T) {
@@ -66,13 +66,13 @@ func TestEventContents(t *testing.T) {
 		},
 		"a failed source of a credential's identity": {
 			func(e telemetry.Events) {
-				e.Failed(object, telemetry.ActionIssue, v1alpha1.ReasonInvalidSourceCredentials, "No credentials.", sourceFailed)
+				e.Failed(object, telemetry.ActionIssue, v1alpha1.ReasonInvalidSourceCredentials, "No credentials.", errSource)
 			},
 			event{object, corev1.EventTypeWarning, "InvalidSourceCredentials", "Issue", "No credentials."},
 		},
 		"a failed source of a namespace's own identity": {
 			func(e telemetry.Events) {
-				e.Failed(own, telemetry.ActionVerify, v1alpha1.ReasonInvalidSourceCredentials, "No credentials.", sourceFailed)
+				e.Failed(own, telemetry.ActionVerify, v1alpha1.ReasonInvalidSourceCredentials, "No credentials.", errSource)
 			},
 			event{own, corev1.EventTypeWarning, "InvalidSourceCredentials", "Verify", "No credentials. (source credentials: open /var/run/token)"},
 		},
