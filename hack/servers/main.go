@@ -1,5 +1,4 @@
-// Command servers makes sure that servers and tools which others wrote, and that the tests, the demo and `make e2e` run, are at
-// hand, and prints the folder that holds them:
+// Command servers provides the programs of other projects that the tests, the demo and `make e2e` run. It prints their folder:
 //
 //	go run ./hack/servers controlplane   # etcd, kube-apiserver and kubectl
 //	go run ./hack/servers node           # kube-scheduler, kube-controller-manager and kubelet, for make e2e and make bench
@@ -7,8 +6,9 @@
 //	go run ./hack/servers helm           # Helm
 //	go run ./hack/servers prometheus     # Prometheus and promtool
 //
-// They are built from the Go modules that a go.mod in hack/controlplane, hack/node, hack/minio, hack/helm or hack/prometheus pins, once, into the
-// repository's .cache folder. What a set's variable names (KUBEBUILDER_ASSETS, as envtest knows it) is taken in their place if it is complete.
+// The control plane comes from the first of these that has it: the folder in KUBEBUILDER_ASSETS, the folder .cache, a release of
+// envtest, a build from source. ENVTEST_INDEX is the URL of another index of envtest releases, or "off". The other sets come from
+// .cache or a build. A build uses the versions that the set's go.mod in hack pins.
 package main
 
 import (
@@ -17,11 +17,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -36,7 +34,7 @@ func main() {
 	case err == nil:
 		fmt.Println(dir)
 	case interrupted:
-		fmt.Fprintln(os.Stderr, "interrupted; the next run goes on from here")
+		fmt.Fprintln(os.Stderr, "interrupted; the next run continues")
 		os.Exit(130)
 	default:
 		fmt.Fprintln(os.Stderr, err)
@@ -55,14 +53,14 @@ func run(ctx context.Context, args []string) (string, error) {
 	return "", errors.New("usage: servers controlplane|node|minio|helm|prometheus")
 }
 
-// ensure returns a folder that holds every binary of a set, building what is missing. Only progress goes to log.
+// ensure returns a folder that holds every binary of a set. It downloads or builds the set if necessary, and reports that to log.
 func ensure(ctx context.Context, s set, log io.Writer) (string, error) {
 	if dir := os.Getenv(s.variable); dir != "" {
-		lacking := s.missing(dir)
-		if len(lacking) == 0 {
+		missing := s.missing(dir)
+		if len(missing) == 0 {
 			return filepath.Abs(dir)
 		}
-		fmt.Fprintf(log, "%s: %s=%s has no %s; using our own build instead\n", s.name, s.variable, dir, strings.Join(lacking, ", "))
+		fmt.Fprintf(log, "%s: %s=%s has no %s; ignoring it\n", s.name, s.variable, dir, strings.Join(missing, ", "))
 	}
 
 	pinned, err := s.read()
@@ -86,17 +84,13 @@ func ensure(ctx context.Context, s set, log io.Writer) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	if len(s.missing(dir)) == 0 { // built by another run while this one waited
+	if len(s.missing(dir)) == 0 { // another run finished it while this run waited
 		return dir, nil
 	}
 
-	// The folder gets its name only when it is complete. The one being filled keeps its finished
-	// binaries over an interruption, so that the next run does not build them again.
+	// The folder gets its final name only when it is complete.
 	partial := dir + ".partial"
-	if err := os.MkdirAll(partial, 0o755); err != nil {
-		return "", err
-	}
-	if err := pinned.build(ctx, partial, log); err != nil {
+	if err := pinned.fill(ctx, partial, log); err != nil {
 		return "", fmt.Errorf("%s: %w", s.name, err)
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -105,7 +99,32 @@ func ensure(ctx context.Context, s set, log io.Writer) (string, error) {
 	return dir, os.Rename(partial, dir)
 }
 
-// missing names the binaries of the set that dir does not hold as executable files.
+// fill replaces dir with a folder of the set's binaries.
+func (p pinned) fill(ctx context.Context, dir string, log io.Writer) error {
+	if p.prebuilt {
+		err := empty(dir)
+		if err == nil {
+			err = p.download(ctx, release{index: os.Getenv("ENVTEST_INDEX"), idle: idleTimeout}, dir, log)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		fmt.Fprintf(log, "%s: no prebuilt binaries: %s\n", p.name, strings.ReplaceAll(err.Error(), "\n", " "))
+	}
+	if err := empty(dir); err != nil {
+		return err
+	}
+	return p.build(ctx, dir, log)
+}
+
+func empty(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+// missing returns the names of the set's binaries that are not executable files in dir.
 func (s set) missing(dir string) []string {
 	var names []string
 	for _, b := range s.binaries {
@@ -117,7 +136,7 @@ func (s set) missing(dir string) []string {
 	return names
 }
 
-// lock waits until this run is the only one that builds. The lock ends with the process at the latest.
+// lock waits until no other run holds the lock of a set. The kernel releases the lock when the process exits.
 func lock(ctx context.Context, path, name string, log io.Writer) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -135,7 +154,7 @@ func lock(ctx context.Context, path, name string, log io.Writer) (unlock func(),
 			return nil, fmt.Errorf("locking %s: %w", path, err)
 		}
 		if !waited {
-			fmt.Fprintf(log, "%s: another run is building it; waiting for that one\n", name)
+			fmt.Fprintf(log, "%s: waiting for another run that provides it\n", name)
 		}
 		select {
 		case <-ctx.Done():
@@ -144,44 +163,4 @@ func lock(ctx context.Context, path, name string, log io.Writer) (unlock func(),
 		case <-again.C:
 		}
 	}
-}
-
-// build fills dir with the binaries that it lacks, in order, and reports on the way.
-func (p pinned) build(ctx context.Context, dir string, log io.Writer) error {
-	lacking := p.missing(dir)
-	todo := slices.DeleteFunc(slices.Clone(p.binaries), func(b binary) bool { return !slices.Contains(lacking, b.name) })
-	// An interrupted go command leaves its work folder behind, so it gets one that is cleared here.
-	scratch := filepath.Join(dir, "tmp")
-	if err := os.MkdirAll(scratch, 0o755); err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(scratch) }()
-
-	reports := startProgress(log, p, todo)
-	defer reports.stop()
-	for _, b := range todo {
-		if err := p.buildOne(ctx, dir, scratch, b); err != nil {
-			return err
-		}
-		reports.finished()
-	}
-	return nil
-}
-
-// buildOne links b beside its place and moves it there, so that what bears its name is whole.
-func (p pinned) buildOne(ctx context.Context, dir, scratch string, b binary) error {
-	unfinished := filepath.Join(dir, b.name+".unfinished")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-tags", strings.Join(p.tags, ","), "-ldflags", p.ldflags(), "-o", unfinished, b.pkg)
-	cmd.Dir = p.folder()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOTMPDIR="+scratch)
-	// In a process group of its own, so that an interruption reaches the compilers too and not
-	// just the go command, which would wait for them.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
-	cmd.WaitDelay = 10 * time.Second
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %s (%s): %w\n%s", b.name, b.pkg, err, lastLines(string(out), 20))
-	}
-	return os.Rename(unfinished, filepath.Join(dir, b.name))
 }

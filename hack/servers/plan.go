@@ -12,93 +12,102 @@ import (
 	"time"
 )
 
-// set is what is built together from one module in hack/.
+// set is a group of programs that one module in hack pins.
 type set struct {
-	// name of the module's folder in hack/ and of the set's in the cache.
+	// name of the module's folder in hack, and of the set's folder in the cache.
 	name string
-	// title of the whole and what it is for, as the progress tells them.
+	// title and use describe the set in the progress report.
 	title, use string
-	// module whose version is that of the whole.
+	// usual is a typical build time with an empty Go build cache on two cores.
+	usual time.Duration
+	// module whose version is the version of the set.
 	module string
-	// variable of the environment that may name a folder with the binaries; empty for none.
+	// variable is an environment variable with a folder of the binaries; empty for none.
 	variable string
-	// stamped are the packages that take the version as those of a Kubernetes release do.
+	// prebuilt sets are in releases of envtest.
+	prebuilt bool
+	// stamped packages get the version, like those of a Kubernetes release.
 	stamped []string
 	// tags of the build.
-	tags     []string
+	tags []string
+	// binaries in the order of their build. The go command gives the first one priority.
 	binaries []binary
 }
 
-// binary is a program to build. usual is the middle of what it took on two cores with an empty Go build
-// cache, in the order of its set (each finds compiled what it shares with those before it).
-type binary struct {
-	name, pkg string
-	usual     time.Duration
-}
+// binary is a program and its main package.
+type binary struct{ name, pkg string }
 
+// The Kubernetes API server takes longer than the rest together. It goes first, and the rest fills the core that its last
+// packages and its linking leave idle.
 var controlplane = set{
 	name:     "controlplane",
 	title:    "Kubernetes",
 	use:      "the demo and the tests",
+	usual:    11 * time.Minute,
 	module:   "k8s.io/kubernetes",
 	variable: "KUBEBUILDER_ASSETS",
+	prebuilt: true,
 	stamped:  []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"},
 	binaries: []binary{
-		{name: "etcd", pkg: "go.etcd.io/etcd/server/v3", usual: 60 * time.Second},
-		{name: "kube-apiserver", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", usual: 330 * time.Second},
-		{name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", usual: 35 * time.Second},
+		{name: "kube-apiserver", pkg: "k8s.io/kubernetes/cmd/kube-apiserver"},
+		{name: "etcd", pkg: "go.etcd.io/etcd/server/v3"},
+		{name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl"},
 	},
 }
 
-// minio is under the AGPL: a server that the tests run and speak to, which nothing of ours may import.
+// MinIO's license is the AGPL. The tests run it as a server; no package may import it.
 var minio = set{
 	name:     "minio",
 	title:    "MinIO",
 	use:      "the tests",
+	usual:    4 * time.Minute,
 	module:   "github.com/minio/minio",
-	binaries: []binary{{name: "minio", pkg: "github.com/minio/minio", usual: 240 * time.Second}},
+	binaries: []binary{{name: "minio", pkg: "github.com/minio/minio"}},
 }
 
-// node is what a node and its Pods need beside a control plane. Its module pins the release of controlplane, and is another one
-// so that the tests need not wait for what they do not run.
+// node holds the programs that a node and its Pods need in addition to the control plane. It is a module of its own, so that
+// the tests need not wait for it.
 var node = set{
 	name:    "node",
 	title:   "the rest of Kubernetes",
 	use:     "`make e2e` and `make bench`",
+	usual:   4 * time.Minute,
 	module:  "k8s.io/kubernetes",
 	stamped: controlplane.stamped,
 	binaries: []binary{
-		{name: "kube-scheduler", pkg: "k8s.io/kubernetes/cmd/kube-scheduler", usual: 80 * time.Second},
-		{name: "kube-controller-manager", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager", usual: 84 * time.Second},
-		{name: "kubelet", pkg: "k8s.io/kubernetes/cmd/kubelet", usual: 33 * time.Second},
+		{name: "kube-scheduler", pkg: "k8s.io/kubernetes/cmd/kube-scheduler"},
+		{name: "kube-controller-manager", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager"},
+		{name: "kubelet", pkg: "k8s.io/kubernetes/cmd/kubelet"},
 	},
 }
 
-// helm is what many install charts with; ours is held against what kubectl installs.
+// helm renders the chart, which the tests compare with the output of kustomize.
 var helm = set{
 	name:     "helm",
 	title:    "Helm",
 	use:      "the tests",
+	usual:    2 * time.Minute,
 	module:   "helm.sh/helm/v4",
-	binaries: []binary{{name: "helm", pkg: "helm.sh/helm/v4/cmd/helm", usual: 90 * time.Second}},
+	binaries: []binary{{name: "helm", pkg: "helm.sh/helm/v4/cmd/helm"}},
 }
 
-// prometheus scrapes a manager in the tests, and tries the alerts on it.
+// prometheus scrapes a manager in the tests, and evaluates the alerts.
 var prometheus = set{
 	name:   "prometheus",
 	title:  "Prometheus",
 	use:    "the tests",
+	usual:  2 * time.Minute,
 	module: "github.com/prometheus/prometheus",
-	tags:   []string{"remove_all_sd"}, // discovery in clouds, whose clients take most of the time
+	tags:   []string{"remove_all_sd"}, // service discovery in clouds, whose clients take most of the build
 	binaries: []binary{
-		{name: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/prometheus", usual: 100 * time.Second},
-		{name: "promtool", pkg: "github.com/prometheus/prometheus/cmd/promtool", usual: 15 * time.Second},
+		{name: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/prometheus"},
+		{name: "promtool", pkg: "github.com/prometheus/prometheus/cmd/promtool"},
 	},
 }
 
 var sets = []set{controlplane, node, minio, helm, prometheus}
 
-// pinned is a set as its module pins it.
+// pinned is a set with the versions that its module pins.
 type pinned struct {
 	set
 	goMod, goSum string
@@ -126,7 +135,7 @@ func (s set) read() (pinned, error) {
 	return p, err
 }
 
-// requiredVersion reads the version of a module out of a go.mod that requires it.
+// requiredVersion returns the version of a module in a go.mod that requires it.
 func requiredVersion(mod, module string) (string, error) {
 	for line := range strings.Lines(mod) {
 		fields := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
@@ -137,15 +146,15 @@ func requiredVersion(mod, module string) (string, error) {
 	return "", fmt.Errorf("go.mod requires no %s", module)
 }
 
-// cacheKey names the folder of a build: everything that decides the bytes of the binaries is in it,
-// except the Go toolchain, whose update is no reason to build again.
+// cacheKey returns the name of the set's folder in the cache. It changes with all inputs of a build except the Go toolchain,
+// whose update is no reason to build again.
 func (p pinned) cacheKey(goos, goarch string) string {
 	sum := sha256.Sum256([]byte(strings.Join(append([]string{p.goMod, p.goSum, p.ldflags(), goos, goarch}, p.tags...), "\x00")))
 	return p.version + "-" + hex.EncodeToString(sum[:6])
 }
 
-// ldflags stamps the version as a Kubernetes release does; without it neither `kubectl version` nor
-// its skew check can parse what it finds. The commit is not in a Go module, hence the zeros.
+// ldflags stamps the version like a Kubernetes release. Without the version, `kubectl version` fails. A Go module does not know
+// its commit, hence the zeros.
 func (p pinned) ldflags() string {
 	major, rest, _ := strings.Cut(strings.TrimPrefix(p.version, "v"), ".")
 	minor, _, _ := strings.Cut(rest, ".")
@@ -164,32 +173,7 @@ func (p pinned) ldflags() string {
 	return strings.Join(flags, " ")
 }
 
-// left estimates the time until all is built. did is what this run has finished and took the time
-// that needed; todo is the rest, its first under way since elapsed.
-//
-// The usual times are scaled by what this machine has shown so far. A build that takes longer than
-// that foretold is held to be nine tenths done, and the later ones to be late by as much.
-func left(did []binary, took time.Duration, todo []binary, elapsed time.Duration) time.Duration {
-	if len(todo) == 0 {
-		return 0
-	}
-	scale := 1.0
-	if len(did) > 0 {
-		scale = float64(took) / float64(usual(did))
-	}
-	current := float64(todo[0].usual)
-	scale = max(scale, float64(elapsed)*10/9/current)
-	return time.Duration(scale*float64(usual(todo))) - elapsed
-}
-
-func usual(list []binary) (sum time.Duration) {
-	for _, b := range list {
-		sum += b.usual
-	}
-	return sum
-}
-
-// lastLines cuts all but the last n lines of text.
+// lastLines returns the last n lines of text.
 func lastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")

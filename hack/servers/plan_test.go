@@ -7,17 +7,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
-func TestTheVersionIsReadFromGoMod(t *testing.T) {
+func TestVersionComesFromGoMod(t *testing.T) {
 	for name, tc := range map[string]struct {
 		mod, want string
 		wantErr   bool
 	}{
 		"an indirect requirement in a block": {mod: "require (\n\tk8s.io/api v0.37.2 // indirect\n\tk8s.io/kubernetes v1.37.2 // indirect\n)\n", want: "v1.37.2"},
 		"a requirement on a line of its own": {mod: "module m\n\nrequire k8s.io/kubernetes v1.38.0\n", want: "v1.38.0"},
-		"a tool is no requirement":           {mod: "tool k8s.io/kubernetes/cmd/kubectl\n", wantErr: true},
+		"a tool is not a requirement":        {mod: "tool k8s.io/kubernetes/cmd/kubectl\n", wantErr: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := requiredVersion(tc.mod, "k8s.io/kubernetes")
@@ -28,7 +27,7 @@ func TestTheVersionIsReadFromGoMod(t *testing.T) {
 	}
 }
 
-func TestEverySetIsPinnedByItsModule(t *testing.T) {
+func TestModulePinsEachSet(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
 	for _, s := range sets {
 		t.Run(s.name, func(t *testing.T) {
@@ -48,7 +47,7 @@ func TestEverySetIsPinnedByItsModule(t *testing.T) {
 	}
 }
 
-func TestANodeIsOfTheControlPlanesRelease(t *testing.T) {
+func TestNodeHasTheReleaseOfTheControlPlane(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
 	ours, err := node.read()
 	if err != nil {
@@ -63,14 +62,14 @@ func TestANodeIsOfTheControlPlanesRelease(t *testing.T) {
 	}
 }
 
-func TestOutsideOfTheRepositorysRootItSaysHowToRunIt(t *testing.T) {
+func TestErrorOutsideTheRepositoryNamesTheCommand(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if _, err := ensure(t.Context(), minio, io.Discard); err == nil || !strings.Contains(err.Error(), "run ./hack/servers minio") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestTheCacheKeyFollowsWhatDecidesTheBuild(t *testing.T) {
+func TestCacheKeyChangesWithTheInputsOfTheBuild(t *testing.T) {
 	build := pinned{set: controlplane, goMod: "m", goSum: "s", version: "v1.37.2"}
 	key := build.cacheKey("linux", "amd64")
 	if key != build.cacheKey("linux", "amd64") {
@@ -89,7 +88,7 @@ func TestTheCacheKeyFollowsWhatDecidesTheBuild(t *testing.T) {
 	}
 }
 
-func TestTheVersionIsStampedAsAReleaseDoes(t *testing.T) {
+func TestProgramsReportTheVersionOfTheRelease(t *testing.T) {
 	flags := strings.Fields(pinned{set: controlplane, version: "v1.37.2"}.ldflags())
 	for _, want := range []string{
 		"-X=k8s.io/component-base/version.gitVersion=v1.37.2",
@@ -103,48 +102,15 @@ func TestTheVersionIsStampedAsAReleaseDoes(t *testing.T) {
 	}
 }
 
-func TestTheEstimateIsScaledByWhatThisMachineHasShown(t *testing.T) {
-	a, b, c := binary{usual: 30 * time.Second}, binary{usual: 100 * time.Second}, binary{usual: 20 * time.Second}
-	for name, tc := range map[string]struct {
-		did     []binary
-		took    time.Duration
-		todo    []binary
-		elapsed time.Duration
-		want    time.Duration
-	}{
-		"at the start it is the usual time":               {todo: []binary{a, b, c}, want: 150 * time.Second},
-		"it shrinks as time goes by":                      {todo: []binary{a, b, c}, elapsed: 20 * time.Second, want: 130 * time.Second},
-		"a machine half as fast takes twice as long":      {did: []binary{a}, took: time.Minute, todo: []binary{b, c}, elapsed: 40 * time.Second, want: 200 * time.Second},
-		"a machine twice as fast takes half as long":      {did: []binary{a}, took: 15 * time.Second, todo: []binary{b, c}, want: 60 * time.Second},
-		"a late build delays itself and those after it":   {todo: []binary{a, b, c}, elapsed: 54 * time.Second, want: 246 * time.Second},
-		"what an earlier run has built counts for naught": {todo: []binary{c}, want: 20 * time.Second},
-		"nothing is left when all is built":               {did: []binary{a, b, c}, took: time.Minute},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := left(tc.did, tc.took, tc.todo, tc.elapsed).Round(time.Millisecond); got != tc.want {
-				t.Errorf("got %s, want %s", got, tc.want)
-			}
-		})
-	}
-}
-
-func TestTheEstimateIsNeverUsedUpWhileABuildRuns(t *testing.T) {
-	for elapsed := time.Second; elapsed < time.Hour; elapsed += 7 * time.Second {
-		if got := left(nil, 0, controlplane.binaries, elapsed); got <= 0 {
-			t.Fatalf("after %s nothing is said to be left: %s", elapsed, got)
-		}
-	}
-}
-
-func TestAFolderIsCompleteOnlyWithEveryBinaryExecutable(t *testing.T) {
+func TestFolderIsCompleteWithAllBinariesExecutable(t *testing.T) {
 	for name, tc := range map[string]struct {
 		files map[string]os.FileMode
 		want  []string
 	}{
-		"an empty folder":        {want: []string{"etcd", "kube-apiserver", "kubectl"}},
+		"an empty folder":        {want: []string{"kube-apiserver", "etcd", "kubectl"}},
 		"all three":              {files: map[string]os.FileMode{"etcd": 0o755, "kube-apiserver": 0o755, "kubectl": 0o755}},
 		"one is not executable":  {files: map[string]os.FileMode{"etcd": 0o644, "kube-apiserver": 0o755, "kubectl": 0o755}, want: []string{"etcd"}},
-		"one bears a wrong name": {files: map[string]os.FileMode{"etcd": 0o755, "kube-apiserver": 0o755, "kubectl.unfinished": 0o755}, want: []string{"kubectl"}},
+		"one has a wrong name":   {files: map[string]os.FileMode{"etcd": 0o755, "kube-apiserver": 0o755, "kubectl.unfinished": 0o755}, want: []string{"kubectl"}},
 		"a folder is no program": {files: map[string]os.FileMode{"etcd": 0o755, "kube-apiserver": os.ModeDir | 0o755, "kubectl": 0o755}, want: []string{"kube-apiserver"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,7 +131,7 @@ func TestAFolderIsCompleteOnlyWithEveryBinaryExecutable(t *testing.T) {
 	}
 }
 
-func TestACompleteKUBEBUILDER_ASSETSIsTakenAsItIs(t *testing.T) {
+func TestCompleteFolderInKUBEBUILDER_ASSETSIsUsed(t *testing.T) {
 	dir := t.TempDir()
 	for _, b := range controlplane.binaries {
 		if err := os.WriteFile(filepath.Join(dir, b.name), nil, 0o755); err != nil {
@@ -176,11 +142,11 @@ func TestACompleteKUBEBUILDER_ASSETSIsTakenAsItIs(t *testing.T) {
 	var log strings.Builder
 	got, err := ensure(t.Context(), controlplane, &log)
 	if err != nil || got != dir || log.Len() != 0 {
-		t.Errorf("got %q, %v, saying %q; want %q in silence", got, err, log.String(), dir)
+		t.Errorf("got %q, %v, log %q; want %q without a log", got, err, log.String(), dir)
 	}
 }
 
-func TestABuildErrorIsCutToItsLastLines(t *testing.T) {
+func TestBuildErrorHasItsLastLines(t *testing.T) {
 	if got := lastLines("a\nb\nc\n", 2); got != "b\nc" {
 		t.Errorf("got %q", got)
 	}

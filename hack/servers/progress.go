@@ -1,37 +1,38 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
 
-// progress tells how far the builds are: on a terminal in one line that is written anew each second,
-// elsewhere in a line every 15 seconds.
+// progress reports a build: on a terminal in one line that it rewrites each second, elsewhere in a line every 15 seconds. It is
+// the writer for the go command's standard error, whose lines it counts. It does not estimate the time left.
 type progress struct {
 	log      io.Writer
 	name     string
 	terminal bool
-
-	mu       sync.Mutex
-	all      []binary
-	done     int
 	start    time.Time
-	lastDone time.Time
+
+	mu         sync.Mutex
+	line       []byte // not yet complete
+	packages   map[string]bool
+	downloaded int
+	compiled   int
+	other      strings.Builder
 
 	quit    chan struct{}
 	stopped sync.WaitGroup
 }
 
-func startProgress(log io.Writer, of pinned, todo []binary) *progress {
-	now := time.Now()
-	p := &progress{log: log, name: of.name, terminal: isTerminal(log), all: todo, start: now, lastDone: now, quit: make(chan struct{})}
-	fmt.Fprintf(log, "%s: building %s %s for %s: "+
-		"about %s on two cores, this once\n", of.name, of.title, of.version, of.use, brief(usual(todo)))
-	p.show("")
-
+func startProgress(log io.Writer, of pinned) *progress {
+	p := &progress{log: log, name: of.name, terminal: isTerminal(log), start: time.Now(), quit: make(chan struct{})}
+	fmt.Fprintf(log, "%s: building %s %s from source for %s, once; on two cores this takes about %d minutes\n",
+		of.name, of.title, of.version, of.use, int(of.usual.Minutes()))
 	every := 15 * time.Second
 	if p.terminal {
 		every = time.Second
@@ -44,58 +45,81 @@ func startProgress(log io.Writer, of pinned, todo []binary) *progress {
 			case <-p.quit:
 				return
 			case <-tick.C:
-				p.show("")
+				p.show()
 			}
 		}
 	})
 	return p
 }
 
-// finished marks the binary under way as built.
-func (p *progress) finished() {
+// expect takes the packages of the build. The go command names each one that it compiles.
+func (p *progress) expect(packages []string) {
 	p.mu.Lock()
-	b, took := p.all[p.done], time.Since(p.lastDone)
-	p.done++
-	p.lastDone = time.Now()
-	p.mu.Unlock()
-	p.show(fmt.Sprintf("%s built in %s", b.name, brief(took)))
+	defer p.mu.Unlock()
+	p.packages = make(map[string]bool, len(packages))
+	for _, name := range packages {
+		p.packages[name] = true
+	}
 }
 
-// stop ends the reports, and on a terminal the line they stand in.
+func (p *progress) Write(text []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.line = append(p.line, text...)
+	for {
+		line, rest, complete := bytes.Cut(p.line, []byte("\n"))
+		if !complete {
+			return len(text), nil
+		}
+		p.count(string(line))
+		p.line = rest
+	}
+}
+
+func (p *progress) count(line string) {
+	switch {
+	case strings.HasPrefix(line, "go: downloading "):
+		p.downloaded++
+	case p.packages[line]:
+		p.compiled++
+	default:
+		fmt.Fprintln(&p.other, line)
+	}
+}
+
+// messages returns the lines that are no progress.
+func (p *progress) messages() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.other.String() + string(p.line)
+}
+
+// stop ends the reports, and the line on a terminal.
 func (p *progress) stop() {
 	close(p.quit)
 	p.stopped.Wait()
+	p.show()
 	if p.terminal {
 		fmt.Fprintln(p.log)
 	}
 }
 
-// show writes where the build stands, after a line of news if there is any.
-func (p *progress) show(news string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *progress) show() {
 	begin, end := "", "\n"
 	if p.terminal {
 		begin, end = "\r\x1b[K", ""
 	}
-	if news != "" {
-		fmt.Fprintf(p.log, "%s%s: %s\n", begin, p.name, news)
-	}
-	if p.done == len(p.all) {
-		return
-	}
-	did, todo := p.all[:p.done], p.all[p.done:]
-	remaining := left(did, p.lastDone.Sub(p.start), todo, time.Since(p.lastDone))
-	fmt.Fprintf(p.log, "%s%s: [%d/%d] %s: %s elapsed, about %s left%s", begin, p.name,
-		p.done+1, len(p.all), todo[0].name, time.Since(p.start).Truncate(time.Second), brief(max(remaining, time.Second)), end)
+	fmt.Fprintf(p.log, "%s%s: %s, after %s%s", begin, p.name, p.state(), time.Since(p.start).Truncate(time.Second), end)
 }
 
-// brief rounds to what an estimate deserves: five seconds, and one below ten.
-func brief(d time.Duration) string {
-	if d < 10*time.Second {
-		return d.Round(time.Second).String()
+// state says how far the build is. The go command does not name packages that its cache holds, so the count may stay below the total.
+func (p *progress) state() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.packages == nil {
+		return fmt.Sprintf("downloaded %d modules", p.downloaded)
 	}
-	return d.Round(5 * time.Second).String()
+	return fmt.Sprintf("compiled %d of at most %d packages", p.compiled, len(p.packages))
 }
 
 func isTerminal(w io.Writer) bool {
