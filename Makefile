@@ -1,10 +1,14 @@
-# All targets need only Go, make and git. Other tools and servers are built from the modules that hack/tools,
-# hack/controlplane, hack/minio, hack/helm and hack/prometheus pin.
+# All targets need only Go, make and git. Other tools and servers come from the modules that hack/tools, hack/controlplane,
+# hack/minio, hack/helm and hack/prometheus pin.
 
 SHELL = /usr/bin/env bash -o pipefail
 .SHELLFLAGS = -ec
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+
+# All go commands use the same flags as the builds of servers and releases, so that they share compiled packages.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath $(filter-out -trimpath,$(shell go env GOFLAGS))
 
 # The version that the manager reports; "dev" outside a git repository.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -31,8 +35,7 @@ CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
 CYCLONEDX_GOMOD := $(TOOLS)/cyclonedx-gomod
 GOVULNCHECK := $(TOOLS)/govulncheck
 
-# Prefixes of commands that need etcd, kube-apiserver and kubectl, or MinIO, a third-party STS. Each assignment is a
-# command of its own, so that its failure counts.
+# Prefixes of commands that need servers. Each assignment is a command of its own, so that its failure counts.
 WITH_CONTROLPLANE = assets="$$(go run ./hack/servers controlplane)" && export KUBEBUILDER_ASSETS="$$assets" &&
 WITH_MINIO = minio="$${MINIO:-$$(go run ./hack/servers minio)/minio}" && export MINIO="$$minio" &&
 WITH_HELM = helm="$${HELM:-$$(go run ./hack/servers helm)/helm}" && export HELM="$$helm" &&
@@ -88,12 +91,20 @@ tidy: ## Update go.mod and go.sum of every module.
 	for module in . hack/controlplane hack/helm hack/minio hack/node hack/prometheus hack/tools; do go -C "$$module" mod tidy; done
 
 .PHONY: test
-test: ## Run all tests, with a real API server and a real MinIO.
-	$(WITH_SERVERS) go test $(TESTFLAGS) ./...
+test: ## Run the unit tests and the tests with a real API server; skip those that need MinIO, Helm or Prometheus.
+	$(WITH_CONTROLPLANE) go test $(TESTFLAGS) ./...
+
+# A regular expression for the names of all tests in controllers/integration that need MinIO or Prometheus. They check it.
+SERVER_TESTS = MinIO|Prometheus
+
+.PHONY: test-servers
+test-servers: ## Run the tests with MinIO, Helm and Prometheus. None is skipped.
+	$(WITH_SERVERS) export TEST_SERVERS=1 && go test $(TESTFLAGS) ./config ./docs && \
+	go test $(TESTFLAGS) -run '$(SERVER_TESTS)' ./controllers/integration
 
 .PHONY: test-race
 test-race: ## Run all tests with the race detector, which needs a C compiler.
-	$(WITH_SERVERS) CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
+	$(WITH_SERVERS) TEST_SERVERS=1 CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 
 .PHONY: fuzz
 fuzz: ## Run every Fuzz function for FUZZTIME, 30s by default. The tests run the corpora.
@@ -104,9 +115,17 @@ verify: ## Fail if a generated file is out of date or a check finds something.
 	hack/verify.sh
 
 .PHONY: demo
-demo: build ## Show a RoleCredential on a real API server; DEMO_ONCE=1 exits after the tour.
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo
+demo: ## Show a RoleCredential on a real API server; DEMO_ONCE=1 exits after the tour.
+	@$(MAKE) --no-print-directory --jobs=2 demo-programs demo-servers
 	$(WITH_CONTROLPLANE) exec bin/demo
+
+# The API server takes longest. The programs get the time that it leaves idle, and find its packages compiled.
+.PHONY: demo-programs demo-servers
+demo-programs:
+	nice $(BUILD) -o bin/ ./cmd/manager ./cmd/kubectl-rolecred ./hack/demo
+
+demo-servers:
+	@$(WITH_CONTROLPLANE) :
 
 # Images of the Pods of the end-to-end test. The registry localhost prevents pulls.
 E2E_IMAGES = bin/e2e/images
@@ -114,7 +133,7 @@ E2E_IMAGE = go run ./hack/image --platforms linux/$$(go env GOARCH) -o $(E2E_IMA
 
 .PHONY: e2e
 e2e: ## Run the operator and workloads as Pods of a real cluster; needs root, Linux and containerd.
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/e2e/e2e ./hack/e2e
+	$(GOBUILD) -o bin/e2e/e2e ./hack/e2e
 	bin/e2e/e2e check
 	$(MAKE) --no-print-directory image IMG=localhost/rolecredential:e2e PLATFORMS=linux/$$(go env GOARCH) IMAGE=$(E2E_IMAGES)/manager.tar
 	$(E2E_IMAGE)/client.tar --name localhost/client:e2e ./hack/e2e/client
@@ -125,7 +144,7 @@ BENCH_ARGS ?=
 
 .PHONY: bench
 bench: build ## Measure the operator's throughput and memory, best on an idle machine; BENCH_ARGS=-help lists options.
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/bench/ ./hack/bench ./hack/stsemulator/cmd/stsemulator
+	$(GOBUILD) -o bin/bench/ ./hack/bench ./hack/stsemulator/cmd/stsemulator
 	$(WITH_CONTROLPLANE) $(WITH_NODE) exec bin/bench/bench $(BENCH_ARGS)
 
 # The seed of chaos, the duration of its faults, and a regular expression that selects faults.
@@ -135,7 +154,7 @@ CHAOS_FAULTS ?=
 
 .PHONY: chaos-build
 chaos-build:
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/chaos/chaos ./hack/chaos
+	$(GOBUILD) -o bin/chaos/chaos ./hack/chaos
 	bin/chaos/chaos build
 
 .PHONY: chaos
@@ -151,29 +170,29 @@ NEIGHBOURS ?= .
 
 .PHONY: neighbours
 neighbours: build ## Attack the operator from one namespace, and check that another is not affected; needs Linux.
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/neighbours/ ./hack/neighbours ./hack/stsemulator/cmd/stsemulator
+	$(GOBUILD) -o bin/neighbours/ ./hack/neighbours ./hack/stsemulator/cmd/stsemulator
 	$(WITH_CONTROLPLANE) exec bin/neighbours/neighbours -attacks='$(NEIGHBOURS)'
 
 .PHONY: docs
 docs: build ## Update the recorded output of the kubectl plugin in docs/.
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./hack/demo
+	$(GOBUILD) -o bin/demo ./hack/demo
 	$(WITH_CONTROLPLANE) bin/demo plugin-session >bin/plugin-session.md
 	mv bin/plugin-session.md docs/plugin-session.md
 
 .PHONY: controlplane
-controlplane: ## Build etcd, kube-apiserver and kubectl once and print their folder.
+controlplane: ## Download or build etcd, kube-apiserver and kubectl once, and print their folder.
 	@go run ./hack/servers controlplane
 
 ##@ Build
 
 # grpcnotrace drops grpc's trace pages, which nothing serves.
 TAGS = grpcnotrace
-BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags "$(LDFLAGS)"
+GOBUILD = go build -trimpath -buildvcs=false
+BUILD = $(GOBUILD) -tags $(TAGS) -ldflags "$(LDFLAGS)"
 
 .PHONY: build
 build: ## Build bin/manager and bin/kubectl-rolecred.
-	$(BUILD) -o bin/manager ./cmd/manager
-	$(BUILD) -o bin/kubectl-rolecred ./cmd/kubectl-rolecred
+	$(BUILD) -o bin/ ./cmd/manager ./cmd/kubectl-rolecred
 
 IMAGE ?= dist/image.tar
 
@@ -236,7 +255,7 @@ deploy: ## Install CONFIG with the image IMG.
 undeploy: ## Remove the manager and the CRDs, which deletes every credential.
 	$(KUBECTL) delete --ignore-not-found -k $(CONFIG)
 
-BUILD_TOOL = CGO_ENABLED=0 GOTOOLCHAIN=$(GOVERSION) go -C hack/tools build -trimpath -buildvcs=false -o $@
+BUILD_TOOL = GOTOOLCHAIN=$(GOVERSION) go -C hack/tools build -trimpath -buildvcs=false -o $@
 
 $(CONTROLLER_GEN):
 	$(BUILD_TOOL) sigs.k8s.io/controller-tools/cmd/controller-gen

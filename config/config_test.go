@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"rolecredential.dev/operator/controllers"
+	"rolecredential.dev/operator/hack/testbed"
 )
 
 // objects are manifests by kind, namespace and name.
@@ -64,8 +65,10 @@ func (o objects) ofKind(kind string) []*unstructured.Unstructured {
 func output(t *testing.T, variable, name string, args ...string) []byte {
 	t.Helper()
 	program := os.Getenv(variable)
-	if program == "" {
-		t.Fatalf("%s must contain the path of %s: run make test, which builds it", variable, name)
+	if variable != "KUBEBUILDER_ASSETS" {
+		program = testbed.Program(t, variable)
+	} else if program == "" {
+		t.Fatal("KUBEBUILDER_ASSETS must name a folder with etcd, kube-apiserver and kubectl: run make test, which sets it")
 	}
 	if filepath.Base(program) != name {
 		program = filepath.Join(program, name)
@@ -192,7 +195,7 @@ func TestChartRejectsInvalidValues(t *testing.T) {
 		"a mount without a path":         "volumeMounts[0].name=ca",
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command(os.Getenv("HELM"), "template", "rolecredential", "chart", "--set", value)
+			cmd := exec.Command(testbed.Program(t, "HELM"), "template", "rolecredential", "chart", "--set", value)
 			printed, err := cmd.CombinedOutput()
 			NewWithT(t).Expect(err).To(HaveOccurred())
 			NewWithT(t).Expect(string(printed)).To(ContainSubstring("schema"))

@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
+
+	"rolecredential.dev/operator/hack/testbed"
 )
 
 // stdout runs a program and returns its output.
@@ -30,12 +32,10 @@ func stdout(t *testing.T, program string, args ...string) string {
 	return string(printed)
 }
 
-// helm runs `helm template`. HELM is set by make test, which builds Helm.
+// helm runs `helm template`.
 func helm(t *testing.T, args ...string) (objects []*unstructured.Unstructured) {
 	t.Helper()
-	program := os.Getenv("HELM")
-	NewWithT(t).Expect(program).NotTo(BeEmpty(), "HELM must name the program: run make test, which builds it")
-	printed := stdout(t, program, append([]string{"template", "rolecredential", "--namespace=default"}, args...)...)
+	printed := stdout(t, testbed.Program(t, "HELM"), append([]string{"template", "rolecredential", "--namespace=default"}, args...)...)
 	for _, document := range documents(strings.TrimPrefix(printed, "---\n")) {
 		objects = append(objects, object(t, document))
 	}

@@ -55,10 +55,7 @@ type minio struct {
 // startMinIO starts a server with a user who owns a bucket. It stops at the end of the test.
 func startMinIO(t *testing.T, environment ...string) *minio {
 	t.Helper()
-	binary := os.Getenv("MINIO")
-	if binary == "" {
-		t.Fatal("MINIO must name the program minio: run make test, which builds it")
-	}
+	binary := serverProgram(t, "MINIO")
 	g := NewWithT(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())

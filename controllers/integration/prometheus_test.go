@@ -218,10 +218,7 @@ func scrapeConfig(g *WithT, target, token string) []byte {
 // startPrometheus starts a server that scrapes a manager once a second.
 func startPrometheus(t *testing.T, m *manager, token string) *monitoring {
 	t.Helper()
-	folder := os.Getenv("PROMETHEUS")
-	if folder == "" {
-		t.Fatal("PROMETHEUS must name a folder with prometheus: run make test, which builds it")
-	}
+	folder := serverProgram(t, "PROMETHEUS")
 	p := &monitoring{WithT: NewWithT(t)}
 	dir := t.TempDir()
 	p.Expect(os.WriteFile(filepath.Join(dir, "prometheus.yaml"), scrapeConfig(p.WithT, m.metricsURL, token), 0o600)).To(Succeed())
