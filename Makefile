@@ -19,8 +19,8 @@ PLATFORMS ?= linux/amd64,linux/arm64
 CONFIG ?= config/default
 # The version of the chart, a semantic version.
 CHART_VERSION ?= $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-g$(VERSION))
-# The URL of a release's archives of the kubectl plugin, for krew.
-KREW_URL ?=
+# The URL of a release's files, for krew.
+KREW_URL ?= https://rolecredential.dev/releases/$(VERSION)
 # The cluster for run, install and deploy.
 KUBECTL ?= kubectl
 KUBECONFIG ?= $(HOME)/.kube/config
@@ -34,6 +34,7 @@ GOLANGCI_LINT := $(TOOLS)/golangci-lint
 CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
 CYCLONEDX_GOMOD := $(TOOLS)/cyclonedx-gomod
 GOVULNCHECK := $(TOOLS)/govulncheck
+ACTIONLINT := $(TOOLS)/actionlint
 
 # Prefixes of commands that need servers. Each assignment is a command of its own, so that its failure counts.
 WITH_CONTROLPLANE = assets="$$(go run ./hack/servers controlplane)" && export KUBEBUILDER_ASSETS="$$assets" &&
@@ -85,6 +86,10 @@ fmt: $(GOLANGCI_LINT) ## Format all Go code and sort its imports.
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Check the code, its imports and the API with golangci-lint.
 	$(GOLANGCI_LINT) run --allow-parallel-runners
+
+.PHONY: lint-workflows
+lint-workflows: $(ACTIONLINT) ## Check .github/workflows with actionlint.
+	$(ACTIONLINT) -shellcheck= -pyflakes= .github/workflows/*.yml
 
 .PHONY: tidy
 tidy: ## Update go.mod and go.sum of every module.
@@ -201,21 +206,33 @@ image: ## Build the image IMG for PLATFORMS as an OCI archive, dist/image.tar, w
 	go run ./hack/image --name $(IMG) --platforms $(PLATFORMS) --tags $(TAGS) --ldflags "$(LDFLAGS)" $(LABELS) -o $(IMAGE) ./cmd/manager ./cmd/credential-process
 
 .PHONY: reproducible
-reproducible: ## Build the manager and its image in two folders, and compare their digests.
+reproducible: ## Make a release in two folders, and compare all of its files.
 	hack/reproducible.sh
 
 .PHONY: sbom
-sbom: build $(CYCLONEDX_GOMOD) ## Write dist/manager.cdx.json, a CycloneDX bill of materials with the modules of bin/manager.
+sbom: $(CYCLONEDX_GOMOD) ## Write dist/*.cdx.json, a CycloneDX bill of materials for each program, as built for linux/amd64.
 	mkdir -p dist
-	$(CYCLONEDX_GOMOD) bin -json -std -noserial -notimestamp -version "$(VERSION)" -output dist/manager.cdx.json bin/manager
+	GOOS=linux GOARCH=amd64 $(BUILD) -o bin/sbom/ ./cmd/...
+	for program in manager kubectl-rolecred credential-process; do \
+	  $(CYCLONEDX_GOMOD) bin -json -std -noserial -notimestamp -version "$(VERSION)" -output "dist/$$program.cdx.json" "bin/sbom/$$program"; \
+	done
 
 .PHONY: vulncheck
 vulncheck: $(GOVULNCHECK) ## Scan for known vulnerabilities; needs Go's vulnerability database, or a mirror in GOVULNDB.
 	hack/vulncheck.sh $(GOVULNCHECK)
 
 .PHONY: krew
-krew: ## Build the kubectl plugin's archives for all platforms, and its krew manifest with KREW_URL.
-	go run ./hack/krew -version="$(VERSION)" -url="$(KREW_URL)"
+krew: ## Write archives of the kubectl plugin and of credential-process for all platforms, and a krew manifest with KREW_URL.
+	go run ./hack/release archives -version="$(VERSION)" -url="$(KREW_URL)"
+
+# Set SIGN=1 to sign the checksums with cosign, RELEASE_ANY=1 to try a release of changed files.
+.PHONY: release
+release: ## Make all files of the release VERSION in dist, from a clean checkout of its tag; see docs/releasing.md.
+	go run ./hack/release check -version="$(VERSION)"
+	rm -rf dist
+	$(WITH_CONTROLPLANE) $(MAKE) --no-print-directory image installer chart krew sbom KUBECTL="$$KUBEBUILDER_ASSETS/kubectl" IMAGE=dist/image.tar
+	go run ./hack/release checksums -version="$(VERSION)"
+	$(if $(SIGN),cosign sign-blob --yes --bundle dist/checksums.txt.sigstore.json dist/checksums.txt)
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG with Docker, for its own platform.
@@ -227,9 +244,8 @@ installer: ## Write CONFIG with the image IMG to dist/install.yaml.
 	$(RENDER) > dist/install.yaml
 
 .PHONY: chart
-chart: ## Package the Helm chart into dist, with IMG's tag as its appVersion.
-	mkdir -p dist
-	$(WITH_HELM) "$$HELM" package config/chart --version $(CHART_VERSION) --app-version $(lastword $(subst :, ,$(IMG))) --destination dist
+chart: ## Package the Helm chart into dist, with IMG as its image.
+	go run ./hack/release chart -version="$(CHART_VERSION)" -image="$(IMG)"
 
 ##@ Cluster
 
@@ -272,3 +288,6 @@ $(CYCLONEDX_GOMOD):
 
 $(GOVULNCHECK):
 	$(BUILD_TOOL) golang.org/x/vuln/cmd/govulncheck
+
+$(ACTIONLINT):
+	$(BUILD_TOOL) github.com/rhysd/actionlint/cmd/actionlint
