@@ -317,3 +317,6 @@ require (
 
 // It holds packages that have since moved to modules of their own, which makes their import ambiguous.
 exclude google.golang.org/genproto v0.0.0-20220519153652-3a47de7e79bd
+
+// actionlint does not compile with later versions. No other tool here imports this package.
+replace go.yaml.in/yaml/v4 => go.yaml.in/yaml/v4 v4.0.0-rc.3
