@@ -26,7 +26,9 @@ type definition struct{ module, path string }
 const (
 	barman     = "github.com/cloudnative-pg/plugin-barman-cloud@v0.15.0"
 	eso        = "github.com/external-secrets/external-secrets@v1.3.2"
+	flux       = "github.com/fluxcd/kustomize-controller@v1.9.6"
 	keda       = "github.com/kedacore/keda/v2@v2.21.0"
+	kro        = "github.com/kubernetes-sigs/kro@v0.9.4"
 	prometheus = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 	velero     = "github.com/vmware-tanzu/velero@v1.18.3"
 )
@@ -36,7 +38,10 @@ var definitions = []definition{
 	{eso, "config/crds/bases/external-secrets.io_externalsecrets.yaml"},
 	{eso, "config/crds/bases/external-secrets.io_secretstores.yaml"},
 	{eso, "config/crds/bases/generators.external-secrets.io_stssessiontokens.yaml"},
+	{flux, "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"},
 	{keda, "config/crd/bases/keda.sh_triggerauthentications.yaml"},
+	{kro, "helm/crds/kro.run_resourcegraphdefinitions.yaml"},
+	{kro, "test/integration/crds/ack-iam-controller/iam.services.k8s.aws_roles.yaml"}, // of ACK
 	{prometheus, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"},
 	{velero, "config/crd/v1/bases/velero.io_backupstoragelocations.yaml"},
 }
