@@ -70,12 +70,12 @@ distclean: clean ## Remove build results, and the cached servers and tools.
 ##@ Development
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Generate the API types' DeepCopy methods.
-	$(CONTROLLER_GEN) object paths=./api/...
+generate: $(CONTROLLER_GEN) ## Generate the API types' DeepCopy methods and apply configurations.
+	$(CONTROLLER_GEN) object applyconfiguration paths=./api/v1alpha1
 
 .PHONY: manifests
 manifests: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate the CRDs, the dashboard, docs/api.md and docs/metrics.md. A test compares the RBAC markers with config/rbac.
-	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	$(CONTROLLER_GEN) crd paths=./api/v1alpha1 output:crd:artifacts:config=config/crd/bases
 	$(CRD_REF_DOCS) --log-level=ERROR --source-path=api --config=hack/apiref/config.yaml --templates-dir=hack/apiref/templates --renderer=markdown --output-path=docs/api.md
 	go run ./hack/dashboard
 
@@ -93,7 +93,7 @@ lint-workflows: $(ACTIONLINT) ## Check .github/workflows with actionlint.
 
 .PHONY: tidy
 tidy: ## Update go.mod and go.sum of every module.
-	for module in . hack/controlplane hack/helm hack/minio hack/node hack/prometheus hack/tools; do go -C "$$module" mod tidy; done
+	for module in . hack/applyclient hack/controlplane hack/helm hack/minio hack/node hack/prometheus hack/tools; do go -C "$$module" mod tidy; done
 
 .PHONY: test
 test: ## Run the unit tests and the tests with a real API server; skip those that need MinIO, Helm or Prometheus.

@@ -3,6 +3,8 @@
 //
 // +kubebuilder:object:generate=true
 // +groupName=sts.rolecredential.dev
+// +kubebuilder:ac:generate=true
+// +kubebuilder:ac:output:package="../applyconfiguration"
 package v1alpha1
 
 import (
@@ -13,6 +15,9 @@ import (
 
 // GroupVersion is the group and version of every kind in this package.
 var GroupVersion = schema.GroupVersion{Group: "sts.rolecredential.dev", Version: "v1alpha1"}
+
+// SchemeGroupVersion is GroupVersion, under the name that generated clients use.
+var SchemeGroupVersion = GroupVersion
 
 var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
