@@ -59,8 +59,8 @@ const (
 )
 
 var (
-	callerARN = regexp.MustCompile(`^arn:[\w-]+:(iam|sts)::\d{12}:[!-~]+$`)
-	printable = regexp.MustCompile(`^[!-~]+$`)
+	callerARN = regexp.MustCompile(`^arn:[\w-]+:(iam|sts)::\d{12}:[[:graph:]]+$`)
+	printable = regexp.MustCompile(`^[[:graph:]]+$`)
 	// assumedRole is the ARN of a role session: the role, and the session's name (IAM User Guide, 'IAM identifiers').
 	assumedRole = regexp.MustCompile(`^(arn:[^:]+:sts::[^:]*:assumed-role/[^/]+)/([^/]+)$`)
 )

@@ -51,6 +51,7 @@ func notCalled(err error) bool {
 // secret access key.
 type signer struct{}
 
+//nolint:revive // the SDK's interface has as many arguments
 func (signer) SignHTTP(
 	ctx context.Context, keys aws.Credentials, r *http.Request, payloadHash, service, region string, at time.Time, options ...func(*v4.SignerOptions),
 ) error {
@@ -68,7 +69,8 @@ type httpClient struct {
 }
 
 func (c httpClient) Do(r *http.Request) (*http.Response, error) {
-	defer c.recorder.Requested(middleware.GetOperationName(r.Context()))()
+	ended := c.recorder.Requested(middleware.GetOperationName(r.Context()))
+	defer ended()
 	response, err := c.HTTPClient.Do(r)
 	if err != nil {
 		return response, err

@@ -111,8 +111,9 @@ func (c *connection) invalidate(account types.NamespacedName) {
 		c.rejected.Store(true)
 		return
 	}
-	if sessions, ok := c.sessions.Get(account.Namespace); ok {
-		sessions.(*lru.Cache).Remove(account.Name) //nolint:errcheck // keys adds nothing else
+	found, _ := c.sessions.Get(account.Namespace)
+	if sessions, ok := found.(*lru.Cache); ok {
+		sessions.Remove(account.Name)
 	}
 }
 

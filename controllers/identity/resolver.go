@@ -210,8 +210,8 @@ func (r *Resolver) Forget(key request.Key) {
 // forgetDeleted forgets an identity that was deleted during a build. [Resolver.Forget] is called when the identity is no
 // longer in the cache of Reader: what a build leaves before that, Forget removes, and what it leaves later is removed here.
 func (r *Resolver) forgetDeleted(ctx context.Context, found Object) {
-	err := r.Reader.Get(ctx, client.ObjectKeyFromObject(found), found.DeepCopyObject().(Object)) //nolint:errcheck // a copy has the same type
-	if apierrors.IsNotFound(err) {
+	current, ok := found.DeepCopyObject().(Object)
+	if ok && apierrors.IsNotFound(r.Reader.Get(ctx, client.ObjectKeyFromObject(found), current)) {
 		r.Forget(KeyOf(found))
 	}
 }
