@@ -231,7 +231,10 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, configured *Identity, known
 		v.next = now.Add(spreadVerify(identity.Label()))
 		r.backoff.Set(identity.NamespacedName, backoff.Call{Inputs: configured.Version, At: now, Next: v.next})
 	} else {
-		outcome = OutcomeOf(v.failure)
+		// A failed verification opens no circuit: each credential first reports what its own call failed with.
+		if outcome = OutcomeOf(v.failure); outcome == limit.Unavailable {
+			outcome = limit.NotCalled
+		}
 		if v.failure.Reason == v1alpha1.ReasonInvalidSourceCredentials {
 			configured.InvalidateCredentials()
 		}
