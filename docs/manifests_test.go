@@ -90,43 +90,25 @@ func takeBlock(t *testing.T, b block) {
 // placeholder is an expression of kro. A test puts an ARN in place of an ARN, and a name in place of another value.
 var placeholder = regexp.MustCompile(`\$\{[^}]*\}`)
 
-// templates returns the objects that a ResourceGraphDefinition of kro or a Composition of Crossplane creates.
+// templates returns the objects that a ResourceGraphDefinition of kro creates.
 func templates(t *testing.T, o *unstructured.Unstructured) (found []*unstructured.Unstructured) {
 	t.Helper()
 	g := NewWithT(t)
-	filled := func(template any) {
-		text, err := yaml.Marshal(template)
+	if o.GetKind() != "ResourceGraphDefinition" {
+		return nil
+	}
+	resources, _, err := unstructured.NestedSlice(o.Object, "spec", "resources")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(resources).NotTo(BeEmpty())
+	for _, resource := range resources {
+		text, err := yaml.Marshal(resource.(map[string]any)["template"])
 		g.Expect(err).NotTo(HaveOccurred())
-		inner := object(t, placeholder.ReplaceAllStringFunc(string(text), func(expression string) string {
+		found = append(found, object(t, placeholder.ReplaceAllStringFunc(string(text), func(expression string) string {
 			if strings.HasSuffix(expression, ".arn}") {
 				return "arn:aws:iam::123456789012:role/S3Reader"
 			}
 			return "shown"
-		}))
-		if inner.GetName() == "" { // Crossplane generates one
-			inner.SetName("shown")
-		}
-		found = append(found, inner)
-	}
-	switch o.GetKind() {
-	case "ResourceGraphDefinition":
-		resources, _, err := unstructured.NestedSlice(o.Object, "spec", "resources")
-		g.Expect(err).NotTo(HaveOccurred())
-		for _, resource := range resources {
-			filled(resource.(map[string]any)["template"])
-		}
-		g.Expect(found).NotTo(BeEmpty())
-	case "Composition":
-		steps, _, err := unstructured.NestedSlice(o.Object, "spec", "pipeline")
-		g.Expect(err).NotTo(HaveOccurred())
-		for _, step := range steps {
-			resources, _, err := unstructured.NestedSlice(step.(map[string]any), "input", "resources")
-			g.Expect(err).NotTo(HaveOccurred())
-			for _, resource := range resources {
-				filled(resource.(map[string]any)["base"])
-			}
-		}
-		g.Expect(found).NotTo(BeEmpty())
+		})))
 	}
 	return found
 }
