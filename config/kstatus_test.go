@@ -34,7 +34,7 @@ func shownManifest(t *testing.T, kind string, manifest any) {
 	g := NewWithT(t)
 	page, err := os.ReadFile(filepath.Join("..", "docs", "integrations.md"))
 	g.Expect(err).NotTo(HaveOccurred())
-	for _, block := range regexp.MustCompile("(?s)\n```yaml[^\n]*\n(.*?)\n```\n").FindAllSubmatch(page, -1) {
+	for _, block := range regexp.MustCompile("(?s)\n```yaml.*?\n(.*?)\n```\n").FindAllSubmatch(page, -1) {
 		if strings.Contains(string(block[1]), "\nkind: "+kind+"\n") {
 			g.Expect(yaml.Unmarshal(block[1], manifest)).To(Succeed())
 			return

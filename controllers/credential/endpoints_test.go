@@ -11,7 +11,6 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/types"
-
 	"k8s.io/utils/clock"
 
 	"rolecredential.dev/operator/api/v1alpha1"

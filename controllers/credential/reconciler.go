@@ -1,3 +1,4 @@
+// Package credential reconciles credentials of all kinds: it keeps a Secret with session credentials for each, refreshed before they expire.
 package credential
 
 import (

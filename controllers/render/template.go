@@ -168,9 +168,44 @@ func parseTemplate(text string) (*parse.Tree, error) {
 
 // checkNode returns an error for the first part of a template that is not allowed, and that part.
 func checkNode(node parse.Node) (parse.Node, error) {
-	var children []parse.Node
+	if err := allowed(node); err != nil {
+		return node, err
+	}
+	for _, child := range childrenOf(node) {
+		if n, err := checkNode(child); err != nil {
+			return n, err
+		}
+	}
+	return nil, nil
+}
+
+// allowed returns an error if a part of a template is not allowed, whatever its children are.
+func allowed(node parse.Node) error {
 	switch n := node.(type) {
-	case *parse.TextNode, *parse.StringNode, *parse.BoolNode:
+	case *parse.TextNode, *parse.StringNode, *parse.BoolNode, *parse.ListNode, *parse.IfNode, *parse.ActionNode:
+		return nil
+	case *parse.PipeNode:
+		if len(n.Decl) > 0 {
+			return errors.New("variables are not supported")
+		}
+		return nil
+	case *parse.FieldNode:
+		if len(n.Ident) > 1 || !slices.Contains(fieldNames, n.Ident[0]) {
+			return fmt.Errorf("there is no field %s; the fields are .%s", n, strings.Join(fieldNames, ", ."))
+		}
+		return nil
+	case *parse.IdentifierNode:
+		if !slices.Contains(functionNames, n.Ident) {
+			return fmt.Errorf("there is no function %s; the functions are %s", n, strings.Join(functionNames, ", "))
+		}
+		return nil
+	default:
+		return fmt.Errorf("%s is not supported; templates may contain text, fields, functions and if", n)
+	}
+}
+
+func childrenOf(node parse.Node) (children []parse.Node) {
+	switch n := node.(type) {
 	case *parse.ListNode:
 		if n != nil { // nil for an if without else
 			children = n.Nodes
@@ -180,27 +215,9 @@ func checkNode(node parse.Node) (parse.Node, error) {
 	case *parse.ActionNode:
 		children = []parse.Node{n.Pipe}
 	case *parse.PipeNode:
-		if len(n.Decl) > 0 {
-			return n, errors.New("variables are not supported")
-		}
 		for _, command := range n.Cmds {
 			children = append(children, command.Args...)
 		}
-	case *parse.FieldNode:
-		if len(n.Ident) > 1 || !slices.Contains(fieldNames, n.Ident[0]) {
-			return n, fmt.Errorf("there is no field %s; the fields are .%s", n, strings.Join(fieldNames, ", ."))
-		}
-	case *parse.IdentifierNode:
-		if !slices.Contains(functionNames, n.Ident) {
-			return n, fmt.Errorf("there is no function %s; the functions are %s", n, strings.Join(functionNames, ", "))
-		}
-	default:
-		return n, fmt.Errorf("%s is not supported; templates may contain text, fields, functions and if", n)
 	}
-	for _, child := range children {
-		if n, err := checkNode(child); err != nil {
-			return n, err
-		}
-	}
-	return nil, nil
+	return children
 }

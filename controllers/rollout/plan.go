@@ -157,18 +157,16 @@ func (c Credential) Split(r Reader, w *Workload) []Reader {
 func (c Credential) Assess(now time.Time, r Reader) Reader {
 	w := ptr.Deref(r.Workload, Workload{Updated: true, Settled: true})
 	w.Blocked = cmp.Or(r.Blocked, w.Blocked)
-	mine, stamped := r.Restart.Credential == c.Name, c.stamped(r, w)
-	switch {
-	case mine && r.Restart.ID != c.ID(): // a workload that was contended gets only one more restart
-		r.Restart.Undone = min(r.Restart.Undone, maxUndone-1)
-	case mine && r.Restart.State == Updating && r.Stale > 0 && !stamped:
-		r.Restart.State, r.Restart.Undone = "", r.Restart.Undone+1
+	stamped := c.stamped(r, w)
+	mine := r.Restart.Credential == c.Name
+	if mine {
+		r.Restart = r.Restart.observed(c.ID(), r.Stale > 0 && !stamped)
 	}
 	r.Next = now.Add(recheck)
-	switch {
+	switch inProgress := r.Stale > 0 || !w.Settled; {
 	case r.Absent && r.Named:
 		r.State = Missing
-	case stamped && !w.stopped() && r.Restart.running(now.Add(-c.Skew)) && (r.Stale > 0 || !w.Settled):
+	case stamped && inProgress && !w.stopped() && r.Restart.running(now.Add(-c.Skew)):
 		r.State, r.Next = Updating, now.Add(poll)
 	case r.Stale == 0:
 		r.State, r.Next = Fresh, time.Time{}
@@ -177,10 +175,30 @@ func (c Credential) Assess(now time.Time, r Reader) Reader {
 	default:
 		r = c.assessStale(now, r, w)
 	}
-	if mine && (r.State == Fresh || r.State == Missing) {
-		r.Restart = Restart{}
-	} else if mine && r.State != Updating && r.Restart.State == Updating {
-		r.Restart.State = ""
+	if mine {
+		r.Restart = r.Restart.after(r.State)
+	}
+	return r
+}
+
+// observed returns the restart with what the workload shows of it: whether it was undone, or belongs to earlier session credentials.
+func (r Restart) observed(id string, undone bool) Restart {
+	switch {
+	case r.ID != id: // a workload that was contended gets only one more restart
+		r.Undone = min(r.Undone, maxUndone-1)
+	case r.State == Updating && undone:
+		r.State, r.Undone = "", r.Undone+1
+	}
+	return r
+}
+
+// after returns what to remember of the restart of a workload in a state.
+func (r Restart) after(state State) Restart {
+	switch {
+	case state == Fresh || state == Missing:
+		return Restart{}
+	case state != Updating && r.State == Updating:
+		r.State = ""
 	}
 	return r
 }

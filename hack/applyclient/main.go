@@ -10,10 +10,11 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	sts "rolecredential.dev/operator/api/applyconfiguration/api/v1alpha1"
-	"rolecredential.dev/operator/api/v1alpha1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	sts "rolecredential.dev/operator/api/applyconfiguration/api/v1alpha1"
+	"rolecredential.dev/operator/api/v1alpha1"
 )
 
 func main() {

@@ -168,7 +168,8 @@ func (e *environment) measureIssue(ctx context.Context, o *observer, n int) (m *
 	if err != nil {
 		return m, issue, err
 	}
-	return m, issue, m.settle(ctx, n)
+	err = m.settle(ctx, n)
+	return m, issue, err
 }
 
 // measureRefresh makes n credentials due by one change of their issuer, and measures until the manager has refreshed them and is idle.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -190,9 +191,7 @@ func forgedExpiry(ctx context.Context, w *world, n int64) error {
 		return nil
 	}
 	record.IssuedAt, record.Expiration = time.Now().Add(-time.Hour).Truncate(time.Second), time.Now().Add(3*time.Second).Truncate(time.Second)
-	for key, value := range record.WithChecksum(secret.Data).Annotations() {
-		secret.Annotations[key] = value
-	}
+	maps.Copy(secret.Annotations, record.WithChecksum(secret.Data).Annotations())
 	return w.attacker.Update(ctx, secret)
 }
 

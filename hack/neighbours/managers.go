@@ -38,7 +38,7 @@ func (w *world) startManager() (*manager, error) {
 // restartLeader kills the leader after a while, so that it releases no lease, and starts it again.
 func (w *world) restartLeader(ctx context.Context, after time.Duration) error {
 	if program.Sleep(ctx, after) != nil {
-		return nil
+		return nil //nolint:nilerr // the attack is over
 	}
 	i, err := w.leader()
 	if err != nil {

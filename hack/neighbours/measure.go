@@ -80,5 +80,6 @@ func measure(ctx context.Context, o options, a attack) (m measurement, err error
 	m = v.measurement
 	m.mustRestart = a.restart
 	m.requests = w.requests.Load()
-	return m, errors.Join(err, w.usage(&m))
+	err = errors.Join(err, w.usage(&m))
+	return m, err
 }

@@ -24,7 +24,7 @@ type victim struct {
 	measurement
 }
 
-const victimName = "reader"
+const victimName = "loader"
 
 var victimKey = client.ObjectKey{Namespace: victimNamespace, Name: victimName}
 
@@ -73,7 +73,7 @@ func (v *victim) watch(ctx context.Context) error {
 		credential := &v1alpha1.RoleCredential{}
 		if err := v.Client.Get(ctx, victimKey, credential); err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the attack is over
 			}
 			return err
 		}
