@@ -17,40 +17,31 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"rolecredential.dev/operator/hack/program"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	dir, err := run(ctx, os.Args[1:])
-	interrupted := ctx.Err() != nil
-	stop()
-	switch {
-	case err == nil:
-		fmt.Println(dir)
-	case interrupted:
-		fmt.Fprintln(os.Stderr, "interrupted; the next run continues")
-		os.Exit(130)
-	default:
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	program.Main("servers", run)
 }
 
-func run(ctx context.Context, args []string) (string, error) {
-	if len(args) == 1 {
-		for _, s := range sets {
-			if s.name == args[0] {
-				return ensure(ctx, s, os.Stderr)
-			}
-		}
+func run(ctx context.Context, args []string) error {
+	at := slices.IndexFunc(sets, func(s set) bool { return len(args) == 1 && s.name == args[0] })
+	if at < 0 {
+		return errors.New("usage: servers controlplane|node|minio|helm|prometheus")
 	}
-	return "", errors.New("usage: servers controlplane|node|minio|helm|prometheus")
+	dir, err := ensure(ctx, sets[at], os.Stderr)
+	if err != nil {
+		return err
+	}
+	fmt.Println(dir)
+	return nil
 }
 
 // ensure returns a folder that holds every binary of a set. It downloads or builds the set if necessary, and reports that to log.
