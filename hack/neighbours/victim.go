@@ -127,8 +127,10 @@ func (v *victim) runWorkload(ctx context.Context) error {
 }
 
 func (v *victim) replacePod(ctx context.Context, d *appsv1.Deployment, generation int) error {
+	hash := fmt.Sprint(generation)
+	labels := map[string]string{"app": victimName, appsv1.DefaultDeploymentUniqueLabelKey: hash}
 	set := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{
-		Namespace: victimNamespace, Name: fmt.Sprintf("%s-%d", victimName, generation), Labels: d.Spec.Template.Labels,
+		Namespace: victimNamespace, Name: victimName + "-" + hash, Labels: labels,
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(d, appsv1.SchemeGroupVersion.WithKind("Deployment"))},
 	}, Spec: appsv1.ReplicaSetSpec{Selector: d.Spec.Selector, Template: d.Spec.Template}}
 	if err := v.Client.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(victimNamespace), client.GracePeriodSeconds(0)); err != nil {
@@ -138,7 +140,7 @@ func (v *victim) replacePod(ctx context.Context, d *appsv1.Deployment, generatio
 		return err
 	}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Namespace: victimNamespace, Name: set.Name, Labels: d.Spec.Template.Labels, Annotations: d.Spec.Template.Annotations,
+		Namespace: victimNamespace, Name: set.Name + "-0", Labels: labels, Annotations: d.Spec.Template.Annotations,
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))},
 	}, Spec: readingPod()}
 	if err := v.Client.Create(ctx, pod); err != nil {
