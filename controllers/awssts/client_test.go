@@ -146,7 +146,7 @@ func TestUnknownCallIsNotMade(t *testing.T) {
 	g.Expect(e.Calls()).To(BeEmpty())
 }
 
-// The SDK measures how far its clock is from the server's, signs anew, and keeps that: the client is to be kept too.
+// The SDK measures the skew to the server's clock, retries with it, and keeps it in the client.
 func TestClockAnHourOffCostsOneRetryOnce(t *testing.T) {
 	g := NewWithT(t)
 	ahead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(time.Hour))

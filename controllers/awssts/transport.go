@@ -47,7 +47,7 @@ func notCalled(err error) bool {
 	return source || hop || token
 }
 
-// signer signs each request anew. A signer of the SDK caches the derived key by access key ID, so it would not use a corrected
+// signer derives a signing key for each request. A signer of the SDK caches the derived key by access key ID, so it would not use a corrected
 // secret access key.
 type signer struct{}
 

@@ -28,7 +28,7 @@ const (
 )
 
 // Bounds of the calls that are kept after their object was deleted, for [quietTime]. A call takes about 300 bytes, so all take 3 MB.
-// Beyond a bound, an object that is created again starts anew, as one with another name does.
+// Beyond a bound, an object that is created again starts without a backoff, as one with another name does.
 const (
 	maxDeleted             = 10_000
 	maxDeletedPerNamespace = 100

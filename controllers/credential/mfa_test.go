@@ -52,7 +52,7 @@ func TestACodeGoesWithTheCall(t *testing.T) {
 func TestACodeIsThatOfTheClockOfSTS(t *testing.T) {
 	f := newFixture(t, testkit.World(guarded(), seedSecret(deviceSeed))...)
 	f.STS.Skewed = 10 * time.Minute
-	f.verify() // which tells the skew
+	f.verify() // measures the skew
 	f.reconcile()
 	f.Expect(f.STS.Codes[0]).To(Equal(codeAt(f, testkit.Start.Add(10*time.Minute))))
 }
@@ -98,9 +98,9 @@ func (f *fixture) device() *corev1.Secret {
 func TestAMendedSeedIsTriedAtOnce(t *testing.T) {
 	f := newFixture(t, testkit.World(guarded(), seedSecret("not-a-seed!"))...)
 	f.reconcile()
-	mended := f.device()
-	mended.Data["seed"] = []byte("jbsw y3dp ehpk 3pxp jbsw y3dp ehpk 3pxp\n") // as people copy it
-	f.Update(mended)
+	corrected := f.device()
+	corrected.Data["seed"] = []byte("jbsw y3dp ehpk 3pxp jbsw y3dp ehpk 3pxp\n") // as people copy it
+	f.Update(corrected)
 	got, _ := f.reconcile()
 	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
 	f.Expect(f.STS.Codes[0]).To(Equal(codeAt(f, testkit.Start)))
@@ -138,7 +138,7 @@ func TestACodeThatSTSRefusedIsNotSentAgain(t *testing.T) {
 	f.Requests.Writes = nil
 	_, result = f.reconcile()
 	f.Expect(f.STS.Issued).To(HaveLen(1))
-	f.Expect(f.Requests.Writes).To(BeEmpty()) // it failed, and waiting does not mend it
+	f.Expect(f.Requests.Writes).To(BeEmpty()) // it failed, and waiting does not help
 	f.Expect(f.Events()).To(BeEmpty())
 	f.Clock.SetTime(f.Clock.Now().Add(result.RequeueAfter))
 	got, _ = f.reconcile()

@@ -352,10 +352,10 @@ func TestRestartChangesOnlyTheWorkloadThatWasRead(t *testing.T) {
 	workloads := rollout.Cluster{Reader: s.operator, Writer: s.operator}
 	s.Expect(workloads.Restart(s.ctx, s.namespace, read, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())).NotTo(Succeed())
 	s.Expect(s.deployments()).To(BeEmpty())
-	anew := s.deploy("web")
+	recreated := s.deploy("web")
 	s.Expect(workloads.Restart(s.ctx, s.namespace, read, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())).NotTo(Succeed())
-	s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(anew), anew)).To(Succeed())
-	s.Expect(anew.Spec.Template.Annotations).NotTo(HaveKey(v1alpha1.CredentialsAnnotation))
+	s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(recreated), recreated)).To(Succeed())
+	s.Expect(recreated.Spec.Template.Annotations).NotTo(HaveKey(v1alpha1.CredentialsAnnotation))
 }
 
 func TestMissingClusterRoleIsReportedAndAffectsOnlyRollouts(t *testing.T) {

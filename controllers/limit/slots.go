@@ -20,7 +20,7 @@ type bound struct {
 
 // bounds returns the shares that the calls of an identity count in.
 //
-// Whoever writes an Identity chooses its endpoint, and so how long a call hangs. The Identities of one namespace use at most a quarter of
+// The author of an Identity chooses its endpoint, and so how long a call hangs. The Identities of one namespace use at most a quarter of
 // the slots, and the Identities of all namespaces half of them. One ClusterIdentity uses at most three quarters.
 func (l *Limiter) bounds(id *identity) []bound {
 	fraction := func(quarters int) int { return max(1, l.Slots*quarters/4) }

@@ -119,7 +119,7 @@ func TestInvalidRequestNamesInheritedTagsOfAnIdentityThatSetsSessionTags(t *test
 	g.Expect(reason.STS(v1alpha1.ReasonInvalidRequest, answer, subject, nil).Message).NotTo(ContainSubstring("Pod Identity"))
 }
 
-// volatile is what tells one try from the next.
+// volatile matches values that differ between two calls.
 var volatile = regexp.MustCompile(`as STS said it|[0-9a-f]{8}-[0-9a-f]{4}-|\d{4}-\d{2}-\d{2}|\d{2}:\d{2}:\d{2}|0x[0-9a-f]+|%!|:\d{4,5}\b`)
 
 func TestAMessageIsTheSameEachTime(t *testing.T) {

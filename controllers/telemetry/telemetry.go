@@ -39,7 +39,7 @@ func NewEvents(recorder events.EventRecorder, c clock.PassiveClock, limitHit fun
 //
 // An object may have 10 events at once, and one a minute. A namespace may have 100 at once, and one a second: about 800 are in memory,
 // which take 2 MB. Of normal states, all objects together may have 25 at once, and one a second: where thousands of credentials are issued,
-// nobody reads as many events. The bounds forget the objects and namespaces without an event for longest, of which they hold a MB.
+// no user reads as many events. The bounds forget the objects and namespaces without an event for longest, of which they hold a MB.
 type eventBounds struct {
 	clock                 clock.PassiveClock
 	limitHit              func(limit string)
