@@ -2,37 +2,25 @@
 package testkit
 
 import (
-	"cmp"
-	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/smithy-go"
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/reissue"
@@ -60,133 +48,6 @@ type Fixture struct {
 	Connector *identity.Connector
 	Resolver  *identity.Resolver
 }
-
-// Tokens issues the tokens of service accounts. Each token names its subject and audience.
-type Tokens struct {
-	Clock     *clocktesting.FakePassiveClock
-	Requested []string // subject and audience
-	Err       error
-}
-
-// APIAudience is the audience of the API server itself.
-const APIAudience = "https://api.example"
-
-// Issue handles a TokenRequest.
-func (i *Tokens) Issue(_ context.Context, _ client.Client, _ string, object, body client.Object, _ ...client.SubResourceCreateOption) error {
-	request, ok := body.(*authenticationv1.TokenRequest)
-	if !ok {
-		return errors.New("not a TokenRequest")
-	}
-	if len(request.Spec.Audiences) == 0 {
-		request.Spec.Audiences = []string{APIAudience}
-	}
-	requested := object.GetNamespace() + ":" + object.GetName() + " for " + strings.Join(request.Spec.Audiences, ",")
-	i.Requested = append(i.Requested, requested)
-	request.Status.Token = "token of " + requested
-	request.Status.ExpirationTimestamp = metav1.NewTime(i.Clock.Now().Add(time.Duration(*request.Spec.ExpirationSeconds) * time.Second))
-	return i.Err
-}
-
-// STS issues new session credentials with each call, unless Err is set.
-type STS struct {
-	Clock            *clocktesting.FakePassiveClock
-	mu               sync.Mutex // concurrent calls
-	Issued           []request.Request
-	Codes            []string // of MFA devices, one for each call
-	Tokens           []string // of service accounts, one for each call
-	Callers          int
-	Err              error
-	CallerErr        error
-	CallerIdentity   *awssts.Caller // the user operator if nil
-	Lifetime         time.Duration
-	PackedPolicySize int32 // percent; 7 if zero
-	Skewed           time.Duration
-	Before           func() // runs during an issue
-}
-
-// Issue issues session credentials.
-func (s *STS) Issue(_ context.Context, _ aws.CredentialsProvider, r request.Request, auth request.CallAuth) (request.Credentials, error) {
-	s.mu.Lock()
-	s.Issued = append(s.Issued, r)
-	s.mu.Unlock()
-	s.Codes = append(s.Codes, string(auth.MFACode))
-	s.Tokens = append(s.Tokens, string(auth.WebIdentityToken))
-	if s.Before != nil {
-		s.Before()
-	}
-	if s.Err != nil {
-		return request.Credentials{}, s.Err
-	}
-	id := string(rune('A') + rune(len(s.Issued)-1)) //nolint:gosec // a test makes few calls
-	size := cmp.Or(s.PackedPolicySize, 7)
-	life := s.Lifetime
-	if life == 0 {
-		life = r.Duration
-	}
-	return request.Credentials{
-		AccessKeyID: "ASIA" + id, SecretAccessKey: request.RedactedString("secret-" + id), SessionToken: request.RedactedString("token-" + id),
-		IssuedAt: s.Clock.Now().Add(s.Skewed), Expiration: s.Clock.Now().Add(s.Skewed + life), PrincipalARN: "arn:aws:sts::123456789012:assumed-role/S3Reader/" + r.SessionName,
-		PackedPolicySize: &size,
-	}, nil
-}
-
-// Skew returns Skewed, and false before the first call.
-func (s *STS) Skew() (time.Duration, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.Skewed, s.Callers+len(s.Issued) > 0
-}
-
-// Hop returns the credentials that the hop would be assumed with.
-func (s *STS) Hop(keys aws.CredentialsProvider, _ request.Request, _ identity.TokenSource) aws.CredentialsProvider {
-	return keys
-}
-
-// Caller returns the caller.
-func (s *STS) Caller(context.Context, aws.CredentialsProvider) (awssts.Caller, error) {
-	s.Callers++
-	if s.CallerIdentity != nil {
-		return *s.CallerIdentity, s.CallerErr
-	}
-	return awssts.Caller{AccountID: "210987654321", ARN: "arn:aws:iam::210987654321:user/operator", UserID: "AIDAOPERATOR"}, s.CallerErr
-}
-
-// Requests records the writes that the API server received, as "verb kind". Fail returns the error for a write, nil to accept it.
-type Requests struct {
-	Writes []string
-	Fail   func(verb string, object client.Object) error
-}
-
-func (r *Requests) write(verb string, object client.Object) error {
-	r.Writes = append(r.Writes, verb+" "+KindName(object))
-	if r.Fail != nil {
-		return r.Fail(verb, object)
-	}
-	return nil
-}
-
-// KindName returns the kind of an object.
-func KindName(object client.Object) string {
-	switch object.(type) {
-	case *corev1.Secret:
-		return "Secret"
-	case *v1alpha1.RoleCredential:
-		return "RoleCredential"
-	case *v1alpha1.ClusterIdentity:
-		return "ClusterIdentity"
-	case *v1alpha1.Identity:
-		return "Identity"
-	default:
-		return object.GetObjectKind().GroupVersionKind().Kind
-	}
-}
-
-// noWatch reports each Secret as changed, so that each reconcile reads the source again.
-type noWatch struct{}
-
-func (noWatch) Subscribe(request.Key, types.NamespacedName, string)      {}
-func (noWatch) IsCurrent(request.Key, types.NamespacedName, string) bool { return false }
-func (noWatch) Unsubscribe(request.Key)                                  {}
 
 // New returns a Fixture whose API server has the given objects.
 func New(t *testing.T, objects ...client.Object) *Fixture {
@@ -216,129 +77,7 @@ func New(t *testing.T, objects ...client.Object) *Fixture {
 	return f
 }
 
-func (r *Requests) interceptor() interceptor.Funcs {
-	return interceptor.Funcs{
-		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
-			if err := r.write("create", o); err != nil {
-				return err
-			}
-			return c.Create(ctx, o, options...)
-		},
-		Update: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.UpdateOption) error {
-			if err := r.write("update", o); err != nil {
-				return err
-			}
-			return c.Update(ctx, o, options...)
-		},
-		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
-			if err := r.write("delete", o); err != nil {
-				return err
-			}
-			return c.Delete(ctx, o, options...)
-		},
-		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
-			applied, ok := o.(client.Object)
-			if !ok {
-				return fmt.Errorf("an apply of a %T", o)
-			}
-			if err := r.write("apply", applied); err != nil {
-				return err
-			}
-			// For known types, the fake client applies all fields, also absent ones.
-			patch, err := json.Marshal(o)
-			if err != nil {
-				return err
-			}
-			current := &unstructured.Unstructured{}
-			current.SetGroupVersionKind(applied.GetObjectKind().GroupVersionKind())
-			current.SetNamespace(applied.GetNamespace())
-			current.SetName(applied.GetName())
-			return c.Patch(ctx, current, client.RawPatch(types.MergePatchType, patch))
-		},
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
-			if err := r.write("patch", o); err != nil {
-				return err
-			}
-			return c.Patch(ctx, o, patch, options...)
-		},
-		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, options ...client.SubResourceUpdateOption) error {
-			if err := r.write("update "+sub, o); err != nil {
-				return err
-			}
-			return c.SubResource(sub).Update(ctx, o, options...)
-		},
-	}
-}
-
 // Objects of most tests.
-
-// Shop returns the metadata of the namespace shop.
-func Shop() *metav1.PartialObjectMetadata {
-	namespace := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
-	namespace.Name = "shop"
-	namespace.Labels = map[string]string{"team": "shop"}
-	return namespace
-}
-
-// NamespaceShop returns the namespace shop.
-func NamespaceShop() *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: Shop().Labels}}
-}
-
-// Bootstrap returns the Secret with the access key of the default identity.
-func Bootstrap() *corev1.Secret {
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "rolecredential-system", Name: "bootstrap"},
-		Data:       map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("AKIASOURCE"), "AWS_SECRET_ACCESS_KEY": []byte("source-secret")},
-	}
-}
-
-// DefaultIdentity returns a ClusterIdentity that allows the namespace shop all roles of an account.
-func DefaultIdentity() *v1alpha1.ClusterIdentity {
-	return &v1alpha1.ClusterIdentity{
-		ObjectMeta: metav1.ObjectMeta{Name: "default", UID: "identity-uid", Generation: 1},
-		Spec: v1alpha1.ClusterIdentitySpec{
-			IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1"},
-
-			Source: v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: "rolecredential-system", Name: "bootstrap"}}},
-			Allow: &[]v1alpha1.AllowRule{{
-				Namespaces: []string{"shop"}, RoleARNs: []string{"arn:aws:iam::123456789012:role/*"}, MaxDuration: &metav1.Duration{Duration: 2 * time.Hour},
-			}},
-		},
-	}
-}
-
-// Reader returns the RoleCredential shop/s3-reader.
-func Reader() *v1alpha1.RoleCredential {
-	c := &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s3-reader", UID: "credential-uid", Generation: 1}}
-	c.Spec.RoleARN = "arn:aws:iam::123456789012:role/S3Reader"
-	return c
-}
-
-// World returns all objects that the Reader requires. The given objects replace those of the same kind and name.
-func World(replaced ...client.Object) []client.Object {
-	objects := []client.Object{NamespaceShop(), Bootstrap(), DefaultIdentity(), Reader()}
-	for _, object := range replaced {
-		same := func(o client.Object) bool {
-			return KindName(o) == KindName(object) && client.ObjectKeyFromObject(o) == client.ObjectKeyFromObject(object)
-		}
-		objects = append(slices.DeleteFunc(objects, same), object)
-	}
-	return objects
-}
-
-// Without returns the objects except one.
-func Without(object client.Object, objects []client.Object) []client.Object {
-	return slices.DeleteFunc(objects, func(o client.Object) bool {
-		return KindName(o) == KindName(object) && client.ObjectKeyFromObject(o) == client.ObjectKeyFromObject(object)
-	})
-}
-
-// Changed calls f with an object and returns the object.
-func Changed[T any](object T, f func(T)) T {
-	f(object)
-	return object
-}
 
 // Credential returns the stored Reader.
 func (f *Fixture) Credential() *v1alpha1.RoleCredential {
@@ -447,19 +186,6 @@ func FirstProblem(conditions []metav1.Condition) string {
 		}
 	}
 	return text
-}
-
-// STSError returns an error of STS with a code.
-func STSError(code string) error {
-	return &smithy.GenericAPIError{Code: code, Message: "the message of STS"}
-}
-
-// ForeignSecret returns a Secret with the name of the Reader's Secret that does not belong to the Reader.
-func ForeignSecret() *corev1.Secret {
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s3-reader", Labels: map[string]string{"of": "another"}},
-		Data:       map[string][]byte{"password": []byte("theirs")},
-	}
 }
 
 // Advance moves the clock.
