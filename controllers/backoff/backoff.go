@@ -19,6 +19,8 @@ const (
 	freeCalls = 2
 	// freeChanges of inputs allow a user to try several specs in a row.
 	freeChanges = 6
+	// maxChangeWait bounds the wait for changed inputs, or for a credential that was created again: a user may try many specs.
+	maxChangeWait = 30 * time.Second
 	// maxUrgent is how often in a row a wait is cut short because the credentials expire soon. From 10 minutes before the expiry, halving the
 	// remaining time 7 times leads to the shortest wait.
 	maxUrgent = 10
@@ -190,7 +192,7 @@ func (m Call) NextIssue(inputs string, now time.Time) time.Time {
 	case m.Inputs == inputs && m.successes >= freeCalls:
 		wait = min(m.quiet, reason.Wait(m.successes, 0, 0))
 	case m.Inputs != inputs && m.changes >= freeChanges:
-		wait = reason.Wait(m.changes-freeChanges+1, 0, 0)
+		wait = min(maxChangeWait, reason.Wait(m.changes-freeChanges+1, 0, 0))
 	}
 	if wait == 0 || now.Sub(m.At) >= wait {
 		return time.Time{}

@@ -446,7 +446,7 @@ func TestCallThatPanicsFreesItsSlot(t *testing.T) {
 }
 
 func TestCallsInALoopAreLimited(t *testing.T) {
-	const period, step, most = 10 * time.Minute, 20 * time.Second, 14
+	const period, step, most = 10 * time.Minute, 20 * time.Second, 20
 	for name, attack := range map[string]func(f *fixture, n int){
 		"the record is rewritten as if it expired in 3 seconds": func(f *fixture, _ int) {
 			if f.Secret() == nil {

@@ -50,7 +50,7 @@ func TestServerOfUnknownAuthorityIsNotTrusted(t *testing.T) {
 	made := h.credential(h.namespace(nil), "tls", by)
 	h.eventually(made, "Issued", "False STSUnreachable")
 	h.Expect(meta.FindStatusCondition(made.Status.Conditions, "Issued").Message).To(HavePrefix(
-		"The endpoint " + secure.URL + " presented ClusterIdentity " + by.Name + " a certificate that is not trusted. Check that the identity's caBundle holds the authority that issued it,"))
+		"The endpoint " + secure.URL + " presented ClusterIdentity " + by.Name + " a certificate that is not trusted. Check that the identity's caBundle has the authority that issued it,"))
 	h.Expect(h.sts.Calls()).To(BeEmpty())
 
 	update(h, by, func(i *v1alpha1.ClusterIdentity) { i.Spec.CABundle += string(secure.CABundle) })

@@ -164,7 +164,7 @@ func TestNamespacedManagerHasNoPermissionsInOtherNamespaces(t *testing.T) {
 	}
 	allowed := map[string][]string{ // beside the permissions in watched namespaces
 		operatorNamespace: {"get /secrets", "list /secrets", "watch /secrets"},
-		"default":         {"create events.k8s.io/events"},
+		"default":         {"create events.k8s.io/events", "patch events.k8s.io/events"},
 	}
 	const managerRole = "rolecredential-manager-role"
 	for _, name := range []string{managerRole, "rolecredential-serviceaccount-token-role", "rolecredential-rollout-role"} { // the last two are not bound

@@ -73,6 +73,7 @@ var operations = map[string]string{
 	"delete /secrets": "deleting the Secret with the former name",
 
 	"create events.k8s.io/events": "recording an event",
+	patchEvents:                   "recording a series of equal events",
 
 	"create /serviceaccounts/token": "a token for AssumeRoleWithWebIdentity",
 
@@ -94,6 +95,9 @@ var operations = map[string]string{
 	"get argoproj.io/rollouts":   "a rollout of an Argo Rollout",
 	"patch argoproj.io/rollouts": "restarting an Argo Rollout",
 }
+
+// patchEvents is needed only if an event repeats within minutes.
+const patchEvents = "patch events.k8s.io/events"
 
 // The test removes each permission of the operator in turn. The API server then forbids the operation that requires it. With all
 // permissions, it forbids nothing. So no permission is missing, and none is unused.
@@ -475,6 +479,9 @@ func TestNamespacedManagerNeedsEachPermissionInOtherNamespaces(t *testing.T) {
 		h.Expect(err).NotTo(HaveOccurred())
 		for _, rule := range role.Rules {
 			for _, verb := range rule.Verbs {
+				if verb+" "+rule.APIGroups[0]+"/"+rule.Resources[0] == patchEvents {
+					continue
+				}
 				grants++
 				t.Run(verb+" "+rule.Resources[0]+" in "+role.Namespace, func(t *testing.T) { runWithoutVerb(t, role, rule, verb) })
 			}

@@ -66,7 +66,7 @@ func documentedKeys(h *harness, heading string) []string {
 	h.Expect(found).To(BeTrue(), heading)
 	section, _, _ = strings.Cut(section, "\n## ")
 	var keys []string
-	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]+`) \\|").FindAllStringSubmatch(section, -1) {
+	for _, row := range regexp.MustCompile("(?m)^(?:-|\\|) (`[^|:]+`)(?::| \\|)").FindAllStringSubmatch(section, -1) {
 		for _, key := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
 			keys = append(keys, key[1])
 		}
