@@ -6,7 +6,6 @@ import (
 	runtime "k8s.io/apimachinery/pkg/runtime"
 	schema "k8s.io/apimachinery/pkg/runtime/schema"
 	managedfields "k8s.io/apimachinery/pkg/util/managedfields"
-
 	apiv1alpha1 "rolecredential.dev/operator/api/applyconfiguration/api/v1alpha1"
 	internal "rolecredential.dev/operator/api/applyconfiguration/internal"
 	v1alpha1 "rolecredential.dev/operator/api/v1alpha1"

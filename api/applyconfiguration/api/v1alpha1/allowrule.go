@@ -5,7 +5,6 @@ package v1alpha1
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
-
 	apiv1alpha1 "rolecredential.dev/operator/api/v1alpha1"
 )
 

@@ -7,7 +7,6 @@ import (
 	types "k8s.io/apimachinery/pkg/types"
 	managedfields "k8s.io/apimachinery/pkg/util/managedfields"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
-
 	internal "rolecredential.dev/operator/api/applyconfiguration/internal"
 	apiv1alpha1 "rolecredential.dev/operator/api/v1alpha1"
 )
