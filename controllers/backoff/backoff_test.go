@@ -159,7 +159,7 @@ func TestCallsInALoopSlowDown(t *testing.T) {
 		},
 		"the spec changes to and fro": {
 			func(n int) string { return fmt.Sprint("inputs ", n%2) }, time.Hour,
-			[]time.Duration{0, 0, 0, 0, 0, 0, 5 * s, 10 * s, 20 * s, 40 * s, 80 * s, 160 * s, 300 * s, 300 * s},
+			[]time.Duration{0, 0, 0, 0, 0, 0, 5 * s, 10 * s, 20 * s, 30 * s, 30 * s, 30 * s, 30 * s, 30 * s},
 		},
 		"the spec changes once, after many repairs": {
 			func(n int) string { return fmt.Sprint("inputs ", n/5) }, time.Hour,
