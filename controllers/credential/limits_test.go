@@ -43,8 +43,12 @@ func (f *fixture) spend(seconds int) {
 
 // throttleOnce halves the rate of the default identity.
 func (f *fixture) throttleOnce() {
-	f.Limits.Configure(testkit.Start, defaultKey, 0)
-	f.Limits.Throttled(testkit.Start, testkit.Start, defaultKey)
+	f.T.Helper()
+	other := request.Key{Kind: "RoleCredential", NamespacedName: types.NamespacedName{Namespace: "other", Name: "other"}}
+	call, _ := f.Limits.Acquire(testkit.Start, limit.Request{Identity: defaultKey, Credential: other})
+	f.Expect(call).NotTo(BeNil())
+	f.Limits.Release(testkit.Start, call, limit.Throttled)
+	f.Limits.Cancel(testkit.Start, other)
 }
 
 // level is the state of the default identity's limits.

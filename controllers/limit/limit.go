@@ -126,25 +126,10 @@ func (l *Limiter) Configure(now time.Time, identity request.Key, qps int) {
 
 // Spend counts a call that does not wait for the rate limit. The credentials in the queue wait longer for it.
 func (l *Limiter) Spend(now time.Time, identity request.Key) {
-	l.adjust(identity, func(p *pace) { p.spend(now) })
-}
-
-// Succeeded lets a throttled identity recover after a call that did not wait for the rate limit.
-func (l *Limiter) Succeeded(now time.Time, identity request.Key) {
-	l.adjust(identity, func(p *pace) { p.succeeded(now) })
-}
-
-// Throttled lowers the rate of an identity after STS throttled a call, made at a time, that did not wait for the rate limit.
-func (l *Limiter) Throttled(now, made time.Time, identity request.Key) {
-	l.adjust(identity, func(p *pace) { p.throttled(now, made) })
-}
-
-// adjust changes the pace of an identity, unless the identity was deleted.
-func (l *Limiter) adjust(identity request.Key, change func(*pace)) {
 	l.mu.Lock()
 	defer l.unlock()
 	if id, ok := l.identities[identity]; ok {
-		change(&id.rate)
+		id.rate.spend(now)
 	}
 }
 

@@ -315,14 +315,6 @@ func TestCallOfADeletedIdentityLeavesNoEntry(t *testing.T) {
 			l.Spend(start, operator)
 			l.Release(start, call, limit.Answered)
 		},
-		"the success of a verification": func(l *limit.Limiter, call *limit.Call) {
-			l.Succeeded(start, operator)
-			l.Release(start, call, limit.Answered)
-		},
-		"the throttling of verification": func(l *limit.Limiter, call *limit.Call) {
-			l.Throttled(start, start, operator)
-			l.Release(start, call, limit.Answered)
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
