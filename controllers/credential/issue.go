@@ -235,7 +235,7 @@ func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res resul
 	res.issueErr = f
 	if _, notOwn := errors.AsType[*identityWideError](err); notOwn {
 		r.backoff.FailedForAll(key, inputs, f, res.now)
-		res.wait = &wait{retryAfter: limitRecheck}
+		res.wait = &wait{retryAfter: limit.Recheck}
 		return res, nil
 	}
 	res.retryAt = d.recheck(res.now, r.backoff.Failed(key, inputs, f, res.now, res.left()))

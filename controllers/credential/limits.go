@@ -15,9 +15,6 @@ import (
 )
 
 const (
-	// limitRecheck is when a credential that waits for the limiter is reconciled again, for its class or the cause of its wait may have
-	// changed. The limiter enqueues it earlier if a call becomes possible.
-	limitRecheck = time.Minute
 	// briefWait is the longest wait that the status does not show: an issue is two writes then, and not three.
 	briefWait = 5 * time.Second
 	// expiringWithin is the remaining validity below which a refresh is urgent: the kubelet takes a minute or two to update a volume,
@@ -34,7 +31,7 @@ func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res result) (per
 		var w limit.Wait
 		permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, res))
 		if permit == nil {
-			waiting = &wait{message: waitMessage(w.Cause, a.identity), retryAfter: limitRecheck, brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
+			waiting = &wait{message: waitMessage(w.Cause, a.identity), retryAfter: limit.Recheck, brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
 		}
 		return permit != nil
 	}

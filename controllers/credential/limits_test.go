@@ -90,7 +90,7 @@ func TestShortWaitForTheRateLimitIsNotReported(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	f.spend(1)
 	got, result := f.reconcile()
-	f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: limitRecheck, Priority: new(backoff.OrdinaryPriority)}))
+	f.Expect(result).To(Equal(reconcile.Result{RequeueAfter: limit.Recheck, Priority: new(backoff.OrdinaryPriority)}))
 	f.Expect(f.STS.Issued).To(BeEmpty())
 	f.Expect(f.Requests.Writes).To(BeEmpty())
 	f.Expect(f.Events()).To(BeEmpty())
@@ -111,7 +111,7 @@ func TestLongWaitForTheRateLimitIsReportedOnce(t *testing.T) {
 	f.spend(30)
 	got, result := f.reconcile()
 	f.Expect(testkit.FirstProblem(got.Status.Conditions)).To(Equal("Issued=Unknown NotAttempted: STS was not called for this spec: Waiting for the STS rate limit of ClusterIdentity default."))
-	f.Expect(result.RequeueAfter).To(Equal(limitRecheck))
+	f.Expect(result.RequeueAfter).To(Equal(limit.Recheck))
 	f.Expect(f.Requests.Writes).To(Equal([]string{"update status RoleCredential"}))
 	f.Events()
 

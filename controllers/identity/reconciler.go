@@ -43,8 +43,6 @@ const (
 	// minVerifyInterval is the shortest time between two verifications of an identity of one name. It keeps a loop of edits
 	// from causing a call for each.
 	minVerifyInterval = 5 * time.Second
-	// limitRecheck is when an identity that waits for the limiter is reconciled again. The limiter enqueues it earlier.
-	limitRecheck = time.Minute
 
 	callGetCallerIdentity = "GetCallerIdentity"
 )
@@ -214,7 +212,7 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, configured *Identity, known
 		Identity: identity, Credential: identity, QPS: configured.QPS, Version: configured.Version, Class: limit.Missing,
 	})
 	if permit == nil {
-		return verdict{waits: true, next: now.Add(limitRecheck)}, nil
+		return verdict{waits: true, next: now.Add(limit.Recheck)}, nil
 	}
 	outcome := limit.NotCalled // also if the call panics
 	defer func() {

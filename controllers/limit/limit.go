@@ -51,6 +51,10 @@ const (
 	CircuitOpen                   // the identity's calls fail, so that only probes are made
 )
 
+// Recheck is when an object that waits for a call is reconciled again, for its class or the cause of its wait may have changed.
+// [Limiter.Ready] returns it earlier if a call becomes possible.
+const Recheck = time.Minute
+
 // Wait says why a credential waits, and estimates for how long.
 type Wait struct {
 	Cause Cause
