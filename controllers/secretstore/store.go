@@ -1,4 +1,4 @@
-// Package secretstore observes and writes the Secrets of credentials, and watches single Secrets by name.
+// Package secretstore observes and writes the Secrets of credentials.
 package secretstore
 
 import (
