@@ -127,7 +127,7 @@ func emulateAWS(url string) error {
 
 // startOperator starts the operator with the ServiceAccount of the manifests.
 func startOperator() (stop func() error, err error) {
-	config, err := cluster.AsOperator(context.Background())
+	config, err := cluster.ManagerConfig(context.Background())
 	if err != nil {
 		return nil, err
 	}

@@ -137,7 +137,7 @@ func (h *harness) atDefaultVerbosity() { h.level = zapcore.InfoLevel }
 // asOperator returns a config with a token of the operator's ServiceAccount.
 func (h *harness) asOperator() *rest.Config {
 	h.t.Helper()
-	config, err := cluster.AsOperator(h.ctx)
+	config, err := cluster.ManagerConfig(h.ctx)
 	h.Expect(err).NotTo(HaveOccurred())
 	return config
 }

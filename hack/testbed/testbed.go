@@ -11,7 +11,6 @@ import (
 	"os"
 	"time"
 
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"rolecredential.dev/operator/hack/cluster"
@@ -77,6 +76,3 @@ func denyRemoteHosts() error {
 func (c *Cluster) Kubectl(args ...string) (string, error) {
 	return c.Cluster.Kubectl(context.Background(), args...)
 }
-
-// AsOperator returns a config with a token of the operator's ServiceAccount, and so with its permissions only.
-func (c *Cluster) AsOperator(ctx context.Context) (*rest.Config, error) { return c.ManagerConfig(ctx) }
