@@ -36,16 +36,19 @@ type measurement struct {
 }
 
 func (m measurement) problems() (problems []string) {
-	for problem, found := range map[string]bool{
-		"the victim was not Ready":                m.notReady > 0,
-		"the victim was refreshed too late":       m.late > maxLate,
-		"the victim was not refreshed":            m.refreshes == 0,
-		"the victim's workload was not restarted": m.mustRestart && m.restarts == 0,
-		"a manager exceeded the memory limit":     m.leader > memoryLimit || m.standby > memoryLimit,
-		"a manager ended":                         len(m.died) > 0,
+	for _, check := range []struct {
+		problem string
+		found   bool
+	}{
+		{"the victim was not Ready", m.notReady > 0},
+		{"the victim was refreshed too late", m.late > maxLate},
+		{"the victim was not refreshed", m.refreshes == 0},
+		{"the victim's workload was not restarted", m.mustRestart && m.restarts == 0},
+		{"a manager exceeded the memory limit", m.leader > memoryLimit || m.standby > memoryLimit},
+		{"a manager ended", len(m.died) > 0},
 	} {
-		if found {
-			problems = append(problems, problem)
+		if check.found {
+			problems = append(problems, check.problem)
 		}
 	}
 	return problems
