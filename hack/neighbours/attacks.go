@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,26 +44,23 @@ const attackers = 4
 // attack repeats the attack until the context is done. The API server may reject single requests, for instance for conflicts.
 func (a attack) attack(ctx context.Context, w *world) error {
 	var calls, failures atomic.Int64
-	var last atomic.Value
-	done := make(chan struct{})
+	var last atomic.Pointer[error]
+	var group sync.WaitGroup
 	for range attackers {
-		go func() {
-			defer func() { done <- struct{}{} }()
+		group.Go(func() {
 			for ctx.Err() == nil {
 				n := calls.Add(1)
 				if err := a.during(ctx, w, n); err != nil && ctx.Err() == nil {
 					failures.Add(1)
-					last.Store(err)
+					last.Store(&err)
 					_ = program.Sleep(ctx, 50*time.Millisecond)
 				}
 			}
-		}()
+		})
 	}
-	for range attackers {
-		<-done
-	}
+	group.Wait()
 	if made, failed := calls.Load(), failures.Load(); failed > made*9/10 {
-		return fmt.Errorf("%d of %d requests failed, the last one with: %v", failed, made, last.Load())
+		return fmt.Errorf("%d of %d requests failed, the last one with: %w", failed, made, *last.Load())
 	}
 	return nil
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -153,7 +153,7 @@ func (v *victim) replacePod(ctx context.Context, d *appsv1.Deployment, generatio
 	}
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}
 	err := v.Client.Status().Update(ctx, d)
-	if err != nil && strings.Contains(err.Error(), "the object has been modified") {
+	if apierrors.IsConflict(err) {
 		return nil // the next pass writes it
 	}
 	return err
