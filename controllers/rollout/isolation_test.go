@@ -20,6 +20,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/reissue"
+	"rolecredential.dev/operator/controllers/rollout"
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
@@ -176,4 +177,55 @@ func TestRestartHoldsItsSlotUntilADeadline(t *testing.T) {
 	f.Expect(f.Clock.Since(begun)).To(BeNumerically("~", 15*time.Minute, 10*time.Second))
 	f.Expect(testkit.Message(f.Credential().Status.Conditions, "RolledOut")).To(ContainSubstring("Deployment web was restarted, but not all of its pods were replaced"))
 	f.Expect(f.metric("rolecredential_rollouts_total", "Stalled")).To(Equal(1.0))
+}
+
+// Each colluding namespace starts a restart whenever it can, and none of these restarts is complete before its deadline.
+func TestColludingNamespacesDelayAnotherByMinutes(t *testing.T) {
+	for _, colluding := range []int{2, 5, 20} {
+		t.Run(fmt.Sprint(colluding, " namespaces"), func(t *testing.T) {
+			g := NewWithT(t)
+			s, now, restarts := &rollout.Slots{Max: 5}, issuedAt, 0
+			take := func(namespace string) bool {
+				restarts++
+				_, ok := s.Take(namespace, rollout.Ref{Kind: "Deployment", Name: fmt.Sprint(restarts)}, rollout.Restart{Credential: namespace}, now)
+				return ok
+			}
+			pass := func() {
+				now = now.Add(10 * time.Second)
+				for i := range 3 * colluding {
+					take(fmt.Sprint("lab-", i%colluding))
+				}
+			}
+			for range 3 {
+				for begun := now; now.Sub(begun) < 20*time.Minute; {
+					pass()
+				}
+				asked := now
+				for !take("shop") {
+					for range 3 { // it asks every 30 seconds
+						pass()
+					}
+					g.Expect(now.Sub(asked)).To(BeNumerically("<=", 3*time.Minute+30*time.Second))
+				}
+			}
+		})
+	}
+}
+
+func TestNamespaceThatStopsAskingForASlotLosesItsTurn(t *testing.T) {
+	g := NewWithT(t)
+	s, now := &rollout.Slots{Max: 1}, issuedAt
+	take := func(namespace string, after time.Duration) bool {
+		now = now.Add(after)
+		_, ok := s.Take(namespace, web, rollout.Restart{Credential: namespace}, now)
+		return ok
+	}
+	g.Expect(take("bank", 0)).To(BeTrue())
+	g.Expect(take("lab", time.Second)).To(BeFalse())
+	g.Expect(take("shop", time.Second)).To(BeFalse())
+	s.Forget("bank", "bank")
+	g.Expect(take("shop", 30*time.Second)).To(BeFalse(), "the slot is reserved for lab")
+	g.Expect(take("shop", 30*time.Second)).To(BeTrue(), "lab has not asked for a minute")
+	s.Forget("shop", "shop")
+	g.Expect(take("lab", time.Second)).To(BeTrue(), "no other namespace waits")
 }

@@ -83,7 +83,7 @@ var (
 	}
 	underWayMetric = Metric{
 		Name: "rolecredential_rollouts_in_progress", Type: Gauge,
-		Help:   "Slots in use: workloads that are being restarted.",
+		Help:   "Workloads that are being restarted.",
 		Series: "1",
 	}
 	callsMetric = Metric{
