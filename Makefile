@@ -57,7 +57,7 @@ LABELS = --label org.opencontainers.image.title=rolecredential \
 
 .PHONY: help
 help: ## Show this help.
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: clean
 clean: ## Remove build results, but not the cached servers and tools.
@@ -173,10 +173,17 @@ chaos-mutations: chaos-build ## Break the operator of the last commit in several
 # A regular expression that selects attacks by name.
 NEIGHBOURS ?= .
 
-.PHONY: neighbours
-neighbours: build ## Attack the operator from one namespace, and check that another is not affected; needs Linux.
+.PHONY: neighbours-build
+neighbours-build:
 	$(GOBUILD) -o bin/neighbours/ ./hack/neighbours ./hack/stsemulator/cmd/stsemulator
+
+.PHONY: neighbours
+neighbours: build neighbours-build ## Attack the operator from one namespace, and check that another is not affected; needs Linux.
 	$(WITH_CONTROLPLANE) exec bin/neighbours/neighbours -attacks='$(NEIGHBOURS)'
+
+.PHONY: neighbours-mutations
+neighbours-mutations: neighbours-build ## Make each attack on an operator without the fix, and check that it is detected; needs Linux.
+	$(WITH_CONTROLPLANE) exec bin/neighbours/neighbours -mutations -attacks='$(NEIGHBOURS)'
 
 .PHONY: docs
 docs: build ## Update the recorded output of the kubectl plugin in docs/.

@@ -14,46 +14,24 @@ import (
 	"time"
 
 	"rolecredential.dev/operator/hack/chaos/wallclock"
+	"rolecredential.dev/operator/hack/mutation"
 	"rolecredential.dev/operator/hack/program"
 )
 
-// mutation is a patch that makes the operator break one invariant, and no other.
-type mutation struct {
-	name, path string
+// defect is a patch that makes the operator break one invariant, and no other.
+type defect struct {
+	mutation.Mutation
 	// invariant is the broken one. faults and time are the settings of the run that detects it.
 	invariant, faults, time string
 }
 
-// readMutations reads all patches of a folder. The head of a patch, before its first diff, has lines such as 'Invariant: ...'.
-func readMutations(folder string) (mutations []mutation, err error) {
-	paths, err := filepath.Glob(filepath.Join(folder, "*.patch"))
-	if err != nil {
-		return nil, err
+// readMutations reads all patches of a folder.
+func readMutations(folder string) (mutations []defect, err error) {
+	found, err := mutation.Read(folder, "Invariant", "Faults", "Time")
+	for _, m := range found {
+		mutations = append(mutations, defect{m, m.Head["Invariant"], m.Head["Faults"], m.Head["Time"]})
 	}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		m := mutation{name: strings.TrimSuffix(filepath.Base(path), ".patch"), path: path}
-		head, _, _ := strings.Cut(string(text), "\ndiff ")
-		for line := range strings.Lines(head) {
-			name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-			switch name {
-			case "Invariant":
-				m.invariant = value
-			case "Faults":
-				m.faults = value
-			case "Time":
-				m.time = value
-			}
-		}
-		if m.invariant == "" || m.faults == "" || m.time == "" {
-			return nil, fmt.Errorf("%s: want the lines Invariant, Faults and Time", path)
-		}
-		mutations = append(mutations, m)
-	}
-	return mutations, nil
+	return mutations, err
 }
 
 // mutate applies each named mutation, or all, to the operator of the last commit. It returns whether a run detects each of them: exactly
@@ -65,26 +43,26 @@ func mutate(ctx context.Context, s settings, names []string) (detected bool, err
 	}
 	detected = true
 	for _, m := range mutations {
-		if len(names) > 0 && !slices.Contains(names, m.name) {
+		if len(names) > 0 && !slices.Contains(names, m.Name) {
 			continue
 		}
 		start := time.Now()
 		broken, err := m.detect(ctx, s)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", m.name, err)
+			return false, fmt.Errorf("%s: %w", m.Name, err)
 		}
 		verdict := "DETECTED"
 		if !slices.Equal(broken, []string{m.invariant}) {
 			verdict, detected = "MISSED", false
 		}
-		fmt.Fprintf(s.out, "%-8s  %-24s  %4.0fs  broken: %s\n", verdict, m.name, time.Since(start).Seconds(), strings.Join(broken, "; "))
+		fmt.Fprintf(s.out, "%-8s  %-24s  %4.0fs  broken: %s\n", verdict, m.Name, time.Since(start).Seconds(), strings.Join(broken, "; "))
 	}
 	return detected, nil
 }
 
 // detect builds and runs the operator with the mutation, and returns the broken invariants.
-func (m mutation) detect(ctx context.Context, s settings) (broken []string, err error) {
-	dir := filepath.Join(s.dir, "mutations", m.name)
+func (m defect) detect(ctx context.Context, s settings) (broken []string, err error) {
+	dir := filepath.Join(s.dir, "mutations", m.Name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -92,7 +70,7 @@ func (m mutation) detect(ctx context.Context, s settings) (broken []string, err 
 	if err != nil {
 		return nil, err
 	}
-	path, err := filepath.Abs(m.path)
+	path, err := filepath.Abs(m.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +91,7 @@ func (m mutation) detect(ctx context.Context, s settings) (broken []string, err 
 	return m.run(ctx, s, dir, manager, log)
 }
 
-func (m mutation) run(ctx context.Context, s settings, dir, manager string, log io.WriteCloser) ([]string, error) {
+func (m defect) run(ctx context.Context, s settings, dir, manager string, log io.WriteCloser) ([]string, error) {
 	own, err := os.Executable()
 	if err != nil {
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,9 +26,18 @@ type attack struct {
 	before func(context.Context, *world) error
 	// during runs repeatedly during the attack, from several goroutines. The number counts the calls.
 	during func(ctx context.Context, w *world, n int64) error
+	// pause is the time between two requests of a goroutine.
+	pause time.Duration
 	// restart is true if the attack must last until the victim's workload is restarted.
 	restart bool
+	// qps is the limit of STS calls per second of the identity that the attacker and the victim share; defaultQPS if zero.
+	qps int32
+	// most is the most that the attack may cause.
+	most bounds
 }
+
+// defaultQPS is low, so that a few calls of the attacker would delay the victim's.
+const defaultQPS = 2
 
 func (a attack) prepare(ctx context.Context, w *world) error {
 	if a.before == nil {
@@ -49,12 +57,13 @@ func (a attack) attack(ctx context.Context, w *world) error {
 	for range attackers {
 		group.Go(func() {
 			for ctx.Err() == nil {
-				n := calls.Add(1)
+				n, pause := calls.Add(1), a.pause
 				if err := a.during(ctx, w, n); err != nil && ctx.Err() == nil {
 					failures.Add(1)
 					last.Store(&err)
-					_ = program.Sleep(ctx, 50*time.Millisecond)
+					pause = max(pause, 50*time.Millisecond)
 				}
+				_ = program.Sleep(ctx, pause)
 			}
 		})
 	}
@@ -65,19 +74,47 @@ func (a attack) attack(ctx context.Context, w *world) error {
 	return nil
 }
 
-var attacks = []attack{
-	{name: "labelled-secrets", does: "600 Secrets with the operator's label and 250 KB of annotations", during: labelledSecrets},
-	{name: "large-workloads", does: "150 Deployments with 1.2 MB of arguments, and a rollout that discovers workloads", during: largeWorkloads, restart: true},
-	{name: "many-labels", does: "a credential whose 12,000 labels change all the time", during: manyLabels},
-	{name: "many-service-accounts", does: "an Identity with eight hops, and a credential whose serviceAccountName changes all the time", before: manyHops, during: manyServiceAccounts},
-	{name: "forged-expiry", does: "12 Secrets whose records always say that the credentials expire in 3 seconds", before: ownCredentials(12, nil), during: forgedExpiry},
-	{name: "costly-templates", does: "20 credentials with the most expensive templates, refreshed all the time", before: ownCredentials(20, costlyTemplates), during: refresh(20)},
-	{name: "unsettled-workloads", does: "five Deployments that never settle, with forged stamps", before: unsettledWorkloads, during: touchWorkloads, restart: true},
-	{name: "changing-identity", does: "an Identity that changes all the time", before: ownKey, during: changingIdentity},
-	{name: "flipping-refusals", does: "a credential that is refused for another reason all the time", before: ownCredentials(1, nil), during: flippingRefusals},
-	{name: "deleted-again", does: "50 credentials that are deleted, created and changed all the time", before: ownCredentials(50, nil), during: deletedAgain},
-	{name: "hanging-sts", does: "four Identities whose STS never answers", before: hangingIdentities, during: refresh(40)},
-}
+const mebibyte = 1 << 20
+
+var attacks = []attack{{
+	name: "labelled-secrets", does: "600 Secrets with the operator's label and 250 KB of annotations",
+	during: labelledSecrets,
+}, {
+	name: "large-workloads", does: "120 pods and 30 Deployments with 1.2 MB of arguments, and a rollout that discovers workloads",
+	during: largeWorkloads, restart: true,
+}, {
+	name: "many-labels", does: "a credential whose 12,000 labels change all the time",
+	during: manyLabels,
+}, {
+	name: "many-service-accounts", does: "an Identity with eight hops, and a credential whose serviceAccountName changes all the time",
+	before: manyHops, during: manyServiceAccounts,
+}, {
+	name: "forged-expiry", does: "12 Secrets whose records always say that the credentials expire in 3 seconds",
+	before: ownCredentials(12, nil), during: forgedExpiry,
+}, {
+	name: "costly-templates", does: "20 credentials with the most expensive templates, refreshed 20 times a second",
+	before: ownCredentials(20, costlyTemplates), during: refresh(20), pause: attackers * time.Second / 20,
+	most: bounds{cpu: 0.5},
+}, {
+	name: "unsettled-workloads", does: "five Deployments that never settle, with forged stamps",
+	before: unsettledWorkloads, during: touchWorkloads, pause: time.Second, restart: true,
+}, {
+	name: "changing-identity", does: "five Identities that change all the time",
+	before: ownKey, during: changingIdentity,
+	most: bounds{calls: 150}, // five in 5 s, for 90 s, and as many more after the restart
+}, {
+	name: "flipping-refusals", does: "a credential that is refused for another reason all the time",
+	before: ownCredentials(1, nil), during: flippingRefusals,
+	most: bounds{events: 40}, // ten at once and one a minute, of each manager
+}, {
+	name: "deleted-again", does: "10 credentials that are deleted, created and changed all the time",
+	before: ownCredentials(10, nil), during: deletedAgain, qps: 20,
+	most: bounds{calls: 400}, // of each credential up to 12 in a minute, and as many after the restart
+}, {
+	name: "hanging-sts", does: "40 credentials of four Identities whose STS never answers",
+	before: hangingIdentities, during: refresh(40),
+	most: bounds{hanging: 24}, // a quarter of 48 calls, and as many connections that are being closed
+}}
 
 func credential(i int) *v1alpha1.RoleCredential {
 	c := &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: attackerNamespace, Name: fmt.Sprintf("c-%d", i)}}
@@ -134,7 +171,7 @@ func largeWorkloads(ctx context.Context, w *world, n int64) error {
 	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{
 		Name: "main", Image: "x", Args: []string{strings.Repeat("A", 1_200_000)},
 	}}}}
-	if n%2 == 0 { // discovery starts with pods
+	if n%5 != 0 { // discovery reads pods
 		return w.attacker.Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: attackerNamespace, Name: labels["app"], Labels: labels}, Spec: template.Spec})
 	}
 	return w.attacker.Create(ctx, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: attackerNamespace, Name: labels["app"]}, Spec: appsv1.DeploymentSpec{
@@ -240,11 +277,8 @@ func unsettledWorkloads(ctx context.Context, w *world) error {
 }
 
 func touchWorkloads(ctx context.Context, w *world, n int64) error {
-	if err := program.Sleep(ctx, time.Second); err != nil {
-		return err
-	}
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: attackerNamespace, Name: fmt.Sprint("h-", n%5)}}
-	return patch(ctx, w, d, fmt.Sprintf(`{"spec":{"minReadySeconds":%d}}`, n%500))
+	return patch(ctx, w, d, fmt.Sprintf(`{"spec":{"minReadySeconds":%d}}`, n%100))
 }
 
 func ownKey(ctx context.Context, w *world) error {
@@ -272,7 +306,7 @@ func flippingRefusals(ctx context.Context, w *world, n int64) error {
 
 func deletedAgain(ctx context.Context, w *world, n int64) error {
 	c := credential(int(n % 50))
-	switch n / 50 % 3 {
+	switch n / 10 % 3 {
 	case 0:
 		return client.IgnoreNotFound(w.attacker.Delete(ctx, c))
 	case 1:
@@ -284,29 +318,4 @@ func deletedAgain(ctx context.Context, w *world, n int64) error {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: attackerNamespace, Name: c.Name}}
 		return client.IgnoreNotFound(w.attacker.Delete(ctx, secret))
 	}
-}
-
-// hangingIdentities creates Identities whose endpoint accepts connections and never answers.
-func hangingIdentities(ctx context.Context, w *world) error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	w.cleanups.Add(listener.Close)
-	if err := ownKey(ctx, w); err != nil {
-		return err
-	}
-	for i := range 4 {
-		identity := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: attackerNamespace, Name: fmt.Sprint("hang-", i)}}
-		identity.Spec.Region, identity.Spec.Endpoint = "eu-west-1", "http://"+listener.Addr().String()
-		identity.Spec.Source.AccessKey = &v1alpha1.LocalAccessKeySource{SecretRef: v1alpha1.LocalSecretReference{Name: "key"}}
-		if err := w.attacker.Create(ctx, identity); err != nil {
-			return err
-		}
-	}
-	i := 0
-	return ownCredentials(40, func(c *v1alpha1.RoleCredential) {
-		c.Spec.IdentityRef = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindIdentity, Name: fmt.Sprint("hang-", i%4)}
-		i++
-	})(ctx, w)
 }

@@ -1,6 +1,9 @@
 // Command neighbours attacks the operator from one namespace, with the role edit there and nothing else, and checks that a credential in
 // another namespace is Ready throughout. Two managers run as processes with the shipped RBAC and memory limit. In the middle of each attack
 // the leader is killed and started again.
+//
+// With -mutations, it makes each attack on an operator without the fix, and checks that the attack then fails. The patches in the folder
+// mutations remove the fixes.
 package main
 
 import (
@@ -22,6 +25,7 @@ type options struct {
 	attacks           *regexp.Regexp
 	duration          time.Duration
 	keep              bool
+	mutations         bool
 }
 
 func main() {
@@ -31,6 +35,7 @@ func main() {
 
 func parse(args []string) (o options, err error) {
 	set := flag.NewFlagSet("neighbours", flag.ContinueOnError)
+	set.BoolVar(&o.mutations, "mutations", false, "make each attack on an operator without the fix, and check that it then fails")
 	pattern := set.String("attacks", ".", "regular `expression` that selects attacks by name")
 	set.DurationVar(&o.duration, "time", 90*time.Second, "duration of each attack")
 	set.StringVar(&o.manager, "manager", "bin/manager", "the manager's `program`")
@@ -43,14 +48,19 @@ func parse(args []string) (o options, err error) {
 	return o, err
 }
 
+// row is the format of a line of the result.
+const row = "%-22s  %-16s  %-12s  %-8s  %-15s  %-8s  %-6s  %-8s  %-5s  %-7s  %-6s  %s\n"
+
 // run makes each attack in a cluster of its own and prints a line for each.
 func run(ctx context.Context, args []string) error {
 	o, err := parse(args)
 	if err != nil {
 		return err
 	}
-	const row = "%-22s  %-16s  %-12s  %-15s  %-8s  %-6s  %-8s  %s\n"
-	fmt.Printf(row, "ATTACK", "VICTIM NOT READY", "REFRESH LATE", "PEAK RSS LEADER", "STANDBY", "CPU", "REQUESTS", "RESULT")
+	fmt.Printf(row, "ATTACK", "VICTIM NOT READY", "REFRESH LATE", "RSS REST", "PEAK RSS LEADER", "STANDBY", "CPU", "REQUESTS", "CALLS", "HANGING", "EVENTS", "RESULT")
+	if o.mutations {
+		return mutate(ctx, o)
+	}
 	var failed []string
 	for _, a := range attacks {
 		if !o.attacks.MatchString(a.name) {
@@ -66,8 +76,7 @@ func run(ctx context.Context, args []string) error {
 			result = fmt.Sprint(problems)
 			failed = append(failed, a.name)
 		}
-		fmt.Printf(row, a.name, m.notReady.Round(10*time.Millisecond), m.late.Round(10*time.Millisecond),
-			mebibytes(m.leader), mebibytes(m.standby), m.cpu.Round(100*time.Millisecond), fmt.Sprint(m.requests), result)
+		m.print(a.name, result)
 	}
 	if len(failed) > 0 {
 		return fmt.Errorf("the victim or the operator suffered from %v", failed)
@@ -75,4 +84,10 @@ func run(ctx context.Context, args []string) error {
 	return nil
 }
 
-func mebibytes(bytes float64) string { return fmt.Sprintf("%.0f MiB", bytes/(1<<20)) }
+// print writes a line of the result.
+func (m measurement) print(name, result string) {
+	fmt.Printf(row, name, m.notReady.Round(10*time.Millisecond), m.late.Round(10*time.Millisecond), mebibytes(m.rest), mebibytes(m.leader), mebibytes(m.standby),
+		m.cpu.Round(100*time.Millisecond), fmt.Sprint(m.requests), fmt.Sprint(m.calls), fmt.Sprint(m.hanging), fmt.Sprint(m.events), result)
+}
+
+func mebibytes(bytes float64) string { return fmt.Sprintf("%.0f MiB", bytes/mebibyte) }

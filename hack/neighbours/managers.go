@@ -87,6 +87,18 @@ func sample(m *manager) error {
 	return nil
 }
 
+// resident returns the larger resident set of the managers, in bytes.
+func (w *world) resident() (largest float64, err error) {
+	for _, m := range w.managers {
+		memory, err := usage.Memory(m.Pid())
+		if err != nil {
+			return 0, err
+		}
+		largest = max(largest, memory.Now)
+	}
+	return largest, nil
+}
+
 // usage writes the managers' memory and CPU time into a measurement. The first is the one that led when the attack began.
 func (w *world) usage(m *measurement) error {
 	for i, found := range w.managers {

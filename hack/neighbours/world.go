@@ -36,14 +36,18 @@ type world struct {
 	managers   [2]*manager
 	// started counts the managers' processes, and led is the index of the manager that led at first.
 	started, led int
+	// qps is the limit of STS calls per second of the shared identity.
+	qps int32
 	// attacker is a client with the role edit in its namespace.
 	attacker client.Client
 	requests atomic.Int64
+	// hanging counts the calls in flight at the attacker's endpoint.
+	hanging  gauge
 	cleanups program.Cleanups
 }
 
-func newWorld(ctx context.Context, o options) (*world, error) {
-	w := &world{options: o}
+func newWorld(ctx context.Context, o options, qps int32) (*world, error) {
+	w := &world{options: o, qps: qps}
 	assets, err := cluster.Assets()
 	if err != nil {
 		return w, err
@@ -104,7 +108,7 @@ func (w *world) createObjects(ctx context.Context) error {
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: victimNamespace}},
 		accessKey(cluster.OperatorNamespace, "bootstrap"),
 		&v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DefaultIdentityName}, Spec: v1alpha1.ClusterIdentitySpec{
-			IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1", Endpoint: w.stsURL, STSQPS: 20},
+			IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1", Endpoint: w.stsURL, STSQPS: w.qps},
 			Source:           v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: v1alpha1.SecretReference{Namespace: cluster.OperatorNamespace, Name: "bootstrap"}}},
 			Allow: &[]v1alpha1.AllowRule{
 				{Namespaces: []string{attackerNamespace}, RoleARNs: []string{attackerRole + "*"}},
