@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -83,11 +85,11 @@ var attacks = []attack{{
 	name: "large-workloads", does: "120 pods and 30 Deployments with 1.2 MB of arguments, and a rollout that discovers workloads",
 	during: largeWorkloads, restart: true,
 }, {
-	name: "many-labels", does: "a credential whose 12,000 labels change all the time",
-	during: manyLabels,
+	name: "many-labels", does: "four credentials whose labels of 0.6 MB change all the time",
+	before: ownCredentials(4, nil), during: manyLabels,
 }, {
-	name: "many-service-accounts", does: "an Identity with eight hops, and a credential whose serviceAccountName changes all the time",
-	before: manyHops, during: manyServiceAccounts,
+	name: "many-service-accounts", does: "an Identity with eight hops, and four credentials whose serviceAccountName changes all the time",
+	before: manyHops, during: manyServiceAccounts, most: bounds{growth: 32 * mebibyte},
 }, {
 	name: "forged-expiry", does: "12 Secrets whose records always say that the credentials expire in 3 seconds",
 	before: ownCredentials(12, nil), during: forgedExpiry,
@@ -108,8 +110,8 @@ var attacks = []attack{{
 	most: bounds{events: 40}, // ten at once and one a minute, of each manager
 }, {
 	name: "deleted-again", does: "10 credentials that are deleted, created and changed all the time",
-	before: ownCredentials(10, nil), during: deletedAgain, qps: 20,
-	most: bounds{calls: 400}, // of each credential up to 12 in a minute, and as many after the restart
+	before: ownCredentials(10, nil), during: deletedAgain, pause: 100 * time.Millisecond, qps: 20,
+	most: bounds{calls: 250}, // of each credential about 10 in half a minute, and as many after the restart
 }, {
 	name: "hanging-sts", does: "40 credentials of four Identities whose STS never answers",
 	before: hangingIdentities, during: refresh(40),
@@ -179,19 +181,18 @@ func largeWorkloads(ctx context.Context, w *world, n int64) error {
 	}})
 }
 
+// manyLabels gives one of four credentials new labels of 0.6 MB. The managed fields have the same size.
 func manyLabels(ctx context.Context, w *world, n int64) error {
-	if n == 1 {
-		return w.attacker.Create(ctx, credential(0))
+	labels := make(map[string]string, 1_700)
+	for i := range 1_700 {
+		labels[fmt.Sprintf("%0253d/l-%d-%d", i, n, i)] = strings.Repeat("v", 63)
 	}
-	c := credential(0)
-	if err := w.attacker.Get(ctx, client.ObjectKeyFromObject(c), c); err != nil {
+	value, err := json.Marshal(labels)
+	if err != nil {
 		return err
 	}
-	c.Labels = make(map[string]string, 12_000)
-	for i := range 12_000 {
-		c.Labels[fmt.Sprintf("l-%d-%d", n, i)] = fmt.Sprint("value-", n)
-	}
-	return w.attacker.Update(ctx, c)
+	replace := client.RawPatch(types.JSONPatchType, fmt.Appendf(nil, `[{"op":"add","path":"/metadata/labels","value":%s}]`, value))
+	return w.attacker.Patch(ctx, credential(int(n%4)), replace)
 }
 
 func manyHops(ctx context.Context, w *world) error {
@@ -199,21 +200,25 @@ func manyHops(ctx context.Context, w *world) error {
 	identity.Spec.Region, identity.Spec.Endpoint = "eu-west-1", w.stsURL
 	identity.Spec.Source.ServiceAccount = &v1alpha1.ServiceAccountSource{}
 	for i := range 8 {
-		identity.Spec.Chain = append(identity.Spec.Chain, v1alpha1.Hop{RoleARN: fmt.Sprintf("%s-%d", attackerRole, i)})
-	}
-	c := credential(0)
-	c.Spec.Suspend = true
-	c.Spec.IdentityRef = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindIdentity, Name: "hops"}
-	for _, object := range []client.Object{identity, c} {
-		if err := w.attacker.Create(ctx, object); err != nil {
-			return err
+		hop := v1alpha1.Hop{RoleARN: fmt.Sprintf("%s-%d", attackerRole, i)}
+		for tag := range 50 {
+			if i > 0 { // a token authenticates the first call, which takes no tags
+				hop.Tags = append(hop.Tags, v1alpha1.Tag{Key: fmt.Sprint("t-", tag), Value: new("v")})
+			}
 		}
+		identity.Spec.Chain = append(identity.Spec.Chain, hop)
 	}
-	return nil
+	if err := w.attacker.Create(ctx, identity); err != nil {
+		return err
+	}
+	return ownCredentials(4, func(c *v1alpha1.RoleCredential) {
+		c.Spec.Suspend = true
+		c.Spec.IdentityRef = v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKindIdentity, Name: "hops"}
+	})(ctx, w)
 }
 
 func manyServiceAccounts(ctx context.Context, w *world, n int64) error {
-	return patch(ctx, w, credential(0), fmt.Sprintf(`{"spec":{"serviceAccountName":"a%d","suspend":%t}}`, n, n%2 == 0))
+	return patch(ctx, w, credential(int(n%4)), fmt.Sprintf(`{"spec":{"serviceAccountName":"a%d","suspend":%t}}`, n, n%3 == 0))
 }
 
 func forgedExpiry(ctx context.Context, w *world, n int64) error {
@@ -305,17 +310,20 @@ func flippingRefusals(ctx context.Context, w *world, n int64) error {
 }
 
 func deletedAgain(ctx context.Context, w *world, n int64) error {
-	c := credential(int(n % 50))
+	c := credential(int(n % 10))
 	switch n / 10 % 3 {
 	case 0:
-		return client.IgnoreNotFound(w.attacker.Delete(ctx, c))
+		if err := w.attacker.Delete(ctx, c); client.IgnoreNotFound(err) != nil {
+			return err
+		}
 	case 1:
 		return client.IgnoreAlreadyExists(w.attacker.Create(ctx, c))
 	default:
 		if err := patch(ctx, w, c, fmt.Sprintf(`{"spec":{"roleARN":"%s-%d"}}`, attackerRole, n)); err != nil {
 			return err
 		}
-		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: attackerNamespace, Name: c.Name}}
-		return client.IgnoreNotFound(w.attacker.Delete(ctx, secret))
 	}
+	// No garbage collector runs here.
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: attackerNamespace, Name: c.Name}}
+	return client.IgnoreNotFound(w.attacker.Delete(ctx, secret))
 }
