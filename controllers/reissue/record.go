@@ -1,33 +1,24 @@
 package reissue
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// The annotations of a record. The operator writes them in one request with the data, and has no other state after a restart.
-const (
-	annotationPrefix             = "sts.rolecredential.dev/"
-	annotationRequest            = annotationPrefix + "request-hash"
-	annotationIssuer             = annotationPrefix + "issuer-hash"
-	annotationTemplate           = annotationPrefix + "template-hash"
-	annotationDataHash           = annotationPrefix + "data-hash"
-	annotationChecksum           = annotationPrefix + "seal"
-	annotationIssuedAt           = annotationPrefix + "issued-at"
-	annotationExpiration         = annotationPrefix + "expiration"
-	annotationPreviousIssuedAt   = annotationPrefix + "previous-issued-at"
-	annotationPreviousExpiration = annotationPrefix + "previous-expiration"
-	annotationAccessKeyID        = annotationPrefix + "access-key-id"
-	annotationPrincipalARN       = annotationPrefix + "principal-arn"
-	annotationPackedPolicy       = annotationPrefix + "packed-policy-size"
-	annotationRefreshRequest     = annotationPrefix + "refresh-request"
-)
+// annotationPrefix is that of a record's annotations. The operator writes them in one request with the data, and has no other state after
+// a restart.
+const annotationPrefix = "sts.rolecredential.dev/"
 
-// AnnotationCredential names the credential of a record, as <kind>/<name>. A Secret that a backup restored has no owner reference.
-// This annotation assigns it to its credential.
-const AnnotationCredential = annotationPrefix + "credential"
+const (
+	// AnnotationCredential names the credential of a record, as <kind>/<name>. A Secret that a backup restored has no owner reference.
+	// This annotation assigns it to its credential.
+	AnnotationCredential   = annotationPrefix + "credential"
+	annotationPackedPolicy = annotationPrefix + "packed-policy-size"
+)
 
 // Bounds of a record, and of the STS responses that it describes.
 const (
@@ -85,40 +76,54 @@ func (r Record) After(before *Record) Record {
 	return r
 }
 
-// RecordKeys returns the annotations that a record may have.
-func RecordKeys() []string {
-	return []string{
-		annotationRequest, annotationIssuer, annotationTemplate, annotationDataHash, annotationChecksum, annotationIssuedAt, annotationExpiration,
-		annotationPreviousIssuedAt, annotationPreviousExpiration, annotationAccessKeyID, annotationPrincipalARN, annotationPackedPolicy, annotationRefreshRequest,
-		AnnotationCredential,
+// fieldsOf returns the fields of a record by their annotations, except for PackedPolicySize. The required texts have an annotation also
+// while they are empty, because the checksum covers its own annotation.
+func fieldsOf(r *Record) (required, optional map[string]*string, times map[string]*time.Time) {
+	required = map[string]*string{
+		annotationPrefix + "request-hash":  &r.RequestHash,
+		annotationPrefix + "issuer-hash":   &r.IssuerHash,
+		annotationPrefix + "template-hash": &r.TemplateHash,
+		annotationPrefix + "data-hash":     &r.DataHash,
+		annotationPrefix + "seal":          &r.Checksum,
 	}
+	optional = map[string]*string{
+		AnnotationCredential:                 &r.Credential,
+		annotationPrefix + "access-key-id":   &r.AccessKeyID,
+		annotationPrefix + "principal-arn":   &r.PrincipalARN,
+		annotationPrefix + "refresh-request": &r.RefreshRequest,
+	}
+	times = map[string]*time.Time{
+		annotationPrefix + "issued-at":           &r.IssuedAt,
+		annotationPrefix + "expiration":          &r.Expiration,
+		annotationPrefix + "previous-issued-at":  &r.PreviousIssuedAt,
+		annotationPrefix + "previous-expiration": &r.PreviousExpiration,
+	}
+	return required, optional, times
+}
+
+// RecordKeys returns the annotations that a record may have, in no order.
+func RecordKeys() []string {
+	required, optional, times := fieldsOf(new(Record))
+	keys := slices.AppendSeq([]string{annotationPackedPolicy}, maps.Keys(times))
+	return slices.AppendSeq(slices.AppendSeq(keys, maps.Keys(required)), maps.Keys(optional))
 }
 
 // Annotations returns the record as annotations, without those of optional fields that are empty.
 func (r Record) Annotations() map[string]string {
-	annotations := map[string]string{
-		annotationRequest:    r.RequestHash,
-		annotationIssuer:     r.IssuerHash,
-		annotationTemplate:   r.TemplateHash,
-		annotationDataHash:   r.DataHash,
-		annotationChecksum:   r.Checksum,
-		annotationIssuedAt:   at(r.IssuedAt),
-		annotationExpiration: at(r.Expiration),
+	annotations := map[string]string{}
+	required, optional, times := fieldsOf(&r)
+	for key, text := range optional {
+		annotations[key] = *text
 	}
-	for key, value := range map[string]string{
-		AnnotationCredential:         r.Credential,
-		annotationPreviousIssuedAt:   at(r.PreviousIssuedAt),
-		annotationPreviousExpiration: at(r.PreviousExpiration),
-		annotationAccessKeyID:        r.AccessKeyID,
-		annotationPrincipalARN:       r.PrincipalARN,
-		annotationRefreshRequest:     r.RefreshRequest,
-	} {
-		if value != "" {
-			annotations[key] = value
-		}
+	for key, t := range times {
+		annotations[key] = at(*t)
 	}
 	if r.PackedPolicySize != nil {
 		annotations[annotationPackedPolicy] = strconv.FormatInt(int64(*r.PackedPolicySize), 10)
+	}
+	maps.DeleteFunc(annotations, func(_, value string) bool { return value == "" })
+	for key, text := range required {
+		annotations[key] = *text
 	}
 	return annotations
 }
@@ -131,45 +136,33 @@ func at(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// parseAt parses a time in exactly the form of [at]. Fractions of a second would be lost in a status, and a time zone may lead to a year
-// that cannot be formatted.
-func parseAt(text string) (time.Time, bool) {
-	read, err := time.Parse(time.RFC3339, text)
-	return read, err == nil && at(read) == text
+// parseAt parses a time in exactly the form of [at], and returns zero for any other. Fractions of a second would be lost in a status, and
+// a time zone may lead to a year that cannot be formatted.
+func parseAt(text string) time.Time {
+	if read, err := time.Parse(time.RFC3339, text); err == nil && at(read) == text {
+		return read
+	}
+	return time.Time{}
 }
 
 // ParseRecord reads a record from annotations that anyone may have edited. It returns false if a required value is missing or
 // malformed, or if a value exceeds the bounds of STS responses.
 func ParseRecord(annotations map[string]string) (Record, bool) {
-	issued, ok := parseAt(annotations[annotationIssuedAt])
-	if !ok {
-		return Record{}, false
+	var r Record
+	required, optional, times := fieldsOf(&r)
+	for _, texts := range []map[string]*string{required, optional} {
+		for key, text := range texts {
+			*text = annotations[key]
+		}
 	}
-	expiration, ok := parseAt(annotations[annotationExpiration])
-	if !ok {
-		return Record{}, false
+	for key, t := range times {
+		*t = parseAt(annotations[key])
 	}
-	r := Record{
-		Credential:     annotations[AnnotationCredential],
-		RequestHash:    annotations[annotationRequest],
-		IssuerHash:     annotations[annotationIssuer],
-		TemplateHash:   annotations[annotationTemplate],
-		DataHash:       annotations[annotationDataHash],
-		Checksum:       annotations[annotationChecksum],
-		IssuedAt:       issued,
-		Expiration:     expiration,
-		AccessKeyID:    annotations[annotationAccessKeyID],
-		PrincipalARN:   annotations[annotationPrincipalARN],
-		RefreshRequest: annotations[annotationRefreshRequest],
-	}
-	previousIssued, issuedOK := parseAt(annotations[annotationPreviousIssuedAt])
-	previousExpiration, expirationOK := parseAt(annotations[annotationPreviousExpiration])
-	if issuedOK && expirationOK {
-		r.PreviousIssuedAt, r.PreviousExpiration = previousIssued, previousExpiration
+	if r.PreviousIssuedAt.IsZero() || r.PreviousExpiration.IsZero() {
+		r.PreviousIssuedAt, r.PreviousExpiration = time.Time{}, time.Time{}
 	}
 	if size, err := strconv.ParseUint(annotations[annotationPackedPolicy], 10, 31); err == nil {
-		percent := int32(size)
-		r.PackedPolicySize = &percent
+		r.PackedPolicySize = new(int32(size))
 	}
 	if !r.inBounds() {
 		return Record{}, false
@@ -179,7 +172,7 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 
 // inBounds reports whether the values can be those of an STS response.
 func (r Record) inBounds() bool {
-	return r.Expiration.After(r.IssuedAt) && r.Expiration.Sub(r.IssuedAt) <= MaxLifetime &&
+	return !r.IssuedAt.IsZero() && r.Expiration.After(r.IssuedAt) && r.Expiration.Sub(r.IssuedAt) <= MaxLifetime &&
 		r.PreviousExpiration.Sub(r.Expiration) <= MaxLifetime &&
 		len(r.AccessKeyID) <= MaxAccessKeyID && len(r.PrincipalARN) <= MaxPrincipalARN && len(r.RefreshRequest) <= MaxRefreshRequest
 }
