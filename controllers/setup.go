@@ -259,17 +259,8 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 
 		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
 	}
-	counters.Limits(p.levels)
+	counters.Limits(func() []limit.Level { return p.limits.Levels(p.clock.Now()) })
 	return p, nil
-}
-
-// levels returns the state of the limits by the identities' labels.
-func (p *dependencies) levels() map[string]limit.Level {
-	levels := map[string]limit.Level{}
-	for _, level := range p.limits.Levels(p.clock.Now()) {
-		levels[level.Identity.Label()] = level
-	}
-	return levels
 }
 
 func setupIdentities[T identity.Object](mgr manager.Manager, p *dependencies, newOne func() T, workers controller.Options) error {

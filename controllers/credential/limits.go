@@ -87,11 +87,7 @@ func (r *Reconciler[T]) limitRequest(cred T, a attempt, res result) limit.Reques
 		Identity: a.identity.Key, Credential: r.limitKey(client.ObjectKeyFromObject(cred)),
 		QPS: a.identity.QPS, Version: a.identity.Version, Class: limit.Routine,
 	}
-	left := res.left()
-	if left > 0 {
-		wanted.Expires = r.Clock.Now().Add(left)
-	}
-	switch {
+	switch left := res.left(); {
 	case left > 0 && left < expiringWithin:
 		wanted.Class = limit.Expiring
 	case left == 0 || !res.current:

@@ -15,8 +15,6 @@ type Level struct {
 	Rate, Limit float64
 	// Waiting counts the credentials that wait, by class.
 	Waiting map[Class]int
-	// Expires is the earliest expiry among the waiting credentials; zero if none of them is valid.
-	Expires time.Time
 	// InFlight counts the calls in flight and the reserved ones.
 	InFlight int
 	// Throttled counts the calls that STS throttled.
@@ -36,11 +34,7 @@ func (l *Limiter) Levels(now time.Time) []Level {
 			InFlight: id.inFlight, Throttled: id.rate.throttles, CircuitOpen: id.breaker.open,
 		}
 		for _, element := range id.queue.byCredential {
-			r := element.Value.(Request)
-			level.Waiting[r.Class]++
-			if r.Expires.After(now) && (level.Expires.IsZero() || r.Expires.Before(level.Expires)) {
-				level.Expires = r.Expires
-			}
+			level.Waiting[element.Value.(Request).Class]++
 		}
 		levels = append(levels, level)
 	}

@@ -18,8 +18,6 @@ type Request struct {
 	// Version changes with anything that may end a failure of the identity as a whole. A new version closes the circuit.
 	Version string
 	Class   Class
-	// Expires is when the credentials in use expire, by the operator's clock; zero if there are none.
-	Expires time.Time
 }
 
 // Call is the permission to call STS once. Its holder must pass it to [Limiter.Release].

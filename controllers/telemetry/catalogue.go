@@ -129,13 +129,8 @@ var (
 	}
 	waitingMetric = Metric{
 		Name: "rolecredential_sts_waiting_credentials", Type: Gauge, Labels: append([]string{"class"}, ofIdentity...),
-		Help:   "Credentials that wait for an STS call of an identity, by class: expiring is served first, then missing, then routine.",
+		Help:   "Credentials that wait for an STS call of an identity, by class: expiring (valid for less than 5 minutes), missing, or routine.",
 		Series: "3 for each identity",
-	}
-	waitingExpirationMetric = Metric{
-		Name: "rolecredential_sts_waiting_expiration_timestamp_seconds", Type: Gauge, Labels: ofIdentity,
-		Help:   "Earliest expiry among the credentials that wait for an STS call of an identity, in seconds since 1970 by the operator's clock; absent if none of them is valid.",
-		Series: "one for each identity that credentials wait for",
 	}
 	skewMetric = Metric{
 		Name: "rolecredential_sts_clock_skew_seconds", Type: Gauge, Labels: ofIdentity,
@@ -163,7 +158,7 @@ var (
 // Catalogue lists the operator's own metrics in the order of docs/metrics.md.
 var Catalogue = []Metric{
 	expirationMetric, issuedMetric, refreshMetric, expiredMetric, failingMetric, latenessMetric,
-	callsMetric, requestsMetric, throttledMetric, limitMetric, rateMetric, tokensMetric, inFlightMetric, circuitMetric, waitingMetric, waitingExpirationMetric,
+	callsMetric, requestsMetric, throttledMetric, limitMetric, rateMetric, tokensMetric, inFlightMetric, circuitMetric, waitingMetric,
 	readyMetric, skewMetric,
 	staleMetric, stuckMetric, restartsMetric, underWayMetric,
 	limitHitsMetric, leadingMetric,

@@ -49,34 +49,35 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 			to.send(&skewMetric, i.ahead.Seconds(), labels)
 		}
 	}
-	for name, level := range s.limits {
-		to.limits(name, level)
+	for _, level := range s.limits {
+		to.limits(level)
 	}
 }
 
 // sink receives the metrics of a scrape.
 type sink chan<- prometheus.Metric
 
-func (s sink) credential(name object, h held, now time.Time) {
+func (s sink) credential(name object, h Held, now time.Time) {
 	labels := name.labels()
-	s.sendTime(&issuedMetric, h.issued, labels)
-	s.sendTime(&expirationMetric, h.expiration, labels)
-	s.sendTime(&refreshMetric, h.refresh, labels)
-	if h.suspended {
+	s.sendTime(&issuedMetric, h.IssuedAt, labels)
+	s.sendTime(&expirationMetric, h.Expiration, labels)
+	s.sendTime(&refreshMetric, h.RefreshAt, labels)
+	if h.Suspended {
 		return
 	}
-	if h.expiration != 0 && now.Add(h.ahead).Unix() >= h.expiration {
+	if !h.Expiration.IsZero() && !now.Add(h.Ahead).Before(h.Expiration) {
 		s.send(&expiredMetric, 1, labels)
 	}
-	if h.failing != "" {
-		s.send(&failingMetric, 1, append(labels, pairs("reason", h.failing)...))
+	if h.Failing != "" {
+		s.send(&failingMetric, 1, append(labels, pairs("reason", h.Failing)...))
 	}
 }
 
 // classNames are the values of the label class.
 var classNames = map[limit.Class]string{limit.Expiring: "expiring", limit.Missing: "missing", limit.Routine: "routine"}
 
-func (s sink) limits(name string, level limit.Level) {
+func (s sink) limits(level limit.Level) {
+	name := level.Identity.Label()
 	labels := pairs("identity", name)
 	s.send(&limitMetric, level.Limit, labels)
 	s.send(&rateMetric, level.Rate, labels)
@@ -87,7 +88,6 @@ func (s sink) limits(name string, level limit.Level) {
 	for class, className := range classNames {
 		s.send(&waitingMetric, float64(level.Waiting[class]), pairs("class", className, "identity", name))
 	}
-	s.sendTime(&waitingExpirationMetric, unix(level.Expires), labels)
 }
 
 func (s sink) send(metric *Metric, value float64, labels []*dto.LabelPair) {
@@ -95,9 +95,9 @@ func (s sink) send(metric *Metric, value float64, labels []*dto.LabelPair) {
 }
 
 // sendTime sends a time, unless it is zero.
-func (s sink) sendTime(metric *Metric, at int64, labels []*dto.LabelPair) {
-	if at != 0 {
-		s.send(metric, float64(at), labels)
+func (s sink) sendTime(metric *Metric, at time.Time, labels []*dto.LabelPair) {
+	if !at.IsZero() {
+		s.send(metric, float64(at.Unix()), labels)
 	}
 }
 

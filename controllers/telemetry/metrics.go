@@ -14,8 +14,8 @@ import (
 	"rolecredential.dev/operator/controllers/limit"
 )
 
-// Metrics holds the metrics of the [Catalogue]. It is a prometheus.Collector. Of each object it holds a few words, and makes the metrics
-// at a scrape: 10,000 credentials take 2 MiB.
+// Metrics holds the metrics of the [Catalogue]. It is a prometheus.Collector. It holds the state of each object, and makes the
+// metrics at a scrape: 10,000 credentials take 3 MiB.
 type Metrics struct {
 	clock clock.PassiveClock
 
@@ -25,35 +25,27 @@ type Metrics struct {
 	mu sync.Mutex
 	state
 	stopped bool // this manager no longer works, and reports no object
-	levels  func() map[string]limit.Level
+	levels  func() []limit.Level
 }
 
 // state is the source of the gauges.
 type state struct {
 	leading     bool
-	credentials map[object]held
+	credentials map[object]Held
 	readers     map[object]readers
 	identities  map[string]identity
-	limits      map[string]limit.Level
+	limits      []limit.Level
 	underWay    int
 }
 
 func newState() state {
-	return state{credentials: map[object]held{}, readers: map[object]readers{}, identities: map[string]identity{}}
+	return state{credentials: map[object]Held{}, readers: map[object]readers{}, identities: map[string]identity{}}
 }
 
 // object names a credential.
 type object struct {
 	kind string
 	types.NamespacedName
-}
-
-// held is [Held], times in seconds since 1970, zero for none.
-type held struct {
-	issued, expiration, refresh int64
-	ahead                       time.Duration
-	suspended                   bool
-	failing                     string
 }
 
 type readers struct{ stale, stuck int }
@@ -95,8 +87,8 @@ func (m *Metrics) set(change func()) {
 	change()
 }
 
-// Limits sets the function that returns the state of the limits by the labels of their identities. It is called at each scrape.
-func (m *Metrics) Limits(levels func() map[string]limit.Level) {
+// Limits sets the function that returns the state of the limits. It is called at each scrape.
+func (m *Metrics) Limits(levels func() []limit.Level) {
 	m.set(func() { m.levels = levels })
 }
 
@@ -143,21 +135,12 @@ type Held struct {
 
 // Credential sets the state of a credential.
 func (m *Metrics) Credential(kind string, name types.NamespacedName, h Held) {
-	m.set(func() {
-		m.credentials[object{kind, name}] = held{unix(h.IssuedAt), unix(h.Expiration), unix(h.RefreshAt), h.Ahead, h.Suspended, h.Failing}
-	})
+	m.set(func() { m.credentials[object{kind, name}] = h })
 }
 
 // ForgetCredential drops the series of a deleted credential.
 func (m *Metrics) ForgetCredential(kind string, name types.NamespacedName) {
 	m.set(func() { delete(m.credentials, object{kind, name}) })
-}
-
-func unix(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.Unix()
 }
 
 // Identity sets whether an identity is ready.

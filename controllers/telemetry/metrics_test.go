@@ -17,6 +17,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
@@ -165,13 +166,17 @@ func TestSeriesOfAnIdentityEndWithIt(t *testing.T) {
 	s.Expect(s.series()).To(Equal(idle(map[string]float64{"identity_ready identity=hub": 0, "sts_clock_skew_seconds identity=hub": -60})))
 }
 
+func identityKey(namespace, name string) request.Key {
+	return request.Key{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
+}
+
 func TestLimitsHaveTheirSeries(t *testing.T) {
 	s := newScraped(t)
-	levels := map[string]limit.Level{
-		"hub":      {Tokens: -2.5, Rate: 10, Limit: 50, Throttled: 4, Waiting: map[limit.Class]int{limit.Expiring: 1, limit.Missing: 2, limit.Routine: 3}, Expires: at(time.Minute), InFlight: 7, CircuitOpen: true},
-		"shop/hub": {Tokens: 3, Rate: 3, Limit: 3},
+	levels := []limit.Level{
+		{Identity: identityKey("", "hub"), Tokens: -2.5, Rate: 10, Limit: 50, Throttled: 4, Waiting: map[limit.Class]int{limit.Expiring: 1, limit.Missing: 2, limit.Routine: 3}, InFlight: 7, CircuitOpen: true},
+		{Identity: identityKey("shop", "hub"), Tokens: 3, Rate: 3, Limit: 3},
 	}
-	s.metrics.Limits(func() map[string]limit.Level { return levels })
+	s.metrics.Limits(func() []limit.Level { return levels })
 	s.Expect(s.series()).To(Equal(idle(map[string]float64{
 		"sts_tokens identity=hub": -2.5, "sts_tokens identity=shop/hub": 3,
 		"sts_rate identity=hub": 10, "sts_rate identity=shop/hub": 3,
@@ -182,7 +187,6 @@ func TestLimitsHaveTheirSeries(t *testing.T) {
 		"sts_waiting_credentials class=expiring identity=hub": 1, "sts_waiting_credentials class=expiring identity=shop/hub": 0,
 		"sts_waiting_credentials class=missing identity=hub": 2, "sts_waiting_credentials class=missing identity=shop/hub": 0,
 		"sts_waiting_credentials class=routine identity=hub": 3, "sts_waiting_credentials class=routine identity=shop/hub": 0,
-		"sts_waiting_expiration_timestamp_seconds identity=hub": unix(time.Minute),
 	})))
 	levels = nil
 	s.Expect(s.series()).To(Equal(idle(nil)))
@@ -214,7 +218,7 @@ func (s *scraped) everything() {
 	s.metrics.Restarting(1)
 	s.metrics.Identity("hub", true)
 	s.metrics.ClockSkew("hub", time.Minute)
-	s.metrics.Limits(func() map[string]limit.Level { return map[string]limit.Level{"hub": {Expires: at(time.Second)}} })
+	s.metrics.Limits(func() []limit.Level { return []limit.Level{{Identity: identityKey("", "hub")}} })
 	s.metrics.Called("RoleCredential", "AssumeRole", "Issued")
 	s.metrics.Requested("AssumeRole")()
 	s.metrics.Refreshed("RoleCredential", 0)
@@ -244,7 +248,7 @@ func TestStoppedManagerReportsNoObject(t *testing.T) {
 
 	again, err := telemetry.NewMetrics(s.registry, s.clock)
 	s.Expect(err).NotTo(HaveOccurred())
-	again.Limits(func() map[string]limit.Level { return nil })
+	again.Limits(func() []limit.Level { return nil })
 	s.Expect(s.series()).To(Equal(counts), "another manager continues the counters and starts without objects")
 	again.Identity("hub", true)
 	s.Expect(s.series()).To(HaveKeyWithValue("identity_ready identity=hub", 1.0))

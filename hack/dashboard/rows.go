@@ -82,9 +82,6 @@ var rows = []row{
 		{title: "Calls in flight", shape: graph, queries: []query{{"max by (identity) (rolecredential_sts_calls_in_flight)", "{{identity}}"}}},
 		{title: "Bounds between namespaces that were hit", shape: graph, queries: []query{{"sum by (limit) (increase(rolecredential_limit_hits_total[$__rate_interval]))", "{{limit}}"}}},
 		{title: "Identities with an open circuit breaker", shape: graph, queries: []query{{"max by (identity) (rolecredential_sts_circuit_open)", "{{identity}}"}}},
-		{title: "Time until the first waiting credential expires", shape: graph, unit: "s", queries: []query{
-			{"min by (identity) (rolecredential_sts_waiting_expiration_timestamp_seconds) - time()", "{{identity}}"},
-		}},
 	}},
 	{"Rollouts", []panel{
 		{title: "Stale readers", shape: graph, queries: []query{
