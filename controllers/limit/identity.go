@@ -16,7 +16,18 @@ type identity struct {
 	bounds   []bound
 	reserved map[request.Key]*Call
 	inFlight int       // calls in flight and reserved ones
-	servedAt time.Time // when a timer serves the identity, zero for none
+	serveAt  time.Time // when the next call may be made; zero if only another method can change that
+}
+
+// due is when [Limiter.Ready] must look at the identity again, zero for no time.
+func (id *identity) due() time.Time {
+	due := id.serveAt
+	for _, call := range id.reserved {
+		if at := call.expires(); due.IsZero() || at.Before(due) {
+			due = at
+		}
+	}
+	return due
 }
 
 // nextCall is when an identity may call again if it has a slot, or zero if that depends on the outcome of a probe.

@@ -28,6 +28,9 @@ type Call struct {
 	probe   bool
 }
 
+// expires is when a call is given back that no worker claimed.
+func (c *Call) expires() time.Time { return c.granted.Add(claimTimeout) }
+
 // Outcome is the result of a call, as far as it matters for the identity's other calls.
 type Outcome int
 
@@ -76,7 +79,6 @@ type Limiter struct {
 	// waiting holds, for each credential in a queue or with a reserved call, the identity that it waits for.
 	waiting map[request.Key]*identity
 	shares  map[request.Key]*share
-	timers  timers
 	ready   []*Call // the calls reserved since the last Ready
 	changed bool
 	steps   int // the requests that were considered, for tests
@@ -140,14 +142,35 @@ func (l *Limiter) Spend(now time.Time, identity request.Key) {
 func (l *Limiter) Ready(now time.Time) (ready []request.Key, next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next = l.runTimers(now)
+	l.serveDue(now)
 	for _, call := range l.ready {
 		if credential := call.request.Credential; call.id.reserved[credential] == call {
 			ready = append(ready, credential)
 		}
 	}
 	l.ready, l.changed = nil, false
+	for _, id := range l.identities {
+		if at := id.due(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
 	return ready, next
+}
+
+// serveDue takes back the calls that were not claimed in time, and serves the identities whose time has come. It visits all identities,
+// but considers no request of those that are not due.
+func (l *Limiter) serveDue(now time.Time) {
+	for _, id := range l.identities {
+		for credential, call := range id.reserved {
+			if !now.Before(call.expires()) {
+				l.cancel(now, credential)
+			}
+		}
+		if !id.serveAt.IsZero() && !now.Before(id.serveAt) {
+			id.serveAt = time.Time{}
+			l.serve(now, id)
+		}
+	}
 }
 
 // Cancel removes a credential from the queue that it waits in, and gives back a call that is reserved for it.
@@ -219,7 +242,9 @@ func (l *Limiter) grant(now time.Time, id *identity) *Call {
 		return nil
 	}
 	if !id.breaker.allows(now) || !id.rate.take(now) {
-		l.serveAt(id.nextCall(now), id)
+		if at := id.nextCall(now); !at.IsZero() && (id.serveAt.IsZero() || at.Before(id.serveAt)) {
+			id.serveAt, l.changed = at, true
+		}
 		return nil
 	}
 	id.queue.serve(r.Credential)
@@ -230,7 +255,6 @@ func (l *Limiter) grant(now time.Time, id *identity) *Call {
 func (l *Limiter) reserve(now time.Time, call *Call) {
 	call.id.reserved[call.request.Credential] = call
 	l.ready, l.changed = append(l.ready, call), true
-	l.addTimer(timer{at: now.Add(claimTimeout), id: call.id, call: call})
 }
 
 // serve reserves the calls that an identity can make now.

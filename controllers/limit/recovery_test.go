@@ -53,7 +53,7 @@ func TestRecoveryOfManyCredentialsTakesAFewStepsForEach(t *testing.T) {
 	}
 }
 
-func TestCallsOfOneIdentityDoNotVisitTheOthers(t *testing.T) {
+func TestCallsOfOneIdentityConsiderNoRequestsOfOthers(t *testing.T) {
 	g := NewWithT(t)
 	steps := func(others int) int {
 		l := &Limiter{DefaultQPS: 1, Slots: 1000}
@@ -74,6 +74,27 @@ func TestCallsOfOneIdentityDoNotVisitTheOthers(t *testing.T) {
 		return l.steps - before
 	}
 	g.Expect(steps(1000)).To(Equal(steps(0)))
+}
+
+// BenchmarkReady measures Ready while as many identities wait for their rate limit.
+func BenchmarkReady(b *testing.B) {
+	for _, identities := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(identities), func(b *testing.B) {
+			l := &Limiter{DefaultQPS: 1, Slots: 48}
+			for i := range identities {
+				key := request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: fmt.Sprint("identity-", i)}}
+				for n := range 2 {
+					credential := request.Key{NamespacedName: types.NamespacedName{Namespace: key.Name, Name: fmt.Sprint(n)}}
+					if call, _ := l.Acquire(outage, Request{Identity: key, Credential: credential}); call != nil {
+						l.Release(outage, call, Answered)
+					}
+				}
+			}
+			for b.Loop() {
+				l.Ready(outage)
+			}
+		})
+	}
 }
 
 func BenchmarkRecovery(b *testing.B) {
