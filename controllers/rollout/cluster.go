@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -11,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -108,47 +106,31 @@ func (c Cluster) Get(ctx context.Context, namespace string, ref Ref) (*Workload,
 	return &w, err
 }
 
-// Restart makes a workload's controller replace its pods, and records the credentials in a stamp. The UID prevents a
-// restart of a new workload with the same name. at is the time by the cluster's clock.
+// Restart makes a workload's controller replace its pods, and records the credentials in a stamp: in an annotation of the pod template,
+// so that applying the same stamp again changes nothing. The UID prevents a restart of a new workload with the same name. at is the time by
+// the cluster's clock.
+//
+// Argo Rollouts evicts the pods that were created before spec.restartAt (Argo Rollouts documentation, 'Restarting Rollout Pods'). A change
+// of the pod template would start a new revision, which may wait in a canary step while the stable pods stay.
 func (c Cluster) Restart(ctx context.Context, namespace string, w Workload, stamp readers.Stamp, at time.Time) error {
 	kind, ok := kinds[v1alpha1.WorkloadKind(w.Kind)]
 	if !ok {
 		return fmt.Errorf("%s cannot be restarted", w.Ref)
 	}
-	object := &unstructured.Unstructured{Object: map[string]any{
-		"metadata": map[string]any{"namespace": namespace, "name": w.Name, "uid": string(w.UID)},
-	}}
-	object.SetGroupVersionKind(kind.gvk)
-	restart := c.restartByTemplate
+	annotations := map[string]any{v1alpha1.CredentialsAnnotation: stamp.String()}
+	metadata := map[string]any{"namespace": namespace, "name": w.Name, "uid": string(w.UID)}
+	spec := map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": annotations}}}
 	if kind.gvk == argoRollout {
-		restart = c.restartInPlace
+		metadata["annotations"] = annotations
+		spec = map[string]any{"restartAt": at.UTC().Format(time.RFC3339)}
 	}
-	if err := restart(ctx, object, stamp, at); err != nil {
+	object := &unstructured.Unstructured{Object: map[string]any{"metadata": metadata, "spec": spec}}
+	object.SetGroupVersionKind(kind.gvk)
+	// Without the last option, the client would start a watch to read its own writes.
+	err := c.Writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(object),
+		client.FieldOwner(FieldManager), client.ForceOwnership, client.DisableReadYourWritesConsistency)
+	if err != nil {
 		return fmt.Errorf("failed to restart %s: %w", w.Ref, err)
 	}
 	return nil
-}
-
-// restartByTemplate sets an annotation of the pod template. Applying the same stamp again changes nothing.
-func (c Cluster) restartByTemplate(ctx context.Context, object *unstructured.Unstructured, stamp readers.Stamp, _ time.Time) error {
-	object.Object["spec"] = map[string]any{"template": map[string]any{"metadata": map[string]any{
-		"annotations": map[string]any{v1alpha1.CredentialsAnnotation: stamp.String()},
-	}}}
-	// Without the last option, the client would start a watch to read its own writes.
-	return c.Writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(object),
-		client.FieldOwner(FieldManager), client.ForceOwnership, client.DisableReadYourWritesConsistency)
-}
-
-// restartInPlace makes Argo Rollouts evict the pods that were created before a time (Argo Rollouts documentation,
-// 'Restarting Rollout Pods'). A change of the pod template would start a new revision, which may wait in a canary
-// step while the stable pods stay. It uses no server-side apply for the same reason: that would remove the annotation
-// that earlier versions of the operator applied to the pod template.
-func (c Cluster) restartInPlace(ctx context.Context, object *unstructured.Unstructured, stamp readers.Stamp, at time.Time) error {
-	object.SetAnnotations(map[string]string{v1alpha1.CredentialsAnnotation: stamp.String()})
-	object.Object["spec"] = map[string]any{"restartAt": at.UTC().Format(time.RFC3339)}
-	patch, err := json.Marshal(object)
-	if err != nil {
-		return err
-	}
-	return c.Writer.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(FieldManager), client.DisableReadYourWritesConsistency)
 }

@@ -502,8 +502,6 @@ func TestRestartOfArgoRolloutDoesNotChangeThePodTemplate(t *testing.T) {
 	canary := argoRollout("canary", map[string]any{"spec.strategy": map[string]any{"canary": map[string]any{"steps": []any{
 		map[string]any{"setWeight": int64(20)}, map[string]any{"pause": map[string]any{}},
 	}}}})
-	former := `{"s3-reader":"ASIAOLD"}` // an earlier version of the operator wrote it
-	g.Expect(unstructured.SetNestedField(canary.Object, former, "spec", "template", "metadata", "annotations", v1alpha1.CredentialsAnnotation)).To(Succeed())
 	canary.SetAnnotations(map[string]string{"theirs": "stays"})
 	c, reads := cluster(t, interceptor.Funcs{}, canary.DeepCopy())
 	at := after(10*time.Minute + time.Second/2).In(time.FixedZone("CET", 3600))

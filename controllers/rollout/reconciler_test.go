@@ -975,9 +975,9 @@ func (f *rolloutFixture) finishInPlace(replace bool) {
 	f.Requests.Writes = writes
 }
 
-func (f *rolloutFixture) patches() (n int) {
+func (f *rolloutFixture) argoRestarts() (n int) {
 	for _, write := range f.Requests.Writes {
-		if write == "patch Rollout" {
+		if write == "apply Rollout" {
 			n++
 		}
 	}
@@ -1003,10 +1003,10 @@ func TestArgoRolloutIsRestartedInPlaceOncePerCredential(t *testing.T) {
 	f.finishInPlace(true)
 	f.until(is("True RolledOut"))
 	f.Expect(f.rollouts.Slots.Taken(f.Clock.Now())).To(BeZero())
-	f.Expect(f.patches()).To(Equal(1))
+	f.Expect(f.argoRestarts()).To(Equal(1))
 
 	f.refresh()
-	f.until(func(string) bool { return f.patches() == 1 })
+	f.until(func(string) bool { return f.argoRestarts() == 1 })
 	f.Expect(f.restartAt()).To(Equal(f.Clock.Now().UTC().Format(time.RFC3339)), "the next credential has its own restart")
 }
 
@@ -1017,7 +1017,7 @@ func TestCancelledRestartOfArgoRolloutIsRepeatedAFewTimes(t *testing.T) {
 	f.refresh()
 	restarts := 0
 	f.until(func(state string) bool {
-		if n := f.patches(); n > restarts {
+		if n := f.argoRestarts(); n > restarts {
 			restarts = n
 			f.finishInPlace(false) // as after a change of the pod template
 		}
@@ -1037,7 +1037,7 @@ func TestBlockedRestartOfArgoRolloutIsReported(t *testing.T) {
 	})
 	state, _ := f.roll()
 	f.Expect(state).To(Equal("False PodsOutdated"))
-	f.Expect(f.patches()).To(Equal(1))
+	f.Expect(f.argoRestarts()).To(Equal(1))
 }
 
 func TestRestartAtFollowsTheClockOfTheCluster(t *testing.T) {
