@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -48,7 +49,9 @@ func TestExamplesNameKeysThatTheirSecretsHave(t *testing.T) {
 				o := object(t, document)
 				if o.GroupVersionKind().Group == v1alpha1.GroupVersion.Group && strings.HasSuffix(o.GetKind(), "Credential") {
 					template, name := secretTemplate(t, o)
-					keys[name] = render.Keys(template)
+					data, err := render.Render(template, shownCredential, "eu-west-1")
+					g.Expect(err).NotTo(HaveOccurred())
+					keys[name] = slices.Collect(maps.Keys(data))
 				} else {
 					others = append(others, o.Object)
 				}

@@ -162,7 +162,7 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt, authorized bool) result {
 	if authorized {
 		res.secretErr = render.Check(cred.Common().Secret)
 	}
-	if problem := a.observed.Unwritable(cred.Common().Secret, render.Keys(cred.Common().Secret)); problem != "" {
+	if problem := a.observed.Unwritable(cred.Common().Secret); problem != "" {
 		res.secretErr = notWritable(res.secret, problem)
 		res.retryAt = res.secretErr.Retry.From(res.now)
 	}

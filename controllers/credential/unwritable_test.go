@@ -13,7 +13,7 @@ import (
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
-// The API server would reject these Secrets after STS has issued credentials for them.
+// Otherwise the operator would drop what STS issues, again and again.
 func TestSecretThatCannotBeWrittenCostsNoSTSCall(t *testing.T) {
 	adopted := func(s *corev1.Secret) {
 		s.Annotations = map[string]string{v1alpha1.AdoptAnnotation: "RoleCredential/s3-reader"}
@@ -33,6 +33,7 @@ func TestSecretThatCannotBeWrittenCostsNoSTSCall(t *testing.T) {
 		"a Secret for basic auth":                            {func(s *corev1.Secret) { s.Type = corev1.SecretTypeBasicAuth }, "kubernetes.io/basic-auth"},
 		"a Secret for SSH":                                   {func(s *corev1.Secret) { s.Type = corev1.SecretTypeSSHAuth }, "kubernetes.io/ssh-auth"},
 		"a service account's token":                          {func(s *corev1.Secret) { s.Type = corev1.SecretTypeServiceAccountToken }, "kubernetes.io/service-account-token"},
+		"a Secret of a type that Kubernetes does not know":   {func(s *corev1.Secret) { s.Type = "example.com/token" }, "example.com/token"},
 		"an immutable Secret":                                {func(s *corev1.Secret) { s.Immutable = new(true) }, "immutable"},
 		"a Secret without room for the record's annotations": {full, "annotations"},
 	} {
@@ -47,19 +48,6 @@ func TestSecretThatCannotBeWrittenCostsNoSTSCall(t *testing.T) {
 			f.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<=", 5*time.Minute)), "no watch selects the Secret")
 		})
 	}
-}
-
-func TestTypedSecretIsAdoptedIfTheSpecWritesTheKeysOfItsType(t *testing.T) {
-	typed := testkit.Changed(testkit.ForeignSecret(), func(s *corev1.Secret) {
-		s.Type, s.Annotations = corev1.SecretTypeBasicAuth, map[string]string{v1alpha1.AdoptAnnotation: "RoleCredential/s3-reader"}
-	})
-	f := newFixture(t, testkit.World(typed)...)
-	f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) {
-		c.Spec.Secret.Data = map[string]v1alpha1.DataTemplate{"password": "{{ .SecretAccessKey }}"}
-	}))
-	got, _ := f.reconcile()
-	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
-	f.Expect(f.Secret().Type).To(Equal(corev1.SecretTypeBasicAuth))
 }
 
 // Another client may fill the annotations of a Secret that the operator keeps.

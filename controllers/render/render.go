@@ -4,7 +4,6 @@ package render
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -44,23 +43,6 @@ func Render(t v1alpha1.SecretTemplate, c request.Credentials, region string) (ma
 		data[key] = []byte(value)
 	}
 	return data, nil
-}
-
-// Keys returns the keys of the Secret's data. It omits unsupported formats, for which [Check] returns a failure.
-func Keys(t v1alpha1.SecretTemplate) []string {
-	keys := slices.Collect(maps.Keys(t.Data))
-	for _, name := range formatsOf(t) {
-		write, known := formats[name]
-		if !known {
-			continue
-		}
-		written, err := write(trials[0])
-		if err != nil {
-			panic(err) // every format can represent the trial input
-		}
-		keys = slices.AppendSeq(keys, maps.Keys(written))
-	}
-	return keys
 }
 
 // quotedLength is the maximum length of a quoted value in bytes, so that a message fits into a condition.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -160,29 +159,16 @@ func merged(theirs, ours map[string]string) map[string]string {
 	return all
 }
 
-// requiredKeys are the keys that the API server requires in the data of a Secret, by type: one of each list. Other types require none.
-var requiredKeys = map[corev1.SecretType][][]string{
-	corev1.SecretTypeTLS:                 {{corev1.TLSCertKey}, {corev1.TLSPrivateKeyKey}},
-	corev1.SecretTypeDockercfg:           {{corev1.DockerConfigKey}},
-	corev1.SecretTypeDockerConfigJson:    {{corev1.DockerConfigJsonKey}},
-	corev1.SecretTypeBasicAuth:           {{corev1.BasicAuthUsernameKey, corev1.BasicAuthPasswordKey}},
-	corev1.SecretTypeSSHAuth:             {{corev1.SSHAuthPrivateKey}},
-	corev1.SecretTypeServiceAccountToken: {{}}, // Kubernetes itself writes its data
-}
-
-// Unwritable says why the API server would reject a write of data with these keys to the Secret, as the end of a sentence; it is empty if
-// it would not.
-func (o Observed) Unwritable(template v1alpha1.SecretTemplate, keys []string) string {
+// Unwritable says why the operator cannot write the Secret, as the end of a sentence; it is empty if it can.
+func (o Observed) Unwritable(template v1alpha1.SecretTemplate) string {
 	if o.secret == nil || o.partial { // Observe reads a Secret that may be unwritable
 		return ""
 	}
 	if ptr.Deref(o.secret.Immutable, false) {
 		return "is immutable"
 	}
-	for _, alternatives := range requiredKeys[o.secret.Type] {
-		if !slices.ContainsFunc(alternatives, func(key string) bool { return slices.Contains(keys, key) }) {
-			return fmt.Sprintf("has the type %s, which requires other keys than spec.secret has", o.secret.Type)
-		}
+	if o.secret.Type != corev1.SecretTypeOpaque { // the API server may require other keys than spec.secret has, and rejects a new type
+		return fmt.Sprintf("has the type %s, but the operator writes only Opaque Secrets", o.secret.Type)
 	}
 	size := maxRecord
 	for key, value := range withoutRecord(compose(metav1.OwnerReference{}, o, Content{Template: template}).Annotations) {

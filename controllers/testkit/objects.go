@@ -84,5 +84,6 @@ func ForeignSecret() *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s3-reader", Labels: map[string]string{"of": "another"}},
 		Data:       map[string][]byte{"password": []byte("theirs")},
+		Type:       corev1.SecretTypeOpaque,
 	}
 }
