@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,13 +21,20 @@ import (
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
-// attempt is the input of a call of STS for a credential. It does not change during a reconcile.
+// attempt is the input of a call of STS for a credential.
 type attempt struct {
 	// asked is the request of the spec, and request the same with the session tags of the identity.
 	asked, request request.Request
 	desired        reissue.Desired
 	identity       *identity.Identity // nil if there is no usable identity
 	observed       secretstore.Observed
+
+	// The others are set once a call is due. inputs is a hash of all that the result of the call depends on.
+	inputs string
+	device mfaDevice
+	// permit is nil until the call may be made, with an MFA code if it needs one.
+	permit *limit.Call
+	code   request.RedactedString
 }
 
 // byWebIdentity reports whether a service account's token authenticates the call.
@@ -42,11 +48,6 @@ func (a attempt) call() v1alpha1.Call {
 		return v1alpha1.CallAssumeRoleWithWebIdentity
 	}
 	return a.request.Call
-}
-
-// inputs is a hash of all that the result of the call depends on.
-func (a attempt) inputs(d mfaDevice, uid types.UID) string {
-	return request.Hash([]string{string(uid), a.desired.RequestHash, a.desired.TemplateHash, a.desired.RefreshRequest, a.identity.Version, d.version})
 }
 
 // subject is what a message about the call names.
@@ -69,47 +70,38 @@ func (a attempt) optionalFields() (fields []string) {
 	return fields
 }
 
-// issue calls STS and writes the Secret, unless an earlier failure or a limit makes the credential wait.
-func (r *Reconciler[T]) issue(ctx context.Context, cred T, a attempt, res result) (result, error) {
+// admit returns the attempt with a permit for its call. There is no permit if an earlier failure, a limit or a new failure makes the
+// credential wait, as the result says.
+func (r *Reconciler[T]) admit(ctx context.Context, cred T, a attempt, res result) (attempt, result, error) {
 	device, err := r.readMFADevice(ctx, cred)
 	if err != nil && !reason.Is(err) {
-		return res, err
+		return a, res, err
 	}
-	inputs, last := a.inputs(device, cred.GetUID()), r.backoff.Get(client.ObjectKeyFromObject(cred))
-	switch next := last.NextIssue(inputs, res.now); {
-	case last.InBackoff(inputs, res.now):
+	a.device = device
+	a.inputs = request.Hash([]string{
+		string(cred.GetUID()), a.desired.RequestHash, a.desired.TemplateHash, a.desired.RefreshRequest, a.identity.Version, device.version,
+	})
+	last := r.backoff.Get(client.ObjectKeyFromObject(cred))
+	switch next := last.NextIssue(a.inputs, res.now); {
+	case last.InBackoff(a.inputs, res.now):
 		res.issueErr, res.retryAt = last.Failure, device.recheck(res.now, last.Next)
-		return res, nil
+		return a, res, nil
 	case !next.IsZero():
 		r.Metrics.LimitHit(telemetry.LimitIssueInterval)
-		return res.tooSoon(next, last.Inputs == inputs), nil
-	case last.Inputs == inputs:
+		return a, res.tooSoon(next, last.Inputs == a.inputs), nil
+	case last.Inputs == a.inputs:
 		res.issueErr = last.Failure // it stands until STS issues credentials
 	}
 	if err == nil {
 		err = r.validateSource(ctx, a)
 	}
+	if err == nil {
+		a.permit, a.code, res.wait, err = r.acquire(cred, a, res)
+	}
 	if err != nil {
-		return r.failed(ctx, cred, a, res, device, err)
+		res, err = r.failed(ctx, cred, a, res, err)
 	}
-	permit, code, waiting, err := r.acquire(cred, a, device, res)
-	if err != nil {
-		return r.failed(ctx, cred, a, res, device, err)
-	}
-	if permit == nil {
-		res.wait = waiting
-		return res, nil
-	}
-	issued, err := r.callSTS(ctx, a, code, permit)
-	res.now, res.skew = r.timeOf(a.identity)
-	if err != nil {
-		return r.failed(ctx, cred, a, res, device, err)
-	}
-	record, err := r.write(ctx, cred, a, issued)
-	if err != nil {
-		return r.failed(ctx, cred, a, res, device, err)
-	}
-	return r.issued(ctx, cred, a, res, record, inputs, issued.RequestID), nil
+	return a, res, err
 }
 
 // validateSource fails if the identity's own credentials cannot make the call. STS would reject it.
@@ -135,15 +127,15 @@ func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
 }
 
 // callSTS makes the call and releases its permit. The error is an identityWideError if the limiter has queued the credential again.
-func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt, code request.RedactedString, permit *limit.Call) (issued request.Credentials, err error) {
+func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt) (issued request.Credentials, err error) {
 	outcome := limit.NotCalled // until STS has answered, also if the call panics
 	defer func() {
-		queued := r.Limits.Release(r.Clock.Now(), permit, outcome)
+		queued := r.Limits.Release(r.Clock.Now(), a.permit, outcome)
 		if f, ok := reason.As(err); ok && queued {
 			err = &identityWideError{f}
 		}
 	}()
-	issued, err = a.identity.Issue(ctx, a.request, code)
+	issued, err = a.identity.Issue(ctx, a.request, a.code)
 	if skew, known := a.identity.Skew(); known {
 		r.Metrics.ClockSkew(a.identity.Key.Label(), skew)
 	}
@@ -207,8 +199,8 @@ func (r *Reconciler[T]) write(ctx context.Context, cred T, a attempt, issued req
 }
 
 // issued returns the result of a Secret that was written.
-func (r *Reconciler[T]) issued(ctx context.Context, cred T, a attempt, res result, record reissue.Record, inputs, requestID string) result {
-	r.backoff.Succeeded(client.ObjectKeyFromObject(cred), inputs, record.Expiration.Sub(record.IssuedAt), res.now)
+func (r *Reconciler[T]) issued(ctx context.Context, cred T, a attempt, res result, record reissue.Record, requestID string) result {
+	r.backoff.Succeeded(client.ObjectKeyFromObject(cred), a.inputs, record.Expiration.Sub(record.IssuedAt), res.now)
 	if late := record.IssuedAt.Sub(res.refreshAt); res.why == reissue.Due && late <= reissue.MaxLifetime {
 		// A credential that was due even earlier was suspended or restored from a backup: that says nothing about the operator.
 		r.Metrics.Refreshed(r.Kind.Name, late)
@@ -221,12 +213,12 @@ func (r *Reconciler[T]) issued(ctx context.Context, cred T, a attempt, res resul
 
 // failed returns the result of a failure and records when the next call may be made. An error that is not a failure is the API
 // server's.
-func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res result, d mfaDevice, err error) (result, error) {
+func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res result, err error) (result, error) {
 	f, ok := reason.As(err)
 	if !ok {
 		return res, err
 	}
-	key, inputs := client.ObjectKeyFromObject(cred), a.inputs(d, cred.GetUID())
+	key := client.ObjectKeyFromObject(cred)
 	a.log(ctx, "no new credential", res.why, f.Reason, awssts.RequestID(f.Cause), "cause", fmt.Sprint(f.Cause))
 	if f.Condition == v1alpha1.ConditionReady { // the Secret became foreign during the call
 		res.secretErr, res.retryAt = f, res.now.Add(reason.MinWait)
@@ -234,11 +226,11 @@ func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res resul
 	}
 	res.issueErr = f
 	if _, notOwn := errors.AsType[*identityWideError](err); notOwn {
-		r.backoff.FailedForAll(key, inputs, f, res.now)
+		r.backoff.FailedForAll(key, a.inputs, f, res.now)
 		res.wait = &wait{retryAfter: limit.Recheck}
 		return res, nil
 	}
-	res.retryAt = d.recheck(res.now, r.backoff.Failed(key, inputs, f, res.now, res.left()))
+	res.retryAt = a.device.recheck(res.now, r.backoff.Failed(key, a.inputs, f, res.now, res.left()))
 	return res, nil
 }
 

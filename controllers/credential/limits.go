@@ -26,7 +26,7 @@ const (
 
 // acquire returns the permit for a call and its MFA code, if it needs one, or else the wait for them. A permit and an MFA code are consumed
 // together or not at all.
-func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res result) (permit *limit.Call, code request.RedactedString, waiting *wait, err error) {
+func (r *Reconciler[T]) acquire(cred T, a attempt, res result) (permit *limit.Call, code request.RedactedString, waiting *wait, err error) {
 	take := func() bool {
 		var w limit.Wait
 		permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, res))
@@ -39,7 +39,7 @@ func (r *Reconciler[T]) acquire(cred T, a attempt, d mfaDevice, res result) (per
 		take()
 		return permit, "", waiting, nil
 	}
-	code, next, err := r.Devices.Code(a.request.MFASerialNumber, d.seed, res.now, take)
+	code, next, err := r.Devices.Code(a.request.MFASerialNumber, a.device.seed, res.now, take)
 	if err != nil {
 		return nil, "", nil, invalidMFA("The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
 	}

@@ -67,6 +67,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	res = r.prune(ctx, cred, res)
 	r.Metrics.Credential(r.Kind.Name, req.NamespacedName, res.sample())
 	if res.wait != nil && res.wait.brief {
 		return res.requeue(), r.markNotReady(ctx, cred, res)
@@ -74,13 +75,42 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	return res.requeue(), r.report(ctx, cred, res)
 }
 
-// reconcile brings the Secret of one credential up to date: authorize, observe, decide, issue, write. It writes the status only to set
-// Ready to False before a wait. Its error is the API server's; every other failure is in the result.
+// reconcile brings the Secret of one credential up to date. It writes the status only to set Ready to False before a wait. Its error is the
+// API server's; every other failure is in the result.
 func (r *Reconciler[T]) reconcile(ctx context.Context, cred T, namespaceLabels map[string]string) (result, error) {
+	a, res, err := r.decide(ctx, cred, namespaceLabels)
+	if err != nil {
+		return res, err
+	}
+	if !res.needsCall() {
+		r.Limits.Cancel(r.Clock.Now(), r.limitKey(client.ObjectKeyFromObject(cred)))
+		return res, nil
+	}
+	if err := r.markNotReady(ctx, cred, res); err != nil {
+		return res, err
+	}
+	a, res, err = r.admit(ctx, cred, a, res)
+	if err != nil || a.permit == nil {
+		return res, err
+	}
+	issued, err := r.callSTS(ctx, a)
+	res.now, res.skew = r.timeOf(a.identity)
+	if err != nil {
+		return r.failed(ctx, cred, a, res, err)
+	}
+	record, err := r.write(ctx, cred, a, issued)
+	if err != nil {
+		return r.failed(ctx, cred, a, res, err)
+	}
+	return r.issued(ctx, cred, a, res, record, issued.RequestID), nil
+}
+
+// decide authorizes the request, observes the Secret, and decides whether STS must be called.
+func (r *Reconciler[T]) decide(ctx context.Context, cred T, namespaceLabels map[string]string) (a attempt, res result, err error) {
 	asked, invalid := r.Kind.Request(cred)
 	id, denied, err := r.authorize(ctx, cred, asked, namespaceLabels)
 	if err != nil {
-		return result{}, err
+		return a, res, err
 	}
 	request := asked
 	if invalid == nil && id != nil {
@@ -88,24 +118,13 @@ func (r *Reconciler[T]) reconcile(ctx context.Context, cred T, namespaceLabels m
 	}
 	observed, notTakenOver, err := r.observe(ctx, cred, denied == nil && invalid == nil)
 	if err != nil {
-		return result{}, err
+		return a, res, err
 	}
-	a := attempt{asked: asked, request: request, desired: desired(cred, asked, id), identity: id, observed: observed}
-	res := r.evaluate(cred, a, denied == nil)
+	a = attempt{asked: asked, request: request, desired: desired(cred, asked, id), identity: id, observed: observed}
+	res = r.evaluate(cred, a, denied == nil)
 	res.authorizationErr, res.issueErr = denied, cmp.Or(invalid, notTakenOver)
 	res.retryAt = earliest(res.now, res.retryAt, denied, notTakenOver)
-	if !res.needsCall() {
-		r.Limits.Cancel(r.Clock.Now(), r.limitKey(client.ObjectKeyFromObject(cred)))
-		return r.prune(ctx, cred, res), nil
-	}
-	if err := r.markNotReady(ctx, cred, res); err != nil {
-		return result{}, err
-	}
-	res, err = r.issue(ctx, cred, a, res)
-	if err != nil {
-		return result{}, err
-	}
-	return r.prune(ctx, cred, res), nil
+	return a, res, nil
 }
 
 // authorize returns the identity of a credential, and a failure if there is none or no rule allows the request.
