@@ -50,19 +50,15 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 			d.enqueue(key)
 		}
 		var due <-chan time.Time
-		stop := func() bool { return true }
 		if !next.IsZero() {
-			timer := d.clock.NewTimer(max(next.Sub(now), time.Millisecond))
-			due, stop = timer.C(), timer.Stop
+			due = d.clock.After(max(next.Sub(now), time.Millisecond))
 		}
 		select {
 		case <-ctx.Done():
-			stop()
 			return nil
 		case <-d.changed:
 		case <-due:
 		}
-		stop()
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/identity"
@@ -24,8 +23,10 @@ func desired(object request.Object, r request.Request, found *identity.Identity)
 		RequestHash:    r.Hash(),
 		TemplateHash:   render.Hash(spec.Secret),
 		RefreshRequest: refreshRequest(object),
-		RefreshBefore:  duration(spec.RefreshBefore),
 		Key:            object.GetNamespace() + "/" + object.GetName(),
+	}
+	if spec.RefreshBefore != nil {
+		w.RefreshBefore = &spec.RefreshBefore.Duration
 	}
 	if found != nil {
 		w.IssuerHash = found.IssuerHash
@@ -39,13 +40,6 @@ func desired(object request.Object, r request.Request, found *identity.Identity)
 func refreshRequest(object request.Object) string {
 	value := object.GetAnnotations()[v1alpha1.RefreshAnnotation]
 	return strings.ToValidUTF8(value[:min(len(value), reissue.MaxRefreshRequest)], "")
-}
-
-func duration(d *metav1.Duration) *time.Duration {
-	if d == nil {
-		return nil
-	}
-	return &d.Duration
 }
 
 // secretRecheck is how often the operator reads a Secret that it does not own: a foreign Secret in place of the credential's, or that of an

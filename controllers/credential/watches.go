@@ -36,11 +36,14 @@ func (r *Reconciler[T]) SetupWithManager(
 		return fmt.Errorf("indexing by identity: %w", err)
 	}
 	mapper := requestMapper[T]{reader: mgr.GetCache(), kind: r.Kind}
+	specChanged := builder.WithPredicates(predicate.GenerationChangedPredicate{})
+	// The only annotation in the cache is the request to refresh.
+	credentialChanged := predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	return builder.ControllerManagedBy(mgr).
-		For(r.Kind.New(), builder.WithPredicates(specChanged)).
-		Watches(&v1alpha1.ClusterIdentity{}, mapper.ofIdentity(v1alpha1.IdentityKindClusterIdentity), builder.WithPredicates(identityChanged)).
-		Watches(&v1alpha1.Identity{}, mapper.ofIdentity(v1alpha1.IdentityKindIdentity), builder.WithPredicates(identityChanged)).
-		WatchesMetadata(NamespaceMetadata(), mapper.ofNamespace(), builder.WithPredicates(labelsChanged)).
+		For(r.Kind.New(), builder.WithPredicates(credentialChanged)).
+		Watches(&v1alpha1.ClusterIdentity{}, mapper.ofIdentity(v1alpha1.IdentityKindClusterIdentity), specChanged).
+		Watches(&v1alpha1.Identity{}, mapper.ofIdentity(v1alpha1.IdentityKindIdentity), specChanged).
+		WatchesMetadata(NamespaceMetadata(), mapper.ofNamespace(), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesMetadata(secretstore.Metadata(), enqueueOwner(r.Kind.Name), builder.WithPredicates(ignoreOwnWrites(r.Secrets))).
 		WatchesRawSource(sources.Source(string(v1alpha1.IdentityKindClusterIdentity), mapper.byIdentity(v1alpha1.IdentityKindClusterIdentity))).
 		WatchesRawSource(sources.Source(string(v1alpha1.IdentityKindIdentity), mapper.byIdentity(v1alpha1.IdentityKindIdentity))).
@@ -55,19 +58,6 @@ func NamespaceMetadata() *metav1.PartialObjectMetadata {
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	return namespace
 }
-
-// identityChanged accepts a new spec of an identity.
-var identityChanged = predicate.GenerationChangedPredicate{}
-
-// specChanged lets through a new spec and a new request to refresh, but not a status that we wrote ourselves.
-var specChanged = predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{
-	UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetAnnotations()[v1alpha1.RefreshAnnotation] != e.ObjectNew.GetAnnotations()[v1alpha1.RefreshAnnotation]
-	},
-})
-
-// labelsChanged lets through a namespace that a rule may now select, or no longer.
-var labelsChanged = predicate.LabelChangedPredicate{}
 
 // identityIndex is the name of the index of credentials by the identity that they name.
 const identityIndex = "identity"
