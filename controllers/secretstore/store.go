@@ -45,8 +45,6 @@ type Observed struct {
 	reissue.Observed
 	// Controller is the controller of a foreign Secret, as <kind>/<name>; empty for none.
 	Controller string
-	// Version is the Secret's resource version; empty if it is absent.
-	Version string
 
 	// secret is nil if it is absent.
 	secret *corev1.Secret
@@ -67,7 +65,7 @@ func (s *Store) Observe(ctx context.Context, owner client.Object, name string, t
 			secret := &corev1.Secret{ObjectMeta: seen.ObjectMeta, Type: corev1.SecretTypeOpaque}
 			secret.Annotations = nil // it has only the record, and the marker of the cache
 			ours := reissue.Observed{Ownership: reissue.Ours, Record: &record}
-			return Observed{Observed: ours, Version: seen.ResourceVersion, secret: secret, partial: true}, nil
+			return Observed{Observed: ours, secret: secret, partial: true}, nil
 		}
 	case apierrors.IsNotFound(err):
 		// The API server answers this read from its own cache, at no cost for etcd. A Secret created since is not overwritten.
@@ -99,7 +97,7 @@ func (s *Store) read(ctx context.Context, owner client.Object, name string, temp
 // observed returns what a whole Secret holds.
 func (s *Store) observed(owner metav1.OwnerReference, secret *corev1.Secret, template v1alpha1.SecretTemplate) Observed {
 	record := recordOf(secret)
-	observed := Observed{Version: secret.ResourceVersion, secret: secret}
+	observed := Observed{secret: secret}
 	observed.Ownership = ownership(owner, secret, record)
 	switch controller := metav1.GetControllerOfNoCopy(secret); {
 	case observed.Ownership == reissue.Foreign && controller != nil:
