@@ -17,9 +17,8 @@ import (
 
 // Dispatcher enqueues the credentials that the limiter has reserved calls for.
 type Dispatcher struct {
-	Limits  *limit.Limiter
-	clock   clock.Clock
-	changed chan struct{}
+	Limits *limit.Limiter
+	clock  clock.Clock
 
 	mu sync.Mutex
 	// queues holds the queue of each kind of credential.
@@ -28,16 +27,9 @@ type Dispatcher struct {
 
 // NewDispatcher returns a Dispatcher with a limiter of qps calls per second for each identity, and of calls in flight.
 func NewDispatcher(qps, slots int, c clock.Clock) *Dispatcher {
-	d := &Dispatcher{clock: c, changed: make(chan struct{}, 1), queues: map[string]workqueue.TypedRateLimitingInterface[reconcile.Request]{}}
-	d.Limits = &limit.Limiter{DefaultQPS: qps, Slots: slots, Changed: d.notify}
-	return d
-}
-
-// notify makes the dispatcher look for reserved calls.
-func (d *Dispatcher) notify() {
-	select {
-	case d.changed <- struct{}{}:
-	default:
+	return &Dispatcher{
+		Limits: &limit.Limiter{DefaultQPS: qps, Slots: slots, Changed: make(chan struct{}, 1)},
+		clock:  c, queues: map[string]workqueue.TypedRateLimitingInterface[reconcile.Request]{},
 	}
 }
 
@@ -56,7 +48,7 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-d.changed:
+		case <-d.Limits.Changed:
 		case <-due:
 		}
 	}

@@ -71,8 +71,8 @@ type Limiter struct {
 	DefaultQPS int
 	// Slots bounds the calls in flight of all identities together.
 	Slots int
-	// Changed is called, with no lock held, when [Limiter.Ready] may return more. It must not block; it may be nil.
-	Changed func()
+	// Changed receives a value when [Limiter.Ready] may return more. It must have room for one value; it may be nil.
+	Changed chan struct{}
 
 	mu         sync.Mutex
 	identities map[request.Key]*identity
@@ -80,15 +80,14 @@ type Limiter struct {
 	waiting map[request.Key]*identity
 	shares  map[request.Key]*share
 	ready   []*Call // the calls reserved since the last Ready
-	changed bool
-	steps   int // the requests that were considered, for tests
+	steps   int     // the requests that were considered, for tests
 }
 
 // Acquire returns a call if the credential may call STS now. If not, the credential is queued, and [Limiter.Ready] returns its key
 // once a call is reserved for it. A credential that is already queued keeps its position while its class stays the same.
 func (l *Limiter) Acquire(now time.Time, r Request) (*Call, Wait) {
 	l.mu.Lock()
-	defer l.unlock()
+	defer l.mu.Unlock()
 	id := l.configure(now, r.Identity, r.QPS)
 	if id.version != r.Version {
 		id.version, id.breaker = r.Version, breaker{}
@@ -117,21 +116,21 @@ func (l *Limiter) Acquire(now time.Time, r Request) (*Call, Wait) {
 // is the credential's to retry.
 func (l *Limiter) Release(now time.Time, call *Call, outcome Outcome) (queued bool) {
 	l.mu.Lock()
-	defer l.unlock()
+	defer l.mu.Unlock()
 	return l.release(now, call, outcome)
 }
 
 // Configure sets the rate of an identity, as [Limiter.Acquire] does. QPS is zero for the default.
 func (l *Limiter) Configure(now time.Time, identity request.Key, qps int) {
 	l.mu.Lock()
-	defer l.unlock()
+	defer l.mu.Unlock()
 	l.serve(now, l.configure(now, identity, qps))
 }
 
 // Spend counts a call that does not wait for the rate limit. The credentials in the queue wait longer for it.
 func (l *Limiter) Spend(now time.Time, identity request.Key) {
 	l.mu.Lock()
-	defer l.unlock()
+	defer l.mu.Unlock()
 	if id, ok := l.identities[identity]; ok {
 		id.rate.spend(now)
 	}
@@ -148,7 +147,7 @@ func (l *Limiter) Ready(now time.Time) (ready []request.Key, next time.Time) {
 			ready = append(ready, credential)
 		}
 	}
-	l.ready, l.changed = nil, false
+	l.ready = nil
 	for _, id := range l.identities {
 		if at := id.due(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
@@ -176,14 +175,14 @@ func (l *Limiter) serveDue(now time.Time) {
 // Cancel removes a credential from the queue that it waits in, and gives back a call that is reserved for it.
 func (l *Limiter) Cancel(now time.Time, credential request.Key) {
 	l.mu.Lock()
-	defer l.unlock()
+	defer l.mu.Unlock()
 	l.cancel(now, credential)
 }
 
 // Forget removes an identity that was deleted. Its calls in flight keep their slots until they are released.
 func (l *Limiter) Forget(now time.Time, identity request.Key) {
 	l.mu.Lock()
-	defer l.unlock()
+	defer l.mu.Unlock()
 	id, ok := l.identities[identity]
 	if !ok {
 		return
@@ -197,12 +196,11 @@ func (l *Limiter) Forget(now time.Time, identity request.Key) {
 	}
 }
 
-func (l *Limiter) unlock() {
-	changed := l.changed
-	l.changed = false
-	l.mu.Unlock()
-	if changed && l.Changed != nil {
-		l.Changed()
+// notify makes the receiver of Changed call [Limiter.Ready].
+func (l *Limiter) notify() {
+	select {
+	case l.Changed <- struct{}{}:
+	default: // the last value was not received yet
 	}
 }
 
@@ -243,7 +241,8 @@ func (l *Limiter) grant(now time.Time, id *identity) *Call {
 	}
 	if !id.breaker.allows(now) || !id.rate.take(now) {
 		if at := id.nextCall(now); !at.IsZero() && (id.serveAt.IsZero() || at.Before(id.serveAt)) {
-			id.serveAt, l.changed = at, true
+			id.serveAt = at
+			l.notify()
 		}
 		return nil
 	}
@@ -254,7 +253,8 @@ func (l *Limiter) grant(now time.Time, id *identity) *Call {
 
 func (l *Limiter) reserve(now time.Time, call *Call) {
 	call.id.reserved[call.request.Credential] = call
-	l.ready, l.changed = append(l.ready, call), true
+	l.ready = append(l.ready, call)
+	l.notify()
 }
 
 // serve reserves the calls that an identity can make now.
