@@ -2,6 +2,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -162,15 +163,9 @@ func trimForCache(object any) (any, error) {
 
 // Setup adds the operator to a manager that was made with [ManagerOptions].
 func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
-	if options.Concurrency == 0 {
-		options.Concurrency = DefaultConcurrency
-	}
-	if options.MaxConcurrentRollouts == 0 {
-		options.MaxConcurrentRollouts = rollout.DefaultMaxConcurrent
-	}
-	if options.STSQPS == 0 {
-		options.STSQPS = DefaultSTSQPS
-	}
+	options.Concurrency = cmp.Or(options.Concurrency, DefaultConcurrency)
+	options.MaxConcurrentRollouts = cmp.Or(options.MaxConcurrentRollouts, rollout.DefaultMaxConcurrent)
+	options.STSQPS = cmp.Or(options.STSQPS, DefaultSTSQPS)
 	if options.STSQPS < limit.MinQPS || options.STSQPS > limit.MaxQPS {
 		return fmt.Errorf("the rate limit of %d STS calls per second is out of bounds: set %d to %d", options.STSQPS, limit.MinQPS, limit.MaxQPS)
 	}
