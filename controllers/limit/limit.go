@@ -79,8 +79,9 @@ type Limiter struct {
 	// waiting holds, for each credential in a queue or with a reserved call, the identity that it waits for.
 	waiting map[request.Key]*identity
 	shares  map[request.Key]*share
-	ready   []*Call // the calls reserved since the last Ready
-	steps   int     // the requests that were considered, for tests
+	next    time.Time // no later than when Ready must look at an identity, zero for never
+	ready   []*Call   // the calls reserved since the last Ready
+	steps   int       // the requests that were considered, for tests
 }
 
 // Acquire returns a call if the credential may call STS now. If not, the credential is queued, and [Limiter.Ready] returns its key
@@ -137,28 +138,26 @@ func (l *Limiter) Spend(now time.Time, identity request.Key) {
 }
 
 // Ready returns the keys of the credentials that calls were reserved for since it last returned. They should be reconciled at once. The
-// time is when Ready may return more, or zero if only another method can change that.
+// time is when to call Ready again, or zero if only another method can change what it returns.
 func (l *Limiter) Ready(now time.Time) (ready []request.Key, next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.serveDue(now)
+	if !l.next.IsZero() && !now.Before(l.next) {
+		l.serveDue(now)
+	}
 	for _, call := range l.ready {
 		if credential := call.request.Credential; call.id.reserved[credential] == call {
 			ready = append(ready, credential)
 		}
 	}
 	l.ready = nil
-	for _, id := range l.identities {
-		if at := id.due(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-			next = at
-		}
-	}
-	return ready, next
+	return ready, l.next
 }
 
 // serveDue takes back the calls that were not claimed in time, and serves the identities whose time has come. It visits all identities,
 // but considers no request of those that are not due.
 func (l *Limiter) serveDue(now time.Time) {
+	l.next = time.Time{}
 	for _, id := range l.identities {
 		for credential, call := range id.reserved {
 			if !now.Before(call.expires()) {
@@ -169,6 +168,15 @@ func (l *Limiter) serveDue(now time.Time) {
 			id.serveAt = time.Time{}
 			l.serve(now, id)
 		}
+		l.wakeAt(id.due())
+	}
+}
+
+// wakeAt lets [Limiter.Ready] look at all identities at a time, zero for no time.
+func (l *Limiter) wakeAt(at time.Time) {
+	if !at.IsZero() && (l.next.IsZero() || at.Before(l.next)) {
+		l.next = at
+		l.notify()
 	}
 }
 
@@ -242,7 +250,7 @@ func (l *Limiter) grant(now time.Time, id *identity) *Call {
 	if !id.breaker.allows(now) || !id.rate.take(now) {
 		if at := id.nextCall(now); !at.IsZero() && (id.serveAt.IsZero() || at.Before(id.serveAt)) {
 			id.serveAt = at
-			l.notify()
+			l.wakeAt(at)
 		}
 		return nil
 	}
@@ -254,6 +262,7 @@ func (l *Limiter) grant(now time.Time, id *identity) *Call {
 func (l *Limiter) reserve(now time.Time, call *Call) {
 	call.id.reserved[call.request.Credential] = call
 	l.ready = append(l.ready, call)
+	l.wakeAt(call.expires())
 	l.notify()
 }
 
