@@ -74,7 +74,7 @@ func (a attempt) optionalFields() (fields []string) {
 // credential wait, as the result says.
 func (r *Reconciler[T]) admit(ctx context.Context, cred T, a attempt, res result) (attempt, result, error) {
 	device, err := r.readMFADevice(ctx, cred)
-	if err != nil && !reason.Is(err) {
+	if _, isFailure := reason.As(err); err != nil && !isFailure {
 		return a, res, err
 	}
 	a.device = device

@@ -31,12 +31,6 @@ func (f *Error) Unwrap() error { return f.Cause }
 // As returns the failure in an error's chain, and false if there is none.
 func As(err error) (*Error, bool) { return errors.AsType[*Error](err) }
 
-// Is reports whether an error is a failure.
-func Is(err error) bool {
-	_, ok := As(err)
-	return ok
-}
-
 // Denied returns a failure of ConditionAuthorized. It is retried after a change of the identity, its source's Secret, the namespace or
 // the spec, which are watched.
 func Denied(reason, format string, args ...any) *Error {
