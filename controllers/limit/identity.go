@@ -19,7 +19,7 @@ type identity struct {
 	serveAt  time.Time // when the next call may be made; zero if only another method can change that
 }
 
-// due is when [Limiter.Ready] must look at the identity again, zero for no time.
+// due is when [Limiter.Ready] must visit the identity again, zero for no time.
 func (id *identity) due() time.Time {
 	due := id.serveAt
 	for _, call := range id.reserved {

@@ -79,7 +79,7 @@ type Limiter struct {
 	// waiting holds, for each credential in a queue or with a reserved call, the identity that it waits for.
 	waiting map[request.Key]*identity
 	shares  map[request.Key]*share
-	next    time.Time // no later than when Ready must look at an identity, zero for never
+	next    time.Time // when Ready visits all identities, zero for never
 	ready   []*Call   // the calls reserved since the last Ready
 	steps   int       // the requests that were considered, for tests
 }
@@ -107,7 +107,7 @@ func (l *Limiter) Acquire(now time.Time, r Request) (*Call, Wait) {
 			delete(l.waiting, r.Credential)
 			return call, Wait{}
 		}
-		l.reserve(now, call)
+		l.reserve(call)
 	}
 	return nil, l.wait(now, id)
 }
@@ -168,12 +168,12 @@ func (l *Limiter) serveDue(now time.Time) {
 			id.serveAt = time.Time{}
 			l.serve(now, id)
 		}
-		l.wakeAt(id.due())
+		l.visitAt(id.due())
 	}
 }
 
-// wakeAt lets [Limiter.Ready] look at all identities at a time, zero for no time.
-func (l *Limiter) wakeAt(at time.Time) {
+// visitAt makes [Limiter.Ready] visit all identities at a time, or earlier; zero for no time.
+func (l *Limiter) visitAt(at time.Time) {
 	if !at.IsZero() && (l.next.IsZero() || at.Before(l.next)) {
 		l.next = at
 		l.notify()
@@ -250,7 +250,7 @@ func (l *Limiter) grant(now time.Time, id *identity) *Call {
 	if !id.breaker.allows(now) || !id.rate.take(now) {
 		if at := id.nextCall(now); !at.IsZero() && (id.serveAt.IsZero() || at.Before(id.serveAt)) {
 			id.serveAt = at
-			l.wakeAt(at)
+			l.visitAt(at)
 		}
 		return nil
 	}
@@ -259,17 +259,17 @@ func (l *Limiter) grant(now time.Time, id *identity) *Call {
 	return &Call{request: r, id: id, granted: now, probe: id.breaker.start()}
 }
 
-func (l *Limiter) reserve(now time.Time, call *Call) {
+func (l *Limiter) reserve(call *Call) {
 	call.id.reserved[call.request.Credential] = call
 	l.ready = append(l.ready, call)
-	l.wakeAt(call.expires())
+	l.visitAt(call.expires())
 	l.notify()
 }
 
 // serve reserves the calls that an identity can make now.
 func (l *Limiter) serve(now time.Time, id *identity) {
 	for call := l.grant(now, id); call != nil; call = l.grant(now, id) {
-		l.reserve(now, call)
+		l.reserve(call)
 	}
 }
 
