@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -55,7 +54,7 @@ type identity struct {
 	ahead *time.Duration // nil while the clock skew is not known
 }
 
-// NewMetrics registers the metrics. A second manager in one process, after the first, continues its counters.
+// NewMetrics registers the metrics, in place of those of an earlier manager in this process.
 func NewMetrics(registry prometheus.Registerer, clock clock.PassiveClock) (*Metrics, error) {
 	m := &Metrics{
 		clock: clock,
@@ -63,14 +62,8 @@ func NewMetrics(registry prometheus.Registerer, clock clock.PassiveClock) (*Metr
 		requests: requestsMetric.histogram(), lateness: latenessMetric.histogram(),
 		state: newState(),
 	}
-	err := registry.Register(m)
-	if before, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if existing, ok := before.ExistingCollector.(*Metrics); ok {
-			existing.set(func() { existing.state, existing.stopped = newState(), false })
-			return existing, nil
-		}
-	}
-	return m, err
+	registry.Unregister(m)
+	return m, registry.Register(m)
 }
 
 // Start reports that this manager is the leader, until the context is done. It is a manager.Runnable that only a leader runs.
