@@ -1,5 +1,5 @@
 # All targets need only Go, make and git. Other tools and servers come from the modules that hack/tools, hack/controlplane,
-# hack/minio, hack/helm and hack/prometheus pin.
+# hack/seaweedfs, hack/helm and hack/prometheus pin.
 
 SHELL = /usr/bin/env bash -o pipefail
 .SHELLFLAGS = -ec
@@ -38,10 +38,10 @@ ACTIONLINT := $(TOOLS)/actionlint
 
 # Prefixes of commands that need servers. Each assignment is a command of its own, so that its failure counts.
 WITH_CONTROLPLANE = assets="$$(go run ./hack/servers controlplane)" && export KUBEBUILDER_ASSETS="$$assets" &&
-WITH_MINIO = minio="$${MINIO:-$$(go run ./hack/servers minio)/minio}" && export MINIO="$$minio" &&
+WITH_SEAWEEDFS = seaweedfs="$${SEAWEEDFS:-$$(go run ./hack/servers seaweedfs)/weed}" && export SEAWEEDFS="$$seaweedfs" &&
 WITH_HELM = helm="$${HELM:-$$(go run ./hack/servers helm)/helm}" && export HELM="$$helm" &&
 WITH_PROMETHEUS = prometheus="$${PROMETHEUS:-$$(go run ./hack/servers prometheus)}" && export PROMETHEUS="$$prometheus" &&
-WITH_SERVERS = $(WITH_CONTROLPLANE) $(WITH_MINIO) $(WITH_HELM) $(WITH_PROMETHEUS)
+WITH_SERVERS = $(WITH_CONTROLPLANE) $(WITH_SEAWEEDFS) $(WITH_HELM) $(WITH_PROMETHEUS)
 WITH_NODE = node="$$(go run ./hack/servers node)" && export NODE_ASSETS="$$node" &&
 
 LDFLAGS = -s -w -X main.version=$(VERSION)
@@ -93,17 +93,17 @@ lint-workflows: $(ACTIONLINT) ## Check .github/workflows with actionlint.
 
 .PHONY: tidy
 tidy: ## Update go.mod and go.sum of every module.
-	for module in . hack/applyclient hack/controlplane hack/helm hack/minio hack/node hack/prometheus hack/tools; do go -C "$$module" mod tidy; done
+	for module in . hack/applyclient hack/controlplane hack/helm hack/node hack/prometheus hack/seaweedfs hack/tools; do go -C "$$module" mod tidy; done
 
 .PHONY: test
-test: ## Run the unit tests and the tests with a real API server; skip those that need MinIO, Helm or Prometheus.
+test: ## Run the unit tests and the tests with a real API server; skip those that need SeaweedFS, Helm or Prometheus.
 	$(WITH_CONTROLPLANE) go test $(TESTFLAGS) ./...
 
-# A regular expression for the names of all tests in controllers/integration that need MinIO or Prometheus. They check it.
-SERVER_TESTS = MinIO|Prometheus
+# A regular expression for the names of all tests in controllers/integration that need SeaweedFS or Prometheus. They check it.
+SERVER_TESTS = SeaweedFS|Prometheus
 
 .PHONY: test-servers
-test-servers: ## Run the tests with MinIO, Helm and Prometheus. None is skipped.
+test-servers: ## Run the tests with SeaweedFS, Helm and Prometheus. None is skipped.
 	$(WITH_SERVERS) export TEST_SERVERS=1 && go test $(TESTFLAGS) ./config ./docs && \
 	go test $(TESTFLAGS) -run '$(SERVER_TESTS)' ./controllers/integration
 
@@ -143,7 +143,7 @@ e2e: ## Run the operator and workloads as Pods of a real cluster; needs root, Li
 	$(MAKE) --no-print-directory image IMG=localhost/rolecredential:e2e PLATFORMS=linux/$$(go env GOARCH) IMAGE=$(E2E_IMAGES)/manager.tar
 	$(E2E_IMAGE)/client.tar --name localhost/client:e2e ./hack/e2e/client
 	$(E2E_IMAGE)/pause.tar --name localhost/pause:e2e ./hack/e2e/pause
-	$(WITH_CONTROLPLANE) $(WITH_NODE) $(WITH_MINIO) $(WITH_HELM) E2E_IMAGES=$(E2E_IMAGES) exec bin/e2e/e2e
+	$(WITH_CONTROLPLANE) $(WITH_NODE) $(WITH_SEAWEEDFS) $(WITH_HELM) E2E_IMAGES=$(E2E_IMAGES) exec bin/e2e/e2e
 
 BENCH_ARGS ?=
 

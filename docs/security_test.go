@@ -36,21 +36,34 @@ func tests(g *WithT) map[string]bool {
 	return found
 }
 
+// tableRows returns the rows of the tables under a heading of a page, without the heads of the tables.
+func tableRows(g *WithT, page, heading string) (rows []string) {
+	text, err := os.ReadFile(page)
+	g.Expect(err).NotTo(HaveOccurred())
+	_, section, found := strings.Cut(string(text), "\n## "+heading+"\n")
+	g.Expect(found).To(BeTrue(), heading)
+	section, _, _ = strings.Cut(section, "\n##")
+	inTable := false
+	for line := range strings.Lines(section) {
+		switch {
+		case strings.HasPrefix(line, "|--"):
+			inTable = true
+		case !strings.HasPrefix(line, "| "):
+			inTable = false
+		case inTable:
+			rows = append(rows, line)
+		}
+	}
+	return rows
+}
+
 func TestEachPromiseNamesAnExistingTest(t *testing.T) {
 	g := NewWithT(t)
-	page, err := os.ReadFile("security.md")
-	g.Expect(err).NotTo(HaveOccurred())
-	_, table, found := strings.Cut(string(page), "\n## Promises, and what holds them\n")
-	g.Expect(found).To(BeTrue())
-	table, _, _ = strings.Cut(table, "\n## ")
 	scenarios, err := os.ReadFile(filepath.Join("..", "hack", "e2e", "scenarios.go"))
 	g.Expect(err).NotTo(HaveOccurred())
-	known, promises := tests(g), 0
-	for line := range strings.Lines(table) {
-		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| Promise ") {
-			continue
-		}
-		promises++
+	known := tests(g)
+	promises := tableRows(g, "security.md", "Promises, and what holds them")
+	for _, line := range promises {
 		named := testName.FindAllStringSubmatch(line, -1)
 		seen := scenario.FindStringSubmatch(line)
 		g.Expect(len(named)+len(seen)).To(BeNumerically(">", 0), line)
@@ -61,5 +74,19 @@ func TestEachPromiseNamesAnExistingTest(t *testing.T) {
 			g.Expect(string(scenarios)).To(ContainSubstring(`{name: "`+seen[1]+`"`), line)
 		}
 	}
-	g.Expect(promises).To(BeNumerically(">", 15))
+	g.Expect(len(promises)).To(BeNumerically(">", 15))
+}
+
+func TestEachCellOfServersNamesAnExistingTest(t *testing.T) {
+	g := NewWithT(t)
+	known := tests(g)
+	rows := tableRows(g, "endpoints.md", "Servers that are not AWS")
+	for _, line := range rows {
+		seaweedFS := strings.Split(line, " | ")[1]
+		g.Expect(seaweedFS).To(MatchRegexp(testName.String()), line)
+		for _, name := range testName.FindAllStringSubmatch(line, -1) {
+			g.Expect(known).To(HaveKey(name[1]), line)
+		}
+	}
+	g.Expect(len(rows)).To(BeNumerically(">", 8))
 }

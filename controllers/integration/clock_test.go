@@ -22,12 +22,12 @@ import (
 
 // startSkewedProxy starts a proxy in front of the server that simulates a fast server clock. It signs each request again with an earlier
 // time, and sets a later Date in each response. It returns its URL, and the bodies of all responses so far.
-func (m *minio) startSkewedProxy(t *testing.T, by time.Duration) (url string, responses func() string) {
+func (s *seaweedFS) startSkewedProxy(t *testing.T, by time.Duration) (url string, responses func() string) {
 	t.Helper()
 	var mu sync.Mutex
 	var bodies bytes.Buffer
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		response, err := m.forward(r, -by)
+		response, err := s.forward(r, -by)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
@@ -51,7 +51,7 @@ func (m *minio) startSkewedProxy(t *testing.T, by time.Duration) (url string, re
 }
 
 // forward sends a request of the user to the server, signed with a shifted time.
-func (m *minio) forward(r *http.Request, shift time.Duration) (*http.Response, error) {
+func (s *seaweedFS) forward(r *http.Request, shift time.Duration) (*http.Response, error) {
 	signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 	if err != nil {
 		return nil, err
@@ -60,34 +60,33 @@ func (m *minio) forward(r *http.Request, shift time.Duration) (*http.Response, e
 	if err != nil {
 		return nil, err
 	}
-	forwarded, err := http.NewRequestWithContext(r.Context(), r.Method, m.url, bytes.NewReader(body))
+	forwarded, err := http.NewRequestWithContext(r.Context(), r.Method, s.url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	forwarded.Header.Set("Content-Type", r.Header.Get("Content-Type"))
 	sum := sha256.Sum256(body)
-	user := aws.Credentials{AccessKeyID: m.user.ID, SecretAccessKey: m.user.Secret}
+	user := aws.Credentials{AccessKeyID: s.user.ID, SecretAccessKey: s.user.Secret}
 	if err := v4.NewSigner().SignHTTP(r.Context(), user, forwarded, hex.EncodeToString(sum[:]), "sts", "eu-west-1", signed.Add(shift)); err != nil {
 		return nil, err
 	}
 	return http.DefaultClient.Do(forwarded)
 }
 
-// MinIO reports a wrong signature time with an S3 error document.
-func TestCallFollowsClockOfMinIO(t *testing.T) {
-	server := startMinIO(t)
+func TestCallFollowsClockOfSeaweedFS(t *testing.T) {
+	server := useSeaweedFS(t)
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
-	url, responses := server.startSkewedProxy(t, 20*time.Minute) // MinIO tolerates 15
+	url, responses := server.startSkewedProxy(t, 20*time.Minute) // SeaweedFS tolerates 15
 	by := h.identity(func(i *v1alpha1.ClusterIdentity) {
 		h.putKey(i.Name, server.user)
 		i.Spec.Endpoint = url
 	})
-	h.eventually(by, "Ready", "True NotVerifiable")
+	h.eventually(by, "Ready", "True Verified")
 	h.eventually(by, "ClockInSync", "False ClockSkew")
 	h.Expect(responses()).To(ContainSubstring("<Code>RequestTimeTooSkewed</Code>"))
 
-	made := h.credential(h.namespace(nil), "skewed", by)
+	made := h.credential(h.namespace(nil), "skewed", by, toOwner)
 	h.eventually(made, "Ready", "True Issued")
 	h.Expect(server.put(t, server.s3As(h, made.Namespace, "skewed"), "skewed")).To(Succeed())
 }

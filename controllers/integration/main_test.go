@@ -44,5 +44,12 @@ func run(m *testing.M) (code int) {
 			code = 1
 		}
 	}()
-	return m.Run()
+	code = m.Run()
+	if sharedSeaweedFS != nil {
+		if err := sharedSeaweedFS.stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stopping SeaweedFS:", err)
+			code = 1
+		}
+	}
+	return code
 }

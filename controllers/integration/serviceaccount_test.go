@@ -1,13 +1,11 @@
 package integration_test
 
 import (
-	"context"
 	"encoding/json"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 
@@ -28,15 +26,21 @@ func newTokenHarness(t *testing.T) (h *harness, provider, issuer string) {
 // trustAPIServer registers the API server as an OIDC provider of the STS.
 func (h *harness) trustAPIServer() (provider, issuer string) {
 	h.t.Helper()
-	discovery, err := kubectl("get", "--raw", "/.well-known/openid-configuration")
-	h.Expect(err).NotTo(HaveOccurred())
-	var configuration struct{ Issuer string }
-	h.Expect(json.Unmarshal([]byte(discovery), &configuration)).To(Succeed())
+	issuer = tokenIssuer(h.WithT)
 	keys, err := kubectl("get", "--raw", "/openid/v1/jwks")
 	h.Expect(err).NotTo(HaveOccurred())
-	provider, err = h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: configuration.Issuer, ClientIDs: []string{"sts.amazonaws.com"}, JWKS: json.RawMessage(keys)})
+	provider, err = h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: issuer, ClientIDs: []string{"sts.amazonaws.com"}, JWKS: json.RawMessage(keys)})
 	h.Expect(err).NotTo(HaveOccurred())
-	return provider, configuration.Issuer
+	return provider, issuer
+}
+
+// tokenIssuer returns the URL of the issuer of service account tokens.
+func tokenIssuer(g *WithT) string {
+	discovery, err := kubectl("get", "--raw", "/.well-known/openid-configuration")
+	g.Expect(err).NotTo(HaveOccurred())
+	var configuration struct{ Issuer string }
+	g.Expect(json.Unmarshal([]byte(discovery), &configuration)).To(Succeed())
+	return configuration.Issuer
 }
 
 // putWebIdentityRole creates a role that trusts one service account, and returns its ARN.
@@ -140,33 +144,4 @@ func TestIdentityServesOnlyItsOwnNamespace(t *testing.T) {
 	h.eventually(own, "Ready", "True Verified")
 	h.Expect(own.Status.ARN).To(Equal(operatorARN))
 	h.eventually(create(bank), "Authorized", "False IdentityNotFound")
-}
-
-func TestMinIOAcceptsServiceAccountTokens(t *testing.T) {
-	h, _, issuer := newTokenHarness(t)
-	// MinIO reads the issuer's keys without authentication.
-	anonymous := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "issuer-discovery-for-all"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:service-account-issuer-discovery"},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:unauthenticated"}},
-	}
-	h.Expect(admin.Create(h.ctx, anonymous)).To(Succeed())
-	t.Cleanup(func() { h.Expect(admin.Delete(context.Background(), anonymous)).To(Succeed()) })
-	server := startMinIO(t,
-		"MINIO_IDENTITY_OPENID_CONFIG_URL="+issuer+".well-known/openid-configuration", "MINIO_IDENTITY_OPENID_CLIENT_ID=sts.amazonaws.com",
-		"MINIO_IDENTITY_OPENID_CLAIM_NAME=sub")
-	h.start()
-	namespace := h.namespace(nil)
-	h.serviceAccount(namespace, "reader")
-	h.serviceAccount(namespace, "unauthorized")
-	h.Expect(server.addPolicy(h.ctx, "system:serviceaccount:"+namespace+":reader", readsBucket)).To(Succeed())
-	h.Expect(server.put(t, server.s3(server.user, ""), "note")).To(Succeed())
-	identity := h.identity(useTokens, func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = server.url })
-	made := h.credential(namespace, "by-token", identity, withServiceAccount("reader", readerRole))
-	h.eventually(made, "Ready", "True Issued")
-	api := server.s3As(h, namespace, "by-token")
-	h.Expect(server.get(t, api, "note")).To(Equal("content of note"))
-	h.Expect(codeOf(server.put(t, api, "other"))).To(Equal("AccessDenied"))
-	h.eventually(h.credential(namespace, "without-account", identity, withServiceAccount("unauthorized", readerRole)), "Issued", "False InvalidRequest")
-	h.Expect(h.sts.Calls()).To(BeEmpty())
 }

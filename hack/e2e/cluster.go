@@ -225,12 +225,8 @@ func (c *cluster) startNode(ctx context.Context) error {
 	})
 }
 
+// start starts a server with its output in a log. If the server exits, the run stops.
 func (c *cluster) start(name, program string, args ...string) error {
-	return c.startWith(nil, name, program, args...)
-}
-
-// startWith starts a server with additional variables, and its output in a log. If the server exits, the run stops.
-func (c *cluster) startWith(variables []string, name, program string, args ...string) error {
 	if err := os.MkdirAll(c.given.Logs, 0o755); err != nil {
 		return err
 	}
@@ -240,7 +236,7 @@ func (c *cluster) startWith(variables []string, name, program string, args ...st
 	}
 	defer func() { _ = log.Close() }() // the process has its own handle
 	cmd := exec.Command(program, args...)
-	cmd.Env = processEnv(variables...)
+	cmd.Env = processEnv()
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"rolecredential.dev/operator/hack/program"
 )
 
@@ -91,7 +93,7 @@ func enclose(ctx context.Context) (status int, err error) {
 	if err != nil {
 		return program.Failed, err
 	}
-	defer func() { err = errors.Join(err, removePodGroups()) }()
+	defer func() { err = errors.Join(err, removePodGroups(), seaweedFS(aws.Credentials{}).RemoveSockets()) }()
 
 	runtime.LockOSThread() // Pdeathsig signals the end of the thread, not of the process
 	defer runtime.UnlockOSThread()

@@ -13,7 +13,7 @@ import (
 	"rolecredential.dev/operator/hack/program"
 )
 
-// installByKustomize installs config/complete, and creates the Secret with the key of MinIO's user.
+// installByKustomize installs config/complete, and creates the Secret with the key of SeaweedFS's user.
 func (w *environment) installByKustomize(ctx context.Context) (string, error) {
 	if _, err := w.kubectl(ctx, "apply", "--server-side", "-k", manifest("operator")); err != nil {
 		return "", err

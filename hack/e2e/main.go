@@ -1,5 +1,5 @@
 // Command e2e installs the operator in a real one-node cluster, as Pods of its own image and manifests. Pods use the issued credentials
-// with MinIO, a third-party STS and S3. `make e2e` builds everything that it needs.
+// with SeaweedFS, a third-party STS and S3. `make e2e` builds everything that it needs.
 //
 // It needs root on Linux, and Debian's packages containerd, runc, containernetworking-plugins, iproute2 and iptables. It runs in its own
 // Linux namespaces, so that it changes nothing on the machine, and the kernel stops all of its processes however it ends.

@@ -15,7 +15,7 @@ import (
 type programs struct {
 	// ControlPlane contains etcd, kube-apiserver and kubectl. Node contains kube-scheduler, kube-controller-manager and kubelet.
 	ControlPlane, Node string
-	MinIO, Helm        string
+	SeaweedFS, Helm    string
 	// Images is a folder of OCI archives, and CNI the folder of the network plugins.
 	Images, CNI string
 	// Logs is the folder of the servers' logs.
@@ -36,7 +36,7 @@ func findPrograms() (programs, error) {
 	for variable, path := range map[string]*string{
 		"KUBEBUILDER_ASSETS": &given.ControlPlane,
 		"NODE_ASSETS":        &given.Node,
-		"MINIO":              &given.MinIO,
+		"SEAWEEDFS":          &given.SeaweedFS,
 		"HELM":               &given.Helm,
 		"E2E_IMAGES":         &given.Images,
 	} {

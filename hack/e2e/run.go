@@ -80,13 +80,13 @@ func run(ctx context.Context, given programs) (results, error) {
 	if err := w.countCalls(); err != nil {
 		return nil, err
 	}
-	if w.key, err = c.startMinIO(ctx); err != nil {
-		return nil, fmt.Errorf("starting MinIO: %w", err)
+	if w.key, err = c.startSeaweedFS(ctx); err != nil {
+		return nil, fmt.Errorf("starting SeaweedFS: %w", err)
 	}
 	if err := w.prepare(ctx); err != nil {
 		return nil, err
 	}
-	fmt.Printf("a cluster with a node and MinIO started in %s\n", round(time.Since(start)))
+	fmt.Printf("a cluster with a node and SeaweedFS started in %s\n", round(time.Since(start)))
 
 	var all results
 	for _, s := range scenarios {

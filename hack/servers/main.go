@@ -2,7 +2,7 @@
 //
 //	go run ./hack/servers controlplane   # etcd, kube-apiserver and kubectl
 //	go run ./hack/servers node           # kube-scheduler, kube-controller-manager and kubelet, for make e2e and make bench
-//	go run ./hack/servers minio          # MinIO, an STS and an S3
+//	go run ./hack/servers seaweedfs      # SeaweedFS, an STS and S3
 //	go run ./hack/servers helm           # Helm
 //	go run ./hack/servers prometheus     # Prometheus and promtool
 //
@@ -34,7 +34,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	at := slices.IndexFunc(sets, func(s set) bool { return len(args) == 1 && s.name == args[0] })
 	if at < 0 {
-		return errors.New("usage: servers controlplane|node|minio|helm|prometheus")
+		return errors.New("usage: servers controlplane|node|seaweedfs|helm|prometheus")
 	}
 	dir, err := ensure(ctx, sets[at], os.Stderr)
 	if err != nil {

@@ -55,14 +55,14 @@ var controlplane = set{
 	},
 }
 
-// MinIO's license is the AGPL. The tests run it as a server; no package may import it.
-var minio = set{
-	name:     "minio",
-	title:    "MinIO",
-	use:      "the tests",
-	usual:    4 * time.Minute,
-	module:   "github.com/minio/minio",
-	binaries: []binary{{name: "minio", pkg: "github.com/minio/minio"}},
+// seaweedfs is an STS and S3 that are not AWS's.
+var seaweedfs = set{
+	name:     "seaweedfs",
+	title:    "SeaweedFS",
+	use:      "the tests and `make e2e`",
+	usual:    6 * time.Minute,
+	module:   "github.com/seaweedfs/seaweedfs",
+	binaries: []binary{{name: "weed", pkg: "github.com/seaweedfs/seaweedfs/weed"}},
 }
 
 // node holds the programs that a node and its Pods need in addition to the control plane. It is a module of its own, so that
@@ -105,7 +105,7 @@ var prometheus = set{
 	},
 }
 
-var sets = []set{controlplane, node, minio, helm, prometheus}
+var sets = []set{controlplane, node, seaweedfs, helm, prometheus}
 
 // pinned is a set with the versions that its module pins.
 type pinned struct {

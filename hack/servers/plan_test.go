@@ -64,7 +64,7 @@ func TestNodeHasTheReleaseOfTheControlPlane(t *testing.T) {
 
 func TestErrorOutsideTheRepositoryNamesTheCommand(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if _, err := ensure(t.Context(), minio, io.Discard); err == nil || !strings.Contains(err.Error(), "run ./hack/servers minio") {
+	if _, err := ensure(t.Context(), seaweedfs, io.Discard); err == nil || !strings.Contains(err.Error(), "run ./hack/servers seaweedfs") {
 		t.Errorf("got %v", err)
 	}
 }
