@@ -202,7 +202,7 @@ func TestColludingNamespacesDelayAnotherByMinutes(t *testing.T) {
 				}
 				asked := now
 				for !take("shop") {
-					for range 3 { // it asks every 30 seconds
+					for range 3 { // it tries every 30 seconds
 						pass()
 					}
 					g.Expect(now.Sub(asked)).To(BeNumerically("<=", 3*time.Minute+30*time.Second))
@@ -212,7 +212,7 @@ func TestColludingNamespacesDelayAnotherByMinutes(t *testing.T) {
 	}
 }
 
-func TestNamespaceThatStopsAskingForASlotLosesItsTurn(t *testing.T) {
+func TestNamespaceThatNoLongerWaitsForASlotLosesItsClaim(t *testing.T) {
 	g := NewWithT(t)
 	s, now := &rollout.Slots{Max: 1}, issuedAt
 	take := func(namespace string, after time.Duration) bool {
@@ -225,7 +225,7 @@ func TestNamespaceThatStopsAskingForASlotLosesItsTurn(t *testing.T) {
 	g.Expect(take("shop", time.Second)).To(BeFalse())
 	s.Forget("bank", "bank")
 	g.Expect(take("shop", 30*time.Second)).To(BeFalse(), "the slot is reserved for lab")
-	g.Expect(take("shop", 30*time.Second)).To(BeTrue(), "lab has not asked for a minute")
+	g.Expect(take("shop", 30*time.Second)).To(BeTrue(), "lab has not tried for a minute")
 	s.Forget("shop", "shop")
 	g.Expect(take("lab", time.Second)).To(BeTrue(), "no other namespace waits")
 }

@@ -10,18 +10,18 @@ const (
 	// slotDeadline is how long a restart holds its slot at most, whatever its workload does. It is longer than the default
 	// progress deadline of a Deployment, 10 minutes, so that a Deployment without progress is recognized earlier.
 	slotDeadline = 15 * time.Minute
-	// lentSlot is how long a restart keeps its slot from other namespaces. Most restarts take less. A restart that takes
+	// protectedTime is how long a restart keeps its slot from other namespaces. Most restarts take less. A restart that takes
 	// longer continues, and still counts for its own namespace. Without this bound, a few namespaces could hold all slots
 	// for slotDeadline, again and again.
-	lentSlot = 3 * time.Minute
-	// turnTimeout is how long a slot is reserved for a namespace that waits. Its credentials ask every slotPoll.
-	turnTimeout = 2 * slotPoll
-	// turnMemory is how long a namespace that took a slot comes after those that did not. It bounds the memory for turns.
-	turnMemory = time.Hour
+	protectedTime = 3 * time.Minute
+	// claimTimeout is how long a slot is reserved for a namespace that waits. Its credentials try again every slotPoll.
+	claimTimeout = 2 * slotPoll
+	// claimMemory is how long a namespace that took a slot comes after those that did not. It bounds the memory for claims.
+	claimMemory = time.Hour
 )
 
 // Slots limits how many workloads of the cluster restart at the same time. It remembers, by namespace, the restarts that
-// hold a slot, were undone or were rejected. The namespaces that wait for a slot take turns. Its methods may be called
+// hold a slot, were undone or were rejected. Namespaces that wait for a slot are served in turn. Its methods may be called
 // concurrently.
 type Slots struct {
 	// Max is the number of slots. A namespace holds at most three fifths of them, or one; the others are for other
@@ -30,21 +30,21 @@ type Slots struct {
 
 	mu       sync.Mutex
 	restarts map[string]map[Ref]Restart
-	turns    map[string]turn
+	claims   map[string]slotClaim
 }
 
-// turn is the turn of a namespace to take a slot.
-type turn struct {
-	// taken is when the namespace last took a slot, or did not take one in its turn; zero for not within turnMemory.
+// slotClaim is the claim of a namespace to its next slot.
+type slotClaim struct {
+	// taken is when the namespace last took a slot, or let its claim expire; zero for not within claimMemory.
 	taken time.Time
-	// since is when the namespace began to wait, and asked when it last asked; zero if it does not wait.
-	since, asked time.Time
+	// since is when the namespace began to wait, and renewed when it last tried to take a slot; zero if it does not wait.
+	since, renewed time.Time
 }
 
-// before reports whether the namespace of t waits, and takes a slot before the namespace of other.
-func (t turn) before(other turn) bool {
-	first := t.taken.Compare(other.taken)
-	return !t.asked.IsZero() && (first < 0 || first == 0 && t.since.Before(other.since))
+// before reports whether the namespace of c waits, and takes a slot before the namespace of other.
+func (c slotClaim) before(other slotClaim) bool {
+	first := c.taken.Compare(other.taken)
+	return !c.renewed.IsZero() && (first < 0 || first == 0 && c.since.Before(other.since))
 }
 
 // Restarts returns a copy of the restarts of a namespace's workloads.
@@ -63,48 +63,48 @@ func (s *Slots) Take(namespace string, ref Ref, restart Restart, now time.Time) 
 	restart.State, restart.Why, restart.Until = Updating, "", now.Add(slotDeadline)
 	if before.running(now) {
 		restart.Until = before.Until
-	} else if !s.takeTurn(namespace, now) {
+	} else if !s.claim(namespace, now) {
 		return before, false
 	}
 	s.set(namespace, ref, restart)
 	return restart, true
 }
 
-// takeTurn returns whether a namespace may take a slot. If others hold or wait for the slots, it begins to wait.
-func (s *Slots) takeTurn(namespace string, now time.Time) bool {
+// claim reports whether a namespace may take a slot. If other namespaces hold or claim the slots, it begins to wait.
+func (s *Slots) claim(namespace string, now time.Time) bool {
 	own, others := s.held(namespace, now)
 	if own >= max(1, s.Max*3/5) {
 		return false
 	}
-	s.expireTurns(now)
-	mine := s.turns[namespace]
-	if mine.asked = now; mine.since.IsZero() {
+	s.expireClaims(now)
+	mine := s.claims[namespace]
+	if mine.renewed = now; mine.since.IsZero() {
 		mine.since = now
 	}
-	for other, t := range s.turns {
-		if other != namespace && t.before(mine) {
+	for other, c := range s.claims {
+		if other != namespace && c.before(mine) {
 			others++
 		}
 	}
 	free := own+others < s.Max
 	if free {
-		mine = turn{taken: now}
+		mine = slotClaim{taken: now}
 	}
-	if s.turns == nil {
-		s.turns = map[string]turn{}
+	if s.claims == nil {
+		s.claims = map[string]slotClaim{}
 	}
-	s.turns[namespace] = mine
+	s.claims[namespace] = mine
 	return free
 }
 
-// expireTurns ends the turns of namespaces that do not ask any more. They come after those that do.
-func (s *Slots) expireTurns(now time.Time) {
-	for namespace, t := range s.turns {
+// expireClaims ends the claims of namespaces that no longer wait. Their next claim comes after those of namespaces that do.
+func (s *Slots) expireClaims(now time.Time) {
+	for namespace, c := range s.claims {
 		switch {
-		case !t.asked.IsZero() && now.Sub(t.asked) > turnTimeout:
-			s.turns[namespace] = turn{taken: now}
-		case t.asked.IsZero() && now.Sub(t.taken) > turnMemory:
-			delete(s.turns, namespace)
+		case !c.renewed.IsZero() && now.Sub(c.renewed) > claimTimeout:
+			s.claims[namespace] = slotClaim{taken: now}
+		case c.renewed.IsZero() && now.Sub(c.taken) > claimMemory:
+			delete(s.claims, namespace)
 		}
 	}
 }
@@ -141,7 +141,7 @@ func (s *Slots) drop(namespace string, unneeded func(Ref, Restart) bool) {
 	}
 }
 
-// Taken returns the number of restarts in progress, including those whose slot was lent to another namespace.
+// Taken returns the number of restarts in progress, including those whose slot another namespace has taken.
 func (s *Slots) Taken(now time.Time) (all int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,14 +155,14 @@ func (s *Slots) Taken(now time.Time) (all int) {
 	return all
 }
 
-// held returns how many slots a namespace holds, and how many the others hold that they need not lend to it.
+// held returns how many slots a namespace holds, and how many the others hold that it cannot take.
 func (s *Slots) held(namespace string, now time.Time) (own, others int) {
 	for of, restarts := range s.restarts {
 		for _, r := range restarts {
 			switch {
 			case of == namespace && r.running(now):
 				own++
-			case of != namespace && r.running(now.Add(slotDeadline-lentSlot)):
+			case of != namespace && r.running(now.Add(slotDeadline-protectedTime)):
 				others++
 			}
 		}
