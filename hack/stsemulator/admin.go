@@ -24,6 +24,8 @@ import (
 //	PUT    /_admin/mfa             {"userARN": ..., "device": MFADevice}: add or replace one; returns {"serialNumber": ...}
 //	DELETE /_admin/mfa?serial=ARN  delete a device
 //	PUT    /_admin/oidc            {"account": ..., "provider": OIDCProvider}: add or replace one; returns {"arn": ...}
+//	PUT    /_admin/trustanchors    add or replace a TrustAnchor
+//	PUT    /_admin/profiles        add or replace a Profile
 const AdminPath = "/_admin/"
 
 func (s *Server) adminHandler() http.Handler {
@@ -48,6 +50,8 @@ func (s *Server) adminHandler() http.Handler {
 	mux.HandleFunc("PUT /_admin/mfa", with(s.adminPutDevice))
 	mux.HandleFunc("DELETE /_admin/mfa", func(w http.ResponseWriter, r *http.Request) { done(w, s.DeleteMFADevice(r.URL.Query().Get("serial"))) })
 	mux.HandleFunc("PUT /_admin/oidc", with(s.adminPutProvider))
+	mux.HandleFunc("PUT /_admin/trustanchors", with(func(w http.ResponseWriter, _ *http.Request, t TrustAnchor) { done(w, s.PutTrustAnchor(t)) }))
+	mux.HandleFunc("PUT /_admin/profiles", with(func(w http.ResponseWriter, _ *http.Request, p Profile) { done(w, s.PutProfile(p)) }))
 	return mux
 }
 

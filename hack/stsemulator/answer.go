@@ -2,16 +2,29 @@ package stsemulator
 
 import (
 	"bytes"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"net/http"
 	"strconv"
 )
 
+// format is the format of a response.
+type format int
+
+const (
+	queryFormat format = iota // STS's query protocol
+	s3Format                  // S3's XML
+	jsonFormat                // REST with JSON, of IAM Roles Anywhere
+)
+
 // answer records the result before it writes the response: a client that has the response can read the complete call.
-func (s *Server) answer(w http.ResponseWriter, call *Call, status int, code string, body []byte) {
+func (s *Server) answer(w http.ResponseWriter, call *Call, f format, status int, code string, body []byte) {
 	s.calls.update(call, func(c *Call) { c.Status, c.Code = status, code })
 	w.Header().Set("Content-Type", "text/xml")
+	if f == jsonFormat {
+		w.Header().Set("Content-Type", "application/json")
+	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // it fails only if the caller is gone
@@ -38,21 +51,31 @@ type s3Error struct {
 	RequestID string   `xml:"RequestId"`
 }
 
-func (s *Server) answerError(w http.ResponseWriter, call *Call, err error, s3Style bool) {
+func (s *Server) answerError(w http.ResponseWriter, call *Call, err error, f format) {
 	var e *apiError
 	if !errors.As(err, &e) {
 		e = newError("InternalFailure", "%s", err)
 	}
-	var document any = errorResponse{Error: errorDetail{Type: e.kind(), Code: e.Code, Message: e.Message}, RequestID: call.RequestID}
-	if s3Style {
-		document = s3Error{Code: e.Code, Message: e.Message, Resource: "/", RequestID: call.RequestID}
-	}
-	body, err := xml.Marshal(document)
+	body, err := e.encode(f, call.RequestID)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	s.answer(w, call, e.Status, e.Code, body)
+	if f == jsonFormat {
+		w.Header().Set("X-Amzn-Errortype", e.Code) // the body does not contain the code
+	}
+	s.answer(w, call, f, e.Status, e.Code, body)
+}
+
+func (e *apiError) encode(f format, requestID string) ([]byte, error) {
+	switch f {
+	case s3Format:
+		return xml.Marshal(s3Error{Code: e.Code, Message: e.Message, Resource: "/", RequestID: requestID})
+	case jsonFormat:
+		return json.Marshal(map[string]string{"message": e.Message})
+	default:
+		return xml.Marshal(errorResponse{Error: errorDetail{Type: e.kind(), Code: e.Code, Message: e.Message}, RequestID: requestID})
+	}
 }
 
 // response wraps a result in the format of the query protocol.

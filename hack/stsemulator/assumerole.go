@@ -134,8 +134,8 @@ type assumeRoleResult struct {
 }
 
 type assumedRoleUser struct {
-	AssumedRoleID string `xml:"AssumedRoleId"`
-	ARN           string `xml:"Arn"`
+	AssumedRoleID string `xml:"AssumedRoleId" json:"assumedRoleId"`
+	ARN           string `xml:"Arn" json:"arn"`
 }
 
 // assumedRoleUser is empty for MinIO.

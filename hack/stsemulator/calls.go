@@ -1,6 +1,7 @@
 package stsemulator
 
 import (
+	"cmp"
 	"maps"
 	"net/url"
 	"slices"
@@ -8,16 +9,18 @@ import (
 	"time"
 )
 
-// Call is one request for STS and its result. It contains no signature, secret key or session token.
+// Call is one request for STS or IAM Roles Anywhere and its result. It contains no signature, secret key or session token.
 type Call struct {
 	Time   time.Time `json:"time"`
 	Action string    `json:"action"`
-	// Parameters are the form parameters, with Action and Version. Web identity tokens and SAML assertions are removed, since they are
+	// Parameters are the form parameters, with Action and Version, or those of CreateSession under their own names. Web identity tokens and SAML assertions are removed, since they are
 	// secrets. An MFA code is not, since it is valid only once.
 	Parameters url.Values `json:"parameters"`
-	// AccessKeyID is the key in the request's signature, empty for an unsigned request.
+	// AccessKeyID is the key in the request's signature, empty for an unsigned request. For CreateSession it is the certificate's serial
+	// number in decimal.
 	AccessKeyID string `json:"accessKeyID,omitempty"`
-	// CallerARN is the owner of the key, once the signature is verified.
+	// CallerARN is the owner of the key, once the signature is verified. For CreateSession it is the subject's ARN, once the certificate is
+	// verified.
 	CallerARN string `json:"callerARN,omitempty"`
 	// Region is the region of the signature's credential scope.
 	Region string `json:"region,omitempty"`
@@ -31,6 +34,11 @@ type Call struct {
 	IssuedAccessKeyID string `json:"issuedAccessKeyID,omitempty"`
 	// Faults are the faults that were applied.
 	Faults []FaultKind `json:"faults,omitempty"`
+}
+
+// roleARN returns the role of a call.
+func (c Call) roleARN() string {
+	return cmp.Or(c.Parameters.Get("RoleArn"), c.Parameters.Get("roleArn"))
 }
 
 // maxCalls bounds the memory of a long-running emulator. Beyond it, the oldest tenth is deleted.

@@ -27,6 +27,9 @@ type Account struct {
 	Roles           []Role   `json:"roles,omitempty"`
 	// OIDCProviders are the providers whose tokens the account's roles may trust.
 	OIDCProviders []OIDCProvider `json:"oidcProviders,omitempty"`
+	// TrustAnchors and Profiles are the account's of IAM Roles Anywhere.
+	TrustAnchors []TrustAnchor `json:"trustAnchors,omitempty"`
+	Profiles     []Profile     `json:"profiles,omitempty"`
 }
 
 // User is an IAM user.
@@ -129,6 +132,9 @@ func (a Account) validate(keys map[string]bool) error {
 		if err := p.validate(); err != nil {
 			return err
 		}
+	}
+	if err := a.validateRolesAnywhere(); err != nil {
+		return err
 	}
 	for _, u := range a.Users {
 		if users[u.Name] {

@@ -46,6 +46,13 @@ func TestInvalidConfigurationsAreRejected(t *testing.T) {
 		"a trust in a provider and a user":          {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "*", federated: "arn:aws:iam::123456789012:oidc-provider/a"}]}]}]}`, `a federated principal has no principal`},
 		"a trust in a provider of nothing":          {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{federated: "arn:aws:iam::123456789012:saml-provider/a"}]}]}]}`, `is not the ARN of an OpenID Connect provider`},
 		"a condition on a user's subject":           {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{principal: "*", stringLike: {"a:sub": ["*"]}}]}]}]}`, `a condition on "a:sub" is not of a principal that is not federated`},
+		"a trust in another service":                {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{service: ec2.amazonaws.com}]}]}]}`, `service "ec2.amazonaws.com" is not rolesanywhere.amazonaws.com`},
+		"a trust in a service and a user":           {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{service: rolesanywhere.amazonaws.com, principal: "*"}]}]}]}`, `a service has no principal`},
+		"a condition on a service's request tag":    {`{accounts: [{id: "123456789012", roles: [{name: a, trust: [{service: rolesanywhere.amazonaws.com, stringLike: {"aws:RequestTag/a": ["*"]}}]}]}]}`, `a condition on "aws:RequestTag/a" is not of a service`},
+		"a profile twice":                           {`{accounts: [{id: "123456789012", profiles: [{arn: "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/a"}, {arn: "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/a"}]}]}`, `profile "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/a" is there twice`},
+		"a profile of another account":              {`{accounts: [{id: "123456789012", profiles: [{arn: "arn:aws:rolesanywhere:eu-west-1:210987654321:profile/a"}]}]}`, `arn must be of a profile of the account`},
+		"a profile of another partition":            {`{accounts: [{id: "123456789012", profiles: [{arn: "arn:aws-cn:rolesanywhere:cn-north-1:123456789012:profile/a"}]}]}`, `arn must be of a profile of the account`},
+		"a trust anchor without a certificate":      {`{accounts: [{id: "123456789012", trustAnchors: [{arn: "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/a"}]}]}`, `certificates must hold a certificate in PEM`},
 		"text that is no YAML at all, but a number": {`42`, `cannot unmarshal number`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -41,7 +41,7 @@ func (s *Server) ClearFault(id string) { s.faults.clear(func(f Fault) bool { ret
 // ClearFaults removes all faults.
 func (s *Server) ClearFaults() { s.faults.clear(func(Fault) bool { return true }) }
 
-// Reset deletes the recorded calls and all faults. Keys, devices, providers, roles and sessions remain.
+// Reset deletes the recorded calls and all faults. Keys, devices, providers, trust anchors, profiles, roles and sessions remain.
 func (s *Server) Reset() {
 	s.ClearCalls()
 	s.ClearFaults()
@@ -90,3 +90,9 @@ func (s *Server) DeleteMFADevice(serial string) error { return s.iam.deleteDevic
 func (s *Server) PutOIDCProvider(accountID string, p OIDCProvider) (providerARN string, err error) {
 	return s.iam.putProvider(accountID, p)
 }
+
+// PutTrustAnchor adds a trust anchor to the account of its ARN, or replaces the one with its ARN.
+func (s *Server) PutTrustAnchor(t TrustAnchor) error { return s.iam.putTrustAnchor(t) }
+
+// PutProfile adds a profile to the account of its ARN, or replaces the one with its ARN.
+func (s *Server) PutProfile(p Profile) error { return s.iam.putProfile(p) }

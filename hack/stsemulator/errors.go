@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// apiError is an error response of STS.
+// apiError is an error response of STS or IAM Roles Anywhere.
 type apiError struct {
 	Code    string
 	Message string
@@ -25,13 +25,17 @@ func (e *apiError) kind() string {
 // statuses are the HTTP statuses of AWS's error codes, apart from 400.
 var statuses = map[string]int{
 	"AccessDenied":               http.StatusForbidden,
+	"AccessDeniedException":      http.StatusForbidden,
 	"ExpiredToken":               http.StatusForbidden,
 	"IDPRejectedClaim":           http.StatusForbidden,
 	"InvalidClientTokenId":       http.StatusForbidden,
 	"MissingAuthenticationToken": http.StatusForbidden,
 	"RegionDisabledException":    http.StatusForbidden,
 	"SignatureDoesNotMatch":      http.StatusForbidden,
+	"ResourceNotFoundException":  http.StatusNotFound,
+	"ThrottlingException":        http.StatusTooManyRequests,
 	"InternalFailure":            http.StatusInternalServerError,
+	"InternalServerException":    http.StatusInternalServerError,
 	"ServiceUnavailable":         http.StatusServiceUnavailable,
 }
 
@@ -42,6 +46,7 @@ var defaultMessages = map[string]string{
 	"InvalidClientTokenId": messageInvalidToken,
 	"ServiceUnavailable":   "Service is unavailable",
 	"Throttling":           "Rate exceeded",
+	"ThrottlingException":  "Rate exceeded",
 }
 
 const (

@@ -32,7 +32,7 @@ const (
 	FaultReset FaultKind = "Reset"
 	// FaultOutage closes the connection of every request for STS. To refuse connections, close the Endpoint.
 	FaultOutage FaultKind = "Outage"
-	// FaultGarbage responds with Status, or 200, and incomplete XML.
+	// FaultGarbage responds with Status, or 200, and incomplete XML or JSON.
 	FaultGarbage FaultKind = "Garbage"
 	// FaultSkewedDate adds Duration to the Date header of the response.
 	FaultSkewedDate FaultKind = "SkewedDate"
@@ -162,7 +162,7 @@ func (f *faults) clear(gone func(Fault) bool) {
 }
 
 // apply applies faults to a call, and returns whether one replaced the response.
-func (s *Server) apply(w http.ResponseWriter, r *http.Request, call *Call, taken []Fault) bool {
+func (s *Server) apply(w http.ResponseWriter, r *http.Request, call *Call, taken []Fault, response format) bool {
 	for _, f := range taken {
 		switch f.Kind {
 		case FaultLatency:
@@ -173,9 +173,9 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, call *Call, taken
 		case FaultSkewedDate:
 			w.Header().Set("Date", s.options.SignatureClock.Now().Add(f.Duration.Duration).UTC().Format(http.TimeFormat))
 		case FaultError, FaultThrottle:
-			s.answerError(w, call, f.apiError(), false)
+			s.answerError(w, call, f.apiError(), response)
 		case FaultGarbage:
-			s.answer(w, call, max(f.Status, http.StatusOK), "", []byte("<AssumeRoleResponse xmlns=\""+namespace+"\"><AssumeRoleResult><Credentials><AccessKeyId>"))
+			s.answer(w, call, response, max(f.Status, http.StatusOK), "", garbage(response))
 		case FaultHang:
 			<-r.Context().Done()
 			cut(w, false)
@@ -187,6 +187,13 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, call *Call, taken
 		}
 	}
 	return false
+}
+
+func garbage(f format) []byte {
+	if f == jsonFormat {
+		return []byte(`{"credentialSet":[{"credentials":{"accessKeyId":`)
+	}
+	return []byte("<AssumeRoleResponse xmlns=\"" + namespace + "\"><AssumeRoleResult><Credentials><AccessKeyId>")
 }
 
 // wait waits for d, and returns false if the request ends before.

@@ -31,6 +31,11 @@ func randomBase64(n int) string {
 func newRequestID() string {
 	var b [16]byte
 	rand.Read(b[:])
+	return uuid(b)
+}
+
+// uuid returns bytes in the form of a random UUID.
+func uuid(b [16]byte) string {
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -68,7 +68,7 @@ func checkRegion(a Account, region string) error {
 func (s *Server) issue(req request, session Session, holder principal, seconds int) credentials {
 	now := s.options.Clock.Now().UTC().Truncate(time.Second)
 	lifetime := max(1, math.Floor(float64(seconds)*s.options.LifetimeFraction))
-	session.Action = req.form.Get("Action")
+	session.Action = req.call.Action
 	session.Issued, session.Expiration = now, now.Add(time.Duration(lifetime)*time.Second)
 	session.AccessKeyID = newAccessKeyID("ASIA")
 	session.ARN, session.UserID = holder.ARN, holder.UserID
@@ -88,8 +88,8 @@ func (s *Server) issue(req request, session Session, holder principal, seconds i
 }
 
 type credentials struct {
-	AccessKeyID     string `xml:"AccessKeyId"`
-	SecretAccessKey string `xml:"SecretAccessKey"`
-	SessionToken    string `xml:"SessionToken"`
-	Expiration      string `xml:"Expiration"`
+	AccessKeyID     string `xml:"AccessKeyId" json:"accessKeyId"`
+	SecretAccessKey string `xml:"SecretAccessKey" json:"secretAccessKey"`
+	SessionToken    string `xml:"SessionToken" json:"sessionToken"`
+	Expiration      string `xml:"Expiration" json:"expiration"`
 }

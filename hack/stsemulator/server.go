@@ -1,8 +1,8 @@
-// Package stsemulator emulates an AWS Security Token Service for tests and the demo.
+// Package stsemulator emulates an AWS Security Token Service, and CreateSession of IAM Roles Anywhere, for tests and the demo.
 //
 // It implements the AWS query protocol of version 2011-06-15 over HTTP, verifies Signature Version 4, has the bounds, error codes and
 // messages of the STS API Reference, and recognises the sessions that it issued. It records calls, and injects the faults that a client
-// must tolerate.
+// must tolerate. CreateSession is REST with JSON, on the same listener.
 //
 // All state is in memory. The admin endpoint has no authentication: use the emulator on loopback only, without valuable data.
 package stsemulator
@@ -90,41 +90,46 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.admin.ServeHTTP(w, r)
 		return
 	}
-	s.serveSTS(w, r)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	switch {
+	case err != nil:
+		http.Error(w, "request too large or cut short", http.StatusRequestEntityTooLarge)
+	case r.URL.Path == sessionsPath && r.Method == http.MethodPost && s.options.Flavour == FlavourAWS:
+		s.serveCreateSession(w, r, body)
+	default:
+		s.serveSTS(w, r, body)
+	}
 }
 
-func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		http.Error(w, "request too large or cut short", http.StatusRequestEntityTooLarge)
-		return
+// begin records a call and applies faults. It returns whether a fault replaced the response.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, f format, c Call) (call *Call, done bool) {
+	c.Time, c.RequestID = s.options.Clock.Now().UTC(), newRequestID()
+	taken := s.faults.take(c.Action, c.roleARN(), s.options.Clock.Now())
+	for _, fault := range taken {
+		c.Faults = append(c.Faults, fault.Kind)
 	}
-	form, formErr := url.ParseQuery(string(body))
-	auth, authErr := parseAuthorization(r.Header)
-	call := s.calls.add(Call{
-		Time: s.options.Clock.Now().UTC(), RequestID: newRequestID(),
-		Action: form.Get("Action"), Parameters: withoutSecrets(form),
-		AccessKeyID: auth.accessKeyID, Region: auth.region,
-	})
+	call = s.calls.add(c)
 	w.Header().Set("Date", s.options.SignatureClock.Now().UTC().Format(http.TimeFormat))
 	w.Header().Set("X-Amzn-Requestid", call.RequestID)
+	return call, s.apply(w, r, call, taken, f)
+}
 
-	taken := s.faults.take(form.Get("Action"), form.Get("RoleArn"), s.options.Clock.Now())
-	s.calls.update(call, func(c *Call) {
-		for _, f := range taken {
-			c.Faults = append(c.Faults, f.Kind)
-		}
+func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, body []byte) {
+	form, formErr := url.ParseQuery(string(body))
+	auth, authErr := parseAuthorization(r.Header)
+	call, done := s.begin(w, r, queryFormat, Call{
+		Action: form.Get("Action"), Parameters: withoutSecrets(form), AccessKeyID: auth.accessKeyID, Region: auth.region,
 	})
-	if s.apply(w, r, call, taken) {
+	if done {
 		return
 	}
 	if formErr != nil {
-		s.answerError(w, call, newError("MalformedInput", "The request body is not a valid form."), false)
+		s.answerError(w, call, newError("MalformedInput", "The request body is not a valid form."), queryFormat)
 		return
 	}
 	op, ok := operations[form.Get("Action")]
 	if !ok || form.Get("Version") != apiVersion || !s.offers(form.Get("Action")) {
-		s.answerError(w, call, unknownAction(s.options.Flavour, form.Get("Action"), form.Get("Version")), false)
+		s.answerError(w, call, unknownAction(s.options.Flavour, form.Get("Action"), form.Get("Version")), queryFormat)
 		return
 	}
 	caller, err := principal{}, authErr
@@ -135,7 +140,11 @@ func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request) {
 		caller, err = s.authenticate(r, auth, body)
 	}
 	if err != nil {
-		s.answerError(w, call, err, s.options.Flavour == FlavourMinIO)
+		f := queryFormat
+		if s.options.Flavour == FlavourMinIO {
+			f = s3Format
+		}
+		s.answerError(w, call, err, f)
 		return
 	}
 	s.calls.update(call, func(c *Call) { c.CallerARN = caller.ARN })
@@ -157,13 +166,13 @@ func (s *Server) serveOperation(w http.ResponseWriter, op operation, req request
 		result, err = op.serve(s, req)
 	}
 	if err != nil {
-		s.answerError(w, req.call, err, false)
+		s.answerError(w, req.call, err, queryFormat)
 		return
 	}
 	body, err := response(req.call.Action, result, req.call.RequestID)
 	if err != nil {
-		s.answerError(w, req.call, newError("InternalFailure", "%s", err), false)
+		s.answerError(w, req.call, newError("InternalFailure", "%s", err), queryFormat)
 		return
 	}
-	s.answer(w, req.call, http.StatusOK, "", body)
+	s.answer(w, req.call, queryFormat, http.StatusOK, "", body)
 }

@@ -12,7 +12,7 @@ import (
 
 // Session is the result of a call that issues credentials, without its secret key and session token.
 type Session struct {
-	// Action is AssumeRole, AssumeRoleWithWebIdentity, GetSessionToken or GetFederationToken.
+	// Action is AssumeRole, AssumeRoleWithWebIdentity, CreateSession, GetSessionToken or GetFederationToken.
 	Action      string `json:"action"`
 	AccessKeyID string `json:"accessKeyID"`
 	// ARN and UserID are the session's identity in GetCallerIdentity: of the assumed role, of the user itself, or of the federated user.
@@ -20,9 +20,9 @@ type Session struct {
 	UserID string `json:"userID"`
 	// RoleARN is empty for sessions of users.
 	RoleARN string `json:"roleARN,omitempty"`
-	// CallerARN is the caller; for a web identity, its provider.
+	// CallerARN is the caller; for a web identity, its provider; for a certificate, its subject in IAM Roles Anywhere.
 	CallerARN string `json:"callerARN"`
-	// Subject and Audience are claims of a web identity's token.
+	// Subject and Audience are claims of a web identity's token. For a certificate, Subject is its distinguished name.
 	Subject  string `json:"subject,omitempty"`
 	Audience string `json:"audience,omitempty"`
 	// MFA is whether the call had an MFA code.

@@ -34,22 +34,28 @@ var scopes = regexp.MustCompile(`^[\w.-]+$`)
 
 // authorization is an Authorization header of Signature Version 4.
 type authorization struct {
+	algorithm                                      string
 	accessKeyID, date, region, service, terminator string
 	signedHeaders                                  string
 	signature                                      string
 }
 
-// parseAuthorization reports missing parts with AWS's message.
-func parseAuthorization(h http.Header) (authorization, error) {
-	header := h.Get("Authorization")
+// splitAuthorization returns the algorithm and the fields of an Authorization header.
+func splitAuthorization(header string) (algorithm string, values map[string]string) {
 	algorithm, fields, _ := strings.Cut(header, " ")
-	if !strings.HasPrefix(algorithm, "AWS4-") {
-		return authorization{}, newError("MissingAuthenticationToken", "Request is missing Authentication Token")
-	}
-	values := map[string]string{}
+	values = map[string]string{}
 	for field := range strings.SplitSeq(fields, ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(field), "=")
 		values[name] = value
+	}
+	return algorithm, values
+}
+
+// parseAuthorization reports missing parts with AWS's message.
+func parseAuthorization(h http.Header) (authorization, error) {
+	algorithm, values := splitAuthorization(h.Get("Authorization"))
+	if !strings.HasPrefix(algorithm, "AWS4-") {
+		return authorization{}, newError("MissingAuthenticationToken", "Request is missing Authentication Token")
 	}
 	var missing strings.Builder
 	for _, name := range []string{"Credential", "Signature", "SignedHeaders"} {
@@ -72,6 +78,7 @@ func parseAuthorization(h http.Header) (authorization, error) {
 			"Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '%s'", values["Credential"])
 	}
 	return authorization{
+		algorithm:   algorithm,
 		accessKeyID: scope[0], date: scope[1], region: scope[2], service: scope[3], terminator: scope[4],
 		signedHeaders: values["SignedHeaders"], signature: values["Signature"],
 	}, nil

@@ -14,14 +14,17 @@ type Trust struct {
 	Principal string `json:"principal,omitempty"`
 	// Federated is the ARN of an OpenID Connect provider, as an alternative to Principal. It allows callers of AssumeRoleWithWebIdentity.
 	Federated string `json:"federated,omitempty"`
+	// Service is rolesanywhere.amazonaws.com, as an alternative to Principal. It allows callers of CreateSession.
+	Service string `json:"service,omitempty"`
 	// ExternalID, if set, is the required external ID.
 	ExternalID string `json:"externalID,omitempty"`
 	// RequireMFA is the condition aws:MultiFactorAuthPresent: the call has an MFA code, or the caller's session of GetSessionToken was
 	// issued with one.
 	RequireMFA bool `json:"requireMFA,omitempty"`
 	// StringEquals and StringLike are conditions; in StringLike, '*' matches any characters. The keys for a federated caller are
-	// "<issuer>:sub" and "<issuer>:aud", with the issuer without its https://. For other callers they are "aws:RequestTag/<key>" and
-	// "sts:RoleSessionName". All keys must be present with one of their values.
+	// "<issuer>:sub" and "<issuer>:aud", with the issuer without its https://. For the service they are "aws:SourceArn", the trust anchor,
+	// "aws:SourceAccount", "aws:PrincipalTag/<key>" of the certificate, "sts:SourceIdentity" and "sts:RoleSessionName". For other callers
+	// they are "aws:RequestTag/<key>" and "sts:RoleSessionName". All keys must be present with one of their values.
 	StringEquals map[string][]string `json:"stringEquals,omitempty"`
 	StringLike   map[string][]string `json:"stringLike,omitempty"`
 	// Actions are the allowed STS actions. If empty: AssumeRole, AssumeRoleWithWebIdentity, TagSession and SetSourceIdentity.
@@ -40,6 +43,10 @@ const (
 const (
 	requestTag      = "aws:RequestTag/"
 	roleSessionName = "sts:RoleSessionName"
+	principalTag    = "aws:PrincipalTag/"
+	sourceARN       = "aws:SourceArn"
+	sourceAccount   = "aws:SourceAccount"
+	sourceIdentity  = "sts:SourceIdentity"
 )
 
 var trustActions = []string{actionAssumeRole, actionAssumeRoleWithWebIdentity, actionTagSession, actionSetSourceIdentity}
@@ -53,12 +60,11 @@ func (t Trust) validate() error {
 	if t.Federated != "" {
 		return t.validateFederated()
 	}
-	for _, condition := range []map[string][]string{t.StringEquals, t.StringLike} {
-		for key := range condition {
-			if key != roleSessionName && !strings.HasPrefix(key, requestTag) {
-				return fmt.Errorf("trust: a condition on %q is not of a principal that is not federated", key)
-			}
-		}
+	if t.Service != "" {
+		return t.validateService()
+	}
+	if key, found := t.otherCondition([]string{roleSessionName}, requestTag); found {
+		return fmt.Errorf("trust: a condition on %q is not of a principal that is not federated", key)
 	}
 	if t.Principal == "*" || accountIDs.MatchString(t.Principal) {
 		return nil
@@ -69,9 +75,34 @@ func (t Trust) validate() error {
 	return fmt.Errorf("trust: principal %q is neither an account, nor the ARN of a user, role or session, nor \"*\"", t.Principal)
 }
 
-func (t Trust) validateFederated() error {
+// otherCondition returns a condition's key that is neither one of keys nor has the prefix.
+func (t Trust) otherCondition(keys []string, prefix string) (key string, found bool) {
+	for _, condition := range []map[string][]string{t.StringEquals, t.StringLike} {
+		for key := range condition {
+			if !slices.Contains(keys, key) && !strings.HasPrefix(key, prefix) {
+				return key, true
+			}
+		}
+	}
+	return "", false
+}
+
+func (t Trust) validateService() error {
 	if t.Principal != "" || t.ExternalID != "" || t.RequireMFA {
-		return fmt.Errorf("trust: a federated principal has no principal, externalID or requireMFA beside it")
+		return fmt.Errorf("trust: a service has no principal, externalID or requireMFA beside it")
+	}
+	if t.Service != rolesAnywhereService {
+		return fmt.Errorf("trust: service %q is not %s", t.Service, rolesAnywhereService)
+	}
+	if key, found := t.otherCondition([]string{sourceARN, sourceAccount, sourceIdentity, roleSessionName}, principalTag); found {
+		return fmt.Errorf("trust: a condition on %q is not of a service", key)
+	}
+	return nil
+}
+
+func (t Trust) validateFederated() error {
+	if t.Principal != "" || t.Service != "" || t.ExternalID != "" || t.RequireMFA {
+		return fmt.Errorf("trust: a federated principal has no principal, service, externalID or requireMFA beside it")
 	}
 	if !isResource(t.Federated, "iam:oidc-provider") {
 		return fmt.Errorf("trust: federated %q is not the ARN of an OpenID Connect provider", t.Federated)
@@ -91,9 +122,9 @@ type applicant struct {
 	principal
 	externalID string
 	mfa        bool
-	// federated is the provider's ARN. There is no principal then.
-	federated string
-	// claims are the token's claims, or the values of the request, by condition key.
+	// federated is the provider's ARN, and service the name of a service. There is no principal then.
+	federated, service string
+	// claims are the token's claims, the certificate's attributes, or the values of the request, by condition key.
 	claims map[string]string
 }
 
@@ -113,6 +144,8 @@ func (t Trust) names(a applicant) bool {
 	switch {
 	case a.federated != "" || t.Federated != "":
 		return a.federated == t.Federated
+	case a.service != "" || t.Service != "":
+		return a.service == t.Service
 	case t.Principal == "*" || t.Principal == a.Account || t.Principal == a.ARN:
 		return true
 	}
