@@ -54,16 +54,30 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.IdentityStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LocalAccessKeySource"):
 		return &apiv1alpha1.LocalAccessKeySourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LocalOIDCSource"):
+		return &apiv1alpha1.LocalOIDCSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LocalSecretReference"):
 		return &apiv1alpha1.LocalSecretReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LocalWebIdentityTokenSource"):
+		return &apiv1alpha1.LocalWebIdentityTokenSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LocalX509Source"):
+		return &apiv1alpha1.LocalX509SourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MFA"):
 		return &apiv1alpha1.MFAApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NamespacedSecretKeyReference"):
+		return &apiv1alpha1.NamespacedSecretKeyReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("OIDCSettings"):
+		return &apiv1alpha1.OIDCSettingsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("OIDCSource"):
+		return &apiv1alpha1.OIDCSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RoleCredential"):
 		return &apiv1alpha1.RoleCredentialApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RoleCredentialSpec"):
 		return &apiv1alpha1.RoleCredentialSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RoleCredentialStatus"):
 		return &apiv1alpha1.RoleCredentialStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RolesAnywhereSettings"):
+		return &apiv1alpha1.RolesAnywhereSettingsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Rollout"):
 		return &apiv1alpha1.RolloutApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretKeyReference"):
@@ -84,8 +98,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SessionTagsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Tag"):
 		return &apiv1alpha1.TagApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WebIdentityTokenSource"):
+		return &apiv1alpha1.WebIdentityTokenSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WorkloadReference"):
 		return &apiv1alpha1.WorkloadReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("X509Source"):
+		return &apiv1alpha1.X509SourceApplyConfiguration{}
 
 	}
 	return nil

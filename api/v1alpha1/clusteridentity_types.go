@@ -41,7 +41,9 @@ type ClusterIdentity struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.allow.all(r, !has(r.roleARNs) || r.roleARNs.all(p, p == '*' || p.matches('^arn(:[^:]*){4}:.')))",fieldPath=".allow",message="each of roleARNs must be a full IAM role ARN, such as arn:aws:iam::123456789012:role/shop-*, or * for every role: for roles of another server, set endpoint"
 // +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags does not work with source.serviceAccount, since a namespace can call STS with its own token and any tags: let trust policies check the token's sub instead"
-// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of the chain must not have externalID or tags with source.serviceAccount: AssumeRoleWithWebIdentity takes neither"
+// +kubebuilder:validation:XValidation:rule="!(has(self.source.x509) || has(self.source.oidc) || has(self.source.webIdentityToken)) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags does not work with source.x509, oidc or webIdentityToken without a chain, since AssumeRoleWithWebIdentity and CreateSession take no tags: add a chain, or let the role's trust policy check the token or certificate instead"
+// +kubebuilder:validation:XValidation:rule="has(self.source.ambient) || has(self.source.accessKey) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of the chain must not have externalID or tags with source.serviceAccount, x509, oidc or webIdentityToken: AssumeRoleWithWebIdentity and CreateSession take neither"
+// +kubebuilder:validation:XValidation:rule="!has(self.source.x509) || (has(self.source.x509.acceptRoleSessionName) && self.source.x509.acceptRoleSessionName) || !has(self.chain) || !has(self.chain[0].sessionName)",fieldPath=".chain",message="the first hop of the chain must not have sessionName with source.x509, unless the profile accepts session names: then set source.x509.acceptRoleSessionName"
 type ClusterIdentitySpec struct {
 	IdentitySettings `json:",inline"`
 
@@ -64,7 +66,7 @@ type ClusterIdentitySpec struct {
 // ClusterIdentitySource is exactly one source of credentials.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="[has(self.ambient), has(self.accessKey), has(self.serviceAccount)].exists_one(x, x)",message="source must have exactly one of ambient, accessKey and serviceAccount"
+// +kubebuilder:validation:XValidation:rule="[has(self.ambient), has(self.accessKey), has(self.serviceAccount), has(self.x509), has(self.oidc), has(self.webIdentityToken)].exists_one(x, x)",message="source must have exactly one of ambient, accessKey, serviceAccount, x509, oidc and webIdentityToken"
 type ClusterIdentitySource struct {
 	// ambient is the AWS SDK's default credential chain in the operator's own pod: environment, profile, web identity
 	// (IRSA), EKS Pod Identity, instance metadata.
@@ -83,6 +85,24 @@ type ClusterIdentitySource struct {
 	//
 	// +optional
 	ServiceAccount *ServiceAccountSource `json:"serviceAccount,omitempty"`
+
+	// x509 is a certificate in a Secret. The operator calls CreateSession of IAM Roles Anywhere with it, for the
+	// credential's role or for the first hop of the chain, and needs no IAM user.
+	//
+	// +optional
+	X509 *X509Source `json:"x509,omitempty"`
+
+	// oidc is a client of an OIDC provider. The operator calls AssumeRoleWithWebIdentity with the client's token, for
+	// the credential's role or for the first hop of the chain.
+	//
+	// +optional
+	OIDC *OIDCSource `json:"oidc,omitempty"`
+
+	// webIdentityToken is a token in a Secret. The operator calls AssumeRoleWithWebIdentity with it, for the
+	// credential's role or for the first hop of the chain.
+	//
+	// +optional
+	WebIdentityToken *WebIdentityTokenSource `json:"webIdentityToken,omitempty"`
 }
 
 // AmbientSource is the AWS SDK's default credential chain.
@@ -118,7 +138,7 @@ type SecretReference struct {
 
 // Call is an STS call that a rule may allow.
 //
-// +kubebuilder:validation:Enum=AssumeRole;GetSessionToken;GetFederationToken
+// +kubebuilder:validation:Enum=AssumeRole;GetSessionToken;GetFederationToken;CreateSession
 type Call string
 
 // The STS calls that issue credentials.
@@ -129,17 +149,19 @@ const (
 	CallGetSessionToken Call = "GetSessionToken"
 	// CallGetFederationToken is the call for FederatedCredentials.
 	CallGetFederationToken Call = "GetFederationToken"
+	// CallCreateSession is the call of IAM Roles Anywhere for RoleCredentials whose role is reached by source.x509.
+	CallCreateSession Call = "CreateSession"
 )
 
-// CallAssumeRoleWithWebIdentity replaces AssumeRole when the identity's source is serviceAccount. Rules that allow
-// AssumeRole allow it too.
+// CallAssumeRoleWithWebIdentity replaces AssumeRole when the identity's source is serviceAccount, oidc or
+// webIdentityToken. Rules that allow AssumeRole allow it too.
 const CallAssumeRoleWithWebIdentity Call = "AssumeRoleWithWebIdentity"
 
 // AllowRule allows requests of some namespaces. In names and ARNs, '*' matches any run of characters within one field
 // of an ARN. A pattern must match the whole value. No other character is special.
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.namespaces), has(self.namespaceSelector)].exists_one(x, x)",message="a rule must have exactly one of namespaces and namespaceSelector: for both, write two rules"
-// +kubebuilder:validation:XValidation:rule="has(self.roleARNs) == (!has(self.calls) || self.calls.exists(c, c == 'AssumeRole'))",message="a rule must have roleARNs if it allows the call AssumeRole, and must not have them otherwise"
+// +kubebuilder:validation:XValidation:rule="has(self.roleARNs) == (!has(self.calls) || self.calls.exists(c, c in ['AssumeRole', 'CreateSession']))",message="a rule must have roleARNs if it allows the call AssumeRole or CreateSession, and must not have them otherwise"
 type AllowRule struct {
 	// namespaces that the rule applies to, by name. '*' matches any run of characters.
 	//
@@ -159,8 +181,9 @@ type AllowRule struct {
 	// +optional
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 
-	// roleARNs that the rule allows, such as arn:aws:iam::123456789012:role/shop-*. The call AssumeRole requires
-	// them; other calls exclude them. With an endpoint, they may have any form that its server uses for role ARNs.
+	// roleARNs that the rule allows, such as arn:aws:iam::123456789012:role/shop-*. The calls AssumeRole and
+	// CreateSession require them; other calls exclude them. With an endpoint, they may have any form that its server
+	// uses for role ARNs.
 	//
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
@@ -194,10 +217,11 @@ type AllowRule struct {
 	SessionNames []string `json:"sessionNames,omitempty"`
 
 	// calls are the STS calls that the rule allows; the default is AssumeRole alone. GetSessionToken and
-	// GetFederationToken grant the permissions of the identity's IAM user.
+	// GetFederationToken grant the permissions of the identity's IAM user. CreateSession is required if source.x509
+	// reaches the credential's role; with a chain, the call for that role is AssumeRole.
 	//
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=3
+	// +kubebuilder:validation:MaxItems=4
 	// +listType=set
 	// +optional
 	Calls []Call `json:"calls,omitempty"`

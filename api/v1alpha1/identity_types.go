@@ -4,9 +4,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Identity defines how the operator authenticates to STS for the credentials of one namespace, with an access key or
-// service accounts of that namespace. Every credential of the namespace can use all permissions that the identity has
-// in AWS.
+// Identity defines how the operator authenticates to STS for the credentials of one namespace, with an access key,
+// certificate, OIDC client, token or service accounts of that namespace. Every credential of the namespace can use all
+// permissions that the identity has in AWS.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -38,10 +38,11 @@ type Identity struct {
 }
 
 // IdentitySpec defines the STS endpoint and the source of the namespace's own credentials that sign the calls. An
-// endpoint is rejected unless the operator runs with --allow-namespaced-endpoints.
+// endpoint, also of a source, is rejected unless the operator runs with --allow-namespaced-endpoints.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags does not work with source.serviceAccount without a chain, since AssumeRoleWithWebIdentity takes no tags: let the trust policy check the namespace and service account instead"
-// +kubebuilder:validation:XValidation:rule="!has(self.source.serviceAccount) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of the chain must not have externalID or tags with source.serviceAccount: AssumeRoleWithWebIdentity takes neither"
+// +kubebuilder:validation:XValidation:rule="has(self.source.accessKey) || has(self.chain) || !has(self.sessionTags)",fieldPath=".sessionTags",message="sessionTags does not work with source.serviceAccount, x509, oidc or webIdentityToken without a chain, since AssumeRoleWithWebIdentity and CreateSession take no tags: add a chain, or let the role's trust policy check the token or certificate instead"
+// +kubebuilder:validation:XValidation:rule="has(self.source.accessKey) || !has(self.chain) || (!has(self.chain[0].externalID) && !has(self.chain[0].tags))",fieldPath=".chain",message="the first hop of the chain must not have externalID or tags with source.serviceAccount, x509, oidc or webIdentityToken: AssumeRoleWithWebIdentity and CreateSession take neither"
+// +kubebuilder:validation:XValidation:rule="!has(self.source.x509) || (has(self.source.x509.acceptRoleSessionName) && self.source.x509.acceptRoleSessionName) || !has(self.chain) || !has(self.chain[0].sessionName)",fieldPath=".chain",message="the first hop of the chain must not have sessionName with source.x509, unless the profile accepts session names: then set source.x509.acceptRoleSessionName"
 type IdentitySpec struct {
 	IdentitySettings `json:",inline"`
 
@@ -55,7 +56,7 @@ type IdentitySpec struct {
 // IdentitySource is exactly one source of credentials.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="[has(self.accessKey), has(self.serviceAccount)].exists_one(x, x)",message="source must have exactly one of accessKey and serviceAccount"
+// +kubebuilder:validation:XValidation:rule="[has(self.accessKey), has(self.serviceAccount), has(self.x509), has(self.oidc), has(self.webIdentityToken)].exists_one(x, x)",message="source must have exactly one of accessKey, serviceAccount, x509, oidc and webIdentityToken"
 type IdentitySource struct {
 	// accessKey is an IAM user's access key in a Secret of the same namespace.
 	//
@@ -67,6 +68,21 @@ type IdentitySource struct {
 	//
 	// +optional
 	ServiceAccount *ServiceAccountSource `json:"serviceAccount,omitempty"`
+
+	// x509 is a certificate in a Secret of the same namespace, for CreateSession of IAM Roles Anywhere.
+	//
+	// +optional
+	X509 *LocalX509Source `json:"x509,omitempty"`
+
+	// oidc is a client of an OIDC provider. Its tokens are for AssumeRoleWithWebIdentity.
+	//
+	// +optional
+	OIDC *LocalOIDCSource `json:"oidc,omitempty"`
+
+	// webIdentityToken is a token in a Secret of the same namespace, for AssumeRoleWithWebIdentity.
+	//
+	// +optional
+	WebIdentityToken *LocalWebIdentityTokenSource `json:"webIdentityToken,omitempty"`
 }
 
 // LocalAccessKeySource is an access key in a Secret of the same namespace.

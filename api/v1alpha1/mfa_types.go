@@ -17,22 +17,3 @@ type MFA struct {
 	// +required
 	TOTPSecretRef SecretKeyReference `json:"totpSecretRef,omitzero"`
 }
-
-// SecretKeyReference names a key of a Secret in the same namespace.
-type SecretKeyReference struct {
-	// name of the Secret.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="totpSecretRef.name must be a valid Secret name: lower-case letters, digits, '-' and '.', starting and ending with a letter or digit"
-	// +required
-	Name string `json:"name,omitempty"`
-
-	// key in the Secret's data.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="totpSecretRef.key must be a valid key of a Secret: letters, digits, '-', '_' and '.'; not '.' and not starting with '..'"
-	// +required
-	Key string `json:"key,omitempty"`
-}

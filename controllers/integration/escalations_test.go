@@ -65,7 +65,7 @@ var apiServerRejects = map[string]func(*attack){
 		a.expectRejected(a.manifest("Identity", "ambient", `{region: eu-west-1, source: {ambient: {}}}`), `unknown field "spec.source.ambient"`)
 		for _, source := range []string{`{ambient: {}}`, `{}`, `{accessKey: null}`} { // as a client without strict validation sends them
 			err := a.tenant.Create(a.ctx, a.manifest("Identity", "ambient", `{region: eu-west-1, source: `+source+`}`), client.FieldValidation("Ignore"))
-			a.Expect(err).To(MatchError(ContainSubstring("source must have exactly one of accessKey and serviceAccount")))
+			a.Expect(err).To(MatchError(ContainSubstring("source must have exactly one of accessKey, serviceAccount, x509, oidc and webIdentityToken")))
 		}
 	},
 	"a name that is a path to another namespace's object": func(a *attack) {
@@ -75,7 +75,7 @@ var apiServerRejects = map[string]func(*attack){
 			a.expectRejected(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, serviceAccountName: %q}`, role, path)), "serviceAccountName must be a valid service account name")
 			a.expectRejected(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, secret: {name: %q}}`, role, path)), "secret.name must be a valid Secret name")
 			a.expectRejected(a.manifest("RoleCredential", "by-path", fmt.Sprintf(`{%s, rollout: {targets: [{kind: Deployment, name: %q}]}}`, role, path)), "name must be a valid workload name")
-			a.expectRejected(a.manifest("SessionCredential", "by-path", fmt.Sprintf(`{mfa: {serialNumber: GAHT12345, totpSecretRef: {name: %q, key: seed}}}`, path)), "totpSecretRef.name must be a valid Secret name")
+			a.expectRejected(a.manifest("SessionCredential", "by-path", fmt.Sprintf(`{mfa: {serialNumber: GAHT12345, totpSecretRef: {name: %q, key: seed}}}`, path)), "name must be a valid Secret name")
 			a.expectRejected(a.manifest("Identity", "by-path", fmt.Sprintf(`{region: eu-west-1, source: {accessKey: {secretRef: {name: %q}}}}`, path)), "secretRef.name must be a valid Secret name")
 		}
 	},

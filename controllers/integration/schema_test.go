@@ -206,10 +206,10 @@ var credentialCases = map[string]schemaCase{
 	"a device whose serial number is too short":  {"mfa", mfa("GAHT1234"), "should be at least 9 chars long"},
 	"a device with an invalid serial number":     {"mfa", mfa("arn:aws:iam::1:mfa/a b"), "serialNumber may contain letters"},
 	"a device whose seed is under any valid key": {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "alice.seed_1-b"}}, ""},
-	"a device whose key has a line break":        {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "seed\nx"}}, "totpSecretRef.key must be a valid key of a Secret"},
-	"a device whose key is a command":            {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "$(x)"}}, "totpSecretRef.key must be a valid key of a Secret"},
-	"a device whose key names a parent":          {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "..seed"}}, "totpSecretRef.key must be a valid key of a Secret"},
-	"a device whose seed is found by a path":     {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "../bank/device", "key": "seed"}}, "totpSecretRef.name must be a valid Secret name"},
+	"a device whose key has a line break":        {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "seed\nx"}}, "key must be a valid key of a Secret"},
+	"a device whose key is a command":            {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "$(x)"}}, "key must be a valid key of a Secret"},
+	"a device whose key names a parent":          {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "device", "key": "..seed"}}, "key must be a valid key of a Secret"},
+	"a device whose seed is found by a path":     {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice", "totpSecretRef": map[string]any{"name": "../bank/device", "key": "seed"}}, "name must be a valid Secret name"},
 	"a device without a seed":                    {"mfa", map[string]any{"serialNumber": "arn:aws:iam::123456789012:mfa/alice"}, "Required value"},
 	"a token code":                               {"mfa", map[string]any{"tokenCode": "123456"}, `unknown field "spec.mfa.tokenCode"`},
 	"an unknown field":                           {"rolearn", "x", `unknown field "spec.rolearn"`},
@@ -263,8 +263,8 @@ var identityCases = map[string]schemaCase{
 	"an access key in a path":            {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a/b", "name": "b"}}}, "secretRef.namespace must be a valid namespace name"},
 	"an access key without a namespace":  {"source", map[string]any{"accessKey": map[string]any{"secretRef": map[string]any{"name": "b"}}}, "Required value"},
 	"no source":                          {"source", nil, "spec.source: Required value"},
-	"an empty source":                    {"source", map[string]any{}, "source must have exactly one of ambient, accessKey and serviceAccount"},
-	"two sources":                        {"source", map[string]any{"ambient": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, "source must have exactly one of ambient, accessKey and serviceAccount"},
+	"an empty source":                    {"source", map[string]any{}, "source must have exactly one of ambient, accessKey, serviceAccount, x509, oidc and webIdentityToken"},
+	"two sources":                        {"source", map[string]any{"ambient": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"namespace": "a", "name": "b"}}}, "source must have exactly one of ambient, accessKey, serviceAccount, x509, oidc and webIdentityToken"},
 	"a chain":                            {"chain", []any{hop("a"), hop("b")}, ""},
 	"a hop with all fields": {"chain", []any{map[string]any{
 		"roleARN": "arn:aws:iam::123456789012:role/Hub", "sessionName": "hub", "externalID": "k8s", "tags": []any{tag("team", "shop")}, "transitiveTagKeys": []any{"team"},
@@ -316,8 +316,10 @@ var identityCases = map[string]schemaCase{
 	"a rule with invalid session names":        {"allow", []any{rule("namespaces", []any{"a"}, "sessionNames", []any{"a b"})}, "each of sessionNames may contain letters"},
 	"a rule with a call":                       {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRole"})}, ""},
 	"a rule with a call without roles":         {"allow", []any{map[string]any{"namespaces": []any{"a"}, "calls": []any{"GetSessionToken", "GetFederationToken"}}}, ""},
-	"a rule with all calls":                    {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRole", "GetSessionToken", "GetFederationToken"})}, ""},
+	"a rule with all calls":                    {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRole", "GetSessionToken", "GetFederationToken", "CreateSession"})}, ""},
 	"a rule with roles but without AssumeRole": {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"GetSessionToken"})}, "a rule must have roleARNs if it allows the call AssumeRole"},
+	"a rule with CreateSession":                {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"CreateSession"})}, ""},
+	"a rule with CreateSession without roles":  {"allow", []any{map[string]any{"namespaces": []any{"a"}, "calls": []any{"CreateSession"}}}, "a rule must have roleARNs if it allows the call AssumeRole or CreateSession"},
 	"a rule with an unknown call":              {"allow", []any{rule("namespaces", []any{"a"}, "calls", []any{"AssumeRoot"})}, "Unsupported value"},
 }
 
@@ -354,9 +356,88 @@ var ownIdentityCases = map[string]schemaCase{
 	"the operator's own identity": {"source", map[string]any{"ambient": map[string]any{}}, "unknown field"},
 	"rules":                       {"allow", []any{rule("namespaces", []any{"*"})}, "unknown field"},
 	"no source":                   {"source", map[string]any{}, "at least 1 properties"},
-	"two sources":                 {"source", map[string]any{"serviceAccount": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"name": "b"}}}, "source must have exactly one of accessKey and serviceAccount"},
+	"two sources":                 {"source", map[string]any{"serviceAccount": map[string]any{}, "accessKey": map[string]any{"secretRef": map[string]any{"name": "b"}}}, "source must have exactly one of accessKey, serviceAccount, x509, oidc and webIdentityToken"},
 	"no region":                   {"region", nil, "spec.region: Required value"},
 	"an endpoint":                 {"endpoint", "https://sts.example", ""}, // the operator rejects it unless its flag allows it
+}
+
+const (
+	trustAnchor = "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/01234567-89ab-cdef-0123-456789abcdef"
+	anyProfile  = "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/01234567-89ab-cdef-0123-456789abcdef"
+)
+
+// x509Cases are for identities whose source is a certificate, in a Secret that newSource names.
+func x509Cases(secretRef any) map[string]schemaCase {
+	x509 := newSource("x509", map[string]any{"secretRef": secretRef, "trustAnchorARN": trustAnchor, "profileARN": anyProfile})
+	return map[string]schemaCase{
+		"a certificate":                   {"source", x509(), ""},
+		"all fields":                      {"source", x509("endpoint", "https://vpce.example", "acceptRoleSessionName", true), ""},
+		"another partition":               {"source", x509("trustAnchorARN", strings.Replace(trustAnchor, "aws", "aws-us-gov", 1)), ""}, // a condition reports it
+		"no Secret":                       {"source", x509("secretRef", nil), "secretRef: Required value"},
+		"no trust anchor":                 {"source", x509("trustAnchorARN", nil), "trustAnchorARN: Required value"},
+		"no profile":                      {"source", x509("profileARN", nil), "profileARN: Required value"},
+		"a profile as the trust anchor":   {"source", x509("trustAnchorARN", anyProfile), "trustAnchorARN must be the ARN of a trust anchor"},
+		"a trust anchor as the profile":   {"source", x509("profileARN", trustAnchor), "profileARN must be the ARN of a profile"},
+		"a trust anchor by its ID":        {"source", x509("trustAnchorARN", "01234567-89ab-cdef-0123-456789abcdef"), "trustAnchorARN must be the ARN of a trust anchor"},
+		"a profile without an account":    {"source", x509("profileARN", strings.Replace(anyProfile, "123456789012", "", 1)), "profileARN must be the ARN of a profile"},
+		"a profile of another region":     {"source", x509("profileARN", strings.Replace(anyProfile, "eu-west-1", "eu-west-2", 1)), "trustAnchorARN and profileARN must be of the same region"},
+		"a profile with a line break":     {"source", x509("profileARN", anyProfile+"\n"), "profileARN must be the ARN of a profile"},
+		"an endpoint without a scheme":    {"source", x509("endpoint", "vpce.example"), "endpoint must be the URL of a server"},
+		"an endpoint with a user":         {"source", x509("endpoint", "https://a:b@vpce.example"), "must not contain a user, a query or a fragment"},
+		"an endpoint with a query":        {"source", x509("endpoint", "https://vpce.example?a=b"), "must not contain a user, a query or a fragment"},
+		"session tags without a chain":    {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "sessionTags does not work with source."},
+		"a chain":                         {"chain", []any{hop("a"), hopWith("externalID", "k8s")}, ""},
+		"a first hop with an external id": {"chain", []any{hopWith("externalID", "k8s")}, "the first hop of the chain must not have externalID or tags"},
+		"a first hop with tags":           {"chain", []any{hopWith("tags", []any{tag("x", "y")})}, "the first hop of the chain must not have externalID or tags"},
+		"a first hop with a session name": {"chain", []any{hopWith("sessionName", "hub")}, "the first hop of the chain must not have sessionName with source.x509"},
+		"a later hop with a session name": {"chain", []any{hop("a"), hopWith("sessionName", "hub")}, ""},
+	}
+}
+
+// oidcCases are for identities whose source is an OIDC client, with a secret that newSource names.
+func oidcCases(secretRef map[string]any) map[string]schemaCase {
+	byPath := maps.Clone(secretRef)
+	byPath["name"] = "../b"
+	oidc := newSource("oidc", map[string]any{"issuer": "https://id.example/realms/prod", "clientID": "operator", "clientSecretRef": secretRef})
+	return map[string]schemaCase{
+		"a client":                       {"source", oidc(), ""},
+		"a token endpoint":               {"source", oidc("issuer", nil, "tokenURL", "https://id.example/token?tenant=prod"), ""},
+		"all fields":                     {"source", oidc("scopes", []any{"sts", "https://id.example/.default"}, "audience", "sts.amazonaws.com", "caBundle", "-----BEGIN CERTIFICATE-----"), ""},
+		"an issuer and a token endpoint": {"source", oidc("tokenURL", "https://id.example/token"), "oidc must have exactly one of issuer and tokenURL"},
+		"no issuer":                      {"source", oidc("issuer", nil), "oidc must have exactly one of issuer and tokenURL"},
+		"an issuer without a scheme":     {"source", oidc("issuer", "id.example"), "issuer must be the URL of an OIDC provider"},
+		"an issuer with a query":         {"source", oidc("issuer", "https://id.example?a=b"), "issuer must not contain a user, a query or a fragment"},
+		"a token endpoint with a user":   {"source", oidc("issuer", nil, "tokenURL", "https://a:b@id.example/token"), "tokenURL must not contain a user or a fragment"},
+		"a token endpoint that is none":  {"source", oidc("issuer", nil, "tokenURL", "token"), "tokenURL must be the URL of a token endpoint"},
+		"no client":                      {"source", oidc("clientID", nil), "clientID: Required value"},
+		"a client with a line break":     {"source", oidc("clientID", "a\nb"), "clientID may contain printable ASCII characters"},
+		"no secret":                      {"source", oidc("clientSecretRef", nil), "clientSecretRef: Required value"},
+		"a secret by a path":             {"source", oidc("clientSecretRef", byPath), "name must be a valid Secret name"},
+		"a scope with a space":           {"source", oidc("scopes", []any{"sts admin"}), "each of scopes may contain printable ASCII characters other than spaces"},
+		"a scope with a backslash":       {"source", oidc("scopes", []any{"a\\b"}), "each of scopes may contain printable ASCII characters other than spaces"},
+		"a scope with brackets":          {"source", oidc("scopes", []any{"[a]"}), ""},
+		"no scopes":                      {"source", oidc("scopes", []any{}), "should have at least 1 items"},
+		"an audience with a line break":  {"source", oidc("audience", "a\nb"), "audience must not contain line breaks"},
+		"a CA bundle that is not PEM":    {"source", oidc("caBundle", "MIIB"), "caBundle must contain PEM certificates"},
+		"a first hop with tags":          {"chain", []any{hopWith("tags", []any{tag("x", "y")})}, "the first hop of the chain must not have externalID or tags"},
+		"a first hop with a name":        {"chain", []any{hopWith("sessionName", "hub")}, ""},
+		"session tags without a chain":   {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "sessionTags does not work with source."},
+	}
+}
+
+// newSource returns a function that returns a source with some of its fields replaced, or left out if nil.
+func newSource(kind string, fields map[string]any) func(namesAndValues ...any) any {
+	return func(namesAndValues ...any) any {
+		source := maps.Clone(fields)
+		for pair := range slices.Chunk(namesAndValues, 2) {
+			if name, _ := pair[0].(string); pair[1] == nil {
+				delete(source, name)
+			} else {
+				source[name] = pair[1]
+			}
+		}
+		return map[string]any{kind: source}
+	}
 }
 
 func serviceAccount(audience string) any {
@@ -494,6 +575,54 @@ func TestSchemaOfIdentitiesWithAServiceAccount(t *testing.T) {
 	})
 }
 
+// The sources whose Secrets an Identity may name only in its own namespace.
+func TestSchemaOfSources(t *testing.T) {
+	local, other := map[string]any{"name": "source"}, map[string]any{"namespace": "operator", "name": "source"}
+	keyed, otherKeyed := map[string]any{"name": "source", "key": "value"}, map[string]any{"namespace": "operator", "name": "source", "key": "value"}
+	typed := map[string]func() client.Object{
+		"Identity":        func() client.Object { return &v1alpha1.Identity{} },
+		"ClusterIdentity": func() client.Object { return &v1alpha1.ClusterIdentity{} },
+	}
+	token := newSource("webIdentityToken", map[string]any{"secretRef": keyed})
+	otherToken := newSource("webIdentityToken", map[string]any{"secretRef": otherKeyed})
+	for name, tc := range map[string]struct {
+		kind, good, source string
+		cases              map[string]schemaCase
+	}{
+		"x509 of an Identity":       {"Identity", goodOwnIdentity, `{x509: {secretRef: {name: source}, trustAnchorARN: "` + trustAnchor + `", profileARN: "` + anyProfile + `"}}`, x509Cases(local)},
+		"x509 of a ClusterIdentity": {"ClusterIdentity", goodIdentity, `{x509: {secretRef: {namespace: operator, name: source}, trustAnchorARN: "` + trustAnchor + `", profileARN: "` + anyProfile + `"}}`, x509Cases(other)},
+		"oidc of an Identity":       {"Identity", goodOwnIdentity, `{oidc: {issuer: "https://id.example", clientID: operator, clientSecretRef: {name: source, key: value}}}`, oidcCases(keyed)},
+		"oidc of a ClusterIdentity": {"ClusterIdentity", goodIdentity, `{oidc: {issuer: "https://id.example", clientID: operator, clientSecretRef: {namespace: operator, name: source, key: value}}}`, oidcCases(otherKeyed)},
+		"token of an Identity": {"Identity", goodOwnIdentity, `{webIdentityToken: {secretRef: {name: source, key: value}}}`, map[string]schemaCase{
+			"a token":                    {"source", token(), ""},
+			"another namespace's Secret": {"source", otherToken(), "unknown field"},
+			"no key":                     {"source", token("secretRef", local), "key: Required value"},
+			"session tags":               {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "sessionTags does not work with source."},
+		}},
+		"token of a ClusterIdentity": {"ClusterIdentity", goodIdentity, `{webIdentityToken: {secretRef: {namespace: operator, name: source, key: value}}}`, map[string]schemaCase{
+			"a token":                 {"source", otherToken(), ""},
+			"no namespace":            {"source", token(), "namespace: Required value"},
+			"a namespace by a path":   {"source", token("secretRef", map[string]any{"namespace": "../a", "name": "b", "key": "c"}), "namespace must be a valid namespace name"},
+			"a key by a path":         {"source", token("secretRef", map[string]any{"namespace": "a", "name": "b", "key": "../c"}), "key must be a valid key of a Secret"},
+			"session tags":            {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "sessionTags does not work with source."},
+			"a first hop with a name": {"chain", []any{hopWith("sessionName", "hub")}, ""},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runSchema(t, withSource(tc.good, tc.source), tc.cases, typed[tc.kind])
+		})
+		t.Run(name+" with a chain", func(t *testing.T) {
+			chained := withSource(tc.good, tc.source+"\n  chain: [{roleARN: \"arn:aws:iam::123456789012:role/Hub\"}]")
+			runSchema(t, chained, map[string]schemaCase{"session tags": {"sessionTags", map[string]any{"clusterName": "prod-eu"}, ""}}, typed[tc.kind])
+		})
+	}
+}
+
+// withSource replaces the source of a manifest.
+func withSource(manifest, source string) string {
+	return strings.NewReplacer("{serviceAccount: {}}", source, "{ambient: {}}", source).Replace(manifest)
+}
+
 func TestSchemaOfSessionCredential(t *testing.T) {
 	runSchema(t, goodSession, sessionCases, func() client.Object { return &v1alpha1.SessionCredential{} })
 }
@@ -528,7 +657,9 @@ func runSchema(t *testing.T, good string, cases map[string]schemaCase, typed fun
 			g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(manifest.Object, typed())).To(Succeed())
 		})
 	}
-	errors.compare(t, invalid)
+	if invalid > 0 {
+		errors.compare(t, invalid)
+	}
 }
 
 // Each validation rule must have a case that expects its message.

@@ -103,9 +103,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ambient
       type:
         namedType: dev.rolecredential.operator.api.v1alpha1.AmbientSource
+    - name: oidc
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.OIDCSource
     - name: serviceAccount
       type:
         namedType: dev.rolecredential.operator.api.v1alpha1.ServiceAccountSource
+    - name: webIdentityToken
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.WebIdentityTokenSource
+    - name: x509
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.X509Source
 - name: dev.rolecredential.operator.api.v1alpha1.ClusterIdentitySpec
   map:
     fields:
@@ -320,9 +329,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: accessKey
       type:
         namedType: dev.rolecredential.operator.api.v1alpha1.LocalAccessKeySource
+    - name: oidc
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.LocalOIDCSource
     - name: serviceAccount
       type:
         namedType: dev.rolecredential.operator.api.v1alpha1.ServiceAccountSource
+    - name: webIdentityToken
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.LocalWebIdentityTokenSource
+    - name: x509
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.LocalX509Source
 - name: dev.rolecredential.operator.api.v1alpha1.IdentitySpec
   map:
     fields:
@@ -385,10 +403,61 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secretRef
       type:
         namedType: dev.rolecredential.operator.api.v1alpha1.LocalSecretReference
+- name: dev.rolecredential.operator.api.v1alpha1.LocalOIDCSource
+  map:
+    fields:
+    - name: audience
+      type:
+        scalar: string
+    - name: caBundle
+      type:
+        scalar: string
+    - name: clientID
+      type:
+        scalar: string
+    - name: clientSecretRef
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.SecretKeyReference
+    - name: issuer
+      type:
+        scalar: string
+    - name: scopes
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: tokenURL
+      type:
+        scalar: string
 - name: dev.rolecredential.operator.api.v1alpha1.LocalSecretReference
   map:
     fields:
     - name: name
+      type:
+        scalar: string
+- name: dev.rolecredential.operator.api.v1alpha1.LocalWebIdentityTokenSource
+  map:
+    fields:
+    - name: secretRef
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.SecretKeyReference
+- name: dev.rolecredential.operator.api.v1alpha1.LocalX509Source
+  map:
+    fields:
+    - name: acceptRoleSessionName
+      type:
+        scalar: boolean
+    - name: endpoint
+      type:
+        scalar: string
+    - name: profileARN
+      type:
+        scalar: string
+    - name: secretRef
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.LocalSecretReference
+    - name: trustAnchorARN
       type:
         scalar: string
 - name: dev.rolecredential.operator.api.v1alpha1.MFA
@@ -400,6 +469,45 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: totpSecretRef
       type:
         namedType: dev.rolecredential.operator.api.v1alpha1.SecretKeyReference
+- name: dev.rolecredential.operator.api.v1alpha1.NamespacedSecretKeyReference
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: namespace
+      type:
+        scalar: string
+- name: dev.rolecredential.operator.api.v1alpha1.OIDCSource
+  map:
+    fields:
+    - name: audience
+      type:
+        scalar: string
+    - name: caBundle
+      type:
+        scalar: string
+    - name: clientID
+      type:
+        scalar: string
+    - name: clientSecretRef
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.NamespacedSecretKeyReference
+    - name: issuer
+      type:
+        scalar: string
+    - name: scopes
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: tokenURL
+      type:
+        scalar: string
 - name: dev.rolecredential.operator.api.v1alpha1.RoleCredential
   map:
     fields:
@@ -696,6 +804,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: value
       type:
         scalar: string
+- name: dev.rolecredential.operator.api.v1alpha1.WebIdentityTokenSource
+  map:
+    fields:
+    - name: secretRef
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.NamespacedSecretKeyReference
 - name: dev.rolecredential.operator.api.v1alpha1.WorkloadKind
   scalar: string
 - name: dev.rolecredential.operator.api.v1alpha1.WorkloadReference
@@ -705,6 +819,24 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: dev.rolecredential.operator.api.v1alpha1.WorkloadKind
     - name: name
+      type:
+        scalar: string
+- name: dev.rolecredential.operator.api.v1alpha1.X509Source
+  map:
+    fields:
+    - name: acceptRoleSessionName
+      type:
+        scalar: boolean
+    - name: endpoint
+      type:
+        scalar: string
+    - name: profileARN
+      type:
+        scalar: string
+    - name: secretRef
+      type:
+        namedType: dev.rolecredential.operator.api.v1alpha1.SecretReference
+    - name: trustAnchorARN
       type:
         scalar: string
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.Condition

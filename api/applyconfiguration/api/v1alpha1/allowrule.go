@@ -19,8 +19,9 @@ type AllowRuleApplyConfiguration struct {
 	// namespaceSelector selects the namespaces that the rule applies to by their labels. It must not be empty: to
 	// allow all namespaces, set namespaces: ["*"].
 	NamespaceSelector *v1.LabelSelectorApplyConfiguration `json:"namespaceSelector,omitempty"`
-	// roleARNs that the rule allows, such as arn:aws:iam::123456789012:role/shop-*. The call AssumeRole requires
-	// them; other calls exclude them. With an endpoint, they may have any form that its server uses for role ARNs.
+	// roleARNs that the rule allows, such as arn:aws:iam::123456789012:role/shop-*. The calls AssumeRole and
+	// CreateSession require them; other calls exclude them. With an endpoint, they may have any form that its server
+	// uses for role ARNs.
 	RoleARNs []string `json:"roleARNs,omitempty"`
 	// maxDuration is the longest duration that the rule allows, at least 15m. By default, only the limits of STS apply.
 	MaxDuration *metav1.Duration `json:"maxDuration,omitempty"`
@@ -28,7 +29,8 @@ type AllowRuleApplyConfiguration struct {
 	// default name, which is unique to each credential, is always allowed.
 	SessionNames []string `json:"sessionNames,omitempty"`
 	// calls are the STS calls that the rule allows; the default is AssumeRole alone. GetSessionToken and
-	// GetFederationToken grant the permissions of the identity's IAM user.
+	// GetFederationToken grant the permissions of the identity's IAM user. CreateSession is required if source.x509
+	// reaches the credential's role; with a chain, the call for that role is AssumeRole.
 	Calls []apiv1alpha1.Call `json:"calls,omitempty"`
 }
 

@@ -20,6 +20,15 @@ type ClusterIdentitySourceApplyConfiguration struct {
 	// AssumeRoleWithWebIdentity with it, for the credential's role or for the first hop of the chain, and needs no
 	// permissions in AWS.
 	ServiceAccount *ServiceAccountSourceApplyConfiguration `json:"serviceAccount,omitempty"`
+	// x509 is a certificate in a Secret. The operator calls CreateSession of IAM Roles Anywhere with it, for the
+	// credential's role or for the first hop of the chain, and needs no IAM user.
+	X509 *X509SourceApplyConfiguration `json:"x509,omitempty"`
+	// oidc is a client of an OIDC provider. The operator calls AssumeRoleWithWebIdentity with the client's token, for
+	// the credential's role or for the first hop of the chain.
+	OIDC *OIDCSourceApplyConfiguration `json:"oidc,omitempty"`
+	// webIdentityToken is a token in a Secret. The operator calls AssumeRoleWithWebIdentity with it, for the
+	// credential's role or for the first hop of the chain.
+	WebIdentityToken *WebIdentityTokenSourceApplyConfiguration `json:"webIdentityToken,omitempty"`
 }
 
 // ClusterIdentitySourceApplyConfiguration constructs a declarative configuration of the ClusterIdentitySource type for use with
@@ -49,5 +58,29 @@ func (b *ClusterIdentitySourceApplyConfiguration) WithAccessKey(value *AccessKey
 // If called multiple times, the ServiceAccount field is set to the value of the last call.
 func (b *ClusterIdentitySourceApplyConfiguration) WithServiceAccount(value *ServiceAccountSourceApplyConfiguration) *ClusterIdentitySourceApplyConfiguration {
 	b.ServiceAccount = value
+	return b
+}
+
+// WithX509 sets the X509 field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the X509 field is set to the value of the last call.
+func (b *ClusterIdentitySourceApplyConfiguration) WithX509(value *X509SourceApplyConfiguration) *ClusterIdentitySourceApplyConfiguration {
+	b.X509 = value
+	return b
+}
+
+// WithOIDC sets the OIDC field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the OIDC field is set to the value of the last call.
+func (b *ClusterIdentitySourceApplyConfiguration) WithOIDC(value *OIDCSourceApplyConfiguration) *ClusterIdentitySourceApplyConfiguration {
+	b.OIDC = value
+	return b
+}
+
+// WithWebIdentityToken sets the WebIdentityToken field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WebIdentityToken field is set to the value of the last call.
+func (b *ClusterIdentitySourceApplyConfiguration) WithWebIdentityToken(value *WebIdentityTokenSourceApplyConfiguration) *ClusterIdentitySourceApplyConfiguration {
+	b.WebIdentityToken = value
 	return b
 }

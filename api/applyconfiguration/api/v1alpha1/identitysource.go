@@ -12,6 +12,12 @@ type IdentitySourceApplyConfiguration struct {
 	// serviceAccount is a token of the Kubernetes service account that the credential names, for
 	// AssumeRoleWithWebIdentity.
 	ServiceAccount *ServiceAccountSourceApplyConfiguration `json:"serviceAccount,omitempty"`
+	// x509 is a certificate in a Secret of the same namespace, for CreateSession of IAM Roles Anywhere.
+	X509 *LocalX509SourceApplyConfiguration `json:"x509,omitempty"`
+	// oidc is a client of an OIDC provider. Its tokens are for AssumeRoleWithWebIdentity.
+	OIDC *LocalOIDCSourceApplyConfiguration `json:"oidc,omitempty"`
+	// webIdentityToken is a token in a Secret of the same namespace, for AssumeRoleWithWebIdentity.
+	WebIdentityToken *LocalWebIdentityTokenSourceApplyConfiguration `json:"webIdentityToken,omitempty"`
 }
 
 // IdentitySourceApplyConfiguration constructs a declarative configuration of the IdentitySource type for use with
@@ -33,5 +39,29 @@ func (b *IdentitySourceApplyConfiguration) WithAccessKey(value *LocalAccessKeySo
 // If called multiple times, the ServiceAccount field is set to the value of the last call.
 func (b *IdentitySourceApplyConfiguration) WithServiceAccount(value *ServiceAccountSourceApplyConfiguration) *IdentitySourceApplyConfiguration {
 	b.ServiceAccount = value
+	return b
+}
+
+// WithX509 sets the X509 field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the X509 field is set to the value of the last call.
+func (b *IdentitySourceApplyConfiguration) WithX509(value *LocalX509SourceApplyConfiguration) *IdentitySourceApplyConfiguration {
+	b.X509 = value
+	return b
+}
+
+// WithOIDC sets the OIDC field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the OIDC field is set to the value of the last call.
+func (b *IdentitySourceApplyConfiguration) WithOIDC(value *LocalOIDCSourceApplyConfiguration) *IdentitySourceApplyConfiguration {
+	b.OIDC = value
+	return b
+}
+
+// WithWebIdentityToken sets the WebIdentityToken field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WebIdentityToken field is set to the value of the last call.
+func (b *IdentitySourceApplyConfiguration) WithWebIdentityToken(value *LocalWebIdentityTokenSourceApplyConfiguration) *IdentitySourceApplyConfiguration {
+	b.WebIdentityToken = value
 	return b
 }

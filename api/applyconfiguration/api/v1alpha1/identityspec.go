@@ -6,7 +6,7 @@ package v1alpha1
 // with apply.
 //
 // IdentitySpec defines the STS endpoint and the source of the namespace's own credentials that sign the calls. An
-// endpoint is rejected unless the operator runs with --allow-namespaced-endpoints.
+// endpoint, also of a source, is rejected unless the operator runs with --allow-namespaced-endpoints.
 type IdentitySpecApplyConfiguration struct {
 	IdentitySettingsApplyConfiguration `json:""`
 	// source provides the credentials that the operator calls STS with. If it fails, the operator tries no other
