@@ -246,6 +246,7 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 		Reader:    mgr.GetClient(),
 		Secrets:   mgr.GetAPIReader(),
 		Watch:     watcher,
+		Clock:     options.Clock,
 		Endpoints: identity.Endpoints(options.FIPS, options.DualStack),
 		// All three kinds may call STS at the same time.
 		Connections: 3 * options.Concurrency,

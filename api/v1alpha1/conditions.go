@@ -24,6 +24,20 @@ const ConditionClockInSync = "ClockInSync"
 // ReasonInSync is the reason of ConditionClockInSync when it is True; otherwise the reason is [ReasonClockSkew].
 const ReasonInSync = "InSync"
 
+// ConditionCertificateValid of an identity with source.x509 is True when the certificate in its Secret is usable now. It
+// does not report whether IAM Roles Anywhere accepts it. It is absent while the operator has read no Secret.
+const ConditionCertificateValid = "CertificateValid"
+
+// Reasons of ConditionCertificateValid, beside [ReasonInvalidSecret]. When it is False, ConditionReady has the same reason.
+const (
+	// ReasonCertificateUsable: the certificate, its key and its chain are valid.
+	ReasonCertificateUsable = "CertificateUsable"
+	// ReasonCertificateExpired: the certificate or an intermediate has expired.
+	ReasonCertificateExpired = "CertificateExpired"
+	// ReasonCertificateNotYetValid: the certificate or an intermediate is not valid yet.
+	ReasonCertificateNotYetValid = "CertificateNotYetValid"
+)
+
 // Reasons of ConditionAuthorized.
 const (
 	// ReasonAllowed: a rule of the identity allows the request.
@@ -64,7 +78,8 @@ const (
 	// ReasonInvalidTags: spec.tags has a key that only an identity may set, or has more tags than STS accepts
 	// together with the identity's. The operator did not call STS.
 	ReasonInvalidTags = "InvalidTags"
-	// ReasonUnsupportedField: the spec has a field that AssumeRoleWithWebIdentity does not take. The operator did not call STS.
+	// ReasonUnsupportedField: the spec has a field that AssumeRoleWithWebIdentity or CreateSession does not take. The operator
+	// did not call STS.
 	ReasonUnsupportedField = "UnsupportedField"
 	// ReasonWrongPartition: a role, policy or MFA device, or a hop of the identity's chain, is in another AWS
 	// partition than the identity's region. The operator did not call STS.
@@ -131,13 +146,14 @@ const (
 	// ReasonVerified: GetCallerIdentity succeeded; the status reports the caller.
 	ReasonVerified = "Verified"
 	// ReasonNotVerifiable: the configuration is valid, but cannot be verified: the STS-compatible server has no
-	// GetCallerIdentity, or each credential calls STS with a service account of its own.
+	// GetCallerIdentity, each credential calls STS with a service account of its own, or there is no session to call it
+	// with before a credential's own.
 	ReasonNotVerifiable = "NotVerifiable"
 	// ReasonSecretNotFound: the source's Secret does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretForbidden: the operator's RBAC does not allow it to read the source's Secret.
 	ReasonSecretForbidden = "SecretForbidden"
-	// ReasonInvalidSecret: the source's Secret lacks a key, or the key is empty.
+	// ReasonInvalidSecret: the source's Secret lacks a key, or a key has no usable value.
 	ReasonInvalidSecret = "InvalidSecret"
 	// ReasonInvalidCABundle: caBundle contains no valid certificate.
 	ReasonInvalidCABundle = "InvalidCABundle"

@@ -81,7 +81,7 @@ type ServiceAccountSource struct {
 
 // IdentityStatus reports the observed state of an identity.
 type IdentityStatus struct {
-	// conditions are Ready and, once STS has answered, ClockInSync.
+	// conditions are Ready, with source.x509 CertificateValid, and once STS has answered, ClockInSync.
 	//
 	// +listType=map
 	// +listMapKey=type
@@ -107,6 +107,12 @@ type IdentityStatus struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	ObservedSecretVersion string `json:"observedSecretVersion,omitempty"`
+
+	// sourceExpiration is when the certificate in the source's Secret, or one of its intermediates, expires. It is absent
+	// if the operator has read no certificate.
+	//
+	// +optional
+	SourceExpiration *metav1.Time `json:"sourceExpiration,omitempty"`
 
 	// accountID is the caller's account, as returned by GetCallerIdentity.
 	//

@@ -78,7 +78,7 @@ func Decide(rules []v1alpha1.AllowRule, r Request) *reason.Error {
 	}
 }
 
-// decideChain returns nil if AWS allows the identity's chain to assume the role.
+// decideChain returns nil if AWS allows the identity's chain to assume the role. CreateSession is no role chaining.
 func decideChain(r Request) *reason.Error {
 	switch {
 	case len(r.Chain) == 0 || r.Call != v1alpha1.CallAssumeRole:
@@ -95,7 +95,8 @@ func decideChain(r Request) *reason.Error {
 
 // allowsRole reports whether the rule allows the requested role, if the request has one.
 func allowsRole(rule v1alpha1.AllowRule, r Request) bool {
-	return r.Call != v1alpha1.CallAssumeRole || slices.ContainsFunc(rule.RoleARNs, matchesARN(r.RoleARN))
+	forRole := r.Call == v1alpha1.CallAssumeRole || r.Call == v1alpha1.CallCreateSession
+	return !forRole || slices.ContainsFunc(rule.RoleARNs, matchesARN(r.RoleARN))
 }
 
 func allowsNamespace(rule v1alpha1.AllowRule, r Request) bool {

@@ -58,7 +58,8 @@ type Recorder interface {
 // New returns a client for the region, endpoint and HTTP client of a config. The config's credentials are not used.
 func New(config aws.Config, clock clock.PassiveClock, recorder Recorder) *Client {
 	c := &Client{clock: clock, skew: &skew{clock: clock}, recorder: recorder, ofAWS: config.BaseEndpoint == nil}
-	c.api = sts.NewFromConfig(config, c.skew.measure, func(o *sts.Options) {
+	c.api = sts.NewFromConfig(config, func(o *sts.Options) {
+		o.APIOptions = append(o.APIOptions, c.skew.measure)
 		o.Credentials = nil
 		o.Retryer = retryer{o.Retryer, recorder}
 		o.HTTPClient = httpClient{o.HTTPClient, recorder}
@@ -75,8 +76,8 @@ var (
 	errIssuedExpired = errors.New("the credentials in the response have already expired by the response's own date")
 )
 
-// Issue calls STS for session credentials. The call is signed with keys, or authenticated by a web identity token. See
-// [Classify] for its errors.
+// Issue calls STS for session credentials. The call is signed with keys, or authenticated by a web identity token or a
+// certificate. See [Classify] for its errors.
 func (c *Client) Issue(ctx context.Context, keys aws.CredentialsProvider, r request.Request, auth request.CallAuth) (request.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Timeout, DefaultTimeout))
 	defer cancel()
@@ -94,6 +95,8 @@ func (c *Client) Issue(ctx context.Context, keys aws.CredentialsProvider, r requ
 		if out, err = c.api.AssumeRoleWithWebIdentity(ctx, assumeRoleWithWebIdentity(r, auth)); err == nil {
 			a = answer{out.Credentials, roleARN(out.AssumedRoleUser), out.PackedPolicySize, out.ResultMetadata}
 		}
+	case v1alpha1.CallCreateSession:
+		a, err = c.createSession(ctx, r, auth.RolesAnywhere)
 	case v1alpha1.CallGetSessionToken:
 		var out *sts.GetSessionTokenOutput
 		if out, err = c.api.GetSessionToken(ctx, getSessionToken(r, auth), signedWith(keys)); err == nil {
@@ -134,22 +137,22 @@ func (c *Client) accept(a answer, called time.Time, duration time.Duration) (req
 	return issued, nil
 }
 
-// Hop returns the self-refreshing credentials of a role. The first call that needs them assumes the role, with keys or,
-// if its source is not nil, with a token. Their error is a [reason.HopError].
+// Hop returns the self-refreshing credentials of a role. The first call that needs them assumes the role, with the call of
+// the request. It is signed with keys, unless auth is not nil. Their error is a [reason.HopError].
 //
 // The providers of package stscreds do not do: they panic if a server leaves fields out of its response.
-func (c *Client) Hop(keys aws.CredentialsProvider, r request.Request, token func(context.Context) (request.RedactedString, error)) aws.CredentialsProvider {
+func (c *Client) Hop(keys aws.CredentialsProvider, r request.Request, auth func(context.Context) (request.CallAuth, error)) aws.CredentialsProvider {
 	r.Duration = hopLifetime
 	assume := func(ctx context.Context) (aws.Credentials, error) {
-		var auth request.CallAuth
-		if token != nil {
+		var with request.CallAuth
+		if auth != nil {
 			var err error
-			if auth.WebIdentityToken, err = token(ctx); err != nil {
+			if with, err = auth(ctx); err != nil {
 				return aws.Credentials{}, err
 			}
 		}
-		issued, err := c.Issue(ctx, keys, r, auth)
-		c.recordHop(callOf(r, auth), err)
+		issued, err := c.Issue(ctx, keys, r, with)
+		c.recordHop(r.Call, err)
 		return aws.Credentials{
 			AccessKeyID: issued.AccessKeyID, SecretAccessKey: string(issued.SecretAccessKey), SessionToken: string(issued.SessionToken),
 			CanExpire: true, Expires: issued.Expiration,
@@ -159,7 +162,7 @@ func (c *Client) Hop(keys aws.CredentialsProvider, r request.Request, token func
 	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		session, err := cache.Retrieve(ctx)
 		if err != nil {
-			err = &reason.HopError{RoleARN: r.RoleARN, WebIdentity: token != nil, OptionalFields: r.OptionalFields(), Err: err}
+			err = &reason.HopError{RoleARN: r.RoleARN, Call: r.Call, OptionalFields: r.OptionalFields(), Err: err}
 		}
 		return session, err
 	})
@@ -184,10 +187,14 @@ func signedWith(keys aws.CredentialsProvider) func(*sts.Options) {
 
 // callOf returns the call as AWS names it.
 func callOf(r request.Request, auth request.CallAuth) v1alpha1.Call {
-	if auth.WebIdentityToken != "" && r.Call == v1alpha1.CallAssumeRole {
+	switch {
+	case r.Call == v1alpha1.CallAssumeRole && auth.WebIdentityToken != "":
 		return v1alpha1.CallAssumeRoleWithWebIdentity
+	case r.Call == v1alpha1.CallAssumeRole && auth.RolesAnywhere != nil:
+		return v1alpha1.CallCreateSession
+	default:
+		return r.Call
 	}
-	return r.Call
 }
 
 // answer is what the responses of all calls have in common. Other servers than AWS may leave any field out.

@@ -1,6 +1,7 @@
 package awssts
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"net/http"
@@ -15,15 +16,15 @@ import (
 	"rolecredential.dev/operator/controllers/reason"
 )
 
-// codesByReason lists the error codes of each reason: those of the API reference's 'Common Errors' and of each call, and those of
-// compatible servers. The SDK lists the codes of throttling.
+// codesByReason lists the error codes of each reason: those of the API reference's 'Common Errors' and of each call, those of
+// CreateSession, and those of compatible servers. The SDK lists the codes of throttling.
 var codesByReason = map[string][]string{
 	v1alpha1.ReasonAccessDenied: {"AccessDenied", "AccessDeniedException", "NotAuthorized", "OptInRequired", "NoSuchEntity"},
 	v1alpha1.ReasonInvalidSourceCredentials: {
 		"AuthFailure", "AuthorizationHeaderMalformed", "ExpiredToken", "ExpiredTokenException", "IDPCommunicationError",
 		"IDPRejectedClaim", "IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidIdentityToken",
-		"InvalidSignatureException", "InvalidToken", "MissingAuthenticationToken", "SignatureDoesNotMatch",
-		"UnrecognizedClientException",
+		"InvalidSignatureException", "InvalidToken", "MissingAuthenticationToken", "ResourceNotFoundException",
+		"SignatureDoesNotMatch", "UnrecognizedClientException",
 	},
 	v1alpha1.ReasonInvalidRequest: {
 		"InvalidParameter", "InvalidParameterCombination", "InvalidParameterValue", "MissingParameter", "ValidationError",
@@ -62,10 +63,7 @@ var byStatus = map[int]string{
 func Classify(err error, subject reason.Subject) *reason.Error {
 	// The hop nearest to the source failed. The hops after it made no call.
 	for hop, ok := errors.AsType[*reason.HopError](err); ok; hop, ok = errors.AsType[*reason.HopError](hop.Err) {
-		subject.Call, subject.RoleARN, subject.Hop, subject.OptionalFields = v1alpha1.CallAssumeRole, hop.RoleARN, true, hop.OptionalFields
-		if hop.WebIdentity {
-			subject.Call = v1alpha1.CallAssumeRoleWithWebIdentity
-		}
+		subject.Call, subject.RoleARN, subject.Hop, subject.OptionalFields = cmp.Or(hop.Call, v1alpha1.CallAssumeRole), hop.RoleARN, true, hop.OptionalFields
 	}
 	if token, ok := errors.AsType[*reason.TokenError](err); ok {
 		return reason.NoToken(token)

@@ -98,9 +98,17 @@ func (c caller) Caller(ctx context.Context) (awssts.Caller, error) {
 	return c.Client.Caller(ctx, c.keys)
 }
 
-// hop returns the credentials of a hop.
+// hop returns the credentials of a hop. The token, if it is not nil, replaces the signature.
 func hop(config aws.Config, r request.Request, token func(context.Context) (request.RedactedString, error), recorder awssts.Recorder) aws.CredentialsProvider {
-	return awssts.New(config, clocktesting.NewFakePassiveClock(start), recorder).Hop(config.Credentials, r, token)
+	made := awssts.New(config, clocktesting.NewFakePassiveClock(start), recorder)
+	if token == nil {
+		return made.Hop(config.Credentials, r, nil)
+	}
+	r.Call = v1alpha1.CallAssumeRoleWithWebIdentity
+	return made.Hop(config.Credentials, r, func(ctx context.Context) (auth request.CallAuth, err error) {
+		auth.WebIdentityToken, err = token(ctx)
+		return auth, err
+	})
 }
 
 // client returns a caller that makes each call once, without retries.

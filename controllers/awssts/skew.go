@@ -7,7 +7,6 @@ import (
 	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"k8s.io/utils/clock"
@@ -32,6 +31,8 @@ type skew struct {
 	clock clock.PassiveClock
 	// latest is the SDK's measurement of the last response, and plausible the last plausible measurement.
 	latest, plausible atomic.Pointer[measurement]
+	// rejecting is the measurement of the last response if it may have rejected the time of a signature; else nil.
+	rejecting atomic.Pointer[measurement]
 }
 
 type measurement struct {
@@ -41,15 +42,24 @@ type measurement struct {
 }
 
 // measure adds the measurement to each attempt of a call, before the SDK decides whether to retry it.
-func (s *skew) measure(o *sts.Options) {
-	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-		return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("MeasureClockSkew", func(
-			ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
-		) (middleware.FinalizeOutput, middleware.Metadata, error) {
-			out, metadata, err := next.HandleFinalize(ctx, in)
-			return out, s.observe(metadata, err), err
-		}), "Retry", middleware.After)
-	})
+func (s *skew) measure(stack *middleware.Stack) error {
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("MeasureClockSkew", func(
+		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+	) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		out, metadata, err := next.HandleFinalize(ctx, in)
+		return out, s.observe(metadata, err), err
+	}), "Retry", middleware.After)
+}
+
+// forSignature returns how far ahead of the operator's clock a signature with a certificate must be. The SDK decides that for the other
+// signatures.
+func (s *skew) forSignature() time.Duration {
+	now := s.clock.Now()
+	if rejecting := s.rejecting.Load(); rejecting != nil {
+		return rejecting.now(now)
+	}
+	ahead, _ := s.ahead(now)
+	return ahead
 }
 
 // observe keeps the SDK's measurement of a response. It is plausible if the Date is within maxTolerance of the signature's
@@ -68,6 +78,10 @@ func (s *skew) observe(metadata middleware.Metadata, err error) middleware.Metad
 	off, signed := dateOffSignature(metadata)
 	if !signed {
 		off = ahead
+	}
+	s.rejecting.Store(nil)
+	if signed && mayRejectTime(err) {
+		s.rejecting.Store(measured)
 	}
 	if off.Abs() <= maxTolerance {
 		s.plausible.Store(measured)

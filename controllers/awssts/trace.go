@@ -9,10 +9,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+
+	"rolecredential.dev/operator/api/v1alpha1"
 )
 
 // Attributes of a span, with the names of OpenTelemetry's semantic conventions where there is one.
@@ -36,8 +39,9 @@ func Traced(config aws.Config, tracer trace.Tracer, attributes ...attribute.KeyV
 		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("rolecredential/traced", func(
 			ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
 		) (middleware.InitializeOutput, middleware.Metadata, error) {
-			ctx, span := tracer.Start(ctx, "STS "+call, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...),
-				trace.WithAttributes(traceSystem.String("aws-api"), traceService.String("STS"), TraceCall.String(call)))
+			service := serviceOf(call)
+			ctx, span := tracer.Start(ctx, service+" "+call, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...),
+				trace.WithAttributes(traceSystem.String("aws-api"), traceService.String(service), TraceCall.String(call)))
 			defer span.End()
 			out, metadata, err := next.HandleInitialize(ctx, in)
 			describe(span, metadata, err)
@@ -45,6 +49,14 @@ func Traced(config aws.Config, tracer trace.Tracer, attributes ...attribute.KeyV
 		}), middleware.Before)
 	})
 	return config
+}
+
+// serviceOf returns the service of a call, as the SDK names it.
+func serviceOf(call string) string {
+	if call == string(v1alpha1.CallCreateSession) {
+		return rolesAnywhereID
+	}
+	return sts.ServiceID
 }
 
 func describe(span trace.Span, metadata middleware.Metadata, err error) {

@@ -27,7 +27,9 @@ type attempt struct {
 	asked, request request.Request
 	desired        reissue.Desired
 	identity       *identity.Identity // nil if there is no usable identity
-	observed       secretstore.Observed
+	// named is true if the spec sets another session name than the default.
+	named    bool
+	observed secretstore.Observed
 
 	// The others are set once a call is due. inputs is a hash of all that the result of the call depends on.
 	inputs string
@@ -37,24 +39,15 @@ type attempt struct {
 	code   request.RedactedString
 }
 
-// byWebIdentity reports whether a service account's token authenticates the call.
-func (a attempt) byWebIdentity() bool {
-	return a.identity.UsesWebIdentity(a.request.Call)
-}
-
 // call is the call as AWS names it.
-func (a attempt) call() v1alpha1.Call {
-	if a.byWebIdentity() {
-		return v1alpha1.CallAssumeRoleWithWebIdentity
-	}
-	return a.request.Call
-}
+func (a attempt) call() v1alpha1.Call { return a.identity.Call(a.request.Call) }
 
 // subject is what a message about the call names.
 func (a attempt) subject() reason.Subject {
 	return reason.Subject{
 		Identity: a.identity.Name, Caller: a.identity.CallerARN, ServiceAccount: a.identity.ServiceAccount, Call: a.call(), RoleARN: a.request.RoleARN,
-		Endpoint: a.identity.Endpoint, Region: a.identity.Region, OptionalFields: a.optionalFields(), MFA: a.request.MFASerialNumber != "",
+		Endpoint: a.identity.Endpoint, Region: a.identity.Region, SessionEndpoint: a.identity.SessionEndpoint(),
+		OptionalFields: a.optionalFields(), SendsName: a.identity.AcceptsSessionName(), MFA: a.request.MFASerialNumber != "",
 		SetsSessionTags: a.identity.SessionTags != nil, ClockInSync: a.identity.ClockInSync(),
 	}
 }
@@ -104,13 +97,33 @@ func (r *Reconciler[T]) admit(ctx context.Context, cred T, a attempt, res result
 	return a, res, err
 }
 
-// validateSource fails if the identity's own credentials cannot make the call. STS would reject it.
-func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
-	if a.byWebIdentity() {
+// checkFields fails if the call has no parameter for a field of the spec.
+func (r *Reconciler[T]) checkFields(a attempt) error {
+	switch a.call() {
+	case v1alpha1.CallAssumeRoleWithWebIdentity:
 		if fields := a.request.NotWithWebIdentity(); len(fields) > 0 {
 			return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s calls STS with a service account's token, and AssumeRoleWithWebIdentity has no parameter for %s. "+
 				"Remove that, or use an identity with another source or with a chain.", a.identity.Name, strings.Join(fields, ", "))
 		}
+	case v1alpha1.CallCreateSession:
+		fields := a.request.NotWithCreateSession()
+		if a.named && !a.identity.AcceptsSessionName() {
+			fields = append([]string{r.Kind.NameField}, fields...)
+		}
+		if len(fields) > 0 {
+			return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s reaches the role with a certificate, and CreateSession of IAM Roles Anywhere takes no %s. "+
+				"Remove that, or use an identity with another source or with a chain. It takes sessionName if the profile does: then set acceptRoleSessionName in source.x509 of the identity.",
+				a.identity.Name, strings.Join(fields, ", "))
+		}
+	default: // AssumeRole takes all fields, and the schemas of the other kinds have no others
+	}
+	return nil
+}
+
+// validateSource fails if the identity's own credentials cannot make the call. STS would reject it.
+func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
+	if err := r.checkFields(a); err != nil {
+		return err
 	}
 	if !a.request.LongTermOnly() {
 		return nil

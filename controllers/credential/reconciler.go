@@ -120,7 +120,10 @@ func (r *Reconciler[T]) decide(ctx context.Context, cred T, namespaceLabels map[
 	if err != nil {
 		return a, res, err
 	}
-	a = attempt{asked: asked, request: request, desired: desired(cred, asked, id), identity: id, observed: observed}
+	a = attempt{
+		asked: asked, request: request, desired: desired(cred, asked, id), identity: id, observed: observed,
+		named: asked.SessionName != r.Kind.DefaultName(cred),
+	}
 	res = r.evaluate(cred, a, denied == nil)
 	res.authorizationErr, res.issueErr = denied, cmp.Or(invalid, notTakenOver)
 	res.retryAt = earliest(res.now, res.retryAt, denied, notTakenOver)
@@ -137,7 +140,7 @@ func (r *Reconciler[T]) authorize(ctx context.Context, cred T, req request.Reque
 		Identity:           id.Name,
 		Namespace:          cred.GetNamespace(),
 		NamespaceLabels:    namespaceLabels,
-		Call:               req.Call,
+		Call:               id.CallToAuthorize(req.Call),
 		RoleARN:            req.RoleARN,
 		SessionName:        req.SessionName,
 		NameField:          r.Kind.NameField,

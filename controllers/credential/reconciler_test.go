@@ -137,7 +137,7 @@ func TestStatusNamesTheFailedCallWhileIssuedIsFalse(t *testing.T) {
 	}{
 		"the role":                 {testkit.STSError("AccessDenied"), &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: "arn:aws:iam::123456789012:role/S3Reader"}},
 		"a hop":                    {&reason.HopError{RoleARN: hub, Err: testkit.STSError("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: hub}},
-		"a hop with a token":       {&reason.HopError{RoleARN: hub, WebIdentity: true, Err: testkit.STSError("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRoleWithWebIdentity", RoleARN: hub}},
+		"a hop with a token":       {&reason.HopError{RoleARN: hub, Call: v1alpha1.CallAssumeRoleWithWebIdentity, Err: testkit.STSError("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRoleWithWebIdentity", RoleARN: hub}},
 		"no source credentials":    {&reason.SourceError{Err: errors.New("none")}, nil},
 		"no service account token": {&reason.TokenError{Message: "None.", Err: errors.New("none")}, nil},
 	} {

@@ -265,7 +265,7 @@ func (s callRecorder) Issue(ctx context.Context, credentials aws.CredentialsProv
 	return s.STS.Issue(ctx, credentials, r, proof)
 }
 
-func (callRecorder) Hop(source aws.CredentialsProvider, r request.Request, _ identity.TokenSource) aws.CredentialsProvider {
+func (callRecorder) Hop(source aws.CredentialsProvider, r request.Request, _ identity.AuthSource) aws.CredentialsProvider {
 	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		keys, err := source.Retrieve(ctx)
 		keys.AccessKeyID, keys.SessionToken = "session of "+r.RoleARN+" by "+keys.AccessKeyID, "token"

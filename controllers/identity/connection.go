@@ -21,15 +21,15 @@ import (
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// TokenSource returns a web identity token.
-type TokenSource = func(context.Context) (request.RedactedString, error)
+// AuthSource returns what authenticates a call instead of a signature with keys.
+type AuthSource = func(context.Context) (request.CallAuth, error)
 
 // STS is the client of one identity. The credentials of a call are a parameter, so that all callers of the identity share
 // the client.
 type STS interface {
 	Issue(ctx context.Context, keys aws.CredentialsProvider, r request.Request, auth request.CallAuth) (request.Credentials, error)
 	Caller(ctx context.Context, keys aws.CredentialsProvider) (awssts.Caller, error)
-	Hop(keys aws.CredentialsProvider, hop request.Request, token TokenSource) aws.CredentialsProvider
+	Hop(keys aws.CredentialsProvider, hop request.Request, auth AuthSource) aws.CredentialsProvider
 	Skew() (time.Duration, bool)
 }
 
@@ -74,13 +74,15 @@ func (c *connection) keys(i *Identity) aws.CredentialsProvider {
 		session, _ := cached.(aws.CredentialsProvider)
 		return session
 	}
-	var token TokenSource
-	if c.auth.token != nil {
-		token = func(ctx context.Context) (request.RedactedString, error) { return c.auth.token(ctx, i.account) }
+	var auth AuthSource
+	if c.auth.firstCall() != v1alpha1.CallAssumeRole {
+		auth = func(ctx context.Context) (request.CallAuth, error) { return c.auth.callAuth(ctx, i.account) }
 	}
-	session := c.auth.keys
+	session, call := c.auth.keys, c.auth.firstCall()
 	for _, hop := range i.hops {
-		session, token = c.client().Hop(session, hopRequest(i.Key, hop), token), nil
+		r := hopRequest(i.Key, hop)
+		r.Call = call
+		session, auth, call = c.client().Hop(session, r, auth), nil, v1alpha1.CallAssumeRole
 	}
 	sessions.Add(i.account.Name, session)
 	return session

@@ -15,6 +15,7 @@ import (
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/rolesanywhere"
 )
 
 // Identity is a resolved identity, for credentials with one service account. It builds no STS client before it calls STS.
@@ -57,13 +58,14 @@ type Identity struct {
 // Issue calls STS for session credentials. It first requests the token, if one authenticates the call, and the sessions of
 // the chain. See [awssts.Classify] for its errors.
 func (i *Identity) Issue(ctx context.Context, r request.Request, code request.RedactedString) (request.Credentials, error) {
-	auth := request.CallAuth{MFACode: code}
-	if i.UsesWebIdentity(r.Call) {
+	var auth request.CallAuth
+	if i.reachedBySource(r.Call) {
 		var err error
-		if auth.WebIdentityToken, err = i.connection.auth.token(ctx, i.account); err != nil {
+		if auth, err = i.connection.auth.callAuth(ctx, i.account); err != nil {
 			return request.Credentials{}, err
 		}
 	}
+	auth.MFACode = code
 	return i.connection.client().Issue(ctx, i.connection.keys(i), r, auth)
 }
 
@@ -72,16 +74,67 @@ func (i *Identity) Caller(ctx context.Context) (awssts.Caller, error) {
 	return i.connection.client().Caller(ctx, i.connection.keys(i))
 }
 
-// UsesWebIdentity reports whether a token authenticates a call instead of a signature. With a chain, only the call of the
-// first hop uses the token.
-func (i *Identity) UsesWebIdentity(call v1alpha1.Call) bool {
-	return call == v1alpha1.CallAssumeRole && len(i.hops) == 0 && i.connection.auth.token != nil
+// Call returns a call of the spec as AWS names it: the source may replace AssumeRole with a call of its own. With a chain,
+// that is the call of the first hop.
+func (i *Identity) Call(call v1alpha1.Call) v1alpha1.Call {
+	if i.reachedBySource(call) {
+		return i.connection.auth.firstCall()
+	}
+	return call
+}
+
+// reachedBySource reports whether the source, and not a hop, reaches the role of a credential.
+func (i *Identity) reachedBySource(call v1alpha1.Call) bool {
+	return call == v1alpha1.CallAssumeRole && len(i.hops) == 0
+}
+
+// CallToAuthorize returns the call that a rule must name to allow a call of the spec. CreateSession is named; a rule for
+// AssumeRole also allows AssumeRoleWithWebIdentity.
+func (i *Identity) CallToAuthorize(call v1alpha1.Call) v1alpha1.Call {
+	if i.Call(call) == v1alpha1.CallCreateSession {
+		return v1alpha1.CallCreateSession
+	}
+	return call
+}
+
+// Certificate returns the certificate that the source has in its Secret; nil for another source.
+func (i *Identity) Certificate() *rolesanywhere.Certificate {
+	if source := i.connection.auth.rolesAnywhere; source != nil {
+		return source.Certificate
+	}
+	return nil
+}
+
+// SessionEndpoint returns the URL of the endpoint of IAM Roles Anywhere; empty for AWS's own.
+func (i *Identity) SessionEndpoint() string {
+	if source := i.connection.auth.rolesAnywhere; source != nil {
+		return source.Endpoint
+	}
+	return ""
+}
+
+// notVerifiable says why the identity has no caller that GetCallerIdentity returns; empty if it has one.
+func (i *Identity) notVerifiable() string {
+	switch {
+	case i.ServiceAccount != "":
+		return "Each credential calls STS with a token of its own service account, so this identity has no caller to verify."
+	case i.reachedBySource(v1alpha1.CallAssumeRole) && i.connection.auth.firstCall() != v1alpha1.CallAssumeRole:
+		return "The source itself reaches the role of each credential, so this identity has no session of its own to verify."
+	default:
+		return ""
+	}
+}
+
+// AcceptsSessionName reports whether the first call takes the name of the role session.
+func (i *Identity) AcceptsSessionName() bool {
+	source := i.connection.auth.rolesAnywhere
+	return source == nil || source.SendsSessionName
 }
 
 // Temporary reports whether the identity's own credentials are session credentials. Its error is a
 // [reason.SourceError].
 func (i *Identity) Temporary(ctx context.Context) (bool, error) {
-	if len(i.hops) > 0 || i.connection.auth.token != nil {
+	if len(i.hops) > 0 || i.connection.auth.firstCall() != v1alpha1.CallAssumeRole {
 		return true, nil
 	}
 	keys, err := i.connection.auth.keys.Retrieve(ctx)
@@ -135,7 +188,8 @@ func (r *Resolver) Resolve(ctx context.Context, ref v1alpha1.IdentityReference, 
 }
 
 // Configure resolves an identity for a credential with this service account. It returns a failure of the identity's
-// ConditionReady if the configuration is not usable.
+// ConditionReady if the configuration is not usable. The identity is nil then, unless only the time of its certificate is
+// wrong.
 func (r *Resolver) Configure(ctx context.Context, found Object, account types.NamespacedName) (*Identity, *reason.Error, error) {
 	settings, key := found.Settings(), KeyOf(found)
 	source := sourceOf(found)
@@ -169,5 +223,5 @@ func (r *Resolver) Configure(ctx context.Context, found Object, account types.Na
 		identity.account = account
 		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
 	}
-	return identity, nil, nil
+	return identity, r.usable(made, source), nil
 }

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -43,11 +44,11 @@ type fakeSTS struct {
 	f      *fixture
 }
 
-func (s *fakeSTS) Hop(_ aws.CredentialsProvider, r request.Request, token identity.TokenSource) aws.CredentialsProvider {
+func (s *fakeSTS) Hop(_ aws.CredentialsProvider, r request.Request, auth identity.AuthSource) aws.CredentialsProvider {
 	s.f.mu.Lock()
 	defer s.f.mu.Unlock()
 	s.f.hops = append(s.f.hops, r)
-	return &hop{r.RoleARN, token}
+	return &hop{r.RoleARN, auth}
 }
 
 func (s *fakeSTS) Issue(ctx context.Context, keys aws.CredentialsProvider, _ request.Request, _ request.CallAuth) (request.Credentials, error) {
@@ -117,7 +118,7 @@ func failing(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) *f
 	f.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	f.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(funcs).Build()
 	f.watch = &watch{reader: f.client, subscribed: map[request.Key]subscribed{}}
-	f.resolver = &identity.Resolver{Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config) identity.STS {
+	f.resolver = &identity.Resolver{Clock: clock.RealClock{}, Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config) identity.STS {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.connected++

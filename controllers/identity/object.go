@@ -47,7 +47,7 @@ func rules(found Object) []v1alpha1.AllowRule {
 	case *v1alpha1.Identity:
 		return []v1alpha1.AllowRule{{
 			Namespaces: []string{found.Namespace}, RoleARNs: []string{"*"}, SessionNames: []string{"*"},
-			Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken},
+			Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken, v1alpha1.CallCreateSession},
 		}}
 	}
 	return nil

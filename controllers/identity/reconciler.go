@@ -87,6 +87,9 @@ type verdict struct {
 	caller        *awssts.Caller
 	secretVersion string
 	failure       *reason.Error
+	// certificate is ConditionCertificateValid, nil if there is no certificate. expires is zero then.
+	certificate *metav1.Condition
+	expires     time.Time
 	// next is the time of the next verification; zero for none before a change.
 	next time.Time
 }
@@ -106,6 +109,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 		return backoff.Requeue(now, v.next), err
 	}
 	r.Metrics.Identity(KeyOf(found).Label(), v.ready.Status == metav1.ConditionTrue)
+	r.Metrics.SourceExpiration(KeyOf(found).Kind, KeyOf(found).NamespacedName, v.expires)
 	if v.ahead != nil {
 		r.Metrics.ClockSkew(KeyOf(found).Label(), *v.ahead)
 	}
@@ -119,6 +123,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 // minVerifyInterval, so that a new identity of the same name does not escape them.
 func (r *Reconciler[T]) forget(identity request.Key) reconcile.Result {
 	r.Metrics.ForgetIdentity(identity.Label())
+	r.Metrics.SourceExpiration(identity.Kind, identity.NamespacedName, time.Time{})
 	r.Identities.Forget(identity)
 	now := r.Clock.Now()
 	if next, early := nextVerification(r.backoff.Get(identity.NamespacedName), now); early {
@@ -135,19 +140,57 @@ func nextVerification(last backoff.Call, now time.Time) (time.Time, bool) {
 	return last.At.Add(minVerifyInterval), since >= 0 && since < minVerifyInterval // a clock that was set back does not count
 }
 
-// verify calls GetCallerIdentity, unless the last result is still valid or the operator is backing off.
+// verify returns the state of an identity, and of the certificate of its source.
 func (r *Reconciler[T]) verify(ctx context.Context, found T, now time.Time) (verdict, error) {
 	configured, problem, err := r.Identities.Configure(ctx, found, types.NamespacedName{})
 	if err != nil {
 		return verdict{}, err
 	}
 	if problem != nil {
-		return verdict{ready: status.False(problem), failure: problem, next: problem.Retry.From(now)}, nil
+		return verdict{ready: status.False(problem), failure: problem, next: problem.Retry.From(now)}.withCertificate(found, configured), nil
 	}
+	v, err := r.verifyCaller(ctx, found, configured, now)
+	return v.withCertificate(found, configured), err
+}
+
+// withCertificate completes the state of an identity with that of its source's certificate. It is checked again when it expires.
+func (v verdict) withCertificate(found Object, configured *Identity) verdict {
+	if _, ok := sourceOf(found).(certificate); !ok {
+		return v
+	}
+	if configured != nil {
+		v.expires = configured.Certificate().NotAfter
+	}
+	var c metav1.Condition
+	switch {
+	case configured != nil && !certificateReasons[v.ready.Reason]:
+		c = status.Condition(v1alpha1.ConditionCertificateValid, metav1.ConditionTrue, v1alpha1.ReasonCertificateUsable, "The certificate is valid. It expires at the time in status.sourceExpiration.")
+		ahead, _ := configured.Skew()
+		if at := v.expires.Add(time.Second - ahead); v.next.IsZero() || at.Before(v.next) {
+			v.next = at
+		}
+	case certificateReasons[v.ready.Reason]:
+		c = status.Condition(v1alpha1.ConditionCertificateValid, metav1.ConditionFalse, v.ready.Reason, "%s", v.ready.Message)
+	default: // there is no certificate to report on
+		return v
+	}
+	v.certificate = &c
+	return v
+}
+
+// certificateReasons are the reasons of a certificate that is not valid.
+var certificateReasons = map[string]bool{
+	v1alpha1.ReasonInvalidSecret: true, v1alpha1.ReasonCertificateExpired: true, v1alpha1.ReasonCertificateNotYetValid: true,
+}
+
+// verifyCaller calls GetCallerIdentity, unless the last result is still valid or the operator is backing off.
+func (r *Reconciler[T]) verifyCaller(ctx context.Context, found T, configured *Identity, now time.Time) (verdict, error) {
 	r.Limits.Configure(now, configured.Key, configured.QPS)
-	if configured.ServiceAccount != "" {
-		return verdict{ready: status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable,
-			"Each credential calls STS with a token of its own service account, so this identity has no caller to verify.")}, nil
+	if message := configured.notVerifiable(); message != "" {
+		return verdict{
+			ready:         status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable, "%s", message),
+			secretVersion: configured.SecretVersion,
+		}, nil
 	}
 	key := client.ObjectKeyFromObject(found)
 	last := r.backoff.Get(key)
@@ -257,7 +300,8 @@ func verified(configured *Identity, v verdict, caller awssts.Caller, err error) 
 		v.ready = ready(v1alpha1.ReasonNotVerifiable, "The server does not support GetCallerIdentity, so the caller is not known. Credentials are issued anyway.")
 	case err != nil:
 		v.failure = awssts.Classify(err, reason.Subject{
-			Identity: configured.Name, Call: callGetCallerIdentity, Endpoint: configured.Endpoint, Region: configured.Region, ClockInSync: configured.ClockInSync(),
+			Identity: configured.Name, Call: callGetCallerIdentity, Endpoint: configured.Endpoint, SessionEndpoint: configured.SessionEndpoint(),
+			Region: configured.Region, SendsName: configured.AcceptsSessionName(), ClockInSync: configured.ClockInSync(),
 		})
 		v.failure.Condition = v1alpha1.ConditionReady
 		v.ready = status.False(v.failure)
@@ -298,10 +342,18 @@ func (r *Reconciler[T]) report(ctx context.Context, found T, v verdict, now time
 	if v.clock != nil {
 		current = append(current, *v.clock)
 	}
+	if v.certificate != nil {
+		current = append(current, *v.certificate)
+	} else {
+		meta.RemoveStatusCondition(&reported.Conditions, v1alpha1.ConditionCertificateValid)
+	}
 	current = append(current, v.ready) // last, so that the event reports it when the identity is ready
 	reported.Conditions = status.Merge(reported.Conditions, current, found.GetGeneration(), now)
 	reported.ObservedGeneration, reported.ObservedSecretVersion = found.GetGeneration(), v.secretVersion
-	reported.FailedCall = nil
+	reported.FailedCall, reported.SourceExpiration = nil, nil
+	if !v.expires.IsZero() {
+		reported.SourceExpiration = new(metav1.NewTime(v.expires))
+	}
 	if v.failure != nil {
 		reported.FailedCall = v.failure.Call.DeepCopy()
 	}

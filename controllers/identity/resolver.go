@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -42,6 +43,8 @@ type Resolver struct {
 	Watch Watch
 	// Tokens requests the tokens of service accounts.
 	Tokens *Tokens
+	// Clock is the operator's, by which the validity of a certificate is checked after the correction of its skew.
+	Clock clock.PassiveClock
 	// Endpoints selects AWS's endpoints, as [Endpoints] does. Identities with an endpoint of their own ignore it.
 	Endpoints config.LoadOptions
 	// Connections is the number of idle connections that each identity keeps; the SDK's default if zero.

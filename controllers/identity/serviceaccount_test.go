@@ -25,14 +25,14 @@ import (
 // hop is the credentials of a hop. They contain its role and token.
 type hop struct {
 	roleARN string
-	token   identity.TokenSource
+	auth    identity.AuthSource
 }
 
 func (h *hop) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	keys := aws.Credentials{AccessKeyID: "ASIA", SecretAccessKey: h.roleARN, SessionToken: "signed"}
-	if h.token != nil {
-		token, err := h.token(ctx)
-		keys.SessionToken = string(token)
+	if h.auth != nil {
+		auth, err := h.auth(ctx)
+		keys.SessionToken = string(auth.WebIdentityToken)
 		return keys, err
 	}
 	return keys, nil
@@ -83,7 +83,8 @@ func TestServiceAccountsWithoutAChainShareTheClient(t *testing.T) {
 	f, _ := withTokens(t)
 	one, two := f.as(byToken(), "one"), f.as(byToken(), "two")
 	f.Expect(one.STS()).To(BeIdenticalTo(two.STS()))
-	f.Expect(one.UsesWebIdentity(v1alpha1.CallAssumeRole)).To(BeTrue())
+	f.Expect(one.Call(v1alpha1.CallAssumeRole)).To(Equal(v1alpha1.CallAssumeRoleWithWebIdentity))
+	f.Expect(one.CallToAuthorize(v1alpha1.CallAssumeRole)).To(Equal(v1alpha1.CallAssumeRole))
 	f.Expect(one.Token(t.Context())).To(BeEquivalentTo("token of shop/one"))
 	f.Expect(two.Token(t.Context())).To(BeEquivalentTo("token of shop/two"))
 	f.Expect(one.Temporary(t.Context())).To(BeTrue())
@@ -92,7 +93,7 @@ func TestServiceAccountsWithoutAChainShareTheClient(t *testing.T) {
 func TestFirstHopUsesTheTokenOfEachServiceAccount(t *testing.T) {
 	f, _ := withTokens(t)
 	one, two := f.as(byToken("first"), "one"), f.as(byToken("first"), "two")
-	f.Expect(one.UsesWebIdentity(v1alpha1.CallAssumeRole)).To(BeFalse())
+	f.Expect(one.Call(v1alpha1.CallAssumeRole)).To(Equal(v1alpha1.CallAssumeRole))
 	f.Expect(one.STS()).To(BeIdenticalTo(two.STS()))
 	session := one.Keys()
 	two.Keys()

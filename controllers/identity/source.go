@@ -12,6 +12,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/rolesanywhere"
 )
 
 // source obtains what authenticates an identity's STS calls. Each kind of source is one type in a file of its own, and a
@@ -26,13 +27,16 @@ type source interface {
 	open(ctx context.Context, r *Resolver, settings *v1alpha1.IdentitySettings, secret *corev1.Secret) (authenticator, *reason.Error)
 }
 
-// authenticator authenticates the first STS call of a chain, or the only one: keys sign it, unless token is set.
+// authenticator authenticates the first STS call of a chain, or the only one: keys sign it, unless token or rolesAnywhere is
+// set.
 type authenticator struct {
 	keys aws.CredentialsProvider
 	// token returns a web identity token for a credential with this service account.
 	token func(ctx context.Context, account types.NamespacedName) (request.RedactedString, error)
 	// forgetToken makes token return another one; nil if it caches none.
 	forgetToken func(account types.NamespacedName)
+	// rolesAnywhere signs the first call, which is then CreateSession of IAM Roles Anywhere; nil for another call.
+	rolesAnywhere *rolesanywhere.Source
 	// perAccount is true if each service account has its own token, and so its own sessions.
 	perAccount bool
 }
@@ -47,10 +51,16 @@ func sourceOf(found Object) source {
 		if found.Spec.Source.Ambient != nil {
 			return ambient{}
 		}
+		if x509 := found.Spec.Source.X509; x509 != nil {
+			return certificate{types.NamespacedName{Namespace: x509.SecretRef.Namespace, Name: x509.SecretRef.Name}, x509.RolesAnywhereSettings}
+		}
 		account = found.Spec.Source.ServiceAccount
 	case *v1alpha1.Identity:
 		if key := found.Spec.Source.AccessKey; key != nil {
 			return accessKey{types.NamespacedName{Namespace: found.Namespace, Name: key.SecretRef.Name}}
+		}
+		if x509 := found.Spec.Source.X509; x509 != nil {
+			return certificate{types.NamespacedName{Namespace: found.Namespace, Name: x509.SecretRef.Name}, x509.RolesAnywhereSettings}
 		}
 		account = found.Spec.Source.ServiceAccount
 	}
@@ -58,6 +68,36 @@ func sourceOf(found Object) source {
 		return unsupported{KeyOf(found).Kind}
 	}
 	return serviceAccount{cmp.Or(account.Audience, defaultAudience)}
+}
+
+// usable returns nil if the source is usable now by the clock of STS, or a failure of ConditionReady.
+func (r *Resolver) usable(made *connection, source source) *reason.Error {
+	if made.auth.rolesAnywhere == nil {
+		return nil
+	}
+	ahead, _ := made.skew()
+	return checkValidity(made.auth.rolesAnywhere.Certificate, *source.secretRef(), r.Clock.Now().Add(ahead))
+}
+
+// firstCall returns the call, as AWS names it, that reaches the first role.
+func (a authenticator) firstCall() v1alpha1.Call {
+	switch {
+	case a.token != nil:
+		return v1alpha1.CallAssumeRoleWithWebIdentity
+	case a.rolesAnywhere != nil:
+		return v1alpha1.CallCreateSession
+	default:
+		return v1alpha1.CallAssumeRole
+	}
+}
+
+// callAuth returns what authenticates the first call for a credential with this service account.
+func (a authenticator) callAuth(ctx context.Context, account types.NamespacedName) (auth request.CallAuth, err error) {
+	auth.RolesAnywhere = a.rolesAnywhere
+	if a.token != nil {
+		auth.WebIdentityToken, err = a.token(ctx, account)
+	}
+	return auth, err
 }
 
 // unsupported is the source of an object whose source only a newer CRD has: decoding loses it.

@@ -34,23 +34,36 @@ const (
 )
 
 func (r *Resolver) checkEndpoint(found Object) *reason.Error {
-	endpoint := found.Settings().Endpoint
-	if endpoint == "" {
-		return nil
+	if x509, ok := sourceOf(found).(certificate); ok {
+		if _, problem := r.checkURL(found, "spec.source.x509.endpoint", x509.Endpoint); problem != nil {
+			return problem
+		}
 	}
-	if _, namespaced := found.(*v1alpha1.Identity); namespaced && !r.AllowNamespacedEndpoints {
-		return unready(v1alpha1.ReasonInvalidEndpoint, nil, "spec.endpoint is not allowed in an Identity, because it directs the operator's requests. "+
-			"Remove it, use a ClusterIdentity, or run the operator with --allow-namespaced-endpoints.")
-	}
-	parsed, err := url.Parse(endpoint)
-	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return unready(v1alpha1.ReasonInvalidEndpoint, err, "spec.endpoint is not the URL of a server. Set a URL such as https://sts.example.internal.")
+	parsed, problem := r.checkURL(found, "spec.endpoint", found.Settings().Endpoint)
+	if problem != nil || parsed == nil {
+		return problem
 	}
 	if region := found.Settings().Region; region != globalRegion && strings.TrimSuffix(strings.ToLower(parsed.Hostname()), ".") == globalEndpoint {
 		return unready(v1alpha1.ReasonInvalidEndpoint, nil, "spec.endpoint is AWS's global endpoint, which accepts only signatures for the region %s, and spec.region is %s. "+
 			"Remove spec.endpoint to call STS in %s, or set spec.region to %s.", globalRegion, region, region, globalRegion)
 	}
 	return nil
+}
+
+// checkURL returns the URL of a server that a field names, nil if the field is empty.
+func (r *Resolver) checkURL(found Object, field, endpoint string) (*url.URL, *reason.Error) {
+	if endpoint == "" {
+		return nil, nil
+	}
+	if _, namespaced := found.(*v1alpha1.Identity); namespaced && !r.AllowNamespacedEndpoints {
+		return nil, unready(v1alpha1.ReasonInvalidEndpoint, nil, "%s is not allowed in an Identity, because it directs the operator's requests. "+
+			"Remove it, use a ClusterIdentity, or run the operator with --allow-namespaced-endpoints.", field)
+	}
+	parsed, err := url.Parse(endpoint)
+	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		return nil, unready(v1alpha1.ReasonInvalidEndpoint, err, "%s is not the URL of a server. Set a URL such as https://sts.example.internal.", field)
+	}
+	return parsed, nil
 }
 
 // checkNames checks the form and partition of AWS's names. With an endpoint, the server decides instead.
@@ -61,6 +74,14 @@ func checkNames(found Object) *reason.Error {
 	}
 	if err := request.CheckRegion(settings.Region); err != nil {
 		return unready(v1alpha1.ReasonInvalidRequest, nil, "spec.region: %s. Correct it, or set spec.endpoint to the server that uses this region.", err)
+	}
+	if x509, ok := sourceOf(found).(certificate); ok {
+		if err := request.CheckPartition(settings.Region, x509.TrustAnchorARN); err != nil {
+			return unready(v1alpha1.ReasonWrongPartition, nil, "spec.source.x509.trustAnchorARN: %s. Use a region and a source of one partition.", err)
+		}
+		if err := request.CheckPartition(settings.Region, x509.ProfileARN); err != nil {
+			return unready(v1alpha1.ReasonWrongPartition, nil, "spec.source.x509.profileARN: %s. Use a region and a source of one partition.", err)
+		}
 	}
 	for i, hop := range settings.Chain {
 		if err := request.CheckRole(hop.RoleARN); err != nil {

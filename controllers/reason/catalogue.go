@@ -64,13 +64,16 @@ var catalogue = map[string]func(Answer, Subject) string{
 	},
 	v1alpha1.ReasonClockSkew: clockSkew,
 	v1alpha1.ReasonThrottled: func(a Answer, s Subject) string {
-		return fmt.Sprintf("STS throttled requests from %s%s. The operator retries at a lower rate.", s.caller(), a)
+		return fmt.Sprintf("%s throttled requests from %s%s. The operator retries at a lower rate.", s.service(), s.caller(), a)
 	},
 	v1alpha1.ReasonSTSUnreachable: stsUnreachable,
 	v1alpha1.ReasonSTSError:       stsError,
 }
 
 func accessDenied(a Answer, s Subject) string {
+	if s.Call == v1alpha1.CallCreateSession {
+		return sessionDenied(a, s)
+	}
 	if s.Hop && s.Call == v1alpha1.CallAssumeRole {
 		return fmt.Sprintf("STS denied AssumeRole on %s, a hop in the chain of %s%s. Check that the role exists, that its trust policy allows the previous hop "+
 			"(for the first hop, the source), that an sts:ExternalId condition there equals the hop's externalID, and that the previous hop's own policies allow sts:AssumeRole on the role.",
@@ -129,6 +132,8 @@ func invalidSourceCredentials(a Answer, s Subject) string {
 	switch {
 	case a.Flaw == FlawSource:
 		return fmt.Sprintf("%s has no credentials to call STS with: its source failed%s. Fix the identity's source; the event or the operator's log has the error.", s.Identity, a)
+	case s.Call == v1alpha1.CallCreateSession:
+		return sessionSource(a, s)
 	case s.Call == v1alpha1.CallAssumeRoleWithWebIdentity:
 		return fmt.Sprintf("STS rejected the token of %s%s. Check that IAM has an OIDC provider for this cluster's issuer in the account of %s, that its client IDs include the "+
 			"identity's audience, and that AWS can read the issuer's keys.", s.caller(), a, s.RoleARN)
@@ -145,6 +150,8 @@ func invalidRequest(a Answer, s Subject) string {
 	switch {
 	case a.Flaw == FlawUnsupported:
 		return unsupported(a, s)
+	case s.Call == v1alpha1.CallCreateSession:
+		return sessionRejected(a, s)
 	case s.Hop:
 		return fmt.Sprintf("STS rejected the request for %s, a hop in the chain of %s%s. Check the hop's roleARN, sessionName, externalID and tags; the event or the operator's log has the text of STS.",
 			s.RoleARN, s.Identity, a) + s.maybeUnsupported()
@@ -159,7 +166,7 @@ func invalidRequest(a Answer, s Subject) string {
 
 func unsupported(a Answer, s Subject) string {
 	if len(s.OptionalFields) == 0 {
-		return fmt.Sprintf("%s failed: %s does not support the call%s. Use an identity whose server supports it; if this is not an STS server, correct the identity's endpoint.", s.action(), s.server(), a)
+		return fmt.Sprintf("%s failed: %s does not support the call%s. Use an identity whose server supports it; if this is not an %s server, correct the identity's %s.", s.action(), s.server(), a, s.service(), s.endpointField())
 	}
 	return fmt.Sprintf("%s failed: %s does not support the call, or an optional field of it%s. Optional fields in use: %s. "+
 		"Remove the fields that the server does not support, or use an identity whose server supports them.", s.action(), s.server(), a, strings.Join(s.OptionalFields, ", "))
@@ -182,24 +189,24 @@ func clockSkew(a Answer, s Subject) string {
 	case a.Flaw == FlawExpired:
 		return fmt.Sprintf("%s returned credentials that have expired by the operator's clock. The answer has no usable Date to compare with: check the clocks of the operator's node and of %s.", s.action(), s.server())
 	case s.ClockInSync:
-		return fmt.Sprintf("STS rejected the time of the request's signature%s, but the Date of its answer agrees with the operator's clock. "+
-			"Check the clocks of all servers behind %s, and that no proxy delays requests or changes the Date.", a, s.server())
+		return fmt.Sprintf("%s rejected the time of the request's signature%s, but the Date of its answer agrees with the operator's clock. "+
+			"Check the clocks of all servers behind %s, and that no proxy delays requests or changes the Date.", s.service(), a, s.server())
 	default:
-		return fmt.Sprintf("STS rejected the request: the operator's clock is off by more than STS tolerates, which is 5 to 15 minutes%s. Set the clock of the operator's node.", a)
+		return fmt.Sprintf("%[1]s rejected the request: the operator's clock is off by more than %[1]s tolerates, which is 5 to 15 minutes%[2]s. Set the clock of the operator's node.", s.service(), a)
 	}
 }
 
 func stsUnreachable(a Answer, s Subject) string {
-	server := "STS"
-	if s.Endpoint != "" {
+	server := s.service()
+	if s.endpoint() != "" {
 		server = "The endpoint " + s.shownEndpoint()
 	}
 	if a.Flaw == FlawCertificate {
 		return fmt.Sprintf("%s presented %s a certificate that is not trusted. Check that the identity's caBundle has the authority that issued it, "+
 			"that it is for the endpoint's name and has not expired, and that no proxy is in between; the event or the operator's log has the error.", server, s.Identity)
 	}
-	return fmt.Sprintf("%s did not answer %s. Check the identity's region and endpoint, DNS, NetworkPolicies and proxies between the operator and STS; "+
-		"the event holds the error.", server, s.Identity)
+	return fmt.Sprintf("%s did not answer %s. Check the identity's region and %s, DNS, NetworkPolicies and proxies between the operator and %s; "+
+		"the event holds the error.", server, s.Identity, s.endpointField(), s.service())
 }
 
 func stsError(a Answer, s Subject) string {
@@ -207,27 +214,27 @@ func stsError(a Answer, s Subject) string {
 	case FlawRedirect:
 		return redirected(a, s)
 	case FlawNoError:
-		return fmt.Sprintf("%s failed: %s returned HTTP %d without an answer of STS. Check that the scheme, host, port and path of the identity's endpoint are those of an STS server, "+
-			"and that no proxy answers in its place; the event or the operator's log has the error.", s.action(), s.server(), a.Status)
+		return fmt.Sprintf("%s failed: %s returned HTTP %d without an answer of %s. Check that the scheme, host, port and path of the identity's %s are those of an %s server, "+
+			"and that no proxy answers in its place; the event or the operator's log has the error.", s.action(), s.server(), a.Status, s.service(), s.endpointField(), s.service())
 	case FlawNoCredentials:
-		return fmt.Sprintf("%s failed: %s reported success, but returned no credentials that can be used. Check that the server is compatible with STS.", s.action(), s.server())
+		return fmt.Sprintf("%s failed: %s reported success, but returned no credentials that can be used. Check that the server is compatible with %s.", s.action(), s.server(), s.service())
 	case FlawExpired:
 		return fmt.Sprintf("%s failed: %s returned credentials that have expired by the Date of the same answer. Check the server's clock, and that no proxy changes the Date.", s.action(), s.server())
 	default:
-		return fmt.Sprintf("%s failed: STS returned an error%s. The operator retries; the event or the operator's log has the text of STS.", s.action(), a)
+		return fmt.Sprintf("%[1]s failed: %[2]s returned an error%[3]s. The operator retries; the event or the operator's log has the text of %[2]s.", s.action(), s.service(), a)
 	}
 }
 
 // redirected names the target of a redirect. The operator follows none: a signature is valid for one host only.
 func redirected(a Answer, s Subject) string {
 	redirect := fmt.Sprintf("%s failed: %s redirects", s.action(), s.server())
-	configured, err := url.Parse(s.Endpoint)
+	configured, err := url.Parse(s.endpoint())
 	switch {
 	case a.Redirect == "":
-		return fmt.Sprintf("%s%s, which the operator does not follow. Set the identity's endpoint to the address of the STS server itself.", redirect, a)
+		return fmt.Sprintf("%s%s, which the operator does not follow. Set the identity's %s to the address of the %s server itself.", redirect, a, s.endpointField(), s.service())
 	case err == nil && strings.EqualFold(a.Redirect, configured.Scheme+"://"+configured.Host):
-		return fmt.Sprintf("%s to another path of its own%s, which the operator does not follow. Set the identity's endpoint to the STS server's full path.", redirect, a)
+		return fmt.Sprintf("%s to another path of its own%s, which the operator does not follow. Set the identity's %s to the %s server's full path.", redirect, a, s.endpointField(), s.service())
 	default:
-		return fmt.Sprintf("%s to %s%s, which the operator does not follow. If that is the STS server, set the identity's endpoint to it.", redirect, a.Redirect, a)
+		return fmt.Sprintf("%s to %s%s, which the operator does not follow. If that is the %s server, set the identity's %s to it.", redirect, a.Redirect, a, s.service(), s.endpointField())
 	}
 }

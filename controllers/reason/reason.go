@@ -124,8 +124,8 @@ func (e *SourceError) Unwrap() error { return e.Err }
 // HopError is a failure of a call for a role of the identity's chain.
 type HopError struct {
 	RoleARN string
-	// WebIdentity is true if a service account's token authenticated the call.
-	WebIdentity bool
+	// Call is the call as AWS names it; AssumeRole if empty.
+	Call v1alpha1.Call
 	// OptionalFields are the optional fields of the hop that are set.
 	OptionalFields []string
 	Err            error

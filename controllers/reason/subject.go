@@ -12,18 +12,20 @@ import (
 
 // Subject names the parts of an STS call, for messages.
 type Subject struct {
-	Identity       string        // kind and name
-	Caller         string        // ARN, empty if it is not known
-	ServiceAccount string        // the subject of the token that authenticates the call or the first hop's call; empty for none
-	Call           v1alpha1.Call // the action of STS
-	RoleARN        string        // the requested role, empty for a call without one
-	Endpoint       string        // the identity's endpoint, empty for AWS's own
-	Region         string        // the region that requests are signed for
-	OptionalFields []string      // the optional fields that the call has parameters for, by their names in the API
+	Identity        string        // kind and name
+	Caller          string        // ARN, empty if it is not known
+	ServiceAccount  string        // the subject of the token that authenticates the call or the first hop's call; empty for none
+	Call            v1alpha1.Call // the action of STS
+	RoleARN         string        // the requested role, empty for a call without one
+	Endpoint        string        // the identity's endpoint, empty for AWS's own
+	Region          string        // the region that requests are signed for
+	SessionEndpoint string        // the endpoint of IAM Roles Anywhere, empty for AWS's own
+	OptionalFields  []string      // the optional fields that the call has parameters for, by their names in the API
 
 	MFA             bool // the call has an MFA code
 	SetsSessionTags bool // the identity sets session tags
 	Hop             bool // the role is one of the identity's chain
+	SendsName       bool // the profile of IAM Roles Anywhere accepts session names
 	ClockInSync     bool // the clock of STS was measured, and agrees with the operator's
 }
 
@@ -43,17 +45,41 @@ func (s Subject) action() string {
 	return fmt.Sprintf("%s on %s, a hop in the chain of %s,", s.Call, s.RoleARN, s.Identity)
 }
 
+// service names the service of the call.
+func (s Subject) service() string {
+	if s.Call == v1alpha1.CallCreateSession {
+		return "IAM Roles Anywhere"
+	}
+	return "STS"
+}
+
+// endpoint is the URL of the called server, empty for AWS's own.
+func (s Subject) endpoint() string {
+	if s.Call == v1alpha1.CallCreateSession {
+		return s.SessionEndpoint
+	}
+	return s.Endpoint
+}
+
+// endpointField names the field of the identity that sets the endpoint.
+func (s Subject) endpointField() string {
+	if s.Call == v1alpha1.CallCreateSession {
+		return "source.x509.endpoint"
+	}
+	return "endpoint"
+}
+
 // server names the called server.
 func (s Subject) server() string {
-	if s.Endpoint == "" {
-		return "the server reached as STS"
+	if s.endpoint() == "" {
+		return "the server reached as " + s.service()
 	}
 	return "the endpoint " + s.shownEndpoint()
 }
 
 // shownEndpoint is the endpoint without a user and a query. The schema rejects these, but an older object may have them.
 func (s Subject) shownEndpoint() string {
-	parsed, err := url.Parse(s.Endpoint)
+	parsed, err := url.Parse(s.endpoint())
 	if err != nil {
 		return "of " + s.Identity
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/rolesanywhere"
 )
 
 // Credentials are session credentials that STS issued.
@@ -72,6 +73,8 @@ type CallAuth struct {
 	MFACode RedactedString
 	// WebIdentityToken replaces the signature.
 	WebIdentityToken RedactedString
+	// RolesAnywhere replaces AssumeRole with CreateSession of IAM Roles Anywhere, which its certificate signs.
+	RolesAnywhere *rolesanywhere.Source
 }
 
 // OptionalFields returns the fields of the spec that are set although STS does not require them.
@@ -102,6 +105,15 @@ func (r Request) NotWithWebIdentity() (fields []string) {
 		if slices.Contains([]string{"externalID", "sourceIdentity", "tags", "mfa"}, field) {
 			fields = append(fields, "spec."+field)
 		}
+	}
+	return fields
+}
+
+// NotWithCreateSession returns the fields that are set although CreateSession has no parameter for them (IAM Roles Anywhere User Guide,
+// 'IAM Roles Anywhere CreateSession API').
+func (r Request) NotWithCreateSession() (fields []string) {
+	for _, field := range r.OptionalFields() {
+		fields = append(fields, "spec."+field)
 	}
 	return fields
 }

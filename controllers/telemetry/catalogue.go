@@ -89,12 +89,12 @@ var (
 	callsMetric = Metric{
 		Name: "rolecredential_sts_calls_total", Type: Counter, Labels: []string{"kind", "call", "reason"},
 		Help:   "STS calls, each including the SDK's retries, by kind of object (for a hop of a chain, the identity's kind), call, and reason: Issued, Verified, or the reason of the failure.",
-		Series: "about 10 without failures; at most 10 pairs of kind and call, with 20 reasons each",
+		Series: "about 10 without failures; at most 13 pairs of kind and call, with 20 reasons each",
 	}
 	requestsMetric = Metric{
 		Name: "rolecredential_sts_request_duration_seconds", Type: Histogram, Labels: []string{"call"},
 		Help:    "Duration of requests to STS until the response or the timeout, by call. Each retry of the SDK is a request.",
-		Series:  "13 for each of the five calls",
+		Series:  "13 for each of the six calls",
 		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}
 	throttledMetric = Metric{
@@ -142,6 +142,11 @@ var (
 		Help:   "1 if the identity's condition Ready is True, else 0.",
 		Series: forEachIdentity,
 	}
+	sourceExpirationMetric = Metric{
+		Name: "rolecredential_source_expiration_timestamp_seconds", Type: Gauge, Labels: ofCredential,
+		Help:   "Expiry of the certificate that an identity's source has in its Secret (Unix time), by the identity's kind, namespace and name. The namespace of a ClusterIdentity is empty.",
+		Series: "one for each identity with `source.x509` and a certificate",
+	}
 	limitHitsMetric = Metric{
 		Name: "rolecredential_limit_hits_total", Type: Counter, Labels: []string{"limit"},
 		Help: "How often a bound between namespaces had an effect, by bound: issue_interval (a call waits after several in a row), " +
@@ -159,7 +164,7 @@ var (
 var Catalogue = []Metric{
 	expirationMetric, issuedMetric, refreshMetric, expiredMetric, failingMetric, latenessMetric,
 	callsMetric, requestsMetric, throttledMetric, limitMetric, rateMetric, tokensMetric, inFlightMetric, circuitMetric, waitingMetric,
-	readyMetric, skewMetric,
+	readyMetric, skewMetric, sourceExpirationMetric,
 	staleMetric, stuckMetric, restartsMetric, underWayMetric,
 	limitHitsMetric, leadingMetric,
 }

@@ -49,6 +49,9 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 			to.send(&skewMetric, i.ahead.Seconds(), labels)
 		}
 	}
+	for name, expires := range s.sources {
+		to.sendTime(&sourceExpirationMetric, expires, name.labels())
+	}
 	for _, level := range s.limits {
 		to.limits(level)
 	}

@@ -33,15 +33,16 @@ type state struct {
 	credentials map[object]Held
 	readers     map[object]readers
 	identities  map[string]identity
+	sources     map[object]time.Time
 	limits      []limit.Level
 	underWay    int
 }
 
 func newState() state {
-	return state{credentials: map[object]Held{}, readers: map[object]readers{}, identities: map[string]identity{}}
+	return state{credentials: map[object]Held{}, readers: map[object]readers{}, identities: map[string]identity{}, sources: map[object]time.Time{}}
 }
 
-// object names a credential.
+// object names a credential or an identity.
 type object struct {
 	kind string
 	types.NamespacedName
@@ -155,6 +156,17 @@ func (m *Metrics) ForgetIdentity(label string) {
 	m.set(func() { delete(m.identities, label) })
 }
 
+// SourceExpiration sets when the certificate or token of an identity's source expires. A zero time drops the series.
+func (m *Metrics) SourceExpiration(kind string, name types.NamespacedName, expires time.Time) {
+	m.set(func() {
+		if expires.IsZero() {
+			delete(m.sources, object{kind, name})
+			return
+		}
+		m.sources[object{kind, name}] = expires
+	})
+}
+
 // Results of restarts.
 const (
 	RestartFinished  = "Finished"
@@ -191,6 +203,7 @@ func (m *Metrics) now() state {
 	}
 	s := m.state
 	s.credentials, s.readers, s.identities = maps.Clone(s.credentials), maps.Clone(s.readers), maps.Clone(s.identities)
+	s.sources = maps.Clone(s.sources)
 	if m.levels != nil {
 		s.limits = m.levels()
 	}

@@ -218,6 +218,7 @@ func (s *scraped) everything() {
 	s.metrics.Restarting(1)
 	s.metrics.Identity("hub", true)
 	s.metrics.ClockSkew("hub", time.Minute)
+	s.metrics.SourceExpiration("Identity", shop("own"), at(time.Hour))
 	s.metrics.Limits(func() []limit.Level { return []limit.Level{{Identity: identityKey("", "hub")}} })
 	s.metrics.Called("RoleCredential", "AssumeRole", "Issued")
 	s.metrics.Requested("AssumeRole")()

@@ -18,6 +18,7 @@ import (
 	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/rolesanywhere"
 )
 
 // Tokens issues the tokens of service accounts. Each token names its subject and audience.
@@ -51,8 +52,9 @@ type STS struct {
 	Clock            *clocktesting.FakePassiveClock
 	mu               sync.Mutex // concurrent calls
 	Issued           []request.Request
-	Codes            []string // of MFA devices, one for each call
-	Tokens           []string // of service accounts, one for each call
+	Codes            []string                // of MFA devices, one for each call
+	Tokens           []string                // of service accounts, one for each call
+	Sources          []*rolesanywhere.Source // of certificates, one for each call of CreateSession
 	Callers          int
 	Err              error
 	CallerErr        error
@@ -70,6 +72,9 @@ func (s *STS) Issue(_ context.Context, _ aws.CredentialsProvider, r request.Requ
 	s.mu.Unlock()
 	s.Codes = append(s.Codes, string(auth.MFACode))
 	s.Tokens = append(s.Tokens, string(auth.WebIdentityToken))
+	if auth.RolesAnywhere != nil {
+		s.Sources = append(s.Sources, auth.RolesAnywhere)
+	}
 	if s.Before != nil {
 		s.Before()
 	}
@@ -97,7 +102,7 @@ func (s *STS) Skew() (time.Duration, bool) {
 }
 
 // Hop returns the credentials that the hop would be assumed with.
-func (s *STS) Hop(keys aws.CredentialsProvider, _ request.Request, _ identity.TokenSource) aws.CredentialsProvider {
+func (s *STS) Hop(keys aws.CredentialsProvider, _ request.Request, _ identity.AuthSource) aws.CredentialsProvider {
 	return keys
 }
 

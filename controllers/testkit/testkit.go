@@ -71,7 +71,7 @@ func New(t *testing.T, objects ...client.Object) *Fixture {
 	f.Limits = &limit.Limiter{DefaultQPS: 100, Slots: 4}
 	f.Connector = &identity.Connector{Limits: f.Limits, Metrics: f.Metrics, Clock: f.Clock}
 	f.Resolver = &identity.Resolver{
-		Reader: f.Client, Secrets: f.Client, Watch: noWatch{}, Tokens: identity.NewTokens(f.Client, f.Clock),
+		Reader: f.Client, Secrets: f.Client, Watch: noWatch{}, Clock: f.Clock, Tokens: identity.NewTokens(f.Client, f.Clock),
 		Connect: func(request.Key, aws.Config) identity.STS { return f.STS },
 	}
 	return f

@@ -394,6 +394,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedSecretVersion
       type:
         scalar: string
+    - name: sourceExpiration
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: userID
       type:
         scalar: string

@@ -326,10 +326,13 @@ var steps = map[string]map[string]step{
 	v1alpha1.ReasonContended:         {"": {situation: situation(v1alpha1.ReasonContended), cluster: []string{"--show-managed-fields", "managedFieldsManagers: [rolecredential-rollout]", "kubectl rollout restart"}}},
 	v1alpha1.ReasonPodsOutdated:      {"": {situation: situation(v1alpha1.ReasonPodsOutdated), cluster: []string{"kubectl rolecred readers rolecredential/s3-reader -n shop", "kubectl rollout resume", "kubectl delete pod"}}},
 
-	v1alpha1.ReasonSecretNotFound:  {"": {situation: situation(v1alpha1.ReasonSecretNotFound, ofIdentity), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env"}, aws: []string{"create-access-key"}}},
-	v1alpha1.ReasonSecretForbidden: {"": {situation: situation(v1alpha1.ReasonSecretForbidden, ofIdentity), cluster: []string{"kubectl auth can-i get secret/bootstrap -n ops", "kubectl create rolebinding rolecredential-source -n ops"}}},
-	v1alpha1.ReasonInvalidSecret:   {"": {situation: situation(v1alpha1.ReasonInvalidSecret, ofIdentity), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}}},
-	v1alpha1.ReasonInvalidCABundle: {"": {situation: situation(v1alpha1.ReasonInvalidCABundle, ofIdentity), cluster: []string{"openssl s_client -connect sts.example.internal:8443", "kubectl edit clusteridentity/default"}}},
+	v1alpha1.ReasonSecretNotFound:         {"": {situation: situation(v1alpha1.ReasonSecretNotFound, ofIdentity), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env"}, aws: []string{"create-access-key"}}},
+	v1alpha1.ReasonSecretForbidden:        {"": {situation: situation(v1alpha1.ReasonSecretForbidden, ofIdentity), cluster: []string{"kubectl auth can-i get secret/bootstrap -n ops", "kubectl create rolebinding rolecredential-source -n ops"}}},
+	v1alpha1.ReasonInvalidSecret:          {"": {situation: situation(v1alpha1.ReasonInvalidSecret, ofIdentity), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}}},
+	v1alpha1.ReasonInvalidCABundle:        {"": {situation: situation(v1alpha1.ReasonInvalidCABundle, ofIdentity), cluster: []string{"openssl s_client -connect sts.example.internal:8443", "kubectl edit clusteridentity/default"}}},
+	v1alpha1.ReasonCertificateUsable:      {"": {situation: situation(v1alpha1.ReasonCertificateUsable, ofIdentity), nothing: true}},
+	v1alpha1.ReasonCertificateExpired:     {"": {situation: situation(v1alpha1.ReasonCertificateExpired, ofIdentity), cluster: []string{"renew the certificate", "set the clock"}}},
+	v1alpha1.ReasonCertificateNotYetValid: {"": {situation: situation(v1alpha1.ReasonCertificateNotYetValid, ofIdentity), cluster: []string{"renew the certificate", "set the clock"}}},
 	v1alpha1.ReasonInvalidEndpoint: {
 		"a ClusterIdentity's": {situation: situation(v1alpha1.ReasonInvalidEndpoint, ofIdentity), cluster: []string{"https://sts.example.internal", "kubectl edit clusteridentity/default"}},
 		"an Identity":         {situation: situation(v1alpha1.ReasonInvalidEndpoint, own, ofIdentity), cluster: []string{"kubectl edit identity/own -n shop", "--allow-namespaced-endpoints"}},

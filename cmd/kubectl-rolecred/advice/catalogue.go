@@ -60,7 +60,11 @@ func init() { //nolint:funlen // a table. A literal would be an initialization c
 		v1alpha1.ReasonSecretForbidden: secretForbidden,
 		v1alpha1.ReasonInvalidSecret:   invalidSecret,
 		v1alpha1.ReasonInvalidCABundle: invalidCABundle,
-		v1alpha1.ReasonInvalidEndpoint: invalidEndpoint,
+
+		v1alpha1.ReasonCertificateUsable:      noProblem("The certificate in the Secret of the identity's source is valid."),
+		v1alpha1.ReasonCertificateExpired:     wrongTime("The certificate in the Secret of the identity's source, or one of its intermediates, has expired."),
+		v1alpha1.ReasonCertificateNotYetValid: wrongTime("The certificate in the Secret of the identity's source, or one of its intermediates, is not valid yet."),
+		v1alpha1.ReasonInvalidEndpoint:        invalidEndpoint,
 	}
 }
 

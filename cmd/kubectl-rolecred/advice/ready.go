@@ -121,6 +121,16 @@ func invalidSecret(s Situation) guidance {
 	}
 }
 
+// wrongTime returns guidance for a certificate that is not valid now.
+func wrongTime(means string) func(Situation) guidance {
+	return func(Situation) guidance {
+		return guidance{means: means, cluster: []Step{
+			{Do: "Have cert-manager, or the tool that writes the Secret, renew the certificate. The operator uses a changed Secret at once."},
+			{Do: "If the certificate is valid, set the clock of the operator's node."},
+		}}
+	}
+}
+
 func invalidCABundle(s Situation) guidance {
 	host := "HOST:443"
 	if s.Identity != nil && s.Identity.Endpoint != "" {

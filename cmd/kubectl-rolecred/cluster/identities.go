@@ -105,7 +105,7 @@ func namespacedIdentity(ctx context.Context, reader client.Reader, name types.Na
 	identity.Namespaced = true
 	identity.Rules = []v1alpha1.AllowRule{{
 		Namespaces: []string{found.Namespace}, RoleARNs: []string{"*"}, SessionNames: []string{"*"},
-		Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken},
+		Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken, v1alpha1.CallCreateSession},
 	}}
 	if key := found.Spec.Source.AccessKey; key != nil {
 		identity = identity.withSecretSource(found.Namespace, key.SecretRef.Name)

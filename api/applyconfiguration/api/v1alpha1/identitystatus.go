@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -11,7 +12,7 @@ import (
 //
 // IdentityStatus reports the observed state of an identity.
 type IdentityStatusApplyConfiguration struct {
-	// conditions are Ready and, once STS has answered, ClockInSync.
+	// conditions are Ready, with source.x509 CertificateValid, and once STS has answered, ClockInSync.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// failedCall is the STS call that failed when Ready is False: GetCallerIdentity, or the call for a hop of the chain. It is
 	// absent if the operator did not call STS.
@@ -21,6 +22,9 @@ type IdentityStatusApplyConfiguration struct {
 	// observedSecretVersion is the resource version of the source's Secret that the operator last processed. It is
 	// empty if the source has no Secret.
 	ObservedSecretVersion *string `json:"observedSecretVersion,omitempty"`
+	// sourceExpiration is when the certificate in the source's Secret, or one of its intermediates, expires. It is absent
+	// if the operator has read no certificate.
+	SourceExpiration *metav1.Time `json:"sourceExpiration,omitempty"`
 	// accountID is the caller's account, as returned by GetCallerIdentity.
 	AccountID *string `json:"accountID,omitempty"`
 	// arn is the caller's ARN, as returned by GetCallerIdentity, without the role session name, which changes at each
@@ -70,6 +74,14 @@ func (b *IdentityStatusApplyConfiguration) WithObservedGeneration(value int64) *
 // If called multiple times, the ObservedSecretVersion field is set to the value of the last call.
 func (b *IdentityStatusApplyConfiguration) WithObservedSecretVersion(value string) *IdentityStatusApplyConfiguration {
 	b.ObservedSecretVersion = &value
+	return b
+}
+
+// WithSourceExpiration sets the SourceExpiration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SourceExpiration field is set to the value of the last call.
+func (b *IdentityStatusApplyConfiguration) WithSourceExpiration(value metav1.Time) *IdentityStatusApplyConfiguration {
+	b.SourceExpiration = &value
 	return b
 }
 

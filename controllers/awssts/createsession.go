@@ -1,0 +1,174 @@
+package awssts
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/rolesanywhere"
+)
+
+// rolesAnywhereID is the service ID of IAM Roles Anywhere in AWS's API model.
+const rolesAnywhereID = "RolesAnywhere"
+
+// createSession calls CreateSession. The SDK does not have the call, so this assembles the SDK's parts for it: retries, measured clock
+// skew, spans and errors are those of STS's calls.
+func (c *Client) createSession(ctx context.Context, r request.Request, source *rolesanywhere.Source) (answer, error) {
+	options := c.api.Options()
+	endpoint, err := rolesAnywhereEndpoint(ctx, options, source)
+	if err != nil {
+		return answer{}, err
+	}
+	const call = string(v1alpha1.CallCreateSession)
+	ctx = middleware.WithOperationName(middleware.WithServiceID(middleware.ClearStackValues(ctx), rolesAnywhereID), call)
+	stack := middleware.NewStack(call, smithyhttp.NewStackRequest)
+	s := &sessionCall{client: c, source: source, endpoint: endpoint, session: rolesanywhere.Session{RoleARN: r.RoleARN, Name: r.SessionName, Duration: r.Duration}}
+	for _, add := range append([]func(*middleware.Stack) error{s.add, c.addRetry(options.Retryer)}, options.APIOptions...) {
+		if err := add(stack); err != nil {
+			return answer{}, fmt.Errorf("preparing the call: %w", err)
+		}
+	}
+	result, metadata, err := middleware.DecorateHandler(smithyhttp.NewClientHandler(options.HTTPClient), stack).Handle(ctx, nil)
+	if err != nil {
+		return answer{}, &smithy.OperationError{ServiceID: rolesAnywhereID, OperationName: call, Err: err}
+	}
+	response, _ := result.(rolesanywhere.Response)
+	a := answer{metadata: metadata}
+	if len(response.CredentialSet) > 0 {
+		issued := response.CredentialSet[0]
+		a.principalARN, a.packedPolicySize = &issued.AssumedRoleUser.ARN, issued.PackedPolicySize
+		a.session = &types.Credentials{
+			AccessKeyId: &issued.Credentials.AccessKeyID, SecretAccessKey: &issued.Credentials.SecretAccessKey,
+			SessionToken: &issued.Credentials.SessionToken, Expiration: &issued.Credentials.Expiration,
+		}
+	}
+	return a, nil
+}
+
+// rolesAnywhereEndpoint returns the endpoint of a source, or AWS's own. Its name has the DNS suffix of STS's endpoint, which the SDK
+// resolves by partition, FIPS and dual stack (AWS General Reference, 'IAM Roles Anywhere endpoints and quotas').
+func rolesAnywhereEndpoint(ctx context.Context, options sts.Options, source *rolesanywhere.Source) (string, error) {
+	if source.Endpoint != "" {
+		return source.Endpoint, nil
+	}
+	fips := options.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled
+	resolved, err := sts.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, sts.EndpointParameters{
+		Region: &source.Region, UseFIPS: &fips, UseDualStack: aws.Bool(options.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+	})
+	if err != nil {
+		return "", fmt.Errorf("resolving the endpoint of IAM Roles Anywhere: %w", err)
+	}
+	_, suffix, ok := strings.Cut(resolved.URI.Host, "."+source.Region+".")
+	if !ok {
+		return "", fmt.Errorf("the region %q has no regional endpoint", source.Region)
+	}
+	name := "rolesanywhere"
+	if fips {
+		name += "-fips"
+	}
+	return "https://" + name + "." + source.Region + "." + suffix, nil
+}
+
+// addRetry adds the SDK's retries to a stack, before the signature. They begin with the measured clock skew.
+func (c *Client) addRetry(retryer aws.Retryer) func(*middleware.Stack) error {
+	return func(stack *middleware.Stack) error {
+		ahead := &atomic.Int64{}
+		ahead.Store(int64(c.skew.forSignature()))
+		return stack.Finalize.Add(retry.NewAttemptMiddleware(retryer, smithyhttp.RequestCloner, func(m *retry.Attempt) { m.ClientSkew = ahead }), middleware.Before)
+	}
+}
+
+// sessionCall is one call of CreateSession with its retries.
+type sessionCall struct {
+	client   *Client
+	source   *rolesanywhere.Source
+	endpoint string
+	session  rolesanywhere.Session
+	payload  []byte
+}
+
+// add adds the steps of the call to a stack.
+func (s *sessionCall) add(stack *middleware.Stack) error {
+	return errors.Join(
+		stack.Serialize.Add(middleware.SerializeMiddlewareFunc("OperationSerializer", s.serialize), middleware.After),
+		smithyhttp.AddComputeContentLengthMiddleware(stack),
+		awsmiddleware.AddSDKAgentKey(awsmiddleware.APIMetadata, strings.ToLower(rolesAnywhereID))(stack),
+		stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("Signing", s.sign), middleware.After),
+		stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("OperationDeserializer", deserialize), middleware.After),
+		awsmiddleware.AddRequestIDRetrieverMiddleware(stack),
+		awshttp.AddResponseErrorMiddleware(stack),
+		awsmiddleware.AddRecordResponseTiming(stack),
+		awsmiddleware.AddRawResponseToMetadata(stack),
+	)
+}
+
+func (s *sessionCall) serialize(ctx context.Context, in middleware.SerializeInput, next middleware.SerializeHandler) (
+	out middleware.SerializeOutput, metadata middleware.Metadata, err error,
+) {
+	r, ok := in.Request.(*smithyhttp.Request)
+	if !ok {
+		return out, metadata, fmt.Errorf("unknown transport %T", in.Request)
+	}
+	if s.payload, err = s.source.Encode(r.Request, s.endpoint, s.session); err != nil {
+		return out, metadata, err
+	}
+	if in.Request, err = r.SetStream(bytes.NewReader(s.payload)); err != nil {
+		return out, metadata, err
+	}
+	return next.HandleSerialize(ctx, in)
+}
+
+// sign signs each attempt for the time of the server's clock.
+func (s *sessionCall) sign(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+	out middleware.FinalizeOutput, metadata middleware.Metadata, err error,
+) {
+	r, ok := in.Request.(*smithyhttp.Request)
+	if !ok {
+		return out, metadata, fmt.Errorf("unknown transport %T", in.Request)
+	}
+	at := s.client.clock.Now().Add(s.client.skew.forSignature())
+	if err := s.source.Certificate.Sign(r.Request, s.payload, s.source.Region, at); err != nil {
+		return out, metadata, &reason.SourceError{Err: err}
+	}
+	return next.HandleFinalize(ctx, in)
+}
+
+func deserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
+	out middleware.DeserializeOutput, metadata middleware.Metadata, err error,
+) {
+	out, metadata, err = next.HandleDeserialize(ctx, in)
+	if err != nil {
+		return out, metadata, err
+	}
+	response, ok := out.RawResponse.(*smithyhttp.Response)
+	if !ok {
+		return out, metadata, fmt.Errorf("unknown transport %T", out.RawResponse)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return out, metadata, &smithy.DeserializationError{Err: err}
+	}
+	if response.StatusCode < http.StatusOK || response.StatusCode >= http.StatusMultipleChoices {
+		return out, metadata, rolesanywhere.DecodeError(response.Header, body)
+	}
+	out.Result, err = rolesanywhere.Decode(body)
+	return out, metadata, err
+}
