@@ -167,7 +167,6 @@ func TestSeaweedFSIssuesFederatedCredentialsOnly(t *testing.T) {
 	narrowed := &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "narrowed"}}
 	narrowed.Spec.IdentityRef.Name, narrowed.Spec.Policy = by.Name, readsBucket
 	narrowed.Spec.Duration = &metav1.Duration{Duration: 36 * time.Hour}
-	narrowed.Spec.PolicyARNs = []string{"arn:aws:iam::aws:policy/AWSDenyAll"} // ignored
 	h.Expect(admin.Create(h.ctx, narrowed)).To(Succeed())
 	h.eventually(narrowed, "Ready", "True Issued")
 	h.Expect(narrowed.Status.PrincipalARN).To(Equal("arn:aws:sts::" + s3server.Account + ":federated-user/" + namespace + ".narrowed"))
@@ -177,10 +176,10 @@ func TestSeaweedFSIssuesFederatedCredentialsOnly(t *testing.T) {
 	h.Expect(codeOf(server.put(t, api, "other"))).To(Equal("AccessDenied"))
 
 	unlimited := &v1alpha1.FederatedCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "unlimited"}}
-	unlimited.Spec.IdentityRef.Name = by.Name
+	unlimited.Spec.IdentityRef.Name, unlimited.Spec.PolicyARNs = by.Name, []string{"arn:aws:iam::aws:policy/AWSDenyAll"}
 	h.Expect(admin.Create(h.ctx, unlimited)).To(Succeed())
 	h.eventually(unlimited, "Ready", "True Issued")
-	// AWS grants nothing without a session policy.
+	// SeaweedFS ignores policyARNs. Without a policy, it grants all permissions of the user, and AWS none.
 	h.Expect(server.put(t, server.s3As(h, namespace, "unlimited"), "other")).To(Succeed())
 
 	own := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "own"}}

@@ -54,7 +54,7 @@ func useSeaweedFS(t *testing.T) *seaweedFS {
 	t.Helper()
 	binary := serverProgram(t, "SEAWEEDFS")
 	if sharedSeaweedFS == nil {
-		dir, err := os.MkdirTemp("", "seaweedfs-") // t.TempDir is removed with the first test
+		dir, err := os.MkdirTemp("", "seaweedfs-") //nolint:usetesting // t.TempDir is removed with the first test
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
 		sharedSeaweedFS = startSeaweedFS(t, binary, dir, func(s *s3server.Server) { addRoles(t, s) })
 	}
