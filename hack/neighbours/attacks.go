@@ -84,6 +84,7 @@ var attacks = []attack{{
 }, {
 	name: "large-workloads", does: "120 pods and 30 Deployments with 1.2 MB of arguments, and a rollout that discovers workloads",
 	during: largeWorkloads, restart: true,
+	most: bounds{growth: 160 * mebibyte}, // a page of 24 MB is read, and decoded, beside the garbage of the page before it
 }, {
 	name: "many-labels", does: "four credentials whose labels of 0.6 MB change all the time",
 	before: ownCredentials(4, nil), during: manyLabels,

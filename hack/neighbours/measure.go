@@ -38,8 +38,8 @@ type bounds struct {
 }
 
 const (
-	// defaultGrowth leaves room for the garbage of the attacker's objects, which the managers watch. It is three times the largest growth
-	// that was measured.
+	// defaultGrowth leaves room for the garbage of the attacker's objects, which the managers watch. It is three times the growth
+	// that was measured for most attacks.
 	defaultGrowth = 64 * mebibyte
 	// defaultCPU is one core. It is five times the most that was measured, since a faster API server accepts more requests.
 	defaultCPU = 1
