@@ -114,8 +114,7 @@ func (s *Server) createSession(r *http.Request, body []byte, auth authorization,
 
 // asException gives STS's validation error the code of IAM Roles Anywhere.
 func asException(err error) error {
-	var e *apiError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*apiError](err); ok {
 		return newError("ValidationException", "%s", e.Message)
 	}
 	return err
@@ -157,8 +156,7 @@ func (s *Server) assumeForCertificate(req request, holder certificateHolder, pro
 }
 
 func messageOf(err error) string {
-	var e *apiError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*apiError](err); ok {
 		return e.Message
 	}
 	return err.Error()
