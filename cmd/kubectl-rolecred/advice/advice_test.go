@@ -199,20 +199,20 @@ var steps = map[string]map[string]step{
 	v1alpha1.ReasonAccessDenied: {
 		"AssumeRoleWithWebIdentity on the role": {
 			situation: situation(v1alpha1.ReasonAccessDenied, own, failing(reason.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
-			aws:       []string{"aws iam get-role --role-name S3Reader", "openid-configuration", `"ISSUER:sub": "system:serviceaccount:shop:default"`, `"ISSUER:aud": "aud.example.com"`, "oidc-provider/ISSUER"}, cluster: []string{"system:serviceaccount:shop:default"},
+			aws:       []string{"aws iam get-role --role-name=S3Reader", "openid-configuration", `"ISSUER:sub": "system:serviceaccount:shop:default"`, `"ISSUER:aud": "aud.example.com"`, "oidc-provider/ISSUER"}, cluster: []string{"system:serviceaccount:shop:default"},
 		},
 		"AssumeRoleWithWebIdentity on the first hop": {
 			situation: situation(v1alpha1.ReasonAccessDenied, own, chained, failing(reason.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: hub, Hop: true})),
-			aws:       []string{"aws iam get-role --role-name Hub", "arn:aws:iam::210987654321:oidc-provider/ISSUER"},
+			aws:       []string{"aws iam get-role --role-name=Hub", "arn:aws:iam::210987654321:oidc-provider/ISSUER"},
 		},
 		"the role's trust policy": {
 			situation: situation(v1alpha1.ReasonAccessDenied, role(func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "shop-7f3a" })),
-			aws:       []string{"aws iam get-role --role-name S3Reader", `"AWS": "` + operator + `"`, `"sts:ExternalId": "shop-7f3a"`, `"Resource": "` + reader + `"`}, cluster: []string{"shop-7f3a"},
+			aws:       []string{"aws iam get-role --role-name=S3Reader", `"AWS": "` + operator + `"`, `"sts:ExternalId": "shop-7f3a"`, `"Resource": "` + reader + `"`}, cluster: []string{"shop-7f3a"},
 		},
 		"with a chain, the last hop is the caller": {situation: situation(v1alpha1.ReasonAccessDenied, chained), aws: []string{`"AWS": "` + entry + `"`}},
 		"the first hop": {
 			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(reason.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: hub, Hop: true})),
-			aws:       []string{"aws iam get-role --role-name Hub", `"sts:ExternalId": "k8s"`, "the identity's source (accessKey in Secret ops/bootstrap)", `"Resource": "` + hub + `"`}, cluster: []string{"kubectl edit clusteridentity/default"},
+			aws:       []string{"aws iam get-role --role-name=Hub", `"sts:ExternalId": "k8s"`, "the identity's source (accessKey in Secret ops/bootstrap)", `"Resource": "` + hub + `"`}, cluster: []string{"kubectl edit clusteridentity/default"},
 		},
 		"the second hop": {
 			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(reason.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true})),
@@ -237,7 +237,7 @@ var steps = map[string]map[string]step{
 		},
 		"a session with MFA": {
 			situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{Spec: v1alpha1.SessionCredentialSpec{MFA: &v1alpha1.MFA{SerialNumber: "arn:mfa"}}}, 1)),
-			cluster:   []string{"spec.mfa.serialNumber"}, aws: []string{"aws iam list-mfa-devices --user-name operator"},
+			cluster:   []string{"spec.mfa.serialNumber"}, aws: []string{"aws iam list-mfa-devices --user-name=operator"},
 		},
 		"a session without MFA":            {situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{}, 1), ofAWS), cluster: []string{"AKIA"}},
 		"a session from a custom endpoint": {situation: situation(v1alpha1.ReasonAccessDenied, of(&v1alpha1.SessionCredential{}, 1)), cluster: []string{"whether it supports the call for this caller"}},
@@ -245,11 +245,11 @@ var steps = map[string]map[string]step{
 	v1alpha1.ReasonInvalidSourceCredentials: {
 		"an access key": {
 			situation: situation(v1alpha1.ReasonInvalidSourceCredentials),
-			cluster:   []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}, aws: []string{"aws iam list-access-keys --user-name operator"},
+			cluster:   []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}, aws: []string{"aws iam list-access-keys --user-name=operator"},
 		},
 		"the token of a service account": {
 			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, own, failing(reason.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
-			aws:       []string{"create-open-id-connect-provider --url https://ISSUER --client-id-list aud.example.com", "jwks_uri"},
+			aws:       []string{"create-open-id-connect-provider --url https://ISSUER --client-id-list=aud.example.com", "jwks_uri"},
 		},
 		"ambient credentials": {
 			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, func(s *advice.Situation) { s.Identity.SourceSecret, s.Identity.Source = nil, "ambient" }),
@@ -259,7 +259,7 @@ var steps = map[string]map[string]step{
 	v1alpha1.ReasonInvalidRequest: {
 		"a role": {
 			situation: situation(v1alpha1.ReasonInvalidRequest, failing(reason.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
-			cluster:   []string{"kubectl events --for=rolecredential/s3-reader -n shop", `{"spec":{"duration":"1h"}}`}, aws: []string{"aws iam update-role --role-name S3Reader --max-session-duration 7200"},
+			cluster:   []string{"kubectl events --for=rolecredential/s3-reader -n shop", `{"spec":{"duration":"1h"}}`}, aws: []string{"aws iam update-role --role-name=S3Reader --max-session-duration 7200"},
 		},
 		"an ARN that is not in AWS's form": {
 			situation: situation(v1alpha1.ReasonInvalidRequest,
@@ -290,7 +290,7 @@ var steps = map[string]map[string]step{
 	},
 	v1alpha1.ReasonPolicyTooLarge:  {"": {situation: situation(v1alpha1.ReasonPolicyTooLarge), cluster: []string{"packedPolicySize", "kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"create-policy"}}},
 	v1alpha1.ReasonMalformedPolicy: {"": {situation: situation(v1alpha1.ReasonMalformedPolicy), cluster: []string{"kubectl edit rolecredential/s3-reader -n shop"}, aws: []string{"aws accessanalyzer validate-policy"}}},
-	v1alpha1.ReasonRegionDisabled:  {"": {situation: situation(v1alpha1.ReasonRegionDisabled), cluster: []string{"kubectl edit clusteridentity/default"}, aws: []string{"enable-region --region-name eu-south-1"}}},
+	v1alpha1.ReasonRegionDisabled:  {"": {situation: situation(v1alpha1.ReasonRegionDisabled), cluster: []string{"kubectl edit clusteridentity/default"}, aws: []string{"enable-region --region-name=eu-south-1"}}},
 	v1alpha1.ReasonClockSkew: {
 		"the clocks differ": {situation: situation(v1alpha1.ReasonClockSkew), cluster: []string{"Set the clock of the node"}},
 		"the clocks agree": {

@@ -154,3 +154,35 @@ func TestCommandsQuoteAllNames(t *testing.T) {
 		}
 	}
 }
+
+// optionText is a name that a program takes as an option if it is an argument of its own.
+const optionText = "--endpoint-url=x"
+
+// beforeNames are arguments after which a program takes the next one as it is, or after which only a name follows that the schema of the
+// API restricts to names of Kubernetes. Those do not begin with a hyphen.
+var beforeNames = []string{"-n", "-connect", "--url", "secret", "generic", "serviceaccount"}
+
+func TestCommandsTakeNoNameAsOption(t *testing.T) {
+	for name, change := range variants {
+		for kind := range cluster.Kinds {
+			t.Run(fmt.Sprintf("%s, %s", name, cluster.Kinds[kind].Name), func(t *testing.T) {
+				for _, line := range runCommands(t, optionText, kind, change) {
+					args := strings.Split(line, "\x1f")
+					for i, arg := range args {
+						if strings.HasPrefix(arg, optionText) && !slices.Contains(beforeNames, args[i-1]) {
+							t.Errorf("a program takes %s as an option: %q", arg, args)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// The AWS CLI reads a file in place of a value that begins with file://, so a list is written as JSON.
+func TestAudienceIsNotReadFromFile(t *testing.T) {
+	g := NewWithT(t)
+	s := situation(v1alpha1.ReasonInvalidSourceCredentials, own, failing(reason.Subject{Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader}))
+	s.Identity.Audience = "file:///etc/passwd"
+	g.Expect(advice.Explain(s).AWS[0].Copy).To(HaveSuffix(`'--client-id-list=["file:///etc/passwd"]'`))
+}

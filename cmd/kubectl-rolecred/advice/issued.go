@@ -73,7 +73,7 @@ func accessDenied(s Situation) guidance {
 		return guidance{
 			means:   "STS rejected the MFA code.",
 			cluster: []Step{{Do: "Check that spec.mfa.serialNumber is a device of the user whose access key the identity uses. Check that the seed is from that device.", Copy: s.edit()}},
-			aws:     []Step{{Do: "List the user's devices.", Copy: aws("iam", "list-mfa-devices", "--user-name", s.user())}},
+			aws:     []Step{{Do: "List the user's devices.", Copy: aws("iam", "list-mfa-devices", "--user-name="+s.user())}},
 		}
 	case request.Call == v1alpha1.CallGetSessionToken && s.customEndpoint():
 		return guidance{
@@ -113,7 +113,7 @@ func (s Situation) roleDenied() guidance {
 	}
 	a.cluster = append(a.cluster, Step{Do: externalID, Copy: s.edit()})
 	if request.MFASerialNumber != "" {
-		a.cluster = append(a.cluster, Step{Do: "Check that spec.mfa.serialNumber is a device of the caller, and that the seed is from that device.", Copy: aws("iam", "list-mfa-devices", "--user-name", s.user())})
+		a.cluster = append(a.cluster, Step{Do: "Check that spec.mfa.serialNumber is a device of the caller, and that the seed is from that device.", Copy: aws("iam", "list-mfa-devices", "--user-name="+s.user())})
 	}
 	if strings.Contains(s.caller(), ":assumed-role/") {
 		a.aws[1].Do += " (If the caller's role has a path, insert it before the name. The session's ARN does not contain it.)"
@@ -185,7 +185,7 @@ func (s Situation) user() string { return iam.Name(s.caller(), "user/", "USER") 
 
 func roleName(arn string) string { return iam.Name(arn, "role/", "ROLE") }
 
-func getRole(arn string) string { return aws("iam", "get-role", "--role-name", roleName(arn)) }
+func getRole(arn string) string { return aws("iam", "get-role", "--role-name="+roleName(arn)) }
 
 // addsTags reports whether the identity adds session tags.
 func (s Situation) addsTags() bool { return s.Identity != nil && s.Identity.SessionTags != nil }
@@ -196,14 +196,14 @@ func invalidSourceCredentials(s Situation) guidance {
 			means: "STS rejected the service account token. IAM has no OIDC provider for its issuer, or the provider does not list its audience.",
 			aws: []Step{
 				{Do: "Check that IAM has an OIDC provider for the cluster's issuer in the account of " + role + ", and that its client IDs contain the audience " + s.audience() + ".",
-					Copy: lines(issuer, "aws iam list-open-id-connect-providers", aws("iam", "create-open-id-connect-provider", "--url", "https://ISSUER", "--client-id-list", s.audience()))},
+					Copy: lines(issuer, "aws iam list-open-id-connect-providers", aws("iam", "create-open-id-connect-provider", "--url", "https://ISSUER", "--client-id-list="+list(s.audience())))},
 				{Do: "Check that AWS can read the issuer's keys at its jwks_uri."},
 			},
 		}
 	}
 	a := guidance{means: fmt.Sprintf("The source credentials of %s are missing, or STS rejected them: they are wrong, expired or inactive.", s.Ref)}
 	if s.Identity == nil || s.Identity.SourceSecret != nil {
-		a.aws = []Step{{Do: "Check that the user's access key exists and is Active. If not, create another.", Copy: lines(aws("iam", "list-access-keys", "--user-name", s.user()), aws("iam", "create-access-key", "--user-name", s.user()))}}
+		a.aws = []Step{{Do: "Check that the user's access key exists and is Active. If not, create another.", Copy: lines(aws("iam", "list-access-keys", "--user-name="+s.user()), aws("iam", "create-access-key", "--user-name="+s.user()))}}
 		a.cluster = []Step{{Do: "Write a valid key to the source's Secret. The operator watches it and retries at once.", Copy: s.writeSourceSecret("apply")}}
 		return a
 	}
@@ -238,8 +238,8 @@ func invalidRequest(s Situation) guidance {
 		}
 		a.aws = []Step{{
 			Do: "Or raise the role's MaxSessionDuration. AWS's default is 1h.",
-			Copy: lines(aws("iam", "get-role", "--role-name", roleName(request.RoleARN), "--query", "Role.MaxSessionDuration"),
-				aws("iam", "update-role", "--role-name", roleName(request.RoleARN), "--max-session-duration", strconv.Itoa(int(request.Duration.Seconds())))),
+			Copy: lines(aws("iam", "get-role", "--role-name="+roleName(request.RoleARN), "--query", "Role.MaxSessionDuration"),
+				aws("iam", "update-role", "--role-name="+roleName(request.RoleARN), "--max-session-duration", strconv.Itoa(int(request.Duration.Seconds())))),
 		}}
 	default:
 		a.cluster = append(a.cluster, Step{Do: "Check the values of duration, userName, policyARNs and tags.", Copy: s.edit()})

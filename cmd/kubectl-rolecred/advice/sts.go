@@ -20,7 +20,7 @@ func regionDisabled(s Situation) guidance {
 		means:   fmt.Sprintf("STS is not enabled in the region %s for the caller's account.", region),
 		cluster: []Step{{Do: "Set the identity's region to one where STS is enabled.", Copy: s.editIdentity()}},
 		aws: []Step{{Do: "Or enable the region. For an opt-in region, opt in with this command. For any other, use Security Token Service in IAM's account settings.",
-			Copy: lines(aws("account", "get-region-opt-status", "--region-name", region), aws("account", "enable-region", "--region-name", region))}},
+			Copy: lines(aws("account", "get-region-opt-status", "--region-name="+region), aws("account", "enable-region", "--region-name="+region))}},
 	}
 }
 
@@ -60,7 +60,7 @@ func stsUnreachable(s Situation) guidance {
 			s.events(),
 			{Do: "Check the identity's region and endpoint. If the event names a certificate, check that caBundle holds the CA that issued it.", Copy: s.editIdentity()},
 			{Do: "Check that pods of the operator's namespace can reach it: DNS, NetworkPolicies, proxies (HTTPS_PROXY of the manager).",
-				Copy: kubectl("run", "reach", "-n", "rolecredential-system", "--rm", "-it", "--restart=Never", "--image=curlimages/curl", "--", "-sv", "-m", "10", where)},
+				Copy: kubectl("run", "reach", "-n", "rolecredential-system", "--rm", "-it", "--restart=Never", "--image=curlimages/curl", "--", "-sv", "-m", "10", "--url", where)},
 		},
 		aws: []Step{{Do: "If the endpoint is a VPC endpoint, check that its security group allows the nodes, and that its policy allows the call.", Copy: "aws ec2 describe-vpc-endpoints --filters Name=service-name,Values='*.sts'"}},
 	}

@@ -151,13 +151,14 @@ func Revoke(r request.Request, caller string, before time.Time, all bool) Revoca
 		name = "RevokeOlderSessions." + r.SessionName
 	}
 	found := Revocation{Policy: policy(Statement{Effect: "Deny", Action: []string{"*"}, Resource: "*", Condition: condition})}
-	target := []string{"user", "--user-name", Name(caller, "user/", "<user>")}
+	kind, target := "user", Name(caller, "user/", "<user>")
 	if r.Call == v1alpha1.CallAssumeRole {
-		target = []string{"role", "--role-name", Name(r.RoleARN, "role/", "<role>")}
+		kind, target = "role", Name(r.RoleARN, "role/", "<role>")
 	}
-	found.Target = target[0] + " " + target[2]
-	found.Remove = []string{"aws", "iam", "delete-" + target[0] + "-policy", target[1], target[2], "--policy-name", name}
-	found.Put = []string{"aws", "iam", "put-" + target[0] + "-policy", target[1], target[2], "--policy-name", name, "--policy-document", found.Policy.Compact()}
+	found.Target = kind + " " + target
+	option := "--" + kind + "-name=" + target // attached, so that the CLI does not take a name as another option
+	found.Remove = []string{"aws", "iam", "delete-" + kind + "-policy", option, "--policy-name=" + name}
+	found.Put = []string{"aws", "iam", "put-" + kind + "-policy", option, "--policy-name=" + name, "--policy-document=" + found.Policy.Compact()}
 	return found
 }
 

@@ -119,8 +119,8 @@ func TestRevokeDeniesOlderSessions(t *testing.T) {
 			found := iam.Revoke(tc.request, tc.caller, before, tc.all)
 			g.Expect(found.Target).To(Equal(tc.target))
 			g.Expect(found.Policy.Compact()).To(MatchJSON(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":["*"],"Resource":"*","Condition":{` + tc.condition + `}}]}`))
-			g.Expect(found.Put).To(ContainElements(tc.policyName, found.Policy.Compact()))
-			g.Expect(found.Remove).To(ContainElement(tc.policyName))
+			g.Expect(found.Put).To(ContainElements("--policy-name="+tc.policyName, "--policy-document="+found.Policy.Compact()))
+			g.Expect(found.Remove).To(ContainElement("--policy-name=" + tc.policyName))
 		})
 	}
 }
@@ -157,6 +157,20 @@ func TestARNsOfOtherServersStayUnchanged(t *testing.T) {
 			g.Expect(iam.Principal(arn)).To(Equal(arn))
 			g.Expect(iam.WebIdentityTrustPolicy(arn, "ISSUER", "aud", "sub").Compact()).To(ContainSubstring(`:oidc-provider/ISSUER"`))
 			g.Expect(iam.CallerPolicy(arn, request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: arn}, true).Statement[0].Resource).To(Equal(arn))
+		})
+	}
+}
+
+func TestRevokeTakesNoNameAsOption(t *testing.T) {
+	for name, r := range map[string]request.Request{
+		"a role": {Call: v1alpha1.CallAssumeRole, RoleARN: "arn:aws:iam::123456789012:role/--endpoint-url=x", SessionName: "--debug"},
+		"a user": {Call: v1alpha1.CallGetFederationToken, SessionName: "--debug"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found := iam.Revoke(r, "arn:aws:iam::123456789012:user/--endpoint-url=x", time.Time{}, false)
+			for _, command := range [][]string{found.Put, found.Remove} {
+				NewWithT(t).Expect(command).NotTo(ContainElement(Or(HavePrefix("--endpoint-url"), HavePrefix("--debug"))))
+			}
 		})
 	}
 }
