@@ -9,6 +9,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/iam"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
 )
 
@@ -23,6 +24,8 @@ type Situation struct {
 	Ref      cluster.IdentityRef
 	// Verdict of the identity's rules on the credential, nil if either is not known.
 	Verdict *rules.Verdict
+	// CommonName of the certificate of the source x509, empty if it is not known.
+	CommonName string
 }
 
 // Explanation says what a condition means and what to do.
@@ -34,7 +37,8 @@ type Explanation struct {
 	Message   string                 `json:"message,omitempty"`
 	// Means explains the reason.
 	Means string `json:"means"`
-	// Cluster lists the steps in the cluster, AWS those in AWS. Both are empty if nothing is wrong.
+	// Cluster lists the steps in the cluster, AWS those in AWS. Both are empty if nothing is wrong, except that AWS always shows the
+	// policies of an identity with the source x509.
 	Cluster []Step `json:"here,omitempty"`
 	AWS     []Step `json:"aws,omitempty"`
 }
@@ -44,6 +48,8 @@ type Step struct {
 	Do string `json:"do"`
 	// Copy holds the commands or the document of the step.
 	Copy string `json:"copy,omitempty"`
+	// Grant is the policy or profile in Copy, nil if there is none.
+	Grant *iam.Grant `json:"-"`
 }
 
 // guidance is what the catalogue has for a reason.
@@ -67,7 +73,20 @@ func Explain(s Situation) Explanation {
 		a := entry(s)
 		explanation.Means, explanation.Cluster, explanation.AWS = a.means, a.cluster, a.aws
 	}
+	if s.Credential == nil && s.usesCertificate() && len(explanation.Grants()) == 0 {
+		explanation.AWS = append(explanation.AWS, s.certificateSteps()...)
+	}
 	return explanation
+}
+
+// Grants returns the policies and profiles of the steps.
+func (e Explanation) Grants() (grants []*iam.Grant) {
+	for _, step := range e.AWS {
+		if step.Grant != nil {
+			grants = append(grants, step.Grant)
+		}
+	}
+	return grants
 }
 
 // failedCall is the STS call that failed, nil if there was none.

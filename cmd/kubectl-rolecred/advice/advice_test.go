@@ -104,6 +104,14 @@ func own(s *advice.Situation) {
 // ofAWS removes the identity's endpoint.
 func ofAWS(s *advice.Situation) { s.Identity.Endpoint = "" }
 
+const anchor = "arn:aws:rolesanywhere:eu-south-1:123456789012:trust-anchor/7a6c4b2e-0f5d-4c3b-9a81-2d1e0f9c8b7a"
+
+// certificate replaces the identity's source with x509.
+func certificate(s *advice.Situation) {
+	s.Identity.RolesAnywhere = &v1alpha1.RolesAnywhereSettings{TrustAnchorARN: anchor, ProfileARN: "arn:aws:rolesanywhere:eu-south-1:123456789012:profile/p"}
+	s.Identity.Source, s.Identity.ARN = "x509 in Secret ops/bootstrap", ""
+}
+
 func ofIdentity(s *advice.Situation) { s.Credential = nil }
 
 func unknownIdentity(s *advice.Situation) { s.Identity = nil }
@@ -197,6 +205,16 @@ var steps = map[string]map[string]step{
 		cluster:   []string{"kubectl create serviceaccount reader -n shop", `{"spec":{"serviceAccountName":"NAME"}}`, "kubectl auth can-i create serviceaccounts/token -n shop", "audience"},
 	}},
 	v1alpha1.ReasonAccessDenied: {
+		"CreateSession on the role": {
+			situation: situation(v1alpha1.ReasonAccessDenied, certificate, failing(reason.Subject{Call: "CreateSession", RoleARN: reader})),
+			aws: []string{"each certificate of the anchor", `"Service": "rolesanywhere.amazonaws.com"`, `"sts:SetSourceIdentity"`, `"aws:SourceArn": "` + anchor + `"`,
+				"\"roleArns\": [\n    \"" + reader + "\"", `"durationSeconds": 7200`, `"acceptRoleSessionName": false`},
+		},
+		"CreateSession on a hop, with a known common name": {
+			situation: situation(v1alpha1.ReasonAccessDenied, certificate, chained, func(s *advice.Situation) { s.CommonName = "operator" },
+				failing(reason.Subject{Call: "CreateSession", RoleARN: hub, Hop: true})),
+			aws: []string{`"aws:PrincipalTag/x509Subject/CN": "operator"`, "The trust policy of " + hub, `"` + hub + `"`, `"durationSeconds": 3600`},
+		},
 		"AssumeRoleWithWebIdentity on the role": {
 			situation: situation(v1alpha1.ReasonAccessDenied, own, failing(reason.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
 			aws:       []string{"aws iam get-role --role-name=S3Reader", "openid-configuration", `"ISSUER:sub": "system:serviceaccount:shop:default"`, `"ISSUER:aud": "aud.example.com"`, "oidc-provider/ISSUER"}, cluster: []string{"system:serviceaccount:shop:default"},

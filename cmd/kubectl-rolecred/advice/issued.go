@@ -57,6 +57,9 @@ func invalidMFA(s Situation) guidance {
 }
 
 func accessDenied(s Situation) guidance {
+	if s.createSessionFailed() {
+		return s.certificateDenied()
+	}
 	if s.Credential == nil && s.tokenRole() != "" {
 		return s.tokenDenied()
 	}
@@ -88,8 +91,8 @@ func accessDenied(s Situation) guidance {
 	case request.Call == v1alpha1.CallGetFederationToken:
 		return guidance{
 			means: "STS accepted the caller's credentials, but denied GetFederationToken.",
-			aws: []Step{{Do: fmt.Sprintf("Allow the call in the policies of %s, and check that none denies it:", s.caller()),
-				Copy: iam.CallerPolicy(s.caller(), request, s.addsTags()).String()}},
+			aws: []Step{grant(fmt.Sprintf("Allow the call in the policies of %s, and check that none denies it:", s.caller()),
+				iam.Permissions(s.caller(), iam.CallerPolicy(s.caller(), request, s.addsTags())))},
 		}
 	default:
 		return s.roleDenied()
@@ -103,8 +106,10 @@ func (s Situation) roleDenied() guidance {
 		means: "STS accepted the caller's credentials, but denied the role. Both the role's trust policy and the caller's own policies must allow it.",
 		aws: []Step{
 			{Do: "Check that the role exists, and read its trust policy.", Copy: getRole(request.RoleARN)},
-			{Do: fmt.Sprintf("In its trust policy, allow %s:", iam.Principal(s.caller())), Copy: iam.TrustPolicy(s.caller(), request, s.addsTags()).String()},
-			{Do: "Allow the call in the caller's own policies. Check that no policy of the caller or of its organization denies it:", Copy: iam.CallerPolicy(s.caller(), request, s.addsTags()).String()},
+			grant(fmt.Sprintf("In its trust policy, allow %s:", iam.Principal(s.caller())),
+				iam.Trust(request.RoleARN, iam.TrustPolicy(s.caller(), request, s.addsTags()))),
+			grant("Allow the call in the caller's own policies. Check that no policy of the caller or of its organization denies it:",
+				iam.Permissions(s.caller(), iam.CallerPolicy(s.caller(), request, s.addsTags()))),
 		},
 	}
 	externalID := "spec.externalID is not set. If the trust policy requires an sts:ExternalId, set spec.externalID to it."
@@ -139,8 +144,8 @@ func (s Situation) hopDenied(a guidance) guidance {
 	}
 	a.aws = []Step{
 		{Do: "Check that the role exists, and read its trust policy.", Copy: getRole(hop.RoleARN)},
-		{Do: "In its trust policy, allow " + previous + ":", Copy: iam.TrustPolicy(before, request, false).String()},
-		{Do: "Allow the call in the policies of that caller:", Copy: iam.CallerPolicy(before, request, false).String()},
+		grant("In its trust policy, allow "+previous+":", iam.Trust(hop.RoleARN, iam.TrustPolicy(before, request, false))),
+		grant("Allow the call in the policies of that caller:", iam.Permissions(before, iam.CallerPolicy(before, request, false))),
 	}
 	a.cluster = []Step{{Do: "Check that the hop's externalID equals the sts:ExternalId that the trust policy requires.", Copy: s.editIdentity()}}
 	return a

@@ -42,7 +42,8 @@ func (s Situation) tokenDenied() guidance {
 		aws: []Step{
 			{Do: "Check that the role exists, and read its trust policy.", Copy: getRole(role)},
 			{Do: "Read the issuer of the cluster's tokens. Replace ISSUER below with it, without https://.", Copy: issuer},
-			{Do: "In the role's trust policy, allow " + s.tokenSubject() + ":", Copy: iam.WebIdentityTrustPolicy(role, "ISSUER", s.audience(), s.tokenSubject()).String()},
+			grant("In the role's trust policy, allow "+s.tokenSubject()+":",
+				iam.Trust(role, iam.WebIdentityTrustPolicy(role, "ISSUER", s.audience(), s.tokenSubject()))),
 		},
 	}
 }

@@ -32,17 +32,28 @@ func (p *plugin) explainCommand() *cobra.Command {
 		Use:   "explain NAME",
 		Short: "Explain why a credential or an identity is not Ready, and what to change",
 		Long: `Explain why a credential is not Ready or cannot be refreshed, and what to change in the cluster and in AWS. The steps include
-commands and IAM policies to copy. To explain an identity, use clusterid/NAME or stsid/NAME.`,
+commands and IAM policies to copy. To explain an identity, use clusterid/NAME or stsid/NAME. For one with the source x509, the policies
+are always shown. With --output=terraform or cloudformation, only the policies are printed, as code.`,
 		Example: `  kubectl rolecred explain s3-reader -n shop
-  kubectl rolecred explain clusterid/default`,
+  kubectl rolecred explain clusterid/default
+  kubectl rolecred explain clusterid/on-premises --certificate operator.crt --output=terraform`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeNames(1),
 	}
-	o := addOutput(cmd, formatJSON, formatYAML)
+	var certificate string
+	cmd.Flags().StringVar(&certificate, "certificate", "", "PEM `file` with the certificate of the source x509, whose common name the trust policy shall require")
+	o := addOutput(cmd, formatJSON, formatYAML, formatTerraform, formatCloudFormation)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		report, err := p.explain(cmd.Context(), args[0])
+		name, err := commonName(certificate)
 		if err != nil {
 			return err
+		}
+		report, err := p.explain(cmd.Context(), args[0], name)
+		if err != nil {
+			return err
+		}
+		if o.format == formatTerraform || o.format == formatCloudFormation {
+			return p.writeCode(o.format, report)
 		}
 		if err := p.write(o, report, func(printer *term.Printer, _ bool) { report.print(printer) }); err != nil {
 			return err
@@ -55,7 +66,7 @@ commands and IAM policies to copy. To explain an identity, use clusterid/NAME or
 	return cmd
 }
 
-func (p *plugin) explain(ctx context.Context, arg string) (explanation, error) {
+func (p *plugin) explain(ctx context.Context, arg, commonName string) (explanation, error) {
 	c, err := p.cluster()
 	if err != nil {
 		return explanation{}, err
@@ -65,7 +76,7 @@ func (p *plugin) explain(ctx context.Context, arg string) (explanation, error) {
 		if err != nil {
 			return explanation{}, err
 		}
-		return explained(identity.Conditions, advice.Situation{Identity: &identity, Ref: ref}), nil
+		return explained(identity.Conditions, advice.Situation{Identity: &identity, Ref: ref, CommonName: commonName}), nil
 	}
 	ref, err := cluster.ParseRef(arg)
 	if err != nil {
@@ -76,6 +87,7 @@ func (p *plugin) explain(ctx context.Context, arg string) (explanation, error) {
 		return explanation{}, err
 	}
 	situation := p.situation(ctx, c, found)
+	situation.CommonName = commonName
 	report := explained(found.Report().Conditions, situation)
 	report.Outdated = specNotObserved(found) && len(found.Report().Conditions) > 0
 	if expiration := found.Report().Expiration; found.Ready() && !report.Ready && expiration != nil {
@@ -133,7 +145,11 @@ func (e explanation) print(p *term.Printer) {
 		p.Linef("  %s", e.Message)
 	}
 	printSteps(p, "WHAT TO DO IN THE CLUSTER", e.Cluster)
-	printSteps(p, "WHAT TO DO IN AWS", e.AWS)
+	title := "WHAT TO DO IN AWS"
+	if e.Well {
+		title = "WHAT AWS NEEDS"
+	}
+	printSteps(p, title, e.AWS)
 }
 
 func printSteps(p *term.Printer, title string, steps []advice.Step) {

@@ -17,6 +17,9 @@ const (
 	formatJSON = "json"
 	formatYAML = "yaml"
 	formatWide = "wide"
+	// Formats of policies.
+	formatTerraform      = "terraform"
+	formatCloudFormation = "cloudformation"
 )
 
 // outputFlag is the flag -o of a command that writes a report.

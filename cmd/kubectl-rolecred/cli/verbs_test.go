@@ -293,6 +293,28 @@ func TestTextOutput(t *testing.T) {
 		"explain an identity": {objects: []client.Object{identity(func(i *v1alpha1.ClusterIdentity) {
 			i.Status.Conditions = []metav1.Condition{condition("Ready", "False", "SecretNotFound", "Secret rolecredential-system/bootstrap does not exist.")}
 		})}, args: []string{"explain", "clusterid/default"}, code: ExitNo},
+		"explain an identity with a certificate": {objects: []client.Object{onPremises()}, args: []string{"explain", "clusterid/on-premises"}},
+		"explain a certificate as Terraform code": {
+			objects: []client.Object{onPremises()}, args: []string{"explain", "clusterid/on-premises", "--certificate", "testdata/certificate.pem", "--output=terraform"},
+		},
+		"explain a certificate as a CloudFormation template": {
+			objects: []client.Object{onPremises()}, args: []string{"explain", "clusterid/on-premises", "--certificate", "testdata/certificate.pem", "--output=cloudformation"},
+		},
+		"explain AccessDenied as Terraform code": {
+			objects: []client.Object{good(failing(condition("Authorized", "True", "Allowed", "A rule allows it."), accessDenied)), identity()},
+			args:    []string{"explain", "s3-reader", "-o", "terraform"}, code: ExitNo,
+		},
+		"explain AccessDenied as a CloudFormation template": {
+			objects: []client.Object{good(failing(condition("Authorized", "True", "Allowed", "A rule allows it."), accessDenied)), identity()},
+			args:    []string{"explain", "s3-reader", "-o", "cloudformation"}, code: ExitNo,
+		},
+		"explain without a policy as Terraform code": {objects: []client.Object{good(), identity()}, args: []string{"explain", "s3-reader", "-o", "terraform"}, code: 1},
+		"explain with a certificate without a common name": {
+			objects: []client.Object{onPremises()}, args: []string{"explain", "clusterid/on-premises", "--certificate", "testdata/certificate-without-a-common-name.pem"}, code: 1,
+		},
+		"explain with a file that is not a certificate": {
+			objects: []client.Object{onPremises()}, args: []string{"explain", "clusterid/on-premises", "--certificate", "explain.go"}, code: 1,
+		},
 		"can-i allowed":                 {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "shop", "--role", reader}},
 		"can-i with a denied duration":  {objects: []client.Object{identity()}, args: []string{"can-i", "--role", reader, "--duration", "2h"}, code: ExitNo},
 		"can-i without a matching rule": {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "lab", "--role", reader, "--session-name", "mine"}, code: ExitNo},
@@ -317,6 +339,21 @@ func TestTextOutput(t *testing.T) {
 			golden(t, strings.NewReplacer(" ", "-", ",", "", "'", "").Replace(name)+".txt", "$ kubectl rolecred "+strings.Join(tc.args, " ")+"\n"+got.out+got.err)
 		})
 	}
+}
+
+// onPremises returns an identity whose source is x509.
+func onPremises() *v1alpha1.ClusterIdentity {
+	return identity(func(i *v1alpha1.ClusterIdentity) {
+		i.Name, i.Status.ARN, i.Spec.Source = "on-premises", "", v1alpha1.ClusterIdentitySource{X509: &v1alpha1.X509Source{
+			SecretRef: v1alpha1.SecretReference{Namespace: "rolecredential-system", Name: "operator-cert"},
+			RolesAnywhereSettings: v1alpha1.RolesAnywhereSettings{
+				TrustAnchorARN:        "arn:aws:rolesanywhere:eu-west-1:123456789012:trust-anchor/7a6c4b2e-0f5d-4c3b-9a81-2d1e0f9c8b7a",
+				ProfileARN:            "arn:aws:rolesanywhere:eu-west-1:123456789012:profile/0d5f3b1a-6e2c-4f7d-8b90-1c2d3e4f5a6b",
+				AcceptRoleSessionName: true,
+			},
+		}}
+		i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "NotVerifiable", "The certificate is valid.")}
+	})
 }
 
 // own returns an Identity of the namespace shop whose source is serviceAccount.

@@ -44,8 +44,10 @@ type Identity struct {
 	Source       string
 	SourceSecret *types.NamespacedName
 	Audience     string
-	Chain        []v1alpha1.Hop
-	SessionTags  *v1alpha1.SessionTags
+	// RolesAnywhere is set if the source is x509.
+	RolesAnywhere *v1alpha1.RolesAnywhereSettings
+	Chain         []v1alpha1.Hop
+	SessionTags   *v1alpha1.SessionTags
 	// Rules are the allow rules of the identity. An Identity has none in its spec: Namespaced is set, and one rule allows its namespace
 	// everything.
 	Rules      []v1alpha1.AllowRule
@@ -93,6 +95,9 @@ func clusterIdentity(ctx context.Context, reader client.Reader, name types.Names
 	if key := found.Spec.Source.AccessKey; key != nil {
 		identity = identity.withSecretSource(key.SecretRef.Namespace, key.SecretRef.Name)
 	}
+	if certificate := found.Spec.Source.X509; certificate != nil {
+		identity = identity.withCertificateSource(certificate.SecretRef.Namespace, certificate.SecretRef.Name, certificate.RolesAnywhereSettings)
+	}
 	return identity.withServiceAccountSource(found.Spec.Source.ServiceAccount), nil
 }
 
@@ -110,6 +115,9 @@ func namespacedIdentity(ctx context.Context, reader client.Reader, name types.Na
 	if key := found.Spec.Source.AccessKey; key != nil {
 		identity = identity.withSecretSource(found.Namespace, key.SecretRef.Name)
 	}
+	if certificate := found.Spec.Source.X509; certificate != nil {
+		identity = identity.withCertificateSource(found.Namespace, certificate.SecretRef.Name, certificate.RolesAnywhereSettings)
+	}
 	return identity.withServiceAccountSource(found.Spec.Source.ServiceAccount), nil
 }
 
@@ -124,6 +132,12 @@ func newIdentity(settings *v1alpha1.IdentitySettings, status *v1alpha1.IdentityS
 func (i Identity) withSecretSource(namespace, name string) Identity {
 	i.SourceSecret = &types.NamespacedName{Namespace: namespace, Name: name}
 	i.Source = "accessKey in Secret " + i.SourceSecret.String()
+	return i
+}
+
+func (i Identity) withCertificateSource(namespace, name string, settings v1alpha1.RolesAnywhereSettings) Identity {
+	i = i.withSecretSource(namespace, name)
+	i.Source, i.RolesAnywhere = "x509 in Secret "+i.SourceSecret.String(), &settings
 	return i
 }
 

@@ -2,8 +2,6 @@
 package iam
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"path"
 	"strings"
@@ -31,21 +29,10 @@ type Statement struct {
 }
 
 // String returns the policy as indented JSON.
-func (p Policy) String() string { return p.json("  ") }
+func (p Policy) String() string { return encode(p, "  ") }
 
 // Compact returns the policy as JSON on one line.
-func (p Policy) Compact() string { return strings.TrimSpace(p.json("")) }
-
-func (p Policy) json(indent string) string {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", indent)
-	if err := encoder.Encode(p); err != nil {
-		panic(err) // a policy holds strings only
-	}
-	return strings.TrimSuffix(text.String(), "\n")
-}
+func (p Policy) Compact() string { return encode(p, "") }
 
 func policy(s Statement) Policy { return Policy{Version: "2012-10-17", Statement: []Statement{s}} }
 
@@ -95,6 +82,20 @@ func WebIdentityTrustPolicy(roleARN, issuer, audience, subject string) Policy {
 		Effect: "Allow", Principal: map[string]string{"Federated": provider.String()}, Action: []string{"sts:" + string(v1alpha1.CallAssumeRoleWithWebIdentity)},
 		Condition: map[string]map[string]string{"StringEquals": {issuer + ":aud": audience, issuer + ":sub": subject}},
 	})
+}
+
+// CertificateTrustPolicy returns a trust policy that allows the holders of certificates of a trust anchor (IAM Roles Anywhere User Guide, 'The
+// IAM Roles Anywhere trust model'). With a common name it allows only certificates whose subject has it.
+func CertificateTrustPolicy(trustAnchorARN, commonName string) Policy {
+	statement := Statement{
+		Effect: "Allow", Principal: map[string]string{"Service": "rolesanywhere.amazonaws.com"},
+		Action:    []string{"sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"},
+		Condition: map[string]map[string]string{"ArnEquals": {"aws:SourceArn": trustAnchorARN}},
+	}
+	if commonName != "" {
+		statement.Condition["StringEquals"] = map[string]string{"aws:PrincipalTag/x509Subject/CN": commonName}
+	}
+	return policy(statement)
 }
 
 // CallerPolicy returns the identity-based policy that the caller needs for a request.

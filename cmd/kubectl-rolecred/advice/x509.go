@@ -1,0 +1,71 @@
+package advice
+
+import (
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/iam"
+)
+
+// callCreateSession is the call of IAM Roles Anywhere.
+const callCreateSession = "CreateSession"
+
+// usesCertificate reports whether the identity's source is x509.
+func (s Situation) usesCertificate() bool {
+	return s.Identity != nil && s.Identity.RolesAnywhere != nil
+}
+
+// certificateRole returns the role that the certificate reaches: the first hop, or the credential's role.
+func (s Situation) certificateRole() string {
+	if len(s.Identity.Chain) > 0 {
+		return s.Identity.Chain[0].RoleARN
+	}
+	if s.Credential != nil && s.Credential.Request.RoleARN != "" {
+		return s.Credential.Request.RoleARN
+	}
+	anchor, err := arn.Parse(s.Identity.RolesAnywhere.TrustAnchorARN)
+	if err != nil {
+		return "arn:aws:iam::ACCOUNT:role/NAME"
+	}
+	return arn.ARN{Partition: anchor.Partition, Service: "iam", AccountID: anchor.AccountID, Resource: "role/NAME"}.String()
+}
+
+// certificateSteps are the steps in AWS that admit the identity's certificate to a role.
+func (s Situation) certificateSteps() []Step {
+	role, settings := s.certificateRole(), s.Identity.RolesAnywhere
+	trust := "The trust policy of " + role + " must allow the certificate with the common name " + s.CommonName + ":"
+	if s.CommonName == "" {
+		trust = "The trust policy of " + role + " must allow the trust anchor. This one allows each certificate of the anchor. " +
+			"To require the certificate's common name, use --certificate FILE:"
+	}
+	seconds := 3600
+	if s.Credential != nil && len(s.Identity.Chain) == 0 {
+		seconds = int(s.Credential.Request.Duration.Seconds())
+	}
+	return []Step{
+		grant(trust, iam.Trust(role, iam.CertificateTrustPolicy(settings.TrustAnchorARN, s.CommonName))),
+		grant(fmt.Sprintf("The profile %s must list the role. Its durationSeconds bounds the duration of sessions, and so does the role's MaxSessionDuration:", settings.ProfileARN),
+			iam.Admission(iam.Profile{
+				Name: "rolecredential", RoleARNs: []string{role}, DurationSeconds: seconds, AcceptRoleSessionName: settings.AcceptRoleSessionName, Enabled: true,
+			})),
+	}
+}
+
+// certificateDenied is the guidance for a denied CreateSession.
+func (s Situation) certificateDenied() guidance {
+	a := guidance{means: "IAM Roles Anywhere denied CreateSession: the certificate, the trust anchor, the profile or the role's trust policy does not allow it. The message says what AWS reported."}
+	if s.usesCertificate() {
+		a.aws = s.certificateSteps()
+	}
+	return a
+}
+
+// createSessionFailed reports whether the failed call is CreateSession.
+func (s Situation) createSessionFailed() bool {
+	failed := s.failedCall()
+	return failed != nil && failed.Call == callCreateSession
+}
+
+// grant returns a step that shows a policy or profile.
+func grant(do string, g *iam.Grant) Step { return Step{Do: do, Copy: g.String(), Grant: g} }
