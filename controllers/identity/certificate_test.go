@@ -252,7 +252,7 @@ func TestRequestsThatCreateSessionDoesNotTake(t *testing.T) {
 			c.Spec.Tags, c.Spec.TransitiveTagKeys = []v1alpha1.Tag{{Key: "a"}}, []string{"a"}
 		}, wantFields: "spec.tags, spec.transitiveTagKeys"},
 		"an MFA device": {change: func(c *v1alpha1.RoleCredential) {
-			c.Spec.MFA = &v1alpha1.MFA{SerialNumber: "arn:aws:iam::123456789012:mfa/alice"}
+			c.Spec.MFA = &v1alpha1.MFA{SerialNumber: "arn:aws:iam::123456789012:mfa/alice", TOTPSecretRef: v1alpha1.SecretKeyReference{Name: "seed", Key: "seed"}}
 		}, wantFields: "spec.mfa"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -261,7 +261,9 @@ func TestRequestsThatCreateSessionDoesNotTake(t *testing.T) {
 				i.Spec.Source.X509.AcceptRoleSessionName = tc.accepts
 				(*i.Spec.Allow)[0].SessionNames = []string{"*"}
 			})
-			f := newVerifier(t, found, testkit.NamespaceShop(), testkit.Changed(testkit.Reader(), tc.change), tlsSecret(g, testkit.Start), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "seed"}})
+			f := newVerifier(t, found, testkit.NamespaceShop(), testkit.Changed(testkit.Reader(), tc.change), tlsSecret(g, testkit.Start), &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "seed"}, Data: map[string][]byte{"seed": []byte("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")},
+			})
 			got, _ := f.reconcile()
 			if tc.wantFields == "" {
 				f.Expect(testkit.States(got.Status.Conditions)).To(HaveKeyWithValue("Issued", "True Issued"))

@@ -64,12 +64,14 @@ func changes(path string, v reflect.Value) map[string]func() {
 	return all
 }
 
-// anySecret is a fixture in which every Secret holds a key, whatever its name.
+// anySecret is a fixture in which every Secret holds a key and a certificate, whatever its name.
 func anySecret(t *testing.T) *fixture {
 	t.Helper()
+	certificate := tlsSecret(NewWithT(t), metav1.Now().Time).Data
 	f := failing(t, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
 		if secret, ok := o.(*corev1.Secret); ok {
 			*secret = *operatorKey()
+			maps.Copy(secret.Data, certificate)
 			return nil
 		}
 		return c.Get(ctx, key, o, options...)
@@ -93,6 +95,9 @@ func TestIdentitiesThatDifferInAnyFieldHaveDifferentIssuerHashes(t *testing.T) {
 		fill(t, "Settings", reflect.ValueOf(found.Settings()).Elem())
 		found.Settings().Endpoint, found.Settings().CABundle = "https://sts.example", pem
 		fill(t, "Source", source)
+		if field := source.Elem().FieldByName("RolesAnywhereSettings"); field.IsValid() {
+			field.FieldByName("Endpoint").SetString("https://rolesanywhere.example")
+		}
 		if source.Type().Elem() == reflect.TypeFor[v1alpha1.ServiceAccountSource]() && source.IsValid() {
 			found.Settings().SessionTags = nil // a ClusterIdentity may not have both
 		}
@@ -115,6 +120,9 @@ func TestIdentitiesThatDifferInAnyFieldHaveDifferentIssuerHashes(t *testing.T) {
 		}},
 	} {
 		for i := range of.sources.NumField() {
+			if name := of.sources.Field(i).Name; name == "OIDC" || name == "WebIdentityToken" { // the operator does not support them yet
+				continue
+			}
 			found, source := of.made()
 			for path := range fields(found, source.Field(i)) {
 				t.Run(kind+" with "+of.sources.Field(i).Name+": "+path, func(t *testing.T) {
