@@ -1,5 +1,5 @@
 # All targets need only Go, make and git. Other tools and servers come from the modules that hack/tools, hack/controlplane,
-# hack/seaweedfs, hack/helm and hack/prometheus pin.
+# hack/seaweedfs, hack/helm, hack/prometheus and hack/oidcprovider pin.
 
 SHELL = /usr/bin/env bash -o pipefail
 .SHELLFLAGS = -ec
@@ -41,7 +41,8 @@ WITH_CONTROLPLANE = assets="$$(go run ./hack/servers controlplane)" && export KU
 WITH_SEAWEEDFS = seaweedfs="$${SEAWEEDFS:-$$(go run ./hack/servers seaweedfs)/weed}" && export SEAWEEDFS="$$seaweedfs" &&
 WITH_HELM = helm="$${HELM:-$$(go run ./hack/servers helm)/helm}" && export HELM="$$helm" &&
 WITH_PROMETHEUS = prometheus="$${PROMETHEUS:-$$(go run ./hack/servers prometheus)}" && export PROMETHEUS="$$prometheus" &&
-WITH_SERVERS = $(WITH_CONTROLPLANE) $(WITH_SEAWEEDFS) $(WITH_HELM) $(WITH_PROMETHEUS)
+WITH_OIDCPROVIDER = oidcprovider="$${OIDCPROVIDER:-$$(go run ./hack/servers oidcprovider)/oidcprovider}" && export OIDCPROVIDER="$$oidcprovider" &&
+WITH_SERVERS = $(WITH_CONTROLPLANE) $(WITH_SEAWEEDFS) $(WITH_HELM) $(WITH_PROMETHEUS) $(WITH_OIDCPROVIDER)
 WITH_NODE = node="$$(go run ./hack/servers node)" && export NODE_ASSETS="$$node" &&
 
 LDFLAGS = -s -w -X main.version=$(VERSION)
@@ -93,17 +94,17 @@ lint-workflows: $(ACTIONLINT) ## Check .github/workflows with actionlint.
 
 .PHONY: tidy
 tidy: ## Update go.mod and go.sum of every module.
-	for module in . hack/applyclient hack/controlplane hack/helm hack/node hack/prometheus hack/seaweedfs hack/tools; do go -C "$$module" mod tidy; done
+	for module in . hack/applyclient hack/controlplane hack/helm hack/node hack/oidcprovider hack/prometheus hack/seaweedfs hack/tools; do go -C "$$module" mod tidy; done
 
 .PHONY: test
-test: ## Run the unit tests and the tests with a real API server; skip those that need SeaweedFS, Helm or Prometheus.
+test: ## Run the unit tests and the tests with a real API server; skip those that need SeaweedFS, Helm, Prometheus or an OIDC provider.
 	$(WITH_CONTROLPLANE) go test $(TESTFLAGS) ./...
 
-# A regular expression for the names of all tests in controllers/integration that need SeaweedFS or Prometheus. They check it.
-SERVER_TESTS = SeaweedFS|Prometheus
+# A regular expression for the names of all tests in controllers/integration that need one of these servers. They check it.
+SERVER_TESTS = SeaweedFS|Prometheus|OIDCProvider
 
 .PHONY: test-servers
-test-servers: ## Run the tests with SeaweedFS, Helm and Prometheus. None is skipped.
+test-servers: ## Run the tests with SeaweedFS, Helm, Prometheus and an OIDC provider. None is skipped.
 	$(WITH_SERVERS) export TEST_SERVERS=1 && go test $(TESTFLAGS) ./config ./docs && \
 	go test $(TESTFLAGS) -run '$(SERVER_TESTS)' ./controllers/integration
 

@@ -253,6 +253,7 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 		Connect:     connector.Connect,
 		Tokens:      identity.NewTokens(mgr.GetClient(), options.Clock),
 
+		APIAudiences:             identity.APIAudiences(mgr.GetConfig()),
 		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
 	}
 	counters.Limits(func() []limit.Level { return p.limits.Levels(p.clock.Now()) })

@@ -45,7 +45,7 @@ check "generated and formatted files are up to date" unchanged
 check "lint" "$make" --no-print-directory lint
 check "workflows" "$make" --no-print-directory lint-workflows
 check "go vet" go vet ./...
-for module in . hack/applyclient hack/controlplane hack/helm hack/node hack/prometheus hack/seaweedfs hack/tools; do
+for module in . hack/applyclient hack/controlplane hack/helm hack/node hack/oidcprovider hack/prometheus hack/seaweedfs hack/tools; do
   check "go.mod and go.sum are tidy in $module" go -C "$module" mod tidy -diff
 done
 

@@ -67,6 +67,18 @@ const (
 	// ReasonTokenNotIssued: the API server issued no token for the service account that the credential names, or one
 	// that the operator must not send to STS. The operator did not call STS.
 	ReasonTokenNotIssued = "TokenNotIssued"
+	// ReasonTokenExpired: the token of the identity's source has expired by the clock of STS. The operator did not call STS.
+	ReasonTokenExpired = "TokenExpired"
+	// ReasonTokenNotYetValid: the token of the identity's source is not valid yet by the clock of STS. The operator did not
+	// call STS.
+	ReasonTokenNotYetValid = "TokenNotYetValid"
+	// ReasonClientRejected: the OIDC provider rejected the client or its secret. The operator did not call STS.
+	ReasonClientRejected = "ClientRejected"
+	// ReasonProviderUnreachable: the connection to the OIDC provider failed or timed out. The operator did not call STS.
+	ReasonProviderUnreachable = "ProviderUnreachable"
+	// ReasonProviderError: the OIDC provider returned an error, or no token that the operator can send to STS. The operator
+	// did not call STS.
+	ReasonProviderError = "ProviderError"
 	// ReasonAccessDenied: STS denied the caller access to the role or the call.
 	ReasonAccessDenied = "AccessDenied"
 	// ReasonInvalidSourceCredentials: STS rejected the identity's own credentials, or the source provides none.
@@ -141,22 +153,23 @@ const (
 )
 
 // Reasons of an identity's ConditionReady, beside [ReasonInvalidSourceCredentials], [ReasonAccessDenied], [ReasonInvalidRequest],
-// [ReasonWrongPartition], [ReasonRegionDisabled], [ReasonClockSkew], [ReasonThrottled], [ReasonSTSUnreachable] and [ReasonSTSError].
+// [ReasonWrongPartition], [ReasonRegionDisabled], [ReasonClockSkew], [ReasonThrottled], [ReasonSTSUnreachable], [ReasonSTSError],
+// [ReasonTokenExpired], [ReasonTokenNotYetValid], [ReasonClientRejected], [ReasonProviderUnreachable] and [ReasonProviderError].
 const (
 	// ReasonVerified: GetCallerIdentity succeeded; the status reports the caller.
 	ReasonVerified = "Verified"
 	// ReasonNotVerifiable: the configuration is valid, but cannot be verified: the STS-compatible server has no
-	// GetCallerIdentity, each credential calls STS with a service account of its own, or there is no session to call it
-	// with before a credential's own.
+	// GetCallerIdentity, each credential calls STS with a web identity token, or there is no session to call it with before
+	// a credential's own.
 	ReasonNotVerifiable = "NotVerifiable"
 	// ReasonSecretNotFound: the source's Secret does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretForbidden: the operator's RBAC does not allow it to read the source's Secret.
 	ReasonSecretForbidden = "SecretForbidden"
-	// ReasonInvalidSecret: the source's Secret lacks a key, or a key has no usable value.
+	// ReasonInvalidSecret: the source's Secret lacks a key, or its value is not what the source needs.
 	ReasonInvalidSecret = "InvalidSecret"
 	// ReasonInvalidCABundle: caBundle contains no valid certificate.
 	ReasonInvalidCABundle = "InvalidCABundle"
-	// ReasonInvalidEndpoint: the endpoint is not a valid URL of a server.
+	// ReasonInvalidEndpoint: the endpoint, or a URL of the source, is not a valid URL of a server, or not allowed.
 	ReasonInvalidEndpoint = "InvalidEndpoint"
 )

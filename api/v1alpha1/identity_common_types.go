@@ -108,8 +108,8 @@ type IdentityStatus struct {
 	// +optional
 	ObservedSecretVersion string `json:"observedSecretVersion,omitempty"`
 
-	// sourceExpiration is when the certificate in the source's Secret, or one of its intermediates, expires. It is absent
-	// if the operator has read no certificate.
+	// sourceExpiration is when the token in the source's Secret expires, or the certificate or one of its intermediates. It
+	// is absent if the operator has read neither.
 	//
 	// +optional
 	SourceExpiration *metav1.Time `json:"sourceExpiration,omitempty"`

@@ -122,7 +122,8 @@ type OIDCSettings struct {
 	CABundle string `json:"caBundle,omitempty"`
 }
 
-// OIDCSource is a client of an OIDC provider, which issues tokens for the OAuth 2.0 grant client_credentials.
+// OIDCSource is a client of an OIDC provider, which issues tokens for the OAuth 2.0 grant client_credentials. The operator
+// sends the access token to STS, or the ID token if only that is a JSON Web Token.
 type OIDCSource struct {
 	// clientSecretRef names a key of a Secret that contains the client's secret.
 	//

@@ -207,7 +207,8 @@ func reasonsOfSTS(t *testing.T) []string {
 	var reasons []string
 	for _, match := range regexp.MustCompile(`= "(\w+)"`).FindAllStringSubmatch(group, -1) {
 		if !slices.Contains([]string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonTokenNotIssued, v1alpha1.ReasonSecretNotWritten,
-			v1alpha1.ReasonInvalidTags, v1alpha1.ReasonUnsupportedField, v1alpha1.ReasonWrongPartition}, match[1]) {
+			v1alpha1.ReasonInvalidTags, v1alpha1.ReasonUnsupportedField, v1alpha1.ReasonWrongPartition,
+			v1alpha1.ReasonTokenExpired, v1alpha1.ReasonTokenNotYetValid, v1alpha1.ReasonClientRejected, v1alpha1.ReasonProviderUnreachable, v1alpha1.ReasonProviderError}, match[1]) {
 			reasons = append(reasons, match[1])
 		}
 	}

@@ -191,7 +191,7 @@ func TestHopByWebIdentityIsCountedAsThatCall(t *testing.T) {
 		want  []string
 	}{
 		"a token that STS refuses":  {nil, []string{"AssumeRoleWithWebIdentity InvalidSourceCredentials"}},
-		"a token that there is not": {&reason.TokenError{Message: "No such service account.", Err: errors.New("not found")}, nil},
+		"a token that there is not": {&reason.TokenError{Reason: v1alpha1.ReasonTokenNotIssued, Message: "No such service account.", Err: errors.New("not found")}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -102,7 +102,7 @@ func (r *Reconciler[T]) checkFields(a attempt) error {
 	switch a.call() {
 	case v1alpha1.CallAssumeRoleWithWebIdentity:
 		if fields := a.request.NotWithWebIdentity(); len(fields) > 0 {
-			return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s calls STS with a service account's token, and AssumeRoleWithWebIdentity has no parameter for %s. "+
+			return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s calls STS with a web identity token, and AssumeRoleWithWebIdentity has no parameter for %s. "+
 				"Remove that, or use an identity with another source or with a chain.", a.identity.Name, strings.Join(fields, ", "))
 		}
 	case v1alpha1.CallCreateSession:

@@ -139,7 +139,7 @@ func TestStatusNamesTheFailedCallWhileIssuedIsFalse(t *testing.T) {
 		"a hop":                    {&reason.HopError{RoleARN: hub, Err: testkit.STSError("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: hub}},
 		"a hop with a token":       {&reason.HopError{RoleARN: hub, Call: v1alpha1.CallAssumeRoleWithWebIdentity, Err: testkit.STSError("AccessDenied")}, &v1alpha1.FailedCall{Call: "AssumeRoleWithWebIdentity", RoleARN: hub}},
 		"no source credentials":    {&reason.SourceError{Err: errors.New("none")}, nil},
-		"no service account token": {&reason.TokenError{Message: "None.", Err: errors.New("none")}, nil},
+		"no service account token": {&reason.TokenError{Reason: v1alpha1.ReasonTokenNotIssued, Message: "None.", Err: errors.New("none")}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, testkit.World()...)

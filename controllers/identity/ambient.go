@@ -24,7 +24,7 @@ func (ambient) open(ctx context.Context, r *Resolver, settings *v1alpha1.Identit
 	if settings.Endpoint != "" {
 		bundle = "" // the bundle is for the identity's endpoint
 	}
-	client, problem := httpClient(bundle, 0) // a separate client: the SDK changes its trusted certificates
+	client, problem := httpClient("spec.caBundle", bundle, 0) // a separate client: the SDK changes its trusted certificates
 	if problem != nil {
 		return authenticator{}, problem
 	}

@@ -44,7 +44,7 @@ func (s certificate) open(_ context.Context, _ *Resolver, _ *v1alpha1.IdentitySe
 	if err != nil {
 		return authenticator{}, unready(v1alpha1.ReasonInvalidSecret, nil, "Secret %s is not usable: %s.", s.secret, err)
 	}
-	return authenticator{keys: aws.AnonymousCredentials{}, rolesAnywhere: &rolesanywhere.Source{
+	return authenticator{keys: aws.AnonymousCredentials{}, expires: parsed.NotAfter, rolesAnywhere: &rolesanywhere.Source{
 		Certificate: parsed, TrustAnchorARN: s.TrustAnchorARN, ProfileARN: s.ProfileARN, Region: rolesanywhere.Region(s.TrustAnchorARN),
 		Endpoint: s.Endpoint, SendsSessionName: s.AcceptRoleSessionName,
 	}}, nil

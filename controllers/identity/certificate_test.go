@@ -196,7 +196,7 @@ func TestEndpointOfACertificateInAnIdentityNeedsTheFlag(t *testing.T) {
 }
 
 func tlsSecretIn(g Gomega, namespace string) *corev1.Secret {
-	secret := tlsSecret(g, metav1.Now().Time)
+	secret := tlsSecret(g, testkit.Start)
 	secret.Namespace = namespace
 	return secret
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -76,7 +77,7 @@ func (c *connection) keys(i *Identity) aws.CredentialsProvider {
 	}
 	var auth AuthSource
 	if c.auth.firstCall() != v1alpha1.CallAssumeRole {
-		auth = func(ctx context.Context) (request.CallAuth, error) { return c.auth.callAuth(ctx, i.account) }
+		auth = func(ctx context.Context) (request.CallAuth, error) { return c.callAuth(ctx, i.account) }
 	}
 	session, call := c.auth.keys, c.auth.firstCall()
 	for _, hop := range i.hops {
@@ -86,6 +87,11 @@ func (c *connection) keys(i *Identity) aws.CredentialsProvider {
 	}
 	sessions.Add(i.account.Name, session)
 	return session
+}
+
+// callAuth returns what authenticates the first call for a credential with this service account, now.
+func (c *connection) callAuth(ctx context.Context, account types.NamespacedName) (request.CallAuth, error) {
+	return c.auth.callAuth(ctx, account, c.now())
 }
 
 // hopRequest returns the STS request of a hop. The default session name has the identity's namespace and name.
@@ -123,6 +129,7 @@ func (c *connection) invalidate(account types.NamespacedName) {
 type endpoint struct {
 	endpointSettings
 	http  *http.Client
+	clock clock.PassiveClock
 	build func() STS
 	once  sync.Once
 	sts   atomic.Pointer[STS]
@@ -146,19 +153,24 @@ func (e *endpoint) skew() (time.Duration, bool) {
 	return 0, false
 }
 
+// now returns the time of the clock of STS, or the operator's before the first response of STS.
+func (e *endpoint) now() time.Time {
+	ahead, _ := e.skew()
+	return e.clock.Now().Add(ahead)
+}
+
 // attemptTimeout bounds one attempt of a call, so that the SDK can retry with another connection.
 const attemptTimeout = 10 * time.Second
 
 // newEndpoint returns the endpoint of an identity. The SDK would copy a client of its own for each STS client, so it gets a
 // plain one. Redirects are not followed: a signature is valid for one host.
 func (r *Resolver) newEndpoint(identity request.Key, of endpointSettings) (*endpoint, *reason.Error) {
-	client, problem := httpClient(of.caBundle, r.Connections)
+	client, problem := httpClient("spec.caBundle", of.caBundle, r.Connections)
 	if problem != nil {
 		return nil, problem
 	}
-	made := &endpoint{endpointSettings: of, http: &http.Client{
-		Timeout: attemptTimeout, Transport: client.GetTransport(),
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	made := &endpoint{endpointSettings: of, clock: r.Clock, http: &http.Client{
+		Timeout: attemptTimeout, Transport: client.GetTransport(), CheckRedirect: refuseRedirects,
 	}}
 	config := aws.Config{Region: of.region, HTTPClient: made.http}
 	if of.url != "" {
@@ -170,11 +182,14 @@ func (r *Resolver) newEndpoint(identity request.Key, of endpointSettings) (*endp
 	return made, nil
 }
 
-// httpClient returns a client that trusts the bundle's authorities, or the system's without a bundle. It keeps up to
+// refuseRedirects makes a client return the redirect.
+func refuseRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// httpClient returns a client that trusts the authorities of the bundle in a field, or the system's without a bundle. It keeps up to
 // the given number of idle connections, or the SDK's default if zero: a new connection for each call would cost more
 // than the call. The number of workers bounds the open connections. (A transport with MaxConnsPerHost keeps closed
 // connections, whose buffers contain responses of STS.)
-func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *reason.Error) {
+func httpClient(field, caBundle string, connections int) (*awshttp.BuildableClient, *reason.Error) {
 	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
 	if connections > 0 {
 		client = client.WithTransportOptions(func(t *http.Transport) {
@@ -186,7 +201,7 @@ func httpClient(caBundle string, connections int) (*awshttp.BuildableClient, *re
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(caBundle)) {
-		return nil, unready(v1alpha1.ReasonInvalidCABundle, nil, "spec.caBundle contains no valid certificate. Set one or more PEM certificates.")
+		return nil, unready(v1alpha1.ReasonInvalidCABundle, nil, "%s contains no valid certificate. Set one or more PEM certificates.", field)
 	}
 	return client.WithTransportOptions(func(t *http.Transport) {
 		if t.TLSClientConfig == nil {

@@ -31,7 +31,8 @@ func (i *Identity) Keys() aws.CredentialsProvider { return i.connection.keys(i) 
 
 // Token returns the token of a call.
 func (i *Identity) Token(ctx context.Context) (request.RedactedString, error) {
-	return i.connection.auth.token(ctx, i.account)
+	auth, err := i.connection.callAuth(ctx, i.account)
+	return auth.WebIdentityToken, err
 }
 
 // Sessions returns the number of namespaces with cached sessions of the chain, and of those of the identity's namespace.

@@ -3,6 +3,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ func (i *Identity) Issue(ctx context.Context, r request.Request, code request.Re
 	var auth request.CallAuth
 	if i.reachedBySource(r.Call) {
 		var err error
-		if auth, err = i.connection.auth.callAuth(ctx, i.account); err != nil {
+		if auth, err = i.connection.callAuth(ctx, i.account); err != nil {
 			return request.Credentials{}, err
 		}
 	}
@@ -69,8 +70,18 @@ func (i *Identity) Issue(ctx context.Context, r request.Request, code request.Re
 	return i.connection.client().Issue(ctx, i.connection.keys(i), r, auth)
 }
 
-// Caller calls GetCallerIdentity. See [awssts.Client.Caller] for its errors.
+// errNoCaller is the result for an identity that has a token, but no credentials to call GetCallerIdentity with.
+var errNoCaller = errors.New("only a token")
+
+// Caller calls GetCallerIdentity. See [awssts.Client.Caller] for its errors. If a token authenticates the credentials' own calls, Caller
+// only obtains that token, and returns errNoCaller or the [reason.TokenError].
 func (i *Identity) Caller(ctx context.Context) (awssts.Caller, error) {
+	if i.Call(v1alpha1.CallAssumeRole) == v1alpha1.CallAssumeRoleWithWebIdentity {
+		if _, err := i.connection.callAuth(ctx, i.account); err != nil {
+			return awssts.Caller{}, err
+		}
+		return awssts.Caller{}, errNoCaller
+	}
 	return i.connection.client().Caller(ctx, i.connection.keys(i))
 }
 
@@ -118,7 +129,7 @@ func (i *Identity) notVerifiable() string {
 	switch {
 	case i.ServiceAccount != "":
 		return "Each credential calls STS with a token of its own service account, so this identity has no caller to verify."
-	case i.reachedBySource(v1alpha1.CallAssumeRole) && i.connection.auth.firstCall() != v1alpha1.CallAssumeRole:
+	case i.Call(v1alpha1.CallAssumeRole) == v1alpha1.CallCreateSession:
 		return "The source itself reaches the role of each credential, so this identity has no session of its own to verify."
 	default:
 		return ""
@@ -139,6 +150,16 @@ func (i *Identity) Temporary(ctx context.Context) (bool, error) {
 	}
 	keys, err := i.connection.auth.keys.Retrieve(ctx)
 	return keys.SessionToken != "", err
+}
+
+// expires returns when what the source's Secret holds expires, by the operator's clock; zero if that is not known.
+func (i *Identity) expires() time.Time {
+	expires := i.connection.auth.expires
+	if expires.IsZero() {
+		return expires
+	}
+	ahead, _ := i.Skew()
+	return expires.Add(-ahead)
 }
 
 // InvalidateCredentials drops the credentials that STS rejected, so that the next call uses new ones.

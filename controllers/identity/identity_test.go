@@ -19,7 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -28,6 +28,7 @@ import (
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/testkit"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -118,7 +119,7 @@ func failing(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) *f
 	f.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	f.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(funcs).Build()
 	f.watch = &watch{reader: f.client, subscribed: map[request.Key]subscribed{}}
-	f.resolver = &identity.Resolver{Clock: clock.RealClock{}, Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config) identity.STS {
+	f.resolver = &identity.Resolver{Clock: clocktesting.NewFakePassiveClock(testkit.Start), Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config) identity.STS {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.connected++

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/testkit"
 )
 
 // fill gives every field a value, each list one item and each pointer something to point at. A type that it does not know fails the
@@ -64,14 +66,22 @@ func changes(path string, v reflect.Value) map[string]func() {
 	return all
 }
 
-// anySecret is a fixture in which every Secret holds a key and a certificate, whatever its name.
+// secretKeyPaths are the paths of the fields that name a key of a source's Secret, and so the names that fill gives them.
+var secretKeyPaths = []string{"Source.SecretRef.Key", "Source.SecretRef.SecretKeyReference.Key", "Source.ClientSecretRef.Key", "Source.ClientSecretRef.SecretKeyReference.Key"}
+
+// anySecret is a fixture in which every Secret holds a key, a certificate and tokens, whatever its name.
 func anySecret(t *testing.T) *fixture {
 	t.Helper()
-	certificate := tlsSecret(NewWithT(t), metav1.Now().Time).Data
+	key := testkit.NewKey(NewWithT(t))
+	certificate := testkit.NewAuthority(NewWithT(t), nil, testkit.Start).Issue(key, testkit.Start)
+	keyPEM := testkit.KeyPEM(NewWithT(t), key)
 	f := failing(t, interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
 		if secret, ok := o.(*corev1.Secret); ok {
 			*secret = *operatorKey()
-			maps.Copy(secret.Data, certificate)
+			secret.Data["tls.crt"], secret.Data["tls.key"] = certificate, keyPEM
+			for _, path := range secretKeyPaths {
+				secret.Data[path], secret.Data[path+"-other"] = []byte(jwt(validFor(time.Hour))), []byte(jwt(validFor(time.Hour)))
+			}
 			return nil
 		}
 		return c.Get(ctx, key, o, options...)
@@ -89,6 +99,8 @@ func TestIdentitiesThatDifferInAnyFieldHaveDifferentIssuerHashes(t *testing.T) {
 		"Settings.Region":   "it is hashed beside the issuer where it stands in the Secret",
 		"Settings.CABundle": reach,
 		"Settings.STSQPS":   reach,
+
+		"Source.OIDCSettings.CABundle": "it says how the provider is reached, and not what it answers",
 	}
 	pem := string(serveTLS(t).CABundle)
 	fields := func(found identity.Object, source reflect.Value) map[string]func() {
@@ -101,9 +113,19 @@ func TestIdentitiesThatDifferInAnyFieldHaveDifferentIssuerHashes(t *testing.T) {
 		if source.Type().Elem() == reflect.TypeFor[v1alpha1.ServiceAccountSource]() && source.IsValid() {
 			found.Settings().SessionTags = nil // a ClusterIdentity may not have both
 		}
+		if field := source.Elem().FieldByName("OIDCSettings"); field.IsValid() {
+			oidc := field.Addr().Interface().(*v1alpha1.OIDCSettings)
+			oidc.Issuer, oidc.TokenURL, oidc.CABundle = "https://id.example/issuer", "https://id.example/token?tenant=one", pem
+		}
+		if field := source.Elem().FieldByName("RolesAnywhereSettings"); field.IsValid() {
+			field.FieldByName("Endpoint").SetString("https://rolesanywhere.example")
+		}
 		all := changes("Settings", reflect.ValueOf(found.Settings()).Elem())
 		all["Settings.CABundle"] = func() { found.Settings().CABundle += pem }
 		maps.Copy(all, changes("Source", source))
+		if field := source.Elem().FieldByName("OIDCSettings"); field.IsValid() {
+			all["Source.OIDCSettings.CABundle"] = func() { field.FieldByName("CABundle").SetString(pem + pem) }
+		}
 		return all
 	}
 	for kind, of := range map[string]struct {

@@ -87,9 +87,10 @@ type verdict struct {
 	caller        *awssts.Caller
 	secretVersion string
 	failure       *reason.Error
-	// certificate is ConditionCertificateValid, nil if there is no certificate. expires is zero then.
+	// certificate is ConditionCertificateValid, nil if there is no certificate.
 	certificate *metav1.Condition
-	expires     time.Time
+	// expires is when the certificate or token in the source's Secret expires; zero if neither does.
+	expires time.Time
 	// next is the time of the next verification; zero for none before a change.
 	next time.Time
 }
@@ -153,13 +154,14 @@ func (r *Reconciler[T]) verify(ctx context.Context, found T, now time.Time) (ver
 	return v.withCertificate(found, configured), err
 }
 
-// withCertificate completes the state of an identity with that of its source's certificate. It is checked again when it expires.
+// withCertificate completes the state of an identity with the expiry of its source, and with the state of the source's certificate,
+// which is checked again when it expires.
 func (v verdict) withCertificate(found Object, configured *Identity) verdict {
+	if configured != nil {
+		v.expires = configured.connection.auth.expires
+	}
 	if _, ok := sourceOf(found).(certificate); !ok {
 		return v
-	}
-	if configured != nil {
-		v.expires = configured.Certificate().NotAfter
 	}
 	var c metav1.Condition
 	switch {
@@ -197,7 +199,7 @@ func (r *Reconciler[T]) verifyCaller(ctx context.Context, found T, configured *I
 	skewed := meta.IsStatusConditionFalse(found.Report().Conditions, v1alpha1.ConditionClockInSync) // the status does not contain the skew
 	if last.Inputs != configured.Version && reportsOn(found, configured) && !skewed {
 		// After a restart, the status is as current as a new call. The next call waits for its interval.
-		last = backoff.Call{Inputs: configured.Version, Next: now.Add(spreadVerify(KeyOf(found).Label()))}
+		last = backoff.Call{Inputs: configured.Version, Next: verifyAt(configured, now)}
 		r.backoff.Set(key, last)
 	}
 	known := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.Next}
@@ -229,8 +231,13 @@ func clockCondition(configured *Identity) (*metav1.Condition, *time.Duration) {
 	return &c, &ahead
 }
 
-func spreadVerify(name string) time.Duration {
-	return verifyInterval - time.Duration(reissue.Spread(name)*float64(verifyInterval/10))
+// verifyAt returns when to verify a ready identity again: after verifyInterval, or when the source's token expires.
+func verifyAt(configured *Identity, now time.Time) time.Time {
+	next := now.Add(verifyInterval - time.Duration(reissue.Spread(configured.Key.Label())*float64(verifyInterval/10)))
+	if expires := configured.expires(); !expires.IsZero() && expires.Before(next) {
+		return expires
+	}
+	return next
 }
 
 // reportsOn reports whether the status is True for the identity's current spec and Secret.
@@ -268,8 +275,10 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, configured *Identity, known
 	}
 	v := verified(configured, known, caller, err)
 	if v.failure == nil {
-		outcome = limit.Answered
-		v.next = now.Add(spreadVerify(identity.Label()))
+		if !errors.Is(err, errNoCaller) {
+			outcome = limit.Answered
+		}
+		v.next = verifyAt(configured, now)
 		r.backoff.Set(identity.NamespacedName, backoff.Call{Inputs: configured.Version, At: now, Next: v.next})
 	} else {
 		// A failed verification opens no circuit: each credential first reports what its own call failed with.
@@ -282,7 +291,7 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, configured *Identity, known
 		log.FromContext(ctx).Info("failed to verify the identity", "reason", v.failure.Reason, "requestID", awssts.RequestID(err), "cause", fmt.Sprint(v.failure.Cause))
 		v.next = r.backoff.Failed(identity.NamespacedName, configured.Version, v.failure, now, 0)
 	}
-	if _, hop := errors.AsType[*reason.HopError](err); !hop { // calls of hops are counted separately
+	if _, hop := errors.AsType[*reason.HopError](err); !hop && !errors.Is(err, errNoCaller) { // calls of hops are counted separately
 		r.Metrics.Called(identity.Kind, callGetCallerIdentity, v.ready.Reason)
 	}
 	v.clock, v.ahead = clockCondition(configured)
@@ -295,6 +304,9 @@ func verified(configured *Identity, v verdict, caller awssts.Caller, err error) 
 		return status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, code, message, args...)
 	}
 	switch {
+	case errors.Is(err, errNoCaller):
+		v.caller = nil
+		v.ready = ready(v1alpha1.ReasonNotVerifiable, "The source has a token, which each credential calls STS with, so this identity has no caller to verify.")
 	case errors.Is(err, awssts.ErrNoCallerIdentity):
 		v.caller = nil
 		v.ready = ready(v1alpha1.ReasonNotVerifiable, "The server does not support GetCallerIdentity, so the caller is not known. Credentials are issued anyway.")
@@ -319,6 +331,8 @@ func verified(configured *Identity, v verdict, caller awssts.Caller, err error) 
 var identityWide = map[string]bool{
 	v1alpha1.ReasonSTSUnreachable: true, v1alpha1.ReasonSTSError: true, v1alpha1.ReasonInvalidSourceCredentials: true,
 	v1alpha1.ReasonRegionDisabled: true, v1alpha1.ReasonClockSkew: true,
+	v1alpha1.ReasonTokenExpired: true, v1alpha1.ReasonTokenNotYetValid: true,
+	v1alpha1.ReasonClientRejected: true, v1alpha1.ReasonProviderUnreachable: true, v1alpha1.ReasonProviderError: true,
 }
 
 // OutcomeOf returns what a failure means for the identity's other calls.

@@ -43,7 +43,9 @@ type Resolver struct {
 	Watch Watch
 	// Tokens requests the tokens of service accounts.
 	Tokens *Tokens
-	// Clock is the operator's, by which the validity of a certificate is checked after the correction of its skew.
+	// APIAudiences returns the API server's own audiences; nil if they are not known. A web identity token for one of them is not sent.
+	APIAudiences func() []string
+	// Clock is the operator's, by which the validity of a certificate or token is checked after the correction of its skew.
 	Clock clock.PassiveClock
 	// Endpoints selects AWS's endpoints, as [Endpoints] does. Identities with an endpoint of their own ignore it.
 	Endpoints config.LoadOptions
@@ -58,6 +60,13 @@ type Resolver struct {
 	builds singleflight.Group
 	mu     sync.Mutex
 	cache  map[request.Key]*connection
+}
+
+func (r *Resolver) apiAudiences() []string {
+	if r.APIAudiences == nil {
+		return nil
+	}
+	return r.APIAudiences()
 }
 
 // Watch watches the Secrets of identities' sources, one for each identity.

@@ -34,7 +34,7 @@ func (serviceAccount) secretRef() *types.NamespacedName { return nil }
 func (s serviceAccount) open(_ context.Context, r *Resolver, _ *v1alpha1.IdentitySettings, _ *corev1.Secret) (authenticator, *reason.Error) {
 	return authenticator{
 		keys: aws.AnonymousCredentials{},
-		token: func(ctx context.Context, account types.NamespacedName) (request.RedactedString, error) {
+		token: func(ctx context.Context, account types.NamespacedName, _ time.Time) (request.RedactedString, error) {
 			return r.Tokens.Token(ctx, account, s.audience)
 		},
 		forgetToken: func(account types.NamespacedName) { r.Tokens.Forget(account, s.audience) },
@@ -123,7 +123,7 @@ func (t *Tokens) checkAudience(ctx context.Context, account types.NamespacedName
 		t.cached.Set(apiAudiences{}, own, apiAudiencesTTL)
 	}
 	if audiences, ok := own.([]string); !ok || slices.Contains(audiences, audience) {
-		return &reason.TokenError{Message: fmt.Sprintf("The audience %s is the Kubernetes API server's own, so a token for it is also valid there. "+
+		return &reason.TokenError{Reason: v1alpha1.ReasonTokenNotIssued, Message: fmt.Sprintf("The audience %s is the Kubernetes API server's own, so a token for it is also valid there. "+
 			"Set source.serviceAccount.audience of the identity to another audience, such as %s. "+
 			"Add that to the client IDs of the IAM OIDC provider, and to the condition on aud in the role's trust policy.", audience, otherAudience(audiences)), Err: errAPIAudience}
 	}
@@ -143,7 +143,7 @@ func (t *Tokens) request(ctx context.Context, account types.NamespacedName, audi
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences, ExpirationSeconds: new(int64(TokenLifetime / time.Second))}}
 	holder := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: account.Namespace, Name: account.Name}}
 	if err := t.client.SubResource("token").Create(ctx, holder, request); err != nil {
-		return nil, &reason.TokenError{Message: tokenErrorMessage(account, err), Err: err}
+		return nil, &reason.TokenError{Reason: v1alpha1.ReasonTokenNotIssued, Message: tokenErrorMessage(account, err), Err: err}
 	}
 	return request, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	corev1 "k8s.io/api/core/v1"
@@ -31,43 +32,77 @@ type source interface {
 // set.
 type authenticator struct {
 	keys aws.CredentialsProvider
-	// token returns a web identity token for a credential with this service account.
-	token func(ctx context.Context, account types.NamespacedName) (request.RedactedString, error)
+	// token returns a web identity token for a credential with this service account. The token is valid at a time of the
+	// clock of STS. Its error is a [reason.TokenError], or that of the context.
+	token func(ctx context.Context, account types.NamespacedName, now time.Time) (request.RedactedString, error)
 	// forgetToken makes token return another one; nil if it caches none.
 	forgetToken func(account types.NamespacedName)
 	// rolesAnywhere signs the first call, which is then CreateSession of IAM Roles Anywhere; nil for another call.
 	rolesAnywhere *rolesanywhere.Source
 	// perAccount is true if each service account has its own token, and so its own sessions.
 	perAccount bool
+	// expires is when what the source's Secret holds expires; zero if it does not, or if that is not known.
+	expires time.Time
 }
 
 func sourceOf(found Object) source {
-	var account *v1alpha1.ServiceAccountSource
+	var made source
 	switch found := found.(type) {
 	case *v1alpha1.ClusterIdentity:
-		if key := found.Spec.Source.AccessKey; key != nil {
-			return accessKey{types.NamespacedName{Namespace: key.SecretRef.Namespace, Name: key.SecretRef.Name}}
-		}
-		if found.Spec.Source.Ambient != nil {
-			return ambient{}
-		}
-		if x509 := found.Spec.Source.X509; x509 != nil {
-			return certificate{types.NamespacedName{Namespace: x509.SecretRef.Namespace, Name: x509.SecretRef.Name}, x509.RolesAnywhereSettings}
-		}
-		account = found.Spec.Source.ServiceAccount
+		made = sourceOfCluster(found.Spec.Source)
 	case *v1alpha1.Identity:
-		if key := found.Spec.Source.AccessKey; key != nil {
-			return accessKey{types.NamespacedName{Namespace: found.Namespace, Name: key.SecretRef.Name}}
-		}
-		if x509 := found.Spec.Source.X509; x509 != nil {
-			return certificate{types.NamespacedName{Namespace: found.Namespace, Name: x509.SecretRef.Name}, x509.RolesAnywhereSettings}
-		}
-		account = found.Spec.Source.ServiceAccount
+		made = sourceOfNamespace(found.Spec.Source, found.Namespace)
 	}
-	if account == nil {
+	if made == nil {
 		return unsupported{KeyOf(found).Kind}
 	}
-	return serviceAccount{cmp.Or(account.Audience, defaultAudience)}
+	return made
+}
+
+func sourceOfCluster(of v1alpha1.ClusterIdentitySource) source {
+	switch {
+	case of.AccessKey != nil:
+		return accessKey{types.NamespacedName{Namespace: of.AccessKey.SecretRef.Namespace, Name: of.AccessKey.SecretRef.Name}}
+	case of.Ambient != nil:
+		return ambient{}
+	case of.ServiceAccount != nil:
+		return serviceAccountOf(of.ServiceAccount)
+	case of.X509 != nil:
+		return certificate{types.NamespacedName{Namespace: of.X509.SecretRef.Namespace, Name: of.X509.SecretRef.Name}, of.X509.RolesAnywhereSettings}
+	case of.OIDC != nil:
+		ref := of.OIDC.ClientSecretRef
+		return oidcClient{of.OIDC.OIDCSettings, keyOf(ref.Namespace, ref.SecretKeyReference)}
+	case of.WebIdentityToken != nil:
+		ref := of.WebIdentityToken.SecretRef
+		return webIdentityToken{keyOf(ref.Namespace, ref.SecretKeyReference)}
+	default:
+		return nil
+	}
+}
+
+func sourceOfNamespace(of v1alpha1.IdentitySource, namespace string) source {
+	switch {
+	case of.AccessKey != nil:
+		return accessKey{types.NamespacedName{Namespace: namespace, Name: of.AccessKey.SecretRef.Name}}
+	case of.ServiceAccount != nil:
+		return serviceAccountOf(of.ServiceAccount)
+	case of.X509 != nil:
+		return certificate{types.NamespacedName{Namespace: namespace, Name: of.X509.SecretRef.Name}, of.X509.RolesAnywhereSettings}
+	case of.OIDC != nil:
+		return oidcClient{of.OIDC.OIDCSettings, keyOf(namespace, of.OIDC.ClientSecretRef)}
+	case of.WebIdentityToken != nil:
+		return webIdentityToken{keyOf(namespace, of.WebIdentityToken.SecretRef)}
+	default:
+		return nil
+	}
+}
+
+func serviceAccountOf(of *v1alpha1.ServiceAccountSource) source {
+	return serviceAccount{cmp.Or(of.Audience, defaultAudience)}
+}
+
+func keyOf(namespace string, ref v1alpha1.SecretKeyReference) secretKey {
+	return secretKey{types.NamespacedName{Namespace: namespace, Name: ref.Name}, ref.Key}
 }
 
 // usable returns nil if the source is usable now by the clock of STS, or a failure of ConditionReady.
@@ -91,11 +126,11 @@ func (a authenticator) firstCall() v1alpha1.Call {
 	}
 }
 
-// callAuth returns what authenticates the first call for a credential with this service account.
-func (a authenticator) callAuth(ctx context.Context, account types.NamespacedName) (auth request.CallAuth, err error) {
+// callAuth returns what authenticates the first call for a credential with this service account, at a time of the clock of STS.
+func (a authenticator) callAuth(ctx context.Context, account types.NamespacedName, now time.Time) (auth request.CallAuth, err error) {
 	auth.RolesAnywhere = a.rolesAnywhere
 	if a.token != nil {
-		auth.WebIdentityToken, err = a.token(ctx, account)
+		auth.WebIdentityToken, err = a.token(ctx, account, now)
 	}
 	return auth, err
 }

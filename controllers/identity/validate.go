@@ -18,7 +18,7 @@ func unready(code string, cause error, format string, args ...any) *reason.Error
 // validate returns a failure if a spec cannot work. The CRDs' validation rules reject most of these specs, but not those
 // of objects that were stored before the rules.
 func (r *Resolver) validate(found Object) *reason.Error {
-	for _, check := range []func(Object) *reason.Error{r.checkEndpoint, checkNames, checkTags} {
+	for _, check := range []func(Object) *reason.Error{r.checkURLs, checkEndpoint, checkNames, checkTags} {
 		if problem := check(found); problem != nil {
 			return problem
 		}
@@ -33,37 +33,51 @@ const (
 	globalRegion   = "us-east-1"
 )
 
-func (r *Resolver) checkEndpoint(found Object) *reason.Error {
-	if x509, ok := sourceOf(found).(certificate); ok {
-		if _, problem := r.checkURL(found, "spec.source.x509.endpoint", x509.Endpoint); problem != nil {
-			return problem
+// serverURL is a field that directs the operator's requests.
+type serverURL struct{ field, value, example string }
+
+func serverURLs(found Object) []serverURL {
+	urls := []serverURL{{"spec.endpoint", found.Settings().Endpoint, "https://sts.example.internal"}}
+	switch source := sourceOf(found).(type) {
+	case certificate:
+		urls = append(urls, serverURL{"spec.source.x509.endpoint", source.Endpoint, "https://rolesanywhere.example.internal"})
+	case oidcClient:
+		urls = append(urls,
+			serverURL{"spec.source.oidc.issuer", source.Issuer, "https://id.example.internal/realms/prod"},
+			serverURL{"spec.source.oidc.tokenURL", source.TokenURL, "https://id.example.internal/oauth2/token"})
+	}
+	return urls
+}
+
+func (r *Resolver) checkURLs(found Object) *reason.Error {
+	_, namespaced := found.(*v1alpha1.Identity)
+	for _, u := range serverURLs(found) {
+		if u.value == "" {
+			continue
+		}
+		if namespaced && !r.AllowNamespacedEndpoints {
+			return unready(v1alpha1.ReasonInvalidEndpoint, nil, "%s is not allowed in an Identity, because it directs the operator's requests. "+
+				"Remove it, use a ClusterIdentity, or run the operator with --allow-namespaced-endpoints.", u.field)
+		}
+		parsed, err := url.Parse(u.value)
+		if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+			return unready(v1alpha1.ReasonInvalidEndpoint, err, "%s is not the URL of a server. Set a URL such as %s.", u.field, u.example)
 		}
 	}
-	parsed, problem := r.checkURL(found, "spec.endpoint", found.Settings().Endpoint)
-	if problem != nil || parsed == nil {
-		return problem
+	return nil
+}
+
+// checkEndpoint rejects AWS's global endpoint for another region than its own.
+func checkEndpoint(found Object) *reason.Error {
+	parsed, err := url.Parse(found.Settings().Endpoint)
+	if err != nil {
+		return nil // checkURLs has rejected it
 	}
 	if region := found.Settings().Region; region != globalRegion && strings.TrimSuffix(strings.ToLower(parsed.Hostname()), ".") == globalEndpoint {
 		return unready(v1alpha1.ReasonInvalidEndpoint, nil, "spec.endpoint is AWS's global endpoint, which accepts only signatures for the region %s, and spec.region is %s. "+
 			"Remove spec.endpoint to call STS in %s, or set spec.region to %s.", globalRegion, region, region, globalRegion)
 	}
 	return nil
-}
-
-// checkURL returns the URL of a server that a field names, nil if the field is empty.
-func (r *Resolver) checkURL(found Object, field, endpoint string) (*url.URL, *reason.Error) {
-	if endpoint == "" {
-		return nil, nil
-	}
-	if _, namespaced := found.(*v1alpha1.Identity); namespaced && !r.AllowNamespacedEndpoints {
-		return nil, unready(v1alpha1.ReasonInvalidEndpoint, nil, "%s is not allowed in an Identity, because it directs the operator's requests. "+
-			"Remove it, use a ClusterIdentity, or run the operator with --allow-namespaced-endpoints.", field)
-	}
-	parsed, err := url.Parse(endpoint)
-	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return nil, unready(v1alpha1.ReasonInvalidEndpoint, err, "%s is not the URL of a server. Set a URL such as https://sts.example.internal.", field)
-	}
-	return parsed, nil
 }
 
 // checkNames checks the form and partition of AWS's names. With an endpoint, the server decides instead.
@@ -95,8 +109,8 @@ func checkNames(found Object) *reason.Error {
 }
 
 // checkTags rejects session tags that AWS policies could not rely on. A namespace can present a token of its service
-// accounts to AWS itself, with any tags. The owner of an Identity is such a namespace too, so its hops may not set the tags
-// that the operator sets for credentials.
+// accounts to AWS itself, with any tags; it does not hold the token of a ClusterIdentity's other sources. The owner of an
+// Identity is such a namespace too, so its hops may not set the tags that the operator sets for credentials.
 func checkTags(found Object) *reason.Error {
 	settings := found.Settings()
 	if cluster, ok := found.(*v1alpha1.ClusterIdentity); ok && settings.SessionTags != nil && cluster.Spec.Source.ServiceAccount != nil {

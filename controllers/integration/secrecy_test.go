@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -59,12 +60,70 @@ func TestSecretValuesAppearOnlyInSecrets(t *testing.T) {
 	outputs := h.outputs(namespace, made, by)
 	outputs["a span"] = fmt.Sprint(spans())
 	h.Expect(outputs["a span"]).To(ContainSubstring("InvalidSourceCredentials"))
+	h.expectNoSecrets(outputs, secrets)
+}
+
+// Tokens of sources and the secret of an OIDC client appear only in their Secrets, also after errors that quote them.
+func TestTokensOfSourcesAppearOnlyInSecrets(t *testing.T) {
+	for name, tc := range map[string]struct {
+		source func(*issuer) func(*v1alpha1.ClusterIdentity)
+		// good and bad return values of the source's Secret.
+		good, bad func(*issuer) string
+		want      string
+	}{
+		"webIdentityToken": {
+			func(*issuer) func(*v1alpha1.ClusterIdentity) { return useTokenIn },
+			func(i *issuer) string { return i.token("operator", time.Hour) }, func(i *issuer) string { return i.token("operator", -time.Hour) }, "TokenExpired",
+		},
+		"webIdentityToken that is damaged": {
+			func(*issuer) func(*v1alpha1.ClusterIdentity) { return useTokenIn },
+			func(i *issuer) string { return i.token("operator", time.Hour) },
+			func(i *issuer) string { return i.token("operator", time.Hour)[1:] }, "InvalidSecret",
+		},
+		"oidc": {
+			func(i *issuer) func(*v1alpha1.ClusterIdentity) { return i.useClient },
+			func(i *issuer) string { return i.secret }, func(*issuer) string { return "a-wrong-secret-of-the-client" }, "ClientRejected",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, stsemulator.Options{})
+			spans := h.exportSpans()
+			i := h.newIssuer()
+			h.start()
+			namespace := h.namespace(nil)
+			role := h.putRole("Reached", i.trust("operator"))
+			good, bad := tc.good(i), tc.bad(i)
+			by := h.identity(tc.source(i), func(by *v1alpha1.ClusterIdentity) { h.putSecret(operatorNamespace, by.Name, "value", good) })
+			h.eventually(by, "Ready", "True NotVerifiable")
+			made := h.credential(namespace, "quiet", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
+			h.eventually(made, "Ready", "True Issued")
+			secrets := append(secretsOf(h, namespace, "quiet"), good, bad, i.secret)
+
+			// STS rejects the token of an issuer that it does not trust, and may quote it.
+			_, err := h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: i.server.URL, ClientIDs: []string{"another"}, JWKS: i.keySet()})
+			h.Expect(err).NotTo(HaveOccurred())
+			h.eventually(h.credential(namespace, "rejected", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role }), "Issued", "False InvalidSourceCredentials")
+			h.putSecret(operatorNamespace, by.Name, "value", bad)
+			h.eventually(by, "Ready", "False "+tc.want)
+			h.stop()
+
+			outputs := h.outputs(namespace, made, by)
+			outputs["a span"] = fmt.Sprint(spans())
+			h.Expect(outputs["the identity"]).To(ContainSubstring(tc.want))
+			h.expectNoSecrets(outputs, append(secrets, i.issued()...))
+		})
+	}
+}
+
+// expectNoSecrets fails the test for each output that contains a secret.
+func (h *harness) expectNoSecrets(outputs map[string]string, secrets []string) {
+	h.t.Helper()
 	for output, text := range outputs {
 		h.Expect(text).NotTo(BeEmpty(), output)
 		for _, secret := range secrets {
 			h.Expect(len(secret)).To(BeNumerically(">", 10))
 			if i := strings.Index(text, secret); i >= 0 {
-				t.Errorf("%s holds a secret: …%s…", output, text[max(0, i-200):i])
+				h.t.Errorf("%s holds a secret: …%s…", output, text[max(0, i-200):i])
 			}
 		}
 	}

@@ -94,8 +94,8 @@ func accessDenied(a Answer, s Subject) string {
 	case s.RoleARN == "":
 		return denied + fmt.Sprintf(" Check that the caller's own policies allow sts:%s, and that no policy denies it.", s.Call) + s.deniedElsewhere()
 	case s.Call == v1alpha1.CallAssumeRoleWithWebIdentity:
-		return denied + fmt.Sprintf(" Check that the role exists, and that its trust policy allows sts:%s to the OIDC provider of this cluster, "+
-			"under conditions on its aud and sub that the identity's audience and this service account meet.", s.Call)
+		return denied + fmt.Sprintf(" Check that the role exists, and that its trust policy allows sts:%s to the OIDC provider of the token's issuer, "+
+			"under conditions on its aud and sub that the token meets.", s.Call)
 	default:
 		return denied + " Check that the role exists, that its trust policy allows this caller " +
 			"(sts:AssumeRole, and sts:TagSession or sts:SetSourceIdentity if the spec has tags or a sourceIdentity), that an sts:ExternalId " +
@@ -135,8 +135,8 @@ func invalidSourceCredentials(a Answer, s Subject) string {
 	case s.Call == v1alpha1.CallCreateSession:
 		return sessionSource(a, s)
 	case s.Call == v1alpha1.CallAssumeRoleWithWebIdentity:
-		return fmt.Sprintf("STS rejected the token of %s%s. Check that IAM has an OIDC provider for this cluster's issuer in the account of %s, that its client IDs include the "+
-			"identity's audience, and that AWS can read the issuer's keys.", s.caller(), a, s.RoleARN)
+		return fmt.Sprintf("STS rejected the token of %s%s. Check that IAM has an OIDC provider for the token's issuer in the account of %s, that its client IDs include the "+
+			"token's audience, and that AWS can read the issuer's keys.", s.caller(), a, s.RoleARN)
 	}
 	message := fmt.Sprintf("STS rejected the source credentials of %s%s: they are missing, wrong, expired or inactive. "+
 		"Fix the identity's source; a changed Secret is tried at once.", s.Identity, a)

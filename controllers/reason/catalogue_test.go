@@ -50,7 +50,8 @@ var catalogue = map[string]struct{ names, advice []string }{
 }
 
 // notOfSTS are the reasons that say something else than how STS failed.
-var notOfSTS = []string{v1alpha1.ReasonInvalidTags, v1alpha1.ReasonUnsupportedField, v1alpha1.ReasonWrongPartition, v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonTokenNotIssued, v1alpha1.ReasonSecretNotWritten}
+var notOfSTS = []string{v1alpha1.ReasonInvalidTags, v1alpha1.ReasonUnsupportedField, v1alpha1.ReasonWrongPartition, v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonTokenNotIssued, v1alpha1.ReasonSecretNotWritten,
+	v1alpha1.ReasonTokenExpired, v1alpha1.ReasonTokenNotYetValid, v1alpha1.ReasonClientRejected, v1alpha1.ReasonProviderUnreachable, v1alpha1.ReasonProviderError}
 
 // reasonsOfIssued are those that the API declares as reasons of ConditionIssued.
 func reasonsOfIssued(t *testing.T) []string {

@@ -43,9 +43,9 @@ func NotCalled(reason, format string, args ...any) *Error {
 	return &Error{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: fmt.Sprintf(format, args...) + " STS was not called.", Retry: Never}
 }
 
-// NoToken returns a failure of ConditionIssued for a token that the API server did not issue. Service accounts are not watched.
+// NoToken returns a failure of ConditionIssued for a missing token. Neither service accounts nor OIDC providers are watched.
 func NoToken(err *TokenError) *Error {
-	return &Error{Condition: v1alpha1.ConditionIssued, Reason: v1alpha1.ReasonTokenNotIssued, Message: err.Message + " STS was not called.", Retry: Backoff, Cause: err}
+	return &Error{Condition: v1alpha1.ConditionIssued, Reason: err.Reason, Message: err.Message + " STS was not called.", Retry: Backoff, Cause: err}
 }
 
 // Cut returns the first bytes of a text, with an ellipsis if it is longer.
@@ -136,14 +136,20 @@ func (e *HopError) Error() string { return "hop " + e.RoleARN + ": " + e.Err.Err
 // Unwrap returns the error of STS, or of the hop before.
 func (e *HopError) Unwrap() error { return e.Err }
 
-// TokenError is a failure to get a service account's token: STS was not called.
+// TokenError is a failure to get a web identity token that may be sent: STS was not called.
 type TokenError struct {
-	// Message says what is wrong and what to do. It stays the same while the cause does.
-	Message string
-	Err     error
+	// Reason is that of ConditionIssued. Message says what is wrong and what to do. Both stay the same while the cause does.
+	Reason, Message string
+	// Err is the error of the API server or the OIDC provider; nil if the token itself is the cause.
+	Err error
 }
 
-func (e *TokenError) Error() string { return "token of a service account: " + e.Err.Error() }
+func (e *TokenError) Error() string {
+	if e.Err == nil {
+		return "web identity token: " + e.Reason
+	}
+	return "web identity token: " + e.Err.Error()
+}
 
-// Unwrap returns the API server's error.
+// Unwrap returns Err.
 func (e *TokenError) Unwrap() error { return e.Err }

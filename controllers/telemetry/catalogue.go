@@ -144,8 +144,8 @@ var (
 	}
 	sourceExpirationMetric = Metric{
 		Name: "rolecredential_source_expiration_timestamp_seconds", Type: Gauge, Labels: ofCredential,
-		Help:   "Expiry of the certificate that an identity's source has in its Secret (Unix time), by the identity's kind, namespace and name. The namespace of a ClusterIdentity is empty.",
-		Series: "one for each identity with `source.x509` and a certificate",
+		Help:   "Expiry of the certificate or token that an identity's source has in its Secret (Unix time), by the identity's kind, namespace and name. The namespace of a ClusterIdentity is empty.",
+		Series: "one for each identity with `source.x509` or `source.webIdentityToken`",
 	}
 	limitHitsMetric = Metric{
 		Name: "rolecredential_limit_hits_total", Type: Counter, Labels: []string{"limit"},

@@ -5,6 +5,7 @@
 //	go run ./hack/servers seaweedfs      # SeaweedFS, an STS and S3
 //	go run ./hack/servers helm           # Helm
 //	go run ./hack/servers prometheus     # Prometheus and promtool
+//	go run ./hack/servers oidcprovider   # an OIDC provider
 //
 // The control plane comes from the first of these that has it: the folder in KUBEBUILDER_ASSETS, the folder .cache, a release of
 // envtest, a build from source. ENVTEST_INDEX is the URL of another index of envtest releases, or "off". The other sets come from
@@ -34,7 +35,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	at := slices.IndexFunc(sets, func(s set) bool { return len(args) == 1 && s.name == args[0] })
 	if at < 0 {
-		return errors.New("usage: servers controlplane|node|seaweedfs|helm|prometheus")
+		return errors.New("usage: servers controlplane|node|seaweedfs|helm|prometheus|oidcprovider")
 	}
 	dir, err := ensure(ctx, sets[at], os.Stderr)
 	if err != nil {

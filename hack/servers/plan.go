@@ -105,12 +105,25 @@ var prometheus = set{
 	},
 }
 
-var sets = []set{controlplane, node, seaweedfs, helm, prometheus}
+// oidcprovider issues tokens for the grant client_credentials. Its module has a program of its own, since no released program of a Go
+// module does.
+var oidcprovider = set{
+	name:     "oidcprovider",
+	title:    "an OIDC provider",
+	use:      "the tests",
+	usual:    time.Minute,
+	module:   "github.com/zitadel/oidc/v3",
+	binaries: []binary{{name: "oidcprovider", pkg: "rolecredential.dev/operator/hack/oidcprovider"}},
+}
+
+var sets = []set{controlplane, node, seaweedfs, helm, prometheus, oidcprovider}
 
 // pinned is a set with the versions that its module pins.
 type pinned struct {
 	set
 	goMod, goSum string
+	// source is the module's own program; empty if it has none.
+	source string
 	// version of the set's module, such as v1.37.2.
 	version string
 }
@@ -120,8 +133,11 @@ func (s set) folder() string { return filepath.Join("hack", s.name) }
 
 func (s set) read() (pinned, error) {
 	p := pinned{set: s}
-	for file, text := range map[string]*string{"go.mod": &p.goMod, "go.sum": &p.goSum} {
+	for file, text := range map[string]*string{"go.mod": &p.goMod, "go.sum": &p.goSum, "main.go": &p.source} {
 		found, err := os.ReadFile(filepath.Join(s.folder(), file))
+		if errors.Is(err, fs.ErrNotExist) && file == "main.go" {
+			continue
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return p, fmt.Errorf("there is no %s here: run it in the repository's root as `go run ./hack/servers %s`", filepath.Join(s.folder(), file), s.name)
 		}
@@ -149,7 +165,11 @@ func requiredVersion(mod, module string) (string, error) {
 // cacheKey returns the name of the set's folder in the cache. It changes with all inputs of a build except the Go toolchain,
 // whose update is no reason to build again.
 func (p pinned) cacheKey(goos, goarch string) string {
-	sum := sha256.Sum256([]byte(strings.Join(append([]string{p.goMod, p.goSum, p.ldflags(), goos, goarch}, p.tags...), "\x00")))
+	inputs := append([]string{p.goMod, p.goSum, p.ldflags(), goos, goarch}, p.tags...)
+	if p.source != "" {
+		inputs = append(inputs, p.source)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(inputs, "\x00")))
 	return p.version + "-" + hex.EncodeToString(sum[:6])
 }
 

@@ -79,6 +79,7 @@ func TestCacheKeyChangesWithTheInputsOfTheBuild(t *testing.T) {
 		"version":          pinned{set: controlplane, goMod: "m", goSum: "s", version: "v1.37.3"}.cacheKey("linux", "amd64"),
 		"go.mod":           pinned{set: controlplane, goMod: "n", goSum: "s", version: "v1.37.2"}.cacheKey("linux", "amd64"),
 		"go.sum":           pinned{set: controlplane, goMod: "m", goSum: "t", version: "v1.37.2"}.cacheKey("linux", "amd64"),
+		"program":          pinned{set: controlplane, goMod: "m", goSum: "s", version: "v1.37.2", source: "package main"}.cacheKey("linux", "amd64"),
 		"operating system": build.cacheKey("darwin", "amd64"),
 		"architecture":     build.cacheKey("linux", "arm64"),
 	} {

@@ -204,6 +204,11 @@ var steps = map[string]map[string]step{
 		situation: situation(v1alpha1.ReasonTokenNotIssued, role(func(s *v1alpha1.RoleCredentialSpec) { s.ServiceAccountName = "reader" })),
 		cluster:   []string{"kubectl create serviceaccount reader -n shop", `{"spec":{"serviceAccountName":"NAME"}}`, "kubectl auth can-i create serviceaccounts/token -n shop", "audience"},
 	}},
+	v1alpha1.ReasonTokenExpired:        {"": {situation: situation(v1alpha1.ReasonTokenExpired), cluster: []string{"kubectl get secret bootstrap -n ops --show-managed-fields", "provider's clock"}}},
+	v1alpha1.ReasonTokenNotYetValid:    {"": {situation: situation(v1alpha1.ReasonTokenNotYetValid), cluster: []string{"kubectl get secret bootstrap -n ops --show-managed-fields", "provider's clock"}}},
+	v1alpha1.ReasonClientRejected:      {"": {situation: situation(v1alpha1.ReasonClientRejected), cluster: []string{"clientID", "kubectl create secret generic bootstrap -n ops --from-file=KEY=FILE", "client_credentials"}}},
+	v1alpha1.ReasonProviderUnreachable: {"": {situation: situation(v1alpha1.ReasonProviderUnreachable), cluster: []string{"kubectl edit clusteridentity/default", "caBundle", "NetworkPolicies"}}},
+	v1alpha1.ReasonProviderError:       {"": {situation: situation(v1alpha1.ReasonProviderError, ofIdentity), cluster: []string{"kubectl edit clusteridentity/default", "provider's log"}}},
 	v1alpha1.ReasonAccessDenied: {
 		"CreateSession on the role": {
 			situation: situation(v1alpha1.ReasonAccessDenied, certificate, failing(reason.Subject{Call: "CreateSession", RoleARN: reader})),

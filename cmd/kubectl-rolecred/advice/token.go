@@ -67,3 +67,47 @@ func tokenNotIssued(s Situation) guidance {
 		},
 	}
 }
+
+func tokenNotCurrent(s Situation) guidance {
+	namespace, name := s.sourceSecret()
+	return guidance{
+		means: "The token of the identity's source has expired, or is not valid yet, by the clock of STS. The operator did not call STS.",
+		cluster: []Step{
+			{Do: "With source.webIdentityToken, check the tool that writes the Secret. A changed Secret is tried at once.", Copy: kubectl("get", "secret", name, "-n", namespace, "--show-managed-fields")},
+			{Do: "With source.oidc, check the provider's clock, and the lifetime of the tokens that it issues to the client."},
+		},
+	}
+}
+
+func clientRejected(s Situation) guidance {
+	namespace, name := s.sourceSecret()
+	return guidance{
+		means: "The OIDC provider rejected the client or its secret. The operator did not call STS.",
+		cluster: []Step{
+			{Do: "Check source.oidc.clientID of the identity.", Copy: s.editIdentity()},
+			{Do: "Write the client's secret to the Secret that source.oidc.clientSecretRef names, under its key. A changed Secret is tried at once.",
+				Copy: kubectl("create", "secret", "generic", name, "-n", namespace, "--from-file=KEY=FILE", "--dry-run=client", "-o", "yaml") + " | kubectl apply --server-side --force-conflicts -f -"},
+			{Do: "In the provider, check that the client is enabled, and that it may use the grant client_credentials."},
+		},
+	}
+}
+
+func providerUnreachable(s Situation) guidance {
+	return guidance{
+		means: "The OIDC provider did not answer, or presented a certificate that is not trusted. The operator did not call STS.",
+		cluster: []Step{
+			{Do: "Check issuer or tokenURL of source.oidc, and its caBundle if a private authority issued the provider's certificate.", Copy: s.editIdentity()},
+			{Do: "Check DNS, NetworkPolicies and proxies between the operator and the provider.", Copy: operatorRuns},
+		},
+	}
+}
+
+func providerError(s Situation) guidance {
+	return guidance{
+		means: "The OIDC provider returned an error or a redirect, or no token that the operator can send to STS. The message says which. The operator did not call STS.",
+		cluster: []Step{
+			{Do: "Correct the field of source.oidc that the message names.", Copy: s.editIdentity()},
+			{Do: "Read the provider's log, which has the cause of an error. The operator reports only its standard code and HTTP status."},
+		},
+	}
+}
