@@ -206,6 +206,10 @@ func identityStates(t *testing.T) map[string]state {
 	for _, reason := range without(t, reasons, usable...) {
 		states[reason] = observed("Degraded", message("Ready False "+reason), "InProgress", "", "Ready False "+reason, inSync)
 	}
+	for _, reason := range without(t, reasonsOf(t)["ConditionCertificateValid"], "CertificateUsable") {
+		states[reason] = observed("Degraded", message("Ready False "+reason), "InProgress", "", "CertificateValid False "+reason, "Ready False "+reason)
+	}
+	states["CertificateUsable"] = observed("Healthy", message("Ready True NotVerifiable"), "Current", "", "CertificateValid True CertificateUsable", "Ready True NotVerifiable")
 	return states
 }
 

@@ -46,7 +46,7 @@ func (c *Client) createSession(ctx context.Context, r request.Request, source *r
 			return answer{}, fmt.Errorf("preparing the call: %w", err)
 		}
 	}
-	result, metadata, err := middleware.DecorateHandler(smithyhttp.NewClientHandler(options.HTTPClient), stack).Handle(ctx, nil)
+	result, metadata, err := middleware.DecorateHandler(smithyhttp.NewClientHandlerWithOptions(options.HTTPClient), stack).Handle(ctx, nil)
 	if err != nil {
 		return answer{}, &smithy.OperationError{ServiceID: rolesAnywhereID, OperationName: call, Err: err}
 	}
@@ -109,7 +109,6 @@ type sessionCall struct {
 func (s *sessionCall) add(stack *middleware.Stack) error {
 	return errors.Join(
 		stack.Serialize.Add(middleware.SerializeMiddlewareFunc("OperationSerializer", s.serialize), middleware.After),
-		smithyhttp.AddComputeContentLengthMiddleware(stack),
 		awsmiddleware.AddSDKAgentKey(awsmiddleware.APIMetadata, strings.ToLower(rolesAnywhereID))(stack),
 		stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("Signing", s.sign), middleware.After),
 		stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("OperationDeserializer", deserialize), middleware.After),

@@ -71,6 +71,9 @@ var rows = []row{
 			{"sum by (identity) (rate(rolecredential_sts_throttled_total[$__rate_interval]))", "{{identity}}"},
 		}},
 		{title: "Clock skew: STS's clock minus the operator's", shape: graph, unit: "s", queries: []query{{"max by (identity) (rolecredential_sts_clock_skew_seconds)", "{{identity}}"}}},
+		{title: "Time until a source's certificate expires", shape: graph, unit: "s", queries: []query{
+			{"min by (kind, namespace, name) (rolecredential_source_expiration_timestamp_seconds) - time()", "{{kind}} {{namespace}}/{{name}}"},
+		}},
 	}},
 	{"STS rate limits", []panel{
 		{title: "Rate and limit", about: "A rate below the limit: STS has throttled.", shape: graph, unit: "reqps", queries: []query{

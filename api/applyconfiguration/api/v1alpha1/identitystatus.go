@@ -22,8 +22,8 @@ type IdentityStatusApplyConfiguration struct {
 	// observedSecretVersion is the resource version of the source's Secret that the operator last processed. It is
 	// empty if the source has no Secret.
 	ObservedSecretVersion *string `json:"observedSecretVersion,omitempty"`
-	// sourceExpiration is when the certificate in the source's Secret, or one of its intermediates, expires. It is absent
-	// if the operator has read no certificate.
+	// sourceExpiration is when the token in the source's Secret expires, or the certificate or one of its intermediates. It
+	// is absent if the operator has read neither.
 	SourceExpiration *metav1.Time `json:"sourceExpiration,omitempty"`
 	// accountID is the caller's account, as returned by GetCallerIdentity.
 	AccountID *string `json:"accountID,omitempty"`

@@ -5,7 +5,8 @@ package v1alpha1
 // OIDCSourceApplyConfiguration represents a declarative configuration of the OIDCSource type for use
 // with apply.
 //
-// OIDCSource is a client of an OIDC provider, which issues tokens for the OAuth 2.0 grant client_credentials.
+// OIDCSource is a client of an OIDC provider, which issues tokens for the OAuth 2.0 grant client_credentials. The operator
+// sends the access token to STS, or the ID token if only that is a JSON Web Token.
 type OIDCSourceApplyConfiguration struct {
 	// clientSecretRef names a key of a Secret that contains the client's secret.
 	ClientSecretRef                *NamespacedSecretKeyReferenceApplyConfiguration `json:"clientSecretRef,omitempty"`

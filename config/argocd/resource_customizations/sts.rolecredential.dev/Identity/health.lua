@@ -1,4 +1,4 @@
--- The same script serves all kinds of the group. An identity has only the condition Ready and, once STS has answered, ClockInSync.
+-- The same script serves all kinds of the group. An identity has only the condition Ready, with source.x509 CertificateValid, and once STS has answered, ClockInSync.
 local hs = { status = "Progressing", message = "Waiting for the operator to process this spec." }
 
 local conditions = {}
