@@ -240,5 +240,5 @@ func (p *tokenProvider) unreachable(err error) error {
 type responseError struct{ reason.Answer }
 
 func (e responseError) Error() string {
-	return "the OIDC provider answered without a usable token" + e.Answer.String()
+	return "the OIDC provider answered without a usable token" + e.String()
 }

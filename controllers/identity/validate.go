@@ -69,11 +69,8 @@ func (r *Resolver) checkURLs(found Object) *reason.Error {
 
 // checkEndpoint rejects AWS's global endpoint for another region than its own.
 func checkEndpoint(found Object) *reason.Error {
-	parsed, err := url.Parse(found.Settings().Endpoint)
-	if err != nil {
-		return nil // checkURLs has rejected it
-	}
-	if region := found.Settings().Region; region != globalRegion && strings.TrimSuffix(strings.ToLower(parsed.Hostname()), ".") == globalEndpoint {
+	parsed, err := url.Parse(found.Settings().Endpoint) // checkURLs rejects another than a URL
+	if region := found.Settings().Region; err == nil && region != globalRegion && strings.TrimSuffix(strings.ToLower(parsed.Hostname()), ".") == globalEndpoint {
 		return unready(v1alpha1.ReasonInvalidEndpoint, nil, "spec.endpoint is AWS's global endpoint, which accepts only signatures for the region %s, and spec.region is %s. "+
 			"Remove spec.endpoint to call STS in %s, or set spec.region to %s.", globalRegion, region, region, globalRegion)
 	}
