@@ -78,7 +78,7 @@ var (
 		"StringEquals": {"aws:RequestTag/", "aws:PrincipalTag/", "sts:ExternalId", "sts:RoleSessionName", "oidc.example.com/cluster:aud", "oidc.example.com/cluster:sub"},
 		"StringLike":   {"aws:RequestTag/", "aws:PrincipalTag/", "sts:RoleSessionName", "aws:userid", "oidc.example.com/cluster:sub"},
 		"Bool":         {"aws:MultiFactorAuthPresent"},
-		"DateLessThan": {"aws:TokenIssueTime"},
+		"DateLessThan": {"aws:TokenIssueTime"}, "ArnEquals": {"aws:SourceArn"},
 	}
 )
 
