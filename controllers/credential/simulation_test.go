@@ -85,7 +85,7 @@ func newSmallClient(g *WithT) client.Client {
 // restart replaces the operator with a new one without state.
 func (s *simulation) restart(qps int) {
 	connector := &identity.Connector{Limits: &limit.Limiter{DefaultQPS: qps, Slots: 4}, Metrics: s.Metrics, Clock: s.Clock}
-	resolver := &identity.Resolver{Reader: s.Client, Secrets: s.Client, Watch: staticWatch{}}
+	resolver := &identity.Resolver{Reader: s.Client, Secrets: s.Client, Watch: staticWatch{}, Clock: s.Clock}
 	resolver.Connect = func(key request.Key, config aws.Config) identity.STS {
 		return recordingClient{connector.Connect(key, config), s}
 	}
