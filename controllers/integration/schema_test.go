@@ -575,20 +575,19 @@ func TestSchemaOfIdentitiesWithAServiceAccount(t *testing.T) {
 	})
 }
 
-// The sources whose Secrets an Identity may name only in its own namespace.
-func TestSchemaOfSources(t *testing.T) {
+// sourceTable has the cases of a source, in a good manifest of a kind.
+type sourceTable struct {
+	kind, good, source string
+	cases              map[string]schemaCase
+}
+
+// sourceTables has the sources whose Secrets an Identity may name only in its own namespace.
+func sourceTables() map[string]sourceTable {
 	local, other := map[string]any{"name": "source"}, map[string]any{"namespace": "operator", "name": "source"}
 	keyed, otherKeyed := map[string]any{"name": "source", "key": "value"}, map[string]any{"namespace": "operator", "name": "source", "key": "value"}
-	typed := map[string]func() client.Object{
-		"Identity":        func() client.Object { return &v1alpha1.Identity{} },
-		"ClusterIdentity": func() client.Object { return &v1alpha1.ClusterIdentity{} },
-	}
 	token := newSource("webIdentityToken", map[string]any{"secretRef": keyed})
 	otherToken := newSource("webIdentityToken", map[string]any{"secretRef": otherKeyed})
-	for name, tc := range map[string]struct {
-		kind, good, source string
-		cases              map[string]schemaCase
-	}{
+	return map[string]sourceTable{
 		"x509 of an Identity":       {"Identity", goodOwnIdentity, `{x509: {secretRef: {name: source}, trustAnchorARN: "` + trustAnchor + `", profileARN: "` + anyProfile + `"}}`, x509Cases(local)},
 		"x509 of a ClusterIdentity": {"ClusterIdentity", goodIdentity, `{x509: {secretRef: {namespace: operator, name: source}, trustAnchorARN: "` + trustAnchor + `", profileARN: "` + anyProfile + `"}}`, x509Cases(other)},
 		"oidc of an Identity":       {"Identity", goodOwnIdentity, `{oidc: {issuer: "https://id.example", clientID: operator, clientSecretRef: {name: source, key: value}}}`, oidcCases(keyed)},
@@ -607,7 +606,15 @@ func TestSchemaOfSources(t *testing.T) {
 			"session tags":            {"sessionTags", map[string]any{"clusterName": "prod-eu"}, "sessionTags does not work with source."},
 			"a first hop with a name": {"chain", []any{hopWith("sessionName", "hub")}, ""},
 		}},
-	} {
+	}
+}
+
+func TestSchemaOfSources(t *testing.T) {
+	typed := map[string]func() client.Object{
+		"Identity":        func() client.Object { return &v1alpha1.Identity{} },
+		"ClusterIdentity": func() client.Object { return &v1alpha1.ClusterIdentity{} },
+	}
+	for name, tc := range sourceTables() {
 		t.Run(name, func(t *testing.T) {
 			runSchema(t, withSource(tc.good, tc.source), tc.cases, typed[tc.kind])
 		})
@@ -673,6 +680,9 @@ func TestEachRuleOfTheSchemaHasACase(t *testing.T) {
 		var tried []schemaCase
 		for _, table := range []map[string]schemaCase{cases[kind], credentialCases, identityCases, tokenCases, endpointCases} {
 			tried = slices.AppendSeq(tried, maps.Values(table))
+		}
+		for _, table := range sourceTables() {
+			tried = slices.AppendSeq(tried, maps.Values(table.cases))
 		}
 		messages := messagesOf(*crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
 		g.Expect(messages).NotTo(BeEmpty())
