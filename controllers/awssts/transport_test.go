@@ -84,6 +84,9 @@ func TestSDKRetriesOnlyWhatMayPass(t *testing.T) {
 		"a hop's call as often as any other, and not nine times": {
 			fault: of(answers("InternalFailure", 0), hubARN), chain: true, wantHops: 3, wantSpent: 3, wantTold: []string{"AssumeRole " + v1alpha1.ReasonSTSError}, wantReason: v1alpha1.ReasonSTSError,
 		},
+		"a hop's call that fails to reach the issuer of a token, and not nine times": {
+			fault: of(answers("IDPCommunicationError", 0), hubARN), chain: true, wantHops: 3, wantSpent: 3, wantTold: []string{"AssumeRole " + v1alpha1.ReasonInvalidSourceCredentials}, wantReason: v1alpha1.ReasonInvalidSourceCredentials,
+		},
 		"not the hop when what comes after it fails": {
 			fault: of(answers("InternalFailure", 2), spokeARN), chain: true, wantCalls: 3, wantHops: 1, wantSpent: 3, wantTold: []string{"AssumeRole " + v1alpha1.ReasonIssued},
 		},
