@@ -171,6 +171,13 @@ chaos: chaos-build ## Inject faults around the operator and check its guarantees
 chaos-mutations: chaos-build ## Break the operator of the last commit in several ways, and check that chaos detects each.
 	$(WITH_CONTROLPLANE) exec bin/chaos/chaos mutations
 
+# Of the runs of the first issue with three disturbances, one of this many; 0 for none.
+ESR_TRIPLES ?= 40
+
+.PHONY: esr
+esr: ## Check that reconciliation is eventually stable: all pairs of disturbances in each scenario, and some triples.
+	ESR_PAIRS=1 ESR_TRIPLES=$(ESR_TRIPLES) go test -v -timeout=2h -run=EventuallyStable ./controllers/credential
+
 # A regular expression that selects attacks by name.
 NEIGHBOURS ?= .
 

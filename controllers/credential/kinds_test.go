@@ -46,7 +46,7 @@ func reconcileKind[T request.Object](f *fixture, kind request.Kind[T], object T)
 	f.T.Helper()
 	base := f.credentials
 	r := &Reconciler[T]{
-		Kind: kind, Client: f.Client, Identities: base.Identities, Secrets: base.Secrets, Devices: base.Devices, Limits: base.Limits, Events: base.Events, Metrics: base.Metrics, Clock: f.Clock,
+		Kind: kind, Client: f.Operator, Identities: base.Identities, Secrets: base.Secrets, Devices: base.Devices, Limits: base.Limits, Events: base.Events, Metrics: base.Metrics, Clock: f.Clock,
 	}
 	f.Expect(f.Client.Create(f.T.Context(), object)).To(Succeed())
 	_, err := r.Reconcile(f.T.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(object)})

@@ -300,6 +300,7 @@ func newMatrix(t *testing.T, calls *[]string, reported *request.Object) *fixture
 				return nil
 			},
 		}).Build()
+	f.Operator, _ = f.Client.(client.WithWatch)
 	f.credentials.Client, f.credentials.Secrets = f.Client, &secretstore.Store{Client: f.Client, Reader: f.Client}
 	resolver := f.credentials.Identities
 	resolver.Reader, resolver.Secrets, resolver.Tokens = f.Client, f.Client, identity.NewTokens(f.Client, f.Clock)

@@ -27,6 +27,9 @@ import (
 	"rolecredential.dev/operator/controllers/telemetry"
 )
 
+// credentialChanged accepts a new spec and a new request to refresh, which is the only annotation in the cache.
+var credentialChanged = predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+
 // SetupWithManager adds the reconciler and its watches to a manager. A change of an identity's source Secret enqueues the identity's
 // credentials. The dispatcher enqueues credentials whose STS call may be made.
 func (r *Reconciler[T]) SetupWithManager(
@@ -37,8 +40,6 @@ func (r *Reconciler[T]) SetupWithManager(
 	}
 	mapper := requestMapper[T]{reader: mgr.GetCache(), kind: r.Kind}
 	specChanged := builder.WithPredicates(predicate.GenerationChangedPredicate{})
-	// The only annotation in the cache is the request to refresh.
-	credentialChanged := predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	return builder.ControllerManagedBy(mgr).
 		For(r.Kind.New(), builder.WithPredicates(credentialChanged)).
 		Watches(&v1alpha1.ClusterIdentity{}, mapper.ofIdentity(v1alpha1.IdentityKindClusterIdentity), specChanged).

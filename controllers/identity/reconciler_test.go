@@ -40,10 +40,10 @@ func newVerifier(t *testing.T, objects ...client.Object) *verifier {
 	f := testkit.New(t, objects...)
 	recorded := telemetry.Events{Recorder: f.Recorder}
 	return &verifier{f, &identity.Reconciler[*v1alpha1.ClusterIdentity]{
-		New: func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, Client: f.Client, Identities: f.Resolver, Limits: f.Limits,
+		New: func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, Client: f.Operator, Identities: f.Resolver, Limits: f.Limits,
 		Events: recorded, Metrics: f.Metrics, Clock: f.Clock,
 	}, &credential.Reconciler[*v1alpha1.RoleCredential]{
-		Kind: request.RoleCredential, Client: f.Client, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Client, Reader: f.Client}, Devices: &identity.Devices{},
+		Kind: request.RoleCredential, Client: f.Operator, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Operator, Reader: f.Operator}, Devices: &identity.Devices{},
 		Limits: f.Limits, Events: recorded, Metrics: f.Metrics, Clock: f.Clock,
 	}}
 }
@@ -66,9 +66,7 @@ func (f *verifier) verify() (*v1alpha1.ClusterIdentity, reconcile.Result) {
 // forbidSecrets keeps Secrets from being read.
 func (f *verifier) forbidSecrets() {
 	f.T.Helper()
-	inner, ok := f.Client.(client.WithWatch)
-	f.Expect(ok).To(BeTrue())
-	reads := interceptor.NewClient(inner, interceptor.Funcs{
+	reads := interceptor.NewClient(f.Operator, interceptor.Funcs{
 		Get: func(_ context.Context, _ client.WithWatch, name client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
 			return apierrors.NewForbidden(corev1.Resource("secrets"), name.Name, errors.New("RBAC"))
 		},

@@ -52,7 +52,7 @@ func newRolloutFixture(t *testing.T, objects ...client.Object) *rolloutFixture {
 	t.Helper()
 	f := &rolloutFixture{Fixture: testkit.New(t, objects...), registry: prometheus.NewPedanticRegistry()}
 	f.credentials = &credential.Reconciler[*v1alpha1.RoleCredential]{
-		Kind: request.RoleCredential, Client: f.Client, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Client, Reader: f.Client}, Devices: &identity.Devices{},
+		Kind: request.RoleCredential, Client: f.Operator, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Operator, Reader: f.Operator}, Devices: &identity.Devices{},
 		Limits: f.Limits, Events: telemetry.Events{Recorder: f.Recorder}, Metrics: f.Metrics, Clock: f.Clock,
 	}
 	f.restartManager()
@@ -65,7 +65,7 @@ func (f *rolloutFixture) restartManager() {
 	f.T.Helper()
 	metrics, err := telemetry.NewMetrics(f.registry, f.Clock)
 	f.Expect(err).NotTo(HaveOccurred())
-	reads := interceptor.NewClient(f.Client.(client.WithWatch), interceptor.Funcs{
+	reads := interceptor.NewClient(f.Operator, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 			return f.read("get", object, func() error { return c.Get(ctx, key, object, options...) })
 		},
@@ -74,8 +74,8 @@ func (f *rolloutFixture) restartManager() {
 		},
 	})
 	f.rollouts = &rollout.Reconciler[*v1alpha1.RoleCredential]{
-		Kind: request.RoleCredential, Client: f.Client, Identities: f.Resolver,
-		Coordinator: &rollout.Coordinator{Workloads: rollout.Cluster{Reader: reads, Writer: f.Client}, Slots: &rollout.Slots{Max: 4}},
+		Kind: request.RoleCredential, Client: f.Operator, Identities: f.Resolver,
+		Coordinator: &rollout.Coordinator{Workloads: rollout.Cluster{Reader: reads, Writer: f.Operator}, Slots: &rollout.Slots{Max: 4}},
 		Events:      telemetry.Events{Recorder: f.Recorder}, Metrics: metrics, Clock: f.Clock,
 	}
 }
@@ -147,21 +147,19 @@ func (f *rolloutFixture) deployment(name string) *appsv1.Deployment {
 // begin sets the status of a Deployment whose pod is not replaced yet.
 func (f *rolloutFixture) begin(name string) {
 	f.T.Helper()
-	d, writes := f.deployment(name), f.Requests.Writes
+	d := f.deployment(name)
 	d.Status.UpdatedReplicas, d.Status.AvailableReplicas = 0, 0
 	f.Expect(f.Client.Status().Update(f.T.Context(), d)).To(Succeed())
-	f.Requests.Writes = writes // these writes are not the operator's
 }
 
 // finish replaces the pod of a Deployment.
 func (f *rolloutFixture) finish(name string) {
 	f.T.Helper()
-	d, writes := f.deployment(name), f.Requests.Writes
+	d := f.deployment(name)
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1}
 	f.Expect(f.Client.Status().Update(f.T.Context(), d)).To(Succeed())
 	f.Expect(f.Client.Delete(f.T.Context(), podOf(d, f.Clock.Now()))).To(Succeed())
 	f.Expect(f.Client.Create(f.T.Context(), podOf(d, f.Clock.Now()))).To(Succeed())
-	f.Requests.Writes = writes
 }
 
 // stamp returns the annotation of a Deployment's pod template.
@@ -965,14 +963,13 @@ func (f *rolloutFixture) restartAt() string {
 // finishInPlace replaces the pod, or cancels the restart, and sets status.restartedAt, as Argo Rollouts does.
 func (f *rolloutFixture) finishInPlace(replace bool) {
 	f.T.Helper()
-	u, writes := f.argoRollout(), f.Requests.Writes
+	u := f.argoRollout()
 	f.Expect(unstructured.SetNestedField(u.Object, f.restartAt(), "status", "restartedAt")).To(Succeed())
 	f.Expect(f.Client.Update(f.T.Context(), u)).To(Succeed())
 	if replace {
 		f.Expect(f.Client.Delete(f.T.Context(), stablePod(testkit.Start))).To(Succeed())
 		f.Expect(f.Client.Create(f.T.Context(), stablePod(f.Clock.Now()))).To(Succeed())
 	}
-	f.Requests.Writes = writes
 }
 
 func (f *rolloutFixture) argoRestarts() (n int) {

@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -16,16 +20,32 @@ import (
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// Requests records the writes that the API server received, as "verb kind". Fail returns the error for a write, nil to accept it.
+// Requests records the operator's writes, as "verb kind". A write that the operator must never make fails the test. Fail returns the error
+// for a write, nil to accept it.
 type Requests struct {
 	Writes []string
 	Fail   func(verb string, object client.Object) error
+
+	t *testing.T
 }
 
-func (r *Requests) write(verb string, object client.Object) error {
-	r.Writes = append(r.Writes, verb+" "+KindName(object))
+// write records a write, and returns the error that the API server returns for it.
+func (r *Requests) write(ctx context.Context, c client.Reader, w Write) error {
+	r.t.Helper()
+	kind := KindName(w.Object)
+	r.Writes = append(r.Writes, w.Verb+" "+kind)
+	if stored := (&corev1.Secret{}); kind == "Secret" {
+		if err := c.Get(ctx, client.ObjectKeyFromObject(w.Object), stored); err == nil {
+			w.Stored = stored
+		} else if !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	if err := w.Permitted(); err != nil {
+		r.t.Errorf("the operator must not make this %s of %s %s: %v", w.Verb, kind, client.ObjectKeyFromObject(w.Object), err)
+	}
 	if r.Fail != nil {
-		return r.Fail(verb, object)
+		return r.Fail(w.Verb, w.Object)
 	}
 	return nil
 }
@@ -35,8 +55,14 @@ func KindName(object client.Object) string {
 	switch object.(type) {
 	case *corev1.Secret:
 		return "Secret"
+	case *corev1.Namespace:
+		return "Namespace"
 	case *v1alpha1.RoleCredential:
 		return "RoleCredential"
+	case *v1alpha1.SessionCredential:
+		return "SessionCredential"
+	case *v1alpha1.FederatedCredential:
+		return "FederatedCredential"
 	case *v1alpha1.ClusterIdentity:
 		return "ClusterIdentity"
 	case *v1alpha1.Identity:
@@ -56,32 +82,37 @@ func (noWatch) Unsubscribe(request.Key)                                  {}
 func (r *Requests) interceptor() interceptor.Funcs {
 	return interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
-			if err := r.write("create", o); err != nil {
+			if err := r.write(ctx, c, Write{Verb: "create", Object: o}); err != nil {
 				return err
 			}
 			return c.Create(ctx, o, options...)
 		},
 		Update: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.UpdateOption) error {
-			if err := r.write("update", o); err != nil {
+			if err := r.write(ctx, c, Write{Verb: "update", Object: o}); err != nil {
 				return err
 			}
 			return c.Update(ctx, o, options...)
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
-			if err := r.write("delete", o); err != nil {
+			preconditions := ptr.Deref((&client.DeleteOptions{}).ApplyOptions(options).Preconditions, metav1.Preconditions{})
+			if err := r.write(ctx, c, Write{Verb: "delete", Object: o, UID: preconditions.UID}); err != nil {
 				return err
 			}
 			return c.Delete(ctx, o, options...)
 		},
 		Apply: r.apply,
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
-			if err := r.write("patch", o); err != nil {
+			content, err := patch.Data(o)
+			if err != nil {
+				return err
+			}
+			if err := r.write(ctx, c, Write{Verb: "patch", Object: o, Content: content}); err != nil {
 				return err
 			}
 			return c.Patch(ctx, o, patch, options...)
 		},
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, options ...client.SubResourceUpdateOption) error {
-			if err := r.write("update "+sub, o); err != nil {
+			if err := r.write(ctx, c, Write{Verb: "update " + sub, Object: o}); err != nil {
 				return err
 			}
 			return c.SubResource(sub).Update(ctx, o, options...)
@@ -96,12 +127,11 @@ func (r *Requests) apply(ctx context.Context, c client.WithWatch, o runtime.Appl
 	if !ok {
 		return fmt.Errorf("an apply of a %T", o)
 	}
-	if err := r.write("apply", applied); err != nil {
-		return err
-	}
-	// For known types, the fake client applies all fields, also absent ones.
 	patch, err := json.Marshal(o)
 	if err != nil {
+		return err
+	}
+	if err := r.write(ctx, c, Write{Verb: "apply", Object: applied, Content: patch}); err != nil {
 		return err
 	}
 	current := &unstructured.Unstructured{}

@@ -19,6 +19,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/identity"
@@ -35,8 +36,10 @@ var Start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // Fixture is an identity resolver with a fake client and a fake STS whose responses the test sets.
 type Fixture struct {
 	*WithT
-	T        *testing.T
+	T *testing.T
+	// Client is the test's own client. The reconcilers use Operator, whose writes Requests records.
 	Client   client.Client
+	Operator client.WithWatch
 	STS      *STS
 	Clock    *clocktesting.FakePassiveClock
 	Recorder *events.FakeRecorder
@@ -52,26 +55,26 @@ type Fixture struct {
 // New returns a Fixture whose API server has the given objects.
 func New(t *testing.T, objects ...client.Object) *Fixture {
 	t.Helper()
-	f := &Fixture{WithT: NewWithT(t), T: t, Clock: clocktesting.NewFakePassiveClock(Start), Recorder: events.NewFakeRecorder(100), Requests: &Requests{}}
+	f := &Fixture{WithT: NewWithT(t), T: t, Clock: clocktesting.NewFakePassiveClock(Start), Recorder: events.NewFakeRecorder(100), Requests: &Requests{t: t}}
 	f.STS = &STS{Clock: f.Clock}
 	f.Tokens = &Tokens{Clock: f.Clock}
 	intercepted := f.Requests.interceptor()
 	intercepted.SubResourceCreate = f.Tokens.Issue
 	scheme := runtime.NewScheme()
 	f.Expect(errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))).To(Succeed())
-	f.Client = fake.NewClientBuilder().WithScheme(scheme).
+	stored := fake.NewClientBuilder().WithScheme(scheme).
 		WithObjects(objects...).
 		WithStatusSubresource(&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}, &v1alpha1.ClusterIdentity{}, &v1alpha1.Identity{}).
 		WithIndex(secretstore.Metadata(), secretstore.OwnerIndex, secretstore.IndexOwner).
-		WithInterceptorFuncs(intercepted).
 		Build()
+	f.Client, f.Operator = stored, interceptor.NewClient(stored, intercepted)
 	var err error
 	f.Metrics, err = telemetry.NewMetrics(prometheus.NewRegistry(), f.Clock)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Limits = &limit.Limiter{DefaultQPS: 100, Slots: 4}
 	f.Connector = &identity.Connector{Limits: f.Limits, Metrics: f.Metrics, Clock: f.Clock}
 	f.Resolver = &identity.Resolver{
-		Reader: f.Client, Secrets: f.Client, Watch: noWatch{}, Clock: f.Clock, Tokens: identity.NewTokens(f.Client, f.Clock),
+		Reader: f.Operator, Secrets: f.Operator, Watch: noWatch{}, Clock: f.Clock, Tokens: identity.NewTokens(f.Operator, f.Clock),
 		Connect: func(request.Key, aws.Config) identity.STS { return f.STS },
 	}
 	return f
@@ -103,7 +106,7 @@ func (f *Fixture) Source() *corev1.Secret {
 	return s
 }
 
-// Update updates an object, and clears the recorded writes.
+// Update updates an object, and clears the recorded writes of the operator.
 func (f *Fixture) Update(object client.Object) {
 	f.T.Helper()
 	f.Expect(f.Client.Update(f.T.Context(), object)).To(Succeed())
