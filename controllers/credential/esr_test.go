@@ -35,7 +35,7 @@ var scenarios = map[string]func(*world) error{
 	"an adoption":                           begun(act("another client replaces the Secret and consents to adoption")),
 	"a credential that is created again":    settled(act("a user deletes the credential and creates it again")),
 	"a rule that is withdrawn":              settled(act(ruleChange)),
-	"a rule that is given back":             settled(act(ruleChange), waitForTimer, act(ruleChange)),
+	"a rule that is given back":             settled(act(ruleChange), waitForTimer, act(ruleChange)), //nolint:gocritic // the second change undoes the first
 	"a foreign Secret that is then deleted": settled(act("another client replaces the Secret"), waitForTimer, act("another client deletes the Secret")),
 	"a session that expires while STS denies the calls": settled(act("the role's trust policy denies the calls, or allows them again"), (*world).expire),
 	"MFA": begun(func(w *world) {

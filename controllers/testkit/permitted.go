@@ -42,7 +42,7 @@ func (w Write) Permitted() error {
 		}
 		return errors.New("the operator may write its status only, by its resource version")
 	case "Deployment", "StatefulSet", "DaemonSet":
-		return w.restart("spec.template.metadata.annotations."+v1alpha1.CredentialsAnnotation)
+		return w.restart("spec.template.metadata.annotations." + v1alpha1.CredentialsAnnotation)
 	case "Rollout":
 		return w.restart("spec.restartAt", "metadata.annotations."+v1alpha1.CredentialsAnnotation)
 	default:
