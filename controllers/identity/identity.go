@@ -16,7 +16,6 @@ import (
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/request"
-	"rolecredential.dev/operator/controllers/rolesanywhere"
 )
 
 // Identity is a resolved identity, for credentials with one service account. It builds no STS client before it calls STS.
@@ -106,14 +105,6 @@ func (i *Identity) CallToAuthorize(call v1alpha1.Call) v1alpha1.Call {
 		return v1alpha1.CallCreateSession
 	}
 	return call
-}
-
-// Certificate returns the certificate that the source has in its Secret; nil for another source.
-func (i *Identity) Certificate() *rolesanywhere.Certificate {
-	if source := i.connection.auth.rolesAnywhere; source != nil {
-		return source.Certificate
-	}
-	return nil
 }
 
 // SessionEndpoint returns the URL of the endpoint of IAM Roles Anywhere; empty for AWS's own.
@@ -244,5 +235,5 @@ func (r *Resolver) Configure(ctx context.Context, found Object, account types.Na
 		identity.account = account
 		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
 	}
-	return identity, r.usable(made, source), nil
+	return identity, made.usable(source), nil
 }

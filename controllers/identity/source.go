@@ -106,12 +106,11 @@ func keyOf(namespace string, ref v1alpha1.SecretKeyReference) secretKey {
 }
 
 // usable returns nil if the source is usable now by the clock of STS, or a failure of ConditionReady.
-func (r *Resolver) usable(made *connection, source source) *reason.Error {
-	if made.auth.rolesAnywhere == nil {
+func (c *connection) usable(source source) *reason.Error {
+	if c.auth.rolesAnywhere == nil {
 		return nil
 	}
-	ahead, _ := made.skew()
-	return checkValidity(made.auth.rolesAnywhere.Certificate, *source.secretRef(), r.Clock.Now().Add(ahead))
+	return checkValidity(c.auth.rolesAnywhere.Certificate, *source.secretRef(), c.now())
 }
 
 // firstCall returns the call, as AWS names it, that reaches the first role.

@@ -41,10 +41,11 @@ const (
 type tokenProvider struct {
 	issuer, tokenURL string
 	secret           secretKey
-	config           *clientcredentials.Config
-	http             *http.Client
-	clock            clock.PassiveClock
-	apiAudiences     func() []string
+	// config must not be copied: package oauth2 keeps in it how the provider takes the client's secret. Only fetch uses it.
+	config       *clientcredentials.Config
+	http         *http.Client
+	clock        clock.PassiveClock
+	apiAudiences func() []string
 
 	requests singleflight.Group
 	mu       sync.Mutex

@@ -53,8 +53,7 @@ func (v verdict) withCertificate(found Object, configured *Identity) verdict {
 	switch {
 	case configured != nil && !certificateReasons[v.ready.Reason]:
 		c = status.Condition(v1alpha1.ConditionCertificateValid, metav1.ConditionTrue, v1alpha1.ReasonCertificateUsable, "The certificate is valid. It expires at the time in status.sourceExpiration.")
-		ahead, _ := configured.Skew()
-		if at := v.expires.Add(time.Second - ahead); v.next.IsZero() || at.Before(v.next) {
+		if at := configured.expires().Add(time.Second); v.next.IsZero() || at.Before(v.next) {
 			v.next = at
 		}
 	case certificateReasons[v.ready.Reason]:
