@@ -54,9 +54,7 @@ func (a attempt) subject() reason.Subject {
 
 // optionalFields lists the fields that a server other than AWS may not support.
 func (a attempt) optionalFields() (fields []string) {
-	for _, field := range a.asked.OptionalFields() {
-		fields = append(fields, "spec."+field)
-	}
+	fields = a.asked.OptionalFieldPaths()
 	if a.identity.SessionTags != nil && a.request.Call != v1alpha1.CallGetSessionToken {
 		fields = append(fields, "sessionTags of the identity")
 	}

@@ -98,25 +98,25 @@ func (r Request) OptionalFields() (fields []string) {
 	return fields
 }
 
+// OptionalFieldPaths returns the paths of [Request.OptionalFields] in a credential.
+func (r Request) OptionalFieldPaths() (paths []string) {
+	for _, field := range r.OptionalFields() {
+		paths = append(paths, "spec."+field)
+	}
+	return paths
+}
+
 // NotWithWebIdentity returns the fields that are set although AssumeRoleWithWebIdentity has no parameter for them (API Reference,
 // 'AssumeRoleWithWebIdentity').
 func (r Request) NotWithWebIdentity() (fields []string) {
-	for _, field := range r.OptionalFields() {
-		if slices.Contains([]string{"externalID", "sourceIdentity", "tags", "mfa"}, field) {
-			fields = append(fields, "spec."+field)
-		}
-	}
-	return fields
+	return slices.DeleteFunc(r.OptionalFieldPaths(), func(path string) bool {
+		return !slices.Contains([]string{"spec.externalID", "spec.sourceIdentity", "spec.tags", "spec.mfa"}, path)
+	})
 }
 
 // NotWithCreateSession returns the fields that are set although CreateSession has no parameter for them (IAM Roles Anywhere User Guide,
 // 'IAM Roles Anywhere CreateSession API').
-func (r Request) NotWithCreateSession() (fields []string) {
-	for _, field := range r.OptionalFields() {
-		fields = append(fields, "spec."+field)
-	}
-	return fields
-}
+func (r Request) NotWithCreateSession() (fields []string) { return r.OptionalFieldPaths() }
 
 // Sendable reports whether a text is valid in an HTTP header: it has no control characters (RFC 9110, 'Field Values').
 func Sendable(text string) bool {
