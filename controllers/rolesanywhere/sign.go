@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ const (
 )
 
 // Sign signs a request with this payload for a region, and adds the certificate and its intermediates. The time is that of the server.
-// The signature covers the method, the path, the query, the payload, the host and the headers that Sign and [Session.Encode] set.
+// The signature covers the method, the path, the query, the payload, the host and the headers that Sign and [Source.Encode] set.
 func (c *Certificate) Sign(r *http.Request, payload []byte, region string, at time.Time) error {
 	at = at.UTC()
 	r.Header.Set(headerDate, at.Format(dateFormat))
@@ -78,11 +79,7 @@ func canonicalRequest(r *http.Request, payload []byte) (canonical, signedHeaders
 			values[strings.ToLower(name)] = strings.TrimSpace(value)
 		}
 	}
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(values))
 	var headers strings.Builder
 	for _, name := range names {
 		headers.WriteString(name + ":" + values[name] + "\n")

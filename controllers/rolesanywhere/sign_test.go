@@ -28,6 +28,18 @@ type vector struct {
 	Authorization                             string // without the signature
 }
 
+// readVector returns a vector, with its certificate and time.
+func readVector(g Gomega, file string) (v vector, certificate *Certificate, at time.Time) {
+	text, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(json.Unmarshal(text, &v)).To(Succeed())
+	certificate, err = Parse([]byte(v.Certificate), []byte(v.Key))
+	g.Expect(err).NotTo(HaveOccurred())
+	at, err = time.Parse(dateFormat, v.Date)
+	g.Expect(err).NotTo(HaveOccurred())
+	return v, certificate, at
+}
+
 // request returns the request of a vector.
 func (v vector) request(g Gomega) *http.Request {
 	query := url.Values{}
@@ -59,14 +71,7 @@ func TestSignatureAgreesWithOpenSSL(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
 			g := NewWithT(t)
-			text, err := os.ReadFile(file)
-			g.Expect(err).NotTo(HaveOccurred())
-			var v vector
-			g.Expect(json.Unmarshal(text, &v)).To(Succeed())
-			certificate, err := Parse([]byte(v.Certificate), []byte(v.Key))
-			g.Expect(err).NotTo(HaveOccurred())
-			at, err := time.Parse(dateFormat, v.Date)
-			g.Expect(err).NotTo(HaveOccurred())
+			v, certificate, at := readVector(g, file)
 
 			r := v.request(g)
 			g.Expect(certificate.Sign(r, []byte(v.Body), v.Region, at.In(time.FixedZone("elsewhere", 5*3600)))).To(Succeed())
@@ -113,14 +118,7 @@ func verifyWithOpenSSL(t *testing.T, v vector, signature []byte) {
 // A retry signs the same request again.
 func TestSignReplacesAnEarlierSignature(t *testing.T) {
 	g := NewWithT(t)
-	text, err := os.ReadFile("testdata/rsa2048-chain.json")
-	g.Expect(err).NotTo(HaveOccurred())
-	var v vector
-	g.Expect(json.Unmarshal(text, &v)).To(Succeed())
-	certificate, err := Parse([]byte(v.Certificate), []byte(v.Key))
-	g.Expect(err).NotTo(HaveOccurred())
-	at, err := time.Parse(dateFormat, v.Date)
-	g.Expect(err).NotTo(HaveOccurred())
+	v, certificate, at := readVector(g, "testdata/rsa2048-chain.json")
 	r := v.request(g)
 	g.Expect(certificate.Sign(r, nil, "us-east-1", at.Add(-time.Hour))).To(Succeed())
 	g.Expect(certificate.Sign(r, []byte(v.Body), v.Region, at)).To(Succeed())
