@@ -161,8 +161,8 @@ func (w *world) validSession(secret *corev1.Secret, now time.Time) error {
 	return nil
 }
 
-// judge counts a write. It checks that the operator may make it, that nobody loses a valid session by it, and that Ready=True is true.
-func (w *world) judge(write testkit.Write) {
+// checkWrite counts a write. It checks that the operator may make it, that it replaces no valid session, and that Ready=True is true.
+func (w *world) checkWrite(write testkit.Write) {
 	write.Stored = w.objects[keyOf(write.Object)]
 	err := write.Permitted()
 	if cred, ok := write.Object.(*v1alpha1.RoleCredential); ok {

@@ -11,8 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -85,8 +84,8 @@ type process struct {
 
 var (
 	exploredScheme = func() *runtime.Scheme {
-		scheme := runtime.NewScheme()
-		if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		scheme, err := testkit.Scheme()
+		if err != nil {
 			panic(err)
 		}
 		return scheme
@@ -122,26 +121,14 @@ func (w *world) start() {
 	api := operatorClient{w.memoryAPI, p}
 	p.credentials = &Reconciler[*v1alpha1.RoleCredential]{
 		Kind: request.RoleCredential, Client: api, Secrets: &secretstore.Store{Client: api, Reader: liveReader{api}}, Devices: &identity.Devices{},
-		Limits: &limit.Limiter{DefaultQPS: 100, Slots: 4}, Events: telemetry.Events{Recorder: noEvents{}}, Metrics: metrics, Clock: w.clock,
+		Limits: &limit.Limiter{DefaultQPS: 100, Slots: 4}, Events: telemetry.Events{Recorder: &events.FakeRecorder{}}, Metrics: metrics, Clock: w.clock,
 		Identities: &identity.Resolver{
-			Reader: api, Secrets: liveReader{api}, Watch: noSourceWatch{}, Clock: w.clock, Tokens: identity.NewTokens(api, w.clock),
+			Reader: api, Secrets: liveReader{api}, Watch: testkit.NoWatch{}, Clock: w.clock, Tokens: identity.NewTokens(api, w.clock),
 			Connect: func(request.Key, aws.Config) identity.STS { return p },
 		},
 	}
 	w.process, w.events, w.pending = p, nil, true
 }
-
-// noEvents drops events.
-type noEvents struct{}
-
-func (noEvents) Eventf(runtime.Object, runtime.Object, string, string, string, string, ...any) {}
-
-// noSourceWatch reports the source's Secret as changed, so that each reconcile reads it again.
-type noSourceWatch struct{}
-
-func (noSourceWatch) Subscribe(request.Key, types.NamespacedName, string)      {}
-func (noSourceWatch) IsCurrent(request.Key, types.NamespacedName, string) bool { return false }
-func (noSourceWatch) Unsubscribe(request.Key)                                  {}
 
 // disturb chooses one of the faults or of the possible actions of others before something happens, and carries out an action. It returns
 // none if it chose none, or if the disturbances have ended.
@@ -205,7 +192,7 @@ func (p *process) write(write testkit.Write, do func() error) error {
 		p.crashed = true
 		return errCrashed
 	}
-	w.judge(write)
+	w.checkWrite(write)
 	err := do()
 	switch {
 	case chosen == answerLost && err == nil:

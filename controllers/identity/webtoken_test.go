@@ -33,7 +33,7 @@ func (c claims) with(key string, value any) claims {
 	return c
 }
 
-// jwt returns a token whose signature nobody verifies.
+// jwt returns a token without a valid signature.
 func jwt(c claims) string {
 	encode := func(value any) string {
 		text, err := json.Marshal(value)

@@ -50,7 +50,7 @@ func (w Write) Permitted() error {
 	}
 }
 
-// secret judges a write of a Secret.
+// secret checks a write of a Secret.
 func (w Write) secret() error {
 	switch w.Verb {
 	case "create": // which replaces no Secret
@@ -71,7 +71,7 @@ func controlledAfterwards(owner *metav1.OwnerReference) error {
 	return nil
 }
 
-// update judges an update of a Secret that the owner controls afterwards.
+// update checks an update of a Secret that the owner controls afterwards.
 func (w Write) update(owner *metav1.OwnerReference) error {
 	if w.Object.GetResourceVersion() == "" {
 		return errors.New("no resource version")
@@ -131,7 +131,7 @@ func matchesRecord(stored client.Object) bool {
 	return ok && valid && record.MatchesData(secret.Data)
 }
 
-// restart judges a write of a workload, which may set these fields only.
+// restart checks a write of a workload, which may set these fields only.
 func (w Write) restart(fields ...string) error {
 	var content map[string]any
 	if err := json.Unmarshal(w.Content, &content); err != nil {

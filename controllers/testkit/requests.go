@@ -72,12 +72,17 @@ func KindName(object client.Object) string {
 	}
 }
 
-// noWatch reports each Secret as changed, so that each reconcile reads the source again.
-type noWatch struct{}
+// NoWatch reports each Secret as changed, so that each reconcile reads the source again.
+type NoWatch struct{}
 
-func (noWatch) Subscribe(request.Key, types.NamespacedName, string)      {}
-func (noWatch) IsCurrent(request.Key, types.NamespacedName, string) bool { return false }
-func (noWatch) Unsubscribe(request.Key)                                  {}
+// Subscribe does nothing.
+func (NoWatch) Subscribe(request.Key, types.NamespacedName, string) {}
+
+// IsCurrent returns false.
+func (NoWatch) IsCurrent(request.Key, types.NamespacedName, string) bool { return false }
+
+// Unsubscribe does nothing.
+func (NoWatch) Unsubscribe(request.Key) {}
 
 func (r *Requests) interceptor() interceptor.Funcs {
 	return interceptor.Funcs{

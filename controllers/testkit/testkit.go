@@ -52,6 +52,12 @@ type Fixture struct {
 	Resolver  *identity.Resolver
 }
 
+// Scheme returns a scheme with the kinds of Kubernetes and of the operator.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
 // New returns a Fixture whose API server has the given objects.
 func New(t *testing.T, objects ...client.Object) *Fixture {
 	t.Helper()
@@ -60,21 +66,20 @@ func New(t *testing.T, objects ...client.Object) *Fixture {
 	f.Tokens = &Tokens{Clock: f.Clock}
 	intercepted := f.Requests.interceptor()
 	intercepted.SubResourceCreate = f.Tokens.Issue
-	scheme := runtime.NewScheme()
-	f.Expect(errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))).To(Succeed())
+	scheme, err := Scheme()
+	f.Expect(err).NotTo(HaveOccurred())
 	stored := fake.NewClientBuilder().WithScheme(scheme).
 		WithObjects(objects...).
 		WithStatusSubresource(&v1alpha1.RoleCredential{}, &v1alpha1.SessionCredential{}, &v1alpha1.FederatedCredential{}, &v1alpha1.ClusterIdentity{}, &v1alpha1.Identity{}).
 		WithIndex(secretstore.Metadata(), secretstore.OwnerIndex, secretstore.IndexOwner).
 		Build()
 	f.Client, f.Operator = stored, interceptor.NewClient(stored, intercepted)
-	var err error
 	f.Metrics, err = telemetry.NewMetrics(prometheus.NewRegistry(), f.Clock)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Limits = &limit.Limiter{DefaultQPS: 100, Slots: 4}
 	f.Connector = &identity.Connector{Limits: f.Limits, Metrics: f.Metrics, Clock: f.Clock}
 	f.Resolver = &identity.Resolver{
-		Reader: f.Operator, Secrets: f.Operator, Watch: noWatch{}, Clock: f.Clock, Tokens: identity.NewTokens(f.Operator, f.Clock),
+		Reader: f.Operator, Secrets: f.Operator, Watch: NoWatch{}, Clock: f.Clock, Tokens: identity.NewTokens(f.Operator, f.Clock),
 		Connect: func(request.Key, aws.Config) identity.STS { return f.STS },
 	}
 	return f
