@@ -36,14 +36,11 @@ func (s sts) resetCalls(ctx context.Context) error {
 
 // issues returns the recorded calls of AssumeRole.
 func (s sts) issues(ctx context.Context) ([]stsemulator.Call, error) {
-	body, err := get(ctx, s.url+stsemulator.AdminPath+"calls")
+	all, err := stsemulator.FetchCalls(ctx, httpClient, s.url)
 	if err != nil {
 		return nil, err
 	}
-	var all, issues []stsemulator.Call
-	if err := json.Unmarshal(body, &all); err != nil {
-		return nil, err
-	}
+	var issues []stsemulator.Call
 	for _, call := range all {
 		if call.Action == "AssumeRole" {
 			issues = append(issues, call)

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -141,7 +140,7 @@ func measure(ctx context.Context, o options, a attack) (m measurement, err error
 
 // count writes into a measurement how many STS calls were not the victim's, and how many events the attacker's namespace has.
 func (w *world) count(ctx context.Context, m *measurement) error {
-	calls, err := w.calls(ctx)
+	calls, err := stsemulator.FetchCalls(ctx, http.DefaultClient, w.stsURL)
 	if err != nil {
 		return err
 	}
@@ -156,22 +155,4 @@ func (w *world) count(ctx context.Context, m *measurement) error {
 	}
 	m.events = len(events.Items)
 	return nil
-}
-
-// calls returns the calls that the STS emulator received.
-func (w *world) calls(ctx context.Context) (calls []stsemulator.Call, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.stsURL+stsemulator.AdminPath+"calls", http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, response.Body.Close()) }()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the STS emulator answered %s", response.Status)
-	}
-	err = json.NewDecoder(response.Body).Decode(&calls)
-	return calls, err
 }

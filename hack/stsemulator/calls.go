@@ -2,7 +2,12 @@ package stsemulator
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"sync"
@@ -13,8 +18,8 @@ import (
 type Call struct {
 	Time   time.Time `json:"time"`
 	Action string    `json:"action"`
-	// Parameters are the form parameters, with Action and Version, or those of CreateSession under their own names. Web identity tokens and SAML assertions are removed, since they are
-	// secrets. An MFA code is not, since it is valid only once.
+	// Parameters are the form parameters, with Action and Version, or those of CreateSession under their own names. Web identity tokens and
+	// SAML assertions are removed, since they are secrets. An MFA code is not, since it is valid only once.
 	Parameters url.Values `json:"parameters"`
 	// AccessKeyID is the key in the request's signature, empty for an unsigned request. For CreateSession it is the certificate's serial
 	// number in decimal.
@@ -39,6 +44,24 @@ type Call struct {
 // roleARN returns the role of a call.
 func (c Call) roleARN() string {
 	return cmp.Or(c.Parameters.Get("RoleArn"), c.Parameters.Get("roleArn"))
+}
+
+// FetchCalls returns the calls that a running emulator has recorded.
+func FetchCalls(ctx context.Context, client *http.Client, url string) (calls []Call, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+AdminPath+"calls", http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, response.Body.Close()) }()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the STS emulator answered %s", response.Status)
+	}
+	err = json.NewDecoder(response.Body).Decode(&calls)
+	return calls, err
 }
 
 // maxCalls bounds the memory of a long-running emulator. Beyond it, the oldest tenth is deleted.
