@@ -1,8 +1,6 @@
 package reissue
 
 import (
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -76,54 +74,74 @@ func (r Record) After(before *Record) Record {
 	return r
 }
 
-// fieldsOf returns the fields of a record by their annotations, except for PackedPolicySize. The required texts have an annotation also
-// while they are empty, because the checksum covers its own annotation.
-func fieldsOf(r *Record) (required, optional map[string]*string, times map[string]*time.Time) {
-	required = map[string]*string{
-		annotationPrefix + "request-hash":  &r.RequestHash,
-		annotationPrefix + "issuer-hash":   &r.IssuerHash,
-		annotationPrefix + "template-hash": &r.TemplateHash,
-		annotationPrefix + "data-hash":     &r.DataHash,
-		annotationPrefix + "seal":          &r.Checksum,
+// textField and timeField are fields of a record with their annotations.
+type (
+	textField struct {
+		key   string
+		value *string
+		// required fields have an annotation also while they are empty, because the checksum covers its own annotation.
+		required bool
 	}
-	optional = map[string]*string{
-		AnnotationCredential:                 &r.Credential,
-		annotationPrefix + "access-key-id":   &r.AccessKeyID,
-		annotationPrefix + "principal-arn":   &r.PrincipalARN,
-		annotationPrefix + "refresh-request": &r.RefreshRequest,
+	timeField struct {
+		key   string
+		value *time.Time
 	}
-	times = map[string]*time.Time{
-		annotationPrefix + "issued-at":           &r.IssuedAt,
-		annotationPrefix + "expiration":          &r.Expiration,
-		annotationPrefix + "previous-issued-at":  &r.PreviousIssuedAt,
-		annotationPrefix + "previous-expiration": &r.PreviousExpiration,
+)
+
+// fieldsOf returns the fields of a record, except for PackedPolicySize.
+func fieldsOf(r *Record) ([]textField, []timeField) {
+	texts := []textField{
+		{annotationPrefix + "request-hash", &r.RequestHash, true},
+		{annotationPrefix + "issuer-hash", &r.IssuerHash, true},
+		{annotationPrefix + "template-hash", &r.TemplateHash, true},
+		{annotationPrefix + "data-hash", &r.DataHash, true},
+		{annotationPrefix + "seal", &r.Checksum, true},
+		{AnnotationCredential, &r.Credential, false},
+		{annotationPrefix + "access-key-id", &r.AccessKeyID, false},
+		{annotationPrefix + "principal-arn", &r.PrincipalARN, false},
+		{annotationPrefix + "refresh-request", &r.RefreshRequest, false},
 	}
-	return required, optional, times
+	times := []timeField{
+		{annotationPrefix + "issued-at", &r.IssuedAt},
+		{annotationPrefix + "expiration", &r.Expiration},
+		{annotationPrefix + "previous-issued-at", &r.PreviousIssuedAt},
+		{annotationPrefix + "previous-expiration", &r.PreviousExpiration},
+	}
+	return texts, times
 }
 
-// RecordKeys returns the annotations that a record may have, in no order.
-func RecordKeys() []string {
-	required, optional, times := fieldsOf(new(Record))
-	keys := slices.AppendSeq([]string{annotationPackedPolicy}, maps.Keys(times))
-	return slices.AppendSeq(slices.AppendSeq(keys, maps.Keys(required)), maps.Keys(optional))
-}
+// recordKeys is computed once: the transform of the cache needs it for every Secret.
+var recordKeys = func() []string {
+	keys := []string{annotationPackedPolicy}
+	texts, times := fieldsOf(new(Record))
+	for _, f := range texts {
+		keys = append(keys, f.key)
+	}
+	for _, f := range times {
+		keys = append(keys, f.key)
+	}
+	return keys
+}()
+
+// RecordKeys returns the annotations that a record may have. The caller must not change the list.
+func RecordKeys() []string { return recordKeys }
 
 // Annotations returns the record as annotations, without those of optional fields that are empty.
 func (r Record) Annotations() map[string]string {
-	annotations := map[string]string{}
-	required, optional, times := fieldsOf(&r)
-	for key, text := range optional {
-		annotations[key] = *text
+	annotations := make(map[string]string, len(recordKeys))
+	texts, times := fieldsOf(&r)
+	for _, f := range texts {
+		if f.required || *f.value != "" {
+			annotations[f.key] = *f.value
+		}
 	}
-	for key, t := range times {
-		annotations[key] = at(*t)
+	for _, f := range times {
+		if !f.value.IsZero() {
+			annotations[f.key] = at(*f.value)
+		}
 	}
 	if r.PackedPolicySize != nil {
 		annotations[annotationPackedPolicy] = strconv.FormatInt(int64(*r.PackedPolicySize), 10)
-	}
-	maps.DeleteFunc(annotations, func(_, value string) bool { return value == "" })
-	for key, text := range required {
-		annotations[key] = *text
 	}
 	return annotations
 }
@@ -149,14 +167,12 @@ func parseAt(text string) time.Time {
 // malformed, or if a value exceeds the bounds of STS responses.
 func ParseRecord(annotations map[string]string) (Record, bool) {
 	var r Record
-	required, optional, times := fieldsOf(&r)
-	for _, texts := range []map[string]*string{required, optional} {
-		for key, text := range texts {
-			*text = annotations[key]
-		}
+	texts, times := fieldsOf(&r)
+	for _, f := range texts {
+		*f.value = annotations[f.key]
 	}
-	for key, t := range times {
-		*t = parseAt(annotations[key])
+	for _, f := range times {
+		*f.value = parseAt(annotations[f.key])
 	}
 	if r.PreviousIssuedAt.IsZero() || r.PreviousExpiration.IsZero() {
 		r.PreviousIssuedAt, r.PreviousExpiration = time.Time{}, time.Time{}
