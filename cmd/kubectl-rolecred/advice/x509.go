@@ -5,11 +5,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
+	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/iam"
 )
-
-// callCreateSession is the call of IAM Roles Anywhere.
-const callCreateSession = "CreateSession"
 
 // usesCertificate reports whether the identity's source is x509.
 func (s Situation) usesCertificate() bool {
@@ -64,7 +62,7 @@ func (s Situation) certificateDenied() guidance {
 // createSessionFailed reports whether the failed call is CreateSession.
 func (s Situation) createSessionFailed() bool {
 	failed := s.failedCall()
-	return failed != nil && failed.Call == callCreateSession
+	return failed != nil && v1alpha1.Call(failed.Call) == v1alpha1.CallCreateSession
 }
 
 // grant returns a step that shows a policy or profile.
