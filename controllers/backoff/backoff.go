@@ -40,7 +40,7 @@ const (
 // the next call is made at once. Its methods may be called concurrently.
 type Calls struct {
 	mu   sync.Mutex
-	last map[types.NamespacedName]Call
+	last map[types.NamespacedName]LastCall
 	// deleted holds the keys of deleted objects, the earliest deletion first.
 	deleted      []deletion
 	perNamespace map[string]int // deletions
@@ -51,8 +51,8 @@ type deletion struct {
 	at time.Time
 }
 
-// Call is the last call of STS, with counts of those before it.
-type Call struct {
+// LastCall is the last call of STS, with counts of the calls before it.
+type LastCall struct {
 	// Inputs is a hash of all that the result depends on.
 	Inputs string
 	// Failure is the result, nil for a success.
@@ -71,18 +71,18 @@ type Call struct {
 }
 
 // Get returns the last call of an object, and an empty one if there was none.
-func (b *Calls) Get(key types.NamespacedName) Call {
+func (b *Calls) Get(key types.NamespacedName) LastCall {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.last[key]
 }
 
 // Set replaces the last call of an object.
-func (b *Calls) Set(key types.NamespacedName, made Call) {
+func (b *Calls) Set(key types.NamespacedName, made LastCall) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.last == nil {
-		b.last, b.perNamespace = map[types.NamespacedName]Call{}, map[string]int{}
+		b.last, b.perNamespace = map[types.NamespacedName]LastCall{}, map[string]int{}
 	}
 	b.last[key] = made
 }
@@ -161,7 +161,7 @@ func (b *Calls) Succeeded(key types.NamespacedName, inputs string, lifetime time
 }
 
 // then returns the call that follows a call.
-func (m Call) then(inputs string, now time.Time) Call {
+func (m LastCall) then(inputs string, now time.Time) LastCall {
 	if now.Sub(m.At) > m.quiet {
 		m.successes = 0
 	}
@@ -180,12 +180,12 @@ func (m Call) then(inputs string, now time.Time) Call {
 }
 
 // InBackoff reports whether a call with the same inputs must still wait after a failure.
-func (m Call) InBackoff(inputs string, now time.Time) bool {
+func (m LastCall) InBackoff(inputs string, now time.Time) bool {
 	return m.Failure != nil && m.Inputs == inputs && (m.Next.IsZero() || now.Before(m.Next) && !m.recordedInFuture(now))
 }
 
 // NextIssue is when a call may be made that does not wait after a failure with the same inputs. It is zero for at once.
-func (m Call) NextIssue(inputs string, now time.Time) time.Time {
+func (m LastCall) NextIssue(inputs string, now time.Time) time.Time {
 	var wait time.Duration
 	switch {
 	case m.recordedInFuture(now):
@@ -202,7 +202,7 @@ func (m Call) NextIssue(inputs string, now time.Time) time.Time {
 
 // recordedInFuture reports whether the call was recorded by a clock that was ahead. Its wait would last for as long as the clock was
 // ahead.
-func (m Call) recordedInFuture(now time.Time) bool {
+func (m LastCall) recordedInFuture(now time.Time) bool {
 	return m.At.Sub(now) > reissue.ClockTolerance
 }
 

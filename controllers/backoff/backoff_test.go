@@ -127,7 +127,7 @@ func TestInBackoff(t *testing.T) {
 		})
 	}
 	t.Run("before the first call", func(t *testing.T) {
-		NewWithT(t).Expect(Call{}.InBackoff("", start)).To(BeFalse())
+		NewWithT(t).Expect(LastCall{}.InBackoff("", start)).To(BeFalse())
 	})
 }
 

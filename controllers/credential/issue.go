@@ -35,7 +35,7 @@ type attempt struct {
 	inputs string
 	device mfaDevice
 	// permit is nil until the call may be made, with an MFA code if it needs one.
-	permit *limit.Call
+	permit *limit.Permit
 	code   request.RedactedString
 }
 
@@ -137,13 +137,13 @@ func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
 	}
 }
 
-// callSTS makes the call and releases its permit. The error is an identityWideError if the limiter has queued the credential again.
+// callSTS makes the call and releases its permit. The error is a requeuedError if the limiter has queued the credential again.
 func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt) (issued request.Credentials, err error) {
 	outcome := limit.NotCalled // until STS has answered, also if the call panics
 	defer func() {
 		queued := r.Limits.Release(r.Clock.Now(), a.permit, outcome)
 		if f, ok := reason.As(err); ok && queued {
-			err = &identityWideError{f}
+			err = &requeuedError{f}
 		}
 	}()
 	issued, err = a.identity.Issue(ctx, a.request, a.code)
@@ -236,9 +236,9 @@ func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res resul
 		return res, nil
 	}
 	res.issueErr = f
-	if _, notOwn := errors.AsType[*identityWideError](err); notOwn {
+	if _, requeued := errors.AsType[*requeuedError](err); requeued {
 		r.backoff.FailedForAll(key, a.inputs, f, res.now)
-		res.wait = &wait{retryAfter: limit.Recheck}
+		res.wait = &wait{requeueAfter: limit.Recheck}
 		return res, nil
 	}
 	res.retryAt = a.device.recheck(res.now, r.backoff.Failed(key, a.inputs, f, res.now, res.left()))

@@ -26,12 +26,12 @@ const (
 
 // acquire returns the permit for a call and its MFA code, if it needs one, or else the wait for them. A permit and an MFA code are consumed
 // together or not at all.
-func (r *Reconciler[T]) acquire(cred T, a attempt, res result) (permit *limit.Call, code request.RedactedString, waiting *wait, err error) {
+func (r *Reconciler[T]) acquire(cred T, a attempt, res result) (permit *limit.Permit, code request.RedactedString, waiting *wait, err error) {
 	take := func() bool {
 		var w limit.Wait
 		permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, res))
 		if permit == nil {
-			waiting = &wait{message: waitMessage(w.Cause, a.identity), retryAfter: limit.Recheck, brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
+			waiting = &wait{message: waitMessage(w.Cause, a.identity), requeueAfter: limit.Recheck, brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
 		}
 		return permit != nil
 	}
@@ -45,8 +45,8 @@ func (r *Reconciler[T]) acquire(cred T, a attempt, res result) (permit *limit.Ca
 	}
 	if code == "" && waiting == nil {
 		waiting = &wait{
-			message:    "The current MFA code has already been used. The operator retries with the next one within 30 seconds.",
-			retryAfter: reissue.Requeue(res.now, next),
+			message:      "The current MFA code has already been used. The operator retries with the next one within 30 seconds.",
+			requeueAfter: reissue.Requeue(res.now, next),
 		}
 	}
 	return permit, code, waiting, nil
@@ -72,8 +72,8 @@ func (r result) tooSoon(next time.Time, unchanged bool) result {
 		return r
 	}
 	r.wait = &wait{
-		message:    "Waiting: the operator has called STS for this credential several times within minutes. It calls again within 5 minutes.",
-		retryAfter: reissue.Requeue(r.now, next),
+		message:      "Waiting: the operator has called STS for this credential several times within minutes. It calls again within 5 minutes.",
+		requeueAfter: reissue.Requeue(r.now, next),
 	}
 	return r
 }
@@ -96,10 +96,10 @@ func (r *Reconciler[T]) limitRequest(cred T, a attempt, res result) limit.Reques
 	return wanted
 }
 
-// identityWideError is a failure of the identity rather than of the credential. The limiter has queued the credential again.
-type identityWideError struct{ failure *reason.Error }
+// requeuedError is a failure of the identity as a whole. The limiter has queued the credential again.
+type requeuedError struct{ failure *reason.Error }
 
-func (e *identityWideError) Error() string { return e.failure.Error() }
+func (e *requeuedError) Error() string { return e.failure.Error() }
 
 // Unwrap returns the failure.
-func (e *identityWideError) Unwrap() error { return e.failure }
+func (e *requeuedError) Unwrap() error { return e.failure }

@@ -70,7 +70,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	res = r.prune(ctx, cred, res)
 	r.Metrics.Credential(r.Kind.Name, req.NamespacedName, res.sample())
 	if res.wait != nil && res.wait.brief {
-		return res.requeue(), r.markNotReady(ctx, cred, res)
+		return res.requeue(), nil
 	}
 	return res.requeue(), r.report(ctx, cred, res)
 }

@@ -43,8 +43,8 @@ type result struct {
 // wait is why a credential waits for its call of STS.
 type wait struct {
 	message string
-	// retryAfter is when the credential is reconciled again, unless the limiter enqueues it earlier.
-	retryAfter time.Duration
+	// requeueAfter is when the credential is reconciled again, unless the limiter enqueues it earlier.
+	requeueAfter time.Duration
 	// brief is true for a wait that is too short to be shown in the status.
 	brief bool
 }
@@ -235,8 +235,8 @@ func (r result) failure(conditionType string) *reason.Error {
 // requeue is when controller-runtime reconciles the credential again.
 func (r result) requeue() reconcile.Result {
 	requeued := backoff.Requeue(r.now, r.next())
-	if r.wait != nil && (requeued.RequeueAfter == 0 || r.wait.retryAfter < requeued.RequeueAfter) {
-		requeued.RequeueAfter, requeued.Priority = r.wait.retryAfter, new(backoff.OrdinaryPriority)
+	if r.wait != nil && (requeued.RequeueAfter == 0 || r.wait.requeueAfter < requeued.RequeueAfter) {
+		requeued.RequeueAfter, requeued.Priority = r.wait.requeueAfter, new(backoff.OrdinaryPriority)
 	}
 	return requeued
 }

@@ -132,11 +132,11 @@ func enqueueOwner(kind string) handler.EventHandler {
 	})
 }
 
-// ignoreOwnWrites accepts a Secret that is not as the operator last wrote or read it.
+// ignoreOwnWrites accepts a Secret that is not at the version that the operator last wrote or verified.
 func ignoreOwnWrites(secrets *secretstore.Store) predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool { return !secrets.IsOwnWrite(e.Object) },
-		UpdateFunc: func(e event.UpdateEvent) bool { return !secrets.IsOwnWrite(e.ObjectNew) },
+		CreateFunc: func(e event.CreateEvent) bool { return !secrets.IsCurrent(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool { return !secrets.IsCurrent(e.ObjectNew) },
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			secrets.Forget(e.Object)
 			return true

@@ -226,7 +226,7 @@ func TestLoopOfEditsCausesOneVerificationPerInterval(t *testing.T) {
 func TestVerificationWaitsForTheLimiter(t *testing.T) {
 	f := newVerifier(t, testkit.World()...)
 	key := request.Key{Kind: "ClusterIdentity", NamespacedName: client.ObjectKeyFromObject(testkit.DefaultIdentity())}
-	var hanging []*limit.Call
+	var hanging []*limit.Permit
 	for n := range 3 { // three quarters of the slots
 		call, _ := f.Limits.Acquire(f.Clock.Now(), limit.Request{Identity: key, Credential: request.Key{Kind: "RoleCredential", NamespacedName: types.NamespacedName{Name: fmt.Sprint(n)}}})
 		f.Expect(call).NotTo(BeNil())

@@ -22,7 +22,7 @@ import (
 )
 
 // nextVerification returns the earliest time of another verification, and whether it is still to come.
-func nextVerification(last backoff.Call, now time.Time) (time.Time, bool) {
+func nextVerification(last backoff.LastCall, now time.Time) (time.Time, bool) {
 	since := now.Sub(last.At)
 	return last.At.Add(minVerifyInterval), since >= 0 && since < minVerifyInterval // a clock that was set back does not count
 }
@@ -84,7 +84,7 @@ func (r *Reconciler[T]) verifyCaller(ctx context.Context, found T, configured *I
 	skewed := meta.IsStatusConditionFalse(found.Report().Conditions, v1alpha1.ConditionClockInSync) // the status does not contain the skew
 	if last.Inputs != configured.Version && reportsOn(found, configured) && !skewed {
 		// After a restart, the status is as current as a new call. The next call waits for its interval.
-		last = backoff.Call{Inputs: configured.Version, Next: verifyAt(configured, now)}
+		last = backoff.LastCall{Inputs: configured.Version, Next: verifyAt(configured, now)}
 		r.backoff.Set(key, last)
 	}
 	known := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.Next}
@@ -164,7 +164,7 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, configured *Identity, known
 			outcome = limit.Answered
 		}
 		v.next = verifyAt(configured, now)
-		r.backoff.Set(identity.NamespacedName, backoff.Call{Inputs: configured.Version, At: now, Next: v.next})
+		r.backoff.Set(identity.NamespacedName, backoff.LastCall{Inputs: configured.Version, At: now, Next: v.next})
 	} else {
 		// A failed verification opens no circuit: each credential first reports what its own call failed with.
 		if outcome = OutcomeOf(v.failure); outcome == limit.Unavailable {

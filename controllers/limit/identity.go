@@ -14,7 +14,7 @@ type identity struct {
 	breaker  breaker
 	queue    queue
 	bounds   []bound
-	reserved map[request.Key]*Call
+	reserved map[request.Key]*Permit
 	inFlight int       // calls in flight and reserved ones
 	serveAt  time.Time // when the next call may be made; zero if only another method can change that
 }
@@ -22,8 +22,8 @@ type identity struct {
 // due is when [Limiter.Ready] must visit the identity again, zero for no time.
 func (id *identity) due() time.Time {
 	due := id.serveAt
-	for _, call := range id.reserved {
-		if at := call.expires(); due.IsZero() || at.Before(due) {
+	for _, permit := range id.reserved {
+		if at := permit.expires(); due.IsZero() || at.Before(due) {
 			due = at
 		}
 	}

@@ -20,16 +20,16 @@ type Request struct {
 	Class   Class
 }
 
-// Call is the permission to call STS once. Its holder must pass it to [Limiter.Release].
-type Call struct {
+// Permit allows one call of STS. Its holder must pass it to [Limiter.Release].
+type Permit struct {
 	request Request
 	id      *identity
 	granted time.Time
 	probe   bool
 }
 
-// expires is when a call is given back that no worker claimed.
-func (c *Call) expires() time.Time { return c.granted.Add(claimTimeout) }
+// expires is when a permit that no worker claimed is given back.
+func (p *Permit) expires() time.Time { return p.granted.Add(claimTimeout) }
 
 // Outcome is the result of a call, as far as it matters for the identity's other calls.
 type Outcome int
@@ -62,7 +62,7 @@ type Wait struct {
 	For   time.Duration
 }
 
-// claimTimeout is how long a call stays reserved. A worker claims it far sooner, unless the credential was deleted or suspended.
+// claimTimeout is how long a permit stays reserved. A worker claims it far sooner, unless the credential was deleted or suspended.
 const claimTimeout = 5 * time.Second
 
 // Limiter holds the limits of all identities in memory: a restart forgets them. Its methods may be called concurrently.
@@ -76,17 +76,17 @@ type Limiter struct {
 
 	mu         sync.Mutex
 	identities map[request.Key]*identity
-	// waiting holds, for each credential in a queue or with a reserved call, the identity that it waits for.
+	// waiting holds, for each credential in a queue or with a reserved permit, the identity that it waits for.
 	waiting map[request.Key]*identity
 	shares  map[request.Key]*share
 	next    time.Time // when Ready visits all identities, zero for never
-	ready   []*Call   // the calls reserved since the last Ready
+	ready   []*Permit // the permits reserved since the last Ready
 	steps   int       // the requests that were considered, for tests
 }
 
-// Acquire returns a call if the credential may call STS now. If not, the credential is queued, and [Limiter.Ready] returns its key
-// once a call is reserved for it. A credential that is already queued keeps its position while its class stays the same.
-func (l *Limiter) Acquire(now time.Time, r Request) (*Call, Wait) {
+// Acquire returns a permit if the credential may call STS now. If not, the credential is queued, and [Limiter.Ready] returns its key
+// once a permit is reserved for it. A credential that is already queued keeps its position while its class stays the same.
+func (l *Limiter) Acquire(now time.Time, r Request) (*Permit, Wait) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id := l.configure(now, r.Identity, r.QPS)
@@ -96,29 +96,29 @@ func (l *Limiter) Acquire(now time.Time, r Request) (*Call, Wait) {
 	if l.waiting[r.Credential] != id {
 		l.cancel(now, r.Credential) // it waited for another identity
 	}
-	if call, ok := id.reserved[r.Credential]; ok {
+	if permit, ok := id.reserved[r.Credential]; ok {
 		delete(id.reserved, r.Credential)
 		delete(l.waiting, r.Credential)
-		return call, Wait{}
+		return permit, Wait{}
 	}
 	l.enqueue(id, r)
-	for call := l.grant(now, id); call != nil; call = l.grant(now, id) {
-		if call.request.Credential == r.Credential {
+	for permit := l.grant(now, id); permit != nil; permit = l.grant(now, id) {
+		if permit.request.Credential == r.Credential {
 			delete(l.waiting, r.Credential)
-			return call, Wait{}
+			return permit, Wait{}
 		}
-		l.reserve(call)
+		l.reserve(permit)
 	}
 	return nil, l.wait(now, id)
 }
 
-// Release ends a call. It frees the call's slot, and the outcome sets the pace of the identity's next calls. It returns true if the
-// credential is queued again because the failure is not its own: STS throttled the call, or the call was a probe. Any other failed call
-// is the credential's to retry.
-func (l *Limiter) Release(now time.Time, call *Call, outcome Outcome) (queued bool) {
+// Release gives back the permit of a call that returned. It frees the slot, and the outcome sets the pace of the identity's next calls. It
+// returns true if the credential is queued again because the failure is not its own: STS throttled the call, or the call was a probe. Any
+// other failed call is the credential's to retry.
+func (l *Limiter) Release(now time.Time, permit *Permit, outcome Outcome) (queued bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.release(now, call, outcome)
+	return l.release(now, permit, outcome)
 }
 
 // Configure sets the rate of an identity, as [Limiter.Acquire] does. QPS is zero for the default.
@@ -145,8 +145,8 @@ func (l *Limiter) Ready(now time.Time) (ready []request.Key, next time.Time) {
 	if !l.next.IsZero() && !now.Before(l.next) {
 		l.serveDue(now)
 	}
-	for _, call := range l.ready {
-		if credential := call.request.Credential; call.id.reserved[credential] == call {
+	for _, permit := range l.ready {
+		if credential := permit.request.Credential; permit.id.reserved[credential] == permit {
 			ready = append(ready, credential)
 		}
 	}
@@ -159,8 +159,8 @@ func (l *Limiter) Ready(now time.Time) (ready []request.Key, next time.Time) {
 func (l *Limiter) serveDue(now time.Time) {
 	l.next = time.Time{}
 	for _, id := range l.identities {
-		for credential, call := range id.reserved {
-			if !now.Before(call.expires()) {
+		for credential, permit := range id.reserved {
+			if !now.Before(permit.expires()) {
 				l.cancel(now, credential)
 			}
 		}
@@ -180,7 +180,7 @@ func (l *Limiter) visitAt(at time.Time) {
 	}
 }
 
-// Cancel removes a credential from the queue that it waits in, and gives back a call that is reserved for it.
+// Cancel removes a credential from the queue that it waits in, and gives back a permit that is reserved for it.
 func (l *Limiter) Cancel(now time.Time, credential request.Key) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -222,7 +222,7 @@ func (l *Limiter) configure(now time.Time, key request.Key, qps int) *identity {
 		if l.identities == nil {
 			l.identities, l.waiting, l.shares = map[request.Key]*identity{}, map[request.Key]*identity{}, map[request.Key]*share{}
 		}
-		id = &identity{Key: key, rate: newPace(qps), reserved: map[request.Key]*Call{}}
+		id = &identity{Key: key, rate: newPace(qps), reserved: map[request.Key]*Permit{}}
 		id.bounds = l.bounds(id)
 		l.identities[key] = id
 	}
@@ -235,9 +235,9 @@ func (l *Limiter) enqueue(id *identity, r Request) {
 	l.waiting[r.Credential] = id
 }
 
-// grant takes the next request out of an identity's queue and returns its call. It returns nil if the identity may not call now. The
-// identity is then served again when a slot is free or its time has come.
-func (l *Limiter) grant(now time.Time, id *identity) *Call {
+// grant takes the next request out of an identity's queue and returns a permit for it. It returns nil if the identity may not call now.
+// The identity is then served again when a slot is free or its time has come.
+func (l *Limiter) grant(now time.Time, id *identity) *Permit {
 	r, ok := id.queue.next()
 	if !ok {
 		return nil
@@ -256,38 +256,38 @@ func (l *Limiter) grant(now time.Time, id *identity) *Call {
 	}
 	id.queue.serve(r.Credential)
 	l.takeSlots(id)
-	return &Call{request: r, id: id, granted: now, probe: id.breaker.start()}
+	return &Permit{request: r, id: id, granted: now, probe: id.breaker.start()}
 }
 
-func (l *Limiter) reserve(call *Call) {
-	call.id.reserved[call.request.Credential] = call
-	l.ready = append(l.ready, call)
-	l.visitAt(call.expires())
+func (l *Limiter) reserve(permit *Permit) {
+	permit.id.reserved[permit.request.Credential] = permit
+	l.ready = append(l.ready, permit)
+	l.visitAt(permit.expires())
 	l.notify()
 }
 
-// serve reserves the calls that an identity can make now.
+// serve reserves permits for the calls that an identity can make now.
 func (l *Limiter) serve(now time.Time, id *identity) {
-	for call := l.grant(now, id); call != nil; call = l.grant(now, id) {
-		l.reserve(call)
+	for permit := l.grant(now, id); permit != nil; permit = l.grant(now, id) {
+		l.reserve(permit)
 	}
 }
 
-func (l *Limiter) release(now time.Time, call *Call, outcome Outcome) (queued bool) {
-	id := call.id
-	id.breaker.record(now, call.probe, outcome)
+func (l *Limiter) release(now time.Time, permit *Permit, outcome Outcome) (queued bool) {
+	id := permit.id
+	id.breaker.record(now, permit.probe, outcome)
 	switch outcome {
 	case Answered:
 		id.rate.succeeded(now)
 	case Throttled:
-		id.rate.throttled(now, call.granted)
+		id.rate.throttled(now, permit.granted)
 	case NotCalled:
 		id.rate.giveBack(now)
 	case Unavailable:
 	}
-	queued = (outcome == Throttled || outcome == Unavailable && call.probe) && l.identities[id.Key] == id
+	queued = (outcome == Throttled || outcome == Unavailable && permit.probe) && l.identities[id.Key] == id
 	if queued {
-		l.enqueue(id, call.request)
+		l.enqueue(id, permit.request)
 	}
 	l.freeSlots(now, id)
 	l.serve(now, id)
@@ -301,9 +301,9 @@ func (l *Limiter) cancel(now time.Time, credential request.Key) {
 	}
 	delete(l.waiting, credential)
 	id.queue.remove(credential)
-	if call, ok := id.reserved[credential]; ok {
+	if permit, ok := id.reserved[credential]; ok {
 		delete(id.reserved, credential)
-		l.release(now, call, NotCalled)
+		l.release(now, permit, NotCalled)
 	}
 }
 

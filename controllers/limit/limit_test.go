@@ -31,13 +31,13 @@ func fill(g *WithT, qps int, requests ...limit.Request) *limit.Limiter {
 	l := &limit.Limiter{DefaultQPS: qps, Slots: 1000}
 	for i := range qps {
 		r := callFor(credential("used", i), limit.Routine)
-		call, _ := l.Acquire(start, r)
-		g.Expect(call).NotTo(BeNil())
-		l.Release(start, call, limit.Answered)
+		permit, _ := l.Acquire(start, r)
+		g.Expect(permit).NotTo(BeNil())
+		l.Release(start, permit, limit.Answered)
 	}
 	for _, r := range requests {
-		call, _ := l.Acquire(start, r)
-		g.Expect(call).To(BeNil())
+		permit, _ := l.Acquire(start, r)
+		g.Expect(permit).To(BeNil())
 	}
 	return l
 }
@@ -48,8 +48,8 @@ func serve(l *limit.Limiter, until time.Duration) (order []string) {
 		ready, _ := l.Ready(now)
 		for _, key := range ready {
 			order = append(order, key.Label())
-			call, _ := l.Acquire(now, callFor(key, limit.Routine))
-			l.Release(now, call, limit.Answered)
+			permit, _ := l.Acquire(now, callFor(key, limit.Routine))
+			l.Release(now, permit, limit.Answered)
 		}
 	}
 	return order
@@ -112,21 +112,21 @@ func TestQueueServesClassesInOrderAndNamespacesInTurn(t *testing.T) {
 func TestWaitNamesItsCause(t *testing.T) {
 	g := NewWithT(t)
 	l := &limit.Limiter{DefaultQPS: 10, Slots: 4}
-	var calls []*limit.Call
+	var permits []*limit.Permit
 	for i := range 3 {
-		call, _ := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
-		g.Expect(call).NotTo(BeNil())
-		calls = append(calls, call)
+		permit, _ := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
+		g.Expect(permit).NotTo(BeNil())
+		permits = append(permits, permit)
 	}
-	call, wait := l.Acquire(start, callFor(credential("shop", 3), limit.Missing))
-	g.Expect(call).To(BeNil())
+	permit, wait := l.Acquire(start, callFor(credential("shop", 3), limit.Missing))
+	g.Expect(permit).To(BeNil())
 	g.Expect(wait.Cause).To(Equal(limit.ConcurrencyLimit), "one identity holds three quarters of the slots")
 
-	l.Release(start, calls[0], limit.Unavailable)
+	l.Release(start, permits[0], limit.Unavailable)
 	_, wait = l.Acquire(start, callFor(credential("shop", 3), limit.Missing))
 	g.Expect(wait).To(Equal(limit.Wait{Cause: limit.CircuitOpen, For: 3 * time.Second}))
 
-	l.Release(start, calls[1], limit.Answered)
+	l.Release(start, permits[1], limit.Answered)
 	for range 8 {
 		l.Spend(start, operator)
 	}
@@ -176,16 +176,16 @@ func TestHangingCallsLeaveSlotsForOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			l := &limit.Limiter{DefaultQPS: 1000, Slots: slots}
-			var hanging []*limit.Call
+			var hanging []*limit.Permit
 			for i := range 200 {
-				if call, _ := l.Acquire(start, tc.hanging(i)); call != nil {
-					hanging = append(hanging, call)
+				if permit, _ := l.Acquire(start, tc.hanging(i)); permit != nil {
+					hanging = append(hanging, permit)
 				}
 			}
 			g.Expect(hanging).To(HaveLen(tc.want))
 			for _, other := range tc.others {
-				call, _ := l.Acquire(start, other)
-				g.Expect(call).NotTo(BeNil(), "of %s", other.Identity)
+				permit, _ := l.Acquire(start, other)
+				g.Expect(permit).NotTo(BeNil(), "of %s", other.Identity)
 			}
 
 			ready, _ := l.Ready(start)
@@ -203,8 +203,8 @@ func TestCircuitBreakerAllowsOneProbeAtATime(t *testing.T) {
 	first, _ := l.Acquire(start, callFor(credential("shop", 0), limit.Missing))
 	g.Expect(l.Release(start, first, limit.Unavailable)).To(BeFalse(), "the credential retries by itself, for the failure may be its own")
 	for i := 1; i <= 50; i++ {
-		call, wait := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
-		g.Expect(call).To(BeNil())
+		permit, wait := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
+		g.Expect(permit).To(BeNil())
 		g.Expect(wait.Cause).To(Equal(limit.CircuitOpen))
 	}
 	ready, next := l.Ready(start)
@@ -230,8 +230,8 @@ func TestCircuitBreakerAllowsOneProbeAtATime(t *testing.T) {
 func TestProbeThatIsNotMadeIsReplaced(t *testing.T) {
 	g := NewWithT(t)
 	l := &limit.Limiter{DefaultQPS: 1, Slots: 10}
-	call, _ := l.Acquire(start, callFor(credential("shop", 1), limit.Missing))
-	l.Release(start, call, limit.Unavailable)
+	permit, _ := l.Acquire(start, callFor(credential("shop", 1), limit.Missing))
+	l.Release(start, permit, limit.Unavailable)
 	l.Acquire(start, callFor(credential("shop", 1), limit.Missing))
 	l.Acquire(start, callFor(credential("shop", 2), limit.Missing))
 	now := start.Add(3 * time.Second)
@@ -242,18 +242,18 @@ func TestProbeThatIsNotMadeIsReplaced(t *testing.T) {
 	now = next
 	ready, _ = l.Ready(now)
 	g.Expect(ready).To(Equal([]request.Key{credential("shop", 2)}), "the first did not claim its call")
-	call, _ = l.Acquire(now, callFor(credential("shop", 2), limit.Missing))
-	l.Release(now, call, limit.NotCalled)
-	call, _ = l.Acquire(now, callFor(credential("shop", 3), limit.Missing))
-	g.Expect(call).NotTo(BeNil(), "neither the token nor the probe was used up")
+	permit, _ = l.Acquire(now, callFor(credential("shop", 2), limit.Missing))
+	l.Release(now, permit, limit.NotCalled)
+	permit, _ = l.Acquire(now, callFor(credential("shop", 3), limit.Missing))
+	g.Expect(permit).NotTo(BeNil(), "neither the token nor the probe was used up")
 }
 
 func TestThrottlingHalvesTheRateAndSuccessRestoresIt(t *testing.T) {
 	g := NewWithT(t)
 	l := &limit.Limiter{DefaultQPS: 100, Slots: 1000}
-	call, _ := l.Acquire(start, callFor(credential("shop", 1), limit.Missing))
+	permit, _ := l.Acquire(start, callFor(credential("shop", 1), limit.Missing))
 	late, _ := l.Acquire(start, callFor(credential("shop", 2), limit.Missing))
-	l.Release(start.Add(time.Second), call, limit.Throttled)
+	l.Release(start.Add(time.Second), permit, limit.Throttled)
 	l.Release(start.Add(time.Second), late, limit.Throttled)
 	level := l.Levels(start.Add(time.Second))[0]
 	g.Expect(level.Rate).To(BeEquivalentTo(50), "a call that started before the rate was halved does not halve it again")
@@ -264,8 +264,8 @@ func TestThrottlingHalvesTheRateAndSuccessRestoresIt(t *testing.T) {
 	now := start.Add(time.Minute)
 	l.Cancel(now, credential("shop", 2))
 	for range 3 {
-		call, _ = l.Acquire(now, callFor(credential("shop", 1), limit.Missing))
-		l.Release(now, call, limit.Answered)
+		permit, _ = l.Acquire(now, callFor(credential("shop", 1), limit.Missing))
+		l.Release(now, permit, limit.Answered)
 	}
 	g.Expect(l.Levels(now)[0].Rate).To(BeEquivalentTo(100))
 }
@@ -301,42 +301,42 @@ func TestCredentialThatChangesItsIdentityWaitsForTheNewOneOnly(t *testing.T) {
 	g := NewWithT(t)
 	l := fill(g, 1, callFor(credential("shop", 1), limit.Missing))
 	other := request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: "other"}}
-	call, _ := l.Acquire(start, limit.Request{Identity: other, Credential: credential("shop", 1)})
-	g.Expect(call).NotTo(BeNil())
+	permit, _ := l.Acquire(start, limit.Request{Identity: other, Credential: credential("shop", 1)})
+	g.Expect(permit).NotTo(BeNil())
 	g.Expect(serve(l, 5*time.Second)).To(BeEmpty())
 }
 
 func TestCallOfADeletedIdentityLeavesNoEntry(t *testing.T) {
-	for name, end := range map[string]func(*limit.Limiter, *limit.Call){
-		"its failure opens no circuit":  func(l *limit.Limiter, call *limit.Call) { l.Release(start, call, limit.Unavailable) },
-		"its throttling queues nothing": func(l *limit.Limiter, call *limit.Call) { l.Release(start, call, limit.Throttled) },
-		"its answer":                    func(l *limit.Limiter, call *limit.Call) { l.Release(start, call, limit.Answered) },
-		"the call of a hop": func(l *limit.Limiter, call *limit.Call) {
+	for name, end := range map[string]func(*limit.Limiter, *limit.Permit){
+		"its failure opens no circuit":  func(l *limit.Limiter, permit *limit.Permit) { l.Release(start, permit, limit.Unavailable) },
+		"its throttling queues nothing": func(l *limit.Limiter, permit *limit.Permit) { l.Release(start, permit, limit.Throttled) },
+		"its answer":                    func(l *limit.Limiter, permit *limit.Permit) { l.Release(start, permit, limit.Answered) },
+		"the call of a hop": func(l *limit.Limiter, permit *limit.Permit) {
 			l.Spend(start, operator)
-			l.Release(start, call, limit.Answered)
+			l.Release(start, permit, limit.Answered)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			l := &limit.Limiter{DefaultQPS: 100, Slots: 4}
-			var calls []*limit.Call
+			var permits []*limit.Permit
 			for i := range 3 {
-				call, _ := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
-				calls = append(calls, call)
+				permit, _ := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
+				permits = append(permits, permit)
 			}
 			waits, _ := l.Acquire(start, callFor(credential("shop", 3), limit.Missing))
 			g.Expect(waits).To(BeNil())
 			l.Forget(start, operator)
-			for _, call := range calls {
-				end(l, call)
+			for _, permit := range permits {
+				end(l, permit)
 			}
 			g.Expect(l.Levels(start)).To(BeEmpty())
 			ready, next := l.Ready(start)
 			g.Expect(ready).To(BeEmpty())
 			g.Expect(next).To(BeZero())
 			for i := range 3 {
-				call, _ := l.Acquire(start, callFor(credential("shop", 9+i), limit.Missing))
-				g.Expect(call).NotTo(BeNil(), "the slots are free again, and the circuit of the new identity is closed")
+				permit, _ := l.Acquire(start, callFor(credential("shop", 9+i), limit.Missing))
+				g.Expect(permit).NotTo(BeNil(), "the slots are free again, and the circuit of the new identity is closed")
 			}
 		})
 	}
@@ -348,17 +348,17 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		qps, slots := rapid.IntRange(1, 5).Draw(t, "qps"), rapid.IntRange(1, 4).Draw(t, "slots")
 		l := &limit.Limiter{DefaultQPS: qps, Slots: slots}
-		now, waiting, inFlight := start, map[request.Key]bool{}, map[request.Key]*limit.Call{}
+		now, waiting, inFlight := start, map[request.Key]bool{}, map[request.Key]*limit.Permit{}
 		var granted []time.Time
 		acquire := func(key request.Key, class limit.Class) {
 			if inFlight[key] != nil {
 				return
 			}
-			call, _ := l.Acquire(now, callFor(key, class))
-			waiting[key] = call == nil
-			if call != nil {
+			permit, _ := l.Acquire(now, callFor(key, class))
+			waiting[key] = permit == nil
+			if permit != nil {
 				granted = append(granted, now)
-				inFlight[key] = call
+				inFlight[key] = permit
 			}
 			if len(inFlight) > slots {
 				t.Fatalf("%d calls in flight, with %d slots", len(inFlight), slots)
@@ -378,9 +378,9 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 			}
 		}
 		release := func(key request.Key, outcome limit.Outcome) {
-			call := inFlight[key]
+			permit := inFlight[key]
 			delete(inFlight, key)
-			waiting[key] = l.Release(now, call, outcome)
+			waiting[key] = l.Release(now, permit, outcome)
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			key := credential(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "namespace"), rapid.IntRange(0, 5).Draw(t, "number"))
@@ -423,13 +423,13 @@ func TestNewVersionOfAnIdentityClosesItsCircuit(t *testing.T) {
 	g := NewWithT(t)
 	l := &limit.Limiter{DefaultQPS: 100, Slots: 10}
 	r := callFor(credential("shop", 1), limit.Missing)
-	call, _ := l.Acquire(start, r)
-	l.Release(start, call, limit.Unavailable)
-	call, _ = l.Acquire(start, r)
-	g.Expect(call).To(BeNil())
+	permit, _ := l.Acquire(start, r)
+	l.Release(start, permit, limit.Unavailable)
+	permit, _ = l.Acquire(start, r)
+	g.Expect(permit).To(BeNil())
 	r.Version = "another key"
-	call, _ = l.Acquire(start, r)
-	g.Expect(call).NotTo(BeNil())
+	permit, _ = l.Acquire(start, r)
+	g.Expect(permit).NotTo(BeNil())
 }
 
 func TestReadyReturnsWhenTheNextCallCanBeMade(t *testing.T) {

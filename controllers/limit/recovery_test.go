@@ -23,16 +23,16 @@ func recovered(credentials int) (*Limiter, time.Duration) {
 		namespace := fmt.Sprint("namespace-", i%10)
 		key := request.Key{Kind: "RoleCredential", NamespacedName: types.NamespacedName{Namespace: namespace, Name: fmt.Sprint("reader-", i)}}
 		requests[key] = Request{Identity: identity, Credential: key, Class: Class(i % int(classes))}
-		if call, _ := l.Acquire(now, requests[key]); call != nil {
-			l.Release(now, call, Unavailable)
+		if permit, _ := l.Acquire(now, requests[key]); permit != nil {
+			l.Release(now, permit, Unavailable)
 			l.Acquire(now, requests[key])
 		}
 	}
 	for served := 0; served < credentials; {
 		ready, next := l.Ready(now)
 		for _, key := range ready {
-			call, _ := l.Acquire(now, requests[key])
-			l.Release(now, call, Answered)
+			permit, _ := l.Acquire(now, requests[key])
+			l.Release(now, permit, Answered)
 			served++
 		}
 		if len(ready) == 0 {
@@ -57,7 +57,7 @@ func TestCallsOfOneIdentityConsiderNoRequestsOfOthers(t *testing.T) {
 	g := NewWithT(t)
 	steps := func(others int) int {
 		l := &Limiter{DefaultQPS: 1, Slots: 1000}
-		call := func(identity, name string) *Call {
+		call := func(identity, name string) *Permit {
 			key := request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: identity}}
 			granted, _ := l.Acquire(outage, Request{Identity: key, Credential: request.Key{NamespacedName: types.NamespacedName{Namespace: identity, Name: name}}})
 			return granted
@@ -85,8 +85,8 @@ func BenchmarkReady(b *testing.B) {
 				key := request.Key{Kind: "ClusterIdentity", NamespacedName: types.NamespacedName{Name: fmt.Sprint("identity-", i)}}
 				for n := range 2 {
 					credential := request.Key{NamespacedName: types.NamespacedName{Namespace: key.Name, Name: fmt.Sprint(n)}}
-					if call, _ := l.Acquire(outage, Request{Identity: key, Credential: credential}); call != nil {
-						l.Release(outage, call, Answered)
+					if permit, _ := l.Acquire(outage, Request{Identity: key, Credential: credential}); permit != nil {
+						l.Release(outage, permit, Answered)
 					}
 				}
 			}

@@ -127,7 +127,7 @@ func (s *Store) isVerified(ctx context.Context, seen metav1.Object) bool {
 			}
 		})
 	}
-	return s.IsOwnWrite(seen)
+	return s.IsCurrent(seen)
 }
 
 // verifyAll verifies the data of the owned Secrets of a namespace. It keeps no more than a page in memory.
@@ -159,8 +159,8 @@ func (s *Store) setVerified(secret *corev1.Secret) {
 	}
 }
 
-// IsOwnWrite reports whether a Secret is as the operator last wrote or read it.
-func (s *Store) IsOwnWrite(secret metav1.Object) bool {
+// IsCurrent reports whether a Secret is at the version that the operator last wrote or verified.
+func (s *Store) IsCurrent(secret metav1.Object) bool {
 	known, ok := s.verified.Load(secret.GetUID())
 	return ok && known == secret.GetResourceVersion()
 }

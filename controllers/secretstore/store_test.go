@@ -563,7 +563,7 @@ func TestTamperedSecretIsRepaired(t *testing.T) {
 
 func TestOwnWriteIsRecognized(t *testing.T) {
 	f := newFixture(t)
-	known := func() bool { return f.store.IsOwnWrite(f.stored()) }
+	known := func() bool { return f.store.IsCurrent(f.stored()) }
 	f.put(content(1))
 	f.Expect(known()).To(BeTrue())
 	f.restart()

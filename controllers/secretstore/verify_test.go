@@ -141,9 +141,9 @@ func TestChangesDuringTheList(t *testing.T) {
 func TestSecretThatWasDeletedIsForgotten(t *testing.T) {
 	f := newFixture(t)
 	f.put(content(1))
-	f.Expect(f.store.IsOwnWrite(f.stored())).To(BeTrue())
+	f.Expect(f.store.IsCurrent(f.stored())).To(BeTrue())
 	f.store.Forget(f.stored())
-	f.Expect(f.store.IsOwnWrite(f.stored())).To(BeFalse())
+	f.Expect(f.store.IsCurrent(f.stored())).To(BeFalse())
 }
 
 func TestConcurrentObservesShareTheList(t *testing.T) {
