@@ -21,8 +21,11 @@ const (
 // Schedules follow the clock of STS in both cases.
 const ConditionClockInSync = "ClockInSync"
 
-// ReasonInSync is the reason of ConditionClockInSync when it is True; otherwise the reason is [ReasonClockSkew].
-const ReasonInSync = "InSync"
+// Reasons of ConditionClockInSync, beside [ReasonClockSkew].
+const (
+	// ReasonInSync: the clocks agree.
+	ReasonInSync = "InSync"
+)
 
 // ConditionCertificateValid of an identity with source.x509 is True when the certificate in its Secret is usable now. It
 // does not report whether IAM Roles Anywhere accepts it. It is absent while the operator has read no Secret.

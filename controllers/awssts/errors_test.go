@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +17,7 @@ import (
 	"rolecredential.dev/operator/controllers/awssts"
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/request"
+	"rolecredential.dev/operator/controllers/testkit"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -189,31 +187,10 @@ func TestReasonOfAFailure(t *testing.T) {
 	}
 	t.Run("and every reason has a failure", func(t *testing.T) {
 		g := NewWithT(t)
-		for _, reason := range reasonsOfSTS(t) {
+		for _, reason := range testkit.ReasonsOfSTS(t, "../..") {
 			g.Expect(produced).To(HaveKey(reason))
 		}
 	})
-}
-
-// reasonsOfSTS are the reasons of ConditionIssued that say how STS failed, as the API declares them.
-func reasonsOfSTS(t *testing.T) []string {
-	t.Helper()
-	g := NewWithT(t)
-	source, err := os.ReadFile("../../api/v1alpha1/conditions.go")
-	g.Expect(err).NotTo(HaveOccurred())
-	_, group, found := strings.Cut(string(source), "// Reasons of ConditionIssued.")
-	g.Expect(found).To(BeTrue())
-	group, _, _ = strings.Cut(group, "\n)")
-	var reasons []string
-	for _, match := range regexp.MustCompile(`= "(\w+)"`).FindAllStringSubmatch(group, -1) {
-		if !slices.Contains([]string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonTokenNotIssued, v1alpha1.ReasonSecretNotWritten,
-			v1alpha1.ReasonInvalidTags, v1alpha1.ReasonUnsupportedField, v1alpha1.ReasonWrongPartition,
-			v1alpha1.ReasonTokenExpired, v1alpha1.ReasonTokenNotYetValid, v1alpha1.ReasonClientRejected, v1alpha1.ReasonProviderUnreachable, v1alpha1.ReasonProviderError}, match[1]) {
-			reasons = append(reasons, match[1])
-		}
-	}
-	g.Expect(len(reasons)).To(BeNumerically(">=", 10))
-	return reasons
 }
 
 // These are the API reference's 'Common Errors', and those of the calls, with the status that it gives each.

@@ -20,8 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/identity"
-	"rolecredential.dev/operator/controllers/limit"
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/testkit"
 )
@@ -496,14 +494,6 @@ func TestConcurrentCallersShareOneRequestToTheOIDCProvider(t *testing.T) {
 		f.Expect(<-results).To(Succeed())
 	}
 	f.Expect(p.count()).To(Equal(1))
-}
-
-func TestFailureOfAnOIDCProviderConcernsTheWholeIdentity(t *testing.T) {
-	g := NewWithT(t)
-	for _, code := range []string{v1alpha1.ReasonTokenExpired, v1alpha1.ReasonTokenNotYetValid, v1alpha1.ReasonClientRejected, v1alpha1.ReasonProviderUnreachable, v1alpha1.ReasonProviderError} {
-		g.Expect(identity.OutcomeOf(&reason.Error{Reason: code})).To(Equal(limit.Unavailable), code)
-	}
-	g.Expect(identity.OutcomeOf(&reason.Error{Reason: v1alpha1.ReasonTokenNotIssued})).To(Equal(limit.NotCalled), "another service account may have a token")
 }
 
 // A namespace must not direct the operator's requests.

@@ -328,3 +328,29 @@ func TestRestartMeasuresTheSkewAgain(t *testing.T) {
 	f.verify()
 	f.Expect(f.STS.Callers).To(Equal(2))
 }
+
+func TestOutcomeOfEachReason(t *testing.T) {
+	outcomes := map[string]limit.Outcome{
+		v1alpha1.ReasonThrottled: limit.Throttled,
+		// STS was not called: another service account may have a token.
+		v1alpha1.ReasonTokenNotIssued: limit.NotCalled,
+		// These affect every call of the identity.
+		v1alpha1.ReasonSTSUnreachable: limit.Unavailable, v1alpha1.ReasonSTSError: limit.Unavailable, v1alpha1.ReasonInvalidSourceCredentials: limit.Unavailable,
+		v1alpha1.ReasonRegionDisabled: limit.Unavailable, v1alpha1.ReasonClockSkew: limit.Unavailable,
+		v1alpha1.ReasonTokenExpired: limit.Unavailable, v1alpha1.ReasonTokenNotYetValid: limit.Unavailable,
+		v1alpha1.ReasonClientRejected: limit.Unavailable, v1alpha1.ReasonProviderUnreachable: limit.Unavailable, v1alpha1.ReasonProviderError: limit.Unavailable,
+	}
+	// STS answered, or the reason is no failure of a call.
+	for _, reason := range []string{
+		v1alpha1.ReasonAccessDenied, v1alpha1.ReasonInvalidRequest, v1alpha1.ReasonPolicyTooLarge, v1alpha1.ReasonMalformedPolicy,
+		v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonInvalidTags, v1alpha1.ReasonUnsupportedField, v1alpha1.ReasonWrongPartition,
+		v1alpha1.ReasonSecretNotWritten, v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted,
+	} {
+		outcomes[reason] = limit.Answered
+	}
+	for _, code := range testkit.Reasons(t, "../..")["ConditionIssued"] {
+		g := NewWithT(t)
+		g.Expect(outcomes).To(HaveKey(code))
+		g.Expect(identity.OutcomeOf(&reason.Error{Reason: code})).To(Equal(outcomes[code]), code)
+	}
+}

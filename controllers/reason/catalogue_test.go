@@ -3,19 +3,16 @@ package reason_test
 import (
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
+	"maps"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/testkit"
 )
 
 var subject = reason.Subject{
@@ -49,40 +46,9 @@ var catalogue = map[string]struct{ names, advice []string }{
 	v1alpha1.ReasonSTSError:        {names: []string{"AssumeRole", code}, advice: []string{"retries", "event"}},
 }
 
-// notOfSTS are the reasons that say something else than how STS failed.
-var notOfSTS = []string{v1alpha1.ReasonInvalidTags, v1alpha1.ReasonUnsupportedField, v1alpha1.ReasonWrongPartition, v1alpha1.ReasonIssued, v1alpha1.ReasonNotAttempted, v1alpha1.ReasonWrongSourceType, v1alpha1.ReasonInvalidMFA, v1alpha1.ReasonTokenNotIssued, v1alpha1.ReasonSecretNotWritten,
-	v1alpha1.ReasonTokenExpired, v1alpha1.ReasonTokenNotYetValid, v1alpha1.ReasonClientRejected, v1alpha1.ReasonProviderUnreachable, v1alpha1.ReasonProviderError}
-
-// reasonsOfIssued are those that the API declares as reasons of ConditionIssued.
-func reasonsOfIssued(t *testing.T) []string {
-	t.Helper()
-	g := NewWithT(t)
-	file, err := parser.ParseFile(token.NewFileSet(), "../../api/v1alpha1/conditions.go", nil, parser.ParseComments)
-	g.Expect(err).NotTo(HaveOccurred())
-	var reasons []string
-	for _, declaration := range file.Decls {
-		group, ok := declaration.(*ast.GenDecl)
-		if !ok || !strings.HasPrefix(group.Doc.Text(), "Reasons of ConditionIssued") {
-			continue
-		}
-		for _, spec := range group.Specs {
-			for _, value := range spec.(*ast.ValueSpec).Values {
-				reason, err := strconv.Unquote(value.(*ast.BasicLit).Value)
-				g.Expect(err).NotTo(HaveOccurred())
-				reasons = append(reasons, reason)
-			}
-		}
-	}
-	return reasons
-}
-
 func TestEveryReasonWhySTSFailsIsInTheCatalogue(t *testing.T) {
 	g := NewWithT(t)
-	var known []string
-	for code := range catalogue {
-		known = append(known, code)
-	}
-	g.Expect(reasonsOfIssued(t)).To(ConsistOf(append(known, notOfSTS...)))
+	g.Expect(slices.Collect(maps.Keys(catalogue))).To(ConsistOf(testkit.ReasonsOfSTS(t, "../..")))
 }
 
 func TestEveryMessageNamesWhatIsWrongAndSaysWhatToDo(t *testing.T) {

@@ -1,10 +1,6 @@
 package advice_test
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +15,7 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
 	"rolecredential.dev/operator/controllers/authz"
 	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/testkit"
 )
 
 const (
@@ -362,27 +359,9 @@ var steps = map[string]map[string]step{
 	},
 }
 
-// reasons returns the reasons that the API declares.
-func reasons(t *testing.T) (values []string) {
-	t.Helper()
-	g := NewWithT(t)
-	file, err := parser.ParseFile(token.NewFileSet(), "../../../api/v1alpha1/conditions.go", nil, 0)
-	g.Expect(err).NotTo(HaveOccurred())
-	ast.Inspect(file, func(node ast.Node) bool {
-		if spec, ok := node.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Reason") {
-			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-			g.Expect(err).NotTo(HaveOccurred())
-			values = append(values, value)
-		}
-		return true
-	})
-	g.Expect(len(values)).To(BeNumerically(">", 30))
-	return values
-}
-
 // A reason without an entry in steps fails.
 func TestEachReasonHasTheRightSteps(t *testing.T) {
-	for _, reason := range reasons(t) {
+	for _, reason := range testkit.AllReasons(t, "../../..") {
 		t.Run(reason, func(t *testing.T) {
 			g := NewWithT(t)
 			g.Expect(steps).To(HaveKey(reason), "has no case")
@@ -417,7 +396,7 @@ func text(steps []advice.Step) string {
 
 // Users may lack the permission to read some objects. No combination may panic.
 func TestEachReasonIsExplainedWithMissingInput(t *testing.T) {
-	for _, reason := range reasons(t) {
+	for _, reason := range testkit.AllReasons(t, "../../..") {
 		for name, change := range map[string]func(*advice.Situation){
 			"all":                 func(*advice.Situation) {},
 			"no identity":         unknownIdentity,

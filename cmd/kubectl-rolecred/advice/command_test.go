@@ -21,6 +21,7 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
 	"rolecredential.dev/operator/controllers/reason"
+	"rolecredential.dev/operator/controllers/testkit"
 )
 
 const (
@@ -113,7 +114,7 @@ func runCommands(t *testing.T, text string, kind int, change func(*advice.Situat
 	t.Helper()
 	g := NewWithT(t)
 	script := stubs
-	for _, reason := range reasons(t) {
+	for _, reason := range testkit.AllReasons(t, "../../..") {
 		s := filled(text, kind)
 		s.Condition = metav1.Condition{Type: v1alpha1.ConditionIssued, Status: metav1.ConditionFalse, Reason: reason}
 		change(&s)
