@@ -137,14 +137,17 @@ demo-servers:
 E2E_IMAGES = bin/e2e/images
 E2E_IMAGE = go run ./hack/image --platforms linux/$$(go env GOARCH) -o $(E2E_IMAGES)
 
+# The folder of a release with the image localhost/rolecredential:e2e, to test its image and chart; empty for those of this folder.
+E2E_RELEASE ?=
+
 .PHONY: e2e
 e2e: ## Run the operator and workloads as Pods of a real cluster; needs root, Linux and containerd.
 	$(GOBUILD) -o bin/e2e/e2e ./hack/e2e
 	bin/e2e/e2e check
-	$(MAKE) --no-print-directory image IMG=localhost/rolecredential:e2e PLATFORMS=linux/$$(go env GOARCH) IMAGE=$(E2E_IMAGES)/manager.tar
+	$(if $(E2E_RELEASE),mkdir -p $(E2E_IMAGES) && cp $(E2E_RELEASE)/image.tar $(E2E_IMAGES)/manager.tar,$(MAKE) --no-print-directory image IMG=localhost/rolecredential:e2e PLATFORMS=linux/$$(go env GOARCH) IMAGE=$(E2E_IMAGES)/manager.tar)
 	$(E2E_IMAGE)/client.tar --name localhost/client:e2e ./hack/e2e/client
 	$(E2E_IMAGE)/pause.tar --name localhost/pause:e2e ./hack/e2e/pause
-	$(WITH_CONTROLPLANE) $(WITH_NODE) $(WITH_SEAWEEDFS) $(WITH_HELM) E2E_IMAGES=$(E2E_IMAGES) exec bin/e2e/e2e
+	$(WITH_CONTROLPLANE) $(WITH_NODE) $(WITH_SEAWEEDFS) $(WITH_HELM) E2E_IMAGES=$(E2E_IMAGES) E2E_CHART=$(if $(E2E_RELEASE),$(wildcard $(E2E_RELEASE)/rolecredential-*.tgz),config/chart) exec bin/e2e/e2e
 
 BENCH_ARGS ?=
 

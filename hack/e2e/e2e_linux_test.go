@@ -16,7 +16,7 @@ import (
 
 func TestDispatchNamesWhatTheMachineLacks(t *testing.T) {
 	g := NewWithT(t)
-	for _, variable := range []string{"KUBEBUILDER_ASSETS", "NODE_ASSETS", "SEAWEEDFS", "HELM", "E2E_IMAGES"} {
+	for _, variable := range []string{"KUBEBUILDER_ASSETS", "NODE_ASSETS", "SEAWEEDFS", "HELM", "E2E_IMAGES", "E2E_CHART"} {
 		t.Setenv(variable, "")
 	}
 	status, err := dispatch(t.Context(), nil)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -62,7 +61,7 @@ func (w *environment) installByHelm(ctx context.Context) (string, error) {
 	if _, err := w.kubectl(ctx, "label", "namespace", operatorNamespace, "pod-security.kubernetes.io/enforce=restricted"); err != nil {
 		return "", err
 	}
-	_, err := w.helm(ctx, "install", "rolecredential", filepath.Join("config", "chart"), "--namespace", operatorNamespace,
+	_, err := w.helm(ctx, "install", "rolecredential", w.given.Chart, "--namespace", operatorNamespace,
 		"--set", "image.repository=localhost/rolecredential,image.tag=e2e,crds.keep=false,watchNamespaces={"+namespace+"}")
 	if err != nil {
 		return "", err

@@ -16,8 +16,8 @@ type programs struct {
 	// ControlPlane contains etcd, kube-apiserver and kubectl. Node contains kube-scheduler, kube-controller-manager and kubelet.
 	ControlPlane, Node string
 	SeaweedFS, Helm    string
-	// Images is a folder of OCI archives, and CNI the folder of the network plugins.
-	Images, CNI string
+	// Images is a folder of OCI archives, Chart the operator's Helm chart, and CNI the folder of the network plugins.
+	Images, Chart, CNI string
 	// Logs is the folder of the servers' logs.
 	Logs string
 	// Run selects scenarios by their names: E2E_RUN, or all.
@@ -39,6 +39,7 @@ func findPrograms() (programs, error) {
 		"SEAWEEDFS":          &given.SeaweedFS,
 		"HELM":               &given.Helm,
 		"E2E_IMAGES":         &given.Images,
+		"E2E_CHART":          &given.Chart,
 	} {
 		if *path = os.Getenv(variable); *path == "" {
 			missing = append(missing, variable)
