@@ -1,4 +1,4 @@
-// Package mutation applies patches to the operator that break it, so that a program that checks the operator can be checked too.
+// Package mutation applies patches to the operator that break it, so that a program or test that checks the operator can be checked too.
 package mutation
 
 import (
@@ -49,55 +49,72 @@ func Read(folder string, lines ...string) (mutations []Mutation, err error) {
 // Build builds the manager of the module at root with the patch. The files of the module stay unchanged: copies are in a folder, which must
 // be new or empty.
 func (m Mutation) Build(ctx context.Context, root, folder, output string) error {
-	output, err := filepath.Abs(output)
+	return m.build(ctx, root, folder, output, "build", "./cmd/manager")
+}
+
+// BuildTest builds the test program of a package, such as ./controllers, with the patch. It needs a folder as Build does.
+func (m Mutation) BuildTest(ctx context.Context, root, folder, output, pkg string) error {
+	return m.build(ctx, root, folder, output, "test", "-c", pkg)
+}
+
+func (m Mutation) build(ctx context.Context, root, folder, output, command string, args ...string) error {
+	overlay, _, err := m.overlay(ctx, root, folder)
 	if err != nil {
 		return err
 	}
-	return m.build(ctx, root, folder, func([]string) []string { return []string{"-o=" + output, "./cmd/manager"} })
+	if output, err = filepath.Abs(output); err != nil {
+		return err
+	}
+	return compile(ctx, root, overlay, command, append([]string{"-o=" + output}, args...)...)
 }
 
 // Compile compiles only the packages that the patch changes.
 func (m Mutation) Compile(ctx context.Context, root, folder string) error {
-	return m.build(ctx, root, folder, func(changed []string) []string { return changed })
-}
-
-// build runs go build with an overlay of patched copies. The arguments depend on the changed packages.
-func (m Mutation) build(ctx context.Context, root, folder string, args func(changed []string) []string) error {
-	tree, err := filepath.Abs(root)
+	overlay, changed, err := m.overlay(ctx, root, folder)
 	if err != nil {
 		return err
+	}
+	return compile(ctx, root, overlay, "build", changed...)
+}
+
+func compile(ctx context.Context, root, overlay, command string, args ...string) error {
+	_, err := run(ctx, root, "go", append([]string{command, "-trimpath", "-buildvcs=false", "-overlay=" + overlay}, args...)...)
+	return err
+}
+
+// overlay writes patched copies of files into a folder, and the file there that replaces the originals by them in a go command. It returns
+// the path of that file, and the changed packages.
+func (m Mutation) overlay(ctx context.Context, root, folder string) (path string, changed []string, err error) {
+	tree, err := filepath.Abs(root)
+	if err != nil {
+		return "", nil, err
 	}
 	patch, err := filepath.Abs(m.Path)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	files, err := run(ctx, tree, "git", "apply", "--numstat", patch)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	var changed []string
 	replaced := map[string]string{}
 	for line := range strings.Lines(files) {
 		file := strings.Fields(line)[2]
 		changed = append(changed, "./"+filepath.Dir(file))
 		replaced[filepath.Join(tree, file)] = filepath.Join(folder, file)
 		if err := copyFile(filepath.Join(tree, file), filepath.Join(folder, file)); err != nil {
-			return err
+			return "", nil, err
 		}
 	}
 	if _, err := run(ctx, folder, "git", "apply", patch); err != nil {
-		return err
+		return "", nil, err
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replaced})
+	text, err := json.Marshal(map[string]any{"Replace": replaced})
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	path := filepath.Join(folder, "overlay.json")
-	if err := os.WriteFile(path, overlay, 0o600); err != nil {
-		return err
-	}
-	_, err = run(ctx, tree, "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-overlay=" + path}, args(changed)...)...)
-	return err
+	path = filepath.Join(folder, "overlay.json")
+	return path, changed, os.WriteFile(path, text, 0o600)
 }
 
 func copyFile(from, to string) error {
