@@ -81,7 +81,8 @@ var actions = []action{
 	{"an administrator deletes the source's Secret", (*world).hasSource, func(w *world) { w.remove(keyOf(testkit.Bootstrap())) }},
 	{"the role's trust policy denies the calls, or allows them again", always, func(w *world) { w.distrusts = !w.distrusts }},
 	{"a user deletes the MFA device's Secret", func(w *world) bool { return w.objects[keyOf(seedSecret(""))] != nil }, func(w *world) { w.remove(keyOf(seedSecret(""))) }},
-	{"a user creates the MFA device's Secret", func(w *world) bool { return w.usesMFA() && w.objects[keyOf(seedSecret(""))] == nil }, func(w *world) { w.put(seedSecret(deviceSeed)) }},
+	{"a user breaks the MFA device's seed", (*world).hasSeed, func(w *world) { w.put(seedSecret("1")) }},
+	{"a user creates the MFA device's Secret", func(w *world) bool { return w.usesMFA() && !w.hasSeed() }, func(w *world) { w.put(seedSecret(deviceSeed)) }},
 }
 
 var actionsByName = func() map[string]func(*world) {
@@ -193,6 +194,12 @@ func (w *world) exists() bool      { return w.credential() != nil }
 func (w *world) hasIdentity() bool { return w.identity() != nil }
 func (w *world) hasSource() bool   { return w.objects[keyOf(testkit.Bootstrap())] != nil }
 func (w *world) usesMFA() bool     { return w.exists() && w.credential().Spec.MFA != nil }
+
+// hasSeed reports whether the MFA device's Secret holds its seed.
+func (w *world) hasSeed() bool {
+	secret, ok := w.objects[keyOf(seedSecret(""))].(*corev1.Secret)
+	return ok && string(secret.Data["seed"]) == deviceSeed
+}
 
 func (w *world) terminating() bool {
 	return !w.objects[keyOf(testkit.NamespaceShop())].GetDeletionTimestamp().IsZero()

@@ -35,8 +35,6 @@ func (w *world) matches() error {
 	problem := w.upToDate(cred)
 	if ready.Status != metav1.ConditionTrue {
 		problem = fmt.Errorf("the condition Ready has the reason %s: %s", ready.Reason, ready.Message)
-	} else if wrong := w.mayBeReady(cred); wrong != nil {
-		return fmt.Errorf("the condition Ready is True: %w", wrong)
 	}
 	forbidden := w.forbidden()
 	switch {
@@ -48,6 +46,18 @@ func (w *world) matches() error {
 		return nil
 	}
 	return problem
+}
+
+// falselyReady returns an error if the condition Ready is True and must not be.
+func (w *world) falselyReady() error {
+	cred := w.credential()
+	if cred == nil || w.terminating() || !meta.IsStatusConditionTrue(cred.Status.Conditions, v1alpha1.ConditionReady) {
+		return nil
+	}
+	if err := w.mayBeReady(cred); err != nil {
+		return fmt.Errorf("the condition Ready is True: %w", err)
+	}
+	return nil
 }
 
 // forbidden returns the reasons why the Secret cannot be brought up to date; none if it can. The conditions show one of them at once.
@@ -77,7 +87,7 @@ func (w *world) forbidden() (reasons []string) {
 // denied returns the reason why no call of STS succeeds; empty if calls succeed. The conditions show it from the next call on.
 func (w *world) denied() string {
 	switch {
-	case w.usesMFA() && w.objects[keyOf(seedSecret(""))] == nil:
+	case w.usesMFA() && !w.hasSeed():
 		return v1alpha1.ReasonInvalidMFA
 	case w.distrusts:
 		return v1alpha1.ReasonAccessDenied
@@ -199,18 +209,25 @@ func (w *world) keepsSession(write testkit.Write) error {
 	return nil
 }
 
-// settle reconciles until the state matches and nothing is pending. It passes the time when only a timer can help.
+// settle reconciles until the state matches and nothing is pending. It passes the time when only a timer can help. Ready must not be True
+// meanwhile if it is wrong.
 func (w *world) settle() error {
 	for {
 		var err error
 		if !w.pending {
+			if err = w.falselyReady(); err != nil {
+				return err
+			}
 			if err = w.matches(); err == nil {
 				return nil
 			}
-			if w.wakeAt.IsZero() {
+			if w.wakeAt().IsZero() {
 				return fmt.Errorf("nothing is scheduled: %w", err)
 			}
 			w.wait()
+			if passed := w.clock.Now().Sub(w.disturbedAt); passed > maxTime {
+				return fmt.Errorf("no match after %v: %w", passed, err)
+			}
 		}
 		if w.steps >= maxSteps {
 			return fmt.Errorf("no match after %d reconciles: %w", w.steps, errors.Join(err, w.matches()))
@@ -233,9 +250,9 @@ const (
 // staysSo passes three lifetimes without a disturbance, and checks each state and the number of requests.
 func (w *world) staysSo() error {
 	w.calls, w.secretWrites, w.statusWrites = 0, 0, 0
-	for end := w.clock.Now().Add(lifetimes); !w.wakeAt.IsZero() && w.wakeAt.Before(end); {
+	for end := w.clock.Now().Add(lifetimes); !w.wakeAt().IsZero() && w.wakeAt().Before(end); {
 		w.wait()
-		w.steps = 0
+		w.disturbed()
 		if err := w.settle(); err != nil {
 			return fmt.Errorf("after a lifetime: %w", err)
 		}

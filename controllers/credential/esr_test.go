@@ -24,13 +24,18 @@ import (
 //   - esr_actions_test.go is what others do
 //   - esr_state_test.go is what is checked
 
-// maxSteps bounds the reconciles from the last disturbance to a state that matches. The most found are in docs/survival.md.
-const maxSteps = 30
+// maxSteps and maxTime bound the reconciles and the time from the last disturbance to a state that matches. The most found are in
+// docs/survival.md. The time is less than that to the next refresh, which repairs much.
+const (
+	maxSteps = 30
+	maxTime  = 15 * time.Minute
+)
 
 // scenarios are the states in which the disturbances begin.
 var scenarios = map[string]func(*world) error{
 	"the first issue":                       func(*world) error { return nil },
 	"a refresh":                             settled(waitForTimer),
+	"a refresh on demand":                   settled(act("a user requests a refresh")),
 	"a rename":                              settled(act("a user renames the Secret")),
 	"an adoption":                           begun(act("another client replaces the Secret and consents to adoption")),
 	"a credential that is created again":    settled(act("a user deletes the credential and creates it again")),
@@ -72,8 +77,9 @@ func settled(changes ...func(*world)) func(*world) error {
 			}
 			change(w)
 			w.deliver()
+			w.disturbed()
 		}
-		w.calm, w.steps, w.disturbedAt = false, 0, w.clock.Now()
+		w.calm = false
 		return nil
 	}
 }
@@ -110,7 +116,7 @@ func (w *world) disturbAtRest() bool {
 		w.pending = true
 	}
 	w.deliver()
-	w.disturbedAt = w.clock.Now()
+	w.disturbed()
 	return true
 }
 

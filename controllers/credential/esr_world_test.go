@@ -57,10 +57,10 @@ type world struct {
 	distrusts bool
 	process   *process
 	// events are the watch events since the last reconcile. pending is true if an event or an error has enqueued the credential, and
-	// wakeAt is when a timer does; zero for never.
-	events  []event.UpdateEvent
-	pending bool
-	wakeAt  time.Time
+	// requeueAt is when a timer does. dispatchAt is when the limiter may reserve a call for it. Both are zero for never.
+	events                []event.UpdateEvent
+	pending               bool
+	requeueAt, dispatchAt time.Time
 	// calm ends the disturbances.
 	calm bool
 	// steps counts reconciles since the last disturbance, which was at disturbedAt. calls, secretWrites and statusWrites count requests
@@ -127,7 +127,7 @@ func (w *world) start() {
 			Connect: func(request.Key, aws.Config) identity.STS { return p },
 		},
 	}
-	w.process, w.events, w.pending = p, nil, true
+	w.process, w.events, w.pending, w.dispatchAt = p, nil, true, time.Time{}
 }
 
 // disturb chooses one of the faults or of the possible actions of others before something happens, and carries out an action. It returns
@@ -144,7 +144,7 @@ func (w *world) disturb(before string, faults ...string) string {
 	}
 	chosen := w.choices.choose(before, options)
 	if chosen != none {
-		w.steps, w.disturbedAt = 0, w.clock.Now()
+		w.disturbed()
 	}
 	if do, ok := actionsByName[chosen]; ok {
 		w.interfered = true
@@ -152,6 +152,9 @@ func (w *world) disturb(before string, faults ...string) string {
 	}
 	return chosen
 }
+
+// disturbed records that something has changed, so that reconciles and time count from now on.
+func (w *world) disturbed() { w.steps, w.disturbedAt = 0, w.clock.Now() }
 
 // read makes a read of the process, disturbed as chosen.
 func (p *process) read(what string, do func() error) error {
@@ -259,7 +262,7 @@ func (w *world) secretChanged(e event.UpdateEvent) (enqueued bool) {
 
 // reconcile reconciles the credential once, and starts a new process after a crash. The watch events of its writes arrive afterwards.
 func (w *world) reconcile() {
-	w.pending, w.wakeAt, w.called, w.interfered = false, time.Time{}, false, false
+	w.pending, w.requeueAt, w.called, w.interfered = false, time.Time{}, false, false
 	w.steps++
 	result, err := w.process.credentials.Reconcile(discardingLog, reconcile.Request{NamespacedName: credentialKey})
 	switch {
@@ -268,15 +271,31 @@ func (w *world) reconcile() {
 	case err != nil:
 		w.pending = true // controller-runtime's backoff begins at 5 ms
 	case result.RequeueAfter > 0:
-		w.wakeAt = w.clock.Now().Add(result.RequeueAfter)
+		w.requeueAt = w.clock.Now().Add(result.RequeueAfter)
 	}
+	w.dispatch()
 	w.deliver()
 }
 
-// wait moves the clock to the timer of the credential.
-func (w *world) wait() {
-	if w.wakeAt.After(w.clock.Now()) {
-		w.clock.SetTime(w.wakeAt)
+// dispatch enqueues the credential if the limiter has reserved a call for it, as the Dispatcher does.
+func (w *world) dispatch() {
+	ready, next := w.process.credentials.Limits.Ready(w.clock.Now())
+	w.pending, w.dispatchAt = w.pending || len(ready) > 0, next
+}
+
+// wakeAt is when something happens next without a change; zero for never.
+func (w *world) wakeAt() time.Time {
+	if w.requeueAt.IsZero() || !w.dispatchAt.IsZero() && w.dispatchAt.Before(w.requeueAt) {
+		return w.dispatchAt
 	}
-	w.pending = true
+	return w.requeueAt
+}
+
+// wait moves the clock to the next timer.
+func (w *world) wait() {
+	if next := w.wakeAt(); next.After(w.clock.Now()) {
+		w.clock.SetTime(next)
+	}
+	w.dispatch()
+	w.pending = w.pending || !w.requeueAt.IsZero() && !w.requeueAt.After(w.clock.Now())
 }
