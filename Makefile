@@ -181,6 +181,11 @@ ESR_TRIPLES ?= 40
 esr: ## Check that reconciliation is eventually stable: all pairs of disturbances in each scenario, and some triples.
 	ESR_PAIRS=1 ESR_TRIPLES=$(ESR_TRIPLES) go test -v -timeout=2h -run=EventuallyStable ./controllers/credential
 
+.PHONY: esr-mutations
+esr-mutations: ## Break the operator in several ways, and check that the runs of make esr detect each.
+	go test -run=EventuallyStable ./controllers/credential
+	ESR_MUTATIONS=1 go test -v -count=1 -run=TestEachMutationIsFound ./controllers/credential
+
 # A regular expression that selects attacks by name.
 NEIGHBOURS ?= .
 
