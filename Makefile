@@ -156,6 +156,10 @@ bench: build ## Measure the operator's throughput and memory, best on an idle ma
 	$(GOBUILD) -o bin/bench/ ./hack/bench ./hack/stsemulator/cmd/stsemulator
 	$(WITH_CONTROLPLANE) $(WITH_NODE) exec bin/bench/bench $(BENCH_ARGS)
 
+.PHONY: bench-gate
+bench-gate: ## Fail if an operation costs more STS calls, API requests, bytes or allocations than before; BENCH_ARGS=-update measures the bounds.
+	$(WITH_CONTROLPLANE) BENCH_GATE=1 go test -v -count=1 -run=TestCostsStayWithinBounds ./controllers/integration $(BENCH_ARGS)
+
 # The seed of chaos, the duration of its faults, and a regular expression that selects faults.
 CHAOS_SEED ?= 1
 CHAOS_TIME ?= 5m

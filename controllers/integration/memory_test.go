@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,10 +31,14 @@ import (
 // too.
 const operatorProcessEnv = "OPERATOR_PROCESS"
 
-// processConfig has the operator's cluster, and the file for its heap dump.
-type processConfig struct{ Host, Token, CA, Heap string }
+// processConfig has the operator's cluster, the file for its heap dump, empty for none, and its concurrent reconciles, 0 for the default.
+type processConfig struct {
+	Host, Token, CA, Heap string
+	Concurrency           int
+}
 
-// runOperator runs an operator until the end of its input, and then dumps its heap: all objects that are still reachable.
+// runOperator runs an operator until the end of its input, and then dumps its heap: all objects that are still reachable. It answers each
+// line of the input with its usage.
 func runOperator(config string) error {
 	var c processConfig
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
@@ -48,19 +51,26 @@ func runOperator(config string) error {
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	options.Logger = controllers.NewLogger(zap.Options{})
 	ctrl.SetLogger(options.Logger)
-	mgr, err := ctrl.NewManager(&rest.Config{Host: c.Host, BearerToken: c.Token, TLSClientConfig: rest.TLSClientConfig{CAData: []byte(c.CA)}}, options)
+	counted := &requestCounter{}
+	as := &rest.Config{Host: c.Host, BearerToken: c.Token, TLSClientConfig: rest.TLSClientConfig{CAData: []byte(c.CA)}, QPS: -1}
+	as.Wrap(counted.wrap)
+	mgr, err := ctrl.NewManager(as, options)
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	if err := controllers.Setup(ctx, mgr, controllers.Options{}); err != nil {
+	if err := controllers.Setup(ctx, mgr, controllers.Options{Concurrency: c.Concurrency}); err != nil {
 		return err
 	}
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
-	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+	if err := counted.report(os.Stdin, os.Stdout); err != nil {
 		return err
+	}
+	if c.Heap == "" {
+		stop()
+		return <-done
 	}
 	if err := overwriteBuffers(ctx, mgr.GetClient()); err != nil {
 		return err
@@ -88,18 +98,26 @@ func overwriteBuffers(ctx context.Context, writer client.Client) error {
 	return writer.Create(ctx, large, client.DryRunAll, client.DisableReadYourWritesConsistency)
 }
 
+// operatorProcess returns the command of an operator process that uses the test's cluster.
+func (h *harness) operatorProcess(c processConfig) *exec.Cmd {
+	h.t.Helper()
+	as := h.asOperator()
+	c.Host, c.Token, c.CA = as.Host, as.BearerToken, string(as.CAData)
+	config, err := json.Marshal(c)
+	h.Expect(err).NotTo(HaveOccurred())
+	operator := exec.CommandContext(h.ctx, os.Args[0])
+	operator.Env = append(os.Environ(), operatorProcessEnv+"="+string(config))
+	return operator
+}
+
 // Go cannot wipe a string or freed memory. The test shows that no reachable object of the operator references issued secrets.
 func TestHeapHoldsNoIssuedSecrets(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.stop = func() {}
 	namespace := h.namespace(nil)
 	by := h.identity()
-	as := h.asOperator()
 	heap := filepath.Join(t.TempDir(), "heap")
-	config, err := json.Marshal(processConfig{Host: as.Host, Token: as.BearerToken, CA: string(as.CAData), Heap: heap})
-	h.Expect(err).NotTo(HaveOccurred())
-	operator := exec.CommandContext(h.ctx, os.Args[0])
-	operator.Env = append(os.Environ(), operatorProcessEnv+"="+string(config))
+	operator := h.operatorProcess(processConfig{Heap: heap})
 	var output bytes.Buffer
 	operator.Stderr = &output
 	input, err := operator.StdinPipe()
