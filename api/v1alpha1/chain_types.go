@@ -50,9 +50,9 @@ type Hop struct {
 	TransitiveTagKeys []string `json:"transitiveTagKeys,omitempty"`
 }
 
-// SessionTags adds tags to the sessions of roles and federated users, so that trust policies and permissions can use
-// them: kubernetes-cluster, kubernetes-namespace, kubernetes-name, kubernetes-uid and kubernetes-kind. A credential
-// cannot set tags with these keys, even if its identity does not set sessionTags.
+// SessionTags adds tags to the sessions of roles and federated users, for trust policies and permissions:
+// kubernetes-cluster, kubernetes-namespace, kubernetes-name, kubernetes-uid and kubernetes-kind. No credential can set
+// tags with these keys, even if its identity does not set sessionTags.
 type SessionTags struct {
 	// clusterName is the value of the tag kubernetes-cluster.
 	//

@@ -48,7 +48,8 @@ type ClusterIdentitySpec struct {
 	IdentitySettings `json:",inline"`
 
 	// source provides the credentials that the operator calls STS with. If it fails, the operator tries no other
-	// source.
+	// source. serviceAccount, x509, oidc and webIdentityToken are for the first hop of the chain or, without a chain,
+	// for the credential's role.
 	//
 	// +required
 	Source ClusterIdentitySource `json:"source,omitzero"`
@@ -79,27 +80,23 @@ type ClusterIdentitySource struct {
 	// +optional
 	AccessKey *AccessKeySource `json:"accessKey,omitempty"`
 
-	// serviceAccount is a token of the Kubernetes service account that the credential names. The operator calls
-	// AssumeRoleWithWebIdentity with it, for the credential's role or for the first hop of the chain, and needs no
-	// permissions in AWS.
+	// serviceAccount is a token of the Kubernetes service account that the credential names, for
+	// AssumeRoleWithWebIdentity. The operator needs no permissions in AWS.
 	//
 	// +optional
 	ServiceAccount *ServiceAccountSource `json:"serviceAccount,omitempty"`
 
-	// x509 is a certificate in a Secret. The operator calls CreateSession of IAM Roles Anywhere with it, for the
-	// credential's role or for the first hop of the chain, and needs no IAM user.
+	// x509 is a certificate in a Secret, for CreateSession of IAM Roles Anywhere.
 	//
 	// +optional
 	X509 *X509Source `json:"x509,omitempty"`
 
-	// oidc is a client of an OIDC provider. The operator calls AssumeRoleWithWebIdentity with the client's token, for
-	// the credential's role or for the first hop of the chain.
+	// oidc is a client of an OIDC provider. Its tokens are for AssumeRoleWithWebIdentity.
 	//
 	// +optional
 	OIDC *OIDCSource `json:"oidc,omitempty"`
 
-	// webIdentityToken is a token in a Secret. The operator calls AssumeRoleWithWebIdentity with it, for the
-	// credential's role or for the first hop of the chain.
+	// webIdentityToken is a token in a Secret, for AssumeRoleWithWebIdentity.
 	//
 	// +optional
 	WebIdentityToken *WebIdentityTokenSource `json:"webIdentityToken,omitempty"`
@@ -110,8 +107,8 @@ type AmbientSource struct{}
 
 // AccessKeySource is an access key in a Secret.
 type AccessKeySource struct {
-	// secretRef names a Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. For temporary credentials
-	// that another tool refreshes, it also has AWS_SESSION_TOKEN.
+	// secretRef names a Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for temporary credentials,
+	// AWS_SESSION_TOKEN.
 	//
 	// +required
 	SecretRef SecretReference `json:"secretRef,omitzero"`

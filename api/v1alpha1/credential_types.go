@@ -57,8 +57,7 @@ type CredentialSpec struct {
 	// +optional
 	Secret SecretTemplate `json:"secret,omitempty,omitzero"`
 
-	// rollout restarts workloads that use the Secret as environment variables, after a refresh and before the
-	// previous credential expires.
+	// rollout restarts workloads that use the Secret, after a refresh and before the previous credential expires.
 	//
 	// +optional
 	Rollout *Rollout `json:"rollout,omitempty"`
@@ -92,8 +91,8 @@ type IdentityReference struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.data) || ![['Env', 'AWS_ACCESS_KEY_ID'], ['Env', 'AWS_SECRET_ACCESS_KEY'], ['Env', 'AWS_SESSION_TOKEN'], ['Region', 'AWS_REGION'], ['Region', 'AWS_DEFAULT_REGION'], ['SharedCredentials', 'credentials'], ['CredentialProcess', 'config'], ['CredentialProcess', 'credential_process.json'], ['KEDA', 'awsAccessKeyID'], ['KEDA', 'awsSecretAccessKey'], ['KEDA', 'awsSessionToken'], ['CloudNativePG', 'ACCESS_KEY_ID'], ['CloudNativePG', 'ACCESS_SECRET_KEY'], ['CloudNativePG', 'ACCESS_SESSION_TOKEN'], ['Velero', 'cloud'], ['Crossplane', 'creds']].exists(p, p[0] in (has(self.formats) ? self.formats : ['Env']) && p[1] in self.data)",fieldPath=".data",message="a key of data conflicts with a key of one of the formats: choose another key, or remove the format"
 // +kubebuilder:validation:XValidation:rule="!has(self.mountPath) || (has(self.formats) && 'CredentialProcess' in self.formats)",fieldPath=".mountPath",message="mountPath requires the format CredentialProcess: add it to formats, or remove mountPath"
 type SecretTemplate struct {
-	// name of the Secret. The default is the credential's own name. When it changes, the operator deletes the old
-	// Secret after it has written the new one.
+	// name of the Secret; the default is the credential's own. After a change, the operator writes the new Secret and
+	// then deletes the old one.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -154,8 +153,8 @@ type FailedCall struct {
 	// +required
 	Call string `json:"call,omitempty"`
 
-	// roleARN is the role that the call is for: the credential's own, or a hop of the identity's chain. It is absent for a call
-	// without a role.
+	// roleARN is the role that the call is for: the credential's own, or a hop of the identity's chain. It is absent
+	// for a call without a role.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048

@@ -21,17 +21,13 @@ const (
 	// cat on the latter through config, and read it again when it expires (AWS SDKs and Tools Reference Guide,
 	// 'Process credential provider').
 	FormatCredentialProcess Format = "CredentialProcess"
-	// FormatKEDA is awsAccessKeyID, awsSecretAccessKey and awsSessionToken: the parameters of a TriggerAuthentication (KEDA
-	// documentation, 'AWS SQS Queue', 'Authentication Parameters').
+	// FormatKEDA is awsAccessKeyID, awsSecretAccessKey and awsSessionToken: the parameters of a TriggerAuthentication.
 	FormatKEDA Format = "KEDA"
-	// FormatCloudNativePG is ACCESS_KEY_ID, ACCESS_SECRET_KEY and ACCESS_SESSION_TOKEN (CloudNativePG documentation, 'Object Store
-	// Providers', 'AWS S3').
+	// FormatCloudNativePG is ACCESS_KEY_ID, ACCESS_SECRET_KEY and ACCESS_SESSION_TOKEN.
 	FormatCloudNativePG Format = "CloudNativePG"
-	// FormatVelero is cloud: a file like that of SharedCredentials (Velero documentation, 'Install CLI flags', the
-	// Secret cloud-credentials).
+	// FormatVelero is cloud: a file like that of SharedCredentials.
 	FormatVelero Format = "Velero"
-	// FormatCrossplane is creds: a file like that of SharedCredentials (Crossplane documentation, 'Get Started With
-	// Managed Resources', 'Save the provider's credentials').
+	// FormatCrossplane is creds: a file like that of SharedCredentials.
 	FormatCrossplane Format = "Crossplane"
 )
 

@@ -20,8 +20,7 @@ type IdentitySettings struct {
 	Region string `json:"region,omitempty"`
 
 	// endpoint is the URL of the STS endpoint to call instead of the region's default: a VPC endpoint, or an
-	// STS-compatible server. With http, credentials cross the network unencrypted: use it only for a server in the
-	// same cluster or on the same host.
+	// STS-compatible server. With http, credentials are not encrypted: use it only within a cluster or host.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -30,8 +29,7 @@ type IdentitySettings struct {
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 
-	// caBundle is one or more PEM certificates of the certificate authorities to trust for the endpoint, instead of
-	// the system's.
+	// caBundle contains the PEM certificates of the authorities to trust for the endpoint, instead of the system's.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=262144
@@ -49,15 +47,15 @@ type IdentitySettings struct {
 	// +optional
 	Chain []Hop `json:"chain,omitempty"`
 
-	// sessionTags adds the origin of a credential as session tags to sessions of roles and federated users. Sessions
-	// of the chain and of GetSessionToken get no such tags.
+	// sessionTags adds the origin of a credential as tags to sessions of roles and federated users, but not to
+	// sessions of the chain or of GetSessionToken.
 	//
 	// +optional
 	SessionTags *SessionTags `json:"sessionTags,omitempty"`
 
-	// stsQPS is the rate limit of STS calls per second for this identity, over all credentials that use it. The
-	// default is the operator's flag --sts-qps, which is also the maximum for an Identity. AWS allows 600 calls per
-	// second from all callers of an account in a region (IAM User Guide, 'IAM and AWS STS quotas').
+	// stsQPS is the rate limit of STS calls per second for all credentials of this identity. The default is the
+	// operator's flag --sts-qps, which is also the maximum for an Identity. AWS allows 600 calls per second to an
+	// account in a region (IAM User Guide, 'IAM and AWS STS quotas').
 	//
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
@@ -108,28 +106,27 @@ type IdentityStatus struct {
 	// +optional
 	ObservedSecretVersion string `json:"observedSecretVersion,omitempty"`
 
-	// sourceExpiration is when the token in the source's Secret expires, or the certificate or one of its intermediates. It
-	// is absent if the operator has read neither.
+	// sourceExpiration is when the token in the source's Secret expires, or the certificate or one of its
+	// intermediates. It is absent if the operator has read neither.
 	//
 	// +optional
 	SourceExpiration *metav1.Time `json:"sourceExpiration,omitempty"`
 
-	// accountID is the caller's account, as returned by GetCallerIdentity.
+	// accountID is the caller's account, from GetCallerIdentity.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	AccountID string `json:"accountID,omitempty"`
 
-	// arn is the caller's ARN, as returned by GetCallerIdentity, without the role session name, which changes at each
-	// start.
+	// arn is the caller's ARN, from GetCallerIdentity, without the role session name, which changes at each start.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +optional
 	ARN string `json:"arn,omitempty"`
 
-	// userID is the caller's unique ID, as returned by GetCallerIdentity, without the role session name.
+	// userID is the caller's unique ID, from GetCallerIdentity, without the role session name.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128

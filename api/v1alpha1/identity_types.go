@@ -4,9 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Identity defines how the operator authenticates to STS for the credentials of one namespace, with an access key,
-// certificate, OIDC client, token or service accounts of that namespace. Every credential of the namespace can use all
-// permissions that the identity has in AWS.
+// Identity defines how the operator authenticates to STS for the credentials of one namespace. Every credential of the
+// namespace can use all permissions that the identity has in AWS.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -87,8 +86,8 @@ type IdentitySource struct {
 
 // LocalAccessKeySource is an access key in a Secret of the same namespace.
 type LocalAccessKeySource struct {
-	// secretRef names a Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. For temporary credentials
-	// that another tool refreshes, it also has AWS_SESSION_TOKEN.
+	// secretRef names a Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for temporary credentials,
+	// AWS_SESSION_TOKEN.
 	//
 	// +required
 	SecretRef LocalSecretReference `json:"secretRef,omitzero"`

@@ -29,8 +29,8 @@ type Rollout struct {
 	Discover bool `json:"discover,omitempty"`
 }
 
-// WorkloadKind is the kind of a workload that the operator can restart. It restarts the kinds of apps/v1 by a change
-// of the pod template, and an Argo Rollout of argoproj.io/v1alpha1 by spec.restartAt.
+// WorkloadKind is the kind of a workload that the operator can restart: a kind of apps/v1 by a change of the pod
+// template, an Argo Rollout by spec.restartAt.
 //
 // +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;Rollout
 type WorkloadKind string

@@ -13,8 +13,8 @@ type RolesAnywhereSettings struct {
 	// +required
 	TrustAnchorARN string `json:"trustAnchorARN,omitempty"`
 
-	// profileARN is the ARN of the profile in IAM Roles Anywhere that lists the role which the certificate reaches:
-	// the first hop of the chain, or the roles of the credentials.
+	// profileARN is the ARN of the profile in IAM Roles Anywhere that lists the first hop of the chain or, without a
+	// chain, the roles of the credentials.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1011
@@ -42,8 +42,8 @@ type RolesAnywhereSettings struct {
 
 // X509Source is a certificate that IAM Roles Anywhere accepts.
 type X509Source struct {
-	// secretRef names a Secret of type kubernetes.io/tls, as cert-manager writes it: tls.crt contains the
-	// certificate and then its intermediates, tls.key the RSA or ECDSA private key.
+	// secretRef names a Secret of type kubernetes.io/tls: tls.crt contains the certificate and then its
+	// intermediates, tls.key the RSA or ECDSA private key.
 	//
 	// +required
 	SecretRef SecretReference `json:"secretRef,omitzero"`
@@ -53,8 +53,8 @@ type X509Source struct {
 
 // LocalX509Source is a certificate of the same namespace that IAM Roles Anywhere accepts.
 type LocalX509Source struct {
-	// secretRef names a Secret of type kubernetes.io/tls, as cert-manager writes it: tls.crt contains the
-	// certificate and then its intermediates, tls.key the RSA or ECDSA private key.
+	// secretRef names a Secret of type kubernetes.io/tls: tls.crt contains the certificate and then its
+	// intermediates, tls.key the RSA or ECDSA private key.
 	//
 	// +required
 	SecretRef LocalSecretReference `json:"secretRef,omitzero"`
@@ -103,8 +103,8 @@ type OIDCSettings struct {
 	// +optional
 	Scopes []string `json:"scopes,omitempty"`
 
-	// audience that the operator requests for the token. The OIDC provider in IAM must list the audience of the
-	// token as a client ID. By default, the provider decides.
+	// audience that the operator requests for the token; by default, the provider decides. The OIDC provider in IAM
+	// must list the token's audience as a client ID.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
@@ -112,8 +112,7 @@ type OIDCSettings struct {
 	// +optional
 	Audience string `json:"audience,omitempty"`
 
-	// caBundle is one or more PEM certificates of the certificate authorities to trust for the provider, instead of
-	// the system's.
+	// caBundle contains the PEM certificates of the authorities to trust for the provider, instead of the system's.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=262144

@@ -16,18 +16,18 @@
 
 {{ template "doc" dict "name" $type.Name "doc" $type.Doc }}
 {{ with index $type.Markers "kubebuilder:validation:XValidation" }}
-{{- range . }}
+{{- range . }}{{ if not (hasKey $.seen .Message) }}
 Rule: {{ template "text" .Message }}.
-{{ end }}
+{{ $_ := set $.seen .Message true }}{{ end }}{{ end }}
 {{- end }}
 {{- if $type.GVK }}
 Its
-{{- range $type.Members }}{{ if ne .Name "metadata" }} `{{ .Name }}` is {{ markdownRenderType .Type }}{{ if eq .Name "spec" }}, its{{ else }}.{{ end }}{{ end }}{{ end }}
+{{- range $type.Members }}{{ if ne .Name "metadata" }} `{{ .Name }}` is {{ with get $.alias .Type.Name }}{{ markdownRenderTypeLink . }}{{ else }}{{ markdownRenderType .Type }}{{ end }}{{ if eq .Name "spec" }}, its{{ else }}.{{ end }}{{ end }}{{ end }}
 {{ else }}
 {{- if $shared }}
-It has the fields of {{ markdownRenderTypeLink $shared }}{{ if gt (len $type.Members) (len $inherited) }}, and:{{ else }}.{{ end }}
+It has the fields of {{ markdownRenderTypeLink $shared }}, and:
 {{ end }}
-{{- if gt (len $type.Members) (len $inherited) }}
+{{- if $type.Members }}
 {{- range $type.Members }}{{ if not (has .Name $inherited) }}
 - **`{{ .Name }}`** {{ markdownRenderType .Type }}{{ template "bounds" . }}: {{ template "doc" dict "name" .Name "doc" .Doc }}
 {{- end }}{{ end }}

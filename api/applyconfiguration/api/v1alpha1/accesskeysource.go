@@ -7,8 +7,8 @@ package v1alpha1
 //
 // AccessKeySource is an access key in a Secret.
 type AccessKeySourceApplyConfiguration struct {
-	// secretRef names a Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. For temporary credentials
-	// that another tool refreshes, it also has AWS_SESSION_TOKEN.
+	// secretRef names a Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for temporary credentials,
+	// AWS_SESSION_TOKEN.
 	SecretRef *SecretReferenceApplyConfiguration `json:"secretRef,omitempty"`
 }
 

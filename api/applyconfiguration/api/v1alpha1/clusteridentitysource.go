@@ -16,18 +16,14 @@ type ClusterIdentitySourceApplyConfiguration struct {
 	Ambient *apiv1alpha1.AmbientSource `json:"ambient,omitempty"`
 	// accessKey is an IAM user's access key in a Secret.
 	AccessKey *AccessKeySourceApplyConfiguration `json:"accessKey,omitempty"`
-	// serviceAccount is a token of the Kubernetes service account that the credential names. The operator calls
-	// AssumeRoleWithWebIdentity with it, for the credential's role or for the first hop of the chain, and needs no
-	// permissions in AWS.
+	// serviceAccount is a token of the Kubernetes service account that the credential names, for
+	// AssumeRoleWithWebIdentity. The operator needs no permissions in AWS.
 	ServiceAccount *ServiceAccountSourceApplyConfiguration `json:"serviceAccount,omitempty"`
-	// x509 is a certificate in a Secret. The operator calls CreateSession of IAM Roles Anywhere with it, for the
-	// credential's role or for the first hop of the chain, and needs no IAM user.
+	// x509 is a certificate in a Secret, for CreateSession of IAM Roles Anywhere.
 	X509 *X509SourceApplyConfiguration `json:"x509,omitempty"`
-	// oidc is a client of an OIDC provider. The operator calls AssumeRoleWithWebIdentity with the client's token, for
-	// the credential's role or for the first hop of the chain.
+	// oidc is a client of an OIDC provider. Its tokens are for AssumeRoleWithWebIdentity.
 	OIDC *OIDCSourceApplyConfiguration `json:"oidc,omitempty"`
-	// webIdentityToken is a token in a Secret. The operator calls AssumeRoleWithWebIdentity with it, for the
-	// credential's role or for the first hop of the chain.
+	// webIdentityToken is a token in a Secret, for AssumeRoleWithWebIdentity.
 	WebIdentityToken *WebIdentityTokenSourceApplyConfiguration `json:"webIdentityToken,omitempty"`
 }
 

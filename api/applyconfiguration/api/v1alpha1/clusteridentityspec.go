@@ -10,7 +10,8 @@ package v1alpha1
 type ClusterIdentitySpecApplyConfiguration struct {
 	IdentitySettingsApplyConfiguration `json:""`
 	// source provides the credentials that the operator calls STS with. If it fails, the operator tries no other
-	// source.
+	// source. serviceAccount, x509, oidc and webIdentityToken are for the first hop of the chain or, without a chain,
+	// for the credential's role.
 	Source *ClusterIdentitySourceApplyConfiguration `json:"source,omitempty"`
 	// allow lists the rules that authorize credentials. A request is allowed if one rule allows all of it. An empty
 	// list allows nothing.

@@ -19,8 +19,7 @@ type CredentialSpecApplyConfiguration struct {
 	RefreshBefore *v1.Duration `json:"refreshBefore,omitempty"`
 	// secret describes the Secret that the operator writes.
 	Secret *SecretTemplateApplyConfiguration `json:"secret,omitempty"`
-	// rollout restarts workloads that use the Secret as environment variables, after a refresh and before the
-	// previous credential expires.
+	// rollout restarts workloads that use the Secret, after a refresh and before the previous credential expires.
 	Rollout *RolloutApplyConfiguration `json:"rollout,omitempty"`
 	// suspend stops refreshes. The Secret is kept, but its credentials still expire.
 	Suspend *bool `json:"suspend,omitempty"`

@@ -9,8 +9,8 @@ package v1alpha1
 type FailedCallApplyConfiguration struct {
 	// call is the name of the call, such as AssumeRole or AssumeRoleWithWebIdentity.
 	Call *string `json:"call,omitempty"`
-	// roleARN is the role that the call is for: the credential's own, or a hop of the identity's chain. It is absent for a call
-	// without a role.
+	// roleARN is the role that the call is for: the credential's own, or a hop of the identity's chain. It is absent
+	// for a call without a role.
 	RoleARN *string `json:"roleARN,omitempty"`
 	// callerARN is the ARN of the identity. It is absent if the operator does not know it, and for a hop.
 	CallerARN *string `json:"callerARN,omitempty"`

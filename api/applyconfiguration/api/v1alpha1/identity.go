@@ -14,9 +14,8 @@ import (
 // IdentityApplyConfiguration represents a declarative configuration of the Identity type for use
 // with apply.
 //
-// Identity defines how the operator authenticates to STS for the credentials of one namespace, with an access key,
-// certificate, OIDC client, token or service accounts of that namespace. Every credential of the namespace can use all
-// permissions that the identity has in AWS.
+// Identity defines how the operator authenticates to STS for the credentials of one namespace. Every credential of the
+// namespace can use all permissions that the identity has in AWS.
 type IdentityApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is standard object metadata.

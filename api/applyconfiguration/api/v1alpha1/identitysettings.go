@@ -12,21 +12,19 @@ type IdentitySettingsApplyConfiguration struct {
 	// that the server accepts in signatures; most use us-east-1.
 	Region *string `json:"region,omitempty"`
 	// endpoint is the URL of the STS endpoint to call instead of the region's default: a VPC endpoint, or an
-	// STS-compatible server. With http, credentials cross the network unencrypted: use it only for a server in the
-	// same cluster or on the same host.
+	// STS-compatible server. With http, credentials are not encrypted: use it only within a cluster or host.
 	Endpoint *string `json:"endpoint,omitempty"`
-	// caBundle is one or more PEM certificates of the certificate authorities to trust for the endpoint, instead of
-	// the system's.
+	// caBundle contains the PEM certificates of the authorities to trust for the endpoint, instead of the system's.
 	CABundle *string `json:"caBundle,omitempty"`
 	// chain lists the roles to assume, in order, before the role of a credential. AWS limits every session after the
 	// first to 1h (IAM User Guide, 'Roles terms and concepts': role chaining).
 	Chain []HopApplyConfiguration `json:"chain,omitempty"`
-	// sessionTags adds the origin of a credential as session tags to sessions of roles and federated users. Sessions
-	// of the chain and of GetSessionToken get no such tags.
+	// sessionTags adds the origin of a credential as tags to sessions of roles and federated users, but not to
+	// sessions of the chain or of GetSessionToken.
 	SessionTags *SessionTagsApplyConfiguration `json:"sessionTags,omitempty"`
-	// stsQPS is the rate limit of STS calls per second for this identity, over all credentials that use it. The
-	// default is the operator's flag --sts-qps, which is also the maximum for an Identity. AWS allows 600 calls per
-	// second from all callers of an account in a region (IAM User Guide, 'IAM and AWS STS quotas').
+	// stsQPS is the rate limit of STS calls per second for all credentials of this identity. The default is the
+	// operator's flag --sts-qps, which is also the maximum for an Identity. AWS allows 600 calls per second to an
+	// account in a region (IAM User Guide, 'IAM and AWS STS quotas').
 	STSQPS *int32 `json:"stsQPS,omitempty"`
 }
 

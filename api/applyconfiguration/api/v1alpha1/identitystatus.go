@@ -22,15 +22,14 @@ type IdentityStatusApplyConfiguration struct {
 	// observedSecretVersion is the resource version of the source's Secret that the operator last processed. It is
 	// empty if the source has no Secret.
 	ObservedSecretVersion *string `json:"observedSecretVersion,omitempty"`
-	// sourceExpiration is when the token in the source's Secret expires, or the certificate or one of its intermediates. It
-	// is absent if the operator has read neither.
+	// sourceExpiration is when the token in the source's Secret expires, or the certificate or one of its
+	// intermediates. It is absent if the operator has read neither.
 	SourceExpiration *metav1.Time `json:"sourceExpiration,omitempty"`
-	// accountID is the caller's account, as returned by GetCallerIdentity.
+	// accountID is the caller's account, from GetCallerIdentity.
 	AccountID *string `json:"accountID,omitempty"`
-	// arn is the caller's ARN, as returned by GetCallerIdentity, without the role session name, which changes at each
-	// start.
+	// arn is the caller's ARN, from GetCallerIdentity, without the role session name, which changes at each start.
 	ARN *string `json:"arn,omitempty"`
-	// userID is the caller's unique ID, as returned by GetCallerIdentity, without the role session name.
+	// userID is the caller's unique ID, from GetCallerIdentity, without the role session name.
 	UserID *string `json:"userID,omitempty"`
 }
 

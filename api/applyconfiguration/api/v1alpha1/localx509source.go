@@ -7,8 +7,8 @@ package v1alpha1
 //
 // LocalX509Source is a certificate of the same namespace that IAM Roles Anywhere accepts.
 type LocalX509SourceApplyConfiguration struct {
-	// secretRef names a Secret of type kubernetes.io/tls, as cert-manager writes it: tls.crt contains the
-	// certificate and then its intermediates, tls.key the RSA or ECDSA private key.
+	// secretRef names a Secret of type kubernetes.io/tls: tls.crt contains the certificate and then its
+	// intermediates, tls.key the RSA or ECDSA private key.
 	SecretRef                               *LocalSecretReferenceApplyConfiguration `json:"secretRef,omitempty"`
 	RolesAnywhereSettingsApplyConfiguration `json:""`
 }

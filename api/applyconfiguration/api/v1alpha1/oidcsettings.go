@@ -15,11 +15,10 @@ type OIDCSettingsApplyConfiguration struct {
 	ClientID *string `json:"clientID,omitempty"`
 	// scopes that the operator requests.
 	Scopes []string `json:"scopes,omitempty"`
-	// audience that the operator requests for the token. The OIDC provider in IAM must list the audience of the
-	// token as a client ID. By default, the provider decides.
+	// audience that the operator requests for the token; by default, the provider decides. The OIDC provider in IAM
+	// must list the token's audience as a client ID.
 	Audience *string `json:"audience,omitempty"`
-	// caBundle is one or more PEM certificates of the certificate authorities to trust for the provider, instead of
-	// the system's.
+	// caBundle contains the PEM certificates of the authorities to trust for the provider, instead of the system's.
 	CABundle *string `json:"caBundle,omitempty"`
 }
 

@@ -10,8 +10,8 @@ type RolesAnywhereSettingsApplyConfiguration struct {
 	// trustAnchorARN is the ARN of the trust anchor in IAM Roles Anywhere whose certificate authority issued the
 	// certificate. CreateSession is called in its region.
 	TrustAnchorARN *string `json:"trustAnchorARN,omitempty"`
-	// profileARN is the ARN of the profile in IAM Roles Anywhere that lists the role which the certificate reaches:
-	// the first hop of the chain, or the roles of the credentials.
+	// profileARN is the ARN of the profile in IAM Roles Anywhere that lists the first hop of the chain or, without a
+	// chain, the roles of the credentials.
 	ProfileARN *string `json:"profileARN,omitempty"`
 	// endpoint is the URL of IAM Roles Anywhere to call instead of the region's default, such as that of a VPC
 	// endpoint. The identity's caBundle applies to it too.

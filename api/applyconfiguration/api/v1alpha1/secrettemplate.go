@@ -11,8 +11,8 @@ import (
 //
 // SecretTemplate describes the Secret that the operator writes for a credential.
 type SecretTemplateApplyConfiguration struct {
-	// name of the Secret. The default is the credential's own name. When it changes, the operator deletes the old
-	// Secret after it has written the new one.
+	// name of the Secret; the default is the credential's own. After a change, the operator writes the new Secret and
+	// then deletes the old one.
 	Name *string `json:"name,omitempty"`
 	// labels to put on the Secret. The keys app.kubernetes.io/managed-by and sts.rolecredential.dev/* are reserved.
 	Labels map[string]string `json:"labels,omitempty"`
