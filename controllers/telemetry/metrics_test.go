@@ -278,7 +278,6 @@ func TestScrapeHasTheMetricsOfTheCatalogue(t *testing.T) {
 		delete(found, metric.Name)
 		s.Expect(strings.ToLower(family.GetType().String())).To(Equal(string(metric.Type)), metric.Name)
 		s.Expect(family.GetHelp()).To(Equal(metric.Help))
-		s.Expect(metric.Series).NotTo(BeEmpty(), metric.Name)
 		var labels []string
 		for _, label := range family.GetMetric()[0].GetLabel() {
 			labels = append(labels, label.GetName())

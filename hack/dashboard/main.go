@@ -55,13 +55,13 @@ func writeTable(path string) error {
 
 func table(metrics []telemetry.Metric) string {
 	var text strings.Builder
-	text.WriteString("| Metric | Type | Labels | Meaning | Series |\n|---|---|---|---|---|\n")
+	text.WriteString("| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n")
 	for _, metric := range metrics {
 		var labels []string
 		for _, label := range metric.Labels {
 			labels = append(labels, "`"+label+"`")
 		}
-		fmt.Fprintf(&text, "| `%s` | %s | %s | %s | %s |\n", metric.Name, metric.Type, strings.Join(labels, ", "), metric.Help, metric.Series)
+		fmt.Fprintf(&text, "| `%s` | %s | %s | %s |\n", metric.Name, metric.Type, strings.Join(labels, ", "), metric.Help)
 	}
 	return text.String()
 }
