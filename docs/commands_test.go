@@ -48,7 +48,7 @@ func TestShownCommandsWork(t *testing.T) {
 }
 
 // shell runs commands in its own folder, like a user with the cluster's kubeconfig, a clone's manifests, the plugin, and the access key of
-// an IAM user in two files.
+// an IAM user in two files. samples.sh is for the prerequisites of pages.
 type shell struct {
 	t           *testing.T
 	folder      string
@@ -69,6 +69,7 @@ func newShell(t *testing.T) shell {
 	clone, err := filepath.Abs(root)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(os.Symlink(filepath.Join(clone, "config"), filepath.Join(s.folder, "config"))).To(Succeed())
+	g.Expect(os.Symlink(filepath.Join(clone, "docs", "testdata", "samples.sh"), filepath.Join(s.folder, "samples.sh"))).To(Succeed())
 	key := sts.AccessKeys("arn:aws:iam::210987654321:user/operator")[0]
 	for _, file := range []string{"bootstrap.env", "iam-user.env"} {
 		s.write(file, fmt.Sprintf("AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", key.ID, key.Secret))

@@ -25,8 +25,7 @@ import (
 
 const sessionIntroduction = `# A session with the plugin
 
-This page shows the output of each command of [the kubectl plugin](plugin.md). It was recorded on a real API server with the operator and an STS emulator.
-` + "`make docs`" + ` updates it, and a test compares it with the current output. The recording replaces times, access key IDs and addresses with fixed values, and secrets with ` + "`***`" + `.
+` + "`make docs`" + ` records the output of each command of [the kubectl plugin](plugin.md), with the operator and an STS emulator. Times, access key IDs and addresses are replaced by fixed values, and secrets by ` + "`***`" + `.
 `
 
 // scene is one command of the recorded session.
@@ -38,19 +37,18 @@ type scene struct {
 }
 
 var scenes = []scene{
-	{"List the credentials in all namespaces:", []string{"get", "-A"}, cli.ExitOK},
-	{"Show one credential. The exit code is 0 because it is Ready:", []string{"status", "s3-reader", "-n", "shop"}, cli.ExitOK},
-	{"List the pods that use its Secret, and see which are stale:", []string{"readers", "s3-reader", "-n", "shop", "-o", "wide"}, cli.ExitOK},
-	{"Call STS with the credential:", []string{"whoami", "s3-reader", "-n", "shop"}, cli.ExitOK},
-	{"Explain a credential whose namespace no rule of the identity allows:", []string{"explain", "s3-reader", "-n", "lab"}, cli.ExitNo},
-	{"Explain a credential that STS denies, because the role's trust policy allows no caller:", []string{"explain", "nobody", "-n", "shop"}, cli.ExitNo},
-	{"Check whether a namespace may use a role. Here the duration is too long, and the manifest has one that is allowed:", []string{"can-i", "--as-namespace", "shop", "--role", "arn:aws:iam::123456789012:role/S3Reader", "--duration", "2h"}, cli.ExitNo},
-	{"Export the credential in a shell:", []string{"env", "s3-reader", "-n", "shop", "--shell", "bash"}, cli.ExitOK},
-	{"Print the credential for `credential_process` of a profile in `~/.aws/config`:", []string{"process", "s3-reader", "-n", "shop"}, cli.ExitOK},
-	{"Run a command with the credential:", []string{"exec", "s3-reader", "-n", "shop", "--", "sh", "-c", `echo "$AWS_ACCESS_KEY_ID until $AWS_CREDENTIAL_EXPIRATION"`}, cli.ExitOK},
-	{"Sign in to the console:", []string{"console", "s3-reader", "-n", "shop", "--endpoint", federationURL}, cli.ExitOK},
-	{"Revoke the sessions issued so far:", []string{"revoke", "s3-reader", "-n", "shop"}, cli.ExitOK},
-	{"Refresh the credential now:", []string{"refresh", "s3-reader", "-n", "shop", "--wait"}, cli.ExitOK},
+	{"All credentials:", []string{"get", "-A"}, cli.ExitOK},
+	{"One credential. The exit code is 0 because it is Ready:", []string{"status", "s3-reader", "-n", "shop"}, cli.ExitOK},
+	{"The pods that use its Secret:", []string{"readers", "s3-reader", "-n", "shop", "-o", "wide"}, cli.ExitOK},
+	{"The session, from STS:", []string{"whoami", "s3-reader", "-n", "shop"}, cli.ExitOK},
+	{"A credential whose role trusts no caller:", []string{"explain", "nobody", "-n", "shop"}, cli.ExitNo},
+	{"Whether a namespace may use a role. Here the duration is too long:", []string{"can-i", "--as-namespace", "shop", "--role", "arn:aws:iam::123456789012:role/S3Reader", "--duration", "2h"}, cli.ExitNo},
+	{"Lines for a shell:", []string{"env", "s3-reader", "-n", "shop", "--shell", "bash"}, cli.ExitOK},
+	{"The output of a `credential_process`:", []string{"process", "s3-reader", "-n", "shop"}, cli.ExitOK},
+	{"A command with the credential:", []string{"exec", "s3-reader", "-n", "shop", "--", "sh", "-c", `echo "$AWS_ACCESS_KEY_ID until $AWS_CREDENTIAL_EXPIRATION"`}, cli.ExitOK},
+	{"The URL of the console:", []string{"console", "s3-reader", "-n", "shop", "--endpoint", federationURL}, cli.ExitOK},
+	{"How to revoke the sessions issued so far:", []string{"revoke", "s3-reader", "-n", "shop"}, cli.ExitOK},
+	{"A refresh:", []string{"refresh", "s3-reader", "-n", "shop", "--wait"}, cli.ExitOK},
 }
 
 // Fixed values for addresses that change with each recording.
