@@ -222,16 +222,6 @@ var attempts = map[string]map[string]attempt{
 		"the hub with tags": {by: "hub", tags: map[string]string{"Team": "shop"}},
 		"the operator":      {by: "operator", denied: true},
 	},
-	"docs/clusteridentity.md#example": {
-		"the operator": {by: "operator"},
-		"with tags":    {by: "operator", tags: map[string]string{"Team": "shop"}},
-		"a session":    {by: "hub", denied: true},
-	},
-	"docs/identity.md#example": {
-		"the service account": {by: reader},
-		"one of another":      {by: otherReader, denied: true},
-		"another of the same": {by: "system:serviceaccount:shop:other", denied: true},
-	},
 }
 
 func TestTrustPoliciesAllowTheirCallers(t *testing.T) {
