@@ -1,6 +1,6 @@
 // Command othercrds writes CustomResourceDefinitions of other projects to docs/testdata/crds, so that a test can validate the
-// documentation's examples of them. They come from the projects' Go modules. It removes the descriptions, and the providers of secret
-// stores that no example uses.
+// documentation's examples of them. They come from the projects' Go modules. It removes the descriptions, and the alternatives that no
+// example uses, such as other providers of secret stores.
 //
 //	go run ./hack/othercrds
 package main
@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,17 +25,20 @@ import (
 type definition struct{ module, path string }
 
 const (
-	barman     = "github.com/cloudnative-pg/plugin-barman-cloud@v0.15.0"
-	eso        = "github.com/external-secrets/external-secrets@v1.3.2"
-	flux       = "github.com/fluxcd/kustomize-controller@v1.9.6"
-	keda       = "github.com/kedacore/keda/v2@v2.21.0"
-	kro        = "github.com/kubernetes-sigs/kro@v0.9.4"
-	prometheus = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
-	velero     = "github.com/vmware-tanzu/velero@v1.18.3"
+	barman      = "github.com/cloudnative-pg/plugin-barman-cloud@v0.15.0"
+	certManager = "github.com/cert-manager/cert-manager@v1.20.3"
+	eso         = "github.com/external-secrets/external-secrets@v1.3.2"
+	flux        = "github.com/fluxcd/kustomize-controller@v1.9.6"
+	keda        = "github.com/kedacore/keda/v2@v2.21.0"
+	kro         = "github.com/kubernetes-sigs/kro@v0.9.4"
+	prometheus  = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+	velero      = "github.com/vmware-tanzu/velero@v1.18.3"
 )
 
 var definitions = []definition{
 	{barman, "config/crd/bases/barmancloud.cnpg.io_objectstores.yaml"},
+	{certManager, "deploy/crds/cert-manager.io_certificates.yaml"},
+	{certManager, "deploy/crds/cert-manager.io_clusterissuers.yaml"},
 	{eso, "config/crds/bases/external-secrets.io_externalsecrets.yaml"},
 	{eso, "config/crds/bases/external-secrets.io_secretstores.yaml"},
 	{eso, "config/crds/bases/generators.external-secrets.io_stssessiontokens.yaml"},
@@ -46,7 +50,15 @@ var definitions = []definition{
 	{velero, "config/crd/v1/bases/velero.io_backupstoragelocations.yaml"},
 }
 
-var providers = []string{"aws", "kubernetes", "vault"}
+// alternatives are the fields of which most properties are unused. A property tells the field from another one with its name.
+var alternatives = []struct {
+	field, property string
+	used            []string
+}{
+	{"provider", "akeyless", []string{"aws", "kubernetes", "vault"}}, // of a SecretStore
+	{"dns01", "route53", []string{"route53"}},                        // of a ClusterIssuer, and so is http01
+	{"http01", "ingress", nil},
+}
 
 func main() {
 	program.Main("othercrds", func(context.Context, []string) error {
@@ -96,15 +108,18 @@ func (d definition) write(folder string) error {
 	return os.WriteFile(filepath.Join(folder, filepath.Base(d.path)), out.Bytes(), 0o644)
 }
 
-// thin removes descriptions and unused providers.
+// thin removes descriptions and unused alternatives.
 func thin(node any) {
 	switch node := node.(type) {
 	case map[string]any:
 		if text, ok := node["description"].(string); ok && text != "" {
 			delete(node, "description")
 		}
-		if provider, ok := node["provider"].(map[string]any); ok {
-			keep(provider)
+		for _, a := range alternatives {
+			field, _ := node[a.field].(map[string]any)
+			if properties, ok := field["properties"].(map[string]any); ok && properties[a.property] != nil {
+				maps.DeleteFunc(properties, func(name string, _ any) bool { return !slices.Contains(a.used, name) })
+			}
 		}
 		for _, child := range node {
 			thin(child)
@@ -112,19 +127,6 @@ func thin(node any) {
 	case []any:
 		for _, child := range node {
 			thin(child)
-		}
-	}
-}
-
-// keep removes the providers of a secret store that no example uses.
-func keep(provider map[string]any) {
-	properties, _ := provider["properties"].(map[string]any)
-	if properties["akeyless"] == nil {
-		return // another provider field
-	}
-	for name := range properties {
-		if !slices.Contains(providers, name) {
-			delete(properties, name)
 		}
 	}
 }
