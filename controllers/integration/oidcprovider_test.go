@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -19,6 +20,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
 	"k8s.io/utils/clock"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -29,6 +32,8 @@ import (
 type oidcProvider struct {
 	*WithT
 	issuer, caBundle, secret string
+	// caFile is the file of the caBundle.
+	caFile string
 }
 
 // startOIDCProvider starts a provider. It stops at the end of the test.
@@ -41,7 +46,7 @@ func startOIDCProvider(t *testing.T, options ...string) *oidcProvider {
 	address := listener.Addr().String()
 	g.Expect(listener.Close()).To(Succeed())
 	dir := t.TempDir()
-	p := &oidcProvider{WithT: g, issuer: "https://" + address, caBundle: writeCertificate(g, dir), secret: rand.Text()}
+	p := &oidcProvider{WithT: g, issuer: "https://" + address, caBundle: writeCertificate(g, dir), caFile: filepath.Join(dir, "tls.crt"), secret: rand.Text()}
 
 	var output bytes.Buffer
 	server := exec.Command(binary, append([]string{"--address", address, "--certificate", filepath.Join(dir, "tls.crt"), "--key", filepath.Join(dir, "tls.key")}, options...)...)
@@ -57,7 +62,7 @@ func startOIDCProvider(t *testing.T, options ...string) *oidcProvider {
 			t.Logf("the OIDC provider exited with %v, output:\n%s", err, output.String())
 		}
 	})
-	g.Eventually(p.keysURL).WithTimeout(settle).ShouldNot(BeEmpty())
+	g.Eventually(p.discovered).WithTimeout(settle).ShouldNot(BeZero())
 	return p
 }
 
@@ -80,26 +85,42 @@ func writeCertificate(g *WithT, dir string) string {
 	return string(text)
 }
 
-// keysURL returns the URL of the provider's keys, and nothing while it does not answer.
-func (p *oidcProvider) keysURL() string {
+// oidcConfiguration has the endpoints of a provider.
+type oidcConfiguration struct {
+	Keys          string `json:"jwks_uri"`
+	TokenEndpoint string `json:"token_endpoint"`
+}
+
+// client returns a client that trusts the provider.
+func (p *oidcProvider) client() *http.Client {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(p.caBundle))
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
-	response, err := client.Get(p.issuer + "/.well-known/openid-configuration")
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
+}
+
+// discovered returns the provider's configuration, which is zero while it does not answer.
+func (p *oidcProvider) discovered() (found oidcConfiguration) {
+	response, err := p.client().Get(p.issuer + "/.well-known/openid-configuration")
 	if err != nil {
-		return ""
+		return found
 	}
 	defer func() { _ = response.Body.Close() }()
-	var configuration struct {
-		Keys string `json:"jwks_uri"`
-	}
-	_ = json.NewDecoder(response.Body).Decode(&configuration)
-	return configuration.Keys
+	_ = json.NewDecoder(response.Body).Decode(&found)
+	return found
+}
+
+// token requests a token as the provider's client.
+func (p *oidcProvider) token(t *testing.T) string {
+	t.Helper()
+	config := clientcredentials.Config{ClientID: "operator", ClientSecret: p.secret, TokenURL: p.discovered().TokenEndpoint}
+	issued, err := config.Token(context.WithValue(t.Context(), oauth2.HTTPClient, p.client()))
+	p.Expect(err).NotTo(HaveOccurred())
+	return issued.AccessToken
 }
 
 // register registers the provider in the STS, and returns the ARN of a role that its client may assume.
 func (p *oidcProvider) register(h *harness) string {
-	arn, err := h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: p.issuer, ClientIDs: []string{"sts.amazonaws.com"}, JWKSURL: p.keysURL(), CABundle: p.caBundle})
+	arn, err := h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: p.issuer, ClientIDs: []string{"sts.amazonaws.com"}, JWKSURL: p.discovered().Keys, CABundle: p.caBundle})
 	h.Expect(err).NotTo(HaveOccurred())
 	return h.putRole("OfClient", stsemulator.Trust{Federated: arn, StringEquals: map[string][]string{p.issuer[len("https://"):] + ":sub": {"operator"}}})
 }

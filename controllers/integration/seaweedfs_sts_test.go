@@ -28,18 +28,23 @@ func addRoles(t *testing.T, s *s3server.Server) {
 	ca := filepath.Join(s.Dir, "ca.crt")
 	g.Expect(os.WriteFile(ca, adminConfig.CAData, 0o600)).To(Succeed())
 	s.Issuer = &s3server.Issuer{Name: "cluster", URL: tokenIssuer(g), Audience: "sts.amazonaws.com", CA: ca}
-	trust := func(principal, action, conditions string) string {
-		return `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": ` + principal + `, "Action": ["` + action + `"], "Condition": ` + conditions + `}]}`
+	trust := func(principal, conditions string) string {
+		return `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": ` + principal + `, "Action": ["sts:AssumeRole"], "Condition": ` + conditions + `}]}`
 	}
 	s.Roles = append(s.Roles,
 		s3server.Role{Name: "Foreign", Trust: s3server.TrustUser("other"), Policy: ownsBucket},
-		s3server.Role{Name: "RequiresID", Trust: trust(`{"AWS": "*"}`, "sts:AssumeRole", `{"StringEquals": {"sts:ExternalId": "shop"}}`), Policy: ownsBucket},
+		s3server.Role{Name: "RequiresID", Trust: trust(`{"AWS": "*"}`, `{"StringEquals": {"sts:ExternalId": "shop"}}`), Policy: ownsBucket},
 		s3server.Role{Name: "Hour", Trust: s3server.TrustUser("operator"), Policy: readsBucket, MaxSession: time.Hour},
 		s3server.Role{Name: "Hub", Trust: s3server.TrustUser("operator"), Policy: readsBucket},
-		s3server.Role{Name: "TrustsSession", Trust: trust(`{"AWS": "arn:aws:sts::`+s3server.Account+`:assumed-role/Hub/hub"}`, "sts:AssumeRole", "{}"), Policy: ownsBucket},
-		s3server.Role{Name: "TrustsRole", Trust: trust(`{"AWS": "arn:aws:iam::`+s3server.Account+`:role/Hub"}`, "sts:AssumeRole", "{}"), Policy: ownsBucket},
-		s3server.Role{Name: "OfServiceAccount", Policy: readsBucket, Trust: trust(`{"Federated": "cluster"}`, "sts:AssumeRoleWithWebIdentity",
-			`{"StringLike": {"oidc:sub": "system:serviceaccount:*:reader"}}`)})
+		s3server.Role{Name: "TrustsSession", Trust: trust(`{"AWS": "arn:aws:sts::`+s3server.Account+`:assumed-role/Hub/hub"}`, "{}"), Policy: ownsBucket},
+		s3server.Role{Name: "TrustsRole", Trust: trust(`{"AWS": "arn:aws:iam::`+s3server.Account+`:role/Hub"}`, "{}"), Policy: ownsBucket},
+		s3server.Role{Name: "OfServiceAccount", Policy: readsBucket, Trust: trustSubject("cluster", "StringLike", "system:serviceaccount:*:reader")})
+}
+
+// trustSubject returns a trust policy that allows AssumeRoleWithWebIdentity to a subject of an issuer.
+func trustSubject(issuer, operator, subject string) string {
+	return `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Federated": "` + issuer + `"}, "Action": ["sts:AssumeRoleWithWebIdentity"],
+		"Condition": {"` + operator + `": {"oidc:sub": "` + subject + `"}}}]}`
 }
 
 // toRole names a role of SeaweedFS.
