@@ -33,7 +33,7 @@ func situation(reason string, change ...func(*advice.Situation)) advice.Situatio
 	})
 	identity := &cluster.Identity{
 		IdentityRef: c.IdentityRef(), Region: "eu-south-1", Endpoint: "https://sts.example.internal:8443", ARN: operator,
-		Source: "accessKey in Secret ops/bootstrap", SourceSecret: &types.NamespacedName{Namespace: "ops", Name: "bootstrap"},
+		Source: "accessKey in Secret ops/bootstrap", SourceType: cluster.SourceAccessKey, SourceSecret: &types.NamespacedName{Namespace: "ops", Name: "bootstrap"},
 	}
 	s := advice.Situation{Condition: metav1.Condition{Type: "Issued", Status: metav1.ConditionFalse, Reason: reason}, Credential: &c, Identity: identity, Ref: c.IdentityRef()}
 	for _, f := range change {
@@ -65,7 +65,7 @@ func ruled(allow ...v1alpha1.AllowRule) func(*advice.Situation) {
 	return func(s *advice.Situation) {
 		r := s.Credential.Request
 		verdict := rules.Evaluate(allow, authz.Request{
-			Identity: r.Identity, Namespace: "shop", Call: r.Call, RoleARN: r.RoleARN, SessionName: r.SessionName,
+			Identity: r.Identity, Namespace: "shop", Call: s.Identity.CallToAuthorize(r.Call), RoleARN: r.RoleARN, SessionName: r.SessionName,
 			DefaultSessionName: s.Credential.DefaultSessionName(), Duration: r.Duration, Chain: s.Identity.Roles(),
 		})
 		s.Identity.Rules, s.Verdict = allow, &verdict
@@ -95,6 +95,7 @@ func own(s *advice.Situation) {
 	s.Ref.Kind, s.Ref.Name = v1alpha1.IdentityKindIdentity, "own"
 	if s.Identity != nil {
 		s.Identity.IdentityRef, s.Identity.SourceSecret, s.Identity.Source, s.Identity.Audience, s.Identity.ARN = s.Ref, nil, "serviceAccount", "aud.example.com", ""
+		s.Identity.SourceType = cluster.SourceServiceAccount
 	}
 }
 
@@ -106,7 +107,23 @@ const anchor = "arn:aws:rolesanywhere:eu-south-1:123456789012:trust-anchor/7a6c4
 // certificate replaces the identity's source with x509.
 func certificate(s *advice.Situation) {
 	s.Identity.RolesAnywhere = &v1alpha1.RolesAnywhereSettings{TrustAnchorARN: anchor, ProfileARN: "arn:aws:rolesanywhere:eu-south-1:123456789012:profile/p"}
-	s.Identity.Source, s.Identity.ARN = "x509 in Secret ops/bootstrap", ""
+	s.Identity.Source, s.Identity.SourceType, s.Identity.ARN = "x509 in Secret ops/bootstrap", cluster.SourceX509, ""
+}
+
+// client replaces the identity's source with oidc.
+func client(s *advice.Situation) {
+	s.Identity.OIDC = &v1alpha1.OIDCSettings{Issuer: "https://id.example.com/realms/prod", ClientID: "operator", Audience: "aud.example.com"}
+	s.Identity.Source, s.Identity.SourceType, s.Identity.SourceKey, s.Identity.ARN = "oidc in Secret ops/bootstrap", cluster.SourceOIDC, "secret", ""
+}
+
+// webToken replaces the identity's source with webIdentityToken.
+func webToken(s *advice.Situation) {
+	s.Identity.Source, s.Identity.SourceType, s.Identity.SourceKey, s.Identity.ARN = "webIdentityToken in Secret ops/bootstrap", cluster.SourceWebIdentityToken, "token", ""
+}
+
+// byToken is an AssumeRoleWithWebIdentity that failed.
+func byToken(s *advice.Situation) {
+	failing(reason.Subject{Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})(s)
 }
 
 func ofIdentity(s *advice.Situation) { s.Credential = nil }
@@ -117,6 +134,8 @@ func unknownIdentity(s *advice.Situation) { s.Identity = nil }
 type step struct {
 	situation    advice.Situation
 	cluster, aws []string
+	// not lists texts that the explanation must not contain.
+	not []string
 	// nothing means that the explanation has no steps.
 	nothing bool
 }
@@ -170,6 +189,10 @@ var steps = map[string]map[string]step{
 			situation: situation(v1alpha1.ReasonNotAllowed, of(&v1alpha1.SessionCredential{}, 1), ruled()),
 			cluster:   []string{"calls:\n  - GetSessionToken\n  namespaces:\n  - shop"},
 		},
+		"the rule must name CreateSession": {
+			situation: situation(v1alpha1.ReasonNotAllowed, certificate, ruled(v1alpha1.AllowRule{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}})),
+			cluster:   []string{"calls:\n  - CreateSession\n  namespaces:\n  - shop\n  roleARNs:\n  - " + reader},
+		},
 		"the user may not read the identity": {situation: situation(v1alpha1.ReasonNotAllowed, unknownIdentity), cluster: []string{"namespaces:\n  - shop"}},
 	},
 	v1alpha1.ReasonDurationNotAllowed: {
@@ -201,9 +224,22 @@ var steps = map[string]map[string]step{
 		situation: situation(v1alpha1.ReasonTokenNotIssued, role(func(s *v1alpha1.RoleCredentialSpec) { s.ServiceAccountName = "reader" })),
 		cluster:   []string{"kubectl create serviceaccount reader -n shop", `{"spec":{"serviceAccountName":"NAME"}}`, "kubectl auth can-i create serviceaccounts/token -n shop", "audience"},
 	}},
-	v1alpha1.ReasonTokenExpired:        {"": {situation: situation(v1alpha1.ReasonTokenExpired), cluster: []string{"kubectl get secret bootstrap -n ops --show-managed-fields", "provider's clock"}}},
-	v1alpha1.ReasonTokenNotYetValid:    {"": {situation: situation(v1alpha1.ReasonTokenNotYetValid), cluster: []string{"kubectl get secret bootstrap -n ops --show-managed-fields", "provider's clock"}}},
-	v1alpha1.ReasonClientRejected:      {"": {situation: situation(v1alpha1.ReasonClientRejected), cluster: []string{"clientID", "kubectl create secret generic bootstrap -n ops --from-file=KEY=FILE", "client_credentials"}}},
+	v1alpha1.ReasonTokenExpired: {
+		"webIdentityToken": {
+			situation: situation(v1alpha1.ReasonTokenExpired, webToken),
+			cluster:   []string{"kubectl get secret bootstrap -n ops --show-managed-fields", "--from-file=token=FILE"}, not: []string{"provider", "access"},
+		},
+		"oidc":                               {situation: situation(v1alpha1.ReasonTokenExpired, client), cluster: []string{"clock of the OIDC provider"}, not: []string{"kubectl"}},
+		"the user may not read the identity": {situation: situation(v1alpha1.ReasonTokenExpired, unknownIdentity), cluster: []string{"clock of the OIDC provider", "tool that writes the token"}},
+	},
+	v1alpha1.ReasonTokenNotYetValid: {
+		"webIdentityToken": {situation: situation(v1alpha1.ReasonTokenNotYetValid, webToken), cluster: []string{"kubectl get secret bootstrap -n ops --show-managed-fields"}, not: []string{"provider"}},
+		"oidc":             {situation: situation(v1alpha1.ReasonTokenNotYetValid, client), cluster: []string{"clock of the OIDC provider"}, not: []string{"kubectl"}},
+	},
+	v1alpha1.ReasonClientRejected: {
+		"a known identity":                   {situation: situation(v1alpha1.ReasonClientRejected, client), cluster: []string{"clientID", "kubectl create secret generic bootstrap -n ops --from-file=secret=FILE", "client_credentials"}, not: []string{"key.env"}},
+		"the user may not read the identity": {situation: situation(v1alpha1.ReasonClientRejected, unknownIdentity), cluster: []string{"clientID", "client_credentials"}, not: []string{"create secret"}},
+	},
 	v1alpha1.ReasonProviderUnreachable: {"": {situation: situation(v1alpha1.ReasonProviderUnreachable), cluster: []string{"kubectl edit clusteridentity/default", "caBundle", "NetworkPolicies"}}},
 	v1alpha1.ReasonProviderError:       {"": {situation: situation(v1alpha1.ReasonProviderError, ofIdentity), cluster: []string{"kubectl edit clusteridentity/default", "provider's log"}}},
 	v1alpha1.ReasonAccessDenied: {
@@ -224,6 +260,15 @@ var steps = map[string]map[string]step{
 		"AssumeRoleWithWebIdentity on the first hop": {
 			situation: situation(v1alpha1.ReasonAccessDenied, own, chained, failing(reason.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: hub, Hop: true})),
 			aws:       []string{"aws iam get-role --role-name=Hub", "arn:aws:iam::210987654321:oidc-provider/ISSUER"},
+		},
+		"AssumeRoleWithWebIdentity with a token of an OIDC client": {
+			situation: situation(v1alpha1.ReasonAccessDenied, client, byToken),
+			aws:       []string{"aws iam get-role --role-name=S3Reader", `"id.example.com/realms/prod:sub": "SUBJECT"`, `"id.example.com/realms/prod:aud": "aud.example.com"`, "oidc-provider/id.example.com/realms/prod"},
+			not:       []string{"service account", "serviceAccountName", "kubectl"},
+		},
+		"AssumeRoleWithWebIdentity with the token in a Secret": {
+			situation: situation(v1alpha1.ReasonAccessDenied, webToken, byToken),
+			aws:       []string{"claims iss, aud and sub", `"ISSUER:sub": "SUBJECT"`, `"ISSUER:aud": "AUDIENCE"`}, not: []string{"service account", "serviceAccountName", "kubectl"},
 		},
 		"the role's trust policy": {
 			situation: situation(v1alpha1.ReasonAccessDenied, role(func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "shop-7f3a" })),
@@ -271,9 +316,23 @@ var steps = map[string]map[string]step{
 			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, own, failing(reason.Subject{Identity: "Identity own", ServiceAccount: "system:serviceaccount:shop:default", Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader})),
 			aws:       []string{"create-open-id-connect-provider --url https://ISSUER --client-id-list=aud.example.com", "jwks_uri"},
 		},
+		"the token of an OIDC client": {
+			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, client, byToken),
+			aws:       []string{"create-open-id-connect-provider --url https://id.example.com/realms/prod --client-id-list=aud.example.com", "jwks_uri"}, not: []string{"access-key", "kubectl"},
+		},
+		"the token in a Secret": {
+			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, webToken, byToken),
+			aws:       []string{"create-open-id-connect-provider --url https://ISSUER --client-id-list=AUDIENCE"}, not: []string{"access-key", "kubectl"},
+		},
+		"a certificate": {
+			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, certificate, failing(reason.Subject{Call: v1alpha1.CallCreateSession, RoleARN: reader})),
+			cluster:   []string{"trustAnchorARN", "kubectl create secret tls bootstrap -n ops --cert=tls.crt --key=tls.key"}, aws: []string{"aws rolesanywhere list-trust-anchors --region=eu-south-1"}, not: []string{"access-key", "key.env"},
+		},
 		"ambient credentials": {
-			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, func(s *advice.Situation) { s.Identity.SourceSecret, s.Identity.Source = nil, "ambient" }),
-			cluster:   []string{"IRSA", "kubectl rollout restart"}, aws: []string{"OIDC"},
+			situation: situation(v1alpha1.ReasonInvalidSourceCredentials, func(s *advice.Situation) {
+				s.Identity.SourceSecret, s.Identity.Source, s.Identity.SourceType = nil, "ambient", cluster.SourceAmbient
+			}),
+			cluster: []string{"IRSA", "kubectl rollout restart"}, aws: []string{"OIDC"},
 		},
 	},
 	v1alpha1.ReasonInvalidRequest: {
@@ -298,11 +357,26 @@ var steps = map[string]map[string]step{
 	},
 	v1alpha1.ReasonInvalidTags: {"": {situation: situation(v1alpha1.ReasonInvalidTags), cluster: []string{"spec.tags", "kubectl edit rolecredential/s3-reader -n shop"}}},
 	v1alpha1.ReasonUnsupportedField: {
-		"a known identity": {
+		"serviceAccount": {
 			situation: situation(v1alpha1.ReasonUnsupportedField, own, role(func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "x" })),
-			cluster:   []string{"Remove spec.externalID", "kubectl edit rolecredential/s3-reader -n shop"},
+			cluster:   []string{"Remove spec.externalID", "kubectl edit rolecredential/s3-reader -n shop", "another source or with a chain"},
+		},
+		"oidc": {
+			situation: situation(v1alpha1.ReasonUnsupportedField, client, role(func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID, s.PolicyARNs = "x", []string{"arn"} })),
+			cluster:   []string{"Remove spec.externalID."}, not: []string{"policyARNs"},
+		},
+		"webIdentityToken": {situation: situation(v1alpha1.ReasonUnsupportedField, webToken, role(func(s *v1alpha1.RoleCredentialSpec) { s.SourceIdentity = "x" })), cluster: []string{"Remove spec.sourceIdentity."}},
+		"x509": {
+			situation: situation(v1alpha1.ReasonUnsupportedField, certificate, role(func(s *v1alpha1.RoleCredentialSpec) { s.SessionName, s.PolicyARNs = "mine", []string{"arn"} })),
+			cluster:   []string{"Remove spec.sessionName, spec.policyARNs.", "set acceptRoleSessionName", "kubectl edit clusteridentity/default"},
+		},
+		"x509, and the profile accepts session names": {
+			situation: situation(v1alpha1.ReasonUnsupportedField, certificate, func(s *advice.Situation) { s.Identity.RolesAnywhere.AcceptRoleSessionName = true },
+				role(func(s *v1alpha1.RoleCredentialSpec) { s.SessionName, s.ExternalID = "mine", "x" })),
+			cluster: []string{"Remove spec.externalID."}, not: []string{"acceptRoleSessionName"},
 		},
 		"a field that the spec no longer has": {situation: situation(v1alpha1.ReasonUnsupportedField, own), cluster: []string{"Remove the field that the message names"}},
+		"the user may not read the identity":  {situation: situation(v1alpha1.ReasonUnsupportedField, unknownIdentity, role(func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "x" })), cluster: []string{"Remove the field that the message names"}},
 	},
 	v1alpha1.ReasonWrongPartition: {
 		"a credential": {situation: situation(v1alpha1.ReasonWrongPartition), cluster: []string{"partition of the identity's region", "kubectl edit rolecredential/s3-reader -n shop", `{"spec":{"identityRef":{"name":"NAME"}}}`}},
@@ -346,9 +420,31 @@ var steps = map[string]map[string]step{
 	v1alpha1.ReasonContended:         {"": {situation: situation(v1alpha1.ReasonContended), cluster: []string{"--show-managed-fields", "managedFieldsManagers: [rolecredential-rollout]", "kubectl rollout restart"}}},
 	v1alpha1.ReasonPodsOutdated:      {"": {situation: situation(v1alpha1.ReasonPodsOutdated), cluster: []string{"kubectl rolecred readers rolecredential/s3-reader -n shop", "kubectl rollout resume", "kubectl delete pod"}}},
 
-	v1alpha1.ReasonSecretNotFound:         {"": {situation: situation(v1alpha1.ReasonSecretNotFound, ofIdentity), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env"}, aws: []string{"create-access-key"}}},
-	v1alpha1.ReasonSecretForbidden:        {"": {situation: situation(v1alpha1.ReasonSecretForbidden, ofIdentity), cluster: []string{"kubectl auth can-i get secret/bootstrap -n ops", "kubectl create rolebinding rolecredential-source -n ops"}}},
-	v1alpha1.ReasonInvalidSecret:          {"": {situation: situation(v1alpha1.ReasonInvalidSecret, ofIdentity), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}}},
+	v1alpha1.ReasonSecretNotFound: {
+		"accessKey": {situation: situation(v1alpha1.ReasonSecretNotFound, ofIdentity), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env"}, aws: []string{"create-access-key"}},
+		"x509": {
+			situation: situation(v1alpha1.ReasonSecretNotFound, ofIdentity, certificate),
+			cluster:   []string{"kubectl describe certificates.cert-manager.io -n ops", "kubectl create secret tls bootstrap -n ops --cert=tls.crt --key=tls.key"}, aws: []string{"rolesanywhere.amazonaws.com"}, not: []string{"key.env", "access-key"},
+		},
+		"oidc": {situation: situation(v1alpha1.ReasonSecretNotFound, ofIdentity, client), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-file=secret=FILE", "the client's secret"}, not: []string{"key.env", "access-key"}},
+		"webIdentityToken": {
+			situation: situation(v1alpha1.ReasonSecretNotFound, ofIdentity, webToken),
+			cluster:   []string{"tool that writes the token", "kubectl create secret generic bootstrap -n ops --from-file=token=FILE"}, not: []string{"key.env", "access-key"},
+		},
+	},
+	v1alpha1.ReasonSecretForbidden: {"": {situation: situation(v1alpha1.ReasonSecretForbidden, ofIdentity), cluster: []string{"kubectl auth can-i get secret/bootstrap -n ops", "kubectl create rolebinding rolecredential-source -n ops"}}},
+	v1alpha1.ReasonInvalidSecret: {
+		"accessKey": {situation: situation(v1alpha1.ReasonInvalidSecret, ofIdentity), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-env-file=key.env --dry-run=client"}},
+		"x509": {
+			situation: situation(v1alpha1.ReasonInvalidSecret, ofIdentity, certificate),
+			cluster:   []string{"digital signature", "kubectl describe certificates.cert-manager.io -n ops", "kubectl create secret tls bootstrap -n ops --cert=tls.crt --key=tls.key"}, not: []string{"key.env", "access key"},
+		},
+		"oidc": {situation: situation(v1alpha1.ReasonInvalidSecret, ofIdentity, client), cluster: []string{"kubectl create secret generic bootstrap -n ops --from-file=secret=FILE"}, not: []string{"key.env", "access key"}},
+		"webIdentityToken": {
+			situation: situation(v1alpha1.ReasonInvalidSecret, ofIdentity, webToken),
+			cluster:   []string{"audience of the API server", "kubectl create secret generic bootstrap -n ops --from-file=token=FILE"}, not: []string{"key.env", "access key"},
+		},
+	},
 	v1alpha1.ReasonInvalidCABundle:        {"": {situation: situation(v1alpha1.ReasonInvalidCABundle, ofIdentity), cluster: []string{"openssl s_client -connect sts.example.internal:8443", "kubectl edit clusteridentity/default"}}},
 	v1alpha1.ReasonCertificateUsable:      {"": {situation: situation(v1alpha1.ReasonCertificateUsable, ofIdentity), nothing: true}},
 	v1alpha1.ReasonCertificateExpired:     {"": {situation: situation(v1alpha1.ReasonCertificateExpired, ofIdentity), cluster: []string{"renew the certificate", "set the clock"}}},
@@ -381,6 +477,9 @@ func TestEachReasonHasTheRightSteps(t *testing.T) {
 				for _, want := range tc.aws {
 					g.Expect(inAWS).To(ContainSubstring(want), name)
 				}
+				for _, wrong := range tc.not {
+					g.Expect(got.Means+inCluster+inAWS).NotTo(ContainSubstring(wrong), name)
+				}
 			}
 		})
 	}
@@ -407,6 +506,9 @@ func TestEachReasonIsExplainedWithMissingInput(t *testing.T) {
 			"a federated user":    of(&v1alpha1.FederatedCredential{}, 2),
 			"no rules":            ruled(),
 			"the namespace's own": own,
+			"x509":                certificate,
+			"oidc":                client,
+			"webIdentityToken":    webToken,
 		} {
 			if got := advice.Explain(situation(reason, change)); got.Means == "" {
 				t.Errorf("%s with %s known means nothing", reason, name)

@@ -27,7 +27,7 @@ func identityNotFound(s Situation) guidance {
 
 func (s Situation) create() Step {
 	if s.Ref.Kind != v1alpha1.IdentityKindClusterIdentity {
-		return Step{Do: fmt.Sprintf("Or create the %s in this namespace. Its source is an access key or the namespace's service accounts.", s.Ref)}
+		return Step{Do: fmt.Sprintf("Or create the %s in this namespace, with a source of the namespace.", s.Ref)}
 	}
 	return Step{Do: fmt.Sprintf("Or create the %s with a source and this rule in spec.allow:", s.Ref), Copy: s.rule()}
 }
@@ -112,11 +112,16 @@ func (s Situation) rule() string {
 		return ""
 	}
 	request := s.Credential.Request
+	call := request.Call
+	if s.Identity != nil {
+		call = s.Identity.CallToAuthorize(call)
+	}
 	rule := v1alpha1.AllowRule{Namespaces: []string{s.Credential.GetNamespace()}}
 	if request.RoleARN != "" {
 		rule.RoleARNs = []string{request.RoleARN}
-	} else {
-		rule.Calls = []v1alpha1.Call{request.Call}
+	}
+	if call != v1alpha1.CallAssumeRole {
+		rule.Calls = []v1alpha1.Call{call}
 	}
 	if request.SessionName != s.Credential.DefaultSessionName() {
 		rule.SessionNames = []string{request.SessionName}

@@ -14,7 +14,7 @@ func init() { //nolint:funlen // a table. A literal would be an initialization c
 		v1alpha1.ReasonAllowed:       noProblem("A rule of the identity allows the request."),
 		v1alpha1.ReasonIssued:        noProblem("STS issued session credentials for the current spec."),
 		v1alpha1.ReasonVerified:      noProblem("STS confirmed the identity's caller."),
-		v1alpha1.ReasonNotVerifiable: noProblem("The identity's configuration is valid, but its caller cannot be verified. Either its endpoint has no GetCallerIdentity, or each credential calls STS with a web identity token."),
+		v1alpha1.ReasonNotVerifiable: noProblem("The identity's configuration is valid, but its caller cannot be verified. Either its endpoint has no GetCallerIdentity, or the source itself reaches the role of each credential, with a token or certificate."),
 		v1alpha1.ReasonInSync:        noProblem("The clocks of STS and of the operator agree."),
 
 		v1alpha1.ReasonIdentityNotFound:   identityNotFound,

@@ -185,5 +185,5 @@ func TestAudienceIsNotReadFromFile(t *testing.T) {
 	g := NewWithT(t)
 	s := situation(v1alpha1.ReasonInvalidSourceCredentials, own, failing(reason.Subject{Call: v1alpha1.CallAssumeRoleWithWebIdentity, RoleARN: reader}))
 	s.Identity.Audience = "file:///etc/passwd"
-	g.Expect(advice.Explain(s).AWS[0].Copy).To(HaveSuffix(`'--client-id-list=["file:///etc/passwd"]'`))
+	g.Expect(advice.Explain(s).AWS[1].Copy).To(HaveSuffix(`'--client-id-list=["file:///etc/passwd"]'`))
 }

@@ -196,20 +196,16 @@ func getRole(arn string) string { return aws("iam", "get-role", "--role-name="+r
 func (s Situation) addsTags() bool { return s.Identity != nil && s.Identity.SessionTags != nil }
 
 func invalidSourceCredentials(s Situation) guidance {
-	if role := s.tokenRole(); role != "" {
-		return guidance{
-			means: "STS rejected the service account token. IAM has no OIDC provider for its issuer, or the provider does not list its audience.",
-			aws: []Step{
-				{Do: "Check that IAM has an OIDC provider for the cluster's issuer in the account of " + role + ", and that its client IDs contain the audience " + s.audience() + ".",
-					Copy: lines(issuer, "aws iam list-open-id-connect-providers", aws("iam", "create-open-id-connect-provider", "--url", "https://ISSUER", "--client-id-list="+list(s.audience())))},
-				{Do: "Check that AWS can read the issuer's keys at its jwks_uri."},
-			},
-		}
+	switch {
+	case s.createSessionFailed():
+		return s.certificateRejected()
+	case s.tokenRole() != "":
+		return s.tokenRejected()
 	}
 	a := guidance{means: fmt.Sprintf("The source credentials of %s are missing, or STS rejected them: they are wrong, expired or inactive.", s.Ref)}
 	if s.Identity == nil || s.Identity.SourceSecret != nil {
 		a.aws = []Step{{Do: "Check that the user's access key exists and is Active. If not, create another.", Copy: lines(aws("iam", "list-access-keys", "--user-name="+s.user()), aws("iam", "create-access-key", "--user-name="+s.user()))}}
-		a.cluster = []Step{{Do: "Write a valid key to the source's Secret. The operator watches it and retries at once.", Copy: s.writeSourceSecret("apply")}}
+		a.cluster = []Step{s.storeSource("Write a valid key to the source's Secret")}
 		return a
 	}
 	a.cluster = []Step{
@@ -265,17 +261,6 @@ func invalidTags(s Situation) guidance {
 	return guidance{
 		means:   "spec.tags has a key that only an identity may set, or too many tags. The operator did not call STS.",
 		cluster: []Step{{Do: "Remove the keys kubernetes-cluster, -namespace, -name, -uid and -kind from spec.tags. The limit is 50 tags, including those of the identity.", Copy: s.edit()}},
-	}
-}
-
-func unsupportedField(s Situation) guidance {
-	fields := "the field that the message names"
-	if s.Credential != nil && len(s.Credential.Request.NotWithWebIdentity()) > 0 {
-		fields = strings.Join(s.Credential.Request.NotWithWebIdentity(), ", ")
-	}
-	return guidance{
-		means:   "The identity calls AssumeRoleWithWebIdentity with a service account token. That call does not support a field of the spec. The operator did not call STS.",
-		cluster: []Step{{Do: "Remove " + fields + ".", Copy: s.edit()}, s.otherIdentity(" with another source or with a chain")},
 	}
 }
 

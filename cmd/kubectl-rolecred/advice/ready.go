@@ -2,7 +2,6 @@ package advice
 
 import (
 	"cmp"
-	"fmt"
 	"net"
 	"net/url"
 
@@ -69,65 +68,6 @@ func suspended(s Situation) guidance {
 	return guidance{
 		means:   "spec.suspend is set. The operator keeps the Secret but does not refresh it, so its credentials expire.",
 		cluster: []Step{{Do: "Resume refreshes.", Copy: s.patch(`{"suspend":false}`)}},
-	}
-}
-
-// sourceSecret returns the Secret of the identity's source.
-func (s Situation) sourceSecret() (namespace, name string) {
-	if s.Identity == nil || s.Identity.SourceSecret == nil {
-		return "NAMESPACE", "NAME"
-	}
-	return s.Identity.SourceSecret.Namespace, s.Identity.SourceSecret.Name
-}
-
-// writeSourceSecret returns a command that writes an access key to the Secret of the identity's source.
-func (s Situation) writeSourceSecret(how string) string {
-	namespace, name := s.sourceSecret()
-	create := []string{"create", "secret", "generic", name, "-n", namespace, "--from-env-file=key.env"}
-	if how == "apply" {
-		return kubectl(append(create, "--dry-run=client", "-o", "yaml")...) + " | kubectl apply --server-side --force-conflicts -f -"
-	}
-	return kubectl(create...)
-}
-
-// keyFile describes the file that [Situation.writeSourceSecret] reads.
-const keyFile = "with two lines in key.env, AWS_ACCESS_KEY_ID=... and AWS_SECRET_ACCESS_KEY=..."
-
-func secretNotFound(s Situation) guidance {
-	return guidance{
-		means:   "The Secret of the identity's source does not exist.",
-		cluster: []Step{{Do: "Create it, " + keyFile + ":", Copy: s.writeSourceSecret("create")}},
-		aws:     []Step{{Do: "If there is no key yet, create one for the IAM user that the identity uses.", Copy: "aws iam create-access-key --user-name NAME"}},
-	}
-}
-
-func secretForbidden(s Situation) guidance {
-	namespace, name := s.sourceSecret()
-	return guidance{
-		means: "The operator's RBAC does not let it read the Secret of the identity's source.",
-		cluster: []Step{
-			{Do: "Check the operator's permission.", Copy: kubectl("auth", "can-i", "get", "secret/"+name, "-n", namespace, "--as="+operator)},
-			{Do: fmt.Sprintf("Allow the operator to get, list and watch Secrets in %s. The manifests allow it in the whole cluster.", namespace),
-				Copy: lines(kubectl("create", "role", "rolecredential-source", "-n", namespace, "--verb=get,list,watch", "--resource=secrets"),
-					kubectl("create", "rolebinding", "rolecredential-source", "-n", namespace, "--role=rolecredential-source", "--serviceaccount=rolecredential-system:rolecredential-manager"))},
-		},
-	}
-}
-
-func invalidSecret(s Situation) guidance {
-	return guidance{
-		means:   "The Secret of the identity's source lacks a key, or has a value that is not valid in an access key. The message says which.",
-		cluster: []Step{{Do: "Write the access key, " + keyFile + ":", Copy: s.writeSourceSecret("apply")}},
-	}
-}
-
-// wrongTime returns guidance for a certificate that is not valid now.
-func wrongTime(means string) func(Situation) guidance {
-	return func(Situation) guidance {
-		return guidance{means: means, cluster: []Step{
-			{Do: "Have cert-manager, or the tool that writes the Secret, renew the certificate. The operator uses a changed Secret at once."},
-			{Do: "If the certificate is valid, set the clock of the operator's node."},
-		}}
 	}
 }
 

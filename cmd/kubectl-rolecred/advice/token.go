@@ -1,9 +1,12 @@
 package advice
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/iam"
 )
 
@@ -18,32 +21,93 @@ func (s Situation) tokenRole() string {
 	return ""
 }
 
-func (s Situation) audience() string {
-	if s.Identity == nil || s.Identity.Audience == "" {
-		return "sts.amazonaws.com"
+// token describes the token that authenticates the call.
+func (s Situation) token() string {
+	switch s.source() {
+	case cluster.SourceOIDC:
+		return "the token of the OIDC client"
+	case cluster.SourceWebIdentityToken:
+		return "the token in the Secret of its source"
+	default:
+		return "the service account token"
 	}
-	return s.Identity.Audience
 }
 
-// tokenSubject returns the subject of the service account token.
-func (s Situation) tokenSubject() string {
-	if s.Credential == nil {
-		return "system:serviceaccount:NAMESPACE:NAME"
+// ofServiceAccount reports whether the token is, as far as is known, that of the credential's service account.
+func (s Situation) ofServiceAccount() bool {
+	return s.source() != cluster.SourceOIDC && s.source() != cluster.SourceWebIdentityToken
+}
+
+// audience returns the audience of the token, or a placeholder.
+func (s Situation) audience() string {
+	switch {
+	case s.Identity != nil && s.Identity.OIDC != nil:
+		return cmp.Or(s.Identity.OIDC.Audience, "AUDIENCE")
+	case !s.ofServiceAccount():
+		return "AUDIENCE"
+	case s.Identity == nil || s.Identity.Audience == "":
+		return "sts.amazonaws.com"
+	default:
+		return s.Identity.Audience
 	}
-	return s.Credential.ServiceAccount()
+}
+
+// issuer returns the issuer of the token without https://, or a placeholder.
+func (s Situation) issuer() string {
+	if s.Identity != nil && s.Identity.OIDC != nil {
+		_, host, _ := strings.Cut(s.Identity.OIDC.Issuer, "://")
+		return cmp.Or(host, "ISSUER")
+	}
+	return "ISSUER"
+}
+
+// tokenSubject returns the subject of the token, or a placeholder.
+func (s Situation) tokenSubject() string {
+	switch {
+	case !s.ofServiceAccount():
+		return "SUBJECT"
+	case s.Credential == nil:
+		return "system:serviceaccount:NAMESPACE:NAME"
+	default:
+		return s.Credential.ServiceAccount()
+	}
+}
+
+// readClaims is the step that shows the claims that a trust policy compares.
+func (s Situation) readClaims() Step {
+	if s.ofServiceAccount() {
+		return Step{Do: "Read the issuer of the cluster's tokens. Replace ISSUER below with it, without https://.", Copy: issuer}
+	}
+	return Step{Do: "Read the claims iss, aud and sub of " + s.token() + ". Replace ISSUER (without https://), AUDIENCE and SUBJECT below with them."}
 }
 
 // tokenDenied is the guidance for a denied AssumeRoleWithWebIdentity.
 func (s Situation) tokenDenied() guidance {
 	role := s.tokenRole()
-	return guidance{
-		means:   "STS accepted the service account token, but denied the role. For this call only the role's trust policy decides.",
-		cluster: []Step{{Do: fmt.Sprintf("Check that spec.serviceAccountName is the service account that the role trusts. It is %s now.", s.tokenSubject()), Copy: s.edit()}},
+	a := guidance{
+		means: "STS accepted " + s.token() + ", but denied the role. For this call only the role's trust policy decides.",
 		aws: []Step{
 			{Do: "Check that the role exists, and read its trust policy.", Copy: getRole(role)},
-			{Do: "Read the issuer of the cluster's tokens. Replace ISSUER below with it, without https://.", Copy: issuer},
+			s.readClaims(),
 			grant("In the role's trust policy, allow "+s.tokenSubject()+":",
-				iam.Trust(role, iam.WebIdentityTrustPolicy(role, "ISSUER", s.audience(), s.tokenSubject()))),
+				iam.Trust(role, iam.WebIdentityTrustPolicy(role, s.issuer(), s.audience(), s.tokenSubject()))),
+		},
+	}
+	if s.ofServiceAccount() {
+		a.cluster = []Step{{Do: fmt.Sprintf("Check that spec.serviceAccountName is the service account that the role trusts. It is %s now.", s.tokenSubject()), Copy: s.edit()}}
+	}
+	return a
+}
+
+// tokenRejected is the guidance for a token that STS rejected.
+func (s Situation) tokenRejected() guidance {
+	return guidance{
+		means: "STS rejected " + s.token() + ". IAM has no OIDC provider for its issuer, or the provider does not list its audience.",
+		aws: []Step{
+			s.readClaims(),
+			{Do: "Check that IAM has an OIDC provider for that issuer in the account of " + s.tokenRole() + ", and that its client IDs contain the audience " + s.audience() + ".",
+				Copy: lines("aws iam list-open-id-connect-providers", aws("iam", "create-open-id-connect-provider", "--url", "https://"+s.issuer(), "--client-id-list="+list(s.audience())))},
+			{Do: "Check that AWS can read the issuer's keys at its jwks_uri."},
 		},
 	}
 }
@@ -69,27 +133,30 @@ func tokenNotIssued(s Situation) guidance {
 }
 
 func tokenNotCurrent(s Situation) guidance {
-	namespace, name := s.sourceSecret()
-	return guidance{
-		means: "The token of the identity's source has expired, or is not valid yet, by the clock of STS. The operator did not call STS.",
-		cluster: []Step{
-			{Do: "With source.webIdentityToken, check the tool that writes the Secret. A changed Secret is tried at once.", Copy: kubectl("get", "secret", name, "-n", namespace, "--show-managed-fields")},
-			{Do: "With source.oidc, check the provider's clock, and the lifetime of the tokens that it issues to the client."},
-		},
+	a := guidance{means: "The token of the identity's source has expired, or is not valid yet, by the clock of STS. The operator did not call STS."}
+	if s.source() == cluster.SourceWebIdentityToken {
+		a.cluster = append(s.checkWriter(), s.storeSource("Or write a valid token to the Secret"))
+		return a
 	}
+	a.cluster = []Step{{Do: "Check the clock of the OIDC provider, and the lifetime of the tokens that it issues to the client of source.oidc."}}
+	if s.Identity == nil {
+		a.cluster = append(a.cluster, Step{Do: "If the source is webIdentityToken, have the owner of the identity check the tool that writes the token to the Secret."})
+	}
+	return a
 }
 
 func clientRejected(s Situation) guidance {
-	namespace, name := s.sourceSecret()
-	return guidance{
+	a := guidance{
 		means: "The OIDC provider rejected the client or its secret. The operator did not call STS.",
 		cluster: []Step{
-			{Do: "Check source.oidc.clientID of the identity.", Copy: s.editIdentity()},
-			{Do: "Write the client's secret to the Secret that source.oidc.clientSecretRef names, under its key. A changed Secret is tried at once.",
-				Copy: kubectl("create", "secret", "generic", name, "-n", namespace, "--from-file=KEY=FILE", "--dry-run=client", "-o", "yaml") + " | kubectl apply --server-side --force-conflicts -f -"},
 			{Do: "In the provider, check that the client is enabled, and that it may use the grant client_credentials."},
+			{Do: "Check source.oidc.clientID of the identity.", Copy: s.editIdentity()},
 		},
 	}
+	if s.Identity != nil {
+		a.cluster = append(a.cluster, s.storeSource("Write the client's secret to the Secret of the source"))
+	}
+	return a
 }
 
 func providerUnreachable(s Situation) guidance {

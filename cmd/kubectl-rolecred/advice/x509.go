@@ -1,6 +1,7 @@
 package advice
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -57,6 +58,29 @@ func (s Situation) certificateDenied() guidance {
 		a.aws = s.certificateSteps()
 	}
 	return a
+}
+
+// certificateRejected is the guidance for a certificate whose signature IAM Roles Anywhere rejected, or for an unknown anchor or profile.
+func (s Situation) certificateRejected() guidance {
+	a := guidance{
+		means:   "IAM Roles Anywhere rejected the signature of the certificate, or does not know the trust anchor or the profile. The message says which.",
+		cluster: []Step{{Do: "Check trustAnchorARN and profileARN in source.x509 of the identity: both must exist in the same account and region.", Copy: s.editIdentity()}},
+	}
+	if s.usesCertificate() {
+		region := "--region=" + regionOf(s.Identity.RolesAnywhere.TrustAnchorARN)
+		a.cluster = append(a.cluster, s.storeSource("Or write a certificate of the trust anchor's authority to the Secret"))
+		a.aws = []Step{{Do: "List the trust anchors and profiles.", Copy: lines(aws("rolesanywhere", "list-trust-anchors", region), aws("rolesanywhere", "list-profiles", region))}}
+	}
+	return a
+}
+
+// regionOf returns the region of an ARN, or a placeholder.
+func regionOf(text string) string {
+	parsed, err := arn.Parse(text)
+	if err != nil {
+		return "REGION"
+	}
+	return cmp.Or(parsed.Region, "REGION")
 }
 
 // createSessionFailed reports whether the failed call is CreateSession.

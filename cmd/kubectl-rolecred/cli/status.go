@@ -172,11 +172,12 @@ func pathOf(c cluster.Credential, identity *cluster.Identity) []pathEntry {
 		}
 	}
 	call := c.Request.Call
-	if identity != nil && identity.Audience != "" && len(identity.Chain) == 0 && call == v1alpha1.CallAssumeRole {
-		call = v1alpha1.CallAssumeRoleWithWebIdentity
+	if identity != nil {
+		call = identity.Call(call)
 	}
 	callNote := fmt.Sprintf("%s for %s", call, rules.Duration(c.Request.Duration))
-	if c.Request.SessionName != "" {
+	unnamed := call == v1alpha1.CallCreateSession && !identity.RolesAnywhere.AcceptRoleSessionName
+	if c.Request.SessionName != "" && !unnamed {
 		callNote += " as " + c.Request.SessionName
 	}
 	if c.Request.RoleARN != "" {

@@ -268,6 +268,64 @@ func TestSourceOfNewerCRDIsUnknown(t *testing.T) {
 	}
 }
 
+func TestSourceReplacesAssumeRole(t *testing.T) {
+	scheme, err := cluster.Scheme()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	ref, local := v1alpha1.SecretReference{Namespace: "ops", Name: "source"}, v1alpha1.LocalSecretReference{Name: "source"}
+	key := v1alpha1.SecretKeyReference{Name: "source", Key: "value"}
+	settings := v1alpha1.OIDCSettings{ClientID: "operator"}
+	for source, tc := range map[cluster.SourceType]struct {
+		inCluster v1alpha1.ClusterIdentitySource
+		inShop    v1alpha1.IdentitySource
+		want      v1alpha1.Call
+		key       string
+	}{
+		cluster.SourceAccessKey: {
+			v1alpha1.ClusterIdentitySource{AccessKey: &v1alpha1.AccessKeySource{SecretRef: ref}}, v1alpha1.IdentitySource{AccessKey: &v1alpha1.LocalAccessKeySource{SecretRef: local}},
+			v1alpha1.CallAssumeRole, "",
+		},
+		cluster.SourceX509: {
+			v1alpha1.ClusterIdentitySource{X509: &v1alpha1.X509Source{SecretRef: ref}}, v1alpha1.IdentitySource{X509: &v1alpha1.LocalX509Source{SecretRef: local}},
+			v1alpha1.CallCreateSession, "",
+		},
+		cluster.SourceOIDC: {
+			v1alpha1.ClusterIdentitySource{OIDC: &v1alpha1.OIDCSource{ClientSecretRef: v1alpha1.NamespacedSecretKeyReference{Namespace: "ops", SecretKeyReference: key}, OIDCSettings: settings}},
+			v1alpha1.IdentitySource{OIDC: &v1alpha1.LocalOIDCSource{ClientSecretRef: key, OIDCSettings: settings}},
+			v1alpha1.CallAssumeRoleWithWebIdentity, "value",
+		},
+		cluster.SourceWebIdentityToken: {
+			v1alpha1.ClusterIdentitySource{WebIdentityToken: &v1alpha1.WebIdentityTokenSource{SecretRef: v1alpha1.NamespacedSecretKeyReference{Namespace: "ops", SecretKeyReference: key}}},
+			v1alpha1.IdentitySource{WebIdentityToken: &v1alpha1.LocalWebIdentityTokenSource{SecretRef: key}},
+			v1alpha1.CallAssumeRoleWithWebIdentity, "value",
+		},
+		cluster.SourceServiceAccount: {
+			v1alpha1.ClusterIdentitySource{ServiceAccount: &v1alpha1.ServiceAccountSource{}}, v1alpha1.IdentitySource{ServiceAccount: &v1alpha1.ServiceAccountSource{}},
+			v1alpha1.CallAssumeRoleWithWebIdentity, "",
+		},
+	} {
+		t.Run(string(source), func(t *testing.T) {
+			g := NewWithT(t)
+			wide := &v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: "hub"}, Spec: v1alpha1.ClusterIdentitySpec{Source: tc.inCluster}}
+			own := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "own"}, Spec: v1alpha1.IdentitySpec{Source: tc.inShop}}
+			c := &cluster.Cluster{Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(wide, own).Build()}
+			for name, namespace := range map[string]string{"clusterid/hub": "ops", "stsid/own": "shop"} {
+				ref, _ := cluster.ParseIdentityRef(name, "shop")
+				identity, err := c.Identity(t.Context(), ref)
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(identity.SourceType).To(Equal(source))
+				g.Expect(identity.SourceKey).To(Equal(tc.key))
+				if source != cluster.SourceServiceAccount {
+					g.Expect(identity.SourceSecret.String()).To(Equal(namespace + "/source"))
+				}
+				g.Expect(identity.Call(v1alpha1.CallAssumeRole)).To(Equal(tc.want))
+				g.Expect(identity.Call(v1alpha1.CallGetSessionToken)).To(Equal(v1alpha1.CallGetSessionToken))
+				identity.Chain = []v1alpha1.Hop{{RoleARN: "arn:hub"}}
+				g.Expect(identity.Call(v1alpha1.CallAssumeRole)).To(Equal(v1alpha1.CallAssumeRole), "behind a hop")
+			}
+		})
+	}
+}
+
 func TestCredentialsReturnsKindsThatCanBeListed(t *testing.T) {
 	g := NewWithT(t)
 	scheme, err := cluster.Scheme()

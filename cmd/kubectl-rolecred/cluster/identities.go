@@ -39,13 +39,16 @@ func (r IdentityRef) Resource() string { return identityKinds[r.Kind].resource }
 type Identity struct {
 	IdentityRef
 	Region, Endpoint, CABundle string
-	// Source describes the source of the identity's own credentials. SourceSecret is set if that is a Secret. Audience is
-	// set if it is a service account token.
+	// Source describes the source of the identity's own credentials. SourceSecret is set if it reads a Secret, and SourceKey if it
+	// reads one key of that.
 	Source       string
+	SourceType   SourceType
 	SourceSecret *types.NamespacedName
-	Audience     string
-	// RolesAnywhere is set if the source is x509.
+	SourceKey    string
+	// Audience is set if the source is serviceAccount, RolesAnywhere if it is x509, and OIDC if it is oidc.
+	Audience      string
 	RolesAnywhere *v1alpha1.RolesAnywhereSettings
+	OIDC          *v1alpha1.OIDCSettings
 	Chain         []v1alpha1.Hop
 	SessionTags   *v1alpha1.SessionTags
 	// Rules are the allow rules of the identity. An Identity has none in its spec: Namespaced is set, and one rule allows its namespace
@@ -57,6 +60,42 @@ type Identity struct {
 	FailedCall *v1alpha1.FailedCall
 	// ARN is the caller's ARN, empty while it is not verified.
 	ARN string
+}
+
+// SourceType is the field of spec.source that is set. It is empty if this version of the plugin does not know the source.
+type SourceType string
+
+// Types of sources.
+const (
+	SourceAmbient          SourceType = "ambient"
+	SourceAccessKey        SourceType = "accessKey"
+	SourceServiceAccount   SourceType = "serviceAccount"
+	SourceX509             SourceType = "x509"
+	SourceOIDC             SourceType = "oidc"
+	SourceWebIdentityToken SourceType = "webIdentityToken"
+)
+
+// Call returns a call of a credential's spec as AWS names it: the source may replace AssumeRole with a call of its own.
+func (i Identity) Call(call v1alpha1.Call) v1alpha1.Call {
+	if call != v1alpha1.CallAssumeRole || len(i.Chain) > 0 {
+		return call
+	}
+	switch i.SourceType {
+	case SourceX509:
+		return v1alpha1.CallCreateSession
+	case SourceServiceAccount, SourceOIDC, SourceWebIdentityToken:
+		return v1alpha1.CallAssumeRoleWithWebIdentity
+	default:
+		return call
+	}
+}
+
+// CallToAuthorize returns the call that a rule must name to allow a call of a credential's spec.
+func (i Identity) CallToAuthorize(call v1alpha1.Call) v1alpha1.Call {
+	if i.Call(call) == v1alpha1.CallCreateSession {
+		return v1alpha1.CallCreateSession
+	}
+	return call
 }
 
 // Roles returns the roles of the chain.
@@ -89,16 +128,28 @@ func clusterIdentity(ctx context.Context, reader client.Reader, name types.Names
 	if found.Spec.Allow != nil {
 		identity.Rules = *found.Spec.Allow
 	}
-	if found.Spec.Source.Ambient != nil {
-		identity.Source = "ambient"
+	switch source := found.Spec.Source; {
+	case source.Ambient != nil:
+		identity.SourceType, identity.Source = SourceAmbient, string(SourceAmbient)
+	case source.AccessKey != nil:
+		ref := source.AccessKey.SecretRef
+		identity = identity.withSecret(SourceAccessKey, ref.Namespace, ref.Name)
+	case source.X509 != nil:
+		ref := source.X509.SecretRef
+		identity = identity.withSecret(SourceX509, ref.Namespace, ref.Name)
+		identity.RolesAnywhere = &source.X509.RolesAnywhereSettings
+	case source.OIDC != nil:
+		ref := source.OIDC.ClientSecretRef
+		identity = identity.withSecret(SourceOIDC, ref.Namespace, ref.Name)
+		identity.SourceKey, identity.OIDC = ref.Key, &source.OIDC.OIDCSettings
+	case source.WebIdentityToken != nil:
+		ref := source.WebIdentityToken.SecretRef
+		identity = identity.withSecret(SourceWebIdentityToken, ref.Namespace, ref.Name)
+		identity.SourceKey = ref.Key
+	case source.ServiceAccount != nil:
+		identity = identity.withServiceAccounts(*source.ServiceAccount)
 	}
-	if key := found.Spec.Source.AccessKey; key != nil {
-		identity = identity.withSecretSource(key.SecretRef.Namespace, key.SecretRef.Name)
-	}
-	if certificate := found.Spec.Source.X509; certificate != nil {
-		identity = identity.withCertificateSource(certificate.SecretRef.Namespace, certificate.SecretRef.Name, certificate.RolesAnywhereSettings)
-	}
-	return identity.withServiceAccountSource(found.Spec.Source.ServiceAccount), nil
+	return identity, nil
 }
 
 func namespacedIdentity(ctx context.Context, reader client.Reader, name types.NamespacedName) (Identity, error) {
@@ -112,13 +163,22 @@ func namespacedIdentity(ctx context.Context, reader client.Reader, name types.Na
 		Namespaces: []string{found.Namespace}, RoleARNs: []string{"*"}, SessionNames: []string{"*"},
 		Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken, v1alpha1.CallCreateSession},
 	}}
-	if key := found.Spec.Source.AccessKey; key != nil {
-		identity = identity.withSecretSource(found.Namespace, key.SecretRef.Name)
+	switch source := found.Spec.Source; {
+	case source.AccessKey != nil:
+		identity = identity.withSecret(SourceAccessKey, found.Namespace, source.AccessKey.SecretRef.Name)
+	case source.X509 != nil:
+		identity = identity.withSecret(SourceX509, found.Namespace, source.X509.SecretRef.Name)
+		identity.RolesAnywhere = &source.X509.RolesAnywhereSettings
+	case source.OIDC != nil:
+		identity = identity.withSecret(SourceOIDC, found.Namespace, source.OIDC.ClientSecretRef.Name)
+		identity.SourceKey, identity.OIDC = source.OIDC.ClientSecretRef.Key, &source.OIDC.OIDCSettings
+	case source.WebIdentityToken != nil:
+		identity = identity.withSecret(SourceWebIdentityToken, found.Namespace, source.WebIdentityToken.SecretRef.Name)
+		identity.SourceKey = source.WebIdentityToken.SecretRef.Key
+	case source.ServiceAccount != nil:
+		identity = identity.withServiceAccounts(*source.ServiceAccount)
 	}
-	if certificate := found.Spec.Source.X509; certificate != nil {
-		identity = identity.withCertificateSource(found.Namespace, certificate.SecretRef.Name, certificate.RolesAnywhereSettings)
-	}
-	return identity.withServiceAccountSource(found.Spec.Source.ServiceAccount), nil
+	return identity, nil
 }
 
 // newIdentity returns the fields that all kinds share. The source stays unknown if it is newer than this version of the plugin.
@@ -129,23 +189,15 @@ func newIdentity(settings *v1alpha1.IdentitySettings, status *v1alpha1.IdentityS
 	}
 }
 
-func (i Identity) withSecretSource(namespace, name string) Identity {
-	i.SourceSecret = &types.NamespacedName{Namespace: namespace, Name: name}
-	i.Source = "accessKey in Secret " + i.SourceSecret.String()
+func (i Identity) withSecret(source SourceType, namespace, name string) Identity {
+	i.SourceType, i.SourceSecret = source, &types.NamespacedName{Namespace: namespace, Name: name}
+	i.Source = string(source) + " in Secret " + i.SourceSecret.String()
 	return i
 }
 
-func (i Identity) withCertificateSource(namespace, name string, settings v1alpha1.RolesAnywhereSettings) Identity {
-	i = i.withSecretSource(namespace, name)
-	i.Source, i.RolesAnywhere = "x509 in Secret "+i.SourceSecret.String(), &settings
-	return i
-}
-
-func (i Identity) withServiceAccountSource(source *v1alpha1.ServiceAccountSource) Identity {
-	if source != nil {
-		i.Audience = cmp.Or(source.Audience, "sts.amazonaws.com")
-		i.Source = "serviceAccount, audience " + i.Audience
-	}
+func (i Identity) withServiceAccounts(source v1alpha1.ServiceAccountSource) Identity {
+	i.SourceType, i.Audience = SourceServiceAccount, cmp.Or(source.Audience, "sts.amazonaws.com")
+	i.Source = "serviceAccount, audience " + i.Audience
 	return i
 }
 
