@@ -20,6 +20,9 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
 )
 
+// canICalls lists the calls of the flag --call.
+const canICalls = "AssumeRole, CreateSession, GetSessionToken or GetFederationToken"
+
 type canIOptions struct {
 	namespace, role, identity, call, sessionName string
 	duration                                     time.Duration
@@ -55,20 +58,21 @@ func (p *plugin) canICommand() *cobra.Command {
 		Use:   "can-i --role ARN",
 		Short: "Check whether an identity's rules allow a namespace a role",
 		Long: `Explain which rule of the identity allows or denies the request, and print a manifest that would be allowed. This does not call STS, so it
-does not check the role's trust policy.`,
+does not check the role's trust policy. An identity with the source x509 and without a chain calls CreateSession instead of AssumeRole.`,
 		Example: `  kubectl rolecred can-i --as-namespace shop --role arn:aws:iam::123456789012:role/S3Reader --duration 2h
   kubectl rolecred can-i --as-namespace shop --call GetSessionToken --identity iam-user`,
 		Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&options.namespace, "as-namespace", "", "`namespace` of the credential; the current one if empty")
-	flags.StringVar(&options.role, "role", "", "`ARN` of the role; required for AssumeRole")
+	flags.StringVar(&options.role, "role", "", "`ARN` of the role; required for AssumeRole and CreateSession")
 	flags.StringVar(&options.identity, "identity", v1alpha1.DefaultIdentityName, "identity of the credential: `NAME` of a ClusterIdentity, or TYPE/NAME")
-	flags.StringVar(&options.call, "call", string(v1alpha1.CallAssumeRole), "STS `call`: AssumeRole, GetSessionToken or GetFederationToken")
+	flags.StringVar(&options.call, "call", string(v1alpha1.CallAssumeRole), "`call`: "+canICalls)
 	flags.StringVar(&options.sessionName, "session-name", "", "session `name`; the default name if empty")
 	flags.DurationVar(&options.duration, "duration", 0, "`duration` of the session; the kind's default if zero")
-	_ = cmd.RegisterFlagCompletionFunc("call", cobra.FixedCompletions(
-		[]string{string(v1alpha1.CallAssumeRole), string(v1alpha1.CallGetSessionToken), string(v1alpha1.CallGetFederationToken)}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("call", cobra.FixedCompletions([]string{
+		string(v1alpha1.CallAssumeRole), string(v1alpha1.CallCreateSession), string(v1alpha1.CallGetSessionToken), string(v1alpha1.CallGetFederationToken),
+	}, cobra.ShellCompDirectiveNoFileComp))
 	o := addOutput(cmd, formatJSON, formatYAML)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		report, err := p.canI(cmd.Context(), options)
@@ -100,6 +104,9 @@ func (p *plugin) canI(ctx context.Context, o canIOptions) (permission, error) {
 	if err != nil {
 		return permission{}, err
 	}
+	if call := identity.CallToAuthorize(v1alpha1.CallAssumeRole); o.call == string(v1alpha1.CallCreateSession) && o.call != string(call) {
+		return permission{}, fmt.Errorf("%s calls %s, since only the source x509 without a chain calls CreateSession: use --call %s", identity.Path(), call, call)
+	}
 	verdict, err := evaluate(ctx, c, requested, identity)
 	if err != nil {
 		p.warn("the namespace's labels could not be read, so rules with a namespaceSelector do not match: %v", err)
@@ -130,12 +137,13 @@ func (o canIOptions) credential() (cluster.Credential, error) {
 	}
 	call := v1alpha1.Call(o.call)
 	kind, known := cluster.KindOf(call)
+	forRole := kind.Call == v1alpha1.CallAssumeRole
 	switch {
 	case !known:
-		return cluster.Credential{}, fmt.Errorf("unknown call %q: use AssumeRole, GetSessionToken or GetFederationToken", o.call)
-	case call == v1alpha1.CallAssumeRole && o.role == "":
+		return cluster.Credential{}, fmt.Errorf("unknown call %q: use %s", o.call, canICalls)
+	case forRole && o.role == "":
 		return cluster.Credential{}, fmt.Errorf("--call %s requires --role", call)
-	case call != v1alpha1.CallAssumeRole && o.role != "":
+	case !forRole && o.role != "":
 		return cluster.Credential{}, fmt.Errorf("--call %s takes no --role: remove it", call)
 	}
 	object := kind.New()

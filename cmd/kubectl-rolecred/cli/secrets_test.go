@@ -131,6 +131,8 @@ func TestExitCodes(t *testing.T) {
 		"no permission to read the identity":    {forbid: []string{"ClusterIdentity"}, args: []string{"can-i", "--role", reader}, code: ExitForbidden, want: "forbidden"},
 		"can-i without a role":                  {args: []string{"can-i"}, code: ExitError, want: "requires --role"},
 		"a role with another call":              {args: []string{"can-i", "--call", "GetSessionToken", "--role", reader}, code: ExitError, want: "takes no --role"},
+		"CreateSession without a role":          {args: []string{"can-i", "--call", "CreateSession"}, code: ExitError, want: "requires --role"},
+		"CreateSession without a certificate":   {objects: []client.Object{identity()}, args: []string{"can-i", "--call", "CreateSession", "--role", reader}, code: ExitError, want: "use --call AssumeRole"},
 		"an unknown call":                       {args: []string{"can-i", "--call", "Assume"}, code: ExitError, want: "unknown call"},
 		"an unknown kind":                       {args: []string{"status", "deployment/x"}, code: ExitError, want: "unknown credential type"},
 		"an unknown flag":                       {args: []string{"status", "--what"}, code: ExitError, want: "unknown flag"},

@@ -289,6 +289,9 @@ func TestTextOutput(t *testing.T) {
 				}), own()},
 			args: []string{"explain", "s3-reader"}, code: ExitNo,
 		},
+		"status with a certificate": {
+			objects: []client.Object{good(func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = "on-premises" }), onPremises()}, args: []string{"status", "s3-reader"},
+		},
 		"can-i with an Identity": {objects: []client.Object{own()}, args: []string{"can-i", "--role", reader, "--identity", "stsid/own"}},
 		"explain an identity": {objects: []client.Object{identity(func(i *v1alpha1.ClusterIdentity) {
 			i.Status.Conditions = []metav1.Condition{condition("Ready", "False", "SecretNotFound", "Secret rolecredential-system/bootstrap does not exist.")}
@@ -318,6 +321,8 @@ func TestTextOutput(t *testing.T) {
 		"can-i allowed":                 {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "shop", "--role", reader}},
 		"can-i with a denied duration":  {objects: []client.Object{identity()}, args: []string{"can-i", "--role", reader, "--duration", "2h"}, code: ExitNo},
 		"can-i without a matching rule": {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "lab", "--role", reader, "--session-name", "mine"}, code: ExitNo},
+		"can-i with a certificate":      {objects: []client.Object{onPremises()}, args: []string{"can-i", "--as-namespace", "shop", "--role", reader, "--identity", "on-premises", "--duration", "12h"}},
+		"can-i for CreateSession":       {objects: []client.Object{onPremises()}, args: []string{"can-i", "--as-namespace", "lab", "--call", "CreateSession", "--role", reader, "--identity", "on-premises"}, code: ExitNo},
 		"can-i for GetFederationToken":  {objects: []client.Object{identity()}, args: []string{"can-i", "--call", "GetFederationToken", "--identity", "clusterid/default"}, code: ExitNo},
 		"get":                           {objects: []client.Object{good(), good(func(c *v1alpha1.RoleCredential) { c.Name = "lab"; failing(denied)(c) }), session()}, args: []string{"get"}},
 		"get -A -o wide": {
@@ -352,6 +357,10 @@ func onPremises() *v1alpha1.ClusterIdentity {
 				AcceptRoleSessionName: true,
 			},
 		}}
+		i.Spec.Allow = &[]v1alpha1.AllowRule{
+			{Namespaces: []string{"shop"}, RoleARNs: []string{"*"}},
+			{Namespaces: []string{"shop"}, RoleARNs: []string{reader}, Calls: []v1alpha1.Call{v1alpha1.CallCreateSession}},
+		}
 		i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "NotVerifiable", "The certificate is valid.")}
 	})
 }

@@ -77,8 +77,12 @@ func newKind[T Object](kind request.Kind[T], short string, set func(T, RequestFi
 	}
 }
 
-// KindOf returns the kind that a call issues. It returns false if there is none.
+// KindOf returns the kind that a call issues. It returns false if there is none. CreateSession issues the same kind as AssumeRole, for
+// identities with the source x509.
 func KindOf(call v1alpha1.Call) (Kind, bool) {
+	if call == v1alpha1.CallCreateSession {
+		call = v1alpha1.CallAssumeRole
+	}
 	i := slices.IndexFunc(Kinds, func(k Kind) bool { return k.Call == call })
 	if i < 0 {
 		return Kind{}, false
