@@ -2,20 +2,26 @@ package integration_test
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/testkit"
 )
 
 // The golden file contains kubectl's output for manifests that kubectl or the API server rejects.
@@ -47,8 +53,9 @@ func TestUnusableManifestsExplainConditions(t *testing.T) {
 	h.cleanUp(namespace.GetName())
 
 	// The files have placeholders for values that differ between runs. The API server's own audience is its issuer.
-	fill := strings.NewReplacer("$ENDPOINT", h.endpoint.URL, "$AUDIENCE", issuer)
-	hide := strings.NewReplacer(h.endpoint.URL, "$ENDPOINT", issuer, "$AUDIENCE")
+	provider := h.newIssuer()
+	fill := strings.NewReplacer(append(sourceValues(h, provider), "$ENDPOINT", h.endpoint.URL, "$AUDIENCE", issuer)...)
+	hide := strings.NewReplacer(h.endpoint.URL, "$ENDPOINT", provider.server.URL, "$PROVIDER", issuer, "$AUDIENCE")
 
 	identities := h.apply("identities.yaml", fill)
 	h.waitForConditions(identities) // so that the callers are known before credentials report
@@ -66,6 +73,22 @@ func TestUnusableManifestsExplainConditions(t *testing.T) {
 			messages.compare(t, len(kind.objects))
 		})
 	}
+}
+
+// sourceValues returns placeholders with their values: an OIDC provider, certificates with their keys, and tokens of the provider.
+func sourceValues(h *harness, provider *issuer) (values []string) {
+	h.t.Helper()
+	now := clock.RealClock{}.Now()
+	authority := testkit.NewAuthority(h, nil, now)
+	for name, expires := range map[string]time.Time{"VALID": now.Add(time.Hour), "EXPIRED": now.Add(-time.Minute)} {
+		key := testkit.NewKey(h)
+		certificate := authority.Issue(key, now, func(c *x509.Certificate) { c.NotAfter = expires })
+		values = append(values,
+			"$"+name+"_CERTIFICATE", base64.StdEncoding.EncodeToString(certificate),
+			"$"+name+"_KEY", base64.StdEncoding.EncodeToString(testkit.KeyPEM(h, key)),
+			"$"+name+"_TOKEN", provider.token("operator", expires.Sub(now)))
+	}
+	return append(values, "$PROVIDER", provider.server.URL, "$CA_BUNDLE", strconv.Quote(provider.caBundle()), "$CLIENT_SECRET", provider.secret)
 }
 
 // apply creates the objects of a file in testdata/conditions, and returns those of the operator's API group.
