@@ -11,12 +11,14 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/identity"
+	"rolecredential.dev/operator/controllers/telemetry"
 	"rolecredential.dev/operator/controllers/testkit"
 )
 
@@ -176,6 +178,39 @@ func TestIdentityReportsTheExpiryOfItsToken(t *testing.T) {
 	f.Advance(result.RequeueAfter)
 	found, _ = f.verify()
 	f.Expect(testkit.States(found.Status.Conditions)).To(HaveKeyWithValue("Ready", "False TokenExpired"))
+}
+
+func TestExpiryOfATokenIsInTheStatusAndTheMetric(t *testing.T) {
+	f := newVerifier(t, testkit.World(byWebIdentityToken(), tokenSecret(jwt(validFor(36*time.Hour))))...)
+	registry := prometheus.NewRegistry()
+	var err error
+	f.identities.Metrics, err = telemetry.NewMetrics(registry, f.Clock)
+	f.Expect(err).NotTo(HaveOccurred())
+	for _, tc := range []struct {
+		claims claims
+		want   []time.Time
+	}{
+		{validFor(36 * time.Hour), []time.Time{testkit.Start.Add(36 * time.Hour)}},
+		{validFor(72 * time.Hour), []time.Time{testkit.Start.Add(72 * time.Hour)}}, // renewed
+		{claims{"sub": "operator"}, nil},                                           // without an expiry
+	} {
+		f.Update(tokenSecret(jwt(tc.claims)))
+		f.Advance(time.Minute) // an identity is not verified twice at once
+		found, _ := f.verify()
+		var status, metric []time.Time
+		if expires := found.Status.SourceExpiration; expires != nil {
+			status = append(status, expires.UTC())
+		}
+		families, err := registry.Gather()
+		f.Expect(err).NotTo(HaveOccurred())
+		for _, family := range families {
+			if family.GetName() == "rolecredential_source_expiration_timestamp_seconds" {
+				metric = append(metric, time.Unix(int64(family.GetMetric()[0].GetGauge().GetValue()), 0).UTC())
+			}
+		}
+		f.Expect(status).To(Equal(tc.want))
+		f.Expect(metric).To(Equal(tc.want))
+	}
 }
 
 func TestChainOfATokenIsSharedAndVerified(t *testing.T) {
