@@ -48,7 +48,7 @@ func (a attempt) subject() reason.Subject {
 		Identity: a.identity.Name, Caller: a.identity.CallerARN, ServiceAccount: a.identity.ServiceAccount, Call: a.call(), RoleARN: a.request.RoleARN,
 		Endpoint: a.identity.Endpoint, Region: a.identity.Region, SessionEndpoint: a.identity.SessionEndpoint(),
 		OptionalFields: a.optionalFields(), SendsName: a.identity.AcceptsSessionName(), MFA: a.request.MFASerialNumber != "",
-		SetsSessionTags: a.identity.SessionTags != nil, ClockInSync: a.identity.ClockInSync(),
+		SetsSessionTags: a.identity.SessionTags != nil, HasSourceIdentity: a.identity.HasSourceIdentity(), ClockInSync: a.identity.ClockInSync(),
 	}
 }
 

@@ -133,6 +133,11 @@ func (i *Identity) AcceptsSessionName() bool {
 	return source == nil || source.SendsSessionName
 }
 
+// HasSourceIdentity reports whether the sessions of the chain have the source identity of a certificate.
+func (i *Identity) HasSourceIdentity() bool {
+	return len(i.hops) > 0 && i.connection.auth.rolesAnywhere != nil
+}
+
 // Temporary reports whether the identity's own credentials are session credentials. Its error is a
 // [reason.SourceError].
 func (i *Identity) Temporary(ctx context.Context) (bool, error) {

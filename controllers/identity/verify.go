@@ -198,7 +198,7 @@ func verified(configured *Identity, v verdict, caller awssts.Caller, err error) 
 	case err != nil:
 		v.failure = awssts.Classify(err, reason.Subject{
 			Identity: configured.Name, Call: callGetCallerIdentity, Endpoint: configured.Endpoint, SessionEndpoint: configured.SessionEndpoint(),
-			Region: configured.Region, SendsName: configured.AcceptsSessionName(), ClockInSync: configured.ClockInSync(),
+			Region: configured.Region, SendsName: configured.AcceptsSessionName(), HasSourceIdentity: configured.HasSourceIdentity(), ClockInSync: configured.ClockInSync(),
 		})
 		v.failure.Condition = v1alpha1.ConditionReady
 		v.ready = status.False(v.failure)

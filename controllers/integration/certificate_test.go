@@ -9,6 +9,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -173,6 +174,14 @@ func TestChainStartsWithCertificate(t *testing.T) {
 		actions = append(actions, session.Action)
 	}
 	h.Expect(actions).To(Equal([]string{"CreateSession", "AssumeRole", "AssumeRole"}), "both share the hub's session")
+
+	// The session of the hub passes on its source identity, which the role must allow.
+	h.Expect(h.sts.PutRole(tenantAccount, stsemulator.Role{Name: "Strict", Trust: []stsemulator.Trust{{
+		Principal: onPremisesRole, Actions: []string{"sts:AssumeRole", "sts:TagSession"},
+	}}})).To(Succeed())
+	strict := h.credential(namespace, "strict", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::" + tenantAccount + ":role/Strict" })
+	h.eventually(strict, "Issued", "False AccessDenied")
+	h.Expect(meta.FindStatusCondition(strict.Status.Conditions, "Issued").Message).To(ContainSubstring("must also allow sts:SetSourceIdentity"))
 
 	long := h.credential(namespace, "long", by, func(c *v1alpha1.RoleCredential) {
 		onPremises(c)

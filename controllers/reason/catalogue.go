@@ -77,7 +77,7 @@ func accessDenied(a Answer, s Subject) string {
 	if s.Hop && s.Call == v1alpha1.CallAssumeRole {
 		return fmt.Sprintf("STS denied AssumeRole on %s, a hop in the chain of %s%s. Check that the role exists, that its trust policy allows the previous hop "+
 			"(for the first hop, the source), that an sts:ExternalId condition there equals the hop's externalID, and that the previous hop's own policies allow sts:AssumeRole on the role.",
-			s.RoleARN, s.Identity, a) + s.deniedElsewhere()
+			s.RoleARN, s.Identity, a) + s.needsSourceIdentity() + s.deniedElsewhere()
 	}
 	denied := fmt.Sprintf("STS denied access: %s may not call %s", s.caller(), s.Call)
 	if s.RoleARN != "" {
@@ -99,7 +99,7 @@ func accessDenied(a Answer, s Subject) string {
 	default:
 		return denied + " Check that the role exists, that its trust policy allows this caller " +
 			"(sts:AssumeRole, and sts:TagSession or sts:SetSourceIdentity if the spec has tags or a sourceIdentity), that an sts:ExternalId " +
-			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role." + s.checkDevice() + s.deniedElsewhere()
+			"condition there equals spec.externalID, and that the caller's own policies allow sts:AssumeRole on the role." + s.needsSourceIdentity() + s.checkDevice() + s.deniedElsewhere()
 	}
 }
 

@@ -46,6 +46,21 @@ var catalogue = map[string]struct{ names, advice []string }{
 	v1alpha1.ReasonSTSError:        {names: []string{"AssumeRole", code}, advice: []string{"retries", "event"}},
 }
 
+func TestDeniedAssumeRoleBehindACertificateNamesTheSourceIdentity(t *testing.T) {
+	g := NewWithT(t)
+	const needed = "must also allow sts:SetSourceIdentity"
+	for _, hop := range []bool{false, true} {
+		s := subject
+		s.Hop = hop
+		message := func() string { return reason.STS(v1alpha1.ReasonAccessDenied, answer, s, nil).Message }
+		g.Expect(message()).NotTo(ContainSubstring(needed))
+		s.HasSourceIdentity = true
+		g.Expect(message()).To(ContainSubstring(needed))
+		s.Call = v1alpha1.CallCreateSession
+		g.Expect(message()).NotTo(ContainSubstring(needed))
+	}
+}
+
 func TestEveryReasonWhySTSFailsIsInTheCatalogue(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(slices.Collect(maps.Keys(catalogue))).To(ConsistOf(testkit.ReasonsOfSTS(t, "../..")))

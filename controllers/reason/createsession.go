@@ -14,6 +14,15 @@ func sessionDenied(a Answer, s Subject) string {
 		"and that the trust anchor is enabled and its authority issued the certificate.", s.RoleARN, who, a) + s.mayAcceptName()
 }
 
+// needsSourceIdentity says what a denied AssumeRole may mean behind a session of CreateSession, which passes on its source identity (IAM
+// User Guide, 'Monitor and control actions taken with assumed roles').
+func (s Subject) needsSourceIdentity() string {
+	if !s.HasSourceIdentity {
+		return ""
+	}
+	return " The chain starts with a certificate, so its sessions have a source identity: the role's trust policy, and the policies of the role that assumes it, must also allow sts:SetSourceIdentity."
+}
+
 // mayAcceptName says what a denial may mean if a session name was sent.
 func (s Subject) mayAcceptName() string {
 	if !s.SendsName {

@@ -22,11 +22,12 @@ type Subject struct {
 	SessionEndpoint string        // the endpoint of IAM Roles Anywhere, empty for AWS's own
 	OptionalFields  []string      // the optional fields that the call has parameters for, by their names in the API
 
-	MFA             bool // the call has an MFA code
-	SetsSessionTags bool // the identity sets session tags
-	Hop             bool // the role is one of the identity's chain
-	SendsName       bool // the profile of IAM Roles Anywhere accepts session names
-	ClockInSync     bool // the clock of STS was measured, and agrees with the operator's
+	MFA               bool // the call has an MFA code
+	SetsSessionTags   bool // the identity sets session tags
+	Hop               bool // the role is one of the identity's chain
+	HasSourceIdentity bool // the chain starts with CreateSession, whose sessions have a source identity
+	SendsName         bool // the profile of IAM Roles Anywhere accepts session names
+	ClockInSync       bool // the clock of STS was measured, and agrees with the operator's
 }
 
 func (s Subject) caller() string {

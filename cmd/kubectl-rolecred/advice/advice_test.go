@@ -274,7 +274,7 @@ var steps = map[string]map[string]step{
 			situation: situation(v1alpha1.ReasonAccessDenied, role(func(s *v1alpha1.RoleCredentialSpec) { s.ExternalID = "shop-7f3a" })),
 			aws:       []string{"aws iam get-role --role-name=S3Reader", `"AWS": "` + operator + `"`, `"sts:ExternalId": "shop-7f3a"`, `"Resource": "` + reader + `"`}, cluster: []string{"shop-7f3a"},
 		},
-		"with a chain, the last hop is the caller": {situation: situation(v1alpha1.ReasonAccessDenied, chained), aws: []string{`"AWS": "` + entry + `"`}},
+		"with a chain, the last hop is the caller": {situation: situation(v1alpha1.ReasonAccessDenied, chained), aws: []string{`"AWS": "` + entry + `"`}, not: []string{"SetSourceIdentity"}},
 		"the first hop": {
 			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(reason.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: hub, Hop: true})),
 			aws:       []string{"aws iam get-role --role-name=Hub", `"sts:ExternalId": "k8s"`, "the identity's source (accessKey in Secret ops/bootstrap)", `"Resource": "` + hub + `"`}, cluster: []string{"kubectl edit clusteridentity/default"},
@@ -286,6 +286,14 @@ var steps = map[string]map[string]step{
 		"a hop, on the identity's condition": {
 			situation: situation(v1alpha1.ReasonAccessDenied, chained, failing(reason.Subject{Identity: "ClusterIdentity default", Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true}), ofIdentity),
 			aws:       []string{`"AWS": "` + hub + `"`},
+		},
+		"a role behind a hub that a certificate reaches": {
+			situation: situation(v1alpha1.ReasonAccessDenied, certificate, chained, failing(reason.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: reader})),
+			aws:       []string{`"AWS": "` + entry + `"`, `"sts:SetSourceIdentity"`},
+		},
+		"a hop behind a hub that a certificate reaches": {
+			situation: situation(v1alpha1.ReasonAccessDenied, certificate, chained, failing(reason.Subject{Call: v1alpha1.CallAssumeRole, RoleARN: entry, Hop: true}), ofIdentity),
+			aws:       []string{`"AWS": "` + hub + `"`, `"sts:SetSourceIdentity"`, `"Resource": "` + entry + `"`},
 		},
 		"GetCallerIdentity, on the identity's condition": {situation: situation(v1alpha1.ReasonAccessDenied, ofIdentity), aws: []string{"policy of the organization"}},
 		"the user may not read the identity, but the failed call names the caller": {

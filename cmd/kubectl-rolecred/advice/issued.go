@@ -101,9 +101,9 @@ func accessDenied(s Situation) guidance {
 
 // roleDenied is the guidance for a denied AssumeRole on spec.roleARN.
 func (s Situation) roleDenied() guidance {
-	request := s.Credential.Request
+	request := s.withSourceIdentity(s.Credential.Request)
 	a := guidance{
-		means: "STS accepted the caller's credentials, but denied the role. Both the role's trust policy and the caller's own policies must allow it.",
+		means: "STS accepted the caller's credentials, but denied the role. Both the role's trust policy and the caller's own policies must allow it." + s.sourceIdentityNeeded(),
 		aws: []Step{
 			{Do: "Check that the role exists, and read its trust policy.", Copy: getRole(request.RoleARN)},
 			grant(fmt.Sprintf("In its trust policy, allow %s:", iam.Principal(s.caller())),
@@ -137,7 +137,8 @@ func (s Situation) hopDenied(a guidance) guidance {
 	if i := slices.Index(s.Identity.Roles(), hop.RoleARN); i > 0 {
 		before = s.Identity.Chain[i-1].RoleARN
 	}
-	request := request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hop.RoleARN, ExternalID: hop.ExternalID, Tags: request.Tags(hop.Tags)}
+	a.means += s.sourceIdentityNeeded()
+	request := s.withSourceIdentity(request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hop.RoleARN, ExternalID: hop.ExternalID, Tags: request.Tags(hop.Tags)})
 	previous := "the previous hop, " + before
 	if strings.Contains(before, "ACCOUNT") {
 		previous = fmt.Sprintf("the identity's source (%s). Replace arn:aws:iam::ACCOUNT:user/NAME with its ARN", s.Identity.Source)

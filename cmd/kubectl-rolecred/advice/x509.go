@@ -8,6 +8,7 @@ import (
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/iam"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // usesCertificate reports whether the identity's source is x509.
@@ -81,6 +82,27 @@ func regionOf(text string) string {
 		return "REGION"
 	}
 	return cmp.Or(parsed.Region, "REGION")
+}
+
+// passesSourceIdentity reports whether the sessions of the chain have the source identity of a certificate.
+func (s Situation) passesSourceIdentity() bool {
+	return s.usesCertificate() && len(s.Identity.Chain) > 0
+}
+
+// withSourceIdentity returns a request of AssumeRole with the source identity that it inherits from the chain.
+func (s Situation) withSourceIdentity(r request.Request) request.Request {
+	if s.passesSourceIdentity() {
+		r.SourceIdentity = cmp.Or(r.SourceIdentity, s.CommonName, "COMMON-NAME")
+	}
+	return r
+}
+
+// sourceIdentityNeeded explains the action sts:SetSourceIdentity in policies.
+func (s Situation) sourceIdentityNeeded() string {
+	if !s.passesSourceIdentity() {
+		return ""
+	}
+	return " The chain starts with a certificate, so its sessions have a source identity, and both must also allow sts:SetSourceIdentity."
 }
 
 // createSessionFailed reports whether the failed call is CreateSession.
