@@ -215,7 +215,7 @@ func (w *world) settle() error {
 	for {
 		var err error
 		if !w.pending {
-			if err = w.falselyReady(); err != nil {
+			if err := w.falselyReady(); err != nil {
 				return err
 			}
 			if err = w.matches(); err == nil {
