@@ -177,12 +177,10 @@ func (a *memoryAPI) updateStatus(object client.Object) error {
 	return copyInto(updated, object)
 }
 
-func (a *memoryAPI) deleteObject(object client.Object, uid *types.UID) error {
+func (a *memoryAPI) deleteObject(object client.Object, preconditions metav1.Preconditions) error {
 	named := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: testkit.KindName(object)}}
 	named.Namespace, named.Name = object.GetNamespace(), object.GetName()
-	if uid != nil {
-		named.UID = *uid
-	}
+	named.UID, named.ResourceVersion = ptr.Deref(preconditions.UID, ""), ptr.Deref(preconditions.ResourceVersion, "")
 	if _, err := a.matching(named); err != nil {
 		return err
 	}
@@ -266,8 +264,9 @@ func (c operatorClient) Update(_ context.Context, object client.Object, _ ...cli
 }
 
 func (c operatorClient) Delete(_ context.Context, object client.Object, options ...client.DeleteOption) error {
-	uid := ptr.Deref((&client.DeleteOptions{}).ApplyOptions(options).Preconditions, metav1.Preconditions{}).UID
-	return c.process.write(testkit.Write{Verb: "delete", Object: object, UID: uid}, func() error { return c.deleteObject(object, uid) })
+	preconditions := ptr.Deref((&client.DeleteOptions{}).ApplyOptions(options).Preconditions, metav1.Preconditions{})
+	write := testkit.Write{Verb: "delete", Object: object, Preconditions: preconditions}
+	return c.process.write(write, func() error { return c.deleteObject(object, preconditions) })
 }
 
 func (c operatorClient) Status() client.SubResourceWriter { return statusWriter{client: c} }

@@ -213,6 +213,9 @@ var namedRuns = map[string]struct {
 	"a crash before the old Secret is deleted does not leave it": {"a rename", []disturbance{
 		{"delete Secret", 1, crashBefore},
 	}},
+	"an old Secret that loses its owner is not deleted": {"a rename", []disturbance{
+		{"get the source's Secret", 1, "a user renames the Secret"}, {"delete Secret", 1, "another client removes the Secret's owner"},
+	}},
 	"a Secret that becomes foreign during a refresh is not overwritten": {"a refresh", []disturbance{
 		{"update Secret", 1, "another client replaces the Secret"},
 	}},

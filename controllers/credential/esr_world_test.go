@@ -177,11 +177,7 @@ func (p *process) write(write testkit.Write, do func() error) error {
 		return errCrashed
 	}
 	w, resource := p.world, resource(write.Object)
-	faults := []string{forbidden403, error500, timeout, answerLost, crashBefore, crashAfter}
-	if write.Verb != "delete" { // a delete by UID conflicts only if the object was replaced, which memoryAPI finds
-		faults = append(faults, conflict409)
-	}
-	chosen := w.disturb(write.Verb+" "+resource.Resource, faults...)
+	chosen := w.disturb(write.Verb+" "+resource.Resource, forbidden403, conflict409, error500, timeout, answerLost, crashBefore, crashAfter)
 	switch chosen {
 	case forbidden403:
 		return apierrors.NewForbidden(resource, write.Object.GetName(), errors.New("an admission policy"))

@@ -215,11 +215,30 @@ func (s *Store) Prune(ctx context.Context, owner client.Object, keep string) err
 		if old.Name == keep {
 			continue
 		}
-		if err := s.Client.Delete(ctx, old, client.Preconditions{UID: &old.UID}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		if err := s.deleteOwned(ctx, owner, old); err != nil {
 			return fmt.Errorf("deleting the former Secret %s/%s: %w", old.Namespace, old.Name, err)
 		}
 	}
 	return nil
+}
+
+// deleteOwned deletes a Secret that the owner controls. If the Secret changed since it was observed, deleteOwned observes it again, because
+// it may have become foreign.
+func (s *Store) deleteOwned(ctx context.Context, owner client.Object, secret *metav1.PartialObjectMetadata) error {
+	for attempt := 1; ; attempt++ {
+		err := s.Client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion})
+		if !apierrors.IsConflict(err) || attempt == writeAttempts {
+			return client.IgnoreNotFound(err)
+		}
+		current := Metadata()
+		if err := s.Reader.Get(ctx, client.ObjectKeyFromObject(secret), current); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if !metav1.IsControlledBy(current, owner) {
+			return nil
+		}
+		secret = current
+	}
 }
 
 // OwnerIndex is the name of the index of Secrets by the UID of their controller. It omits Secrets with the controller's name, which most

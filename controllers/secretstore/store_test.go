@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -787,6 +788,22 @@ func TestPruneOfASecretThatChanged(t *testing.T) {
 		f.before = func(string) error { f.delete(); f.create(foreign()); return nil }
 		f.Expect(f.store.Prune(t.Context(), owner(), "other")).To(Succeed())
 		f.Expect(f.stored()).NotTo(BeNil())
+	})
+	t.Run("it lost its owner", func(t *testing.T) {
+		f := newFixture(t)
+		f.create(former())
+		f.before = func(string) error { f.edit(func(s *corev1.Secret) { s.OwnerReferences = nil }); return nil }
+		f.Expect(f.store.Prune(t.Context(), owner(), "other")).To(Succeed())
+		f.Expect(f.stored()).NotTo(BeNil())
+		f.Expect(f.writes).To(HaveLen(1))
+	})
+	t.Run("it was labelled", func(t *testing.T) {
+		f := newFixture(t)
+		f.create(former())
+		label := sync.OnceFunc(func() { f.edit(func(s *corev1.Secret) { s.Labels = map[string]string{"team": "shop"} }) })
+		f.before = func(string) error { label(); return nil }
+		f.Expect(f.store.Prune(t.Context(), owner(), "other")).To(Succeed())
+		f.Expect(f.stored()).To(BeNil())
 	})
 	t.Run("the API server refuses it", func(t *testing.T) {
 		f := newFixture(t)

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -23,8 +22,8 @@ type Write struct {
 	Object client.Object
 	// Stored is the object before the write, nil if there is none. It is needed for Secrets only.
 	Stored client.Object
-	// UID is the precondition of a delete, nil if it has none.
-	UID *types.UID
+	// Preconditions are those of a delete.
+	Preconditions metav1.Preconditions
 	// Content is what an apply or a patch sets, as JSON.
 	Content []byte
 }
@@ -86,8 +85,8 @@ func (w Write) update(owner *metav1.OwnerReference) error {
 }
 
 func (w Write) deletion() error {
-	if w.UID == nil {
-		return errors.New("no UID as a precondition")
+	if w.Preconditions.UID == nil || w.Preconditions.ResourceVersion == nil {
+		return errors.New("no UID and resource version as preconditions")
 	}
 	if w.Stored != nil && !w.isOutdated() && credentialOf(w.Stored) == nil {
 		return errors.New("no credential controls the Secret")
@@ -99,7 +98,7 @@ func (w Write) deletion() error {
 // also after a deletion.
 func (w Write) isOutdated() bool {
 	if w.Verb == "delete" {
-		return *w.UID != w.Stored.GetUID()
+		return *w.Preconditions.UID != w.Stored.GetUID() || *w.Preconditions.ResourceVersion != w.Stored.GetResourceVersion()
 	}
 	return w.Object.GetResourceVersion() != w.Stored.GetResourceVersion()
 }

@@ -25,6 +25,11 @@ func foreignSecret(annotations map[string]string) *corev1.Secret {
 	return testkit.Changed(secretOf("", ""), func(s *corev1.Secret) { s.OwnerReferences, s.Annotations = nil, annotations })
 }
 
+// of returns the preconditions of a delete of a Secret at its version.
+func of(secret *corev1.Secret) metav1.Preconditions {
+	return metav1.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}
+}
+
 func workload(kind string) client.Object {
 	object := &metav1.PartialObjectMetadata{}
 	object.Kind = kind
@@ -58,9 +63,11 @@ func TestOperatorMayWriteOnlyItsOwn(t *testing.T) {
 		"a foreign Secret with a record that does not match": {testkit.Write{
 			Verb: "update", Object: own, Stored: foreignSecret(map[string]string{"sts.rolecredential.dev/credential": "RoleCredential/s3-reader"}),
 		}, "belongs to something else"},
-		"a delete":                     {testkit.Write{Verb: "delete", Object: own, Stored: own, UID: new(own.UID)}, ""},
-		"a delete without a UID":       {testkit.Write{Verb: "delete", Object: own, Stored: own}, "no UID"},
-		"a delete of a foreign Secret": {testkit.Write{Verb: "delete", Object: own, Stored: foreignSecret(nil), UID: new(own.UID)}, "no credential controls"},
+		"a delete":                     {testkit.Write{Verb: "delete", Object: own, Stored: own, Preconditions: of(own)}, ""},
+		"a delete of another version":  {testkit.Write{Verb: "delete", Object: own, Stored: foreignSecret(nil), Preconditions: of(earlier)}, ""},
+		"a delete without a UID":       {testkit.Write{Verb: "delete", Object: own, Stored: own, Preconditions: metav1.Preconditions{ResourceVersion: &own.ResourceVersion}}, "no UID"},
+		"a delete without a version":   {testkit.Write{Verb: "delete", Object: own, Stored: own, Preconditions: metav1.Preconditions{UID: &own.UID}}, "no UID"},
+		"a delete of a foreign Secret": {testkit.Write{Verb: "delete", Object: own, Stored: foreignSecret(nil), Preconditions: of(own)}, "no credential controls"},
 		"a status":                     {testkit.Write{Verb: "update status", Object: status}, ""},
 		"a status without a version":   {testkit.Write{Verb: "update status", Object: testkit.Reader()}, "status only"},
 		"a spec":                       {testkit.Write{Verb: "update", Object: status}, "status only"},

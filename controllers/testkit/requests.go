@@ -100,7 +100,7 @@ func (r *Requests) interceptor() interceptor.Funcs {
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
 			preconditions := ptr.Deref((&client.DeleteOptions{}).ApplyOptions(options).Preconditions, metav1.Preconditions{})
-			if err := r.write(ctx, c, Write{Verb: "delete", Object: o, UID: preconditions.UID}); err != nil {
+			if err := r.write(ctx, c, Write{Verb: "delete", Object: o, Preconditions: preconditions}); err != nil {
 				return err
 			}
 			return c.Delete(ctx, o, options...)
