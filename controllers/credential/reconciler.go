@@ -154,7 +154,9 @@ func (r *Reconciler[T]) authorize(ctx context.Context, cred T, req request.Reque
 // is that of the takeover.
 func (r *Reconciler[T]) observe(ctx context.Context, cred T, allowed bool) (secretstore.Observed, *reason.Error, error) {
 	spec := cred.Common()
-	isNew := len(cred.Report().Conditions) == 0 && allowed && !spec.Suspend
+	// A cache that is behind shows a credential as new after this process has issued for it.
+	called := !r.backoff.Get(client.ObjectKeyFromObject(cred)).At.IsZero()
+	isNew := len(cred.Report().Conditions) == 0 && allowed && !spec.Suspend && !called
 	observed, err := r.Secrets.Observe(ctx, cred, request.SecretName(cred), spec.Secret, isNew)
 	if err != nil || observed.Ownership != reissue.Former {
 		return observed, nil, err

@@ -1,14 +1,18 @@
 package credential
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/testkit"
@@ -87,6 +91,36 @@ func TestStatusIsNotWrittenOverTheReportOfANewerGeneration(t *testing.T) {
 	f.Expect(got.Status.ObservedGeneration).To(BeEquivalentTo(2))
 	f.Expect(got.Status.Conditions).To(BeEmpty())
 	f.Expect(f.Events()).To(BeEmpty())
+}
+
+// laggingCache is a client whose cache shows neither the first status nor the Secret.
+type laggingCache struct{ client.Client }
+
+func (c laggingCache) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if testkit.KindName(object) == "Secret" {
+		return apierrors.NewNotFound(corev1.Resource("secrets"), key.Name)
+	}
+	err := c.Client.Get(ctx, key, object, options...)
+	if seen, ok := object.(*v1alpha1.RoleCredential); ok {
+		seen.Status = v1alpha1.RoleCredentialStatus{}
+	}
+	return err
+}
+
+func TestCredentialIsIssuedOnceWhileTheCacheIsBehind(t *testing.T) {
+	f := newFixture(t, testkit.World()...)
+	f.credentials.Client, f.credentials.Secrets.Client = laggingCache{f.Operator}, laggingCache{f.Operator}
+	f.Requests.Fail = func(verb string, object client.Object) error {
+		if verb == "update status" {
+			return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("rolecredentials").GroupResource(), object.GetName(), nil)
+		}
+		return nil
+	}
+	for range 3 {
+		_, err := f.credentials.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(testkit.Reader())})
+		f.Expect(apierrors.IsConflict(err)).To(BeTrue())
+	}
+	f.Expect(f.STS.Issued).To(HaveLen(1))
 }
 
 func TestStatusIsNotWrittenToARecreatedCredential(t *testing.T) {
