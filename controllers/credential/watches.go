@@ -28,7 +28,7 @@ import (
 )
 
 // credentialChanged accepts a new spec and a new request to refresh, which is the only annotation in the cache.
-var credentialChanged = predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+var credentialChanged = predicate.Or[client.Object](identity.SpecChanged, predicate.AnnotationChangedPredicate{})
 
 // SetupWithManager adds the reconciler and its watches to a manager. A change of an identity's source Secret enqueues the identity's
 // credentials. The dispatcher enqueues credentials whose STS call may be made.
@@ -39,7 +39,7 @@ func (r *Reconciler[T]) SetupWithManager(
 		return fmt.Errorf("indexing by identity: %w", err)
 	}
 	mapper := requestMapper[T]{reader: mgr.GetCache(), kind: r.Kind}
-	specChanged := builder.WithPredicates(predicate.GenerationChangedPredicate{})
+	specChanged := builder.WithPredicates(identity.SpecChanged)
 	return builder.ControllerManagedBy(mgr).
 		For(r.Kind.New(), builder.WithPredicates(credentialChanged)).
 		Watches(&v1alpha1.ClusterIdentity{}, mapper.ofIdentity(v1alpha1.IdentityKindClusterIdentity), specChanged).

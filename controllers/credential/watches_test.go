@@ -8,9 +8,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/controllers/testkit"
 )
@@ -45,4 +47,17 @@ func TestChangeEnqueuesOnlyAffectedCredentials(t *testing.T) {
 	g.Expect(own(t.Context(), types.NamespacedName{Namespace: "shop", Name: "default"})).To(ConsistOf(request("shop", "by-its-own")))
 	g.Expect(own(t.Context(), types.NamespacedName{Name: "default"})).To(BeEmpty())
 	g.Expect(mapper.list(t.Context(), client.InNamespace("team"))).To(ConsistOf(request("team", "in-another-namespace"), request("team", "by-its-own")))
+}
+
+func TestObjectThatReplacedAnotherUnseenIsEnqueued(t *testing.T) {
+	g := NewWithT(t)
+	cred, by := testkit.Reader(), testkit.DefaultIdentity()
+	sameSpec := event.UpdateEvent{ObjectOld: cred, ObjectNew: testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.ResourceVersion = "2" })}
+	g.Expect(credentialChanged.Update(sameSpec)).To(BeFalse())
+	g.Expect(credentialChanged.Update(event.UpdateEvent{
+		ObjectOld: cred, ObjectNew: testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.UID = "another" }),
+	})).To(BeTrue())
+	g.Expect(identity.SpecChanged.Update(event.UpdateEvent{
+		ObjectOld: by, ObjectNew: testkit.Changed(testkit.DefaultIdentity(), func(i *v1alpha1.ClusterIdentity) { i.UID = "another" }),
+	})).To(BeTrue())
 }

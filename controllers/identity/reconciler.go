@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -57,6 +58,12 @@ type Reconciler[T Object] struct {
 	backoff backoff.Calls
 }
 
+// SpecChanged accepts an update of an object's spec, and an object that replaced another of its name while no watch was open: a new list
+// shows that as an update, and both may be of the first generation.
+var SpecChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration()
+}}
+
 // SetupWithManager adds the reconciler to a manager. A change of an identity's source Secret enqueues the identity, and so
 // does permitted, when the limiter reserves a call for it.
 func (r *Reconciler[T]) SetupWithManager(mgr manager.Manager, sources *Watcher, permitted ctrlsource.Source, tracer trace.Tracer, workers controller.Options) error {
@@ -65,7 +72,7 @@ func (r *Reconciler[T]) SetupWithManager(mgr manager.Manager, sources *Watcher, 
 		return []reconcile.Request{{NamespacedName: name}}
 	}
 	return builder.ControllerManagedBy(mgr).
-		For(r.New(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(r.New(), builder.WithPredicates(SpecChanged)).
 		WatchesRawSource(sources.Source(kind, self)).
 		WatchesRawSource(permitted).
 		WithOptions(workers).
