@@ -97,7 +97,7 @@ func profile(t *testing.T) *stsemulator.Endpoint {
 		"[profile operator]\naws_access_key_id = "+key.ID+"\naws_secret_access_key = "+key.Secret+"\n"))
 	t.Setenv("AWS_PROFILE", "hub")
 	t.Setenv("AWS_ENDPOINT_URL_STS", sts.URL)
-	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	t.Setenv("AWS_MAX_ATTEMPTS", "2") // the default is 3; a call on loopback may lose its connection too
 	return sts
 }
 
