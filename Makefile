@@ -190,6 +190,10 @@ esr-mutations: ## Break the operator in several ways, and check that the runs of
 	go test -run=EventuallyStable ./controllers/credential
 	ESR_MUTATIONS=1 go test -v -count=1 -run=TestEachMutationIsFound ./controllers/credential
 
+.PHONY: perturb
+perturb: ## Disturb the operator once at each write, STS call and watch event of each scenario, on a real API server.
+	$(WITH_CONTROLPLANE) PERTURB_ALL=1 go test -v -timeout=1h ./controllers/integration/perturb
+
 # A regular expression that selects attacks by name.
 NEIGHBOURS ?= .
 
