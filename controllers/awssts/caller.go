@@ -26,7 +26,7 @@ var ErrNoCallerIdentity = errors.New("the server does not support GetCallerIdent
 func (c *Client) Caller(ctx context.Context, keys aws.CredentialsProvider) (Caller, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Timeout, DefaultTimeout))
 	defer cancel()
-	output, err := c.api.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}, c.signedWith(keys))
+	output, err := c.api.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}, c.signedWith(keys, ""))
 	if err != nil {
 		return Caller{}, callerError(err)
 	}

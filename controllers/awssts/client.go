@@ -86,24 +86,24 @@ func (c *Client) Issue(ctx context.Context, keys aws.CredentialsProvider, r requ
 	switch callOf(r, auth) {
 	case v1alpha1.CallAssumeRole:
 		var out *sts.AssumeRoleOutput
-		if out, err = c.api.AssumeRole(ctx, assumeRole(r, auth), c.signedWith(keys)); err == nil {
+		if out, err = c.api.AssumeRole(ctx, assumeRole(r, auth), c.signedWith(keys, auth.MFACode)); err == nil {
 			a = answer{out.Credentials, roleARN(out.AssumedRoleUser), out.PackedPolicySize, out.ResultMetadata}
 		}
 	case v1alpha1.CallAssumeRoleWithWebIdentity:
 		var out *sts.AssumeRoleWithWebIdentityOutput
-		if out, err = c.api.AssumeRoleWithWebIdentity(ctx, assumeRoleWithWebIdentity(r, auth), c.signedWith(nil)); err == nil {
+		if out, err = c.api.AssumeRoleWithWebIdentity(ctx, assumeRoleWithWebIdentity(r, auth), c.signedWith(nil, "")); err == nil {
 			a = answer{out.Credentials, roleARN(out.AssumedRoleUser), out.PackedPolicySize, out.ResultMetadata}
 		}
 	case v1alpha1.CallCreateSession:
 		a, err = c.createSession(ctx, r, auth.RolesAnywhere)
 	case v1alpha1.CallGetSessionToken:
 		var out *sts.GetSessionTokenOutput
-		if out, err = c.api.GetSessionToken(ctx, getSessionToken(r, auth), c.signedWith(keys)); err == nil {
+		if out, err = c.api.GetSessionToken(ctx, getSessionToken(r, auth), c.signedWith(keys, auth.MFACode)); err == nil {
 			a = answer{out.Credentials, nil, nil, out.ResultMetadata}
 		}
 	case v1alpha1.CallGetFederationToken:
 		var out *sts.GetFederationTokenOutput
-		if out, err = c.api.GetFederationToken(ctx, getFederationToken(r), c.signedWith(keys)); err == nil {
+		if out, err = c.api.GetFederationToken(ctx, getFederationToken(r), c.signedWith(keys, "")); err == nil {
 			a = answer{out.Credentials, userARN(out.FederatedUser), out.PackedPolicySize, out.ResultMetadata}
 		}
 	default:
@@ -181,9 +181,9 @@ func (c *Client) recordHop(call v1alpha1.Call, err error) {
 
 // signedWith signs one call with keys, nil for a call with a token. It also wraps the retryer: that of the client's options is
 // itself wrapped by the SDK, which would retry a call whenever a hop or a source failed with IDPCommunicationError.
-func (c *Client) signedWith(keys aws.CredentialsProvider) func(*sts.Options) {
+func (c *Client) signedWith(keys aws.CredentialsProvider, mfaCode request.RedactedString) func(*sts.Options) {
 	return func(o *sts.Options) {
-		o.Credentials, o.Retryer = keys, retryer{o.Retryer, c.recorder}
+		o.Credentials, o.Retryer = keys, retryer{o.Retryer, c.recorder, mfaCode != ""}
 	}
 }
 

@@ -41,7 +41,7 @@ func (c *Client) createSession(ctx context.Context, r request.Request, source *r
 	ctx = middleware.WithOperationName(middleware.WithServiceID(middleware.ClearStackValues(ctx), rolesAnywhereID), call)
 	stack := middleware.NewStack(call, smithyhttp.NewStackRequest)
 	s := &sessionCall{client: c, source: source, endpoint: endpoint, session: rolesanywhere.Session{RoleARN: r.RoleARN, Name: r.SessionName, Duration: r.Duration}}
-	for _, add := range append([]func(*middleware.Stack) error{s.add, c.addRetry(retryer{options.Retryer, c.recorder})}, options.APIOptions...) {
+	for _, add := range append([]func(*middleware.Stack) error{s.add, c.addRetry(retryer{options.Retryer, c.recorder, false})}, options.APIOptions...) {
 		if err := add(stack); err != nil {
 			return answer{}, fmt.Errorf("preparing the call: %w", err)
 		}

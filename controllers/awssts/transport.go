@@ -23,10 +23,16 @@ import (
 type retryer struct {
 	aws.Retryer
 	recorder Recorder
+	// hasMFACode is true for a call with an MFA code. STS accepts a code once, and may have accepted it although the answer was lost or an
+	// error. So only a call that STS rejected for its time is retried.
+	hasMFACode bool
 }
 
 func (r retryer) IsErrorRetryable(err error) bool {
 	why, _ := classify(err)
+	if r.hasMFACode && why != v1alpha1.ReasonClockSkew {
+		return false
+	}
 	return why != v1alpha1.ReasonThrottled && !notCalled(err) && r.Retryer.IsErrorRetryable(err)
 }
 

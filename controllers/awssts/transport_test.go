@@ -57,6 +57,7 @@ func TestSDKRetriesOnlyWhatMayPass(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fault stsemulator.Fault
 		chain bool
+		mfa   bool
 		// of the role and, with a chain, of the hop before it
 		wantCalls, wantHops int
 		wantSpent           int
@@ -68,6 +69,9 @@ func TestSDKRetriesOnlyWhatMayPass(t *testing.T) {
 		},
 		"a failure that does not pass, twice": {
 			fault: answers("InternalFailure", 0), wantCalls: 3, wantSpent: 2, wantReason: v1alpha1.ReasonSTSError,
+		},
+		"no call with an MFA code, which STS may have accepted": {
+			fault: answers("InternalFailure", 2), mfa: true, wantCalls: 1, wantReason: v1alpha1.ReasonSTSError,
 		},
 		"no call that STS throttled": {
 			fault: answers("Throttling", 0), wantCalls: 1, wantReason: v1alpha1.ReasonThrottled,
@@ -102,7 +106,11 @@ func TestSDKRetriesOnlyWhatMayPass(t *testing.T) {
 			if tc.chain {
 				c, requested = chained(config, account), spokeRequest()
 			}
-			_, err := c.Issue(t.Context(), requested, request.CallAuth{})
+			var auth request.CallAuth
+			if tc.mfa {
+				requested.MFASerialNumber, auth.MFACode = "arn:aws:iam::210987654321:mfa/operator", "123456"
+			}
+			_, err := c.Issue(t.Context(), requested, auth)
 			if tc.wantReason == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 			} else {

@@ -221,7 +221,7 @@ func (w *world) deliver() {
 		case testkit.KindName(changed) == "RoleCredential":
 			w.pending = credentialChanged.Update(e) || w.pending
 		case testkit.KindName(changed) == "ClusterIdentity":
-			w.pending = (predicate.GenerationChangedPredicate{}).Update(e) || w.pending
+			w.pending = identity.SpecChanged.Update(e) || w.pending
 		case testkit.KindName(changed) == "Namespace":
 			w.pending = (predicate.LabelChangedPredicate{}).Update(e) || w.pending
 		}

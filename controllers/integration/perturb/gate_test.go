@@ -407,7 +407,7 @@ func (w *world) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
 		p.crash()
 		panic(http.ErrAbortHandler)
 	}
-	if code := form.Get("TokenCode"); code != "" && w.plan.action != answerLost { // the SDK repeats a call without an answer
+	if code := form.Get("TokenCode"); code != "" {
 		w.violate(what, p.useCode(code))
 	}
 	given := httptest.NewRecorder()
