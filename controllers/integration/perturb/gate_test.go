@@ -169,7 +169,7 @@ func writeOf(r *http.Request, to target, body []byte) (testkit.Write, error) {
 		var options metav1.DeleteOptions
 		err := json.Unmarshal(body, &options)
 		if write.Verb = "delete"; options.Preconditions != nil {
-			write.UID = options.Preconditions.UID
+			write.Preconditions = *options.Preconditions
 		}
 		write.Object.SetNamespace(to.namespace)
 		write.Object.SetName(to.name)
