@@ -1,14 +1,9 @@
 package integration_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -23,6 +18,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/testkit"
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
@@ -30,7 +26,7 @@ import (
 type issuer struct {
 	*WithT
 	server      *httptest.Server
-	key         *ecdsa.PrivateKey
+	signer      testkit.TokenSigner
 	providerARN string
 	// secret is the client's. A response to a wrong secret quotes it.
 	secret string
@@ -42,9 +38,7 @@ type issuer struct {
 // newIssuer starts an issuer and registers it as an OIDC provider of the STS.
 func (h *harness) newIssuer() *issuer {
 	h.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	h.Expect(err).NotTo(HaveOccurred())
-	i := &issuer{WithT: h.WithT, key: key, secret: rand.Text()}
+	i := &issuer{WithT: h.WithT, signer: testkit.NewTokenSigner(h), secret: rand.Text()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": i.server.URL, "token_endpoint": i.server.URL + "/token"})
@@ -52,7 +46,8 @@ func (h *harness) newIssuer() *issuer {
 	mux.HandleFunc("POST /token", i.serveToken)
 	i.server = httptest.NewTLSServer(mux)
 	h.t.Cleanup(i.server.Close)
-	i.providerARN, err = h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: i.server.URL, ClientIDs: []string{"sts.amazonaws.com"}, JWKS: i.keySet()})
+	var err error
+	i.providerARN, err = h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: i.server.URL, ClientIDs: []string{"sts.amazonaws.com"}, JWKS: i.signer.KeySet()})
 	h.Expect(err).NotTo(HaveOccurred())
 	return i
 }
@@ -72,26 +67,12 @@ func (i *issuer) serveToken(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 3600})
 }
 
-func segment(data []byte) string { return base64.RawURLEncoding.EncodeToString(data) }
-
-func (i *issuer) keySet() json.RawMessage {
-	point, err := i.key.PublicKey.Bytes()
-	i.Expect(err).NotTo(HaveOccurred())
-	return fmt.Appendf(nil, `{"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "one", "x": %q, "y": %q}]}`, segment(point[1:33]), segment(point[33:]))
-}
-
 // token returns a token of a subject that is valid for a while, or expired if that is negative.
 func (i *issuer) token(subject string, life time.Duration) string {
 	now := clock.RealClock{}.Now()
-	claims, err := json.Marshal(map[string]any{
+	return i.signer.Sign(map[string]any{
 		"iss": i.server.URL, "sub": subject, "aud": "sts.amazonaws.com", "iat": now.Add(-time.Hour).Unix(), "exp": now.Add(life).Unix(), "jti": rand.Text(),
 	})
-	i.Expect(err).NotTo(HaveOccurred())
-	signed := segment([]byte(`{"alg": "ES256", "kid": "one"}`)) + "." + segment(claims)
-	digest := sha256.Sum256([]byte(signed))
-	r, s, err := ecdsa.Sign(rand.Reader, i.key, digest[:])
-	i.Expect(err).NotTo(HaveOccurred())
-	return signed + "." + segment(slices.Concat(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))))
 }
 
 // issued returns the tokens that the client got.

@@ -100,7 +100,7 @@ func TestTokensOfSourcesAppearOnlyInSecrets(t *testing.T) {
 			secrets := append(secretsOf(h, namespace, "quiet"), good, bad, i.secret)
 
 			// STS rejects the token of an issuer that it does not trust, and may quote it.
-			_, err := h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: i.server.URL, ClientIDs: []string{"another"}, JWKS: i.keySet()})
+			_, err := h.sts.PutOIDCProvider(tenantAccount, stsemulator.OIDCProvider{Issuer: i.server.URL, ClientIDs: []string{"another"}, JWKS: i.signer.KeySet()})
 			h.Expect(err).NotTo(HaveOccurred())
 			h.eventually(h.credential(namespace, "rejected", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role }), "Issued", "False InvalidSourceCredentials")
 			h.putSecret(operatorNamespace, by.Name, "value", bad)
