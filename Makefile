@@ -194,6 +194,14 @@ esr-mutations: ## Break the operator in several ways, and check that the runs of
 perturb: ## Disturb the operator once at each write, STS call and watch event of each scenario, on a real API server.
 	$(WITH_CONTROLPLANE) PERTURB_ALL=1 go test -v -timeout=1h ./controllers/integration/perturb
 
+# The number of random sequences, in addition to those of each leaf of the schemas, and their seed.
+SEQUENCES ?= 400
+SEQUENCES_SEED ?= 1
+
+.PHONY: sequences
+sequences: ## Change objects of all kinds again and again on a real API server, and compare each with a new one of the same spec.
+	$(WITH_CONTROLPLANE) go test -v -count=1 -timeout=2h ./controllers/integration/sequences -rapid.checks=$(SEQUENCES) -rapid.seed=$(SEQUENCES_SEED)
+
 # A regular expression that selects attacks by name.
 NEIGHBOURS ?= .
 
