@@ -287,7 +287,7 @@ func (w *world) withinBounds() error {
 		if w.calls > maxDeniedCalls || w.secretWrites > 0 || w.statusWrites > 3 {
 			return errors.New("STS denies the calls")
 		}
-	case w.calls == 0 || w.calls > maxRefreshes || w.secretWrites != w.calls && !(w.usesMFA() && w.secretWrites == w.calls-1) || w.statusWrites > w.calls+2:
+	case w.calls == 0 || w.calls > maxRefreshes || w.secretWrites != w.calls && (!w.usesMFA() || w.secretWrites != w.calls-1) || w.statusWrites > w.calls+2:
 		return errors.New("more or fewer than the refreshes need")
 	}
 	return nil
