@@ -229,7 +229,7 @@ func (w *world) settle() error {
 			if err = w.matches(); err == nil {
 				return nil
 			}
-			if w.wakeAt().IsZero() {
+			if w.nextEvent().IsZero() {
 				return fmt.Errorf("nothing is scheduled: %w", err)
 			}
 			w.wait()
@@ -261,7 +261,7 @@ const (
 // staysSo passes three lifetimes without a disturbance, and checks each state and the number of requests.
 func (w *world) staysSo() error {
 	w.calls, w.secretWrites, w.statusWrites = 0, 0, 0
-	for end := w.clock.Now().Add(lifetimes); !w.wakeAt().IsZero() && w.wakeAt().Before(end); {
+	for end := w.clock.Now().Add(lifetimes); !w.nextEvent().IsZero() && w.nextEvent().Before(end); {
 		w.wait()
 		w.disturbed()
 		if err := w.settle(); err != nil {

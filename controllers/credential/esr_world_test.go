@@ -279,8 +279,8 @@ func (w *world) dispatch() {
 	w.pending, w.dispatchAt = w.pending || len(ready) > 0, next
 }
 
-// wakeAt is when something happens next without a change; zero for never.
-func (w *world) wakeAt() time.Time {
+// nextEvent is when something happens next without a change; zero for never.
+func (w *world) nextEvent() time.Time {
 	if w.requeueAt.IsZero() || !w.dispatchAt.IsZero() && w.dispatchAt.Before(w.requeueAt) {
 		return w.dispatchAt
 	}
@@ -289,7 +289,7 @@ func (w *world) wakeAt() time.Time {
 
 // wait moves the clock to the next timer.
 func (w *world) wait() {
-	if next := w.wakeAt(); next.After(w.clock.Now()) {
+	if next := w.nextEvent(); next.After(w.clock.Now()) {
 		w.clock.SetTime(next)
 	}
 	w.dispatch()

@@ -89,8 +89,8 @@ type costs struct{ stsCalls, reads, writes, bytesWritten, allocations float64 }
 // bound is the most that an operation may cost, and the least and the most that five runs found.
 type bound struct{ Bound, Least, Most float64 }
 
-// quantities are the quantities of costs. The bound is the most of five runs, and their spread, and a margin: a tenth of a request, and
-// a part of the most of what differs a little between versions of Go and Kubernetes.
+// quantities are the quantities of costs. The bound is the most of five runs, and their spread, and a margin: a tenth of the requests, but at
+// least of one, and a smaller part of what differs only between versions of Go and Kubernetes.
 var quantities = []struct {
 	name, format string
 	of           func(costs) float64
@@ -103,7 +103,7 @@ var quantities = []struct {
 	{"allocations", "%.0f", func(c costs) float64 { return c.allocations }, func(most float64) float64 { return most / 20 }},
 }
 
-func aTenth(float64) float64 { return 0.1 }
+func aTenth(most float64) float64 { return max(most, 1) / 10 }
 
 // gatedOperations are the measured operations, in their order. Each uses the state that those before it left.
 var gatedOperations = []string{"issue", "refresh", "deletedSecret", "restartWith200", "denied"}

@@ -392,9 +392,9 @@ func (w *world) catchUp() bool {
 	return false
 }
 
-// wake makes the operator reconcile all credentials, and waits until it has done so or has crashed. It returns false if the operator does
-// not reconcile, because it waits for an event that is held.
-func (w *world) wake() bool {
+// reconcileAll makes the operator reconcile all credentials, and waits until it has done so or has crashed. It returns false if the operator
+// does not reconcile, because it waits for an event that is held.
+func (w *world) reconcileAll() bool {
 	w.t.Helper()
 	w.tick++
 	if w.touchesSecret && w.secret("app") != nil {
@@ -405,7 +405,7 @@ func (w *world) wake() bool {
 	}
 	w.patch(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.name}}, `{"metadata":{"labels":{%q:"%d"}}}`, tickLabel, w.tick)
 	credentials, _ := w.versions("RoleCredential")
-	awake := func() bool {
+	done := func() bool {
 		for name := range credentials {
 			if w.started[name] <= w.startedBefore[name] {
 				return w.crashed
@@ -413,8 +413,8 @@ func (w *world) wake() bool {
 		}
 		return w.crashed || w.running == 0 && w.ticks == w.tick
 	}
-	w.await(forever, func() bool { return awake() || len(w.held) > 0 })
-	return w.await(blocked, awake)
+	w.await(forever, func() bool { return done() || len(w.held) > 0 })
+	return w.await(blocked, done)
 }
 
 // maxRounds bounds a settle. Most take two.
@@ -430,14 +430,14 @@ func (w *world) settle(wanted func() error) (problem error) {
 			w.collectGarbage()
 		}
 		before, _ := w.count()
-		awake := w.wake()
-		awake = awake && w.wake() // an event of the first reconcile may have enqueued another
+		done := w.reconcileAll()
+		done = done && w.reconcileAll() // an event of the first reconcile may have enqueued another
 		after, held := w.count()
 		switch {
 		case held:
 			w.release()
 			continue
-		case !awake:
+		case !done:
 			return errors.New("the operator does not reconcile")
 		case w.hasCrashed() || after != before:
 			continue

@@ -21,13 +21,13 @@ import (
 // sequence changes one object, and checks each state.
 type sequence struct {
 	Gomega
-	t      testingT
-	kind   string
-	place  *place
-	spec   map[string]any
-	state  observation
-	log    []string
-	counts int // changes
+	t       testingT
+	kind    string
+	fixture *fixture
+	spec    map[string]any
+	state   observation
+	log     []string
+	counts  int // changes
 	// lastGood is the last spec with which the credential was Ready, and its state.
 	lastGood      map[string]any
 	lastGoodState observation
@@ -65,9 +65,9 @@ func start(t testingT, kind string, consumer map[string]any) *sequence {
 		t.Helper()
 		t.Fatalf("%s\nThe changes of the %s were:\n%s", message, kind, strings.Join(s.log, "\n"))
 	})
-	s.place = create(s, kind, fmt.Sprintf("sq%04da", sequences), s.spec, consumer)
-	t.Cleanup(s.place.remove)
-	s.state = s.place.observe()
+	s.fixture = create(s, kind, fmt.Sprintf("sq%04da", sequences), s.spec, consumer)
+	t.Cleanup(s.fixture.remove)
+	s.state = s.fixture.observe()
 	s.Expect(s.state.good).To(BeTrue(), "the base is not Ready: %v", s.state.shape)
 	s.lastGood, s.lastGoodState = s.spec, s.state
 	return s
@@ -95,15 +95,15 @@ func (s *sequence) change(what string, spec map[string]any, refresh bool) bool {
 	if refresh {
 		request = fmt.Sprint(s.counts)
 	}
-	if err := s.place.apply(spec, request); err != nil {
+	if err := s.fixture.apply(spec, request); err != nil {
 		s.Expect(apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)).To(BeTrue(), "the API server failed: %v", err)
 		s.log[len(s.log)-1] += ": rejected"
-		s.state = s.place.observe()
+		s.state = s.fixture.observe()
 		s.Expect(cmp.Diff(before.shape, s.state.shape)).To(BeEmpty(), "a rejected change has no effect")
 		return false
 	}
-	s.place.settle()
-	s.spec, s.state = spec, s.place.observe()
+	s.fixture.settle()
+	s.spec, s.state = spec, s.fixture.observe()
 	s.log[len(s.log)-1] += fmt.Sprintf(": Ready is %v", s.state.good)
 	s.Expect(s.state.bystanders).To(Equal(before.bystanders), "other objects of the namespace changed")
 	if s.state.session != "" {
@@ -208,9 +208,9 @@ func (s *sequence) checkTwin() {
 		s.change("resume", without(s.spec, "suspend"), false)
 	}
 	want := s.state
-	s.place.remove()
+	s.fixture.remove()
 	s.wait()
-	twin := create(s, s.kind, strings.TrimSuffix(s.place.namespace, "a")+"b", s.spec, s.consumer) // as long, since tags name it
+	twin := create(s, s.kind, strings.TrimSuffix(s.fixture.namespace, "a")+"b", s.spec, s.consumer) // as long, since tags name it
 	s.t.Cleanup(twin.remove)
 	s.log = append(s.log, "    the twin is created")
 	s.Eventually(func(g Gomega) {

@@ -27,8 +27,8 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// place is a namespace with the object under test. An identity has a credential that uses it.
-type place struct {
+// fixture is a namespace with the object under test. An identity has a credential that uses it.
+type fixture struct {
 	Gomega
 	namespace string
 	object    *unstructured.Unstructured
@@ -72,56 +72,56 @@ func newObject(kind, namespace, name string, spec map[string]any) *unstructured.
 }
 
 // create creates the object in a new namespace, and waits until it has settled.
-func create(g Gomega, kind, namespace string, spec, consumer map[string]any) *place {
+func create(g Gomega, kind, namespace string, spec, consumer map[string]any) *fixture {
 	ctx := context.Background()
 	g.Expect(createNamespace(ctx, namespace)).To(Succeed())
-	p := &place{Gomega: g, namespace: namespace, since: len(emulator.Calls())}
+	f := &fixture{Gomega: g, namespace: namespace, since: len(emulator.Calls())}
 	identity, name := strings.HasSuffix(kind, "Identity"), "x"
 	if identity {
 		name = namespace // a ClusterIdentity's must be its own
 	}
-	p.object = newObject(kind, namespace, name, spec)
-	p.credential = p.object
-	p.Expect(admin.Create(ctx, p.object)).To(Succeed())
+	f.object = newObject(kind, namespace, name, spec)
+	f.credential = f.object
+	f.Expect(admin.Create(ctx, f.object)).To(Succeed())
 	if identity {
-		p.credential = newObject("RoleCredential", namespace, "x", overlay(map[string]any{
+		f.credential = newObject("RoleCredential", namespace, "x", overlay(map[string]any{
 			"roleARN": kinds["RoleCredential"].Base["roleARN"], "identityRef": map[string]any{"kind": kind, "name": namespace}, "serviceAccountName": "reader",
 		}, consumer))
-		p.Expect(admin.Create(ctx, p.credential)).To(Succeed())
+		f.Expect(admin.Create(ctx, f.credential)).To(Succeed())
 	}
-	p.settle()
-	return p
+	f.settle()
+	return f
 }
 
 // remove deletes the objects, so that they make no more calls.
-func (p *place) remove() {
-	for _, object := range []client.Object{p.credential, p.object} {
-		p.Expect(client.IgnoreNotFound(admin.Delete(context.Background(), object))).To(Succeed())
+func (f *fixture) remove() {
+	for _, object := range []client.Object{f.credential, f.object} {
+		f.Expect(client.IgnoreNotFound(admin.Delete(context.Background(), object))).To(Succeed())
 	}
 }
 
 // apply changes the spec of the object, and requests a refresh unless the request is empty. Its error is the API server's.
-func (p *place) apply(spec map[string]any, refresh string) (err error) {
-	p.since = len(emulator.Calls())
+func (f *fixture) apply(spec map[string]any, refresh string) (err error) {
+	f.since = len(emulator.Calls())
 	for apierrors.IsConflict(err) || err == nil {
-		p.read(p.object)
-		changed := p.object.DeepCopy()
+		f.read(f.object)
+		changed := f.object.DeepCopy()
 		changed.Object["spec"] = runtime.DeepCopyJSON(spec)
 		if refresh != "" {
 			changed.SetAnnotations(map[string]string{v1alpha1.RefreshAnnotation: refresh})
 		}
 		if err = admin.Update(context.Background(), changed); err == nil {
-			p.object.Object = changed.Object
+			f.object.Object = changed.Object
 			return nil
 		}
 	}
 	return err
 }
 
-func (p *place) read(object *unstructured.Unstructured) (s status) {
-	p.Expect(admin.Get(context.Background(), client.ObjectKeyFromObject(object), object)).To(Succeed())
+func (f *fixture) read(object *unstructured.Unstructured) (s status) {
+	f.Expect(admin.Get(context.Background(), client.ObjectKeyFromObject(object), object)).To(Succeed())
 	if found, ok := object.Object["status"].(map[string]any); ok {
-		p.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(found, &s)).To(Succeed())
+		f.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(found, &s)).To(Succeed())
 	}
 	return s
 }
@@ -133,21 +133,21 @@ const (
 
 // settle waits until the operator has processed the present specs. Once it has processed that of an identity, a change of refreshBefore
 // shows when it has reconciled the credential with it, since that changes neither the request nor the Secret.
-func (p *place) settle() {
-	if p.credential != p.object {
-		p.await(p.object)
-		before, _ := lookup(p.credential.Object, "spec.refreshBefore")
+func (f *fixture) settle() {
+	if f.credential != f.object {
+		f.await(f.object)
+		before, _ := lookup(f.credential.Object, "spec.refreshBefore")
 		next := map[bool]string{true: "11m", false: "10m"}[before == "10m"]
 		patch := fmt.Appendf(nil, `{"spec":{"refreshBefore":%q}}`, next)
-		p.Expect(admin.Patch(context.Background(), p.credential, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
+		f.Expect(admin.Patch(context.Background(), f.credential, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
 	}
-	p.await(p.credential)
+	f.await(f.credential)
 }
 
 // await waits until an object has settled. The time passes slowly meanwhile, for what waits in the operator.
-func (p *place) await(object *unstructured.Unstructured) {
-	p.Eventually(func() string {
-		why := p.unsettled(object)
+func (f *fixture) await(object *unstructured.Unstructured) {
+	f.Eventually(func() string {
+		why := f.unsettled(object)
 		if why != "" {
 			now.Step(5 * poll)
 		}
@@ -156,8 +156,8 @@ func (p *place) await(object *unstructured.Unstructured) {
 }
 
 // unsettled says what is still to come for an object; nothing if it has settled.
-func (p *place) unsettled(object *unstructured.Unstructured) string {
-	s := p.read(object)
+func (f *fixture) unsettled(object *unstructured.Unstructured) string {
+	s := f.read(object)
 	if s.ObservedGeneration != object.GetGeneration() {
 		return fmt.Sprintf("generation %d is observed, not %d", s.ObservedGeneration, object.GetGeneration())
 	}
@@ -166,7 +166,7 @@ func (p *place) unsettled(object *unstructured.Unstructured) string {
 			return c.Type + " is of an earlier generation"
 		}
 	}
-	if object != p.credential {
+	if object != f.credential {
 		return ""
 	}
 	spec := object.Object["spec"].(map[string]any)
@@ -191,7 +191,7 @@ func aboutSession(s status) bool {
 	return c != nil && slices.Contains([]string{v1alpha1.ReasonIssued, v1alpha1.ReasonNotIssued, v1alpha1.ReasonOutdated, v1alpha1.ReasonExpired, v1alpha1.ReasonSuspended}, c.Reason)
 }
 
-// observation is the state of a place.
+// observation is the state of a fixture.
 type observation struct {
 	good bool
 	// shape is what a twin must have too: the conditions, the Secrets, and the calls that issued the credential. Names, times and keys are
@@ -208,9 +208,9 @@ type observation struct {
 	secrets, bystanders map[string]string
 }
 
-// mask replaces the names of the place, and what names the session.
-func (p *place) mask(text string) string {
-	return sessionKey.ReplaceAllString(strings.NewReplacer(string(p.credential.GetUID()), "UID", p.namespace, "PLACE").Replace(text), "KEY")
+// mask replaces the names of the fixture, and what names the session.
+func (f *fixture) mask(text string) string {
+	return sessionKey.ReplaceAllString(strings.NewReplacer(string(f.credential.GetUID()), "UID", f.namespace, "PLACE").Replace(text), "KEY")
 }
 
 var (
@@ -219,70 +219,70 @@ var (
 	sessionParts = regexp.MustCompile(`IQoJb3JpZ2luX2Vj[A-Za-z0-9+/=]+|[A-Za-z0-9+/]{40}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
 )
 
-func (p *place) observe() observation {
-	s := p.read(p.credential)
+func (f *fixture) observe() observation {
+	s := f.read(f.credential)
 	of := s
-	if p.object != p.credential {
-		of = p.read(p.object)
+	if f.object != f.credential {
+		of = f.read(f.object)
 	}
 	o := observation{shape: map[string]string{}, refused: map[string]string{}, secrets: map[string]string{}, bystanders: map[string]string{}, session: s.AccessKeyID}
 	o.good = of.is("Ready") && s.is("Authorized", "Issued", "Ready")
 	for _, c := range s.Conditions {
-		text := p.mask(fmt.Sprint(c.Status, " ", c.Reason, " ", c.Message))
+		text := f.mask(fmt.Sprint(c.Status, " ", c.Reason, " ", c.Message))
 		o.shape[c.Type] = text
 		if c.Type == v1alpha1.ConditionAuthorized || c.Type == v1alpha1.ConditionIssued && c.Status == metav1.ConditionFalse || c.Type == v1alpha1.ConditionReady && !aboutSession(s) {
 			o.refused[c.Type] = text
 		}
 	}
 	for _, c := range of.Conditions {
-		if p.object != p.credential && c.Type != v1alpha1.ConditionClockInSync {
-			text := p.mask(fmt.Sprint(c.Status, " ", c.Reason, " ", c.Message))
+		if f.object != f.credential && c.Type != v1alpha1.ConditionClockInSync {
+			text := f.mask(fmt.Sprint(c.Status, " ", c.Reason, " ", c.Message))
 			o.shape["identity "+c.Type], o.refused["identity "+c.Type] = text, text
 		}
 	}
-	o.shape["status"] = p.mask(fmt.Sprint(s.FailedCall, s.SecretName, s.PrincipalARN, ptr.Deref(s.PackedPolicySize, -1), of.FailedCall, of.ARN, of.AccountID))
+	o.shape["status"] = f.mask(fmt.Sprint(s.FailedCall, s.SecretName, s.PrincipalARN, ptr.Deref(s.PackedPolicySize, -1), of.FailedCall, of.ARN, of.AccountID))
 	if s.Expiration != nil {
 		o.shape["lifetime"] = s.Expiration.Sub(s.LastRefreshTime.Time).String()
 	}
 	if s.NextRefreshTime != nil {
 		o.due = s.NextRefreshTime.Time
-		if p.object == p.credential { // settle changes it for another
+		if f.object == f.credential { // settle changes it for another
 			o.after = o.due.Sub(s.LastRefreshTime.Time).String()
 		}
 	}
 	calls := emulator.Calls()
-	o.shape["calls"] = strings.Join(p.issuedBy(calls, s.AccessKeyID), "\n")
-	if n := len(calls); n > p.since && calls[n-1].Code != "" {
-		o.failed = p.describe(calls[n-1])
+	o.shape["calls"] = strings.Join(f.issuedBy(calls, s.AccessKeyID), "\n")
+	if n := len(calls); n > f.since && calls[n-1].Code != "" {
+		o.failed = f.describe(calls[n-1])
 	}
-	p.observeObjects(&o)
+	f.observeObjects(&o)
 	return o
 }
 
 // issuedBy describes the call that issued an access key, and those that issued the keys that signed it.
-func (p *place) issuedBy(calls []stsemulator.Call, accessKeyID string) []string {
+func (f *fixture) issuedBy(calls []stsemulator.Call, accessKeyID string) []string {
 	at := slices.IndexFunc(calls, func(c stsemulator.Call) bool { return accessKeyID != "" && c.IssuedAccessKeyID == accessKeyID })
 	if at < 0 {
 		return nil
 	}
-	return append(p.issuedBy(calls, calls[at].AccessKeyID), p.describe(calls[at]))
+	return append(f.issuedBy(calls, calls[at].AccessKeyID), f.describe(calls[at]))
 }
 
-func (p *place) describe(c stsemulator.Call) string {
+func (f *fixture) describe(c stsemulator.Call) string {
 	c.Parameters.Del("TokenCode")
 	session, _ := emulator.Session(c.IssuedAccessKeyID)
 	var parameters []string
 	for _, name := range slices.Sorted(maps.Keys(c.Parameters)) {
 		parameters = append(parameters, name+"="+c.Parameters.Get(name))
 	}
-	return p.mask(fmt.Sprint(c.Action, " at ", entrance.of(c.RequestID), " in ", c.Region, " by ", cmp.Or(c.CallerARN, session.CallerARN), " ", session.Subject, " ", session.Audience, " ", c.Code, " ", strings.Join(parameters, "&")))
+	return f.mask(fmt.Sprint(c.Action, " at ", entrance.of(c.RequestID), " in ", c.Region, " by ", cmp.Or(c.CallerARN, session.CallerARN), " ", session.Subject, " ", session.Audience, " ", c.Code, " ", strings.Join(parameters, "&")))
 }
 
-func (p *place) observeObjects(o *observation) {
+func (f *fixture) observeObjects(o *observation) {
 	var secrets corev1.SecretList
-	p.Expect(admin.List(context.Background(), &secrets, client.InNamespace(p.namespace))).To(Succeed())
+	f.Expect(admin.List(context.Background(), &secrets, client.InNamespace(f.namespace))).To(Succeed())
 	var deployments appsv1.DeploymentList
-	p.Expect(admin.List(context.Background(), &deployments, client.InNamespace(p.namespace))).To(Succeed())
+	f.Expect(admin.List(context.Background(), &deployments, client.InNamespace(f.namespace))).To(Succeed())
 	for _, d := range deployments.Items {
 		o.bystanders["Deployment "+d.Name] = d.ResourceVersion
 	}
@@ -293,7 +293,7 @@ func (p *place) observeObjects(o *observation) {
 		}
 		var lines []string
 		for key, value := range secret.Data {
-			lines = append(lines, fmt.Sprintf("data %s: %s", key, sessionParts.ReplaceAllString(p.mask(string(value)), "PART")))
+			lines = append(lines, fmt.Sprintf("data %s: %s", key, sessionParts.ReplaceAllString(f.mask(string(value)), "PART")))
 		}
 		for key, value := range secret.Annotations {
 			if rest, ours := strings.CutPrefix(key, "sts.rolecredential.dev/"); ours {
@@ -302,9 +302,9 @@ func (p *place) observeObjects(o *observation) {
 				}
 				value = "of the operator"
 			}
-			lines = append(lines, fmt.Sprintf("annotation %s: %s", key, p.mask(value)))
+			lines = append(lines, fmt.Sprintf("annotation %s: %s", key, f.mask(value)))
 		}
-		lines = append(lines, fmt.Sprint(secret.Type, p.mask(fmt.Sprint(secret.Labels)), len(secret.OwnerReferences), metav1.IsControlledBy(&secret, p.credential)))
+		lines = append(lines, fmt.Sprint(secret.Type, f.mask(fmt.Sprint(secret.Labels)), len(secret.OwnerReferences), metav1.IsControlledBy(&secret, f.credential)))
 		slices.Sort(lines)
 		o.shape["Secret "+secret.Name] = strings.Join(lines, "\n")
 		o.secrets[secret.Name] = request.Hash(secret.Data)
