@@ -97,25 +97,22 @@ func (r *Reconciler[T]) admit(ctx context.Context, cred T, a attempt, res result
 
 // checkFields fails if the call has no parameter for a field of the spec.
 func (r *Reconciler[T]) checkFields(a attempt) error {
-	switch a.call() {
-	case v1alpha1.CallAssumeRoleWithWebIdentity:
-		if fields := a.request.NotWithWebIdentity(); len(fields) > 0 {
-			return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s calls STS with a web identity token, and AssumeRoleWithWebIdentity has no parameter for %s. "+
-				"Remove that, or use an identity with another source or with a chain.", a.identity.Name, strings.Join(fields, ", "))
-		}
-	case v1alpha1.CallCreateSession:
-		fields := a.request.NotWithCreateSession()
-		if a.named && !a.identity.AcceptsSessionName() {
-			fields = append([]string{r.Kind.NameField}, fields...)
-		}
-		if len(fields) > 0 {
-			return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s reaches the role with a certificate, and CreateSession of IAM Roles Anywhere takes no %s. "+
-				"Remove that, or use an identity with another source or with a chain. It takes sessionName if the profile does: then set acceptRoleSessionName in source.x509 of the identity.",
-				a.identity.Name, strings.Join(fields, ", "))
-		}
-	default: // AssumeRole takes all fields, and the schemas of the other kinds have no others
+	nameField := ""
+	if a.named && !a.identity.AcceptsSessionName() {
+		nameField = r.Kind.NameField
 	}
-	return nil
+	fields := strings.Join(a.request.FieldsWithoutParameter(a.call(), nameField), ", ")
+	switch {
+	case fields == "":
+		return nil
+	case a.call() == v1alpha1.CallCreateSession:
+		return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s reaches the role with a certificate, and CreateSession of IAM Roles Anywhere takes no %s. "+
+			"Remove that, or use an identity with another source or with a chain. It takes sessionName if the profile does: then set acceptRoleSessionName in source.x509 of the identity.",
+			a.identity.Name, fields)
+	default:
+		return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s calls STS with a web identity token, and %s has no parameter for %s. "+
+			"Remove that, or use an identity with another source or with a chain.", a.identity.Name, a.call(), fields)
+	}
 }
 
 // validateSource fails if the identity's own credentials cannot make the call. STS would reject it.

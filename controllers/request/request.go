@@ -106,17 +106,25 @@ func (r Request) OptionalFieldPaths() (paths []string) {
 	return paths
 }
 
-// NotWithWebIdentity returns the fields that are set although AssumeRoleWithWebIdentity has no parameter for them (API Reference,
-// 'AssumeRoleWithWebIdentity').
-func (r Request) NotWithWebIdentity() (fields []string) {
-	return slices.DeleteFunc(r.OptionalFieldPaths(), func(path string) bool {
-		return !slices.Contains([]string{"spec.externalID", "spec.sourceIdentity", "spec.tags", "spec.mfa"}, path)
-	})
+// FieldsWithoutParameter returns the fields that are set although a call, as AWS names it, has no parameter for them (API Reference,
+// 'AssumeRoleWithWebIdentity'; IAM Roles Anywhere User Guide, 'IAM Roles Anywhere CreateSession API'). NameField is the field of a session
+// name that a CreateSession would not take; it is empty if there is none. AssumeRole takes all fields, and the schemas of the other kinds
+// have no others.
+func (r Request) FieldsWithoutParameter(call v1alpha1.Call, nameField string) (fields []string) {
+	switch call {
+	case v1alpha1.CallAssumeRoleWithWebIdentity:
+		return slices.DeleteFunc(r.OptionalFieldPaths(), func(path string) bool {
+			return !slices.Contains([]string{"spec.externalID", "spec.sourceIdentity", "spec.tags", "spec.mfa"}, path)
+		})
+	case v1alpha1.CallCreateSession:
+		if nameField != "" {
+			fields = []string{nameField}
+		}
+		return append(fields, r.OptionalFieldPaths()...)
+	default:
+		return nil
+	}
 }
-
-// NotWithCreateSession returns the fields that are set although CreateSession has no parameter for them (IAM Roles Anywhere User Guide,
-// 'IAM Roles Anywhere CreateSession API').
-func (r Request) NotWithCreateSession() (fields []string) { return r.OptionalFieldPaths() }
 
 // Sendable reports whether a text is valid in an HTTP header: it has no control characters (RFC 9110, 'Field Values').
 func Sendable(text string) bool {

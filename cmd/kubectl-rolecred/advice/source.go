@@ -157,19 +157,11 @@ func unsupportedField(s Situation) guidance {
 
 // fieldsWithoutParameter returns the fields of the spec that the identity's call has no parameter for. Both are known.
 func (s Situation) fieldsWithoutParameter() []string {
-	r := s.Credential.Request
-	switch s.Identity.Call(r.Call) {
-	case v1alpha1.CallAssumeRoleWithWebIdentity:
-		return r.NotWithWebIdentity()
-	case v1alpha1.CallCreateSession:
-		fields := r.NotWithCreateSession()
-		if r.SessionName != s.Credential.DefaultSessionName() && !s.Identity.RolesAnywhere.AcceptRoleSessionName {
-			fields = append([]string{s.nameField()}, fields...)
-		}
-		return fields
-	default:
-		return nil
+	r, nameField := s.Credential.Request, ""
+	if s.Identity.RolesAnywhere != nil && !s.Identity.RolesAnywhere.AcceptRoleSessionName && r.SessionName != s.Credential.DefaultSessionName() {
+		nameField = s.nameField()
 	}
+	return r.FieldsWithoutParameter(s.Identity.Call(r.Call), nameField)
 }
 
 // nameField returns the field of the session name.
