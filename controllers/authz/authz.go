@@ -20,7 +20,8 @@ type Request struct {
 	// Namespace and NamespaceLabels are those of the credential.
 	Namespace       string
 	NamespaceLabels map[string]string
-	Call            v1alpha1.Call
+	// Call is the one that a rule must name: see [CallToAuthorize].
+	Call v1alpha1.Call
 	// RoleARN is empty for a call without a role.
 	RoleARN string
 	// SessionName is the name of the role session or federated user. NameField is the spec field that sets it.
@@ -30,6 +31,15 @@ type Request struct {
 	Duration           time.Duration
 	// Chain lists the roles that the identity assumes before the requested role.
 	Chain []string
+}
+
+// CallToAuthorize returns the call that a rule must name to allow a call as AWS names it. A rule for AssumeRole also allows
+// AssumeRoleWithWebIdentity.
+func CallToAuthorize(call v1alpha1.Call) v1alpha1.Call {
+	if call == v1alpha1.CallAssumeRoleWithWebIdentity {
+		return v1alpha1.CallAssumeRole
+	}
+	return call
 }
 
 // maxChained is the longest session by role chaining (IAM User Guide, 'Roles terms and concepts': role chaining).

@@ -140,7 +140,7 @@ func (r *Reconciler[T]) authorize(ctx context.Context, cred T, req request.Reque
 		Identity:           id.Name,
 		Namespace:          cred.GetNamespace(),
 		NamespaceLabels:    namespaceLabels,
-		Call:               id.CallToAuthorize(req.Call),
+		Call:               authz.CallToAuthorize(id.Call(req.Call)),
 		RoleARN:            req.RoleARN,
 		SessionName:        req.SessionName,
 		NameField:          r.Kind.NameField,

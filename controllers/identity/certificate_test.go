@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/authz"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/testkit"
@@ -213,7 +214,7 @@ func TestCallsOfAnIdentityWithACertificate(t *testing.T) {
 	}
 	alone := configure()
 	f.Expect(alone.Call(v1alpha1.CallAssumeRole)).To(Equal(v1alpha1.CallCreateSession))
-	f.Expect(alone.CallToAuthorize(v1alpha1.CallAssumeRole)).To(Equal(v1alpha1.CallCreateSession))
+	f.Expect(authz.CallToAuthorize(alone.Call(v1alpha1.CallAssumeRole))).To(Equal(v1alpha1.CallCreateSession))
 	f.Expect(alone.Call(v1alpha1.CallGetSessionToken)).To(Equal(v1alpha1.CallGetSessionToken))
 	f.Expect(alone.Temporary(t.Context())).To(BeTrue())
 	f.Expect(alone.AcceptsSessionName()).To(BeFalse())
@@ -222,7 +223,7 @@ func TestCallsOfAnIdentityWithACertificate(t *testing.T) {
 		i.Generation, i.Spec.Chain = 2, []v1alpha1.Hop{hub, {RoleARN: roleNamed("Spoke")}}
 	})
 	f.Expect(chained.Call(v1alpha1.CallAssumeRole)).To(Equal(v1alpha1.CallAssumeRole))
-	f.Expect(chained.CallToAuthorize(v1alpha1.CallAssumeRole)).To(Equal(v1alpha1.CallAssumeRole))
+	f.Expect(authz.CallToAuthorize(chained.Call(v1alpha1.CallAssumeRole))).To(Equal(v1alpha1.CallAssumeRole))
 	chained.Keys()
 	var calls []v1alpha1.Call
 	for _, hop := range f.hops {

@@ -98,15 +98,6 @@ func (i *Identity) reachedBySource(call v1alpha1.Call) bool {
 	return call == v1alpha1.CallAssumeRole && len(i.hops) == 0
 }
 
-// CallToAuthorize returns the call that a rule must name to allow a call of the spec. CreateSession is named; a rule for
-// AssumeRole also allows AssumeRoleWithWebIdentity.
-func (i *Identity) CallToAuthorize(call v1alpha1.Call) v1alpha1.Call {
-	if i.Call(call) == v1alpha1.CallCreateSession {
-		return v1alpha1.CallCreateSession
-	}
-	return call
-}
-
 // SessionEndpoint returns the URL of the endpoint of IAM Roles Anywhere; empty for AWS's own.
 func (i *Identity) SessionEndpoint() string {
 	if source := i.connection.auth.rolesAnywhere; source != nil {

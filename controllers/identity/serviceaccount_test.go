@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/authz"
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/request"
@@ -84,7 +85,7 @@ func TestServiceAccountsWithoutAChainShareTheClient(t *testing.T) {
 	one, two := f.as(byToken(), "one"), f.as(byToken(), "two")
 	f.Expect(one.STS()).To(BeIdenticalTo(two.STS()))
 	f.Expect(one.Call(v1alpha1.CallAssumeRole)).To(Equal(v1alpha1.CallAssumeRoleWithWebIdentity))
-	f.Expect(one.CallToAuthorize(v1alpha1.CallAssumeRole)).To(Equal(v1alpha1.CallAssumeRole))
+	f.Expect(authz.CallToAuthorize(one.Call(v1alpha1.CallAssumeRole))).To(Equal(v1alpha1.CallAssumeRole))
 	f.Expect(one.Token(t.Context())).To(BeEquivalentTo("token of shop/one"))
 	f.Expect(two.Token(t.Context())).To(BeEquivalentTo("token of shop/two"))
 	f.Expect(one.Temporary(t.Context())).To(BeTrue())

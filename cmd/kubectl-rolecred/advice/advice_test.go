@@ -65,7 +65,7 @@ func ruled(allow ...v1alpha1.AllowRule) func(*advice.Situation) {
 	return func(s *advice.Situation) {
 		r := s.Credential.Request
 		verdict := rules.Evaluate(allow, authz.Request{
-			Identity: r.Identity, Namespace: "shop", Call: s.Identity.CallToAuthorize(r.Call), RoleARN: r.RoleARN, SessionName: r.SessionName,
+			Identity: r.Identity, Namespace: "shop", Call: authz.CallToAuthorize(s.Identity.Call(r.Call)), RoleARN: r.RoleARN, SessionName: r.SessionName,
 			DefaultSessionName: s.Credential.DefaultSessionName(), Duration: r.Duration, Chain: s.Identity.Roles(),
 		})
 		s.Identity.Rules, s.Verdict = allow, &verdict

@@ -12,6 +12,7 @@ import (
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
+	"rolecredential.dev/operator/controllers/authz"
 )
 
 func identityNotFound(s Situation) guidance {
@@ -114,7 +115,7 @@ func (s Situation) rule() string {
 	request := s.Credential.Request
 	call := request.Call
 	if s.Identity != nil {
-		call = s.Identity.CallToAuthorize(call)
+		call = authz.CallToAuthorize(s.Identity.Call(call))
 	}
 	rule := v1alpha1.AllowRule{Namespaces: []string{s.Credential.GetNamespace()}}
 	if request.RoleARN != "" {

@@ -18,6 +18,7 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/cluster"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/rules"
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/term"
+	"rolecredential.dev/operator/controllers/authz"
 )
 
 // canICalls lists the calls of the flag --call.
@@ -104,7 +105,7 @@ func (p *plugin) canI(ctx context.Context, o canIOptions) (permission, error) {
 	if err != nil {
 		return permission{}, err
 	}
-	if call := identity.CallToAuthorize(v1alpha1.CallAssumeRole); o.call == string(v1alpha1.CallCreateSession) && o.call != string(call) {
+	if call := authz.CallToAuthorize(identity.Call(v1alpha1.CallAssumeRole)); o.call == string(v1alpha1.CallCreateSession) && o.call != string(call) {
 		return permission{}, fmt.Errorf("%s calls %s, since only the source x509 without a chain calls CreateSession: use --call %s", identity.Path(), call, call)
 	}
 	verdict, err := evaluate(ctx, c, requested, identity)

@@ -14,7 +14,7 @@ import (
 // verdict. Rules with a namespaceSelector do not match then.
 func evaluate(ctx context.Context, c *cluster.Cluster, of cluster.Credential, identity cluster.Identity) (rules.Verdict, error) {
 	request := authz.Request{
-		Identity: identity.String(), Namespace: of.GetNamespace(), Call: identity.CallToAuthorize(of.Request.Call), RoleARN: of.Request.RoleARN,
+		Identity: identity.String(), Namespace: of.GetNamespace(), Call: authz.CallToAuthorize(identity.Call(of.Request.Call)), RoleARN: of.Request.RoleARN,
 		SessionName: of.Request.SessionName, NameField: of.Kind.NameField, DefaultSessionName: of.DefaultSessionName(),
 		Duration: of.Request.Duration, Chain: identity.Roles(),
 	}

@@ -90,14 +90,6 @@ func (i Identity) Call(call v1alpha1.Call) v1alpha1.Call {
 	}
 }
 
-// CallToAuthorize returns the call that a rule must name to allow a call of a credential's spec.
-func (i Identity) CallToAuthorize(call v1alpha1.Call) v1alpha1.Call {
-	if i.Call(call) == v1alpha1.CallCreateSession {
-		return v1alpha1.CallCreateSession
-	}
-	return call
-}
-
 // Roles returns the roles of the chain.
 func (i Identity) Roles() (arns []string) {
 	for _, hop := range i.Chain {

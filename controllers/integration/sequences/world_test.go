@@ -198,7 +198,7 @@ func registerAPIServer(g Gomega, cluster *testbed.Cluster) string {
 	return arn
 }
 
-// putRoles creates the roles of the table, which trust every caller, and returns their ARNs. Nobody exists already.
+// putRoles creates the roles of the table, which trust every caller, and returns their ARNs. The role Nobody exists already.
 func putRoles(g Gomega, providers []string) (arns []string) {
 	everybody := []stsemulator.Trust{{Principal: "*"}, {Service: "rolesanywhere.amazonaws.com"}}
 	for _, provider := range providers {
