@@ -153,13 +153,22 @@ func (s set) read() (pinned, error) {
 
 // requiredVersion returns the version of a module in a go.mod that requires it.
 func requiredVersion(mod, module string) (string, error) {
-	for line := range strings.Lines(mod) {
-		fields := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
-		if len(fields) >= 2 && fields[0] == module {
-			return fields[1], nil
-		}
+	if version, ok := requirements(mod)[module]; ok {
+		return version, nil
 	}
 	return "", fmt.Errorf("go.mod requires no %s", module)
+}
+
+// requirements returns the version of each module that a go.mod requires.
+func requirements(mod string) map[string]string {
+	versions := map[string]string{}
+	for line := range strings.Lines(mod) {
+		fields := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
+		if len(fields) >= 2 && strings.HasPrefix(fields[1], "v") {
+			versions[fields[0]] = fields[1]
+		}
+	}
+	return versions
 }
 
 // cacheKey returns the name of the set's folder in the cache. It changes with all inputs of a build except the Go toolchain,

@@ -47,18 +47,22 @@ func TestModulePinsEachSet(t *testing.T) {
 	}
 }
 
-func TestNodeHasTheReleaseOfTheControlPlane(t *testing.T) {
+// The go command compiles a package once for modules that use the same versions of it and of what it imports.
+func TestSharedModulesHaveOneVersion(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
-	ours, err := node.read()
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs, err := controlplane.read()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ours.version != theirs.version {
-		t.Errorf("hack/node pins %s, hack/controlplane %s", ours.version, theirs.version)
+	folders := map[string]string{} // of the first module that requires it
+	versions := map[string]string{}
+	for _, folder := range []string{".", controlplane.folder(), node.folder()} {
+		text, err := os.ReadFile(filepath.Join(folder, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for module, version := range requirements(string(text)) {
+			if known, ok := versions[module]; ok && known != version {
+				t.Errorf("%s requires %s %s, and %s %s: run go get for the higher version in both", folders[module], module, known, folder, version)
+			}
+			folders[module], versions[module] = folder, version
+		}
 	}
 }
 
