@@ -65,7 +65,8 @@ func (p pinned) run(ctx context.Context, dir string, reports *progress, args ...
 	var stdout strings.Builder
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = p.folder()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOTMPDIR="+scratch)
+	// The compilers collect garbage only once one of them has 1 GiB of it.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOTMPDIR="+scratch, "GOGC=off", "GOMEMLIMIT=1GiB")
 	cmd.Stdout, cmd.Stderr = &stdout, reports
 	// The process group contains the compilers, so that an interruption ends them too.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
