@@ -64,6 +64,7 @@ func Classify(err error, subject reason.Subject) *reason.Error {
 	// The hop nearest to the source failed. The hops after it made no call.
 	for hop, ok := errors.AsType[*reason.HopError](err); ok; hop, ok = errors.AsType[*reason.HopError](hop.Err) {
 		subject.Call, subject.RoleARN, subject.Hop, subject.OptionalFields = cmp.Or(hop.Call, v1alpha1.CallAssumeRole), hop.RoleARN, true, hop.OptionalFields
+		subject.Caller = "" // that of the credential's call, which is the session of the last hop
 	}
 	if token, ok := errors.AsType[*reason.TokenError](err); ok {
 		return reason.NoToken(token)

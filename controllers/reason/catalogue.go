@@ -27,11 +27,7 @@ func call(s Subject, cause error) *v1alpha1.FailedCall {
 	if _, ofSource := errors.AsType[*SourceError](cause); ofSource {
 		return nil
 	}
-	failed := &v1alpha1.FailedCall{Call: string(s.Call), RoleARN: s.RoleARN}
-	if !s.Hop {
-		failed.CallerARN = s.Caller
-	}
-	return failed
+	return &v1alpha1.FailedCall{Call: string(s.Call), RoleARN: s.RoleARN, CallerARN: s.Caller}
 }
 
 // WrongSource returns the failure of a call that STS rejects from temporary credentials, for an identity that has such. A changed Secret
