@@ -32,6 +32,8 @@ type sequence struct {
 	lastGood      map[string]any
 	lastGoodState observation
 	consumer      map[string]any
+	// refreshDue is true from a request for a refresh to the next session.
+	refreshDue bool
 }
 
 // testingT is a *testing.T or a *rapid.T.
@@ -104,6 +106,7 @@ func (s *sequence) change(what string, spec map[string]any, refresh bool) bool {
 	}
 	s.fixture.settle()
 	s.spec, s.state = spec, s.fixture.observe()
+	s.refreshDue = (s.refreshDue || refresh) && s.state.session == before.session
 	s.log[len(s.log)-1] += fmt.Sprintf(": Ready is %v", s.state.good)
 	s.Expect(s.state.bystanders).To(Equal(before.bystanders), "other objects of the namespace changed")
 	if s.state.session != "" {
@@ -111,6 +114,7 @@ func (s *sequence) change(what string, spec map[string]any, refresh bool) bool {
 		s.Expect(known && session.Expiration.After(now.Now())).To(BeTrue(), "the credentials in the Secret are not valid")
 	}
 	if s.state.good {
+		s.Expect(s.refreshDue).To(BeFalse(), "the requested refresh was not made")
 		s.lastGood, s.lastGoodState = s.spec, s.state
 	} else if !before.due.Before(now.Now()) || before.due.IsZero() {
 		for name, data := range before.secrets {
@@ -383,7 +387,7 @@ func (s *sequence) changeRandomly(t *rapid.T) {
 		s.remove(path)
 	case !s.state.good:
 		earlier, spec := s.lastGoodState, s.lastGood
-		untouched := s.state.session == earlier.session
+		untouched := s.state.session == earlier.session && !s.refreshDue
 		s.Expect(s.change("back to the last good spec", spec, false)).To(BeTrue())
 		s.recovers(earlier, untouched)
 	default:
