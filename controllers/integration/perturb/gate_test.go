@@ -203,7 +203,8 @@ func streamOf(to target, query url.Values) string {
 	return kind
 }
 
-// watch passes on the events of a watch, after some of its own. It holds and drops them as planned.
+// watch passes on the events of a watch, after some of its own. It holds and drops them as planned, except those of a list with which the
+// watch begins: without it, a process does not start.
 func (g gate) watch(r *http.Request, kind string, first []frame) (*http.Response, error) {
 	response, err := g.server.RoundTrip(r)
 	if err != nil || response.StatusCode != http.StatusOK {
@@ -220,10 +221,16 @@ func (g gate) watch(r *http.Request, kind string, first []frame) (*http.Response
 				return
 			}
 		}
+		listing := r.URL.Query().Get("sendInitialEvents") != ""
 		for decoder := json.NewDecoder(events); ; {
 			var f frame
 			err := decoder.Decode(&f)
-			if err == nil {
+			switch {
+			case err != nil:
+			case listing:
+				listing = f.meta().Annotations[metav1.InitialEventsAnnotationKey] == ""
+				err = g.deliver(kind, f, writer)
+			default:
 				err = g.pass(kind, f, writer)
 			}
 			if err != nil {
@@ -246,7 +253,10 @@ func (b watchBody) Close() error { return errors.Join(b.PipeReader.Close(), b.ev
 // pass waits while the kind is held, and delivers an event unless the operator must not see it.
 func (g gate) pass(kind string, f frame, to io.Writer) error {
 	w := g.world
-	if !w.await(forever, func() bool { return g.crashed || !w.held[kind] }) || g.hasCrashed() {
+	if !w.await(forever, func() bool { return g.crashed || !w.held[kind] }) {
+		w.violate("an event of "+kind, errors.New("it is held for too long"))
+	}
+	if g.hasCrashed() {
 		return errCrashed
 	}
 	if f.Type != "BOOKMARK" {
