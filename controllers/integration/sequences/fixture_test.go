@@ -175,7 +175,7 @@ func (f *fixture) unsettled(object *unstructured.Unstructured) string {
 	requested := object.GetAnnotations()[v1alpha1.RefreshAnnotation]
 	switch rolledOut := s.state("RolledOut"); {
 	case !suspended && s.is("Authorized") && aboutSession(s) && strings.HasPrefix(s.state("Issued"), "Unknown"):
-		return "it waits for a call of STS"
+		return "it waits for a call of STS: " + meta.FindStatusCondition(s.Conditions, "Issued").Message
 	case !suspended && s.is("Authorized", "Issued", "Ready") && requested != s.LastHandledRefreshRequest:
 		return "a refresh is requested"
 	case rollout != (rolledOut != "none"), rollout && s.is("Authorized", "Ready") && strings.HasPrefix(rolledOut, "Unknown"):

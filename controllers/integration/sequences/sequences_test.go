@@ -50,10 +50,14 @@ var (
 	covered = map[string]map[string]bool{}
 )
 
-// start creates the object of a new sequence. The clock returns to the present, which tokens and certificates of the others follow.
+// start creates the object of a new sequence. The operator remembers the MFA codes that the one before has used, and waits on the real clock
+// for the next. So the time of another code comes, or the clock returns to the present, which tokens and certificates follow, once it is so
+// far ahead that the operator forgets the codes: a minute and the validity of a code.
 func start(t testingT, kind string, consumer map[string]any) *sequence {
-	if present := (clock.RealClock{}).Now().Truncate(time.Second); now.Now().Sub(present) > 62*time.Second {
+	if present := (clock.RealClock{}).Now().Truncate(time.Second); now.Now().Sub(present) > 92*time.Second {
 		now.SetTime(present)
+	} else {
+		now.Step(31 * time.Second)
 	}
 	sequences++
 	emulator.ClearCalls()
