@@ -194,6 +194,10 @@ esr-mutations: ## Break the operator in several ways, and check that the runs of
 perturb: ## Disturb the operator once at each write, STS call and watch event of each scenario, on a real API server.
 	$(WITH_CONTROLPLANE) PERTURB_ALL=1 go test -v -timeout=1h ./controllers/integration/perturb
 
+.PHONY: perturb-mutations
+perturb-mutations: ## Break the operator in several ways, and check that a plan of make perturb detects each.
+	$(WITH_CONTROLPLANE) PERTURB_MUTATIONS=1 go test -v -count=1 -run=TestEachMutationIsFound ./controllers/integration/perturb
+
 # The number of random sequences, in addition to those of each leaf of the schemas, and their seed.
 SEQUENCES ?= 400
 SEQUENCES_SEED ?= 1

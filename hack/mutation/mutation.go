@@ -52,9 +52,23 @@ func (m Mutation) Build(ctx context.Context, root, folder, output string) error 
 	return m.build(ctx, root, folder, output, "build", "./cmd/manager")
 }
 
-// BuildTest builds the test program of a package, such as ./controllers, with the patch. It needs a folder as Build does.
-func (m Mutation) BuildTest(ctx context.Context, root, folder, output, pkg string) error {
-	return m.build(ctx, root, folder, output, "test", "-c", pkg)
+// Test runs a test of a package, such as ./controllers, with the patch, in the present folder. It returns an error unless the test fails
+// with the text of the head's line Violation. It needs a folder as Build does.
+func (m Mutation) Test(ctx context.Context, root, folder, pkg, test string, env ...string) error {
+	program := filepath.Join(folder, "test")
+	if err := m.build(ctx, root, folder, program, "test", "-c", pkg); err != nil {
+		return err
+	}
+	command := exec.CommandContext(ctx, program, "-test.run=^"+test+"$")
+	command.Env = append(os.Environ(), env...)
+	output, err := command.CombinedOutput()
+	if err == nil {
+		return fmt.Errorf("the test does not find %s", m.Name)
+	}
+	if !strings.Contains(string(output), m.Head["Violation"]) {
+		return fmt.Errorf("the test does not find %s: %w: %s", m.Name, err, output)
+	}
+	return nil
 }
 
 func (m Mutation) build(ctx context.Context, root, folder, output, command string, args ...string) error {

@@ -154,7 +154,8 @@ func (w *world) skip(kind string) {
 	w.release()
 }
 
-// restartOn starts a process on the state before the plan's point. It sees later events once it has reconciled that state.
+// restartOn starts a process on the state before the plan's point. It sees later events once it has reconciled that state, and again if it
+// tries again.
 func (w *world) restartOn(p plan, known *reference) error {
 	nth, snapshot := 0, uint64(0)
 	for _, c := range w.changes {
@@ -174,7 +175,7 @@ func (w *world) restartOn(p plan, known *reference) error {
 	w.await(forever, func() bool { return len(w.streams) >= 4 })
 	w.await(2*blocked, func() bool {
 		for name := range w.streams["RoleCredential"] {
-			if w.started[name] == 0 {
+			if w.started[name] < 3 { // conflicts make it try again
 				return false
 			}
 		}
