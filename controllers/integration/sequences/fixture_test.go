@@ -253,7 +253,7 @@ func (f *fixture) observe() observation {
 	calls := emulator.Calls()
 	o.shape["calls"] = strings.Join(f.issuedBy(calls, s.AccessKeyID), "\n")
 	if n := len(calls); n > f.since && calls[n-1].Code != "" {
-		o.failed = f.describe(calls[n-1])
+		o.failed = f.describe(calls[n-1]) + " in " + calls[n-1].Region
 	}
 	f.observeObjects(&o)
 	return o
@@ -268,6 +268,7 @@ func (f *fixture) issuedBy(calls []stsemulator.Call, accessKeyID string) []strin
 	return append(f.issuedBy(calls, calls[at].AccessKeyID), f.describe(calls[at]))
 }
 
+// describe leaves the region out: another region does not issue again.
 func (f *fixture) describe(c stsemulator.Call) string {
 	c.Parameters.Del("TokenCode")
 	session, _ := emulator.Session(c.IssuedAccessKeyID)
@@ -275,7 +276,7 @@ func (f *fixture) describe(c stsemulator.Call) string {
 	for _, name := range slices.Sorted(maps.Keys(c.Parameters)) {
 		parameters = append(parameters, name+"="+c.Parameters.Get(name))
 	}
-	return f.mask(fmt.Sprint(c.Action, " at ", entrance.of(c.RequestID), " in ", c.Region, " by ", cmp.Or(c.CallerARN, session.CallerARN), " ", session.Subject, " ", session.Audience, " ", c.Code, " ", strings.Join(parameters, "&")))
+	return f.mask(fmt.Sprint(c.Action, " at ", entrance.of(c.RequestID), " by ", cmp.Or(c.CallerARN, session.CallerARN), " ", session.Subject, " ", session.Audience, " ", c.Code, " ", strings.Join(parameters, "&")))
 }
 
 func (f *fixture) observeObjects(o *observation) {

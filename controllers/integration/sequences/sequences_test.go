@@ -1,6 +1,7 @@
 package sequences_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"reflect"
@@ -12,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/utils/clock"
 	"pgregory.net/rapid"
 
 	"rolecredential.dev/operator/hack/stsemulator"
@@ -50,21 +50,22 @@ var (
 	covered = map[string]map[string]bool{}
 )
 
-// start creates the object of a new sequence. The operator remembers the MFA codes that the one before has used, and waits on the real clock
-// for the next. So the time of another code comes, or the clock returns to the present, which tokens and certificates follow, once it is so
-// far ahead that the operator forgets the codes: a minute and the validity of a code.
+// start creates the object of a new sequence. The clock returns to startTime, which tokens and certificates of the others follow. The MFA
+// devices get another seed, because the operator remembers used codes.
 func start(t testingT, kind string, consumer map[string]any) *sequence {
-	if present := (clock.RealClock{}).Now().Truncate(time.Second); now.Now().Sub(present) > 92*time.Second {
-		now.SetTime(present)
-	} else {
-		now.Step(31 * time.Second)
+	if at := startTime(); now.Now().Sub(at) > 62*time.Second {
+		now.SetTime(at)
 	}
 	sequences++
 	emulator.ClearCalls()
-	for _, name := range []string{"operator", "spare"} { // forgets the codes that were used
+	seed := rand.Text()
+	for _, name := range []string{"operator", "spare"} {
 		if _, err := emulator.PutMFADevice(operatorARN, stsemulator.MFADevice{Name: name, Seed: seed}); err != nil {
 			t.Fatalf("%v", err)
 		}
+	}
+	for _, data := range sources {
+		data["seed"], data["seed2"] = []byte(seed), []byte(seed)
 	}
 	s := &sequence{t: t, kind: kind, spec: kinds[kind].Base, consumer: consumer}
 	s.Gomega = NewGomega(func(message string, _ ...int) {
@@ -117,8 +118,9 @@ func (s *sequence) change(what string, spec map[string]any, refresh bool) bool {
 		session, known := emulator.Session(s.state.session)
 		s.Expect(known && session.Expiration.After(now.Now())).To(BeTrue(), "the credentials in the Secret are not valid")
 	}
+	suspended, _ := spec["suspend"].(bool)
 	if s.state.good {
-		s.Expect(s.refreshDue).To(BeFalse(), "the requested refresh was not made")
+		s.Expect(s.refreshDue && !suspended).To(BeFalse(), "the requested refresh was not made")
 		s.lastGood, s.lastGoodState = s.spec, s.state
 	} else if !before.due.Before(now.Now()) || before.due.IsZero() {
 		for name, data := range before.secrets {
@@ -223,7 +225,7 @@ func (s *sequence) checkTwin() {
 	s.log = append(s.log, "    the twin is created")
 	s.Eventually(func(g Gomega) {
 		got := twin.observe()
-		g.Expect(got.good).To(Equal(want.good))
+		g.Expect(got.good).To(Equal(want.good), "%v", got.shape)
 		if want.good {
 			g.Expect(cmp.Diff(want.shape, got.shape)).To(BeEmpty(), "the twin's state differs")
 		}

@@ -42,7 +42,6 @@ const (
 	account     = "123456789012"
 	operatorARN = "arn:aws:iam::210987654321:user/operator"
 	secondARN   = "arn:aws:iam::210987654321:user/second"
-	seed        = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 	// otherNamespace has Secrets of the second user, under the same names as the operator's namespace.
 	otherNamespace = "sequences-other"
 )
@@ -53,11 +52,17 @@ var root = filepath.Join("..", "..", "..")
 var (
 	admin    client.Client
 	emulator *stsemulator.Server
-	now      = steppedClock{clocktesting.NewFakeClock(clock.RealClock{}.Now().Truncate(time.Second))}
+	now      = steppedClock{clocktesting.NewFakeClock(startTime())}
 	kinds    map[string]kind
 	entrance entrances
 	sources  map[string]map[string][]byte // the data of the Secrets of sources
 )
+
+// startTime is when a sequence starts: four minutes ago. The operator signs CreateSession by its clock, and the emulator accepts a signature
+// that is five minutes ahead.
+func startTime() time.Time {
+	return clock.RealClock{}.Now().Add(-4 * time.Minute).Truncate(time.Second)
+}
 
 // steppedClock is a clock for code that also measures how long its own work takes, which steps of the clock must not change.
 type steppedClock struct{ *clocktesting.FakeClock }
@@ -141,7 +146,7 @@ func provide(ctx context.Context, g Gomega, cluster *testbed.Cluster) {
 	world, err := stsemulator.DefaultConfig()
 	g.Expect(err).NotTo(HaveOccurred())
 	of := &world.Accounts[slices.IndexFunc(world.Accounts, func(a stsemulator.Account) bool { return a.ID == "210987654321" })]
-	of.Users[0].MFADevices = append(of.Users[0].MFADevices, stsemulator.MFADevice{Name: "spare", Seed: seed})
+	of.Users[0].MFADevices = append(of.Users[0].MFADevices, stsemulator.MFADevice{Name: "spare", Seed: rand.Text()})
 	of.Users = append(of.Users, stsemulator.User{Name: "second", AccessKeys: []stsemulator.AccessKey{{}}, MayAssume: []string{"*"}, MayFederate: []string{"*"}})
 	emulator, err = stsemulator.New(world, stsemulator.Options{Clock: now, SignatureClock: clock.RealClock{}, TokenClock: clock.RealClock{}})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -220,7 +225,7 @@ func sourceData(g Gomega, userARN string, authority *testkit.Authority, i *issue
 	return map[string][]byte{
 		"AWS_ACCESS_KEY_ID": []byte(user.ID), "AWS_SECRET_ACCESS_KEY": []byte(user.Secret),
 		"tls.crt": authority.Issue(key, now.Now(), named), "tls.key": testkit.KeyPEM(g, key),
-		"client": []byte(i.secret), "client2": []byte(i.secret), "seed": []byte(seed), "seed2": []byte(seed),
+		"client": []byte(i.secret), "client2": []byte(i.secret),
 		"token": []byte(i.token("", name, "sts.amazonaws.com")), "token2": []byte(i.token("", name+"2", "sts.amazonaws.com")),
 	}
 }
