@@ -225,7 +225,7 @@ func (s *sequence) checkTwin() {
 	s.log = append(s.log, "    the twin is created")
 	s.Eventually(func(g Gomega) {
 		got := twin.observe()
-		g.Expect(got.good).To(Equal(want.good), "%v", got.shape)
+		g.Expect(got.good).To(Equal(want.good), "%v, and before %v", got.shape, want.shape)
 		if want.good {
 			g.Expect(cmp.Diff(want.shape, got.shape)).To(BeEmpty(), "the twin's state differs")
 		}
