@@ -70,7 +70,7 @@ func (r *Reconciler[T]) admit(ctx context.Context, cred T, a attempt, res result
 	}
 	a.device = device
 	a.inputs = request.Hash([]string{
-		string(cred.GetUID()), a.desired.RequestHash, a.desired.TemplateHash, a.desired.RefreshRequest, a.identity.Version, device.version,
+		string(cred.GetUID()), request.SecretName(cred), a.desired.RequestHash, a.desired.TemplateHash, a.desired.RefreshRequest, a.identity.Version, device.version,
 	})
 	last := r.backoff.Get(client.ObjectKeyFromObject(cred))
 	switch next := last.NextIssue(a.inputs, res.now); {

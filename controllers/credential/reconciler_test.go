@@ -540,6 +540,19 @@ func TestRepeatedlyTamperedSecretIsRepairedWithBackoff(t *testing.T) {
 	f.Expect(f.STS.Issued).To(HaveLen(3))
 }
 
+func TestRenameDoesNotWaitForAnotherWriterOfTheOldSecret(t *testing.T) {
+	f := newFixture(t, testkit.World()...)
+	f.reconcile()
+	for range 2 {
+		f.Update(testkit.Changed(f.Secret(), func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("edited") }))
+		f.reconcile()
+	}
+	f.Update(testkit.Changed(f.Credential(), func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "elsewhere" }))
+	got, _ := f.reconcile()
+	f.Expect(testkit.States(got.Status.Conditions)["Ready"]).To(Equal("True Issued"))
+	f.Expect(f.STS.Issued).To(HaveLen(3))
+}
+
 func TestRecordBeyondTheBoundsOfSTSIsReissued(t *testing.T) {
 	for name, edit := range map[string]map[string]string{
 		"an ARN of 3,000 characters":             {"principal-arn": strings.Repeat("a", 3000)},
