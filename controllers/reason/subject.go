@@ -13,7 +13,7 @@ import (
 // Subject names the parts of an STS call, for messages.
 type Subject struct {
 	Identity        string        // kind and name
-	Caller          string        // ARN, empty if it is not known
+	Caller          string        // ARN, empty if it is not known, and for a hop
 	ServiceAccount  string        // the subject of the token that authenticates the call or the first hop's call; empty for none
 	Call            v1alpha1.Call // the action of STS
 	RoleARN         string        // the requested role, empty for a call without one

@@ -107,7 +107,7 @@ func (r Request) OptionalFieldPaths() (paths []string) {
 }
 
 // FieldsWithoutParameter returns the fields that are set although a call, as AWS names it, has no parameter for them (API Reference,
-// 'AssumeRoleWithWebIdentity'; IAM Roles Anywhere User Guide, 'IAM Roles Anywhere CreateSession API'). NameField is the field of a session
+// 'AssumeRoleWithWebIdentity'; IAM Roles Anywhere User Guide, 'IAM Roles Anywhere CreateSession API'). nameField is the field of a session
 // name that a CreateSession would not take; it is empty if there is none. AssumeRole takes all fields, and the schemas of the other kinds
 // have no others.
 func (r Request) FieldsWithoutParameter(call v1alpha1.Call, nameField string) (fields []string) {
