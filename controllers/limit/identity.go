@@ -45,29 +45,23 @@ const probeInterval = 3 * time.Second
 // breaker is a circuit breaker: once a call fails for a reason that affects every call of the identity, only probes are made, until one
 // is answered.
 type breaker struct {
-	open bool
-	// probing is true while a probe is in flight, and nextProbe is when the next may start.
+	// probing is true while a probe is in flight, and nextProbe is when the next may start; zero while the circuit is closed.
 	probing   bool
 	nextProbe time.Time
 }
 
-func (b *breaker) allows(now time.Time) bool {
-	return !b.open || !b.probing && !now.Before(b.nextProbe)
-}
+func (b *breaker) open() bool { return !b.nextProbe.IsZero() }
+
+func (b *breaker) allows(now time.Time) bool { return !b.probing && !now.Before(b.nextProbe) }
 
 // start records that a call starts, and returns whether it is a probe.
 func (b *breaker) start() (probe bool) {
-	b.probing = b.open
-	return b.open
+	b.probing = b.open()
+	return b.probing
 }
 
 // until is how long it is until the next call is allowed, as far as that is known.
-func (b *breaker) until(now time.Time) time.Duration {
-	if !b.open {
-		return 0
-	}
-	return max(0, b.nextProbe.Sub(now))
-}
+func (b *breaker) until(now time.Time) time.Duration { return max(0, b.nextProbe.Sub(now)) }
 
 // record takes the outcome of a call into account. A probe that was not made leaves the breaker as it was.
 func (b *breaker) record(now time.Time, probe bool, outcome Outcome) {
@@ -76,9 +70,9 @@ func (b *breaker) record(now time.Time, probe bool, outcome Outcome) {
 	}
 	switch outcome {
 	case Answered, Throttled:
-		b.open = false
+		*b = breaker{}
 	case Unavailable:
-		b.open, b.nextProbe = true, now.Add(probeInterval)
+		b.nextProbe = now.Add(probeInterval)
 	case NotCalled:
 	}
 }

@@ -31,7 +31,7 @@ func (l *Limiter) Levels(now time.Time) []Level {
 	for key, id := range l.identities {
 		level := Level{
 			Identity: key, Tokens: id.rate.tokens(now), Rate: id.rate.rate(), Limit: id.rate.limit, Waiting: map[Class]int{},
-			InFlight: id.inFlight, Throttled: id.rate.throttles, CircuitOpen: id.breaker.open,
+			InFlight: id.inFlight, Throttled: id.rate.throttles, CircuitOpen: id.breaker.open(),
 		}
 		for _, element := range id.queue.byCredential {
 			level.Waiting[element.Value.(Request).Class]++
