@@ -138,8 +138,6 @@ var Catalogue = []Metric{
 	limitHitsMetric, leadingMetric,
 }
 
-func (m *Metric) desc() *prometheus.Desc { return prometheus.NewDesc(m.Name, m.Help, m.Labels, nil) }
-
 func (m *Metric) counter() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: m.Name, Help: m.Help}, m.Labels)
 }

@@ -8,13 +8,15 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // descs holds the descriptions of the catalogue, by name.
 var descs = func() map[string]*prometheus.Desc {
 	all := map[string]*prometheus.Desc{}
 	for i := range Catalogue {
-		all[Catalogue[i].Name] = Catalogue[i].desc()
+		m := &Catalogue[i]
+		all[m.Name] = prometheus.NewDesc(m.Name, m.Help, m.Labels, nil)
 	}
 	return all
 }()
@@ -38,7 +40,7 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 		to.credential(name, h, now)
 	}
 	for name, r := range s.readers {
-		labels := name.labels()
+		labels := labelsOf(name)
 		to.send(&staleMetric, float64(r.stale), labels)
 		to.send(&stuckMetric, float64(r.stuck), labels)
 	}
@@ -50,7 +52,7 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 		}
 	}
 	for name, expires := range s.sources {
-		to.sendTime(&sourceExpirationMetric, expires, name.labels())
+		to.sendTime(&sourceExpirationMetric, expires, labelsOf(name))
 	}
 	for _, level := range s.limits {
 		to.limits(level)
@@ -60,8 +62,8 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 // sink receives the metrics of a scrape.
 type sink chan<- prometheus.Metric
 
-func (s sink) credential(name object, h Held, now time.Time) {
-	labels := name.labels()
+func (s sink) credential(name request.Key, h Held, now time.Time) {
+	labels := labelsOf(name)
 	s.sendTime(&issuedMetric, h.IssuedAt, labels)
 	s.sendTime(&expirationMetric, h.Expiration, labels)
 	s.sendTime(&refreshMetric, h.RefreshAt, labels)
@@ -125,8 +127,8 @@ func (s *sample) Write(out *dto.Metric) error {
 	return nil
 }
 
-func (o object) labels() []*dto.LabelPair {
-	return pairs("kind", o.kind, "name", o.Name, "namespace", o.Namespace)
+func labelsOf(name request.Key) []*dto.LabelPair {
+	return pairs("kind", name.Kind, "name", name.Name, "namespace", name.Namespace)
 }
 
 // pairs returns labels. The names must be in order.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"rolecredential.dev/operator/controllers/limit"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // Metrics holds the metrics of the [Catalogue]. It is a prometheus.Collector. It holds the state of each object, and makes the
@@ -30,22 +31,12 @@ type Metrics struct {
 // state is the source of the gauges.
 type state struct {
 	leading     bool
-	credentials map[object]Held
-	readers     map[object]readers
+	credentials map[request.Key]Held
+	readers     map[request.Key]readers
 	identities  map[string]identity
-	sources     map[object]time.Time
+	sources     map[request.Key]time.Time
 	limits      []limit.Level
 	underWay    int
-}
-
-func newState() state {
-	return state{credentials: map[object]Held{}, readers: map[object]readers{}, identities: map[string]identity{}, sources: map[object]time.Time{}}
-}
-
-// object names a credential or an identity.
-type object struct {
-	kind string
-	types.NamespacedName
 }
 
 type readers struct{ stale, stuck int }
@@ -61,7 +52,9 @@ func NewMetrics(registry prometheus.Registerer, clock clock.PassiveClock) (*Metr
 		clock: clock,
 		calls: callsMetric.counter(), restarts: restartsMetric.counter(), limitHits: limitHitsMetric.counter(),
 		requests: requestsMetric.histogram(), lateness: latenessMetric.histogram(),
-		state: newState(),
+		state: state{
+			credentials: map[request.Key]Held{}, readers: map[request.Key]readers{}, identities: map[string]identity{}, sources: map[request.Key]time.Time{},
+		},
 	}
 	registry.Unregister(m)
 	return m, registry.Register(m)
@@ -71,7 +64,7 @@ func NewMetrics(registry prometheus.Registerer, clock clock.PassiveClock) (*Metr
 func (m *Metrics) Start(ctx context.Context) error {
 	m.set(func() { m.leading = true }) // the reconcilers start at the same time: keep what they reported
 	<-ctx.Done()
-	m.set(func() { m.state, m.stopped = newState(), true })
+	m.set(func() { m.stopped = true })
 	return nil
 }
 
@@ -129,12 +122,12 @@ type Held struct {
 
 // Credential sets the state of a credential.
 func (m *Metrics) Credential(kind string, name types.NamespacedName, h Held) {
-	m.set(func() { m.credentials[object{kind, name}] = h })
+	m.set(func() { m.credentials[request.Key{Kind: kind, NamespacedName: name}] = h })
 }
 
 // ForgetCredential drops the series of a deleted credential.
 func (m *Metrics) ForgetCredential(kind string, name types.NamespacedName) {
-	m.set(func() { delete(m.credentials, object{kind, name}) })
+	m.set(func() { delete(m.credentials, request.Key{Kind: kind, NamespacedName: name}) })
 }
 
 // Identity sets whether an identity is ready.
@@ -160,10 +153,10 @@ func (m *Metrics) ForgetIdentity(label string) {
 func (m *Metrics) SourceExpiration(kind string, name types.NamespacedName, expires time.Time) {
 	m.set(func() {
 		if expires.IsZero() {
-			delete(m.sources, object{kind, name})
+			delete(m.sources, request.Key{Kind: kind, NamespacedName: name})
 			return
 		}
-		m.sources[object{kind, name}] = expires
+		m.sources[request.Key{Kind: kind, NamespacedName: name}] = expires
 	})
 }
 
@@ -186,12 +179,12 @@ func (m *Metrics) Restarting(workloads int) {
 
 // Readers sets how many workloads use an earlier credential than the Secret's, and how many of these the operator will not restart.
 func (m *Metrics) Readers(kind string, name types.NamespacedName, stale, stuck int) {
-	m.set(func() { m.readers[object{kind, name}] = readers{stale, stuck} })
+	m.set(func() { m.readers[request.Key{Kind: kind, NamespacedName: name}] = readers{stale, stuck} })
 }
 
 // ForgetReaders drops the series of a credential without spec.rollout.
 func (m *Metrics) ForgetReaders(kind string, name types.NamespacedName) {
-	m.set(func() { delete(m.readers, object{kind, name}) })
+	m.set(func() { delete(m.readers, request.Key{Kind: kind, NamespacedName: name}) })
 }
 
 // now copies the state, so that a scrape does not block reconciles.
