@@ -33,7 +33,7 @@ func TestWatchesShareNoConnectionWithWrites(t *testing.T) {
 	config := &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{
 		CAData: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
 	}}
-	options, err := ManagerOptions(Scope{})
+	options, err := ManagerOptions(Options{})
 	g.Expect(err).NotTo(HaveOccurred())
 	started, err := cluster.New(config, func(o *cluster.Options) {
 		o.Scheme, o.Cache, o.Client, o.NewCache = options.Scheme, options.Cache, options.Client, options.NewCache

@@ -45,8 +45,11 @@ import (
 
 // Options configure the operator.
 type Options struct {
-	// Namespaces are those of the [Scope]; nil for all.
+	// Namespaces are the namespaces to watch; nil for all. The manager needs permissions only there.
 	Namespaces []string
+	// Selector selects the credentials to reconcile by their labels; nil for all. The manager neither watches nor writes others. It still
+	// watches the metadata of all owned Secrets.
+	Selector labels.Selector
 	// Concurrency is the number of concurrent reconciles of each credential kind; DefaultConcurrency if zero.
 	Concurrency int
 	// MaxConcurrentRollouts is the number of workloads that restart at the same time; rollout.DefaultMaxConcurrent if zero.
@@ -89,14 +92,6 @@ func Scheme() (*runtime.Scheme, error) {
 	return scheme, v1alpha1.AddToScheme(scheme)
 }
 
-// Scope selects the credentials that a manager reconciles. The manager neither watches nor writes other credentials.
-type Scope struct {
-	// Namespaces are the namespaces to watch; nil for all. The manager needs permissions only there.
-	Namespaces []string
-	// Selector selects credentials by their labels; nil for all. The manager still watches the metadata of all owned Secrets.
-	Selector labels.Selector
-}
-
 // LeaseName returns the name of the lease for managers with a selector; the selector is empty for all credentials. Managers with different
 // selectors each have a leader. The watched namespaces are not part of the name: a change of the list must not give two managers that
 // overlap a leader each.
@@ -111,14 +106,11 @@ func LeaseName(selector string) string {
 // ManagerOptions returns the options of a manager for [Setup]. Its cache holds only Secrets with the operator's label, and starts no
 // informer on demand. Its client reads its own writes, so that a status that the cache does not show yet is not written twice.
 //
-// Cluster-scoped objects (ClusterIdentities, and the metadata of namespaces) are watched in any scope.
-func ManagerOptions(scope Scope) (manager.Options, error) {
+// Cluster-scoped objects (ClusterIdentities, and the metadata of namespaces) are watched whatever the namespaces are.
+func ManagerOptions(of Options) (manager.Options, error) {
 	scheme, err := Scheme()
-	var watched map[string]cache.Config // nil for all
-	for _, namespace := range scope.Namespaces {
-		if watched == nil {
-			watched = map[string]cache.Config{}
-		}
+	watched := map[string]cache.Config{} // empty for all
+	for _, namespace := range of.Namespaces {
 		watched[namespace] = cache.Config{}
 	}
 	ours := labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})
@@ -131,9 +123,9 @@ func ManagerOptions(scope Scope) (manager.Options, error) {
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Secret{}:                {Transform: secretstore.TrimForCache, Label: ours},
-				&v1alpha1.RoleCredential{}:      {Label: scope.Selector, Transform: trimForCache},
-				&v1alpha1.SessionCredential{}:   {Label: scope.Selector, Transform: trimForCache},
-				&v1alpha1.FederatedCredential{}: {Label: scope.Selector, Transform: trimForCache},
+				&v1alpha1.RoleCredential{}:      {Label: of.Selector, Transform: trimForCache},
+				&v1alpha1.SessionCredential{}:   {Label: of.Selector, Transform: trimForCache},
+				&v1alpha1.FederatedCredential{}: {Label: of.Selector, Transform: trimForCache},
 			},
 		},
 		Client: client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
@@ -152,7 +144,7 @@ func trimForCache(object any) (any, error) {
 		annotations = map[string]string{v1alpha1.RefreshAnnotation: strings.Clone(value[:min(len(value), reissue.MaxRefreshRequest)])}
 	}
 	c.SetAnnotations(annotations)
-	c.SetLabels(nil) // the API server matches Scope.Selector
+	c.SetLabels(nil) // the API server matches Options.Selector
 	c.SetManagedFields(nil)
 	for i := range c.Report().Conditions {
 		condition := &c.Report().Conditions[i]
@@ -197,7 +189,6 @@ type dependencies struct {
 	identities *identity.Resolver
 	secrets    *secretstore.Store
 	devices    *identity.Devices
-	limits     *limit.Limiter
 	dispatcher *credential.Dispatcher
 	watcher    *identity.Watcher
 	rollouts   *rollout.Coordinator
@@ -226,7 +217,6 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 		return nil, err
 	}
 	p := &dependencies{
-		limits:     dispatch.Limits,
 		dispatcher: dispatch,
 		client:     mgr.GetClient(),
 		secrets:    &secretstore.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Namespaces: options.Namespaces},
@@ -241,7 +231,7 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 		clock:   options.Clock,
 		tracer:  telemetry.Tracer(options.Spans),
 	}
-	connector := &identity.Connector{Limits: p.limits, Metrics: counters, Clock: options.Clock, Tracer: p.tracer, Timeout: options.STSTimeout}
+	connector := &identity.Connector{Limits: dispatch.Limits, Metrics: counters, Clock: options.Clock, Tracer: p.tracer, Timeout: options.STSTimeout}
 	p.identities = &identity.Resolver{
 		Reader:    mgr.GetClient(),
 		Secrets:   mgr.GetAPIReader(),
@@ -256,20 +246,20 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 		APIAudiences:             identity.APIAudiences(mgr.GetConfig()),
 		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
 	}
-	counters.Limits(func() []limit.Level { return p.limits.Levels(p.clock.Now()) })
+	counters.Limits(func() []limit.Level { return dispatch.Limits.Levels(p.clock.Now()) })
 	return p, nil
 }
 
 func setupIdentities[T identity.Object](mgr manager.Manager, p *dependencies, newOne func() T, workers controller.Options) error {
 	r := &identity.Reconciler[T]{
-		New: newOne, Client: p.client, Identities: p.identities, Limits: p.limits, Events: p.events, Metrics: p.metrics, Clock: p.clock,
+		New: newOne, Client: p.client, Identities: p.identities, Limits: p.dispatcher.Limits, Events: p.events, Metrics: p.metrics, Clock: p.clock,
 	}
 	return r.SetupWithManager(mgr, p.watcher, p.dispatcher.Source(identity.KeyOf(newOne()).Kind), p.tracer, workers)
 }
 
 func setupKind[T request.Object](ctx context.Context, mgr manager.Manager, p *dependencies, kind request.Kind[T], workers, fewer controller.Options) error {
 	credentials := &credential.Reconciler[T]{
-		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Limits: p.limits,
+		Kind: kind, Client: p.client, Identities: p.identities, Secrets: p.secrets, Devices: p.devices, Limits: p.dispatcher.Limits,
 		Events: p.events, Metrics: p.metrics, Clock: p.clock,
 	}
 	rollouts := &rollout.Reconciler[T]{

@@ -131,7 +131,7 @@ func startOperator() (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := controllers.ManagerOptions(controllers.Scope{})
+	options, err := controllers.ManagerOptions(controllers.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -144,7 +144,7 @@ func startSTS(context.Context) (func() error, error) {
 
 // startOperator starts an operator and creates an identity that allows the requests of the tests in the namespace shop.
 func startOperator(ctx context.Context) (func() error, error) {
-	options, err := controllers.ManagerOptions(controllers.Scope{})
+	options, err := controllers.ManagerOptions(controllers.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func TestSelectorSelectsCredentials(t *testing.T) {
 				if shard != "" {
 					set["shard"] = shard
 				}
-				if f.selected.Matches(set) {
+				if f.Selector.Matches(set) {
 					got = append(got, shard)
 				}
 			}
@@ -71,7 +71,7 @@ func TestWatchNamespacesRejectsEmptyAndPatterns(t *testing.T) {
 				return
 			}
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(f.namespaces).To(Equal(tc.want))
+			g.Expect(f.Namespaces).To(Equal(tc.want))
 		})
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // Mozilla's root certificates, since the image has no CA files
 	"k8s.io/apimachinery/pkg/labels"
@@ -30,24 +29,16 @@ import (
 var version = "dev"
 
 type flags struct {
-	namespaces     []string
+	controllers.Options
 	selector       string
-	selected       labels.Selector
 	metricsAddress string
 	metricsSecure  bool
 	probeAddress   string
 	pprofAddress   string
 	leaderElect    bool
 	leaderElectNS  string
-	concurrency    int
-	stsQPS         int
-	stsTimeout     time.Duration
-	rollouts       int
 	qps            float64
 	burst          int
-	endpoints      bool
-	stsFIPS        bool
-	stsDualStack   bool
 	version        bool
 }
 
@@ -62,15 +53,15 @@ func bind(set *flag.FlagSet) *flags {
 	set.StringVar(&f.pprofAddress, "pprof-bind-address", "0", "`address` to serve pprof profiles on, without authentication, such as 127.0.0.1:6060 for kubectl port-forward; 0 disables profiling")
 	set.BoolVar(&f.leaderElect, "leader-elect", false, "enable leader election, so that only one of several managers is active")
 	set.StringVar(&f.leaderElectNS, "leader-election-namespace", "", "`namespace` of the lease; the manager's own namespace if empty")
-	set.IntVar(&f.concurrency, "concurrency", controllers.DefaultConcurrency, "maximum number of concurrent reconciles for each kind of credential")
-	set.IntVar(&f.stsQPS, "sts-qps", controllers.DefaultSTSQPS, "rate limit of STS calls per second for each identity without spec.stsQPS, 1 to 1000")
-	set.DurationVar(&f.stsTimeout, "sts-timeout", controllers.DefaultSTSTimeout, "maximum duration of one STS call, including the retries of the AWS SDK")
-	set.IntVar(&f.rollouts, "max-concurrent-rollouts", 5, "maximum number of workloads in the cluster that spec.rollout restarts at the same time")
+	set.IntVar(&f.Concurrency, "concurrency", controllers.DefaultConcurrency, "maximum number of concurrent reconciles for each kind of credential")
+	set.IntVar(&f.STSQPS, "sts-qps", controllers.DefaultSTSQPS, "rate limit of STS calls per second for each identity without spec.stsQPS, 1 to 1000")
+	set.DurationVar(&f.STSTimeout, "sts-timeout", controllers.DefaultSTSTimeout, "maximum duration of one STS call, including the retries of the AWS SDK")
+	set.IntVar(&f.MaxConcurrentRollouts, "max-concurrent-rollouts", 5, "maximum number of workloads in the cluster that spec.rollout restarts at the same time")
 	set.Float64Var(&f.qps, "kube-api-qps", -1, "average requests per second to the API server; negative disables client-side rate limiting")
 	set.IntVar(&f.burst, "kube-api-burst", 200, "maximum burst of requests to the API server if --kube-api-qps is positive")
-	set.BoolVar(&f.endpoints, "allow-namespaced-endpoints", false, "accept spec.endpoint of namespaced Identities; users who may create an Identity can then direct the manager's requests to any host")
-	set.BoolVar(&f.stsFIPS, "sts-fips", false, "call the FIPS endpoints of STS for identities without spec.endpoint; STS is unreachable in regions without a FIPS endpoint, which are most regions outside the United States")
-	set.BoolVar(&f.stsDualStack, "sts-dual-stack", false, "call the dual-stack endpoints of STS, which support IPv6, for identities without spec.endpoint")
+	set.BoolVar(&f.AllowNamespacedEndpoints, "allow-namespaced-endpoints", false, "accept spec.endpoint of namespaced Identities; users who may create an Identity can then direct the manager's requests to any host")
+	set.BoolVar(&f.FIPS, "sts-fips", false, "call the FIPS endpoints of STS for identities without spec.endpoint; STS is unreachable in regions without a FIPS endpoint, which are most regions outside the United States")
+	set.BoolVar(&f.DualStack, "sts-dual-stack", false, "call the dual-stack endpoints of STS, which support IPv6, for identities without spec.endpoint")
 	set.BoolVar(&f.version, "version", false, "print the version and exit")
 	return f
 }
@@ -114,7 +105,7 @@ func (f *flags) watchNamespaces(list string) error {
 		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
 			return fmt.Errorf("%q is not a valid namespace name: %s", name, strings.Join(problems, "; "))
 		}
-		f.namespaces = append(f.namespaces, name)
+		f.Namespaces = append(f.Namespaces, name)
 	}
 	return nil
 }
@@ -125,7 +116,7 @@ func (f *flags) selectLabels(selector string) error {
 	if err == nil && selected.Empty() {
 		err = errors.New("the selector is empty")
 	}
-	f.selector, f.selected = selector, selected
+	f.selector, f.Selector = selector, selected
 	return err
 }
 
@@ -145,11 +136,8 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	defer shutdown()
-	err = controllers.Setup(ctx, mgr, controllers.Options{
-		Namespaces: f.namespaces, Concurrency: f.concurrency, MaxConcurrentRollouts: f.rollouts, STSQPS: f.stsQPS, STSTimeout: f.stsTimeout,
-		FIPS: f.stsFIPS, DualStack: f.stsDualStack, AllowNamespacedEndpoints: f.endpoints, Spans: spans,
-	})
-	if err != nil {
+	f.Spans = spans
+	if err := controllers.Setup(ctx, mgr, f.Options); err != nil {
 		return err
 	}
 	ctrl.Log.Info("starting", "version", version)
@@ -157,7 +145,7 @@ func run(ctx context.Context, f flags) error {
 }
 
 func manager(config *rest.Config, f flags) (ctrl.Manager, error) {
-	options, err := controllers.ManagerOptions(controllers.Scope{Namespaces: f.namespaces, Selector: f.selected})
+	options, err := controllers.ManagerOptions(f.Options)
 	if err != nil {
 		return nil, err
 	}

@@ -94,17 +94,17 @@ func newHarness(t *testing.T, options stsemulator.Options) *harness {
 // It stops at the end of the test, or when the test calls h.stop.
 func (h *harness) start(namespaces ...string) {
 	h.t.Helper()
-	h.startFor(controllers.Scope{Namespaces: namespaces})
+	h.startFor(controllers.Options{Namespaces: namespaces})
 }
 
 // startFor starts an operator for the credentials of a scope.
-func (h *harness) startFor(scope controllers.Scope) {
+func (h *harness) startFor(scope controllers.Options) {
 	h.t.Helper()
 	h.startAs(h.asOperator(), func(*ctrl.Options) {}, scope)
 }
 
 // startAs starts an operator with a config and changed options.
-func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), scope controllers.Scope) {
+func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), scope controllers.Options) {
 	h.t.Helper()
 	options, err := controllers.ManagerOptions(scope)
 	h.Expect(err).NotTo(HaveOccurred())

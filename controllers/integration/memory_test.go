@@ -44,7 +44,7 @@ func runOperator(config string) error {
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
 	}
-	options, err := controllers.ManagerOptions(controllers.Scope{})
+	options, err := controllers.ManagerOptions(controllers.Options{})
 	if err != nil {
 		return err
 	}

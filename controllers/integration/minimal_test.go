@@ -297,7 +297,7 @@ func (op *restrictedOperator) elect() {
 		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace, o.LeaderElectionReleaseOnCancel = true, lease.Name, lease.Namespace, true
 		o.GracefulShutdownTimeout = new(time.Duration(0)) // otherwise shutdown waits for controllers whose caches never sync
 		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(time.Minute), new(40*time.Second), new(100*time.Millisecond)
-	}, controllers.Scope{})
+	}, controllers.Options{})
 	op.waitFor(func() bool {
 		err := admin.Get(op.ctx, client.ObjectKeyFromObject(lease), lease)
 		return err == nil && lease.Spec.RenewTime != nil && lease.Spec.RenewTime.After(lease.Spec.AcquireTime.Time)
@@ -519,7 +519,7 @@ func runWithoutVerb(t *testing.T, role rbacv1.Role, rule rbacv1.PolicyRule, verb
 		return review.Status.Allowed
 	}).WithTimeout(settle).Should(BeFalse())
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return op.denials.wrap(next) })
-	op.startAs(config, func(*ctrl.Options) {}, controllers.Scope{Namespaces: []string{"team-a", "team-b"}})
+	op.startAs(config, func(*ctrl.Options) {}, controllers.Options{Namespaces: []string{"team-a", "team-b"}})
 	op.repeatEvent(op.identity())
 	op.waitFor(func() bool { return false }) // only the denial stops it
 	op.stop()

@@ -16,7 +16,7 @@ func TestManagersShareCredentialsByLabel(t *testing.T) {
 	for _, selector := range []string{"shard=a", "shard=b"} {
 		selected, err := labels.Parse(selector)
 		h.Expect(err).NotTo(HaveOccurred())
-		h.startFor(controllers.Scope{Selector: selected})
+		h.startFor(controllers.Options{Selector: selected})
 	}
 	namespace, by := h.namespace(nil), h.identity()
 	inShard := func(shard string) func(*v1alpha1.RoleCredential) {

@@ -194,7 +194,7 @@ func (w *world) start(snapshot string, watchList bool) {
 	config := rest.CopyConfig(operatorConfig)
 	config.ContentType = runtime.ContentTypeJSON
 	config.Wrap(func(server http.RoundTripper) http.RoundTripper { return gate{p, server} })
-	options, err := controllers.ManagerOptions(controllers.Scope{Namespaces: []string{w.name}})
+	options, err := controllers.ManagerOptions(controllers.Options{Namespaces: []string{w.name}})
 	w.Expect(err).NotTo(HaveOccurred())
 	own := cache.ByObject{Field: fields.OneTermEqualSelector(metav1.ObjectNameField, w.name)}
 	options.Cache.ByObject[&v1alpha1.ClusterIdentity{}], options.Cache.ByObject[&corev1.Namespace{}] = own, own

@@ -104,7 +104,7 @@ func run(m *testing.M) (code int) {
 func startManager(ctx context.Context, g Gomega, cluster *testbed.Cluster) (stopped chan error) {
 	config, err := cluster.ManagerConfig(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
-	options, err := controllers.ManagerOptions(controllers.Scope{})
+	options, err := controllers.ManagerOptions(controllers.Options{})
 	g.Expect(err).NotTo(HaveOccurred())
 	options.Metrics, options.HealthProbeBindAddress, options.Logger = metricsserver.Options{BindAddress: "0"}, "0", logr.Discard()
 	ctrl.SetLogger(options.Logger)
