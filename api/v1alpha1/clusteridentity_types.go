@@ -238,3 +238,14 @@ func (i *ClusterIdentity) Settings() *IdentitySettings { return &i.Spec.Identity
 
 // Report returns the status.
 func (i *ClusterIdentity) Report() *IdentityStatus { return &i.Status }
+
+// Source returns the source.
+func (i *ClusterIdentity) Source() ClusterIdentitySource { return i.Spec.Source }
+
+// Rules returns the allow rules.
+func (i *ClusterIdentity) Rules() []AllowRule {
+	if i.Spec.Allow == nil {
+		return nil
+	}
+	return *i.Spec.Allow
+}

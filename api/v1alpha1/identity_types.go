@@ -118,3 +118,30 @@ func (i *Identity) Settings() *IdentitySettings { return &i.Spec.IdentitySetting
 
 // Report returns the status.
 func (i *Identity) Report() *IdentityStatus { return &i.Status }
+
+// Source returns the source as that of a ClusterIdentity, whose Secret is in the identity's namespace.
+func (i *Identity) Source() ClusterIdentitySource {
+	of := i.Spec.Source
+	source := ClusterIdentitySource{ServiceAccount: of.ServiceAccount}
+	if of.AccessKey != nil {
+		source.AccessKey = &AccessKeySource{SecretReference{i.Namespace, of.AccessKey.SecretRef.Name}}
+	}
+	if of.X509 != nil {
+		source.X509 = &X509Source{SecretReference{i.Namespace, of.X509.SecretRef.Name}, of.X509.RolesAnywhereSettings}
+	}
+	if of.OIDC != nil {
+		source.OIDC = &OIDCSource{NamespacedSecretKeyReference{i.Namespace, of.OIDC.ClientSecretRef}, of.OIDC.OIDCSettings}
+	}
+	if of.WebIdentityToken != nil {
+		source.WebIdentityToken = &WebIdentityTokenSource{NamespacedSecretKeyReference{i.Namespace, of.WebIdentityToken.SecretRef}}
+	}
+	return source
+}
+
+// Rules returns the rule of every Identity: it allows its own namespace all requests.
+func (i *Identity) Rules() []AllowRule {
+	return []AllowRule{{
+		Namespaces: []string{i.Namespace}, RoleARNs: []string{"*"}, SessionNames: []string{"*"},
+		Calls: []Call{CallAssumeRole, CallGetSessionToken, CallGetFederationToken, CallCreateSession},
+	}}
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go/middleware"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/reason"
@@ -75,24 +76,24 @@ var (
 	errIssuedExpired = errors.New("the credentials in the response have already expired by the response's own date")
 )
 
-// Issue calls STS for session credentials. The call is signed with keys, or authenticated by a web identity token or a
-// certificate. See [Classify] for its errors.
+// Issue calls STS for session credentials. The call of the request is one as AWS names it. It is signed with keys, or authenticated by the
+// web identity token or the certificate that it needs. See [Classify] for its errors.
 func (c *Client) Issue(ctx context.Context, keys aws.CredentialsProvider, r request.Request, auth request.CallAuth) (request.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Timeout, DefaultTimeout))
 	defer cancel()
 	called := c.clock.Now()
 	var a answer
 	var err error
-	switch callOf(r, auth) {
+	switch r.Call {
 	case v1alpha1.CallAssumeRole:
 		var out *sts.AssumeRoleOutput
 		if out, err = c.api.AssumeRole(ctx, assumeRole(r, auth), c.signedWith(keys, auth.MFACode)); err == nil {
-			a = answer{out.Credentials, roleARN(out.AssumedRoleUser), out.PackedPolicySize, out.ResultMetadata}
+			a = answer{out.Credentials, ptr.Deref(out.AssumedRoleUser, types.AssumedRoleUser{}).Arn, out.PackedPolicySize, out.ResultMetadata}
 		}
 	case v1alpha1.CallAssumeRoleWithWebIdentity:
 		var out *sts.AssumeRoleWithWebIdentityOutput
 		if out, err = c.api.AssumeRoleWithWebIdentity(ctx, assumeRoleWithWebIdentity(r, auth), c.signedWith(nil, "")); err == nil {
-			a = answer{out.Credentials, roleARN(out.AssumedRoleUser), out.PackedPolicySize, out.ResultMetadata}
+			a = answer{out.Credentials, ptr.Deref(out.AssumedRoleUser, types.AssumedRoleUser{}).Arn, out.PackedPolicySize, out.ResultMetadata}
 		}
 	case v1alpha1.CallCreateSession:
 		a, err = c.createSession(ctx, r, auth.RolesAnywhere)
@@ -104,7 +105,7 @@ func (c *Client) Issue(ctx context.Context, keys aws.CredentialsProvider, r requ
 	case v1alpha1.CallGetFederationToken:
 		var out *sts.GetFederationTokenOutput
 		if out, err = c.api.GetFederationToken(ctx, getFederationToken(r), c.signedWith(keys, "")); err == nil {
-			a = answer{out.Credentials, userARN(out.FederatedUser), out.PackedPolicySize, out.ResultMetadata}
+			a = answer{out.Credentials, ptr.Deref(out.FederatedUser, types.FederatedUser{}).Arn, out.PackedPolicySize, out.ResultMetadata}
 		}
 	default:
 		err = fmt.Errorf("STS has no call %q", r.Call)
@@ -184,18 +185,6 @@ func (c *Client) recordHop(call v1alpha1.Call, err error) {
 func (c *Client) signedWith(keys aws.CredentialsProvider, mfaCode request.RedactedString) func(*sts.Options) {
 	return func(o *sts.Options) {
 		o.Credentials, o.Retryer = keys, retryer{o.Retryer, c.recorder, mfaCode != ""}
-	}
-}
-
-// callOf returns the call as AWS names it.
-func callOf(r request.Request, auth request.CallAuth) v1alpha1.Call {
-	switch {
-	case r.Call == v1alpha1.CallAssumeRole && auth.WebIdentityToken != "":
-		return v1alpha1.CallAssumeRoleWithWebIdentity
-	case r.Call == v1alpha1.CallAssumeRole && auth.RolesAnywhere != nil:
-		return v1alpha1.CallCreateSession
-	default:
-		return r.Call
 	}
 }
 

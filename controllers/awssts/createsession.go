@@ -37,11 +37,15 @@ func (c *Client) createSession(ctx context.Context, r request.Request, source *r
 	if err != nil {
 		return answer{}, err
 	}
+	prepared, payload, err := encode(endpoint, r, source)
+	if err != nil {
+		return answer{}, err
+	}
 	const call = string(v1alpha1.CallCreateSession)
 	ctx = middleware.WithOperationName(middleware.WithServiceID(middleware.ClearStackValues(ctx), rolesAnywhereID), call)
-	stack := middleware.NewStack(call, smithyhttp.NewStackRequest)
-	s := &sessionCall{client: c, source: source, endpoint: endpoint, session: rolesanywhere.Session{RoleARN: r.RoleARN, Name: r.SessionName, Duration: r.Duration}}
-	for _, add := range append([]func(*middleware.Stack) error{s.add, c.addRetry(retryer{options.Retryer, c.recorder, false})}, options.APIOptions...) {
+	stack := middleware.NewStack(call, func() any { return prepared })
+	s := &sessionCall{client: c, source: source, payload: payload, retryer: retryer{options.Retryer, c.recorder, false}}
+	for _, add := range append([]func(*middleware.Stack) error{s.add}, options.APIOptions...) {
 		if err := add(stack); err != nil {
 			return answer{}, fmt.Errorf("preparing the call: %w", err)
 		}
@@ -87,29 +91,31 @@ func rolesAnywhereEndpoint(ctx context.Context, options sts.Options, source *rol
 	return "https://" + name + "." + source.Region + "." + suffix, nil
 }
 
-// addRetry adds the SDK's retries to a stack, before the signature. They begin with the measured clock skew.
-func (c *Client) addRetry(retryer aws.Retryer) func(*middleware.Stack) error {
-	return func(stack *middleware.Stack) error {
-		ahead := &atomic.Int64{}
-		ahead.Store(int64(c.skew.forSignature()))
-		return stack.Finalize.Add(retry.NewAttemptMiddleware(retryer, smithyhttp.RequestCloner, func(m *retry.Attempt) { m.ClientSkew = ahead }), middleware.Before)
+// encode returns the request of the call and its payload.
+func encode(endpoint string, r request.Request, source *rolesanywhere.Source) (prepared *smithyhttp.Request, payload []byte, err error) {
+	prepared, _ = smithyhttp.NewStackRequest().(*smithyhttp.Request)
+	payload, err = source.Encode(prepared.Request, endpoint, rolesanywhere.Session{RoleARN: r.RoleARN, Name: r.SessionName, Duration: r.Duration})
+	if err == nil {
+		prepared, err = prepared.SetStream(bytes.NewReader(payload))
 	}
+	return prepared, payload, err
 }
 
 // sessionCall is one call of CreateSession with its retries.
 type sessionCall struct {
-	client   *Client
-	source   *rolesanywhere.Source
-	endpoint string
-	session  rolesanywhere.Session
-	payload  []byte
+	client  *Client
+	source  *rolesanywhere.Source
+	payload []byte
+	retryer aws.Retryer
 }
 
-// add adds the steps of the call to a stack.
+// add adds the steps of the call to a stack. The retries begin with the measured clock skew.
 func (s *sessionCall) add(stack *middleware.Stack) error {
+	ahead := &atomic.Int64{}
+	ahead.Store(int64(s.client.skew.forSignature()))
 	return errors.Join(
-		stack.Serialize.Add(middleware.SerializeMiddlewareFunc("OperationSerializer", s.serialize), middleware.After),
 		awsmiddleware.AddSDKAgentKey(awsmiddleware.APIMetadata, strings.ToLower(rolesAnywhereID))(stack),
+		stack.Finalize.Add(retry.NewAttemptMiddleware(s.retryer, smithyhttp.RequestCloner, func(m *retry.Attempt) { m.ClientSkew = ahead }), middleware.Before),
 		stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("Signing", s.sign), middleware.After),
 		stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("OperationDeserializer", deserialize), middleware.After),
 		awsmiddleware.AddRequestIDRetrieverMiddleware(stack),
@@ -117,22 +123,6 @@ func (s *sessionCall) add(stack *middleware.Stack) error {
 		awsmiddleware.AddRecordResponseTiming(stack),
 		awsmiddleware.AddRawResponseToMetadata(stack),
 	)
-}
-
-func (s *sessionCall) serialize(ctx context.Context, in middleware.SerializeInput, next middleware.SerializeHandler) (
-	out middleware.SerializeOutput, metadata middleware.Metadata, err error,
-) {
-	r, ok := in.Request.(*smithyhttp.Request)
-	if !ok {
-		return out, metadata, fmt.Errorf("unknown transport %T", in.Request)
-	}
-	if s.payload, err = s.source.Encode(r.Request, s.endpoint, s.session); err != nil {
-		return out, metadata, err
-	}
-	if in.Request, err = r.SetStream(bytes.NewReader(s.payload)); err != nil {
-		return out, metadata, err
-	}
-	return next.HandleSerialize(ctx, in)
 }
 
 // sign signs each attempt for the time of the server's clock.

@@ -64,7 +64,7 @@ func serveAnywhere(t *testing.T) anywhere {
 
 // sessionRequest is a request for 12h, which role chaining would not allow.
 func sessionRequest() request.Request {
-	return request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: onPremisesARN, SessionName: "shop.s3-reader", Duration: 12 * time.Hour}
+	return request.Request{Call: v1alpha1.CallCreateSession, RoleARN: onPremisesARN, SessionName: "shop.s3-reader", Duration: 12 * time.Hour}
 }
 
 // sessionClient calls CreateSession once, without retries, and STS at an endpoint that nothing answers.
@@ -98,7 +98,6 @@ func TestCreateSessionIssuesFor12HoursToACertificate(t *testing.T) {
 func TestHopByCreateSessionIsShorter(t *testing.T) {
 	g, e, account := NewWithT(t), serveAnywhere(t), &ledger{}
 	r := sessionRequest()
-	r.Call = v1alpha1.CallCreateSession
 	auth := func(context.Context) (request.CallAuth, error) { return request.CallAuth{RolesAnywhere: e.source}, nil }
 	keys := sessionClient(account).Hop(aws.AnonymousCredentials{}, r, auth)
 	_, err := keys.Retrieve(t.Context())

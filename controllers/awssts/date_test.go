@@ -97,7 +97,9 @@ func TestDateHeaderOfAnUnsignedCallCountsIfTheExpirationConfirmsIt(t *testing.T)
 			a := answer{http.StatusOK, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>` + keyXML + secretXML + tokenXML +
 				`<Expiration>` + expires + `</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`}
 			c := client(a.dated(t, inTime(tc.date)), clocktesting.NewFakePassiveClock(start), aws.Credentials{})
-			issued, err := c.Issue(t.Context(), reads(), request.CallAuth{WebIdentityToken: "token"})
+			r := reads()
+			r.Call = v1alpha1.CallAssumeRoleWithWebIdentity
+			issued, err := c.Issue(t.Context(), r, request.CallAuth{WebIdentityToken: "token"})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(issued.IssuedAt).To(BeTemporally("~", start.Add(tc.want), 3*time.Second))
 			ahead, _ := c.Skew()

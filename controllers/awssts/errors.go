@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -37,17 +38,6 @@ var codesByReason = map[string][]string{
 	v1alpha1.ReasonThrottled:       {"TooManyRequests"},
 }
 
-// reasons maps error codes to reasons.
-var reasons = func() map[string]string {
-	all := map[string]string{}
-	for reason, codes := range codesByReason {
-		for _, code := range codes {
-			all[code] = reason
-		}
-	}
-	return all
-}()
-
 // unsupported are the codes of a server that does not support the call, or a parameter of it.
 var unsupported = map[string]bool{"InvalidAction": true, "MethodNotAllowed": true, "NotImplemented": true, "UnknownOperationException": true, "UnsupportedOperation": true}
 
@@ -76,7 +66,7 @@ func Classify(err error, subject reason.Subject) *reason.Error {
 func classify(err error) (why string, answer reason.Answer) {
 	if _, ok := errors.AsType[*reason.SourceError](err); ok {
 		code, _ := errorCode(err)
-		return v1alpha1.ReasonInvalidSourceCredentials, reason.Answer{Code: cleanCode(code), Status: status(err), Flaw: reason.FlawSource}
+		return v1alpha1.ReasonInvalidSourceCredentials, reason.Answer{Code: plainCode.FindString(code), Status: status(err), Flaw: reason.FlawSource}
 	}
 	switch {
 	case errors.Is(err, errExpired):
@@ -112,9 +102,11 @@ func classify(err error) (why string, answer reason.Answer) {
 
 // reasonOf returns the reason of an error document.
 func reasonOf(code string, answer reason.Answer) (string, reason.Answer) {
-	answer.Code = cleanCode(code)
-	if why, ok := reasons[code]; ok {
-		return why, answer
+	answer.Code = plainCode.FindString(code)
+	for why, codes := range codesByReason {
+		if slices.Contains(codes, code) {
+			return why, answer
+		}
 	}
 	if _, ok := retry.DefaultThrottleErrorCodes[code]; ok {
 		return v1alpha1.ReasonThrottled, answer
@@ -173,16 +165,8 @@ func redirect(err error) string {
 	return location.Scheme + "://" + host
 }
 
-// plainCode is the form of AWS's error codes. An MFA code, which a server could return, does not have it.
+// plainCode matches the form of AWS's error codes. It keeps free text of a server, such as an MFA code, out of conditions.
 var plainCode = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.:_-]{0,63}$`)
-
-// cleanCode keeps free text of a server out of conditions.
-func cleanCode(code string) string {
-	if !plainCode.MatchString(code) {
-		return ""
-	}
-	return code
-}
 
 const maxLoggedError = 512
 

@@ -80,17 +80,3 @@ func optional(s string) *string {
 	}
 	return &s
 }
-
-func roleARN(user *types.AssumedRoleUser) *string {
-	if user == nil {
-		return nil
-	}
-	return user.Arn
-}
-
-func userARN(user *types.FederatedUser) *string {
-	if user == nil {
-		return nil
-	}
-	return user.Arn
-}

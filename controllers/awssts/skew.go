@@ -31,14 +31,14 @@ type skew struct {
 	clock clock.PassiveClock
 	// latest is the SDK's measurement of the last response, and plausible the last plausible measurement.
 	latest, plausible atomic.Pointer[measurement]
-	// rejecting is the measurement of the last response if it may have rejected the time of a signature; else nil.
-	rejecting atomic.Pointer[measurement]
 }
 
 type measurement struct {
 	ahead time.Duration
 	// at has the readings of both the wall clock and the monotonic clock. Nothing sets the latter.
 	at time.Time
+	// rejecting is true for a response that may have rejected the time of a signature.
+	rejecting bool
 }
 
 // measure adds the measurement to each attempt of a call, before the SDK decides whether to retry it.
@@ -55,8 +55,8 @@ func (s *skew) measure(stack *middleware.Stack) error {
 // signatures.
 func (s *skew) forSignature() time.Duration {
 	now := s.clock.Now()
-	if rejecting := s.rejecting.Load(); rejecting != nil {
-		return rejecting.now(now)
+	if latest := s.latest.Load(); latest != nil && latest.rejecting {
+		return latest.now(now)
 	}
 	ahead, _ := s.ahead(now)
 	return ahead
@@ -73,20 +73,16 @@ func (s *skew) observe(metadata middleware.Metadata, err error) middleware.Metad
 	if !ok {
 		return metadata
 	}
-	measured := &measurement{ahead, s.clock.Now()}
-	s.latest.Store(measured)
 	off, signed := dateOffSignature(metadata)
 	if !signed {
 		off = ahead
 	}
-	s.rejecting.Store(nil)
-	if signed && mayRejectTime(err) {
-		s.rejecting.Store(measured)
-	}
+	measured := &measurement{ahead, s.clock.Now(), signed && mayRejectTime(err)}
+	s.latest.Store(measured)
 	if off.Abs() <= maxTolerance {
 		s.plausible.Store(measured)
 	}
-	if !signed || off.Abs() <= maxTolerance || mayRejectTime(err) {
+	if !signed || off.Abs() <= maxTolerance || measured.rejecting {
 		return metadata
 	}
 	// The SDK cannot remove the skew from the metadata. Of the rest, only the request ID is used.
@@ -134,7 +130,7 @@ func (s *skew) issuedAt(called, earliest time.Time) time.Time {
 	ahead, _ := s.ahead(answered)
 	if behind := earliest.Sub(answered.Add(ahead)); behind > dateResolution && behind <= maxTolerance {
 		ahead += behind
-		s.plausible.Store(&measurement{ahead, answered})
+		s.plausible.Store(&measurement{ahead: ahead, at: answered})
 	}
 	issuedAt := called.Add(ahead)
 	if issuedAt.Before(earliest) && earliest.Sub(answered.Add(ahead)) <= dateResolution {

@@ -9,13 +9,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go/middleware"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
-
-	"rolecredential.dev/operator/api/v1alpha1"
 )
 
 // Attributes of a span, with the names of OpenTelemetry's semantic conventions where there is one.
@@ -39,7 +37,7 @@ func Traced(config aws.Config, tracer trace.Tracer, attributes ...attribute.KeyV
 		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("rolecredential/traced", func(
 			ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
 		) (middleware.InitializeOutput, middleware.Metadata, error) {
-			service := serviceOf(call)
+			service := middleware.GetServiceID(ctx)
 			ctx, span := tracer.Start(ctx, service+" "+call, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...),
 				trace.WithAttributes(traceSystem.String("aws-api"), traceService.String(service), TraceCall.String(call)))
 			defer span.End()
@@ -49,14 +47,6 @@ func Traced(config aws.Config, tracer trace.Tracer, attributes ...attribute.KeyV
 		}), middleware.Before)
 	})
 	return config
-}
-
-// serviceOf returns the service of a call, as the SDK names it.
-func serviceOf(call string) string {
-	if call == string(v1alpha1.CallCreateSession) {
-		return rolesAnywhereID
-	}
-	return sts.ServiceID
 }
 
 func describe(span trace.Span, metadata middleware.Metadata, err error) {
@@ -83,28 +73,17 @@ func describe(span trace.Span, metadata middleware.Metadata, err error) {
 // RequestID returns the ID that STS gave to the call of an error; empty if it gave none. Each call has another, so it is for
 // logs and spans only.
 func RequestID(err error) string {
-	response, ok := errors.AsType[interface {
-		error
-		ServiceRequestID() string
-	}](err)
-	if !ok {
-		return ""
+	if response, ok := errors.AsType[*awshttp.ResponseError](err); ok {
+		return plainID.FindString(response.ServiceRequestID())
 	}
-	return cleanID(response.ServiceRequestID())
+	return ""
 }
 
 // requestID returns the ID of a successful call.
 func requestID(metadata middleware.Metadata) string {
 	id, _ := awsmiddleware.GetRequestIDMetadata(metadata)
-	return cleanID(id)
+	return plainID.FindString(id)
 }
 
-// plainID is the form of IDs of AWS and of compatible servers. No secret and no MFA code has it: a server could return one.
+// plainID matches the form of IDs of AWS and of compatible servers. No secret and no MFA code has it: a server could return one.
 var plainID = regexp.MustCompile(`^[0-9A-Fa-f-]{16,64}$`)
-
-func cleanID(id string) string {
-	if !plainID.MatchString(id) {
-		return ""
-	}
-	return id
-}

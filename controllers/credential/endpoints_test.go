@@ -68,7 +68,7 @@ func (w *wire) callAll(t *testing.T, endpoints awsconfig.LoadOptions, by *v1alph
 	}
 	_, err = configured.Caller(t.Context())
 	f.Expect(err).NotTo(HaveOccurred())
-	req.Call = v1alpha1.CallAssumeRole
+	req.Call = v1alpha1.CallAssumeRoleWithWebIdentity
 	_, err = client.Issue(t.Context(), nil, req, request.CallAuth{WebIdentityToken: "a token"})
 	f.Expect(err).NotTo(HaveOccurred())
 	return w.sent

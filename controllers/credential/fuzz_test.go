@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/backoff"
 	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/request"
 	"rolecredential.dev/operator/controllers/testkit"
@@ -71,7 +72,7 @@ func FuzzStoredRecord(f *testing.F) {
 
 		if decided.why == reissue.NotDue {
 			g.Expect(decided.valid()).To(BeTrue())
-			g.Expect(decided.requeue().RequeueAfter).To(And(BeNumerically(">=", time.Second), BeNumerically("<=", max(time.Second, found.Expiration.Sub(decided.now)))))
+			g.Expect(backoff.Requeue(decided.now, decided.next()).RequeueAfter).To(And(BeNumerically(">=", time.Second), BeNumerically("<=", max(time.Second, found.Expiration.Sub(decided.now)))))
 		}
 		if decided.ready().Status == metav1.ConditionTrue {
 			g.Expect(decided.now).To(BeTemporally("<", found.Expiration))

@@ -27,9 +27,7 @@ type attempt struct {
 	asked, request request.Request
 	desired        reissue.Desired
 	identity       *identity.Identity // nil if there is no usable identity
-	// named is true if the spec sets another session name than the default.
-	named    bool
-	observed secretstore.Observed
+	observed       secretstore.Observed
 
 	// The others are set once a call is due. inputs is a hash of all that the result of the call depends on.
 	inputs string
@@ -44,12 +42,10 @@ func (a attempt) call() v1alpha1.Call { return a.identity.Call(a.request.Call) }
 
 // subject is what a message about the call names.
 func (a attempt) subject() reason.Subject {
-	return reason.Subject{
-		Identity: a.identity.Name, Caller: a.identity.CallerARN, ServiceAccount: a.identity.ServiceAccount, Call: a.call(), RoleARN: a.request.RoleARN,
-		Endpoint: a.identity.Endpoint, Region: a.identity.Region, SessionEndpoint: a.identity.SessionEndpoint(),
-		OptionalFields: a.optionalFields(), SendsName: a.identity.AcceptsSessionName(), MFA: a.request.MFASerialNumber != "",
-		SetsSessionTags: a.identity.SessionTags != nil, HasSourceIdentity: a.identity.HasSourceIdentity(), ClockInSync: a.identity.ClockInSync(),
-	}
+	s := a.identity.Subject(a.call())
+	s.Caller, s.ServiceAccount, s.SetsSessionTags = a.identity.CallerARN, a.identity.ServiceAccount, a.identity.SessionTags != nil
+	s.RoleARN, s.OptionalFields, s.MFA = a.request.RoleARN, a.optionalFields(), a.request.MFASerialNumber != ""
+	return s
 }
 
 // optionalFields lists the fields that a server other than AWS may not support.
@@ -84,10 +80,10 @@ func (r *Reconciler[T]) admit(ctx context.Context, cred T, a attempt, res result
 		res.issueErr = last.Failure // it stands until STS issues credentials
 	}
 	if err == nil {
-		err = r.validateSource(ctx, a)
+		err = r.validateSource(ctx, cred, a)
 	}
 	if err == nil {
-		a.permit, a.code, res.wait, err = r.acquire(cred, a, res)
+		a, res, err = r.acquire(cred, a, res)
 	}
 	if err != nil {
 		res, err = r.failed(ctx, cred, a, res, err)
@@ -96,9 +92,9 @@ func (r *Reconciler[T]) admit(ctx context.Context, cred T, a attempt, res result
 }
 
 // checkFields fails if the call has no parameter for a field of the spec.
-func (r *Reconciler[T]) checkFields(a attempt) error {
+func (r *Reconciler[T]) checkFields(cred T, a attempt) error {
 	nameField := ""
-	if a.named && !a.identity.AcceptsSessionName() {
+	if a.asked.SessionName != r.Kind.DefaultName(cred) && !a.identity.AcceptsSessionName() {
 		nameField = r.Kind.NameField
 	}
 	fields := strings.Join(a.request.FieldsWithoutParameter(a.call(), nameField), ", ")
@@ -116,8 +112,8 @@ func (r *Reconciler[T]) checkFields(a attempt) error {
 }
 
 // validateSource fails if the identity's own credentials cannot make the call. STS would reject it.
-func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
-	if err := r.checkFields(a); err != nil {
+func (r *Reconciler[T]) validateSource(ctx context.Context, cred T, a attempt) error {
+	if err := r.checkFields(cred, a); err != nil {
 		return err
 	}
 	if !a.request.LongTermOnly() {
@@ -134,13 +130,15 @@ func (r *Reconciler[T]) validateSource(ctx context.Context, a attempt) error {
 	}
 }
 
-// callSTS makes the call and releases its permit. The error is a requeuedError if the limiter has queued the credential again.
+// errQueued is joined to the failure of an identity as a whole if the limiter has queued the credential again.
+var errQueued = errors.New("queued again")
+
+// callSTS makes the call and releases its permit.
 func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt) (issued request.Credentials, err error) {
 	outcome := limit.NotCalled // until STS has answered, also if the call panics
 	defer func() {
-		queued := r.Limits.Release(r.Clock.Now(), a.permit, outcome)
-		if f, ok := reason.As(err); ok && queued {
-			err = &requeuedError{f}
+		if r.Limits.Release(r.Clock.Now(), a.permit, outcome) {
+			err = errors.Join(err, errQueued)
 		}
 	}()
 	issued, err = a.identity.Issue(ctx, a.request, a.code)
@@ -233,9 +231,9 @@ func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res resul
 		return res, nil
 	}
 	res.issueErr = f
-	if _, requeued := errors.AsType[*requeuedError](err); requeued {
+	if errors.Is(err, errQueued) {
 		r.backoff.FailedForAll(key, a.inputs, f, res.now)
-		res.wait = &wait{requeueAfter: limit.Recheck}
+		res.retryAt = res.now.Add(limit.Recheck)
 		return res, nil
 	}
 	res.retryAt = a.device.recheck(res.now, r.backoff.Failed(key, a.inputs, f, res.now, res.left()))

@@ -9,8 +9,6 @@ import (
 
 	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/limit"
-	"rolecredential.dev/operator/controllers/reason"
-	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/request"
 )
 
@@ -24,32 +22,31 @@ const (
 	reservedPriority = 100
 )
 
-// acquire returns the permit for a call and its MFA code, if it needs one, or else the wait for them. A permit and an MFA code are consumed
-// together or not at all.
-func (r *Reconciler[T]) acquire(cred T, a attempt, res result) (permit *limit.Permit, code request.RedactedString, waiting *wait, err error) {
+// acquire returns the attempt with the permit for its call and the MFA code, if it needs one, or else the result with the wait for them. A
+// permit and an MFA code are consumed together or not at all.
+func (r *Reconciler[T]) acquire(cred T, a attempt, res result) (attempt, result, error) {
 	take := func() bool {
 		var w limit.Wait
-		permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, res))
-		if permit == nil {
-			waiting = &wait{message: waitMessage(w.Cause, a.identity), requeueAfter: limit.Recheck, brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
+		if a.permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, res)); a.permit == nil {
+			res.wait = &wait{message: waitMessage(w.Cause, a.identity), brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
+			res.retryAt = res.now.Add(limit.Recheck)
 		}
-		return permit != nil
+		return a.permit != nil
 	}
 	if a.request.MFASerialNumber == "" {
 		take()
-		return permit, "", waiting, nil
+		return a, res, nil
 	}
 	code, next, err := r.Devices.Code(a.request.MFASerialNumber, a.device.seed, res.now, take)
 	if err != nil {
-		return nil, "", nil, invalidMFA("The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
+		return a, res, invalidMFA("The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
 	}
-	if code == "" && waiting == nil {
-		waiting = &wait{
-			message:      "The current MFA code has already been used. The operator retries with the next one within 30 seconds.",
-			requeueAfter: reissue.Requeue(res.now, next),
-		}
+	if code == "" && res.wait == nil {
+		res.wait = &wait{message: "The current MFA code has already been used. The operator retries with the next one within 30 seconds."}
+		res.retryAt = next
 	}
-	return permit, code, waiting, nil
+	a.code = code
+	return a, res, nil
 }
 
 func waitMessage(cause limit.Cause, id *identity.Identity) string {
@@ -71,10 +68,7 @@ func (r result) tooSoon(next time.Time, unchanged bool) result {
 		r.secretErr = contended(r.secret)
 		return r
 	}
-	r.wait = &wait{
-		message:      "Waiting: the operator has called STS for this credential several times within minutes. It calls again within 5 minutes.",
-		requeueAfter: reissue.Requeue(r.now, next),
-	}
+	r.wait = &wait{message: "Waiting: the operator has called STS for this credential several times within minutes. It calls again within 5 minutes."}
 	return r
 }
 
@@ -85,7 +79,7 @@ func (r *Reconciler[T]) limitKey(key types.NamespacedName) request.Key {
 func (r *Reconciler[T]) limitRequest(cred T, a attempt, res result) limit.Request {
 	wanted := limit.Request{
 		Identity: a.identity.Key, Credential: r.limitKey(client.ObjectKeyFromObject(cred)),
-		QPS: a.identity.QPS, Version: a.identity.Version, Class: limit.Routine,
+		QPS: int(a.identity.STSQPS), Version: a.identity.Version, Class: limit.Routine,
 	}
 	switch left := res.left(); {
 	case left > 0 && left < expiringWithin:
@@ -95,11 +89,3 @@ func (r *Reconciler[T]) limitRequest(cred T, a attempt, res result) limit.Reques
 	}
 	return wanted
 }
-
-// requeuedError is a failure of the identity as a whole. The limiter has queued the credential again.
-type requeuedError struct{ failure *reason.Error }
-
-func (e *requeuedError) Error() string { return e.failure.Error() }
-
-// Unwrap returns the failure.
-func (e *requeuedError) Unwrap() error { return e.failure }

@@ -39,10 +39,11 @@ func (d mfaDevice) recheck(now, retry time.Time) time.Time {
 
 // readMFADevice reads the seed of the spec's MFA device from a Secret in the credential's namespace.
 func (r *Reconciler[T]) readMFADevice(ctx context.Context, cred T) (mfaDevice, error) {
-	if r.Kind.MFA == nil || r.Kind.MFA(cred) == nil {
+	device := r.Kind.MFA(cred)
+	if device == nil {
 		return mfaDevice{}, nil
 	}
-	ref := r.Kind.MFA(cred).TOTPSecretRef
+	ref := device.TOTPSecretRef
 	key := client.ObjectKey{Namespace: cred.GetNamespace(), Name: ref.Name}
 	found := &corev1.Secret{}
 	err := r.Secrets.Reader.Get(ctx, key, found)

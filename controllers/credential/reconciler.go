@@ -69,10 +69,10 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	}
 	res = r.prune(ctx, cred, res)
 	r.Metrics.Credential(r.Kind.Name, req.NamespacedName, res.sample())
-	if res.wait != nil && res.wait.brief {
-		return res.requeue(), nil
+	if res.wait == nil || !res.wait.brief {
+		err = r.report(ctx, cred, res)
 	}
-	return res.requeue(), r.report(ctx, cred, res)
+	return backoff.Requeue(res.now, res.next()), err
 }
 
 // reconcile brings the Secret of one credential up to date. It writes the status only to set Ready to False before a wait. Its error is the
@@ -122,11 +122,10 @@ func (r *Reconciler[T]) decide(ctx context.Context, cred T, namespaceLabels map[
 	}
 	a = attempt{
 		asked: asked, request: request, desired: desired(cred, asked, id), identity: id, observed: observed,
-		named: asked.SessionName != r.Kind.DefaultName(cred),
 	}
 	res = r.evaluate(cred, a, denied == nil)
 	res.authorizationErr, res.issueErr = denied, cmp.Or(invalid, notTakenOver)
-	res.retryAt = earliest(res.now, res.retryAt, denied, notTakenOver)
+	res.retryAt = earliest(res.now, denied, notTakenOver, res.secretErr)
 	return a, res, nil
 }
 
@@ -146,7 +145,7 @@ func (r *Reconciler[T]) authorize(ctx context.Context, cred T, req request.Reque
 		NameField:          r.Kind.NameField,
 		DefaultSessionName: r.Kind.DefaultName(cred),
 		Duration:           req.Duration,
-		Chain:              id.Chain,
+		Chain:              id.Roles,
 	}), nil
 }
 
@@ -180,7 +179,6 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt, authorized bool) result {
 	}
 	if a.observed.Ownership == reissue.Foreign {
 		res.secretErr = foreign(res.secret, r.Kind.Name, cred.GetName(), a.observed.Controller)
-		res.retryAt = res.secretErr.Retry.From(res.now)
 		return res
 	}
 	if authorized {
@@ -188,7 +186,6 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt, authorized bool) result {
 	}
 	if problem := a.observed.Unwritable(cred.Common().Secret); problem != "" {
 		res.secretErr = notWritable(res.secret, problem)
-		res.retryAt = res.secretErr.Retry.From(res.now)
 	}
 	return res.decide(a.desired, a.observed.Observed)
 }
@@ -199,8 +196,8 @@ func (r *Reconciler[T]) timeOf(id *identity.Identity) (time.Time, time.Duration)
 	return r.Clock.Now().Add(skew), skew
 }
 
-// earliest returns the earliest of a time and the retries of failures, as far as they are set.
-func earliest(now, at time.Time, failures ...*reason.Error) time.Time {
+// earliest returns the earliest retry of failures, as far as there are any; zero for none.
+func earliest(now time.Time, failures ...*reason.Error) (at time.Time) {
 	for _, f := range failures {
 		if f == nil {
 			continue

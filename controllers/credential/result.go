@@ -6,10 +6,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/backoff"
 	"rolecredential.dev/operator/controllers/reason"
 	"rolecredential.dev/operator/controllers/reissue"
 	"rolecredential.dev/operator/controllers/status"
@@ -33,8 +31,8 @@ type result struct {
 	// record is what the Secret holds, nil if it holds no valid record of this credential. It matches the spec if current is true.
 	record  *reissue.Record
 	current bool
-	// refreshAt is when the record is due, retryAt when the next call may be made, and pruneAt when the operator tries again to delete
-	// an old Secret; zero for none.
+	// refreshAt is when the record is due, and retryAt when the next call may be made, unless the limiter enqueues the credential earlier.
+	// pruneAt is when the operator tries again to delete an old Secret. They are zero for none.
 	refreshAt, retryAt, pruneAt time.Time
 	// undeletable is the API server's reason for not deleting an old Secret; empty if there is none to delete.
 	undeletable string
@@ -43,8 +41,6 @@ type result struct {
 // wait is why a credential waits for its call of STS.
 type wait struct {
 	message string
-	// requeueAfter is when the credential is reconciled again, unless the limiter enqueues it earlier.
-	requeueAfter time.Duration
 	// brief is true for a wait that is too short to be shown in the status.
 	brief bool
 }
@@ -230,13 +226,4 @@ func (r result) failure(conditionType string) *reason.Error {
 		}
 	}
 	return nil
-}
-
-// requeue is when controller-runtime reconciles the credential again.
-func (r result) requeue() reconcile.Result {
-	requeued := backoff.Requeue(r.now, r.next())
-	if r.wait != nil && (requeued.RequeueAfter == 0 || r.wait.requeueAfter < requeued.RequeueAfter) {
-		requeued.RequeueAfter, requeued.Priority = r.wait.requeueAfter, new(backoff.OrdinaryPriority)
-	}
-	return requeued
 }

@@ -148,11 +148,14 @@ func (c cell) expected() (verdict, wantCall string) {
 			caller += keyIDOf("rolecredential-system", c.ref.Name)
 		}
 	}
-	name := c.session
-	if name == "" && c.call != v1alpha1.CallGetSessionToken {
+	name, call := c.session, c.call
+	if name == "" && call != v1alpha1.CallGetSessionToken {
 		name = c.namespace + ".cell"
 	}
-	return "Ready=True Issued", callText(caller, c.call, c.role, name, c.duration)
+	if strings.HasPrefix(caller, "token") {
+		call = v1alpha1.CallAssumeRoleWithWebIdentity
+	}
+	return "Ready=True Issued", callText(caller, call, c.role, name, c.duration)
 }
 
 // callText describes an STS call and its caller.

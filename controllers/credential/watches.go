@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"go.opentelemetry.io/otel/trace"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -55,28 +54,19 @@ func (r *Reconciler[T]) SetupWithManager(
 
 // NamespaceMetadata returns an empty Namespace whose metadata alone is read or watched.
 func NamespaceMetadata() *metav1.PartialObjectMetadata {
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	return namespace
+	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
 }
 
 // identityIndex is the name of the index of credentials by the identity that they name.
 const identityIndex = "identity"
 
 func indexIdentity(object client.Object) []string {
-	credential, ok := object.(request.Object)
-	if !ok {
-		return nil
-	}
-	ref := request.IdentityRef(credential)
+	ref := request.IdentityRef(object.(request.Object))
+	key := request.Key{Kind: string(ref.Kind), NamespacedName: types.NamespacedName{Name: ref.Name}}
 	if ref.Kind == v1alpha1.IdentityKindIdentity {
-		return []string{identityKey(ref.Kind, types.NamespacedName{Namespace: object.GetNamespace(), Name: ref.Name})}
+		key.Namespace = object.GetNamespace()
 	}
-	return []string{identityKey(ref.Kind, types.NamespacedName{Name: ref.Name})}
-}
-
-func identityKey(kind v1alpha1.IdentityKind, name types.NamespacedName) string {
-	return string(kind) + "/" + name.String()
+	return []string{key.String()}
 }
 
 // requestMapper finds the credentials of a kind that something else concerns.
@@ -94,9 +84,7 @@ func (m requestMapper[T]) list(ctx context.Context, options ...client.ListOption
 	}
 	requests := make([]reconcile.Request, 0, meta.LenList(list))
 	_ = meta.EachListItem(list, func(item runtime.Object) error {
-		if object, ok := item.(client.Object); ok {
-			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(object)})
-		}
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(item.(client.Object))})
 		return nil
 	})
 	return requests
@@ -104,7 +92,7 @@ func (m requestMapper[T]) list(ctx context.Context, options ...client.ListOption
 
 func (m requestMapper[T]) byIdentity(kind v1alpha1.IdentityKind) func(context.Context, types.NamespacedName) []reconcile.Request {
 	return func(ctx context.Context, name types.NamespacedName) []reconcile.Request {
-		return m.list(ctx, client.MatchingFields{identityIndex: identityKey(kind, name)})
+		return m.list(ctx, client.MatchingFields{identityIndex: request.Key{Kind: string(kind), NamespacedName: name}.String()})
 	}
 }
 

@@ -2,11 +2,11 @@ package identity
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -44,8 +44,9 @@ func (s certificate) open(_ context.Context, _ *Resolver, _ *v1alpha1.IdentitySe
 	if err != nil {
 		return authenticator{}, unready(v1alpha1.ReasonInvalidSecret, nil, "Secret %s is not usable: %s.", s.secret, err)
 	}
+	anchor, _ := arn.Parse(s.TrustAnchorARN) // the schema accepts an ARN only
 	return authenticator{keys: aws.AnonymousCredentials{}, expires: parsed.NotAfter, rolesAnywhere: &rolesanywhere.Source{
-		Certificate: parsed, TrustAnchorARN: s.TrustAnchorARN, ProfileARN: s.ProfileARN, Region: rolesanywhere.Region(s.TrustAnchorARN),
+		Certificate: parsed, TrustAnchorARN: s.TrustAnchorARN, ProfileARN: s.ProfileARN, Region: anchor.Region,
 		Endpoint: s.Endpoint, SendsSessionName: s.AcceptRoleSessionName,
 	}}, nil
 }
@@ -54,12 +55,12 @@ func (s certificate) open(_ context.Context, _ *Resolver, _ *v1alpha1.IdentitySe
 // time, which nothing reports, so it is checked again after a while.
 func checkValidity(parsed *rolesanywhere.Certificate, secret types.NamespacedName, now time.Time) *reason.Error {
 	var problem *reason.Error
-	switch err := parsed.Check(now); {
-	case errors.Is(err, rolesanywhere.ErrExpired):
-		problem = unready(v1alpha1.ReasonCertificateExpired, err, "The certificate in Secret %s, or one of its intermediates, has expired. Renew it: the operator uses a changed Secret at once. "+
+	switch {
+	case now.After(parsed.NotAfter):
+		problem = unready(v1alpha1.ReasonCertificateExpired, nil, "The certificate in Secret %s, or one of its intermediates, has expired. Renew it: the operator uses a changed Secret at once. "+
 			"If it has not expired, set the clock of the operator's node.", secret)
-	case errors.Is(err, rolesanywhere.ErrNotYetValid):
-		problem = unready(v1alpha1.ReasonCertificateNotYetValid, err, "The certificate in Secret %s, or one of its intermediates, is not valid yet. The operator uses it when it becomes valid. "+
+	case now.Before(parsed.NotBefore):
+		problem = unready(v1alpha1.ReasonCertificateNotYetValid, nil, "The certificate in Secret %s, or one of its intermediates, is not valid yet. The operator uses it when it becomes valid. "+
 			"If it is valid already, set the clock of the operator's node.", secret)
 	default:
 		return nil

@@ -167,6 +167,10 @@ func TestIdentityFollowsTheValidityOfItsCertificate(t *testing.T) {
 	f.Expect(f.STS.Sources).To(HaveLen(1))
 	f.Expect(f.STS.Sources[0].TrustAnchorARN).To(Equal(trustAnchor))
 
+	f.Clock.SetTime(testkit.Start.Add(time.Hour))
+	last, _ := f.verify()
+	f.Expect(testkit.States(last.Status.Conditions)).To(HaveKeyWithValue("CertificateValid", "True CertificateUsable"), "the last second is included")
+
 	f.Clock.SetTime(testkit.Start.Add(time.Hour + time.Second))
 	expired, result := f.verify()
 	f.Expect(testkit.States(expired.Status.Conditions)).To(Equal(map[string]string{
@@ -192,7 +196,7 @@ func TestEndpointOfACertificateInAnIdentityNeedsTheFlag(t *testing.T) {
 	found, problem, err := f.resolver.Configure(t.Context(), own, types.NamespacedName{})
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
-	f.Expect(found.SessionEndpoint()).To(Equal("http://169.254.169.254"))
+	f.Expect(found.Subject(v1alpha1.CallCreateSession).SessionEndpoint).To(Equal("http://169.254.169.254"))
 	f.Expect(found.Source).To(Equal("x509 shop/operator-cert, " + trustAnchor + ", " + anyProfile + ", http://169.254.169.254"))
 }
 

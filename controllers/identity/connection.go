@@ -3,7 +3,6 @@ package identity
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"net/http"
 	"sync"
@@ -60,7 +59,7 @@ const (
 
 // keys returns the credentials that sign a call: the source's, or the session at the end of the chain.
 func (c *connection) keys(i *Identity) aws.CredentialsProvider {
-	if len(i.hops) == 0 {
+	if len(i.Chain) == 0 {
 		return c.auth.keys
 	}
 	c.mu.Lock()
@@ -80,7 +79,7 @@ func (c *connection) keys(i *Identity) aws.CredentialsProvider {
 		auth = func(ctx context.Context) (request.CallAuth, error) { return c.callAuth(ctx, i.account) }
 	}
 	session, call := c.auth.keys, c.auth.firstCall()
-	for _, hop := range i.hops {
+	for _, hop := range i.Chain {
 		r := hopRequest(i.Key, hop)
 		r.Call = call
 		session, auth, call = c.client().Hop(session, r, auth), nil, v1alpha1.CallAssumeRole
@@ -90,8 +89,12 @@ func (c *connection) keys(i *Identity) aws.CredentialsProvider {
 }
 
 // callAuth returns what authenticates the first call for a credential with this service account, now.
-func (c *connection) callAuth(ctx context.Context, account types.NamespacedName) (request.CallAuth, error) {
-	return c.auth.callAuth(ctx, account, c.now())
+func (c *connection) callAuth(ctx context.Context, account types.NamespacedName) (auth request.CallAuth, err error) {
+	auth.RolesAnywhere = c.auth.rolesAnywhere
+	if c.auth.token != nil {
+		auth.WebIdentityToken, err = c.auth.token(ctx, account, c.now())
+	}
+	return auth, err
 }
 
 // hopRequest returns the STS request of a hop. The default session name has the identity's namespace and name.
@@ -204,9 +207,6 @@ func httpClient(field, caBundle string, connections int) (*awshttp.BuildableClie
 		return nil, unready(v1alpha1.ReasonInvalidCABundle, nil, "%s contains no valid certificate. Set one or more PEM certificates.", field)
 	}
 	return client.WithTransportOptions(func(t *http.Transport) {
-		if t.TLSClientConfig == nil {
-			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
 		t.TLSClientConfig.RootCAs = pool
 	}), nil
 }

@@ -37,21 +37,14 @@ type Identity struct {
 	Version string
 	// SecretVersion is the resource version of the source's Secret; empty without one.
 	SecretVersion string
-	// Region of the STS endpoint.
-	Region string
-	// Endpoint is the URL of the STS endpoint; empty for AWS's own.
-	Endpoint string
 	// Source describes the source of the credentials, for messages.
 	Source string
-	// Chain lists the ARNs of the roles between the source and the role of a credential.
-	Chain []string
-	// SessionTags is nil if sessions get no tags of the credential.
-	SessionTags *v1alpha1.SessionTags
-	// QPS is the identity's own rate limit of STS calls per second; 0 if it has none.
-	QPS int
+	// Roles lists the ARNs of the roles of the chain, which are between the source and the role of a credential.
+	Roles []string
+	// IdentitySettings are those of the spec.
+	*v1alpha1.IdentitySettings
 
 	account    types.NamespacedName
-	hops       []v1alpha1.Hop
 	connection *connection
 }
 
@@ -64,6 +57,7 @@ func (i *Identity) Issue(ctx context.Context, r request.Request, code request.Re
 		if auth, err = i.connection.callAuth(ctx, i.account); err != nil {
 			return request.Credentials{}, err
 		}
+		r.Call = i.connection.auth.firstCall()
 	}
 	auth.MFACode = code
 	return i.connection.client().Issue(ctx, i.connection.keys(i), r, auth)
@@ -95,15 +89,19 @@ func (i *Identity) Call(call v1alpha1.Call) v1alpha1.Call {
 
 // reachedBySource reports whether the source, and not a hop, reaches the role of a credential.
 func (i *Identity) reachedBySource(call v1alpha1.Call) bool {
-	return call == v1alpha1.CallAssumeRole && len(i.hops) == 0
+	return call == v1alpha1.CallAssumeRole && len(i.Chain) == 0
 }
 
-// SessionEndpoint returns the URL of the endpoint of IAM Roles Anywhere; empty for AWS's own.
-func (i *Identity) SessionEndpoint() string {
-	if source := i.connection.auth.rolesAnywhere; source != nil {
-		return source.Endpoint
+// Subject returns what a message about a call says of the identity.
+func (i *Identity) Subject(call v1alpha1.Call) reason.Subject {
+	subject := reason.Subject{
+		Identity: i.Name, Call: call, Endpoint: i.Endpoint, Region: i.Region, SendsName: i.AcceptsSessionName(), ClockInSync: i.ClockInSync(),
 	}
-	return ""
+	if source := i.connection.auth.rolesAnywhere; source != nil {
+		subject.SessionEndpoint = source.Endpoint
+		subject.HasSourceIdentity = len(i.Chain) > 0
+	}
+	return subject
 }
 
 // notVerifiable says why the identity has no caller that GetCallerIdentity returns; empty if it has one.
@@ -124,15 +122,10 @@ func (i *Identity) AcceptsSessionName() bool {
 	return source == nil || source.SendsSessionName
 }
 
-// HasSourceIdentity reports whether the sessions of the chain have the source identity of a certificate.
-func (i *Identity) HasSourceIdentity() bool {
-	return len(i.hops) > 0 && i.connection.auth.rolesAnywhere != nil
-}
-
 // Temporary reports whether the identity's own credentials are session credentials. Its error is a
 // [reason.SourceError].
 func (i *Identity) Temporary(ctx context.Context) (bool, error) {
-	if len(i.hops) > 0 || i.connection.auth.firstCall() != v1alpha1.CallAssumeRole {
+	if len(i.Chain) > 0 || i.connection.auth.firstCall() != v1alpha1.CallAssumeRole {
 		return true, nil
 	}
 	keys, err := i.connection.auth.keys.Retrieve(ctx)
@@ -208,28 +201,28 @@ func (r *Resolver) Configure(ctx context.Context, found Object, account types.Na
 	identity := &Identity{
 		Key:           key,
 		Name:          request.IdentityName(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKind(key.Kind), Name: key.Name}),
-		Allow:         rules(found),
+		Allow:         found.Rules(),
 		CallerARN:     found.Report().ARN,
 		IssuerHash:    request.Hash(issuer{source.String(), settings.Endpoint, settings.Chain, settings.SessionTags}),
 		Version:       fmt.Sprintf("%s/%d/%s", found.GetUID(), found.GetGeneration(), made.secretVersion),
 		SecretVersion: made.secretVersion,
-		Region:        settings.Region,
-		Endpoint:      settings.Endpoint,
 		Source:        source.String(),
-		SessionTags:   settings.SessionTags,
-		QPS:           int(settings.STSQPS),
-		hops:          settings.Chain,
 		connection:    made,
+
+		IdentitySettings: settings,
 	}
 	for _, hop := range settings.Chain {
-		identity.Chain = append(identity.Chain, hop.RoleARN)
+		identity.Roles = append(identity.Roles, hop.RoleARN)
 	}
-	if len(identity.Chain) > 0 {
-		identity.Source = "a chain of roles: " + strings.Join(identity.Chain, ", ")
+	if len(identity.Roles) > 0 {
+		identity.Source = "a chain of roles: " + strings.Join(identity.Roles, ", ")
 	}
 	if made.auth.perAccount {
 		identity.account = account
 		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
 	}
-	return identity, made.usable(source), nil
+	if made.auth.rolesAnywhere != nil {
+		problem = checkValidity(made.auth.rolesAnywhere.Certificate, *source.secretRef(), made.now())
+	}
+	return identity, problem, nil
 }

@@ -110,6 +110,9 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	return failing(t, interceptor.Funcs{}, objects...)
 }
 
+// noAudiences are the API server's audiences while they are not known.
+func noAudiences() []string { return nil }
+
 // failing is a fixture whose client fails as the functions say.
 func failing(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) *fixture {
 	t.Helper()
@@ -119,7 +122,7 @@ func failing(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) *f
 	f.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	f.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(funcs).Build()
 	f.watch = &watch{reader: f.client, subscribed: map[request.Key]subscribed{}}
-	f.resolver = &identity.Resolver{Clock: clocktesting.NewFakePassiveClock(testkit.Start), Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config) identity.STS {
+	f.resolver = &identity.Resolver{Clock: clocktesting.NewFakePassiveClock(testkit.Start), APIAudiences: noAudiences, Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config) identity.STS {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.connected++
@@ -349,7 +352,7 @@ func TestResolveReturnsTheSettingsOfTheIdentity(t *testing.T) {
 	f.Expect(resolved.Key).To(Equal(defaultKey))
 	f.Expect(resolved.Name).To(Equal("ClusterIdentity default"))
 	f.Expect(resolved.Region).To(Equal("eu-west-1"))
-	f.Expect(resolved.QPS).To(Equal(20))
+	f.Expect(resolved.STSQPS).To(BeEquivalentTo(20))
 	f.Expect(resolved.CallerARN).To(Equal("arn:aws:iam::210987654321:user/operator"))
 	f.Expect(resolved.Allow).To(Equal(*found.Spec.Allow))
 	f.Expect(resolved.SecretVersion).NotTo(BeEmpty())

@@ -57,7 +57,7 @@ func (s oidcClient) open(_ context.Context, r *Resolver, _ *v1alpha1.IdentitySet
 		config:       &clientcredentials.Config{ClientID: s.ClientID, ClientSecret: clientSecret, Scopes: s.Scopes, EndpointParams: url.Values{}},
 		http:         &http.Client{Transport: transport, CheckRedirect: refuseRedirects},
 		clock:        r.Clock,
-		apiAudiences: r.apiAudiences,
+		apiAudiences: r.APIAudiences,
 	}
 	if s.Audience != "" {
 		provider.config.EndpointParams.Set("audience", s.Audience)

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -84,15 +85,14 @@ type verdict struct {
 	// waits is true if a verification is due that may not be made yet. The status stays as it is.
 	waits bool
 	ready metav1.Condition
-	// clock is ConditionClockInSync. ahead is how far the clock of STS is ahead. Both are nil if it is not known.
-	clock *metav1.Condition
+	// conditions has ConditionClockInSync and ConditionCertificateValid, as far as there is something to report.
+	conditions []metav1.Condition
+	// ahead is how far the clock of STS is ahead; nil if it is not known.
 	ahead *time.Duration
-	// caller is nil if it is not known.
-	caller        *awssts.Caller
+	// caller is empty if it is not known.
+	caller        awssts.Caller
 	secretVersion string
 	failure       *reason.Error
-	// certificate is ConditionCertificateValid, nil if there is no certificate.
-	certificate *metav1.Condition
 	// expires is when the certificate or token in the source's Secret expires; zero if neither does.
 	expires time.Time
 	// next is the time of the next verification; zero for none before a change.
@@ -142,16 +142,10 @@ func (r *Reconciler[T]) forget(identity request.Key) reconcile.Result {
 func (r *Reconciler[T]) report(ctx context.Context, found T, v verdict, now time.Time) error {
 	before, _ := found.DeepCopyObject().(T)
 	reported := found.Report()
-	var current []metav1.Condition
-	if v.clock != nil {
-		current = append(current, *v.clock)
-	}
-	if v.certificate != nil {
-		current = append(current, *v.certificate)
-	} else {
+	if meta.FindStatusCondition(v.conditions, v1alpha1.ConditionCertificateValid) == nil { // another source
 		meta.RemoveStatusCondition(&reported.Conditions, v1alpha1.ConditionCertificateValid)
 	}
-	current = append(current, v.ready) // last, so that the event reports it when the identity is ready
+	current := slices.Concat(v.conditions, []metav1.Condition{v.ready}) // Ready is last, so that the event reports it when the identity is ready
 	reported.Conditions = status.Merge(reported.Conditions, current, found.GetGeneration(), now)
 	reported.ObservedGeneration, reported.ObservedSecretVersion = found.GetGeneration(), v.secretVersion
 	reported.FailedCall, reported.SourceExpiration = nil, nil
@@ -161,10 +155,7 @@ func (r *Reconciler[T]) report(ctx context.Context, found T, v verdict, now time
 	if v.failure != nil {
 		reported.FailedCall = v.failure.Call.DeepCopy()
 	}
-	reported.AccountID, reported.ARN, reported.UserID = "", "", ""
-	if v.caller != nil {
-		reported.AccountID, reported.ARN, reported.UserID = v.caller.AccountID, v.caller.ARN, v.caller.UserID
-	}
+	reported.AccountID, reported.ARN, reported.UserID = v.caller.AccountID, v.caller.ARN, v.caller.UserID
 	if apiequality.Semantic.DeepEqual(before.Report(), reported) {
 		return nil
 	}

@@ -43,7 +43,7 @@ type Resolver struct {
 	Watch Watch
 	// Tokens requests the tokens of service accounts.
 	Tokens *Tokens
-	// APIAudiences returns the API server's own audiences; nil if they are not known. A web identity token for one of them is not sent.
+	// APIAudiences returns the API server's own audiences; none if they are not known. A web identity token for one of them is not sent.
 	APIAudiences func() []string
 	// Clock is the operator's, by which the validity of a certificate or token is checked after the correction of its skew.
 	Clock clock.PassiveClock
@@ -60,13 +60,6 @@ type Resolver struct {
 	builds singleflight.Group
 	mu     sync.Mutex
 	cache  map[request.Key]*connection
-}
-
-func (r *Resolver) apiAudiences() []string {
-	if r.APIAudiences == nil {
-		return nil
-	}
-	return r.APIAudiences()
 }
 
 // Watch watches the Secrets of identities' sources, one for each identity.

@@ -46,71 +46,26 @@ type authenticator struct {
 }
 
 func sourceOf(found Object) source {
-	var made source
-	switch found := found.(type) {
-	case *v1alpha1.ClusterIdentity:
-		made = sourceOfCluster(found.Spec.Source)
-	case *v1alpha1.Identity:
-		made = sourceOfNamespace(found.Spec.Source, found.Namespace)
-	}
-	if made == nil {
-		return unsupported{KeyOf(found).Kind}
-	}
-	return made
-}
-
-func sourceOfCluster(of v1alpha1.ClusterIdentitySource) source {
-	switch {
+	switch of := found.Source(); {
 	case of.AccessKey != nil:
-		return accessKey{types.NamespacedName{Namespace: of.AccessKey.SecretRef.Namespace, Name: of.AccessKey.SecretRef.Name}}
+		return accessKey{types.NamespacedName(of.AccessKey.SecretRef)}
 	case of.Ambient != nil:
 		return ambient{}
 	case of.ServiceAccount != nil:
-		return serviceAccountOf(of.ServiceAccount)
+		return serviceAccount{cmp.Or(of.ServiceAccount.Audience, defaultAudience)}
 	case of.X509 != nil:
-		return certificate{types.NamespacedName{Namespace: of.X509.SecretRef.Namespace, Name: of.X509.SecretRef.Name}, of.X509.RolesAnywhereSettings}
+		return certificate{types.NamespacedName(of.X509.SecretRef), of.X509.RolesAnywhereSettings}
 	case of.OIDC != nil:
-		ref := of.OIDC.ClientSecretRef
-		return oidcClient{of.OIDC.OIDCSettings, keyOf(ref.Namespace, ref.SecretKeyReference)}
+		return oidcClient{of.OIDC.OIDCSettings, keyOf(of.OIDC.ClientSecretRef)}
 	case of.WebIdentityToken != nil:
-		ref := of.WebIdentityToken.SecretRef
-		return webIdentityToken{keyOf(ref.Namespace, ref.SecretKeyReference)}
+		return webIdentityToken{keyOf(of.WebIdentityToken.SecretRef)}
 	default:
-		return nil
+		return unsupported{KeyOf(found).Kind}
 	}
 }
 
-func sourceOfNamespace(of v1alpha1.IdentitySource, namespace string) source {
-	switch {
-	case of.AccessKey != nil:
-		return accessKey{types.NamespacedName{Namespace: namespace, Name: of.AccessKey.SecretRef.Name}}
-	case of.ServiceAccount != nil:
-		return serviceAccountOf(of.ServiceAccount)
-	case of.X509 != nil:
-		return certificate{types.NamespacedName{Namespace: namespace, Name: of.X509.SecretRef.Name}, of.X509.RolesAnywhereSettings}
-	case of.OIDC != nil:
-		return oidcClient{of.OIDC.OIDCSettings, keyOf(namespace, of.OIDC.ClientSecretRef)}
-	case of.WebIdentityToken != nil:
-		return webIdentityToken{keyOf(namespace, of.WebIdentityToken.SecretRef)}
-	default:
-		return nil
-	}
-}
-
-func serviceAccountOf(of *v1alpha1.ServiceAccountSource) source {
-	return serviceAccount{cmp.Or(of.Audience, defaultAudience)}
-}
-
-func keyOf(namespace string, ref v1alpha1.SecretKeyReference) secretKey {
-	return secretKey{types.NamespacedName{Namespace: namespace, Name: ref.Name}, ref.Key}
-}
-
-// usable returns nil if the source is usable now by the clock of STS, or a failure of ConditionReady.
-func (c *connection) usable(source source) *reason.Error {
-	if c.auth.rolesAnywhere == nil {
-		return nil
-	}
-	return checkValidity(c.auth.rolesAnywhere.Certificate, *source.secretRef(), c.now())
+func keyOf(ref v1alpha1.NamespacedSecretKeyReference) secretKey {
+	return secretKey{types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, ref.Key}
 }
 
 // firstCall returns the call, as AWS names it, that reaches the first role.
@@ -123,15 +78,6 @@ func (a authenticator) firstCall() v1alpha1.Call {
 	default:
 		return v1alpha1.CallAssumeRole
 	}
-}
-
-// callAuth returns what authenticates the first call for a credential with this service account, at a time of the clock of STS.
-func (a authenticator) callAuth(ctx context.Context, account types.NamespacedName, now time.Time) (auth request.CallAuth, err error) {
-	auth.RolesAnywhere = a.rolesAnywhere
-	if a.token != nil {
-		auth.WebIdentityToken, err = a.token(ctx, account, now)
-	}
-	return auth, err
 }
 
 // unsupported is the source of an object whose source only a newer CRD has: decoding loses it.

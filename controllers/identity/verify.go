@@ -49,19 +49,16 @@ func (v verdict) withCertificate(found Object, configured *Identity) verdict {
 	if _, ok := sourceOf(found).(certificate); !ok {
 		return v
 	}
-	var c metav1.Condition
 	switch {
 	case configured != nil && !certificateReasons[v.ready.Reason]:
-		c = status.Condition(v1alpha1.ConditionCertificateValid, metav1.ConditionTrue, v1alpha1.ReasonCertificateUsable, "The certificate is valid. It expires at the time in status.sourceExpiration.")
+		v.conditions = append(v.conditions, status.Condition(v1alpha1.ConditionCertificateValid, metav1.ConditionTrue, v1alpha1.ReasonCertificateUsable,
+			"The certificate is valid. It expires at the time in status.sourceExpiration."))
 		if at := configured.expires().Add(time.Second); v.next.IsZero() || at.Before(v.next) {
 			v.next = at
 		}
 	case certificateReasons[v.ready.Reason]:
-		c = status.Condition(v1alpha1.ConditionCertificateValid, metav1.ConditionFalse, v.ready.Reason, "%s", v.ready.Message)
-	default: // there is no certificate to report on
-		return v
+		v.conditions = append(v.conditions, status.Condition(v1alpha1.ConditionCertificateValid, metav1.ConditionFalse, v.ready.Reason, "%s", v.ready.Message))
 	}
-	v.certificate = &c
 	return v
 }
 
@@ -72,7 +69,7 @@ var certificateReasons = map[string]bool{
 
 // verifyCaller calls GetCallerIdentity, unless the last result is still valid or the operator is backing off.
 func (r *Reconciler[T]) verifyCaller(ctx context.Context, found T, configured *Identity, now time.Time) (verdict, error) {
-	r.Limits.Configure(now, configured.Key, configured.QPS)
+	r.Limits.Configure(now, configured.Key, int(configured.STSQPS))
 	if message := configured.notVerifiable(); message != "" {
 		return verdict{
 			ready:         status.Condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNotVerifiable, "%s", message),
@@ -87,7 +84,8 @@ func (r *Reconciler[T]) verifyCaller(ctx context.Context, found T, configured *I
 		last = backoff.LastCall{Inputs: configured.Version, Next: verifyAt(configured, now)}
 		r.backoff.Set(key, last)
 	}
-	known := verdict{caller: callerOf(found), secretVersion: configured.SecretVersion, next: last.Next}
+	reported := found.Report()
+	known := verdict{caller: awssts.Caller{AccountID: reported.AccountID, ARN: reported.ARN, UserID: reported.UserID}, secretVersion: configured.SecretVersion, next: last.Next}
 	switch next, early := nextVerification(last, now); {
 	case last.InBackoff(configured.Version, now):
 		known.ready, known.failure = status.False(last.Failure), last.Failure
@@ -103,7 +101,7 @@ func (r *Reconciler[T]) verifyCaller(ctx context.Context, found T, configured *I
 
 // clockCondition returns the condition ClockInSync and the skew. The message does not contain the skew, which changes
 // with each response; a metric does.
-func clockCondition(configured *Identity) (*metav1.Condition, *time.Duration) {
+func clockCondition(configured *Identity) ([]metav1.Condition, *time.Duration) {
 	ahead, known := configured.Skew()
 	if !known {
 		return nil, nil
@@ -113,7 +111,7 @@ func clockCondition(configured *Identity) (*metav1.Condition, *time.Duration) {
 		c = status.Condition(v1alpha1.ConditionClockInSync, metav1.ConditionFalse, v1alpha1.ReasonClockSkew,
 			"The clocks of STS and of the operator differ by more than a minute. Set the clock of the operator's node. Until then, refreshes follow the clock of STS.")
 	}
-	return &c, &ahead
+	return []metav1.Condition{c}, &ahead
 }
 
 // verifyAt returns when to verify a ready identity again: after verifyInterval, or when the source's token expires.
@@ -131,20 +129,11 @@ func reportsOn(found Object, configured *Identity) bool {
 		found.Report().ObservedGeneration == found.GetGeneration() && found.Report().ObservedSecretVersion == configured.SecretVersion
 }
 
-// callerOf returns the caller in the identity's status; nil if it has none.
-func callerOf(found Object) *awssts.Caller {
-	status := found.Report()
-	if status.ARN == "" && status.AccountID == "" {
-		return nil
-	}
-	return &awssts.Caller{AccountID: status.AccountID, ARN: status.ARN, UserID: status.UserID}
-}
-
 // callSTS calls GetCallerIdentity if the limiter permits it, and completes what is known of the identity.
 func (r *Reconciler[T]) callSTS(ctx context.Context, configured *Identity, known verdict, now time.Time) (verdict, error) {
 	identity := configured.Key
 	permit, _ := r.Limits.Acquire(now, limit.Request{
-		Identity: identity, Credential: identity, QPS: configured.QPS, Version: configured.Version, Class: limit.Missing,
+		Identity: identity, Credential: identity, QPS: int(configured.STSQPS), Version: configured.Version, Class: limit.Missing,
 	})
 	if permit == nil {
 		return verdict{waits: true, next: now.Add(limit.Recheck)}, nil
@@ -179,7 +168,7 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, configured *Identity, known
 	if _, hop := errors.AsType[*reason.HopError](err); !hop && !errors.Is(err, errNoCaller) { // calls of hops are counted separately
 		r.Metrics.Called(identity.Kind, callGetCallerIdentity, v.ready.Reason)
 	}
-	v.clock, v.ahead = clockCondition(configured)
+	v.conditions, v.ahead = clockCondition(configured)
 	return v, nil
 }
 
@@ -190,23 +179,20 @@ func verified(configured *Identity, v verdict, caller awssts.Caller, err error) 
 	}
 	switch {
 	case errors.Is(err, errNoCaller):
-		v.caller = nil
+		v.caller = awssts.Caller{}
 		v.ready = ready(v1alpha1.ReasonNotVerifiable, "The source has a token, which each credential calls STS with, so this identity has no caller to verify.")
 	case errors.Is(err, awssts.ErrNoCallerIdentity):
-		v.caller = nil
+		v.caller = awssts.Caller{}
 		v.ready = ready(v1alpha1.ReasonNotVerifiable, "The server does not support GetCallerIdentity, so the caller is not known. Credentials are issued anyway.")
 	case err != nil:
-		v.failure = awssts.Classify(err, reason.Subject{
-			Identity: configured.Name, Call: callGetCallerIdentity, Endpoint: configured.Endpoint, SessionEndpoint: configured.SessionEndpoint(),
-			Region: configured.Region, SendsName: configured.AcceptsSessionName(), HasSourceIdentity: configured.HasSourceIdentity(), ClockInSync: configured.ClockInSync(),
-		})
+		v.failure = awssts.Classify(err, configured.Subject(callGetCallerIdentity))
 		v.failure.Condition = v1alpha1.ConditionReady
 		v.ready = status.False(v.failure)
 	case caller.ARN == "":
-		v.caller = &caller
+		v.caller = caller
 		v.ready = ready(v1alpha1.ReasonNotVerifiable, "The server's GetCallerIdentity returned no usable ARN, so the caller is not known. Credentials are issued anyway.")
 	default:
-		v.caller = &caller
+		v.caller = caller
 		v.ready = ready(v1alpha1.ReasonVerified, "The caller is %s.", caller.ARN)
 	}
 	return v

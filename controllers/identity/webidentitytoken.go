@@ -52,7 +52,7 @@ func (s webIdentityToken) open(_ context.Context, r *Resolver, _ *v1alpha1.Ident
 		return authenticator{}, unready(v1alpha1.ReasonInvalidSecret, nil, "The value in %s is not a JSON Web Token. Store the bare token there, as its issuer signed it.", s.from)
 	}
 	origin := tokenOrigin{fmt.Sprintf("The token in %s", s.from), "Check the tool that writes the Secret; a changed Secret is tried at once."}
-	if message := origin.forAPIServer(token, r.apiAudiences()); message != "" {
+	if message := origin.forAPIServer(token, r.APIAudiences()); message != "" {
 		return authenticator{}, unready(v1alpha1.ReasonInvalidSecret, nil, "%s", message)
 	}
 	return authenticator{

@@ -110,8 +110,8 @@ func fieldsOf(r *Record) ([]textField, []timeField) {
 	return texts, times
 }
 
-// recordKeys is computed once: the transform of the cache needs it for every Secret.
-var recordKeys = func() []string {
+// RecordKeys are the annotations that a record may have. The transform of the cache needs them for every Secret.
+var RecordKeys = func() []string {
 	keys := []string{annotationPackedPolicy}
 	texts, times := fieldsOf(new(Record))
 	for _, f := range texts {
@@ -123,12 +123,9 @@ var recordKeys = func() []string {
 	return keys
 }()
 
-// RecordKeys returns the annotations that a record may have. The caller must not change the list.
-func RecordKeys() []string { return recordKeys }
-
 // Annotations returns the record as annotations, without those of optional fields that are empty.
 func (r Record) Annotations() map[string]string {
-	annotations := make(map[string]string, len(recordKeys))
+	annotations := make(map[string]string, len(RecordKeys))
 	texts, times := fieldsOf(&r)
 	for _, f := range texts {
 		if f.required || *f.value != "" {
@@ -137,7 +134,7 @@ func (r Record) Annotations() map[string]string {
 	}
 	for _, f := range times {
 		if !f.value.IsZero() {
-			annotations[f.key] = at(*f.value)
+			annotations[f.key] = f.value.UTC().Format(time.RFC3339)
 		}
 	}
 	if r.PackedPolicySize != nil {
@@ -146,18 +143,10 @@ func (r Record) Annotations() map[string]string {
 	return annotations
 }
 
-// at formats a time for an annotation. The zero time is empty.
-func at(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-// parseAt parses a time in exactly the form of [at], and returns zero for any other. Fractions of a second would be lost in a status, and
+// parseAt parses a time in exactly the form of [Record.Annotations], and returns zero for any other. Fractions of a second would be lost in a status, and
 // a time zone may lead to a year that cannot be formatted.
 func parseAt(text string) time.Time {
-	if read, err := time.Parse(time.RFC3339, text); err == nil && at(read) == text {
+	if read, err := time.Parse(time.RFC3339, text); err == nil && read.UTC().Format(time.RFC3339) == text {
 		return read
 	}
 	return time.Time{}

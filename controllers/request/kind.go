@@ -29,6 +29,16 @@ type Object interface {
 	Report() *v1alpha1.CredentialStatus
 }
 
+// IdentityObject is an identity of either kind.
+type IdentityObject interface {
+	metav1.Object
+	runtime.Object
+	Settings() *v1alpha1.IdentitySettings
+	Source() v1alpha1.ClusterIdentitySource
+	Rules() []v1alpha1.AllowRule
+	Report() *v1alpha1.IdentityStatus
+}
+
 // List is a list of credentials of one kind.
 type List interface {
 	metav1.ListInterface
@@ -47,7 +57,7 @@ type Kind[T Object] struct {
 	NameLength int
 	// Request returns the STS request of a spec, or a failure of ConditionIssued if STS would reject it.
 	Request func(T) (Request, *reason.Error)
-	// MFA returns the MFA device of a spec, nil if it has none. The function is nil for a call without MFA.
+	// MFA returns the MFA device of a spec, nil if it has none.
 	MFA func(T) *v1alpha1.MFA
 }
 
@@ -87,6 +97,7 @@ var (
 		NameField:  "spec.userName",
 		NameLength: MaxUserName,
 		Request:    getFederationToken,
+		MFA:        func(*v1alpha1.FederatedCredential) *v1alpha1.MFA { return nil },
 	}
 )
 

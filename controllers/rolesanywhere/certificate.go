@@ -10,8 +10,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -34,7 +34,7 @@ type Certificate struct {
 	intermediates []*x509.Certificate
 	key           crypto.Signer
 	algorithm     string
-	// NotBefore and NotAfter bound the time in which the certificate and all intermediates are valid.
+	// NotBefore and NotAfter bound the time in which the certificate and all intermediates are valid. Both are included.
 	NotBefore, NotAfter time.Time
 }
 
@@ -46,7 +46,11 @@ func Parse(certificates, key []byte) (*Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Certificate{leaf: chain[0], intermediates: chain[1:], NotBefore: chain[0].NotBefore, NotAfter: chain[0].NotAfter}
+	c := &Certificate{
+		leaf: chain[0], intermediates: chain[1:],
+		NotBefore: slices.MaxFunc(chain, func(a, b *x509.Certificate) int { return a.NotBefore.Compare(b.NotBefore) }).NotBefore,
+		NotAfter:  slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter,
+	}
 	if err := checkLeaf(c.leaf); err != nil {
 		return nil, err
 	}
@@ -61,14 +65,6 @@ func Parse(certificates, key []byte) (*Certificate, error) {
 	}
 	if public, ok := c.leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(c.key.Public()) {
 		return nil, fmt.Errorf("the private key in %s is not that of the first certificate in %s: store the two together", PrivateKeyKey, CertificateKey)
-	}
-	for _, intermediate := range c.intermediates {
-		if intermediate.NotBefore.After(c.NotBefore) {
-			c.NotBefore = intermediate.NotBefore
-		}
-		if intermediate.NotAfter.Before(c.NotAfter) {
-			c.NotAfter = intermediate.NotAfter
-		}
 	}
 	return c, nil
 }
@@ -172,22 +168,4 @@ func parseKey(data []byte) (crypto.Signer, error) {
 		return nil, errKey
 	}
 	return nil, errKey
-}
-
-// Errors of [Certificate.Check].
-var (
-	ErrExpired     = errors.New("the certificate has expired")
-	ErrNotYetValid = errors.New("the certificate is not valid yet")
-)
-
-// Check returns [ErrExpired] or [ErrNotYetValid] if the certificate, or an intermediate, is not valid at a time.
-func (c *Certificate) Check(now time.Time) error {
-	switch {
-	case now.After(c.NotAfter):
-		return ErrExpired
-	case now.Before(c.NotBefore):
-		return ErrNotYetValid
-	default:
-		return nil
-	}
 }

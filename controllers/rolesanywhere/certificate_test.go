@@ -83,7 +83,7 @@ func TestParseRejectsWhatRolesAnywhereRejects(t *testing.T) {
 			parsed, err := rolesanywhere.Parse(tc.certificates, tc.key)
 			if tc.wantErr == "" {
 				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(parsed.Check(now)).To(Succeed())
+				g.Expect(now).To(And(BeTemporally(">=", parsed.NotBefore), BeTemporally("<=", parsed.NotAfter)))
 				return
 			}
 			g.Expect(err).To(MatchError(ContainSubstring(tc.wantErr)))
@@ -151,16 +151,4 @@ func TestCertificateIsValidWhileAllOfItsChainIs(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect([]time.Time{alone.NotBefore, alone.NotAfter}).To(Equal([]time.Time{now.AddDate(-1, 0, 0), now.AddDate(20, 0, 0)}))
 	g.Expect([]time.Time{chain.NotBefore, chain.NotAfter}).To(Equal([]time.Time{inner.Certificate.NotBefore, inner.Certificate.NotAfter}))
-	for at, want := range map[time.Time]error{
-		chain.NotBefore.Add(-time.Second): rolesanywhere.ErrNotYetValid,
-		chain.NotBefore:                   nil,
-		chain.NotAfter:                    nil,
-		chain.NotAfter.Add(time.Second):   rolesanywhere.ErrExpired,
-	} {
-		if want == nil {
-			g.Expect(chain.Check(at)).To(Succeed(), at.String())
-			continue
-		}
-		g.Expect(chain.Check(at)).To(MatchError(want), at.String())
-	}
 }

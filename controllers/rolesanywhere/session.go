@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/restjson"
@@ -23,15 +22,6 @@ type Source struct {
 	Endpoint string
 	// SendsSessionName is true if the profile accepts names of role sessions.
 	SendsSessionName bool
-}
-
-// Region returns the region of a trust anchor or profile; empty if the text is not an ARN.
-func Region(arn string) string {
-	const region = 3
-	if fields := strings.Split(arn, ":"); len(fields) > region {
-		return fields[region]
-	}
-	return ""
 }
 
 // Session is what a call of CreateSession requests.

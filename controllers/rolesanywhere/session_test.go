@@ -93,9 +93,3 @@ func TestDecodeError(t *testing.T) {
 		})
 	}
 }
-
-func TestRegion(t *testing.T) {
-	g := NewWithT(t)
-	g.Expect(rolesanywhere.Region("arn:aws:rolesanywhere:eu-west-1:123456789012:profile/b")).To(Equal("eu-west-1"))
-	g.Expect(rolesanywhere.Region("b")).To(BeEmpty())
-}

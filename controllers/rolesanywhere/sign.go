@@ -1,6 +1,7 @@
 package rolesanywhere
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
@@ -69,11 +70,7 @@ func encode(certificate *x509.Certificate) string {
 // canonicalRequest returns the canonical form of a request and the names of the signed headers (IAM User Guide, 'Create a signed AWS
 // API request').
 func canonicalRequest(r *http.Request, payload []byte) (canonical, signedHeaders string) {
-	host := r.Host
-	if host == "" {
-		host = r.URL.Host
-	}
-	values := map[string]string{"host": host}
+	values := map[string]string{"host": cmp.Or(r.Host, r.URL.Host)}
 	for _, name := range []string{"Content-Type", headerDate, headerCertificate, headerChain} {
 		if value := r.Header.Get(name); value != "" {
 			values[strings.ToLower(name)] = strings.TrimSpace(value)

@@ -38,7 +38,8 @@ type Reconciler[T request.Object] struct {
 
 // result is the result of a pass.
 type result struct {
-	Verdict
+	// Condition is ConditionRolledOut.
+	metav1.Condition
 	// cause is the error of the API server, for the event.
 	cause error
 	// next is when to reconcile again; zero for not before a change.
@@ -89,7 +90,7 @@ func (r *Reconciler[T]) reconcile(ctx context.Context, cred T, authorized metav1
 	}
 	if problem != "" || err != nil {
 		r.measure(key, now, nil)
-		return result{Verdict: NoRollout(problem)}, err
+		return result{Condition: NoRollout(problem)}, err
 	}
 	readers, rejection, err := r.pass(ctx, cred, current, now)
 	switch {
@@ -148,7 +149,7 @@ func (r *Reconciler[T]) report(ctx context.Context, cred T, res *result) error {
 			meta.RemoveStatusCondition(&reported.Conditions, v1alpha1.ConditionRolledOut)
 			return
 		}
-		condition := status.Condition(v1alpha1.ConditionRolledOut, res.Status, res.Reason, "%s", res.Message)
+		condition := status.Condition(res.Type, res.Status, res.Reason, "%s", res.Message)
 		reported.Conditions = status.Merge(reported.Conditions, []metav1.Condition{condition}, generation, now)
 	})
 	if !written || res == nil {

@@ -15,14 +15,9 @@ import (
 // Rollout.
 const FieldManager = "rolecredential-rollout"
 
-// Verdict is the content of ConditionRolledOut. It is the same for the same state.
-type Verdict struct {
-	Status          metav1.ConditionStatus
-	Reason, Message string
-}
-
-// Report returns the verdict for a Secret's readers. Problems that need an action come before restarts in progress.
-func Report(now time.Time, secret string, readers []Reader) Verdict {
+// Report returns ConditionRolledOut for a Secret's readers. It is the same for the same state. Problems that need an action come before
+// restarts in progress.
+func Report(now time.Time, secret string, readers []Reader) metav1.Condition {
 	of := func(is func(Reader) bool, say func(Reader) string) string {
 		var said []string
 		for _, r := range readers {
@@ -34,8 +29,8 @@ func Report(now time.Time, secret string, readers []Reader) Verdict {
 	}
 	state := func(s State) func(Reader) bool { return func(r Reader) bool { return r.State == s } }
 	name := func(r Reader) string { return r.String() }
-	problem := func(reason, format string, args ...any) Verdict {
-		return Verdict{metav1.ConditionFalse, reason, fmt.Sprintf(format, args...)}
+	problem := func(reason, format string, args ...any) metav1.Condition {
+		return rolledOut(metav1.ConditionFalse, reason, fmt.Sprintf(format, args...))
 	}
 	if names := of(state(Refused), name); names != "" {
 		return problem(v1alpha1.ReasonForbidden, "The operator may not restart %s. %s", names, permissions)
@@ -55,30 +50,34 @@ func Report(now time.Time, secret string, readers []Reader) Verdict {
 	if slices.ContainsFunc(readers, func(r Reader) bool { return r.State != Fresh }) {
 		return problem(v1alpha1.ReasonRestarting, "The operator restarts the workloads whose pods use a previous credential of Secret %s, a few at a time, before it expires.", secret)
 	}
-	return Verdict{metav1.ConditionTrue, v1alpha1.ReasonRolledOut, fmt.Sprintf("All running pods use the current credential of Secret %s.", secret)}
+	return rolledOut(metav1.ConditionTrue, v1alpha1.ReasonRolledOut, fmt.Sprintf("All running pods use the current credential of Secret %s.", secret))
+}
+
+func rolledOut(status metav1.ConditionStatus, reason, message string) metav1.Condition {
+	return metav1.Condition{Type: v1alpha1.ConditionRolledOut, Status: status, Reason: reason, Message: message}
 }
 
 // permissions explains how to grant the operator access.
 const permissions = "Bind ClusterRole rolecredential-rollout-role: Helm value rbac.rollout=true, or the Kustomize component rollout. Or remove spec.rollout. See the event for the error."
 
-// Undiscovered returns the verdict if the operator may not read the workloads and pods, or reads no more of them because
-// they are too large.
-func Undiscovered(tooLarge bool) Verdict {
+// Undiscovered returns ConditionRolledOut if the operator may not read the workloads and pods, or reads no more of them
+// because they are too large.
+func Undiscovered(tooLarge bool) metav1.Condition {
 	if tooLarge {
-		return Verdict{metav1.ConditionFalse, v1alpha1.ReasonDiscoveryTooLarge, fmt.Sprintf("The pods that the operator must read to find workloads exceed %d MiB, so no workload is "+
-			"restarted. Name the workloads in spec.rollout.targets, and remove spec.rollout.discover. The pods of the targets must not exceed this size either.", maxBytes>>20)}
+		return rolledOut(metav1.ConditionFalse, v1alpha1.ReasonDiscoveryTooLarge, fmt.Sprintf("The pods that the operator must read to find workloads exceed %d MiB, so no workload is "+
+			"restarted. Name the workloads in spec.rollout.targets, and remove spec.rollout.discover. The pods of the targets must not exceed this size either.", maxBytes>>20))
 	}
-	return Verdict{metav1.ConditionFalse, v1alpha1.ReasonForbidden, "The operator may not read the workloads and pods of this namespace. " + permissions}
+	return rolledOut(metav1.ConditionFalse, v1alpha1.ReasonForbidden, "The operator may not read the workloads and pods of this namespace. "+permissions)
 }
 
-// NoRollout returns the verdict for a credential that is not authorized, or whose Secret holds no usable credential,
+// NoRollout returns ConditionRolledOut for a credential that is not authorized, or whose Secret holds no usable credential,
 // with the reason of the condition that reports why.
-func NoRollout(reason string) Verdict {
+func NoRollout(reason string) metav1.Condition {
 	condition := v1alpha1.ConditionAuthorized
 	if reason == v1alpha1.ReasonNotIssued || reason == v1alpha1.ReasonExpired {
 		condition = v1alpha1.ConditionReady
 	}
-	return Verdict{metav1.ConditionUnknown, reason, fmt.Sprintf("No workload is restarted. See the condition %s.", condition)}
+	return rolledOut(metav1.ConditionUnknown, reason, fmt.Sprintf("No workload is restarted. See the condition %s.", condition))
 }
 
 // late reports whether its pods' credential expired before the restart was complete.

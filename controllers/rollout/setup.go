@@ -45,17 +45,13 @@ var rolloutChanged = predicate.Funcs{
 
 // hasRollout reports whether a credential has spec.rollout, or still has its condition.
 func hasRollout(object client.Object) bool {
-	c, ok := object.(request.Object)
-	return ok && (c.Common().Rollout != nil || meta.FindStatusCondition(c.Report().Conditions, v1alpha1.ConditionRolledOut) != nil)
+	c := object.(request.Object)
+	return c.Common().Rollout != nil || meta.FindStatusCondition(c.Report().Conditions, v1alpha1.ConditionRolledOut) != nil
 }
 
 // authorization returns ConditionAuthorized; zero if it is not set.
 func authorization(object client.Object) metav1.Condition {
-	c, ok := object.(request.Object)
-	if !ok {
-		return metav1.Condition{}
-	}
-	return ptr.Deref(meta.FindStatusCondition(c.Report().Conditions, v1alpha1.ConditionAuthorized), metav1.Condition{})
+	return ptr.Deref(meta.FindStatusCondition(object.(request.Object).Report().Conditions, v1alpha1.ConditionAuthorized), metav1.Condition{})
 }
 
 // enqueueRolloutOwner enqueues the credential of a changed Secret if the credential has a rollout.

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
@@ -15,14 +16,12 @@ import (
 )
 
 // referenceTo returns the owner reference of a credential's Secret.
-func (s *Store) referenceTo(owner client.Object) (metav1.OwnerReference, error) {
+func (s *Store) referenceTo(owner client.Object) metav1.OwnerReference {
 	gvk, err := apiutil.GVKForObject(owner, s.Client.Scheme())
-	if err != nil {
-		return metav1.OwnerReference{}, err
-	}
+	utilruntime.Must(err) // the scheme has all kinds of credentials
 	reference := *metav1.NewControllerRef(owner, gvk)
 	reference.BlockOwnerDeletion = nil
-	return reference, nil
+	return reference
 }
 
 // fullName returns the kind and name of an owner, as in records and in the adopt annotation.

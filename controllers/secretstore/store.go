@@ -4,6 +4,7 @@ package secretstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -81,17 +82,13 @@ func (s *Store) Observe(ctx context.Context, owner client.Object, name string, t
 
 // read returns what a Secret holds now.
 func (s *Store) read(ctx context.Context, owner client.Object, name string, template v1alpha1.SecretTemplate) (Observed, error) {
-	reference, err := s.referenceTo(owner)
-	if err != nil {
-		return Observed{}, err
-	}
 	key, secret := client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}, &corev1.Secret{}
 	if err := s.Reader.Get(ctx, key, secret); apierrors.IsNotFound(err) {
 		return Observed{}, nil
 	} else if err != nil {
 		return Observed{}, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
-	return s.observed(reference, secret, template), nil
+	return s.observed(s.referenceTo(owner), secret, template), nil
 }
 
 // observed returns what a whole Secret holds.
@@ -187,18 +184,12 @@ func withManagedByLabel(labels map[string]string) map[string]string {
 }
 
 func containsAll(all, some map[string]string) bool {
-	for key, value := range some {
-		if found, ok := all[key]; !ok || found != value {
-			return false
-		}
-	}
-	return true
+	return maps.Equal(merged(all, some), all)
 }
 
 // Prune deletes the owner's Secrets of other names than keep. A change of spec.secret.name leaves them behind.
 func (s *Store) Prune(ctx context.Context, owner client.Object, keep string) error {
-	owned := &metav1.PartialObjectMetadataList{}
-	owned.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	owned := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "SecretList"}}
 	if err := s.Client.List(ctx, owned, client.InNamespace(owner.GetNamespace()), client.MatchingFields{OwnerIndex: string(owner.GetUID())}); err != nil {
 		return err
 	}
@@ -255,7 +246,5 @@ func IndexOwner(object client.Object) []string {
 
 // Metadata returns an empty Secret for reads and watches of metadata.
 func Metadata() *metav1.PartialObjectMetadata {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return secret
+	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}}
 }

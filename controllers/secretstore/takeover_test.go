@@ -172,7 +172,7 @@ func TestCacheHoldsNoAnnotationThatTheOperatorDoesNotRead(t *testing.T) {
 			f.Expect(seen.Annotations).To(HaveKeyWithValue("sts.rolecredential.dev/credential", "RoleCredential/s3-reader"))
 			record := []string{"cache-others", "cache-keys"}
 			if owned {
-				record = append(record, reissue.RecordKeys()...)
+				record = append(record, reissue.RecordKeys...)
 			} else {
 				record = append(record, "sts.rolecredential.dev/credential")
 				f.Expect(seen.OwnerReferences).To(BeNil())

@@ -63,7 +63,7 @@ func trim(found *metav1.ObjectMeta) metav1.ObjectMeta {
 	if len(found.OwnerReferences) == 1 && len(found.Finalizers) == 0 { // else a write from the cache would remove the others
 		owned.Annotations[othersAnnotation] = unique.Make(hashOthers(found.Labels, found.Annotations)).Value()
 	}
-	for _, key := range reissue.RecordKeys() {
+	for _, key := range reissue.RecordKeys {
 		if value, ok := found.Annotations[key]; ok {
 			owned.Annotations[key] = value
 		}
@@ -87,7 +87,7 @@ func hashOthers(labels, annotations map[string]string) string {
 // withoutRecord returns a copy of annotations without those of a record.
 func withoutRecord(annotations map[string]string) map[string]string {
 	others := maps.Collect(maps.All(annotations))
-	for _, key := range reissue.RecordKeys() {
+	for _, key := range reissue.RecordKeys {
 		delete(others, key)
 	}
 	return others

@@ -40,11 +40,8 @@ type Content struct {
 
 // Write writes the content to the Secret that was observed. If the Secret changed since, Write observes it again, so that issued
 // credentials are not lost to a race. It returns [ErrForeign] without a write if the Secret has become foreign.
-func (s *Store) Write(ctx context.Context, owner client.Object, name string, observed Observed, content Content) error {
-	reference, err := s.referenceTo(owner)
-	if err != nil {
-		return err
-	}
+func (s *Store) Write(ctx context.Context, owner client.Object, name string, observed Observed, content Content) (err error) {
+	reference := s.referenceTo(owner)
 	if observed.partial && observed.Record.TemplateHash != content.Record.TemplateHash { // stale labels must be removed
 		if observed, err = s.read(ctx, owner, name, content.Template); err != nil {
 			return err
@@ -80,10 +77,7 @@ func raced(err error) bool {
 // TakeOver makes the owner the controller of a Secret that a former credential of its kind and name left, and names it in the record. It
 // changes nothing else. It fails if the Secret changed since it was observed.
 func (s *Store) TakeOver(ctx context.Context, owner client.Object, observed Observed, template v1alpha1.SecretTemplate) (Observed, error) {
-	reference, err := s.referenceTo(owner)
-	if err != nil {
-		return observed, err
-	}
+	reference := s.referenceTo(owner)
 	secret := observed.secret.DeepCopy()
 	record := recordOf(secret) // not nil, or the Secret would be foreign
 	record.Credential = fullName(reference)

@@ -4,7 +4,6 @@ package status
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
@@ -77,7 +76,7 @@ func Update[T request.Object](ctx context.Context, c client.Client, object T, ch
 			object.SetResourceVersion(stored.GetResourceVersion())
 			return before, written, err
 		}
-		current, _ := reflect.TypeAssert[T](reflect.New(reflect.TypeOf(object).Elem()))
+		current := copyOf(object)
 		if err = c.Get(ctx, client.ObjectKeyFromObject(object), current); err != nil {
 			return before, false, client.IgnoreNotFound(err)
 		}

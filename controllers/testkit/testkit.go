@@ -80,7 +80,8 @@ func New(t *testing.T, objects ...client.Object) *Fixture {
 	f.Connector = &identity.Connector{Limits: f.Limits, Metrics: f.Metrics, Clock: f.Clock}
 	f.Resolver = &identity.Resolver{
 		Reader: f.Operator, Secrets: f.Operator, Watch: NoWatch{}, Clock: f.Clock, Tokens: identity.NewTokens(f.Operator, f.Clock),
-		Connect: func(request.Key, aws.Config) identity.STS { return f.STS },
+		Connect:      func(request.Key, aws.Config) identity.STS { return f.STS },
+		APIAudiences: func() []string { return nil },
 	}
 	return f
 }
@@ -144,7 +145,7 @@ func (f *Fixture) Forge(edit map[string]string) {
 // Checksum returns the checksum of a record, also of an invalid one.
 func Checksum(annotations map[string]string) string {
 	record := map[string]string{}
-	for _, key := range reissue.RecordKeys() {
+	for _, key := range reissue.RecordKeys {
 		if value, ok := annotations[key]; ok {
 			record[key] = value
 		}

@@ -49,19 +49,12 @@ func mapper() meta.RESTMapper {
 		known.Add(v1alpha1.GroupVersion.WithKind(kind.Name), meta.RESTScopeNamespace)
 	}
 	for kind, row := range identityKinds {
-		known.Add(v1alpha1.GroupVersion.WithKind(string(kind)), scope(row.clusterScoped))
+		known.Add(v1alpha1.GroupVersion.WithKind(string(kind)), row.scope)
 	}
-	for kind, clusterScoped := range map[string]bool{"Secret": false, "Pod": false, "Namespace": true} {
-		known.Add(corev1.SchemeGroupVersion.WithKind(kind), scope(clusterScoped))
+	for kind, scope := range map[string]meta.RESTScope{"Secret": meta.RESTScopeNamespace, "Pod": meta.RESTScopeNamespace, "Namespace": meta.RESTScopeRoot} {
+		known.Add(corev1.SchemeGroupVersion.WithKind(kind), scope)
 	}
 	return known
-}
-
-func scope(clusterScoped bool) meta.RESTScope {
-	if clusterScoped {
-		return meta.RESTScopeRoot
-	}
-	return meta.RESTScopeNamespace
 }
 
 // Credential reads a credential.
@@ -100,9 +93,15 @@ func (c *Cluster) Identity(ctx context.Context, ref IdentityRef) (Identity, erro
 	if !known {
 		return Identity{}, fmt.Errorf("this version of the plugin does not know the identity kind %s", ref.Kind)
 	}
-	identity, err := kind.get(ctx, c.Client, ref.NamespacedName)
-	identity.IdentityRef = ref
-	return identity, err
+	name := ref.NamespacedName
+	if kind.scope == meta.RESTScopeRoot {
+		name.Namespace = ""
+	}
+	found := kind.new()
+	if err := c.Client.Get(ctx, name, found); err != nil {
+		return Identity{IdentityRef: ref}, err
+	}
+	return newIdentity(ref, found), nil
 }
 
 // NamespaceLabels reads the labels of a namespace.

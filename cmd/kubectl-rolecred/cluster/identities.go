@@ -2,14 +2,14 @@ package cluster
 
 import (
 	"cmp"
-	"context"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
+	"rolecredential.dev/operator/controllers/request"
 )
 
 // IdentityRef is the kind and name of an identity. The namespace is the credential's, and is ignored for a cluster-scoped kind.
@@ -26,14 +26,11 @@ func (r IdentityRef) Path() string { return strings.ToLower(string(r.Kind)) + "/
 
 // Args returns the arguments that name the identity for kubectl, with -n if its kind is namespaced.
 func (r IdentityRef) Args() []string {
-	if identityKinds[r.Kind].clusterScoped {
+	if identityKinds[r.Kind].scope == meta.RESTScopeRoot {
 		return []string{r.Path()}
 	}
 	return []string{r.Path(), "-n", r.Namespace}
 }
-
-// Resource returns the plural of the kind.
-func (r IdentityRef) Resource() string { return identityKinds[r.Kind].resource }
 
 // Identity is an identity of any kind.
 type Identity struct {
@@ -101,96 +98,52 @@ func (i Identity) Roles() (arns []string) {
 // identityKind describes a kind of identity.
 type identityKind struct {
 	resource, short string
-	clusterScoped   bool
-	get             func(context.Context, client.Reader, types.NamespacedName) (Identity, error)
+	scope           meta.RESTScope
+	new             func() request.IdentityObject
 }
 
 // identityKinds has an entry for each kind of identity.
 var identityKinds = map[v1alpha1.IdentityKind]identityKind{
-	v1alpha1.IdentityKindClusterIdentity: {resource: "clusteridentities", short: "clusterid", clusterScoped: true, get: clusterIdentity},
-	v1alpha1.IdentityKindIdentity:        {resource: "identities", short: "stsid", get: namespacedIdentity},
+	v1alpha1.IdentityKindClusterIdentity: {"clusteridentities", "clusterid", meta.RESTScopeRoot, func() request.IdentityObject { return &v1alpha1.ClusterIdentity{} }},
+	v1alpha1.IdentityKindIdentity:        {"identities", "stsid", meta.RESTScopeNamespace, func() request.IdentityObject { return &v1alpha1.Identity{} }},
 }
 
-func clusterIdentity(ctx context.Context, reader client.Reader, name types.NamespacedName) (Identity, error) {
-	found := &v1alpha1.ClusterIdentity{}
-	if err := reader.Get(ctx, client.ObjectKey{Name: name.Name}, found); err != nil {
-		return Identity{}, err
+// newIdentity returns the identity of an object. The source stays unknown if it is newer than this version of the plugin.
+func newIdentity(ref IdentityRef, found request.IdentityObject) Identity {
+	settings, status := found.Settings(), found.Report()
+	identity := Identity{
+		IdentityRef: ref, Region: settings.Region, Endpoint: settings.Endpoint, CABundle: settings.CABundle, Chain: settings.Chain, SessionTags: settings.SessionTags,
+		Source: "unknown", Rules: found.Rules(), Namespaced: found.GetNamespace() != "", Conditions: status.Conditions, FailedCall: status.FailedCall, ARN: status.ARN,
 	}
-	identity := newIdentity(found.Settings(), found.Report())
-	if found.Spec.Allow != nil {
-		identity.Rules = *found.Spec.Allow
-	}
-	switch source := found.Spec.Source; {
+	switch source := found.Source(); {
 	case source.Ambient != nil:
 		identity.SourceType, identity.Source = SourceAmbient, string(SourceAmbient)
 	case source.AccessKey != nil:
-		ref := source.AccessKey.SecretRef
-		identity = identity.withSecret(SourceAccessKey, ref.Namespace, ref.Name)
+		identity = identity.withSecret(SourceAccessKey, source.AccessKey.SecretRef)
 	case source.X509 != nil:
-		ref := source.X509.SecretRef
-		identity = identity.withSecret(SourceX509, ref.Namespace, ref.Name)
+		identity = identity.withSecret(SourceX509, source.X509.SecretRef)
 		identity.RolesAnywhere = &source.X509.RolesAnywhereSettings
 	case source.OIDC != nil:
-		ref := source.OIDC.ClientSecretRef
-		identity = identity.withSecret(SourceOIDC, ref.Namespace, ref.Name)
-		identity.SourceKey, identity.OIDC = ref.Key, &source.OIDC.OIDCSettings
+		identity = identity.withSecretKey(SourceOIDC, source.OIDC.ClientSecretRef)
+		identity.OIDC = &source.OIDC.OIDCSettings
 	case source.WebIdentityToken != nil:
-		ref := source.WebIdentityToken.SecretRef
-		identity = identity.withSecret(SourceWebIdentityToken, ref.Namespace, ref.Name)
-		identity.SourceKey = ref.Key
+		identity = identity.withSecretKey(SourceWebIdentityToken, source.WebIdentityToken.SecretRef)
 	case source.ServiceAccount != nil:
-		identity = identity.withServiceAccounts(*source.ServiceAccount)
+		identity.SourceType, identity.Audience = SourceServiceAccount, cmp.Or(source.ServiceAccount.Audience, "sts.amazonaws.com")
+		identity.Source = "serviceAccount, audience " + identity.Audience
 	}
-	return identity, nil
+	return identity
 }
 
-func namespacedIdentity(ctx context.Context, reader client.Reader, name types.NamespacedName) (Identity, error) {
-	found := &v1alpha1.Identity{}
-	if err := reader.Get(ctx, name, found); err != nil {
-		return Identity{}, err
-	}
-	identity := newIdentity(found.Settings(), found.Report())
-	identity.Namespaced = true
-	identity.Rules = []v1alpha1.AllowRule{{
-		Namespaces: []string{found.Namespace}, RoleARNs: []string{"*"}, SessionNames: []string{"*"},
-		Calls: []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken, v1alpha1.CallCreateSession},
-	}}
-	switch source := found.Spec.Source; {
-	case source.AccessKey != nil:
-		identity = identity.withSecret(SourceAccessKey, found.Namespace, source.AccessKey.SecretRef.Name)
-	case source.X509 != nil:
-		identity = identity.withSecret(SourceX509, found.Namespace, source.X509.SecretRef.Name)
-		identity.RolesAnywhere = &source.X509.RolesAnywhereSettings
-	case source.OIDC != nil:
-		identity = identity.withSecret(SourceOIDC, found.Namespace, source.OIDC.ClientSecretRef.Name)
-		identity.SourceKey, identity.OIDC = source.OIDC.ClientSecretRef.Key, &source.OIDC.OIDCSettings
-	case source.WebIdentityToken != nil:
-		identity = identity.withSecret(SourceWebIdentityToken, found.Namespace, source.WebIdentityToken.SecretRef.Name)
-		identity.SourceKey = source.WebIdentityToken.SecretRef.Key
-	case source.ServiceAccount != nil:
-		identity = identity.withServiceAccounts(*source.ServiceAccount)
-	}
-	return identity, nil
-}
-
-// newIdentity returns the fields that all kinds share. The source stays unknown if it is newer than this version of the plugin.
-func newIdentity(settings *v1alpha1.IdentitySettings, status *v1alpha1.IdentityStatus) Identity {
-	return Identity{
-		Region: settings.Region, Endpoint: settings.Endpoint, CABundle: settings.CABundle, Chain: settings.Chain, SessionTags: settings.SessionTags,
-		Source: "unknown", Conditions: status.Conditions, FailedCall: status.FailedCall, ARN: status.ARN,
-	}
-}
-
-func (i Identity) withSecret(source SourceType, namespace, name string) Identity {
-	i.SourceType, i.SourceSecret = source, &types.NamespacedName{Namespace: namespace, Name: name}
+func (i Identity) withSecret(source SourceType, ref v1alpha1.SecretReference) Identity {
+	i.SourceType, i.SourceSecret = source, new(types.NamespacedName(ref))
 	i.Source = string(source) + " in Secret " + i.SourceSecret.String()
 	return i
 }
 
-func (i Identity) withServiceAccounts(source v1alpha1.ServiceAccountSource) Identity {
-	i.SourceType, i.Audience = SourceServiceAccount, cmp.Or(source.Audience, "sts.amazonaws.com")
-	i.Source = "serviceAccount, audience " + i.Audience
-	return i
+func (i Identity) withSecretKey(source SourceType, ref v1alpha1.NamespacedSecretKeyReference) Identity {
+	i.SourceKey = ref.Key
+	return i.withSecret(source, v1alpha1.SecretReference{Namespace: ref.Namespace, Name: ref.Name})
 }
 
 // ParseIdentityRef parses TYPE/NAME of an identity. It returns false if the type is not a kind of identity.

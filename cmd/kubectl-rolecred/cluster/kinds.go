@@ -67,12 +67,7 @@ func newKind[T Object](kind request.Kind[T], short string, set func(T, RequestFi
 			r, _ := kind.Request(object.(T))
 			return r
 		},
-		mfa: func(object Object) *v1alpha1.MFA {
-			if kind.MFA == nil {
-				return nil
-			}
-			return kind.MFA(object.(T))
-		},
+		mfa: func(object Object) *v1alpha1.MFA { return kind.MFA(object.(T)) },
 		set: func(object Object, fields RequestFields) { set(object.(T), fields) },
 	}
 }
