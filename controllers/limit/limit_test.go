@@ -227,6 +227,27 @@ func TestCircuitBreakerAllowsOneProbeAtATime(t *testing.T) {
 	g.Expect(ready).To(HaveLen(49), "all others, as far as the rate allows")
 }
 
+func TestProbeThatHangsDelaysNoCallOnceAnotherCallIsAnswered(t *testing.T) {
+	g := NewWithT(t)
+	l := &limit.Limiter{DefaultQPS: 2, Slots: 10}
+	failing, _ := l.Acquire(start, callFor(credential("shop", 1), limit.Missing))
+	slow, _ := l.Acquire(start, callFor(credential("shop", 2), limit.Missing))
+	l.Release(start, failing, limit.Unavailable)
+	now := start.Add(3 * time.Second)
+	probe, _ := l.Acquire(now, callFor(credential("shop", 3), limit.Missing))
+	g.Expect(probe).NotTo(BeNil())
+	l.Spend(now, operator)
+	l.Release(now, slow, limit.Answered)
+
+	permit, wait := l.Acquire(now, callFor(credential("shop", 4), limit.Missing))
+	g.Expect(permit).To(BeNil())
+	g.Expect(wait.Cause).To(Equal(limit.RateLimit))
+	_, next := l.Ready(now)
+	g.Expect(next).To(BeTemporally("~", now.Add(time.Second/2), 2*time.Millisecond), "when the next token comes, and not when the probe ends")
+	ready, _ := l.Ready(next)
+	g.Expect(ready).To(Equal([]request.Key{credential("shop", 4)}))
+}
+
 func TestProbeThatIsNotMadeIsReplaced(t *testing.T) {
 	g := NewWithT(t)
 	l := &limit.Limiter{DefaultQPS: 1, Slots: 10}
