@@ -60,7 +60,7 @@ func accessDenied(s Situation) guidance {
 	if s.createSessionFailed() {
 		return s.certificateDenied()
 	}
-	if s.Credential == nil && s.tokenRole() != "" {
+	if s.tokenRole() != "" {
 		return s.tokenDenied()
 	}
 	if s.Credential == nil {
@@ -68,8 +68,6 @@ func accessDenied(s Situation) guidance {
 	}
 	request := s.Credential.Request
 	switch {
-	case s.tokenRole() != "":
-		return s.tokenDenied()
 	case s.deniedHop() != nil:
 		return s.hopDenied(guidance{means: "STS denied a hop of the identity's chain. The message names it."})
 	case request.Call == v1alpha1.CallGetSessionToken && request.MFASerialNumber != "":

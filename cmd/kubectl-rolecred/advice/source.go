@@ -148,7 +148,7 @@ func unsupportedField(s Situation) guidance {
 	}
 	remove := cmp.Or(strings.Join(fields, ", "), "the field that the message names")
 	a.cluster = []Step{{Do: "Remove " + remove + ".", Copy: s.edit()}}
-	if slices.Contains(fields, s.nameField()) {
+	if s.Credential != nil && slices.Contains(fields, s.Credential.Kind.NameField) {
 		a.cluster = append(a.cluster, Step{Do: "Or, if the profile has acceptRoleSessionName, set acceptRoleSessionName in source.x509 of the identity.", Copy: s.editIdentity()})
 	}
 	a.cluster = append(a.cluster, s.otherIdentity(" with another source or with a chain"))
@@ -159,15 +159,7 @@ func unsupportedField(s Situation) guidance {
 func (s Situation) fieldsWithoutParameter() []string {
 	r, nameField := s.Credential.Request, ""
 	if s.Identity.RolesAnywhere != nil && !s.Identity.RolesAnywhere.AcceptRoleSessionName && r.SessionName != s.Credential.DefaultSessionName() {
-		nameField = s.nameField()
+		nameField = s.Credential.Kind.NameField
 	}
 	return r.FieldsWithoutParameter(s.Identity.Call(r.Call), nameField)
-}
-
-// nameField returns the field of the session name.
-func (s Situation) nameField() string {
-	if s.Credential == nil {
-		return "spec.sessionName"
-	}
-	return s.Credential.Kind.NameField
 }

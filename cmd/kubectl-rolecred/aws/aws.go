@@ -3,7 +3,6 @@ package aws
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -97,9 +96,6 @@ func httpClient(caBundle string) (*awshttp.BuildableClient, error) {
 		return nil, errors.New("caBundle contains no valid certificate")
 	}
 	return client.WithTransportOptions(func(t *http.Transport) {
-		if t.TLSClientConfig == nil {
-			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
 		t.TLSClientConfig.RootCAs = pool
 	}), nil
 }

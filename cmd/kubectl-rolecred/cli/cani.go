@@ -80,13 +80,7 @@ does not check the role's trust policy. An identity with the source x509 and wit
 		if err != nil {
 			return err
 		}
-		if err := p.write(o, report, func(printer *term.Printer, _ bool) { report.print(printer) }); err != nil {
-			return err
-		}
-		if !report.Allowed {
-			return errNo
-		}
-		return nil
+		return answer(report.Allowed, p.write(o, report, report.print))
 	}
 	return cmd
 }

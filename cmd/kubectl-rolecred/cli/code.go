@@ -13,7 +13,7 @@ import (
 	"rolecredential.dev/operator/cmd/kubectl-rolecred/shell"
 )
 
-// writeCode writes the policies of an explanation as code, after their steps as comments. Like the other formats, it returns errNo if there is something to fix.
+// writeCode writes the policies of an explanation as code, after their steps as comments.
 func (p *plugin) writeCode(format string, report explanation) error {
 	grants := report.Grants()
 	if len(grants) == 0 {
@@ -32,13 +32,8 @@ func (p *plugin) writeCode(format string, report explanation) error {
 			comments.WriteString("# " + shell.Printable(step.Do) + "\n")
 		}
 	}
-	if _, err := io.WriteString(p.Out, comments.String()+code); err != nil {
-		return err
-	}
-	if !report.Ready {
-		return errNo
-	}
-	return nil
+	_, err := io.WriteString(p.Out, comments.String()+code)
+	return err
 }
 
 // commonName returns the common name in the subject of the first certificate of a PEM file, and nothing without a file.

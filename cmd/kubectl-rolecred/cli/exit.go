@@ -35,6 +35,14 @@ const (
 // errNo sets the exit code of a command that has already printed the answer no.
 var errNo = errors.New("no")
 
+// answer returns the error of writing a report, or else errNo if the report's answer is no.
+func answer(yes bool, err error) error {
+	if err == nil && !yes {
+		return errNo
+	}
+	return err
+}
+
 // errTimeout is the error of a wait that timed out.
 var errTimeout = errors.New("timed out")
 

@@ -53,15 +53,9 @@ are always shown. With --output=terraform or cloudformation, only the policies a
 			return err
 		}
 		if o.format == formatTerraform || o.format == formatCloudFormation {
-			return p.writeCode(o.format, report)
+			return answer(report.Ready, p.writeCode(o.format, report))
 		}
-		if err := p.write(o, report, func(printer *term.Printer, _ bool) { report.print(printer) }); err != nil {
-			return err
-		}
-		if !report.Ready {
-			return errNo
-		}
-		return nil
+		return answer(report.Ready, p.write(o, report, report.print))
 	}
 	return cmd
 }

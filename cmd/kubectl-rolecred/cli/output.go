@@ -36,7 +36,7 @@ func addOutput(cmd *cobra.Command, allowed ...string) *outputFlag {
 }
 
 // write writes a report in the format of the flag. Without one, or for wide, it calls text.
-func (p *plugin) write(o *outputFlag, report any, text func(printer *term.Printer, wide bool)) error {
+func (p *plugin) write(o *outputFlag, report any, text func(*term.Printer)) error {
 	if o.format != "" && !slices.Contains(o.allowed, o.format) {
 		return fmt.Errorf("unknown output format %s: use one of %s", o.format, strings.Join(o.allowed, ", "))
 	}
@@ -54,7 +54,7 @@ func (p *plugin) write(o *outputFlag, report any, text func(printer *term.Printe
 		_, err = p.Out.Write(written)
 		return err
 	default:
-		text(p.printer(), o.format == formatWide)
+		text(p.printer())
 		return nil
 	}
 }

@@ -31,7 +31,7 @@ container holds. Programs that read the Secret from the API server are not liste
 		if err != nil {
 			return err
 		}
-		return p.write(o, list, func(printer *term.Printer, wide bool) { printReaders(printer, "", list, "", wide) })
+		return p.write(o, list, func(printer *term.Printer) { printReaders(printer, "", list, "", o.format == formatWide) })
 	}
 	return cmd
 }

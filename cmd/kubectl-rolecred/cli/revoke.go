@@ -47,7 +47,7 @@ cannot revoke a session. This command changes nothing.`,
 			p.warn("could not read %s, so its user is not known: %v", found.IdentityRef().Path(), err)
 		}
 		report := p.revocation(found, identity.ARN, all)
-		return p.write(o, report, func(printer *term.Printer, _ bool) { report.print(printer, found, all) })
+		return p.write(o, report, func(printer *term.Printer) { report.print(printer, found, all) })
 	}
 	return cmd
 }

@@ -86,13 +86,7 @@ func (p *plugin) statusCommand() *cobra.Command {
 		}
 		report := p.status(cmd.Context(), c, found)
 		now := p.now()
-		if err := p.write(o, report, func(printer *term.Printer, _ bool) { report.print(printer, now) }); err != nil {
-			return err
-		}
-		if !report.Ready {
-			return errNo
-		}
-		return nil
+		return answer(report.Ready, p.write(o, report, func(printer *term.Printer) { report.print(printer, now) }))
 	}
 	return cmd
 }
@@ -186,20 +180,13 @@ func pathOf(c cluster.Credential, identity *cluster.Identity) []pathEntry {
 	}
 	report := c.Report()
 	if report.AccessKeyID != "" {
-		stops = append(stops, pathEntry{Name: cmp.Or(report.PrincipalARN, "session"), Note: join(callNote, report.AccessKeyID)})
+		if callNote != "" {
+			callNote += ", "
+		}
+		stops = append(stops, pathEntry{Name: cmp.Or(report.PrincipalARN, "session"), Note: callNote + report.AccessKeyID})
 		callNote = ""
 	}
 	return append(stops, pathEntry{Name: "secret/" + c.SecretName(), Note: callNote})
-}
-
-func join(texts ...string) string {
-	var parts []string
-	for _, text := range texts {
-		if text != "" {
-			parts = append(parts, text)
-		}
-	}
-	return strings.Join(parts, ", ")
 }
 
 func identityNote(identity cluster.Identity) string {

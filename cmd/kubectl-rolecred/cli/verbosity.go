@@ -13,31 +13,16 @@ import (
 // must not get into a terminal's history or the logs of a pipeline.
 const maxVerbosity = 7
 
-// verbosity is the flag -v, limited to maxVerbosity.
-type verbosity struct{ klog *flag.Flag }
-
+// addVerbosity adds the flag -v, limited to maxVerbosity.
 func addVerbosity(flags *pflag.FlagSet) {
 	all := flag.NewFlagSet("", flag.ContinueOnError)
 	klog.InitFlags(all)
 	// Add no other flag of klog: vmodule would raise the level past the limit.
-	flags.VarP(verbosity{all.Lookup("v")}, "v", "v", fmt.Sprintf("log `level`, at most %d: client-go logs Secrets at higher levels", maxVerbosity))
+	flags.FuncP("v", "v", fmt.Sprintf("log `level`, at most %d: client-go logs Secrets at higher levels", maxVerbosity), func(text string) error {
+		level, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("%q is not a number", text)
+		}
+		return all.Set("v", strconv.Itoa(min(level, maxVerbosity)))
+	})
 }
-
-func (v verbosity) String() string {
-	if v.klog == nil {
-		return "0"
-	}
-	return v.klog.Value.String()
-}
-
-// Set implements pflag.Value.
-func (v verbosity) Set(text string) error {
-	level, err := strconv.Atoi(text)
-	if err != nil {
-		return fmt.Errorf("%q is not a number", text)
-	}
-	return v.klog.Value.Set(strconv.Itoa(min(level, maxVerbosity)))
-}
-
-// Type implements pflag.Value.
-func (verbosity) Type() string { return "level" }

@@ -39,7 +39,7 @@ and with its CAs.`,
 		if issued.PrincipalARN != "" && caller.ARN != issued.PrincipalARN {
 			p.warn("the record in the Secret names another principal, %s", issued.PrincipalARN)
 		}
-		return p.write(o, caller, func(printer *term.Printer, _ bool) {
+		return p.write(o, caller, func(printer *term.Printer) {
 			printer.Table("", term.Row("ARN", caller.ARN), term.Row("Account", caller.Account), term.Row("UserId", caller.UserID), term.Row("Endpoint", where.String()))
 		})
 	}

@@ -2,6 +2,7 @@
 package iam
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"strings"
@@ -38,11 +39,8 @@ func policy(s Statement) Policy { return Policy{Version: "2012-10-17", Statement
 
 // Partition returns the partition of an ARN, aws if the text is not an ARN.
 func Partition(text string) string {
-	parsed, err := arn.Parse(text)
-	if err != nil || parsed.Partition == "" {
-		return "aws"
-	}
-	return parsed.Partition
+	parsed, _ := arn.Parse(text)
+	return cmp.Or(parsed.Partition, "aws")
 }
 
 // Principal returns the ARN that names a caller in a trust policy. For a role session it is the role's ARN, without the role's path, which
