@@ -93,7 +93,8 @@ func (c Cluster) Get(ctx context.Context, namespace string, ref Ref) (*Workload,
 	if !ok {
 		return nil, nil
 	}
-	object := kind.object()
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(kind.gvk)
 	err := c.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, object)
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) || object.GetDeletionTimestamp() != nil {
 		return nil, nil

@@ -299,7 +299,7 @@ func TestClusterWithoutArgoHasNoRollouts(t *testing.T) {
 	g := NewWithT(t)
 	c, _ := cluster(t, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-			if _, ok := object.(*unstructured.Unstructured); ok {
+			if object.GetObjectKind().GroupVersionKind() == argo {
 				return &apimeta.NoKindMatchError{GroupKind: argo.GroupKind()}
 			}
 			return c.Get(ctx, key, object, options...)

@@ -1,6 +1,7 @@
 package rollout_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -80,9 +82,8 @@ func (f *rolloutFixture) restartManager() {
 	}
 }
 
-func (f *rolloutFixture) read(verb string, object any, read func() error) error {
-	what := fmt.Sprintf("%s %T", verb, object)
-	what = strings.NewReplacer("*v1.", "", "*unstructured.Unstructured", "Rollout").Replace(what)
+func (f *rolloutFixture) read(verb string, object runtime.Object, read func() error) error {
+	what := verb + " " + cmp.Or(object.GetObjectKind().GroupVersionKind().Kind, strings.TrimPrefix(fmt.Sprintf("%T", object), "*v1."))
 	f.reads = append(f.reads, what)
 	if f.refuse != nil {
 		if err := f.refuse(what); err != nil {

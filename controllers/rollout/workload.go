@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"rolecredential.dev/operator/api/v1alpha1"
 	"rolecredential.dev/operator/controllers/rollout/readers"
@@ -19,37 +18,26 @@ import (
 // kind is a kind of workload that the operator can restart.
 type kind struct {
 	gvk schema.GroupVersionKind
-	// object returns an empty object to read into, and read extracts the relevant state from it.
-	object func() client.Object
-	read   func(client.Object) (Workload, error)
+	// read extracts the relevant state from an object.
+	read func(*unstructured.Unstructured) (Workload, error)
 }
 
 var argoRollout = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"}
 
 var kinds = map[v1alpha1.WorkloadKind]kind{
-	v1alpha1.WorkloadDeployment:  kindOf("Deployment", deployment),
-	v1alpha1.WorkloadStatefulSet: kindOf("StatefulSet", statefulSet),
-	v1alpha1.WorkloadDaemonSet:   kindOf("DaemonSet", daemonSet),
-	v1alpha1.WorkloadRollout: {
-		gvk: argoRollout,
-		object: func() client.Object {
-			u := &unstructured.Unstructured{}
-			u.SetGroupVersionKind(argoRollout)
-			return u
-		},
-		read: rollout,
-	},
+	v1alpha1.WorkloadDeployment:  {appsv1.SchemeGroupVersion.WithKind("Deployment"), decoded(deployment)},
+	v1alpha1.WorkloadStatefulSet: {appsv1.SchemeGroupVersion.WithKind("StatefulSet"), decoded(statefulSet)},
+	v1alpha1.WorkloadDaemonSet:   {appsv1.SchemeGroupVersion.WithKind("DaemonSet"), decoded(daemonSet)},
+	v1alpha1.WorkloadRollout:     {argoRollout, decoded(rollout)},
 }
 
-// kindOf returns a kind of the API group apps.
-func kindOf[T any, P interface {
-	*T
-	client.Object
-}](name string, read func(P) (Workload, error)) kind {
-	return kind{
-		gvk:    appsv1.SchemeGroupVersion.WithKind(name),
-		object: func() client.Object { return P(new(T)) },
-		read:   func(object client.Object) (Workload, error) { return read(object.(P)) },
+func decoded[T any](read func(*T) (Workload, error)) func(*unstructured.Unstructured) (Workload, error) {
+	return func(u *unstructured.Unstructured) (Workload, error) {
+		object := new(T)
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, object); err != nil {
+			return Workload{}, fmt.Errorf("failed to decode %s %s: %w", u.GetKind(), u.GetName(), err)
+		}
+		return read(object)
 	}
 }
 
@@ -104,7 +92,8 @@ func daemonSet(d *appsv1.DaemonSet) (Workload, error) {
 
 // argo is the relevant part of an Argo Rollout (Argo Rollouts documentation, 'Specification').
 type argo struct {
-	Spec struct {
+	Metadata metav1.ObjectMeta `json:"metadata"`
+	Spec     struct {
 		Replicas  *int32                `json:"replicas"`
 		Selector  *metav1.LabelSelector `json:"selector"`
 		RestartAt *metav1.Time          `json:"restartAt"`
@@ -119,21 +108,13 @@ type argo struct {
 // canary step, was aborted, or takes its pod template from another workload. So only the state of the restart counts:
 // it is complete when status.restartedAt equals spec.restartAt. The operator restarts the Rollout also during a restart
 // that another client requested.
-func rollout(object client.Object) (Workload, error) {
-	u, ok := object.(*unstructured.Unstructured)
-	if !ok {
-		return Workload{}, fmt.Errorf("%T is not an Argo Rollout", object)
-	}
-	var r argo
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &r); err != nil {
-		return Workload{}, fmt.Errorf("failed to decode Rollout %s: %w", u.GetName(), err)
-	}
+func rollout(r *argo) (Workload, error) {
 	if r.Spec.Selector == nil { // it may be left out with workloadRef
 		r.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 			{Key: hashLabels[v1alpha1.WorkloadRollout], Operator: metav1.LabelSelectorOpExists},
 		}}
 	}
-	w, err := describe(u.GetAnnotations(), r.Spec.Selector)
+	w, err := describe(r.Metadata.Annotations, r.Spec.Selector)
 	w.Updated = true
 	w.Restarted = r.Spec.RestartAt.Equal(r.Status.RestartedAt)
 	w.Settled = w.Restarted && r.Status.AvailableReplicas >= ptr.Deref(r.Spec.Replicas, 1)
