@@ -137,7 +137,7 @@ func unsupportedField(s Situation) guidance {
 	var call v1alpha1.Call
 	var fields []string
 	if s.Identity != nil && s.Credential != nil {
-		call, fields = s.Identity.Call(s.Credential.Request.Call), s.fieldsWithoutParameter()
+		call, fields = s.Identity.Call(s.Credential.Request.Call), s.FieldsWithoutParameter()
 	}
 	a := guidance{means: "The identity's source replaces AssumeRole with a call that does not support a field of the spec. The operator did not call STS."}
 	switch call {
@@ -155,8 +155,8 @@ func unsupportedField(s Situation) guidance {
 	return a
 }
 
-// fieldsWithoutParameter returns the fields of the spec that the identity's call has no parameter for. Both are known.
-func (s Situation) fieldsWithoutParameter() []string {
+// FieldsWithoutParameter returns the fields of the spec that the identity's call has no parameter for. Both are known.
+func (s Situation) FieldsWithoutParameter() []string {
 	r, nameField := s.Credential.Request, ""
 	if s.Identity.RolesAnywhere != nil && !s.Identity.RolesAnywhere.AcceptRoleSessionName && r.SessionName != s.Credential.DefaultSessionName() {
 		nameField = s.Credential.Kind.NameField

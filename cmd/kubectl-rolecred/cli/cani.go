@@ -106,6 +106,11 @@ func (p *plugin) canI(ctx context.Context, o canIOptions) (permission, error) {
 	if err != nil {
 		p.warn("the namespace's labels could not be read, so rules with a namespaceSelector do not match: %v", err)
 	}
+	situation := advice.Situation{Credential: &requested, Identity: &identity, Ref: identity.IdentityRef, Verdict: &verdict}
+	if fields := situation.FieldsWithoutParameter(); len(fields) > 0 {
+		p.warn("the call %s of %s takes no %s: whatever the rules are, such a credential fails with %s",
+			identity.Call(requested.Request.Call), identity.Path(), strings.Join(fields, ", "), v1alpha1.ReasonUnsupportedField)
+	}
 	report := permission{Allowed: verdict.Denied == nil, Identity: identity.Path(), Index: verdict.Rule, Rules: []ruleReport{}}
 	if identity.Namespaced {
 		report.Namespaced, report.Index, identity.Rules = true, -1, nil
@@ -115,8 +120,7 @@ func (p *plugin) canI(ctx context.Context, o canIOptions) (permission, error) {
 	}
 	if verdict.Denied != nil {
 		report.Denied = verdict.Denied.Message
-		condition := metav1.Condition{Type: v1alpha1.ConditionAuthorized, Status: metav1.ConditionFalse, Reason: verdict.Denied.Reason, Message: verdict.Denied.Message}
-		requested, report.Here = advice.SuggestAllowed(advice.Situation{Condition: condition, Credential: &requested, Identity: &identity, Ref: identity.IdentityRef, Verdict: &verdict})
+		requested, report.Here = advice.SuggestAllowed(situation)
 	}
 	report.Manifest, err = manifest(requested)
 	return report, err

@@ -322,9 +322,13 @@ func TestTextOutput(t *testing.T) {
 		"can-i with a denied duration":  {objects: []client.Object{identity()}, args: []string{"can-i", "--role", reader, "--duration", "2h"}, code: ExitNo},
 		"can-i without a matching rule": {objects: []client.Object{identity()}, args: []string{"can-i", "--as-namespace", "lab", "--role", reader, "--session-name", "mine"}, code: ExitNo},
 		"can-i with a certificate":      {objects: []client.Object{onPremises()}, args: []string{"can-i", "--as-namespace", "shop", "--role", reader, "--identity", "on-premises", "--duration", "12h"}},
-		"can-i for CreateSession":       {objects: []client.Object{onPremises()}, args: []string{"can-i", "--as-namespace", "lab", "--call", "CreateSession", "--role", reader, "--identity", "on-premises"}, code: ExitNo},
-		"can-i for GetFederationToken":  {objects: []client.Object{identity()}, args: []string{"can-i", "--call", "GetFederationToken", "--identity", "clusterid/default"}, code: ExitNo},
-		"get":                           {objects: []client.Object{good(), good(func(c *v1alpha1.RoleCredential) { c.Name = "lab"; failing(denied)(c) }), session()}, args: []string{"get"}},
+		"can-i with a session name that the profile does not accept": {
+			objects: []client.Object{withoutSessionNames()},
+			args:    []string{"can-i", "--as-namespace", "shop", "--role", reader, "--identity", "on-premises", "--session-name", "mine"},
+		},
+		"can-i for CreateSession":      {objects: []client.Object{onPremises()}, args: []string{"can-i", "--as-namespace", "lab", "--call", "CreateSession", "--role", reader, "--identity", "on-premises"}, code: ExitNo},
+		"can-i for GetFederationToken": {objects: []client.Object{identity()}, args: []string{"can-i", "--call", "GetFederationToken", "--identity", "clusterid/default"}, code: ExitNo},
+		"get":                          {objects: []client.Object{good(), good(func(c *v1alpha1.RoleCredential) { c.Name = "lab"; failing(denied)(c) }), session()}, args: []string{"get"}},
 		"get -A -o wide": {
 			objects: []client.Object{good(), good(func(c *v1alpha1.RoleCredential) { c.Namespace = "lab" })}, args: []string{"get", "-A", "-o", "wide"},
 		},
@@ -363,6 +367,14 @@ func onPremises() *v1alpha1.ClusterIdentity {
 		}
 		i.Status.Conditions = []metav1.Condition{condition("Ready", "True", "NotVerifiable", "The certificate is valid.")}
 	})
+}
+
+// withoutSessionNames returns an identity whose profile accepts no session names, although a rule allows them.
+func withoutSessionNames() *v1alpha1.ClusterIdentity {
+	i := onPremises()
+	i.Spec.Source.X509.AcceptRoleSessionName = false
+	(*i.Spec.Allow)[1].SessionNames = []string{"mine"}
+	return i
 }
 
 // own returns an Identity of the namespace shop whose source is serviceAccount.
