@@ -34,12 +34,12 @@ func (b boundedLevel) Enabled(level zapcore.Level) bool {
 }
 
 // logLevel bounds a level so that the log never holds the content of Secrets. The default is info, or debug in development.
-func logLevel(asked zapcore.LevelEnabler, development bool) zapcore.LevelEnabler {
-	if asked == nil {
-		asked = zapcore.InfoLevel
+func logLevel(configured zapcore.LevelEnabler, development bool) zapcore.LevelEnabler {
+	if configured == nil {
+		configured = zapcore.InfoLevel
 		if development {
-			asked = zapcore.DebugLevel
+			configured = zapcore.DebugLevel
 		}
 	}
-	return boundedLevel{asked}
+	return boundedLevel{configured}
 }

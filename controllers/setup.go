@@ -12,6 +12,7 @@ import (
 	"unique"
 
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -153,7 +154,7 @@ func trimForCache(object any) (any, error) {
 	return object, nil
 }
 
-// Setup adds the operator to a manager that was made with [ManagerOptions].
+// Setup adds the operator to a manager that was made with [ManagerOptions] of the same options.
 func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	options.Concurrency = cmp.Or(options.Concurrency, DefaultConcurrency)
 	options.MaxConcurrentRollouts = cmp.Or(options.MaxConcurrentRollouts, rollout.DefaultMaxConcurrent)
@@ -163,6 +164,9 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	}
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
+	}
+	if options.Spans == nil {
+		options.Spans = noop.NewTracerProvider()
 	}
 	p, err := newDependencies(mgr, options)
 	if err != nil {
@@ -195,7 +199,7 @@ type dependencies struct {
 	events     telemetry.Events
 	metrics    *telemetry.Metrics
 	clock      clock.PassiveClock
-	tracer     trace.Tracer // nil for no spans
+	tracer     trace.Tracer
 }
 
 func newDependencies(mgr manager.Manager, options Options) (*dependencies, error) {
@@ -219,30 +223,29 @@ func newDependencies(mgr manager.Manager, options Options) (*dependencies, error
 	p := &dependencies{
 		dispatcher: dispatch,
 		client:     mgr.GetClient(),
-		secrets:    &secretstore.Store{Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Namespaces: options.Namespaces},
+		secrets:    &secretstore.Store{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Namespaces: options.Namespaces},
 		devices:    &identity.Devices{},
 		watcher:    watcher,
 		rollouts: &rollout.Coordinator{
-			Workloads: rollout.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
+			Workloads: rollout.Cluster{APIReader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
 			Slots:     &rollout.Slots{Max: options.MaxConcurrentRollouts},
 		},
 		events:  telemetry.NewEvents(mgr.GetEventRecorder("rolecredential"), options.Clock, counters.LimitHit),
 		metrics: counters,
 		clock:   options.Clock,
-		tracer:  telemetry.Tracer(options.Spans),
+		tracer:  options.Spans.Tracer("rolecredential.dev/operator"),
 	}
 	connector := &identity.Connector{Limits: dispatch.Limits, Metrics: counters, Clock: options.Clock, Tracer: p.tracer, Timeout: options.STSTimeout}
 	p.identities = &identity.Resolver{
 		Reader:    mgr.GetClient(),
-		Secrets:   mgr.GetAPIReader(),
+		APIReader: mgr.GetAPIReader(),
 		Watch:     watcher,
 		Clock:     options.Clock,
 		Endpoints: identity.Endpoints(options.FIPS, options.DualStack),
-		// All three kinds may call STS at the same time.
-		Connections: 3 * options.Concurrency,
-		Connect:     connector.Connect,
-		Tokens:      identity.NewTokens(mgr.GetClient(), options.Clock),
+		Tokens:    identity.NewTokens(mgr.GetClient(), options.Clock),
+		NewSTS:    connector.NewSTS,
 
+		IdleConnections:          dispatch.Limits.Slots,
 		APIAudiences:             identity.APIAudiences(mgr.GetConfig()),
 		AllowNamespacedEndpoints: options.AllowNamespacedEndpoints,
 	}

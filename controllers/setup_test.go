@@ -58,15 +58,15 @@ func TestCacheDropsTheLabelsOfCredentials(t *testing.T) {
 			c.Annotations = map[string]string{v1alpha1.RefreshAnnotation: strings.Repeat("r", 200<<10)}
 		})
 	}
-	kept := make([]any, sets)
+	retained := make([]any, sets)
 	before := heap()
-	for i := range kept {
+	for i := range retained {
 		var err error
-		kept[i], err = trimForCache(large(i))
+		retained[i], err = trimForCache(large(i))
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	g.Expect(heap()).To(BeNumerically("<", before+sets*(10<<10)), "bytes for 1,000 credentials")
-	runtime.KeepAlive(kept)
+	runtime.KeepAlive(retained)
 }
 
 // heap returns the size of all reachable objects, in bytes.

@@ -16,8 +16,8 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// patience bounds a block of commands.
-const patience = 90 * time.Second
+// waitLimit bounds a block of commands.
+const waitLimit = 90 * time.Second
 
 // TestShownCommandsWork runs the commands without a mark, one block of a page after the other, on a cluster with the operator
 // only.
@@ -90,7 +90,7 @@ func (s shell) write(file, text string) {
 
 // run runs commands until the first failure, and returns their output.
 func (s shell) run(commands string) (string, error) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), waitLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", commands)
 	cmd.Dir, cmd.Env = s.folder, s.environment

@@ -28,7 +28,7 @@ func TestAPIServerAcceptsShownManifests(t *testing.T) {
 	for _, file := range samples {
 		text, err := os.ReadFile(file)
 		g.Expect(err).NotTo(HaveOccurred())
-		t.Run(filepath.Base(file), func(t *testing.T) { takeBlock(t, block{language: "yaml", text: string(text)}) })
+		t.Run(filepath.Base(file), func(t *testing.T) { validateBlock(t, block{language: "yaml", text: string(text)}) })
 	}
 	t.Cleanup(func() { empty(t) })
 	for kind, text := range bases {
@@ -37,7 +37,7 @@ func TestAPIServerAcceptsShownManifests(t *testing.T) {
 	for _, p := range pages(t) {
 		for _, b := range p.blocks {
 			if b.language == "yaml" {
-				t.Run(fmt.Sprintf("%s:%d", p.path, b.line), func(t *testing.T) { takeBlock(t, b) })
+				t.Run(fmt.Sprintf("%s:%d", p.path, b.line), func(t *testing.T) { validateBlock(t, b) })
 			}
 		}
 	}
@@ -54,34 +54,34 @@ func object(t *testing.T, document string) *unstructured.Unstructured {
 	return o
 }
 
-// takeBlock validates a block with the program that reads it.
-func takeBlock(t *testing.T, b block) {
+// validateBlock validates a block with the program that reads it.
+func validateBlock(t *testing.T, b block) {
 	t.Helper()
 	g := NewWithT(t)
 	switch kind := b.value("part"); {
 	case b.has("kustomization"):
 		g.Expect((&kustomize.Kustomization{}).Unmarshal([]byte(b.text))).To(Succeed())
 	case b.has("values"):
-		take(t, renderValues(t, b.text), "")
+		validate(t, renderValues(t, b.text), "")
 	case b.value("values") == "cert-manager":
-		take(t, podOfValues(t, b.text), "")
+		validate(t, podOfValues(t, b.text), "")
 	case b.has("helm"):
 		for _, document := range renderTemplate(t, b.text) {
-			take(t, document, "")
+			validate(t, document, "")
 		}
 	case b.has("config"):
 		var content map[string]any
 		g.Expect(yaml.UnmarshalStrict([]byte(b.text), &content)).To(Succeed())
 	case kind == "container":
-		take(t, object(t, inContainer(b.text)), "")
+		validate(t, object(t, inContainer(b.text)), "")
 	case kind != "":
-		takePart(t, kind, b.text)
+		validatePart(t, kind, b.text)
 	default:
 		for _, document := range documents(b.text) {
 			o := object(t, document)
-			take(t, o, b.value("other"))
+			validate(t, o, b.value("other"))
 			for _, inner := range templates(t, o) {
-				take(t, inner, "")
+				validate(t, inner, "")
 			}
 		}
 	}
@@ -113,8 +113,8 @@ func templates(t *testing.T, o *unstructured.Unstructured) (found []*unstructure
 	return found
 }
 
-// take makes the API server validate an object, unless it is of the group other, whose CRDs are not installed.
-func take(t *testing.T, o *unstructured.Unstructured, other string) {
+// validate makes the API server validate an object, unless it is of the group other, whose CRDs are not installed.
+func validate(t *testing.T, o *unstructured.Unstructured, other string) {
 	t.Helper()
 	g := NewWithT(t)
 	gvk := o.GroupVersionKind()
@@ -165,8 +165,8 @@ spec: {roleARN: "arn:aws:iam::123456789012:role/Base", suspend: true}
 `,
 }
 
-// takePart makes the API server validate a base with a part.
-func takePart(t *testing.T, kind, text string) {
+// validatePart makes the API server validate a base with a part.
+func validatePart(t *testing.T, kind, text string) {
 	t.Helper()
 	g := NewWithT(t)
 	g.Expect(bases).To(HaveKey(kind))

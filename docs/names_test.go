@@ -36,7 +36,7 @@ func TestKustomizeRenamesReferences(t *testing.T) {
 		for _, value := range texts(o.Object) {
 			g.Expect(names).NotTo(ContainElement(value), "%s %s", o.GetKind(), o.GetName())
 		}
-		take(t, o, "argoproj.io")
+		validate(t, o, "argoproj.io")
 	}
 }
 

@@ -282,7 +282,7 @@ func try(t *testing.T, document policy, a attempt) {
 }
 
 // trustsOf converts a statement of a trust policy to the emulator's form.
-func trustsOf(g *WithT, s statement) (trusts []stsemulator.Trust) {
+func trustsOf(g *WithT, s statement) (conditionsOfTrust []stsemulator.Trust) {
 	like := stsemulator.Trust{Actions: s.Action, StringEquals: map[string][]string{}, StringLike: map[string][]string{}}
 	for operator, condition := range s.Condition {
 		for key, values := range condition {
@@ -302,14 +302,14 @@ func trustsOf(g *WithT, s statement) (trusts []stsemulator.Trust) {
 	}
 	for _, principal := range s.Principal["AWS"] {
 		like.Principal = principal
-		trusts = append(trusts, like)
+		conditionsOfTrust = append(conditionsOfTrust, like)
 	}
 	for _, provider := range s.Principal["Federated"] {
 		like.Federated = provider
-		trusts = append(trusts, like)
+		conditionsOfTrust = append(conditionsOfTrust, like)
 	}
-	g.Expect(trusts).NotTo(BeEmpty())
-	return trusts
+	g.Expect(conditionsOfTrust).NotTo(BeEmpty())
+	return conditionsOfTrust
 }
 
 // assume calls STS for the role Tried of an account.

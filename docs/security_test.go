@@ -65,13 +65,13 @@ func TestEachPromiseNamesAnExistingTest(t *testing.T) {
 	promises := tableRows(g, "security.md", "Promises, and what holds them")
 	for _, line := range promises {
 		named := testName.FindAllStringSubmatch(line, -1)
-		seen := scenario.FindStringSubmatch(line)
-		g.Expect(len(named)+len(seen)).To(BeNumerically(">", 0), line)
+		inScenario := scenario.FindStringSubmatch(line)
+		g.Expect(len(named)+len(inScenario)).To(BeNumerically(">", 0), line)
 		for _, name := range named {
 			g.Expect(known).To(HaveKey(name[1]), line)
 		}
-		if seen != nil {
-			g.Expect(string(scenarios)).To(ContainSubstring(`{name: "`+seen[1]+`"`), line)
+		if inScenario != nil {
+			g.Expect(string(scenarios)).To(ContainSubstring(`{name: "`+inScenario[1]+`"`), line)
 		}
 	}
 	g.Expect(len(promises)).To(BeNumerically(">", 15))

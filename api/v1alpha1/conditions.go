@@ -60,7 +60,7 @@ const (
 const (
 	// ReasonIssued: STS issued the credential.
 	ReasonIssued = "Issued"
-	// ReasonNotAttempted: the operator did not call STS for this spec; another condition reports why.
+	// ReasonNotAttempted: the operator did not call STS for this spec; the message says why, or names the condition that does.
 	ReasonNotAttempted = "NotAttempted"
 	// ReasonWrongSourceType: the identity's credentials are temporary, but the call requires an IAM user's own access
 	// key. The operator did not call STS.
@@ -123,7 +123,7 @@ const (
 const (
 	// ReasonSecretConflict: a foreign Secret of that name exists. The operator does not change it.
 	ReasonSecretConflict = "SecretConflict"
-	// ReasonNotIssued: the Secret does not exist yet; Authorized and Issued report why.
+	// ReasonNotIssued: the Secret holds no credential of this object yet; Authorized and Issued report why.
 	ReasonNotIssued = "NotIssued"
 	// ReasonExpired: the Secret's credential has expired.
 	ReasonExpired = "Expired"

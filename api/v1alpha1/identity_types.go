@@ -119,7 +119,7 @@ func (i *Identity) Settings() *IdentitySettings { return &i.Spec.IdentitySetting
 // Report returns the status.
 func (i *Identity) Report() *IdentityStatus { return &i.Status }
 
-// Source returns the source as that of a ClusterIdentity, whose Secret is in the identity's namespace.
+// Source returns the source in the form of a ClusterIdentity's. Its Secret is in the identity's namespace.
 func (i *Identity) Source() ClusterIdentitySource {
 	of := i.Spec.Source
 	source := ClusterIdentitySource{ServiceAccount: of.ServiceAccount}

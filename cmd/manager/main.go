@@ -30,7 +30,7 @@ var version = "dev"
 
 type flags struct {
 	controllers.Options
-	selector       string
+	selectorText   string
 	metricsAddress string
 	metricsSecure  bool
 	probeAddress   string
@@ -111,12 +111,12 @@ func (f *flags) watchNamespaces(list string) error {
 }
 
 // selectLabels parses the flag's value. It rejects an empty selector, which must not mean all credentials.
-func (f *flags) selectLabels(selector string) error {
-	selected, err := labels.Parse(selector)
+func (f *flags) selectLabels(text string) error {
+	selected, err := labels.Parse(text)
 	if err == nil && selected.Empty() {
 		err = errors.New("the selector is empty")
 	}
-	f.selector, f.Selector = selector, selected
+	f.selectorText, f.Selector = text, selected
 	return err
 }
 
@@ -159,7 +159,7 @@ func manager(config *rest.Config, f flags) (ctrl.Manager, error) {
 	options.HealthProbeBindAddress = f.probeAddress
 	options.PprofBindAddress = f.pprofAddress
 	options.LeaderElection = f.leaderElect
-	options.LeaderElectionID = controllers.LeaseName(f.selector)
+	options.LeaderElectionID = controllers.LeaseName(f.selectorText)
 	options.LeaderElectionNamespace = f.leaderElectNS
 	options.LeaderElectionReleaseOnCancel = true
 	mgr, err := ctrl.NewManager(config, options)

@@ -20,8 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// settle bounds waits for the manager to serve.
-const settle = 30 * time.Second
+// waitLimit bounds waits for the manager to serve.
+const waitLimit = 30 * time.Second
 
 // freeAddress returns an address without a listener.
 func freeAddress(g *WithT) string {
@@ -101,7 +101,7 @@ func TestMetricsRequireRBACAndProfilesRequireAFlag(t *testing.T) {
 	status := func(url, token string) func() int {
 		return func() int { status, _ := get(url, token); return status }
 	}
-	g.Eventually(status("https://"+metrics+"/metrics", scraper)).WithTimeout(settle).Should(Equal(http.StatusOK))
+	g.Eventually(status("https://"+metrics+"/metrics", scraper)).WithTimeout(waitLimit).Should(Equal(http.StatusOK))
 	_, body := get("https://"+metrics+"/metrics", scraper)
 	g.Expect(body).To(ContainSubstring("go_goroutines"))
 	for name, tc := range map[string]struct {
@@ -128,7 +128,7 @@ func TestMetricsRequireRBACAndProfilesRequireAFlag(t *testing.T) {
 	profiles := freeAddress(g)
 	g.Expect(status("http://"+profiles+"/debug/pprof/", "")()).To(BeZero())
 	serve(t, cluster, "--metrics-bind-address=0", "--health-probe-bind-address=0", "--pprof-bind-address="+profiles)
-	g.Eventually(status("http://"+profiles+"/debug/pprof/", "")).WithTimeout(settle).Should(Equal(http.StatusOK))
+	g.Eventually(status("http://"+profiles+"/debug/pprof/", "")).WithTimeout(waitLimit).Should(Equal(http.StatusOK))
 }
 
 func TestProfilesAreOffByDefault(t *testing.T) {

@@ -68,16 +68,16 @@ func expression(key string, operator metav1.LabelSelectorOperator, values ...str
 func TestRuleAllowsMatchingRequests(t *testing.T) {
 	const allowed = ""
 	for name, tc := range map[string]struct {
-		rule func(*v1alpha1.AllowRule)
-		ask  func(*authz.Request)
-		want string // the reason of the failure
+		rule   func(*v1alpha1.AllowRule)
+		change func(*authz.Request)
+		want   string // the reason of the failure
 	}{
 		"a rule that names just the request allows it": {want: allowed},
 
 		"another namespace":                      {rule: forNamespaces("bank"), want: v1alpha1.ReasonNotAllowed},
 		"a namespace whose name begins the same": {rule: forNamespaces("sho"), want: v1alpha1.ReasonNotAllowed},
-		"a namespace with a longer name":         {ask: func(r *authz.Request) { r.Namespace = "shop-admin" }, want: v1alpha1.ReasonNotAllowed},
-		"a namespace whose name ends the same":   {ask: func(r *authz.Request) { r.Namespace = "my-shop" }, want: v1alpha1.ReasonNotAllowed},
+		"a namespace with a longer name":         {change: func(r *authz.Request) { r.Namespace = "shop-admin" }, want: v1alpha1.ReasonNotAllowed},
+		"a namespace whose name ends the same":   {change: func(r *authz.Request) { r.Namespace = "my-shop" }, want: v1alpha1.ReasonNotAllowed},
 		"one of several namespaces":              {rule: forNamespaces("bank", "shop"), want: allowed},
 		"a pattern of namespaces":                {rule: forNamespaces("sh*"), want: allowed},
 		"every namespace":                        {rule: forNamespaces("*"), want: allowed},
@@ -100,9 +100,9 @@ func TestRuleAllowsMatchingRequests(t *testing.T) {
 		"an invalid selector":                             {rule: selecting(expression("team", "Like", "ret*")), want: v1alpha1.ReasonNotAllowed},
 		"a selector without a required value":             {rule: selecting(expression("team", metav1.LabelSelectorOpIn)), want: v1alpha1.ReasonNotAllowed},
 		"a selector does not read names as labels":        {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"shop": ""}}), want: v1alpha1.ReasonNotAllowed},
-		"a selector of a namespace without labels":        {rule: selecting(expression("team", metav1.LabelSelectorOpExists)), ask: func(r *authz.Request) { r.NamespaceLabels = nil }, want: v1alpha1.ReasonNotAllowed},
+		"a selector of a namespace without labels":        {rule: selecting(expression("team", metav1.LabelSelectorOpExists)), change: func(r *authz.Request) { r.NamespaceLabels = nil }, want: v1alpha1.ReasonNotAllowed},
 		"a selector's value has no stars":                 {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"team": "*"}}), want: v1alpha1.ReasonNotAllowed},
-		"a selector by the label that each namespace has": {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "shop"}}), ask: func(r *authz.Request) { r.NamespaceLabels = map[string]string{"kubernetes.io/metadata.name": "shop"} }, want: allowed},
+		"a selector by the label that each namespace has": {rule: selecting(&metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "shop"}}), change: func(r *authz.Request) { r.NamespaceLabels = map[string]string{"kubernetes.io/metadata.name": "shop"} }, want: allowed},
 
 		"another role":              {rule: forRoles("arn:aws:iam::123456789012:role/Other"), want: v1alpha1.ReasonNotAllowed},
 		"one of several roles":      {rule: forRoles("arn:aws:iam::123456789012:role/Other", reader), want: allowed},
@@ -110,27 +110,27 @@ func TestRuleAllowsMatchingRequests(t *testing.T) {
 		"an empty list of roles":    {rule: func(r *v1alpha1.AllowRule) { r.RoleARNs = []string{} }, want: v1alpha1.ReasonNotAllowed},
 		"an empty pattern of roles": {rule: forRoles(""), want: v1alpha1.ReasonNotAllowed},
 
-		"another call":                       {ask: func(r *authz.Request) { r.Call = "GetSessionToken" }, want: v1alpha1.ReasonNotAllowed},
+		"another call":                       {change: func(r *authz.Request) { r.Call = "GetSessionToken" }, want: v1alpha1.ReasonNotAllowed},
 		"no list of calls: the default":      {rule: func(r *v1alpha1.AllowRule) { r.Calls = nil }, want: allowed},
-		"no list of calls, and another call": {rule: func(r *v1alpha1.AllowRule) { r.Calls = nil }, ask: func(r *authz.Request) { r.Call = "GetSessionToken" }, want: v1alpha1.ReasonNotAllowed},
+		"no list of calls, and another call": {rule: func(r *v1alpha1.AllowRule) { r.Calls = nil }, change: func(r *authz.Request) { r.Call = "GetSessionToken" }, want: v1alpha1.ReasonNotAllowed},
 		"an empty list of calls":             {rule: func(r *v1alpha1.AllowRule) { r.Calls = []v1alpha1.Call{} }, want: v1alpha1.ReasonNotAllowed},
 		"a list of calls with another":       {rule: func(r *v1alpha1.AllowRule) { r.Calls = []v1alpha1.Call{"GetSessionToken"} }, want: v1alpha1.ReasonNotAllowed},
 		"a call is no pattern":               {rule: func(r *v1alpha1.AllowRule) { r.Calls = []v1alpha1.Call{"*"} }, want: v1alpha1.ReasonNotAllowed},
-		"a call with an allowed prefix":      {ask: func(r *authz.Request) { r.Call = "AssumeRoleWithSAML" }, want: v1alpha1.ReasonNotAllowed},
+		"a call with an allowed prefix":      {change: func(r *authz.Request) { r.Call = "AssumeRoleWithSAML" }, want: v1alpha1.ReasonNotAllowed},
 
-		"another session name":                         {ask: named("night-job"), want: v1alpha1.ReasonNotAllowed},
-		"the default name of another's session":        {ask: named("bank.s3-reader"), want: v1alpha1.ReasonNotAllowed},
-		"a session name that the rule names":           {rule: withSessionNames("day-job", "night-job"), ask: named("night-job"), want: allowed},
-		"a session name of the rule's pattern":         {rule: withSessionNames("night-*"), ask: named("night-job"), want: allowed},
-		"a session name that begins before it":         {rule: withSessionNames("night-*"), ask: named("mid-night-job"), want: v1alpha1.ReasonNotAllowed},
-		"every session name":                           {rule: withSessionNames("*"), ask: named("anything"), want: allowed},
+		"another session name":                         {change: named("night-job"), want: v1alpha1.ReasonNotAllowed},
+		"the default name of another's session":        {change: named("bank.s3-reader"), want: v1alpha1.ReasonNotAllowed},
+		"a session name that the rule names":           {rule: withSessionNames("day-job", "night-job"), change: named("night-job"), want: allowed},
+		"a session name of the rule's pattern":         {rule: withSessionNames("night-*"), change: named("night-job"), want: allowed},
+		"a session name that begins before it":         {rule: withSessionNames("night-*"), change: named("mid-night-job"), want: v1alpha1.ReasonNotAllowed},
+		"every session name":                           {rule: withSessionNames("*"), change: named("anything"), want: allowed},
 		"the default session name beside named ones":   {rule: withSessionNames("night-job"), want: allowed},
 		"an empty list of session names, default name": {rule: func(r *v1alpha1.AllowRule) { r.SessionNames = []string{} }, want: allowed},
-		"an empty list of session names, another name": {rule: func(r *v1alpha1.AllowRule) { r.SessionNames = []string{} }, ask: named("night-job"), want: v1alpha1.ReasonNotAllowed},
+		"an empty list of session names, another name": {rule: func(r *v1alpha1.AllowRule) { r.SessionNames = []string{} }, change: named("night-job"), want: v1alpha1.ReasonNotAllowed},
 
 		"the maximum duration":           {rule: upTo(time.Hour), want: allowed},
 		"a second more than the maximum": {rule: upTo(time.Hour - time.Second), want: v1alpha1.ReasonDurationNotAllowed},
-		"no bound but that of STS":       {ask: func(r *authz.Request) { r.Duration = 12 * time.Hour }, want: allowed},
+		"no bound but that of STS":       {change: func(r *authz.Request) { r.Duration = 12 * time.Hour }, want: allowed},
 		"a bound of zero is a bound":     {rule: upTo(0), want: v1alpha1.ReasonDurationNotAllowed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -139,8 +139,8 @@ func TestRuleAllowsMatchingRequests(t *testing.T) {
 			if tc.rule != nil {
 				tc.rule(&rule)
 			}
-			if tc.ask != nil {
-				tc.ask(&request)
+			if tc.change != nil {
+				tc.change(&request)
 			}
 			denied := authz.Decide([]v1alpha1.AllowRule{rule}, request)
 			if tc.want == allowed {
@@ -253,9 +253,9 @@ func TestRolePatternMatchesWithinARNFields(t *testing.T) {
 func TestDecideRequiresOneRuleForTheWholeRequest(t *testing.T) {
 	other := "arn:aws:iam::123456789012:role/Other"
 	for name, tc := range map[string]struct {
-		rules []v1alpha1.AllowRule
-		ask   func(*authz.Request)
-		want  string
+		rules  []v1alpha1.AllowRule
+		change func(*authz.Request)
+		want   string
 	}{
 		"the namespace from one and the role from the other": {
 			rules: []v1alpha1.AllowRule{allowing(forRoles(other)), allowing(forNamespaces("bank"))},
@@ -266,19 +266,19 @@ func TestDecideRequiresOneRuleForTheWholeRequest(t *testing.T) {
 			want:  v1alpha1.ReasonNotAllowed,
 		},
 		"the session name from one and the role from the other": {
-			rules: []v1alpha1.AllowRule{allowing(), allowing(forRoles(other), withSessionNames("*"))},
-			ask:   named("night-job"),
-			want:  v1alpha1.ReasonNotAllowed,
+			rules:  []v1alpha1.AllowRule{allowing(), allowing(forRoles(other), withSessionNames("*"))},
+			change: named("night-job"),
+			want:   v1alpha1.ReasonNotAllowed,
 		},
 		"the session name from one and the namespace from the other": {
-			rules: []v1alpha1.AllowRule{allowing(), allowing(forNamespaces("bank"), withSessionNames("*"))},
-			ask:   named("night-job"),
-			want:  v1alpha1.ReasonNotAllowed,
+			rules:  []v1alpha1.AllowRule{allowing(), allowing(forNamespaces("bank"), withSessionNames("*"))},
+			change: named("night-job"),
+			want:   v1alpha1.ReasonNotAllowed,
 		},
 		"the session name from one and the duration from the other": {
-			rules: []v1alpha1.AllowRule{allowing(withSessionNames("*"), upTo(30*time.Minute)), allowing(upTo(2 * time.Hour))},
-			ask:   named("night-job"),
-			want:  v1alpha1.ReasonDurationNotAllowed,
+			rules:  []v1alpha1.AllowRule{allowing(withSessionNames("*"), upTo(30*time.Minute)), allowing(upTo(2 * time.Hour))},
+			change: named("night-job"),
+			want:   v1alpha1.ReasonDurationNotAllowed,
 		},
 		"the duration from one and the role from the other": {
 			rules: []v1alpha1.AllowRule{allowing(upTo(30 * time.Minute)), allowing(forRoles(other))},
@@ -295,8 +295,8 @@ func TestDecideRequiresOneRuleForTheWholeRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			request := requested()
-			if tc.ask != nil {
-				tc.ask(&request)
+			if tc.change != nil {
+				tc.change(&request)
 			}
 			for range 2 { // the order of the rules does not matter
 				denied := authz.Decide(tc.rules, request)
@@ -313,9 +313,9 @@ func TestDecideRequiresOneRuleForTheWholeRequest(t *testing.T) {
 
 func TestDenialExplainsWhatToDo(t *testing.T) {
 	for name, tc := range map[string]struct {
-		rules []v1alpha1.AllowRule
-		ask   func(*authz.Request)
-		want  string
+		rules  []v1alpha1.AllowRule
+		change func(*authz.Request)
+		want   string
 	}{
 		"no rule matches": {
 			rules: []v1alpha1.AllowRule{allowing(forNamespaces("bank"))},
@@ -323,8 +323,8 @@ func TestDenialExplainsWhatToDo(t *testing.T) {
 				`Have a rule added to its spec.allow that names both, or use another identity.`,
 		},
 		"another session name": {
-			rules: []v1alpha1.AllowRule{allowing()},
-			ask:   named("night-job"),
+			rules:  []v1alpha1.AllowRule{allowing()},
+			change: named("night-job"),
 			want: `ClusterIdentity default allows namespace "shop" the role arn:aws:iam::123456789012:role/S3Reader, but not the session name "night-job". ` +
 				`Leave spec.sessionName out for the default "shop.s3-reader", or have the name added to a rule's sessionNames.`,
 		},
@@ -334,8 +334,8 @@ func TestDenialExplainsWhatToDo(t *testing.T) {
 				`Set spec.duration to no more than that, or have a rule's maxDuration raised.`,
 		},
 		"the maximum of the rules that allow the session name": {
-			rules: []v1alpha1.AllowRule{allowing(upTo(45 * time.Minute)), allowing(withSessionNames("night-*"), upTo(30*time.Minute))},
-			ask:   named("night-job"),
+			rules:  []v1alpha1.AllowRule{allowing(upTo(45 * time.Minute)), allowing(withSessionNames("night-*"), upTo(30*time.Minute))},
+			change: named("night-job"),
 			want: `ClusterIdentity default allows namespace "shop" the role arn:aws:iam::123456789012:role/S3Reader for at most 30m0s. ` +
 				`Set spec.duration to no more than that, or have a rule's maxDuration raised.`,
 		},
@@ -343,8 +343,8 @@ func TestDenialExplainsWhatToDo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			request := requested()
-			if tc.ask != nil {
-				tc.ask(&request)
+			if tc.change != nil {
+				tc.change(&request)
 			}
 			denied := authz.Decide(tc.rules, request)
 			g.Expect(denied).NotTo(BeNil())
@@ -361,18 +361,18 @@ func TestDenialDoesNotRevealOtherRules(t *testing.T) {
 		allowing(forRoles("arn:aws:iam::999999999999:role/secret-role"), upTo(37*time.Minute)),
 	}
 	for name, tc := range map[string]struct {
-		own []v1alpha1.AllowRule
-		ask func(*authz.Request)
+		own    []v1alpha1.AllowRule
+		change func(*authz.Request)
 	}{
 		"no rule of the namespace":    {},
-		"another session name":        {own: []v1alpha1.AllowRule{allowing()}, ask: named("night-job")},
+		"another session name":        {own: []v1alpha1.AllowRule{allowing()}, change: named("night-job")},
 		"a duration over the maximum": {own: []v1alpha1.AllowRule{allowing(upTo(20 * time.Minute))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			request := requested()
-			if tc.ask != nil {
-				tc.ask(&request)
+			if tc.change != nil {
+				tc.change(&request)
 			}
 			denied := authz.Decide(append(slices.Clone(others), tc.own...), request)
 			g.Expect(denied).NotTo(BeNil())

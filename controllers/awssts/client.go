@@ -76,8 +76,8 @@ var (
 	errIssuedExpired = errors.New("the credentials in the response have already expired by the response's own date")
 )
 
-// Issue calls STS for session credentials. The call of the request is one as AWS names it. It is signed with keys, or authenticated by the
-// web identity token or the certificate that it needs. See [Classify] for its errors.
+// Issue calls STS for session credentials. The request's call is named as AWS names it. It is signed with keys, or authenticated by a web
+// identity token or a certificate. See [Classify] for its errors.
 func (c *Client) Issue(ctx context.Context, keys aws.CredentialsProvider, r request.Request, auth request.CallAuth) (request.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Timeout, DefaultTimeout))
 	defer cancel()
@@ -123,8 +123,8 @@ func (c *Client) accept(a answer, called time.Time, duration time.Duration) (req
 		return request.Credentials{}, errNoCredentials
 	}
 	issued.IssuedAt = c.skew.issuedAt(called, issued.Expiration.Add(-duration)).UTC().Truncate(time.Second)
-	ahead, known := c.Skew()
-	switch expired := !issued.Expiration.After(c.clock.Now().Add(ahead)); {
+	offset, known := c.Skew()
+	switch expired := !issued.Expiration.After(c.clock.Now().Add(offset)); {
 	case expired && known:
 		return request.Credentials{}, errIssuedExpired
 	case expired:
@@ -205,7 +205,7 @@ func (a answer) credentials() (c request.Credentials, usable bool) {
 		return c, false
 	}
 	c = request.Credentials{
-		RequestID:       requestID(a.metadata),
+		RequestID:       idOfResponse(a.metadata),
 		AccessKeyID:     aws.ToString(a.session.AccessKeyId),
 		SecretAccessKey: request.RedactedString(aws.ToString(a.session.SecretAccessKey)),
 		SessionToken:    request.RedactedString(aws.ToString(a.session.SessionToken)),

@@ -149,8 +149,8 @@ func TestUnknownCallIsNotMade(t *testing.T) {
 // The SDK measures the skew to the server's clock, retries with it, and keeps it in the client.
 func TestClockAnHourOffCostsOneRetryOnce(t *testing.T) {
 	g := NewWithT(t)
-	ahead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(time.Hour))
-	e := serve(t, stsemulator.Options{SignatureClock: ahead})
+	anHourAhead := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now().Add(time.Hour))
+	e := serve(t, stsemulator.Options{SignatureClock: anHourAhead})
 	c := e.client(operatorKey, retrying)
 	_, err := c.Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).NotTo(HaveOccurred())

@@ -111,11 +111,11 @@ type sessionCall struct {
 
 // add adds the steps of the call to a stack. The retries begin with the measured clock skew.
 func (s *sessionCall) add(stack *middleware.Stack) error {
-	ahead := &atomic.Int64{}
-	ahead.Store(int64(s.client.skew.forSignature()))
+	offset := &atomic.Int64{}
+	offset.Store(int64(s.client.skew.forSignature()))
 	return errors.Join(
 		awsmiddleware.AddSDKAgentKey(awsmiddleware.APIMetadata, strings.ToLower(rolesAnywhereID))(stack),
-		stack.Finalize.Add(retry.NewAttemptMiddleware(s.retryer, smithyhttp.RequestCloner, func(m *retry.Attempt) { m.ClientSkew = ahead }), middleware.Before),
+		stack.Finalize.Add(retry.NewAttemptMiddleware(s.retryer, smithyhttp.RequestCloner, func(m *retry.Attempt) { m.ClientSkew = offset }), middleware.Before),
 		stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("Signing", s.sign), middleware.After),
 		stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("OperationDeserializer", deserialize), middleware.After),
 		awsmiddleware.AddRequestIDRetrieverMiddleware(stack),

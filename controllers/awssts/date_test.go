@@ -17,8 +17,8 @@ import (
 	"rolecredential.dev/operator/hack/stsemulator"
 )
 
-// misdated is a fault of a proxy in front of STS that writes a wrong Date header.
-func misdated(by time.Duration) stsemulator.Fault {
+// wrongDate is a fault of a proxy in front of STS that writes a wrong Date header.
+func wrongDate(by time.Duration) stsemulator.Fault {
 	return stsemulator.Fault{Kind: stsemulator.FaultSkewedDate, Duration: metav1.Duration{Duration: by}}
 }
 
@@ -33,7 +33,7 @@ func TestWrongDateHeaderNeitherStrandsNorBreaksCredentials(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			e := serve(t, stsemulator.Options{})
-			e.setFault(t, misdated(by))
+			e.setFault(t, wrongDate(by))
 			c := e.client(operatorKey, retrying)
 			for range 3 {
 				_, err := c.Caller(t.Context())
@@ -41,8 +41,8 @@ func TestWrongDateHeaderNeitherStrandsNorBreaksCredentials(t *testing.T) {
 				issued, err := c.Issue(t.Context(), reads(), request.CallAuth{})
 				g.Expect(err).NotTo(HaveOccurred())
 				g.Expect(issued.IssuedAt).To(Equal(start), "STS issues for no longer than the requested hour")
-				ahead, _ := c.Skew()
-				g.Expect(ahead).To(BeZero())
+				offset, _ := c.Skew()
+				g.Expect(offset).To(BeZero())
 			}
 			g.Expect(e.Calls()).To(HaveLen(6), "each call is accepted at the first try")
 		})
@@ -54,13 +54,13 @@ func TestWrongDateHeaderOfAnErrorDoesNotShiftTheNextSignature(t *testing.T) {
 		t.Run(code, func(t *testing.T) {
 			g := NewWithT(t)
 			e := serve(t, stsemulator.Options{})
-			e.setFault(t, misdated(5*time.Hour))
+			e.setFault(t, wrongDate(5*time.Hour))
 			e.setFault(t, stsemulator.Fault{Kind: stsemulator.FaultError, Code: code, Times: 1})
 			c := e.client(operatorKey)
 			_, err := c.Issue(t.Context(), reads(), request.CallAuth{})
 			g.Expect(err).To(HaveOccurred())
-			ahead, _ := c.Skew()
-			g.Expect(ahead).To(BeZero())
+			offset, _ := c.Skew()
+			g.Expect(offset).To(BeZero())
 			_, err = c.Issue(t.Context(), reads(), request.CallAuth{})
 			g.Expect(err).NotTo(HaveOccurred())
 		})
@@ -70,7 +70,7 @@ func TestWrongDateHeaderOfAnErrorDoesNotShiftTheNextSignature(t *testing.T) {
 func TestWrongDateHeaderDoesNotBreakAHop(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
-	e.setFault(t, misdated(5*time.Hour))
+	e.setFault(t, wrongDate(5*time.Hour))
 	hop := hop(configFor(e.endpoint.URL, operatorKey), reads(), nil, &ledger{})
 	for range 2 { // the sessions of the emulator's clock have expired by the SDK's
 		_, err := hop.Retrieve(t.Context())
@@ -102,8 +102,8 @@ func TestDateHeaderOfAnUnsignedCallCountsIfTheExpirationConfirmsIt(t *testing.T)
 			issued, err := c.Issue(t.Context(), r, request.CallAuth{WebIdentityToken: "token"})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(issued.IssuedAt).To(BeTemporally("~", start.Add(tc.want), 3*time.Second))
-			ahead, _ := c.Skew()
-			g.Expect(ahead).To(BeNumerically("~", tc.want, 3*time.Second))
+			offset, _ := c.Skew()
+			g.Expect(offset).To(BeNumerically("~", tc.want, 3*time.Second))
 		})
 	}
 }
@@ -116,8 +116,8 @@ func TestServerThatIssuesForLongerThanRequestedDoesNotChangeTheSkew(t *testing.T
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(issued.IssuedAt).To(Equal(start), "not in the future")
 	g.Expect(issued.Expiration).To(Equal(start.Add(3 * time.Hour)))
-	ahead, _ := c.Skew()
-	g.Expect(ahead).To(BeZero())
+	offset, _ := c.Skew()
+	g.Expect(offset).To(BeZero())
 }
 
 func TestClockOfSTSIsFollowedOnceItAcceptsASignatureOfThatTime(t *testing.T) {
@@ -130,6 +130,6 @@ func TestClockOfSTSIsFollowedOnceItAcceptsASignatureOfThatTime(t *testing.T) {
 	g.Expect(known).To(BeFalse(), "a refusal alone confirms nothing")
 	_, err = c.Caller(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
-	ahead, _ := c.Skew()
-	g.Expect(ahead).To(BeNumerically("~", time.Hour, 5*time.Second))
+	offset, _ := c.Skew()
+	g.Expect(offset).To(BeNumerically("~", time.Hour, 5*time.Second))
 }

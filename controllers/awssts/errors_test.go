@@ -286,12 +286,12 @@ func TestSameFailureHasTheSameMessage(t *testing.T) {
 
 // When a hop fails, the caller of the credential's own call does not exist.
 func TestFailureOfAHopNamesNoCaller(t *testing.T) {
-	g, asked := NewWithT(t), subject
-	asked.Caller = "arn:aws:sts::210987654321:assumed-role/Hub/operator"
+	g, withCaller := NewWithT(t), subject
+	withCaller.Caller = "arn:aws:sts::210987654321:assumed-role/Hub/operator"
 	throttled := issue(t, sts(400, "Throttling", "no"))
-	g.Expect(awssts.Classify(throttled, asked).Message).To(ContainSubstring(asked.Caller))
-	failed := awssts.Classify(&reason.HopError{RoleARN: hubARN, Err: throttled}, asked)
-	g.Expect(failed.Message).NotTo(ContainSubstring(asked.Caller))
+	g.Expect(awssts.Classify(throttled, withCaller).Message).To(ContainSubstring(withCaller.Caller))
+	failed := awssts.Classify(&reason.HopError{RoleARN: hubARN, Err: throttled}, withCaller)
+	g.Expect(failed.Message).NotTo(ContainSubstring(withCaller.Caller))
 	g.Expect(failed.Call).To(Equal(&v1alpha1.FailedCall{Call: "AssumeRole", RoleARN: hubARN}))
 }
 

@@ -41,8 +41,8 @@ func (s says) client() caller {
 
 // codeProof and tokenProof go with the fuzzed calls, and no message may repeat them. A token is never shorter.
 var (
-	codeProof  = request.CallAuth{MFACode: "287082"}
-	tokenProof = request.CallAuth{WebIdentityToken: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzaG9wIn0.Zm9yIGFuIGVsbGlwdGljIGN1cnZlIGEgc2lnbmF0dXJlIGhhcyA4NiBvZiB0aGVzZSBsZXR0ZXJzIQ"}
+	codeAuth  = request.CallAuth{MFACode: "287082"}
+	tokenAuth = request.CallAuth{WebIdentityToken: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzaG9wIn0.Zm9yIGFuIGVsbGlwdGljIGN1cnZlIGEgc2lnbmF0dXJlIGhhcyA4NiBvZiB0aGVzZSBsZXR0ZXJzIQ"}
 )
 
 // answerReasons are all that an answer may lead to.
@@ -60,14 +60,14 @@ func FuzzAnswer(f *testing.F) {
 	calls := []v1alpha1.Call{v1alpha1.CallAssumeRole, v1alpha1.CallAssumeRoleWithWebIdentity, v1alpha1.CallGetSessionToken, v1alpha1.CallGetFederationToken}
 	f.Fuzz(func(t *testing.T, which uint8, status uint16, date string, body []byte) {
 		g := NewWithT(t)
-		proof, call := codeProof, calls[int(which)%len(calls)]
+		auth, call := codeAuth, calls[int(which)%len(calls)]
 		if call == v1alpha1.CallAssumeRoleWithWebIdentity {
-			proof = tokenProof
+			auth = tokenAuth
 		}
 		sts := says{200 + int(status)%400, date, body}.client()
 		issued, err := sts.Issue(t.Context(), reads(func(r *request.Request) {
 			r.Call, r.MFASerialNumber = call, "arn:aws:iam::210987654321:mfa/operator"
-		}), proof)
+		}), auth)
 		if err == nil {
 			canBeKept(g, sts, issued)
 			return
@@ -79,11 +79,11 @@ func FuzzAnswer(f *testing.F) {
 
 // canBeKept holds that a credential can be used until it expires, which is still to come, and can be read back from a Secret.
 func canBeKept(g Gomega, sts caller, c request.Credentials) {
-	ahead, _ := sts.Skew()
+	offset, _ := sts.Skew()
 	g.Expect(c.AccessKeyID).NotTo(BeEmpty())
 	g.Expect(len(c.AccessKeyID)).To(BeNumerically("<=", 128))
 	g.Expect(c.SecretAccessKey).NotTo(BeEmpty())
-	g.Expect(c.Expiration).To(BeTemporally(">", start.Add(ahead)))
+	g.Expect(c.Expiration).To(BeTemporally(">", start.Add(offset)))
 	g.Expect(c.Expiration).To(BeTemporally(">", c.IssuedAt))
 	g.Expect(len(c.PrincipalARN)).To(BeNumerically("<=", 2048))
 	for _, text := range []string{c.AccessKeyID, string(c.SecretAccessKey), string(c.SessionToken), c.PrincipalARN} {
@@ -124,7 +124,7 @@ func isOfTheCatalogue(g Gomega, err error, reasons []string) {
 	logged := failed.Cause.Error()
 	g.Expect(len(logged)).To(BeNumerically("<=", 512+len("…")))
 	g.Expect(logged).NotTo(ContainSubstring("\n"))
-	for _, secret := range []string{operatorKey.SecretAccessKey, string(codeProof.MFACode), string(tokenProof.WebIdentityToken)} {
+	for _, secret := range []string{operatorKey.SecretAccessKey, string(codeAuth.MFACode), string(tokenAuth.WebIdentityToken)} {
 		g.Expect(failed.Message).NotTo(ContainSubstring("(" + secret))
 	}
 }

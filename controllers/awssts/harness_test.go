@@ -100,12 +100,12 @@ func (c caller) Caller(ctx context.Context) (awssts.Caller, error) {
 
 // hop returns the credentials of a hop. The token, if it is not nil, replaces the signature.
 func hop(config aws.Config, r request.Request, token func(context.Context) (request.RedactedString, error), recorder awssts.Recorder) aws.CredentialsProvider {
-	made := awssts.New(config, clocktesting.NewFakePassiveClock(start), recorder)
+	created := awssts.New(config, clocktesting.NewFakePassiveClock(start), recorder)
 	if token == nil {
-		return made.Hop(config.Credentials, r, nil)
+		return created.Hop(config.Credentials, r, nil)
 	}
 	r.Call = v1alpha1.CallAssumeRoleWithWebIdentity
-	return made.Hop(config.Credentials, r, func(ctx context.Context) (auth request.CallAuth, err error) {
+	return created.Hop(config.Credentials, r, func(ctx context.Context) (auth request.CallAuth, err error) {
 		auth.WebIdentityToken, err = token(ctx)
 		return auth, err
 	})
@@ -179,8 +179,8 @@ func (a answer) serve(t *testing.T) caller {
 func now() string { return inTime(0)() }
 
 // inTime is a time as far from that.
-func inTime(ahead time.Duration) func() string {
-	return func() string { return clock.RealClock{}.Now().Add(ahead).UTC().Format(http.TimeFormat) }
+func inTime(offset time.Duration) func() string {
+	return func() string { return clock.RealClock{}.Now().Add(offset).UTC().Format(http.TimeFormat) }
 }
 
 // dated serves the answer with a Date header of its own, with none if that is empty, and returns the server's URL.

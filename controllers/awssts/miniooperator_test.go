@@ -22,7 +22,7 @@ func TestIssueFromMinIOOperator(t *testing.T) {
 	expiration := start.Add(time.Hour)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /sts/minio-tenant", func(w http.ResponseWriter, r *http.Request) {
-		if r.FormValue("Action") != "AssumeRoleWithWebIdentity" || r.FormValue("WebIdentityToken") != string(tokenProof.WebIdentityToken) {
+		if r.FormValue("Action") != "AssumeRoleWithWebIdentity" || r.FormValue("WebIdentityToken") != string(tokenAuth.WebIdentityToken) {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
@@ -35,7 +35,7 @@ func TestIssueFromMinIOOperator(t *testing.T) {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	sts := client(server.URL+"/sts/minio-tenant", clocktesting.NewFakePassiveClock(start), aws.Credentials{})
-	issued, err := sts.Issue(t.Context(), reads(func(r *request.Request) { r.Call = v1alpha1.CallAssumeRoleWithWebIdentity }), tokenProof)
+	issued, err := sts.Issue(t.Context(), reads(func(r *request.Request) { r.Call = v1alpha1.CallAssumeRoleWithWebIdentity }), tokenAuth)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(issued.AccessKeyID).To(Equal("Q3AM3UQ867SPQQA43P2F"))
 	g.Expect(issued.Expiration).To(BeTemporally("==", expiration))

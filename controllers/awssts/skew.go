@@ -24,7 +24,7 @@ const maxTolerance = 15 * time.Minute
 
 // Skew returns how far the clock of STS is ahead of the operator's; zero if it is within the error of a measurement. It is
 // false before the first plausible response.
-func (c *Client) Skew() (time.Duration, bool) { return c.skew.ahead(c.clock.Now()) }
+func (c *Client) Skew() (time.Duration, bool) { return c.skew.offset(c.clock.Now()) }
 
 // skew measures how far the clock of STS is ahead of the operator's.
 type skew struct {
@@ -34,7 +34,7 @@ type skew struct {
 }
 
 type measurement struct {
-	ahead time.Duration
+	offset time.Duration
 	// at has the readings of both the wall clock and the monotonic clock. Nothing sets the latter.
 	at time.Time
 	// rejecting is true for a response that may have rejected the time of a signature.
@@ -56,10 +56,10 @@ func (s *skew) measure(stack *middleware.Stack) error {
 func (s *skew) forSignature() time.Duration {
 	now := s.clock.Now()
 	if latest := s.latest.Load(); latest != nil && latest.rejecting {
-		return latest.now(now)
+		return latest.offsetAt(now)
 	}
-	ahead, _ := s.ahead(now)
-	return ahead
+	offset, _ := s.offset(now)
+	return offset
 }
 
 // observe keeps the SDK's measurement of a response. It is plausible if the Date is within maxTolerance of the signature's
@@ -69,28 +69,28 @@ func (s *skew) forSignature() time.Duration {
 // The returned metadata has no measurement if the Date is implausible, as a proxy may write it: the SDK would sign the next
 // request for that time. A rejected signature is a reason to do so.
 func (s *skew) observe(metadata middleware.Metadata, err error) middleware.Metadata {
-	ahead, ok := awsmiddleware.GetAttemptSkew(metadata)
+	offset, ok := awsmiddleware.GetAttemptSkew(metadata)
 	if !ok {
 		return metadata
 	}
-	off, signed := dateOffSignature(metadata)
+	fromSignature, signed := dateOffSignature(metadata)
 	if !signed {
-		off = ahead
+		fromSignature = offset
 	}
-	measured := &measurement{ahead, s.clock.Now(), signed && mayRejectTime(err)}
+	measured := &measurement{offset, s.clock.Now(), signed && mayRejectTime(err)}
 	s.latest.Store(measured)
-	if off.Abs() <= maxTolerance {
+	if fromSignature.Abs() <= maxTolerance {
 		s.plausible.Store(measured)
 	}
-	if !signed || off.Abs() <= maxTolerance || measured.rejecting {
+	if !signed || fromSignature.Abs() <= maxTolerance || measured.rejecting {
 		return metadata
 	}
 	// The SDK cannot remove the skew from the metadata. Of the rest, only the request ID is used.
-	kept := middleware.Metadata{}
+	trimmed := middleware.Metadata{}
 	if id, ok := awsmiddleware.GetRequestIDMetadata(metadata); ok {
-		awsmiddleware.SetRequestIDMetadata(&kept, id)
+		awsmiddleware.SetRequestIDMetadata(&trimmed, id)
 	}
-	return kept
+	return trimmed
 }
 
 // dateOffSignature returns how far the Date of a response is ahead of the time of its request's signature. It is false
@@ -124,38 +124,38 @@ func mayRejectTime(err error) bool {
 // clock.
 func (s *skew) issuedAt(called, earliest time.Time) time.Time {
 	answered := s.clock.Now()
-	if latest := s.latest.Load(); latest != nil && answered.Add(latest.now(answered)).Sub(earliest).Abs() <= maxTolerance {
+	if latest := s.latest.Load(); latest != nil && answered.Add(latest.offsetAt(answered)).Sub(earliest).Abs() <= maxTolerance {
 		s.plausible.Store(latest)
 	}
-	ahead, _ := s.ahead(answered)
-	if behind := earliest.Sub(answered.Add(ahead)); behind > dateResolution && behind <= maxTolerance {
-		ahead += behind
-		s.plausible.Store(&measurement{ahead: ahead, at: answered})
+	offset, _ := s.offset(answered)
+	if behind := earliest.Sub(answered.Add(offset)); behind > dateResolution && behind <= maxTolerance {
+		offset += behind
+		s.plausible.Store(&measurement{offset: offset, at: answered})
 	}
-	issuedAt := called.Add(ahead)
-	if issuedAt.Before(earliest) && earliest.Sub(answered.Add(ahead)) <= dateResolution {
+	issuedAt := called.Add(offset)
+	if issuedAt.Before(earliest) && earliest.Sub(answered.Add(offset)) <= dateResolution {
 		return earliest
 	}
 	return issuedAt
 }
 
-// ahead returns the skew at a time of the operator's clock, as [Client.Skew] does.
-func (s *skew) ahead(now time.Time) (time.Duration, bool) {
+// offset returns the skew at a time of the operator's clock, as [Client.Skew] does.
+func (s *skew) offset(now time.Time) (time.Duration, bool) {
 	plausible := s.plausible.Load()
 	if plausible == nil {
 		return 0, false
 	}
-	ahead := plausible.now(now)
-	if ahead.Abs() < dateResolution {
+	offset := plausible.offsetAt(now)
+	if offset.Abs() < dateResolution {
 		return 0, true
 	}
-	return ahead, true
+	return offset, true
 }
 
-// now returns the skew at a later time. If the operator's clock was set back since the measurement, the skew grows by as
+// offsetAt returns the skew at a later time. If the operator's clock was set back since the measurement, the skew grows by as
 // much: otherwise no credential would be due, and no call would measure the skew again. A clock that was set ahead changes
 // nothing: the machine, and its monotonic clock, may have slept.
-func (m measurement) now(at time.Time) time.Duration {
+func (m measurement) offsetAt(at time.Time) time.Duration {
 	passed, byWall := at.Sub(m.at), at.Round(0).Sub(m.at.Round(0))
-	return m.ahead + max(0, passed-byWall)
+	return m.offset + max(0, passed-byWall)
 }

@@ -21,7 +21,7 @@ func after(reading time.Time, passed, step time.Duration) time.Time {
 
 func TestClockThatIsSetBackGrowsTheSkew(t *testing.T) {
 	for name, tc := range map[string]struct {
-		ahead, passed, step, want time.Duration
+		skew, passed, step, want time.Duration
 	}{
 		"it is not set":                          {0, time.Hour, 0, 0},
 		"it is set back":                         {0, time.Minute, -10 * time.Minute, 10 * time.Minute},
@@ -33,14 +33,14 @@ func TestClockThatIsSetBackGrowsTheSkew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			own := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now())
-			url := sts(http.StatusForbidden, "AccessDenied", "no").dated(t, inTime(tc.ahead))
+			url := sts(http.StatusForbidden, "AccessDenied", "no").dated(t, inTime(tc.skew))
 			c := client(url, own, operatorKey)
 			_, err := c.Caller(t.Context())
 			g.Expect(err).To(HaveOccurred(), "any response has a Date")
 			own.SetTime(after(own.Now(), tc.passed, tc.step))
-			ahead, known := c.Skew()
+			skew, known := c.Skew()
 			g.Expect(known).To(BeTrue())
-			g.Expect(ahead).To(BeNumerically("~", tc.want, 3*time.Second))
+			g.Expect(skew).To(BeNumerically("~", tc.want, 3*time.Second))
 		})
 	}
 }

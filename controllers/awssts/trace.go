@@ -50,7 +50,7 @@ func Traced(config aws.Config, tracer trace.Tracer, attributes ...attribute.KeyV
 }
 
 func describe(span trace.Span, metadata middleware.Metadata, err error) {
-	id := requestID(metadata)
+	id := idOfResponse(metadata)
 	if err != nil {
 		why, _ := classify(err)
 		span.SetAttributes(TraceReason.String(why))
@@ -79,8 +79,8 @@ func RequestID(err error) string {
 	return ""
 }
 
-// requestID returns the ID of a successful call.
-func requestID(metadata middleware.Metadata) string {
+// idOfResponse returns the ID of a successful call.
+func idOfResponse(metadata middleware.Metadata) string {
 	id, _ := awsmiddleware.GetRequestIDMetadata(metadata)
 	return plainID.FindString(id)
 }

@@ -57,8 +57,8 @@ func span(call, requestID string, differs map[string]string) map[string]string {
 func TestCallIsASpanWithItsRequestID(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
-	var made spans
-	client := e.client(operatorKey, made.traced())
+	var recorder spans
+	client := e.client(operatorKey, recorder.traced())
 	for _, r := range []request.Request{
 		reads(),
 		{Call: v1alpha1.CallGetSessionToken, Duration: reads().Duration},
@@ -68,13 +68,13 @@ func TestCallIsASpanWithItsRequestID(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		calls := e.Calls()
 		g.Expect(issued.RequestID).To(Equal(calls[len(calls)-1].RequestID))
-		recorded := made.recorded()
+		recorded := recorder.recorded()
 		g.Expect(recorded[len(recorded)-1]).To(Equal(span(string(r.Call), issued.RequestID, nil)))
 	}
 	_, err := client.Caller(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(made.recorded()).To(HaveLen(4))
-	g.Expect(made.recorded()[3]).To(Equal(span("GetCallerIdentity", e.Calls()[3].RequestID, nil)))
+	g.Expect(recorder.recorded()).To(HaveLen(4))
+	g.Expect(recorder.recorded()[3]).To(Equal(span("GetCallerIdentity", e.Calls()[3].RequestID, nil)))
 }
 
 func TestFailedCallIsASpanWithItsReason(t *testing.T) {
@@ -84,15 +84,15 @@ func TestFailedCallIsASpanWithItsReason(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	wrong := keysOf(session)
 	wrong.SecretAccessKey = "a-wrong-secret-access-key"
-	var made spans
-	_, err = e.client(wrong, made.traced()).Issue(t.Context(), reads(), request.CallAuth{})
+	var recorder spans
+	_, err = e.client(wrong, recorder.traced()).Issue(t.Context(), reads(), request.CallAuth{})
 	g.Expect(err).To(MatchError(ContainSubstring(wrong.SessionToken)), "the answer quotes no request")
 	refused := e.Calls()[1]
 	g.Expect(awssts.RequestID(err)).To(Equal(refused.RequestID))
-	g.Expect(made.recorded()).To(ConsistOf(span("AssumeRole", refused.RequestID, map[string]string{
+	g.Expect(recorder.recorded()).To(ConsistOf(span("AssumeRole", refused.RequestID, map[string]string{
 		"status": "Error InvalidSourceCredentials", "rolecredential.reason": "InvalidSourceCredentials", "http.response.status_code": "403",
 	})))
-	for _, s := range made.exporter.GetSpans() {
+	for _, s := range recorder.exporter.GetSpans() {
 		g.Expect(s.Events).To(BeEmpty())
 	}
 }
@@ -100,8 +100,8 @@ func TestFailedCallIsASpanWithItsReason(t *testing.T) {
 func TestHopIsASpanWithinItsCall(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
-	var made spans
-	traced := made.traced()
+	var recorder spans
+	traced := recorder.traced()
 	config := configFor(e.endpoint.URL, operatorKey)
 	traced(&config)
 	config.Credentials = hop(config, reads(func(r *request.Request) { r.RoleARN = "arn:aws:iam::123456789012:role/Nobody" }), nil, &ledger{})
@@ -112,8 +112,8 @@ func TestHopIsASpanWithinItsCall(t *testing.T) {
 	within, without := span("AssumeRole", id, denied), span("AssumeRole", "", denied)
 	within["http.response.status_code"] = "403"
 	delete(without, "aws.request_id")
-	g.Expect(made.recorded()).To(Equal([]map[string]string{within, without})) // the outer span ends last; its call was not sent
-	ended := made.exporter.GetSpans()
+	g.Expect(recorder.recorded()).To(Equal([]map[string]string{within, without})) // the outer span ends last; its call was not sent
+	ended := recorder.exporter.GetSpans()
 	g.Expect(ended[0].Parent.SpanID()).To(Equal(ended[1].SpanContext.SpanID()))
 	g.Expect(awssts.RequestID(err)).To(Equal(id))
 }
@@ -129,12 +129,12 @@ func TestMalformedRequestIDIsDropped(t *testing.T) {
 	} {
 		t.Run(id, func(t *testing.T) {
 			g := NewWithT(t)
-			var made spans
+			var recorder spans
 			url := answer{http.StatusForbidden, `<ErrorResponse><Error><Code>AccessDenied</Code></Error><RequestId>` + id + `</RequestId></ErrorResponse>`}.dated(t, now)
-			_, err := client(url, serve(t, stsemulator.Options{}).clock, operatorKey, made.traced()).Issue(t.Context(), reads(), request.CallAuth{})
+			_, err := client(url, serve(t, stsemulator.Options{}).clock, operatorKey, recorder.traced()).Issue(t.Context(), reads(), request.CallAuth{})
 			g.Expect(err).To(MatchError(ContainSubstring(id)))
 			g.Expect(awssts.RequestID(err) == id).To(Equal(want))
-			_, recorded := made.recorded()[0]["aws.request_id"]
+			_, recorded := recorder.recorded()[0]["aws.request_id"]
 			g.Expect(recorded).To(Equal(want))
 		})
 	}

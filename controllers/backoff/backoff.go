@@ -57,8 +57,11 @@ type LastCall struct {
 	Inputs string
 	// Failure is the result, nil for a success.
 	Failure *reason.Error
-	// At is when the call was made, and Next when another may be made; zero for never while the inputs stay the same.
-	At, Next time.Time
+	// At is when the call was made.
+	At time.Time
+	// Next is when another call with the same inputs may be made, zero for never: after a failure, or when a verified identity is verified
+	// again. A credential's success leaves it as it was.
+	Next time.Time
 	// failures, urgent and successes count calls in a row with these inputs: failed ones, waits that were cut short, and successful ones.
 	failures, urgent, successes int
 	// changes counts the calls in a row that had other inputs than the one before. The last was at changedAt.
@@ -78,13 +81,13 @@ func (b *Calls) Get(key types.NamespacedName) LastCall {
 }
 
 // Set replaces the last call of an object.
-func (b *Calls) Set(key types.NamespacedName, made LastCall) {
+func (b *Calls) Set(key types.NamespacedName, call LastCall) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.last == nil {
 		b.last, b.perNamespace = map[types.NamespacedName]LastCall{}, map[string]int{}
 	}
-	b.last[key] = made
+	b.last[key] = call
 }
 
 // Forget drops the last call of an object.
@@ -96,7 +99,7 @@ func (b *Calls) Forget(key types.NamespacedName) {
 
 // Deleted keeps the last call of a deleted object for a while, so that it does not escape its waits when it is created again. It returns
 // false if too many are kept already.
-func (b *Calls) Deleted(key types.NamespacedName, now time.Time) (kept bool) {
+func (b *Calls) Deleted(key types.NamespacedName, now time.Time) (remembered bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.deleted) > 0 && now.Sub(b.deleted[0].at) > quietTime {
@@ -109,16 +112,16 @@ func (b *Calls) Deleted(key types.NamespacedName, now time.Time) (kept bool) {
 			delete(b.last, first.NamespacedName)
 		}
 	}
-	made, ok := b.last[key]
-	if !ok || !made.deletedAt.IsZero() {
+	call, ok := b.last[key]
+	if !ok || !call.deletedAt.IsZero() {
 		return true
 	}
 	if len(b.deleted) >= maxDeleted || b.perNamespace[key.Namespace] >= maxDeletedPerNamespace {
 		delete(b.last, key)
 		return false
 	}
-	made.deletedAt = now
-	b.last[key] = made
+	call.deletedAt = now
+	b.last[key] = call
 	b.deleted = append(b.deleted, deletion{key, now})
 	b.perNamespace[key.Namespace]++
 	return true
@@ -127,83 +130,83 @@ func (b *Calls) Deleted(key types.NamespacedName, now time.Time) (kept bool) {
 // Failed records a failure and returns when the next call may be made, zero for never. Left is the remaining validity of the credentials
 // in use. The first failure with new inputs waits the first backoff step.
 func (b *Calls) Failed(key types.NamespacedName, inputs string, f *reason.Error, now time.Time, left time.Duration) time.Time {
-	made := b.Get(key).then(inputs, now)
-	made.failures++
-	made.Failure, made.Next = f, time.Time{}
+	call := b.Get(key).then(inputs, now)
+	call.failures++
+	call.Failure, call.Next = f, time.Time{}
 	spread := reissue.Spread(key.String())
-	wait, full := f.Retry.In(made.failures, left, spread), f.Retry.In(made.failures, 0, spread)
+	wait, full := f.Retry.In(call.failures, left, spread), f.Retry.In(call.failures, 0, spread)
 	if wait < full {
-		if made.urgent++; made.urgent > maxUrgent { // a tenant can write any expiry into the record
+		if call.urgent++; call.urgent > maxUrgent { // a tenant can write any expiry into the record
 			wait = full
 		}
 	}
 	if wait > 0 {
-		made.Next = now.Add(wait)
+		call.Next = now.Add(wait)
 	}
-	b.Set(key, made)
-	return made.Next
+	b.Set(key, call)
+	return call.Next
 }
 
 // FailedForAll records a failure that is not the credential's own. The next call may be made as soon as the identity's limits allow it.
 func (b *Calls) FailedForAll(key types.NamespacedName, inputs string, f *reason.Error, now time.Time) {
-	made := b.Get(key).then(inputs, now)
-	made.Failure, made.Next = f, now
-	b.Set(key, made)
+	call := b.Get(key).then(inputs, now)
+	call.Failure, call.Next = f, now
+	b.Set(key, call)
 }
 
 // Succeeded records that STS issued credentials with a lifetime.
 func (b *Calls) Succeeded(key types.NamespacedName, inputs string, lifetime time.Duration, now time.Time) {
-	made := b.Get(key).then(inputs, now)
-	made.Failure, made.failures, made.urgent = nil, 0, 0
-	made.successes++
-	made.quiet = min(lifetime/2, quietTime)
-	b.Set(key, made)
+	call := b.Get(key).then(inputs, now)
+	call.Failure, call.failures, call.urgent = nil, 0, 0
+	call.successes++
+	call.quiet = min(lifetime/2, quietTime)
+	b.Set(key, call)
 }
 
 // then returns the call that follows a call.
-func (m LastCall) then(inputs string, now time.Time) LastCall {
-	if now.Sub(m.At) > m.quiet {
-		m.successes = 0
+func (last LastCall) then(inputs string, now time.Time) LastCall {
+	if now.Sub(last.At) > last.quiet {
+		last.successes = 0
 	}
-	if now.Sub(m.changedAt) > quietTime {
-		m.changes = 0
+	if now.Sub(last.changedAt) > quietTime {
+		last.changes = 0
 	}
-	if m.Inputs != inputs {
-		m.changes++
-		m.changedAt = now
-		if m.changes <= freeChanges {
-			m.failures, m.urgent, m.successes = 0, 0, 0
+	if last.Inputs != inputs {
+		last.changes++
+		last.changedAt = now
+		if last.changes <= freeChanges {
+			last.failures, last.urgent, last.successes = 0, 0, 0
 		}
 	}
-	m.Inputs, m.At, m.deletedAt = inputs, now, time.Time{}
-	return m
+	last.Inputs, last.At, last.deletedAt = inputs, now, time.Time{}
+	return last
 }
 
 // InBackoff reports whether a call with the same inputs must still wait after a failure.
-func (m LastCall) InBackoff(inputs string, now time.Time) bool {
-	return m.Failure != nil && m.Inputs == inputs && (m.Next.IsZero() || now.Before(m.Next) && !m.recordedInFuture(now))
+func (last LastCall) InBackoff(inputs string, now time.Time) bool {
+	return last.Failure != nil && last.Inputs == inputs && (last.Next.IsZero() || now.Before(last.Next) && !last.recordedInFuture(now))
 }
 
-// NextIssue is when a call may be made that does not wait after a failure with the same inputs. It is zero for at once.
-func (m LastCall) NextIssue(inputs string, now time.Time) time.Time {
+// NextIssue returns when a call that is not in backoff may be made, since calls in a row are limited; zero for at once.
+func (last LastCall) NextIssue(inputs string, now time.Time) time.Time {
 	var wait time.Duration
 	switch {
-	case m.recordedInFuture(now):
-	case m.Inputs == inputs && m.successes >= freeCalls:
-		wait = min(m.quiet, reason.Wait(m.successes, 0, 0))
-	case m.Inputs != inputs && m.changes >= freeChanges:
-		wait = min(maxChangeWait, reason.Wait(m.changes-freeChanges+1, 0, 0))
+	case last.recordedInFuture(now):
+	case last.Inputs == inputs && last.successes >= freeCalls:
+		wait = min(last.quiet, reason.Wait(last.successes, 0, 0))
+	case last.Inputs != inputs && last.changes >= freeChanges:
+		wait = min(maxChangeWait, reason.Wait(last.changes-freeChanges+1, 0, 0))
 	}
-	if wait == 0 || now.Sub(m.At) >= wait {
+	if wait == 0 || now.Sub(last.At) >= wait {
 		return time.Time{}
 	}
-	return m.At.Add(wait)
+	return last.At.Add(wait)
 }
 
 // recordedInFuture reports whether the call was recorded by a clock that was ahead. Its wait would last for as long as the clock was
 // ahead.
-func (m LastCall) recordedInFuture(now time.Time) bool {
-	return m.At.Sub(now) > reissue.ClockTolerance
+func (last LastCall) recordedInFuture(now time.Time) bool {
+	return last.At.Sub(now) > reissue.ClockTolerance
 }
 
 // OrdinaryPriority is the priority of a requeued object. Without it, an object would keep the low priority of the first list.

@@ -131,8 +131,8 @@ func TestInBackoff(t *testing.T) {
 	})
 }
 
-// waits makes calls as early as they are allowed and returns the wait before each. The nth call has the nth inputs, and lives for a time.
-func waits(a *Calls, inputs func(n int) string, lifetime time.Duration, calls int) (waited []time.Duration) {
+// delays makes calls as early as they are allowed and returns the wait before each. The nth call has the nth inputs, and lives for a time.
+func delays(a *Calls, inputs func(n int) string, lifetime time.Duration, calls int) (waited []time.Duration) {
 	now := start
 	for n := range calls {
 		wait := time.Duration(0)
@@ -175,7 +175,7 @@ func TestCallsInALoopSlowDown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var a Calls
-			NewWithT(t).Expect(waits(&a, tc.inputs, tc.lifetime, len(tc.want))).To(Equal(tc.want))
+			NewWithT(t).Expect(delays(&a, tc.inputs, tc.lifetime, len(tc.want))).To(Equal(tc.want))
 		})
 	}
 }
@@ -211,7 +211,7 @@ func TestLoopIsForgottenAfterAQuietTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var a Calls
-			waits(&a, tc.inputs, time.Hour, 20)
+			delays(&a, tc.inputs, time.Hour, 20)
 			last := a.Get(readerKey)
 			NewWithT(t).Expect(last.NextIssue(tc.then, last.At.Add(tc.quiet)).IsZero()).To(Equal(tc.want))
 		})
@@ -290,17 +290,17 @@ func TestBackoffSurvivesDeletionForAWhile(t *testing.T) {
 	t.Run("the number is bounded in a namespace and in all", func(t *testing.T) {
 		g := NewWithT(t)
 		var a Calls
-		kept := map[string]int{}
+		retained := map[string]int{}
 		for n := range maxDeletedPerNamespace + 1 {
 			for _, namespace := range []string{"shop", "lab"} {
 				key := types.NamespacedName{Namespace: namespace, Name: fmt.Sprint(n)}
 				a.Succeeded(key, "inputs", time.Hour, start)
 				if a.Deleted(key, start) {
-					kept[namespace]++
+					retained[namespace]++
 				}
 			}
 		}
-		g.Expect(kept).To(Equal(map[string]int{"shop": maxDeletedPerNamespace, "lab": maxDeletedPerNamespace}))
+		g.Expect(retained).To(Equal(map[string]int{"shop": maxDeletedPerNamespace, "lab": maxDeletedPerNamespace}))
 		for n := range maxDeleted {
 			key := types.NamespacedName{Namespace: fmt.Sprint(n), Name: "reader"}
 			a.Succeeded(key, "inputs", time.Hour, start)

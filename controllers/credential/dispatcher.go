@@ -58,13 +58,13 @@ func (d *Dispatcher) enqueue(key request.Key) {
 	d.mu.Lock()
 	queue := d.queues[key.Kind]
 	d.mu.Unlock()
-	request := reconcile.Request{NamespacedName: key.NamespacedName}
+	req := reconcile.Request{NamespacedName: key.NamespacedName}
 	switch q := queue.(type) {
 	case nil:
 	case priorityqueue.PriorityQueue[reconcile.Request]:
-		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(reservedPriority)}, request)
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(reservedPriority)}, req)
 	default:
-		q.Add(request)
+		q.Add(req)
 	}
 }
 

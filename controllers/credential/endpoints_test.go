@@ -52,12 +52,12 @@ func (w *wire) callAll(t *testing.T, endpoints awsconfig.LoadOptions, by *v1alph
 	f.Connector.Clock = clock.RealClock{} // by which the SDK caches the session of a hop
 	f.credentials.Identities.Endpoints = endpoints
 	var client identity.STS
-	f.credentials.Identities.Connect = func(key request.Key, config aws.Config) identity.STS {
+	f.credentials.Identities.NewSTS = func(key request.Key, config aws.Config) identity.STS {
 		config.HTTPClient = w
-		client = f.Connector.Connect(key, config)
+		client = f.Connector.NewSTS(key, config)
 		return client
 	}
-	configured, problem, err := f.credentials.Identities.Configure(t.Context(), by, types.NamespacedName{})
+	configured, problem, err := f.credentials.Identities.ResolveObject(t.Context(), by, types.NamespacedName{})
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
 	req := request.Request{RoleARN: "the role", SessionName: "shop.s3-reader"}

@@ -35,32 +35,32 @@ type choices struct {
 	// last is true if the explorer needs no runs with more disturbances.
 	last bool
 
-	seen    map[string]int // how often each thing was about to happen
-	offered []offer
-	made    int // disturbances
-	after   int // offers up to the last disturbance
+	counts   map[string]int // how often each thing was about to happen
+	offered  []offer
+	happened int // disturbances
+	after    int // offers up to the last disturbance
 	// unknown is a disturbance whose option was not offered at its point.
 	unknown *disturbance
 }
 
-// over reports whether all disturbances have been made and no others need to be known.
-func (c *choices) over() bool { return c.last && c.made == len(c.disturbances) }
+// over reports whether all disturbances have happened and no others need to be known.
+func (c *choices) over() bool { return c.last && c.happened == len(c.disturbances) }
 
 // choose returns one of the options for what is about to happen. The first is to go on without a disturbance.
 func (c *choices) choose(before string, options []string) string {
-	if c.seen == nil {
-		c.seen = map[string]int{}
+	if c.counts == nil {
+		c.counts = map[string]int{}
 	}
-	c.seen[before]++
-	c.offered = append(c.offered, offer{before, c.seen[before], options})
-	if c.made == len(c.disturbances) {
+	c.counts[before]++
+	c.offered = append(c.offered, offer{before, c.counts[before], options})
+	if c.happened == len(c.disturbances) {
 		return options[0]
 	}
-	d := &c.disturbances[c.made]
-	if d.before != before || d.nth != c.seen[before] {
+	d := &c.disturbances[c.happened]
+	if d.before != before || d.nth != c.counts[before] {
 		return options[0]
 	}
-	c.made, c.after = c.made+1, len(c.offered)
+	c.happened, c.after = c.happened+1, len(c.offered)
 	if !slices.Contains(options, d.option) {
 		c.unknown = d
 		return options[0]
@@ -70,12 +70,12 @@ func (c *choices) choose(before string, options []string) string {
 
 // checkMade returns an error if the run did not offer one of the disturbances. The operator has changed since they were recorded, or a run
 // is not deterministic.
-func (c *choices) checkMade() error {
+func (c *choices) checkHappened() error {
 	switch {
 	case c.unknown != nil:
 		return fmt.Errorf("%v was not offered", c.unknown)
-	case c.made < len(c.disturbances):
-		return fmt.Errorf("the run did not reach %v", c.disturbances[c.made])
+	case c.happened < len(c.disturbances):
+		return fmt.Errorf("the run did not reach %v", c.disturbances[c.happened])
 	}
 	return nil
 }
@@ -149,28 +149,28 @@ func (e *explorer) selected(disturbances []disturbance) bool {
 
 // try makes one run, and returns the runs with one more disturbance.
 func (e *explorer) try(disturbances []disturbance) [][]disturbance {
-	made := &choices{disturbances: disturbances, last: len(disturbances) == e.depth}
+	c := &choices{disturbances: disturbances, last: len(disturbances) == e.depth}
 	e.runs.Add(1)
-	if err := complete(made, e.run); err != nil {
+	if err := complete(c, e.run); err != nil {
 		e.mu.Lock()
 		e.failures = append(e.failures, describe(disturbances, err))
 		e.mu.Unlock()
 		return nil
 	}
-	return made.more()
+	return c.more()
 }
 
 // complete makes one run to its end. It returns an error for a panic too, so that the disturbances are reported.
-func complete(made *choices, run func(*choices) error) (err error) {
+func complete(c *choices, run func(*choices) error) (err error) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
 		}
 	}()
-	if err := run(made); err != nil {
+	if err := run(c); err != nil {
 		return err
 	}
-	return made.checkMade()
+	return c.checkHappened()
 }
 
 // describe returns a failed run so that its disturbances can be pasted into namedRuns.

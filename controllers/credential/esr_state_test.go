@@ -120,7 +120,7 @@ func (w *world) upToDate(cred *v1alpha1.RoleCredential) error {
 	if err := w.validSession(secret, w.stsNow()); err != nil {
 		return err
 	}
-	held := w.sessions[string(secret.Data["AWS_ACCESS_KEY_ID"])]
+	session := w.sessions[string(secret.Data["AWS_ACCESS_KEY_ID"])]
 	want := []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 	if len(cred.Spec.Secret.Formats) > 1 {
 		want = append(want, "AWS_REGION", "AWS_DEFAULT_REGION")
@@ -132,7 +132,7 @@ func (w *world) upToDate(cred *v1alpha1.RoleCredential) error {
 		return errors.New("a former credential controls the Secret")
 	case !slices.Equal(got, want):
 		return fmt.Errorf("the Secret's keys are %v", got)
-	case !cred.Status.Expiration.Equal(&metav1.Time{Time: held.Expiration}):
+	case !cred.Status.Expiration.Equal(&metav1.Time{Time: session.Expiration}):
 		return errors.New("the status reports another expiration")
 	case cred.Annotations[v1alpha1.RefreshAnnotation] != "" && cred.Status.LastHandledRefreshRequest != cred.Annotations[v1alpha1.RefreshAnnotation]:
 		return errors.New("the refresh request was not handled")
@@ -153,8 +153,8 @@ func (w *world) mayBeReady(cred *v1alpha1.RoleCredential) error {
 	if secret == nil || !metav1.IsControlledBy(secret, cred) && !leftByFormer(secret) {
 		return errors.New("the credential has no Secret")
 	}
-	asked, _ := request.RoleCredential.Request(cred)
-	if w.sessions[string(secret.Data["AWS_ACCESS_KEY_ID"])].hash != asked.Hash() {
+	requested, _ := request.RoleCredential.Request(cred)
+	if w.sessions[string(secret.Data["AWS_ACCESS_KEY_ID"])].hash != requested.Hash() {
 		return errors.New("the session is of another request")
 	}
 	now := w.clock.Now()
@@ -169,11 +169,11 @@ func (w *world) validSession(secret *corev1.Secret, now time.Time) error {
 	if secret == nil {
 		return errors.New("there is no Secret")
 	}
-	held, ok := w.sessions[string(secret.Data["AWS_ACCESS_KEY_ID"])]
+	session, ok := w.sessions[string(secret.Data["AWS_ACCESS_KEY_ID"])]
 	switch {
-	case !ok || string(secret.Data["AWS_SECRET_ACCESS_KEY"]) != string(held.SecretAccessKey) || string(secret.Data["AWS_SESSION_TOKEN"]) != string(held.SessionToken):
+	case !ok || string(secret.Data["AWS_SECRET_ACCESS_KEY"]) != string(session.SecretAccessKey) || string(secret.Data["AWS_SESSION_TOKEN"]) != string(session.SessionToken):
 		return errors.New("the Secret does not hold one session of STS")
-	case !now.Before(held.Expiration):
+	case !now.Before(session.Expiration):
 		return errors.New("the session has expired")
 	}
 	return nil
@@ -217,9 +217,9 @@ func (w *world) keepsSession(write testkit.Write) error {
 	return nil
 }
 
-// settle reconciles until the state matches and nothing is pending. It passes the time when only a timer can help. Ready must not be True
+// reconcileUntilIdle reconciles until the state matches and nothing is pending. It passes the time when only a timer can help. Ready must not be True
 // meanwhile if it is wrong.
-func (w *world) settle() error {
+func (w *world) reconcileUntilIdle() error {
 	for {
 		var err error
 		if !w.pending {
@@ -264,7 +264,7 @@ func (w *world) staysSo() error {
 	for end := w.clock.Now().Add(lifetimes); !w.nextEvent().IsZero() && w.nextEvent().Before(end); {
 		w.wait()
 		w.disturbed()
-		if err := w.settle(); err != nil {
+		if err := w.reconcileUntilIdle(); err != nil {
 			return fmt.Errorf("after a lifetime: %w", err)
 		}
 	}

@@ -70,16 +70,16 @@ func begun(changes ...func(*world)) func(*world) error {
 // settled is a scenario of changes after the first issue. The operator reconciles all but the last.
 func settled(changes ...func(*world)) func(*world) error {
 	return func(w *world) error {
-		w.calm = true
+		w.quiet = true
 		for _, change := range changes {
-			if err := w.settle(); err != nil {
+			if err := w.reconcileUntilIdle(); err != nil {
 				return err
 			}
 			change(w)
 			w.deliver()
 			w.disturbed()
 		}
-		w.calm = false
+		w.quiet = false
 		return nil
 	}
 }
@@ -139,26 +139,26 @@ func (l *longest) record(steps int, time time.Duration, after []disturbance) {
 
 // explored returns a function that makes one run of a scenario.
 func explored(begin func(*world) error, most *longest) func(*choices) error {
-	return func(made *choices) error {
-		w := newWorld(made)
+	return func(c *choices) error {
+		w := newWorld(c)
 		if err := begin(w); err != nil {
 			return err
 		}
 		for {
-			if err := w.settle(); err != nil {
+			if err := w.reconcileUntilIdle(); err != nil {
 				return err
 			}
 			if !w.disturbAtRest() {
 				break
 			}
 		}
-		w.calm = true
+		w.quiet = true
 		w.collectGarbage()
 		w.deliver()
-		if err := w.settle(); err != nil {
+		if err := w.reconcileUntilIdle(); err != nil {
 			return fmt.Errorf("after garbage collection: %w", err)
 		}
-		most.record(w.steps, w.clock.Now().Sub(w.disturbedAt), made.disturbances)
+		most.record(w.steps, w.clock.Now().Sub(w.disturbedAt), c.disturbances)
 		return w.staysSo()
 	}
 }
@@ -236,8 +236,8 @@ var namedRuns = map[string]struct {
 func TestNamedRunsAreEventuallyStable(t *testing.T) {
 	for name, tc := range namedRuns {
 		t.Run(name, func(t *testing.T) {
-			made := &choices{disturbances: slices.Clone(tc.disturbances), last: true}
-			if err := complete(made, explored(scenarios[tc.scenario], &longest{})); err != nil {
+			c := &choices{disturbances: slices.Clone(tc.disturbances), last: true}
+			if err := complete(c, explored(scenarios[tc.scenario], &longest{})); err != nil {
 				t.Error(err)
 			}
 		})

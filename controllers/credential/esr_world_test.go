@@ -61,8 +61,8 @@ type world struct {
 	events                []event.UpdateEvent
 	pending               bool
 	requeueAt, dispatchAt time.Time
-	// calm ends the disturbances.
-	calm bool
+	// quiet ends the disturbances.
+	quiet bool
 	// steps counts reconciles since the last disturbance, which was at disturbedAt. calls, secretWrites and statusWrites count requests
 	// since the disturbances ended; a takeover is no secretWrite.
 	steps, calls, secretWrites, statusWrites int
@@ -95,10 +95,10 @@ var (
 )
 
 // newWorld returns a world with the objects that a credential needs, and a started operator that has not reconciled yet.
-func newWorld(made *choices) *world {
+func newWorld(c *choices) *world {
 	w := &world{
 		memoryAPI: &memoryAPI{scheme: exploredScheme, objects: map[objectKey]client.Object{}},
-		choices:   made, clock: clocktesting.NewFakePassiveClock(testkit.Start), disturbedAt: testkit.Start,
+		choices:   c, clock: clocktesting.NewFakePassiveClock(testkit.Start), disturbedAt: testkit.Start,
 		sessions: map[string]stsSession{}, codes: map[string]usedCode{},
 	}
 	w.changed = func(before, after client.Object) {
@@ -120,11 +120,11 @@ func (w *world) start() {
 	p := &process{world: w}
 	api := operatorClient{w.memoryAPI, p}
 	p.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: request.RoleCredential, Client: api, Secrets: &secretstore.Store{Client: api, Reader: liveReader{api}}, Devices: &identity.Devices{},
+		Kind: request.RoleCredential, Client: api, Secrets: &secretstore.Store{Client: api, APIReader: liveReader{api}}, Devices: &identity.Devices{},
 		Limits: &limit.Limiter{DefaultQPS: 100, Slots: 4}, Events: telemetry.Events{Recorder: &events.FakeRecorder{}}, Metrics: metrics, Clock: w.clock,
 		Identities: &identity.Resolver{
-			Reader: api, Secrets: liveReader{api}, Watch: testkit.NoWatch{}, Clock: w.clock, Tokens: identity.NewTokens(api, w.clock),
-			Connect: func(request.Key, aws.Config) identity.STS { return p },
+			Reader: api, APIReader: liveReader{api}, Watch: testkit.NoWatch{}, Clock: w.clock, Tokens: identity.NewTokens(api, w.clock),
+			NewSTS: func(request.Key, aws.Config) identity.STS { return p },
 		},
 	}
 	w.process, w.events, w.pending, w.dispatchAt = p, nil, true, time.Time{}
@@ -133,7 +133,7 @@ func (w *world) start() {
 // disturb chooses one of the faults or of the possible actions of others before something happens, and carries out an action. It returns
 // none if it chose none, or if the disturbances have ended.
 func (w *world) disturb(before string, faults ...string) string {
-	if w.calm || w.choices.over() {
+	if w.quiet || w.choices.over() {
 		return none
 	}
 	options := append([]string{none}, faults...)
@@ -233,9 +233,9 @@ func (w *world) deliver() {
 func (w *world) secretChanged(e event.UpdateEvent) (enqueued bool) {
 	accept := ignoreOwnWrites(w.process.credentials.Secrets)
 	var named []client.Object
-	for _, seen := range []client.Object{e.ObjectOld, e.ObjectNew} {
-		if seen != nil && cached(seen) {
-			named = append(named, seen)
+	for _, observed := range []client.Object{e.ObjectOld, e.ObjectNew} {
+		if observed != nil && cached(observed) {
+			named = append(named, observed)
 		}
 	}
 	switch {

@@ -29,7 +29,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	return &fixture{
 		Fixture: f,
 		credentials: &Reconciler[*v1alpha1.RoleCredential]{
-			Kind: request.RoleCredential, Client: f.Operator, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Operator, Reader: f.Operator}, Devices: &identity.Devices{},
+			Kind: request.RoleCredential, Client: f.Operator, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Operator, APIReader: f.Operator}, Devices: &identity.Devices{},
 			Limits: f.Limits, Events: recorded, Metrics: f.Metrics, Clock: f.Clock,
 		},
 		identities: &identity.Reconciler[*v1alpha1.ClusterIdentity]{

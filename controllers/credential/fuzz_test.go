@@ -68,13 +68,13 @@ func FuzzStoredRecord(f *testing.F) {
 		if readable && found.MatchesData(nil) {
 			observed.Record = &found
 		}
-		decided = decided.decide(reissue.Desired{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text}, observed)
+		decided = decided.withObserved(reissue.Desired{RequestHash: "r", IssuerHash: "i", TemplateHash: "t", Key: text}, observed)
 
 		if decided.why == reissue.NotDue {
 			g.Expect(decided.valid()).To(BeTrue())
 			g.Expect(backoff.Requeue(decided.now, decided.next()).RequeueAfter).To(And(BeNumerically(">=", time.Second), BeNumerically("<=", max(time.Second, found.Expiration.Sub(decided.now)))))
 		}
-		if decided.ready().Status == metav1.ConditionTrue {
+		if decided.readyCondition().Status == metav1.ConditionTrue {
 			g.Expect(decided.now).To(BeTemporally("<", found.Expiration))
 		}
 	})

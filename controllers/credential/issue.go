@@ -23,11 +23,11 @@ import (
 
 // attempt is the input of a call of STS for a credential.
 type attempt struct {
-	// asked is the request of the spec, and request the same with the session tags of the identity.
-	asked, request request.Request
-	desired        reissue.Desired
-	identity       *identity.Identity // nil if there is no usable identity
-	observed       secretstore.Observed
+	// specRequest is the request of the spec, and request the same with the session tags of the identity.
+	specRequest, request request.Request
+	desired              reissue.Desired
+	identity             *identity.Identity // nil if there is no usable identity
+	observed             secretstore.Observed
 
 	// The others are set once a call is due. inputs is a hash of all that the result of the call depends on.
 	inputs string
@@ -50,7 +50,7 @@ func (a attempt) subject() reason.Subject {
 
 // optionalFields lists the fields that a server other than AWS may not support.
 func (a attempt) optionalFields() (fields []string) {
-	fields = a.asked.OptionalFieldPaths()
+	fields = a.specRequest.OptionalFieldPaths()
 	if a.identity.SessionTags != nil && a.request.Call != v1alpha1.CallGetSessionToken {
 		fields = append(fields, "sessionTags of the identity")
 	}
@@ -94,7 +94,7 @@ func (r *Reconciler[T]) admit(ctx context.Context, cred T, a attempt, res result
 // checkFields fails if the call has no parameter for a field of the spec.
 func (r *Reconciler[T]) checkFields(cred T, a attempt) error {
 	nameField := ""
-	if a.asked.SessionName != r.Kind.DefaultName(cred) && !a.identity.AcceptsSessionName() {
+	if a.specRequest.SessionName != r.Kind.DefaultName(cred) && !a.identity.AcceptsSessionName() {
 		nameField = r.Kind.NameField
 	}
 	fields := strings.Join(a.request.FieldsWithoutParameter(a.call(), nameField), ", ")
@@ -102,11 +102,11 @@ func (r *Reconciler[T]) checkFields(cred T, a attempt) error {
 	case fields == "":
 		return nil
 	case a.call() == v1alpha1.CallCreateSession:
-		return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s reaches the role with a certificate, and CreateSession of IAM Roles Anywhere takes no %s. "+
+		return reason.NotSent(v1alpha1.ReasonUnsupportedField, "%s reaches the role with a certificate, and CreateSession of IAM Roles Anywhere takes no %s. "+
 			"Remove that, or use an identity with another source or with a chain. It takes sessionName if the profile does: then set acceptRoleSessionName in source.x509 of the identity.",
 			a.identity.Name, fields)
 	default:
-		return reason.NotCalled(v1alpha1.ReasonUnsupportedField, "%s calls STS with a web identity token, and %s has no parameter for %s. "+
+		return reason.NotSent(v1alpha1.ReasonUnsupportedField, "%s calls STS with a web identity token, and %s has no parameter for %s. "+
 			"Remove that, or use an identity with another source or with a chain.", a.identity.Name, a.call(), fields)
 	}
 }
@@ -122,7 +122,7 @@ func (r *Reconciler[T]) validateSource(ctx context.Context, cred T, a attempt) e
 	temporary, err := a.identity.Temporary(ctx)
 	switch {
 	case err != nil:
-		return r.classify(ctx, a, err)
+		return r.recordFailure(ctx, a, err)
 	case temporary:
 		return reason.WrongSource(a.subject(), a.identity.Source)
 	default:
@@ -146,7 +146,7 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt) (issued request.
 		r.Metrics.ClockSkew(a.identity.Key.Label(), skew)
 	}
 	if err != nil {
-		err = r.classify(ctx, a, err)
+		err = r.recordFailure(ctx, a, err)
 		if f, ok := reason.As(err); ok {
 			outcome = identity.OutcomeOf(f)
 		}
@@ -157,8 +157,9 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt) (issued request.
 	return issued, nil
 }
 
-// classify turns an error of the source or of STS into a failure, unless the manager stops.
-func (r *Reconciler[T]) classify(ctx context.Context, a attempt, err error) error {
+// recordFailure turns an error of the source or of STS into a failure, unless the reconcile was cancelled or timed out. It counts the call, unless
+// a hop failed, and drops source credentials that STS rejected.
+func (r *Reconciler[T]) recordFailure(ctx context.Context, a attempt, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -190,7 +191,7 @@ func (r *Reconciler[T]) write(ctx context.Context, cred T, a attempt, issued req
 		PrincipalARN:     issued.PrincipalARN,
 		PackedPolicySize: issued.PackedPolicySize,
 		RefreshRequest:   a.desired.RefreshRequest,
-	}.After(a.observed.Record).WithChecksum(data)
+	}.WithPrevious(a.observed.Record).WithChecksum(data)
 	err = r.Secrets.Write(ctx, cred, name, a.observed, secretstore.Content{Template: template, Record: record, Data: data})
 	switch {
 	case err == nil:
@@ -204,15 +205,15 @@ func (r *Reconciler[T]) write(ctx context.Context, cred T, a attempt, issued req
 	}
 }
 
-// issued returns the result of a Secret that was written.
-func (r *Reconciler[T]) issued(ctx context.Context, cred T, a attempt, res result, record reissue.Record, requestID string) result {
+// succeeded returns the result of a Secret that was written.
+func (r *Reconciler[T]) succeeded(ctx context.Context, cred T, a attempt, res result, record reissue.Record, requestID string) result {
 	r.backoff.Succeeded(client.ObjectKeyFromObject(cred), a.inputs, record.Expiration.Sub(record.IssuedAt), res.now)
 	if late := record.IssuedAt.Sub(res.refreshAt); res.why == reissue.Due && late <= reissue.MaxLifetime {
 		// A credential that was due even earlier was suspended or restored from a backup: that says nothing about the operator.
 		r.Metrics.Refreshed(r.Kind.Name, late)
 	}
 	res.issueErr = nil
-	res = res.holding(record, a.desired, true)
+	res = res.withRecord(record, a.desired, true)
 	a.log(ctx, "issued", res.why, v1alpha1.ReasonIssued, requestID, "accessKeyID", record.AccessKeyID, "principalARN", record.PrincipalARN, "expiration", record.Expiration)
 	return res
 }
@@ -243,14 +244,14 @@ func (r *Reconciler[T]) failed(ctx context.Context, cred T, a attempt, res resul
 // validate returns the request with the session tags of the identity, or a failure if STS could only reject it. The tags are no part of
 // what the spec asks for: those of an object never change, and a change of the identity's settings shows in its hash. A request may not
 // set these tags itself, even without sessionTags: another identity may have the same caller, and a policy sees the caller only.
-func (r *Reconciler[T]) validate(cred T, asked request.Request, id *identity.Identity) (request.Request, *reason.Error) {
+func (r *Reconciler[T]) validate(cred T, specRequest request.Request, id *identity.Identity) (request.Request, *reason.Error) {
 	if id.Endpoint == "" { // another server has names of its own
-		if err := asked.CheckARNs(id.Region, id.Name); err != nil {
-			return asked, err
+		if err := specRequest.CheckARNs(id.Region, id.Name); err != nil {
+			return specRequest, err
 		}
 	}
-	if asked.Call == v1alpha1.CallGetSessionToken { // it has no tags
-		return asked, nil
+	if specRequest.Call == v1alpha1.CallGetSessionToken { // it has no tags
+		return specRequest, nil
 	}
 	tags := []request.Tag{
 		{Key: "kubernetes-cluster", Value: ptr.Deref(id.SessionTags, v1alpha1.SessionTags{}).ClusterName},
@@ -259,12 +260,12 @@ func (r *Reconciler[T]) validate(cred T, asked request.Request, id *identity.Ide
 		{Key: "kubernetes-uid", Value: string(cred.GetUID())},
 		{Key: "kubernetes-kind", Value: r.Kind.Name},
 	}
-	request, err := asked, asked.OverridesReservedTag(tags)
+	tagged, err := specRequest, specRequest.OverridesReservedTag(tags)
 	if id.SessionTags != nil {
-		request, err = asked.WithSessionTags(tags, id.SessionTags.Transitive && asked.Call == v1alpha1.CallAssumeRole)
+		tagged, err = specRequest.WithSessionTags(tags, id.SessionTags.Transitive && specRequest.Call == v1alpha1.CallAssumeRole)
 	}
 	if err != nil {
-		return request, reason.NotCalled(v1alpha1.ReasonInvalidTags, "spec.tags is invalid: %s.", err)
+		return tagged, reason.NotSent(v1alpha1.ReasonInvalidTags, "spec.tags is invalid: %s.", err)
 	}
-	return request, nil
+	return tagged, nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// briefWait is the longest wait that the status does not show: an issue is two writes then, and not three.
+	// briefWait is the longest wait that the status does not show: issuing then takes two writes instead of three.
 	briefWait = 5 * time.Second
 	// expiringWithin is the remaining validity below which a refresh is urgent: the kubelet takes a minute or two to update a volume,
 	// and a throttled identity may need some more.
@@ -25,7 +25,7 @@ const (
 // acquire returns the attempt with the permit for its call and the MFA code, if it needs one, or else the result with the wait for them. A
 // permit and an MFA code are consumed together or not at all.
 func (r *Reconciler[T]) acquire(cred T, a attempt, res result) (attempt, result, error) {
-	take := func() bool {
+	permitted := func() bool {
 		var w limit.Wait
 		if a.permit, w = r.Limits.Acquire(r.Clock.Now(), r.limitRequest(cred, a, res)); a.permit == nil {
 			res.wait = &wait{message: waitMessage(w.Cause, a.identity), brief: w.Cause != limit.CircuitOpen && w.For < briefWait}
@@ -34,10 +34,10 @@ func (r *Reconciler[T]) acquire(cred T, a attempt, res result) (attempt, result,
 		return a.permit != nil
 	}
 	if a.request.MFASerialNumber == "" {
-		take()
+		permitted()
 		return a, res, nil
 	}
-	code, next, err := r.Devices.Code(a.request.MFASerialNumber, a.device.seed, res.now, take)
+	code, next, err := r.Devices.Code(a.request.MFASerialNumber, a.device.seed, res.now, permitted)
 	if err != nil {
 		return a, res, invalidMFA("The seed of the MFA device is invalid: %s. Store the base32 text that AWS calls the secret configuration key.", err)
 	}
@@ -77,15 +77,15 @@ func (r *Reconciler[T]) limitKey(key types.NamespacedName) request.Key {
 }
 
 func (r *Reconciler[T]) limitRequest(cred T, a attempt, res result) limit.Request {
-	wanted := limit.Request{
+	req := limit.Request{
 		Identity: a.identity.Key, Credential: r.limitKey(client.ObjectKeyFromObject(cred)),
 		QPS: int(a.identity.STSQPS), Version: a.identity.Version, Class: limit.Routine,
 	}
 	switch left := res.left(); {
 	case left > 0 && left < expiringWithin:
-		wanted.Class = limit.Expiring
+		req.Class = limit.Expiring
 	case left == 0 || !res.current:
-		wanted.Class = limit.Missing
+		req.Class = limit.Missing
 	}
-	return wanted
+	return req
 }

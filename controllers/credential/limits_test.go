@@ -359,7 +359,7 @@ func TestCallOfAHopIsCountedWhereItIsMade(t *testing.T) {
 		_, _ = w.Write([]byte(errorDocument("AccessDenied")))
 	}))
 	defer server.Close()
-	client := f.Connector.Connect(defaultKey, aws.Config{Region: "eu-west-1", BaseEndpoint: &server.URL})
+	client := f.Connector.NewSTS(defaultKey, aws.Config{Region: "eu-west-1", BaseEndpoint: &server.URL})
 	_, err = client.Hop(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "secret"}, nil
 	}), request.Request{Call: v1alpha1.CallAssumeRole, RoleARN: hubRole, SessionName: "hub"}, nil).Retrieve(t.Context())
@@ -432,10 +432,10 @@ func TestDispatcherEnqueuesACredentialOnceItsCallIsReserved(t *testing.T) {
 		g.Expect(call).To(BeNil())
 		synctest.Wait()
 		g.Expect(queue.Len()).To(BeZero())
-		asked := wall.Now()
+		begun := wall.Now()
 		request, _ := queue.Get()
 		g.Expect(request.NamespacedName).To(Equal(key.NamespacedName))
-		g.Expect(wall.Since(asked)).To(BeNumerically("~", time.Second, 10*time.Millisecond))
+		g.Expect(wall.Since(begun)).To(BeNumerically("~", time.Second, 10*time.Millisecond))
 		call, _ = d.Limits.Acquire(wall.Now(), limit.Request{Identity: defaultKey, Credential: key})
 		g.Expect(call).NotTo(BeNil())
 	})

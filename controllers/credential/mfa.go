@@ -23,7 +23,7 @@ type mfaDevice struct {
 
 // invalidMFA is the failure of an MFA device whose seed cannot be used.
 func invalidMFA(format string, args ...any) *reason.Error {
-	f := reason.NotCalled(v1alpha1.ReasonInvalidMFA, format, args...)
+	f := reason.NotSent(v1alpha1.ReasonInvalidMFA, format, args...)
 	f.Retry = reason.After(secretRecheck)
 	return f
 }
@@ -46,7 +46,7 @@ func (r *Reconciler[T]) readMFADevice(ctx context.Context, cred T) (mfaDevice, e
 	ref := device.TOTPSecretRef
 	key := client.ObjectKey{Namespace: cred.GetNamespace(), Name: ref.Name}
 	found := &corev1.Secret{}
-	err := r.Secrets.Reader.Get(ctx, key, found)
+	err := r.Secrets.APIReader.Get(ctx, key, found)
 	if apierrors.IsForbidden(err) {
 		return mfaDevice{}, invalidMFA("The operator may not read Secret %s. Let its RBAC allow get of Secrets in this namespace.", ref.Name)
 	}

@@ -144,7 +144,7 @@ func TestIdentityWithChainIntoAnotherPartitionIsNotReady(t *testing.T) {
 // worldOf returns an emulator configuration in a partition: an account with a user and a role, and an account whose
 // roles trust that role.
 func worldOf(partition string) stsemulator.Config {
-	trusts := func(principal string) []stsemulator.Trust {
+	trustOf := func(principal string) []stsemulator.Trust {
 		return []stsemulator.Trust{{Principal: "arn:" + partition + ":iam::" + principal}}
 	}
 	all := []string{"*"}
@@ -152,11 +152,11 @@ func worldOf(partition string) stsemulator.Config {
 		{
 			ID: "210987654321", Partition: partition,
 			Users: []stsemulator.User{{Name: "operator", AccessKeys: []stsemulator.AccessKey{{ID: "AKIASOURCEOFTHECHAIN", Secret: "source-secret"}}, MayAssume: all, MayFederate: all}},
-			Roles: []stsemulator.Role{{Name: "Hub", Trust: trusts("210987654321:user/operator"), MayAssume: all}},
+			Roles: []stsemulator.Role{{Name: "Hub", Trust: trustOf("210987654321:user/operator"), MayAssume: all}},
 		},
 		{ID: "123456789012", Partition: partition, Roles: []stsemulator.Role{
-			{Name: "Entry", Trust: trusts("210987654321:role/Hub"), MayAssume: all},
-			{Name: "S3Reader", Trust: trusts("123456789012:role/Entry")},
+			{Name: "Entry", Trust: trustOf("210987654321:role/Hub"), MayAssume: all},
+			{Name: "S3Reader", Trust: trustOf("123456789012:role/Entry")},
 		}},
 	}}
 }
@@ -173,8 +173,8 @@ func TestRequestsStayWithinOnePartition(t *testing.T) {
 				i.Spec.Chain = []v1alpha1.Hop{{RoleARN: role("210987654321", "Hub")}, {RoleARN: role("123456789012", "Entry")}}
 			})
 			key := testkit.Changed(testkit.Bootstrap(), func(s *corev1.Secret) { s.Data["AWS_ACCESS_KEY_ID"] = []byte("AKIASOURCEOFTHECHAIN") })
-			made := testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role("123456789012", "S3Reader") })
-			f := newFixture(t, testkit.World(key, by, made)...)
+			cred := testkit.Changed(testkit.Reader(), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role("123456789012", "S3Reader") })
+			f := newFixture(t, testkit.World(key, by, cred)...)
 			sts := f.emulate(worldOf(partition))
 
 			verified, _ := f.verify()
@@ -214,9 +214,9 @@ func (f *fixture) emulateIn(region string, world stsemulator.Config) *stsemulato
 	f.Expect(err).NotTo(HaveOccurred())
 	f.T.Cleanup(func() { f.Expect(endpoint.Close()).To(Succeed()) })
 	resolver := f.credentials.Identities
-	resolver.Connect = func(key request.Key, config aws.Config) identity.STS {
+	resolver.NewSTS = func(key request.Key, config aws.Config) identity.STS {
 		config.BaseEndpoint = &endpoint.URL
-		return f.Connector.Connect(key, config)
+		return f.Connector.NewSTS(key, config)
 	}
 	return server
 }

@@ -4,6 +4,7 @@ package credential
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -75,10 +76,10 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	return backoff.Requeue(res.now, res.next()), err
 }
 
-// reconcile brings the Secret of one credential up to date. It writes the status only to set Ready to False before a wait. Its error is the
-// API server's; every other failure is in the result.
+// reconcile brings the Secret of one credential up to date. If the Secret holds no valid credentials, it sets Ready to False in the status
+// before the call of STS or the wait for it. Its error is the API server's; every other failure is in the result.
 func (r *Reconciler[T]) reconcile(ctx context.Context, cred T, namespaceLabels map[string]string) (result, error) {
-	a, res, err := r.decide(ctx, cred, namespaceLabels)
+	a, res, err := r.plan(ctx, cred, namespaceLabels)
 	if err != nil {
 		return res, err
 	}
@@ -102,26 +103,26 @@ func (r *Reconciler[T]) reconcile(ctx context.Context, cred T, namespaceLabels m
 	if err != nil {
 		return r.failed(ctx, cred, a, res, err)
 	}
-	return r.issued(ctx, cred, a, res, record, issued.RequestID), nil
+	return r.succeeded(ctx, cred, a, res, record, issued.RequestID), nil
 }
 
-// decide authorizes the request, observes the Secret, and decides whether STS must be called.
-func (r *Reconciler[T]) decide(ctx context.Context, cred T, namespaceLabels map[string]string) (a attempt, res result, err error) {
-	asked, invalid := r.Kind.Request(cred)
-	id, denied, err := r.authorize(ctx, cred, asked, namespaceLabels)
+// plan authorizes the request, observes the Secret, and finds why STS must be called for it, if it must.
+func (r *Reconciler[T]) plan(ctx context.Context, cred T, namespaceLabels map[string]string) (a attempt, res result, err error) {
+	specRequest, invalid := r.Kind.Request(cred)
+	id, denied, err := r.authorize(ctx, cred, specRequest, namespaceLabels)
 	if err != nil {
 		return a, res, err
 	}
-	request := asked
+	tagged := specRequest
 	if invalid == nil && id != nil {
-		request, invalid = r.validate(cred, asked, id)
+		tagged, invalid = r.validate(cred, specRequest, id)
 	}
 	observed, notTakenOver, err := r.observe(ctx, cred, denied == nil && invalid == nil)
 	if err != nil {
 		return a, res, err
 	}
 	a = attempt{
-		asked: asked, request: request, desired: desired(cred, asked, id), identity: id, observed: observed,
+		specRequest: specRequest, request: tagged, desired: desired(cred, specRequest, id), identity: id, observed: observed,
 	}
 	res = r.evaluate(cred, a, denied == nil)
 	res.authorizationErr, res.issueErr = denied, cmp.Or(invalid, notTakenOver)
@@ -130,8 +131,8 @@ func (r *Reconciler[T]) decide(ctx context.Context, cred T, namespaceLabels map[
 }
 
 // authorize returns the identity of a credential, and a failure if there is none or no rule allows the request.
-func (r *Reconciler[T]) authorize(ctx context.Context, cred T, req request.Request, namespaceLabels map[string]string) (*identity.Identity, *reason.Error, error) {
-	id, denied, err := r.Identities.Resolve(ctx, request.IdentityRef(cred), request.ServiceAccount(cred, req))
+func (r *Reconciler[T]) authorize(ctx context.Context, cred T, specRequest request.Request, namespaceLabels map[string]string) (*identity.Identity, *reason.Error, error) {
+	id, denied, err := r.Identities.Resolve(ctx, request.IdentityRef(cred), request.ServiceAccount(cred, specRequest))
 	if denied != nil || err != nil {
 		return nil, denied, err
 	}
@@ -139,21 +140,21 @@ func (r *Reconciler[T]) authorize(ctx context.Context, cred T, req request.Reque
 		Identity:           id.Name,
 		Namespace:          cred.GetNamespace(),
 		NamespaceLabels:    namespaceLabels,
-		Call:               authz.CallToAuthorize(id.Call(req.Call)),
-		RoleARN:            req.RoleARN,
-		SessionName:        req.SessionName,
+		Call:               authz.CallToAuthorize(id.Call(specRequest.Call)),
+		RoleARN:            specRequest.RoleARN,
+		SessionName:        specRequest.SessionName,
 		NameField:          r.Kind.NameField,
 		DefaultSessionName: r.Kind.DefaultName(cred),
-		Duration:           req.Duration,
+		Duration:           specRequest.Duration,
 		Chain:              id.Roles,
 	}), nil
 }
 
-// observe returns what the Secret holds. It first takes over a Secret that a former credential of this kind and name left; the failure
-// is that of the takeover.
+// observe returns what the Secret holds. It takes over a Secret that a former credential of this kind and name left, which is a write; the
+// failure is that of the takeover.
 func (r *Reconciler[T]) observe(ctx context.Context, cred T, allowed bool) (secretstore.Observed, *reason.Error, error) {
 	spec := cred.Common()
-	// A cache that is behind shows a credential as new after this process has issued for it.
+	// A new credential only saves a read. A cache that is behind shows a credential as new after this process has issued for it.
 	called := !r.backoff.Get(client.ObjectKeyFromObject(cred)).At.IsZero()
 	isNew := len(cred.Report().Conditions) == 0 && allowed && !spec.Suspend && !called
 	observed, err := r.Secrets.Observe(ctx, cred, request.SecretName(cred), spec.Secret, isNew)
@@ -170,7 +171,7 @@ func (r *Reconciler[T]) observe(ctx context.Context, cred T, allowed bool) (secr
 	return observed, nil, err
 }
 
-// evaluate decides whether the Secret can be written, what it holds, and whether STS must be called for it. It renders no template of a
+// evaluate returns whether the Secret can be written, what it holds, and why STS must be called for it. It renders no template of a
 // credential that is not authorized.
 func (r *Reconciler[T]) evaluate(cred T, a attempt, authorized bool) result {
 	res := result{now: r.Clock.Now(), identity: request.IdentityName(request.IdentityRef(cred)), secret: request.SecretName(cred), suspended: cred.Common().Suspend}
@@ -187,7 +188,33 @@ func (r *Reconciler[T]) evaluate(cred T, a attempt, authorized bool) result {
 	if problem := a.observed.Unwritable(cred.Common().Secret); problem != "" {
 		res.secretErr = notWritable(res.secret, problem)
 	}
-	return res.decide(a.desired, a.observed.Observed)
+	return res.withObserved(a.desired, a.observed.Observed)
+}
+
+// desired returns what the Secret must hold.
+func desired(object request.Object, r request.Request, found *identity.Identity) reissue.Desired {
+	spec := object.Common()
+	w := reissue.Desired{
+		RequestHash:    r.Hash(),
+		TemplateHash:   render.Hash(spec.Secret),
+		RefreshRequest: refreshRequest(object),
+		Key:            object.GetNamespace() + "/" + object.GetName(),
+	}
+	if spec.RefreshBefore != nil {
+		w.RefreshBefore = &spec.RefreshBefore.Duration
+	}
+	if found != nil {
+		w.IssuerHash = found.IssuerHash
+		if render.HoldsRegion(spec.Secret) { // the region is known only if the identity is
+			w.IssuerHash = request.Hash([]string{found.IssuerHash, found.Region})
+		}
+	}
+	return w
+}
+
+func refreshRequest(object request.Object) string {
+	value := object.GetAnnotations()[v1alpha1.RefreshAnnotation]
+	return strings.ToValidUTF8(value[:min(len(value), reissue.MaxRefreshRequest)], "")
 }
 
 // timeOf returns the time by the clock of STS, by which credentials expire, and how far that is ahead of the operator's.
@@ -233,7 +260,7 @@ func (r *Reconciler[T]) markNotReady(ctx context.Context, cred T, res result) er
 	}
 	generation, now := cred.GetGeneration(), r.Clock.Now()
 	change := func(reported *v1alpha1.CredentialStatus) {
-		reported.Conditions = status.Merge(reported.Conditions, []metav1.Condition{res.ready()}, generation, now)
+		reported.Conditions = status.Merge(reported.Conditions, []metav1.Condition{res.readyCondition()}, generation, now)
 	}
 	if res.record == nil {
 		_, _, err := status.Update(ctx, r.Client, cred, change)
@@ -245,7 +272,7 @@ func (r *Reconciler[T]) markNotReady(ctx context.Context, cred T, res result) er
 // report writes the status of a result.
 func (r *Reconciler[T]) report(ctx context.Context, cred T, res result) error {
 	generation, now := cred.GetGeneration(), r.Clock.Now()
-	return r.updateStatus(ctx, cred, res, func(reported *v1alpha1.CredentialStatus) { res.report(reported, generation, now) })
+	return r.updateStatus(ctx, cred, res, func(reported *v1alpha1.CredentialStatus) { res.applyTo(reported, generation, now) })
 }
 
 // updateStatus writes the status if it changed, then an event.

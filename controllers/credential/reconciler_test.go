@@ -279,7 +279,7 @@ func TestSpecChangesAndRequestsCauseReissue(t *testing.T) {
 func TestRepeatedFailuresBackOffAndKeepStatusUnchanged(t *testing.T) {
 	f := newFixture(t, testkit.World()...)
 	var first []byte
-	var waits []time.Duration
+	var delays []time.Duration
 	for i := range 5 {
 		f.STS.Err = &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: fmt.Errorf("https response error StatusCode: 403, RequestID: %d-%d, %w",
 			i, i*i, &smithy.GenericAPIError{Code: "AccessDenied", Message: fmt.Sprintf("User: arn:aws:sts::210987654321:assumed-role/x/%d is not authorized", i)})}
@@ -300,12 +300,12 @@ func TestRepeatedFailuresBackOffAndKeepStatusUnchanged(t *testing.T) {
 		f.Expect(second.RequeueAfter).To(Equal(time.Second))
 		f.Expect(f.STS.Issued).To(HaveLen(i + 1))
 		f.Clock.SetTime(f.Clock.Now().Add(time.Second))
-		waits = append(waits, result.RequeueAfter)
+		delays = append(delays, result.RequeueAfter)
 	}
 	f.Expect(f.Requests.Writes).To(BeEmpty())
 	f.Expect(f.Events()).To(BeEmpty())
-	for i := 1; i < len(waits); i++ {
-		f.Expect(waits[i]).To(BeNumerically("~", 2*waits[i-1], time.Second))
+	for i := 1; i < len(delays); i++ {
+		f.Expect(delays[i]).To(BeNumerically("~", 2*delays[i-1], time.Second))
 	}
 	f.STS.Err = nil
 	got, _ := f.reconcile()

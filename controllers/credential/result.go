@@ -31,7 +31,7 @@ type result struct {
 	// record is what the Secret holds, nil if it holds no valid record of this credential. It matches the spec if current is true.
 	record  *reissue.Record
 	current bool
-	// refreshAt is when the record is due, and retryAt when the next call may be made, unless the limiter enqueues the credential earlier.
+	// refreshAt is when the record is due, and retryAt when the credential is tried again, unless the limiter enqueues it earlier.
 	// pruneAt is when the operator tries again to delete an old Secret. They are zero for none.
 	refreshAt, retryAt, pruneAt time.Time
 	// undeletable is the API server's reason for not deleting an old Secret; empty if there is none to delete.
@@ -45,17 +45,17 @@ type wait struct {
 	brief bool
 }
 
-// decide returns the result with what an own Secret holds, and why STS must be called for it.
-func (r result) decide(desired reissue.Desired, observed reissue.Observed) result {
+// withObserved returns the result with what an owned Secret holds, and why STS must be called for it.
+func (r result) withObserved(desired reissue.Desired, observed reissue.Observed) result {
 	r.why = reissue.Decide(r.now, desired, observed)
 	if observed.Record == nil || r.why == reissue.Tampered { // the times of a tampered record may be wrong
 		return r
 	}
-	return r.holding(*observed.Record, desired, r.why.Current())
+	return r.withRecord(*observed.Record, desired, r.why.Current())
 }
 
-// holding returns the result of a Secret with a record, which matches the spec if current is true.
-func (r result) holding(record reissue.Record, desired reissue.Desired, current bool) result {
+// withRecord returns the result of a Secret with a record, which matches the spec if current is true.
+func (r result) withRecord(record reissue.Record, desired reissue.Desired, current bool) result {
 	r.record, r.current = &record, current
 	r.refreshAt = desired.RefreshAt(record)
 	return r
@@ -78,17 +78,17 @@ func (r result) valid() bool { return r.record != nil && r.now.Before(r.record.E
 
 // conditions are Authorized, Issued and Ready, in the order of the steps.
 func (r result) conditions() []metav1.Condition {
-	return []metav1.Condition{r.authorized(), r.issued(), r.ready()}
+	return []metav1.Condition{r.authorizedCondition(), r.issuedCondition(), r.readyCondition()}
 }
 
-func (r result) authorized() metav1.Condition {
+func (r result) authorizedCondition() metav1.Condition {
 	if r.authorizationErr != nil {
 		return status.False(r.authorizationErr)
 	}
 	return status.Condition(v1alpha1.ConditionAuthorized, metav1.ConditionTrue, v1alpha1.ReasonAllowed, "%s allows the request.", r.identity)
 }
 
-func (r result) issued() metav1.Condition {
+func (r result) issuedCondition() metav1.Condition {
 	switch {
 	case r.issueErr != nil:
 		return status.False(r.issueErr)
@@ -113,7 +113,7 @@ func (r result) notCalledBecause() string {
 	}
 }
 
-func (r result) ready() metav1.Condition {
+func (r result) readyCondition() metav1.Condition {
 	if r.secretErr != nil {
 		return status.False(r.secretErr)
 	}
@@ -179,31 +179,31 @@ func (r result) refreshes() bool {
 	return !r.suspended && r.secretErr == nil && r.authorizationErr == nil && !permanent
 }
 
-// report writes the result to a status, at a time of the operator's clock. A value that the result does not have is cleared.
-func (r result) report(reported *v1alpha1.CredentialStatus, generation int64, now time.Time) {
+// applyTo writes the result to a status, at a time of the operator's clock. A value that the result does not have is cleared.
+func (r result) applyTo(reported *v1alpha1.CredentialStatus, generation int64, now time.Time) {
 	reported.Conditions = status.Merge(reported.Conditions, r.conditions(), generation, now)
 	reported.ObservedGeneration = generation
 	reported.FailedCall = nil
 	if r.issueErr != nil {
 		reported.FailedCall = r.issueErr.Call.DeepCopy()
 	}
-	var held reissue.Record
+	var record reissue.Record
 	reported.SecretName, reported.Expiration, reported.LastRefreshTime, reported.NextRefreshTime = "", nil, nil, nil
 	if r.record != nil {
-		held = *r.record
+		record = *r.record
 		reported.SecretName = r.secret
-		reported.Expiration, reported.LastRefreshTime = at(held.Expiration), at(held.IssuedAt)
+		reported.Expiration, reported.LastRefreshTime = at(record.Expiration), at(record.IssuedAt)
 		if r.refreshes() {
 			reported.NextRefreshTime = at(r.refreshAt)
 		}
 	}
-	reported.AccessKeyID, reported.PrincipalARN, reported.PackedPolicySize = held.AccessKeyID, held.PrincipalARN, held.PackedPolicySize
-	reported.LastHandledRefreshRequest = held.RefreshRequest
+	reported.AccessKeyID, reported.PrincipalARN, reported.PackedPolicySize = record.AccessKeyID, record.PrincipalARN, record.PackedPolicySize
+	reported.LastHandledRefreshRequest = record.RefreshRequest
 }
 
 // sample is the result for metrics.
-func (r result) sample() telemetry.Held {
-	sample := telemetry.Held{Ahead: r.skew, Suspended: r.suspended}
+func (r result) sample() telemetry.CredentialState {
+	sample := telemetry.CredentialState{ClockSkew: r.skew, Suspended: r.suspended}
 	if r.record != nil {
 		sample.IssuedAt, sample.Expiration = r.record.IssuedAt, r.record.Expiration
 		if r.refreshes() {

@@ -177,7 +177,7 @@ func TestResultDecidesConditionsAndNextReconcile(t *testing.T) {
 				g.Expect(next).To(BeTemporally(">", tc.outcome.now))
 			}
 			var status v1alpha1.CredentialStatus
-			tc.outcome.report(&status, 1, testkit.Start)
+			tc.outcome.applyTo(&status, 1, testkit.Start)
 			g.Expect(status.NextRefreshTime != nil).To(Equal(tc.refreshes))
 		})
 	}
@@ -249,7 +249,7 @@ func TestConditionMessagesOfResults(t *testing.T) {
 func TestStatusReportsRecordOfSecret(t *testing.T) {
 	g := NewWithT(t)
 	var status v1alpha1.CredentialStatus
-	readyResult().report(&status, 3, testkit.Start)
+	readyResult().applyTo(&status, 3, testkit.Start)
 	g.Expect(status.Conditions).To(HaveLen(3))
 	for _, c := range status.Conditions {
 		g.Expect(c.ObservedGeneration).To(BeEquivalentTo(3))
@@ -273,8 +273,8 @@ func TestStatusReportsRecordOfSecret(t *testing.T) {
 func TestStatusDropsFieldsWithoutRecord(t *testing.T) {
 	g := NewWithT(t)
 	var status v1alpha1.CredentialStatus
-	readyResult().report(&status, 3, testkit.Start)
-	readyResult(withoutRecord, conflicting).report(&status, 4, testkit.Start.Add(time.Minute))
+	readyResult().applyTo(&status, 3, testkit.Start)
+	readyResult(withoutRecord, conflicting).applyTo(&status, 4, testkit.Start.Add(time.Minute))
 	status.Conditions = nil
 	g.Expect(status).To(Equal(v1alpha1.CredentialStatus{ObservedGeneration: 4}))
 }
@@ -282,13 +282,13 @@ func TestStatusDropsFieldsWithoutRecord(t *testing.T) {
 func TestSameFailureKeepsStatusUnchanged(t *testing.T) {
 	g := NewWithT(t)
 	var status v1alpha1.CredentialStatus
-	readyResult(due, failed).report(&status, 3, testkit.Start)
+	readyResult(due, failed).applyTo(&status, 3, testkit.Start)
 	first := status.DeepCopy()
 	for n := range 5 {
 		readyResult(due, failed, func(r *result) {
 			r.now = r.now.Add(time.Duration(n) * time.Minute)
 			r.retryAt = r.now.Add(time.Minute)
-		}).report(&status, 3, testkit.Start.Add(time.Duration(n)*time.Minute))
+		}).applyTo(&status, 3, testkit.Start.Add(time.Duration(n)*time.Minute))
 		g.Expect(&status).To(Equal(first))
 	}
 }
@@ -296,8 +296,8 @@ func TestSameFailureKeepsStatusUnchanged(t *testing.T) {
 func TestTransitionTimeChangesOnlyWithStatusOfCondition(t *testing.T) {
 	g := NewWithT(t)
 	var status v1alpha1.CredentialStatus
-	readyResult().report(&status, 3, testkit.Start)
-	readyResult(due, failed, func(r *result) { r.now = r.now.Add(time.Millisecond) }).report(&status, 4, testkit.Start.Add(50*time.Minute+time.Millisecond))
+	readyResult().applyTo(&status, 3, testkit.Start)
+	readyResult(due, failed, func(r *result) { r.now = r.now.Add(time.Millisecond) }).applyTo(&status, 4, testkit.Start.Add(50*time.Minute+time.Millisecond))
 	for _, c := range status.Conditions {
 		g.Expect(c.ObservedGeneration).To(BeEquivalentTo(4))
 		want := testkit.Start

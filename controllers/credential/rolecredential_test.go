@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace/noop"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -49,8 +50,8 @@ func newRecordingSTS(t *testing.T) *recordingSTS {
 	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry(), now)
 	s.Expect(err).NotTo(HaveOccurred())
 	s.keys = credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "")
-	connector := &identity.Connector{Limits: &limit.Limiter{DefaultQPS: 1, Slots: 1}, Metrics: metrics, Clock: now}
-	s.client = connector.Connect(request.Key{}, aws.Config{
+	connector := &identity.Connector{Limits: &limit.Limiter{DefaultQPS: 1, Slots: 1}, Metrics: metrics, Clock: now, Tracer: noop.Tracer{}}
+	s.client = connector.NewSTS(request.Key{}, aws.Config{
 		Region: "eu-west-1", BaseEndpoint: &endpoint.URL, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 	})
 	return s

@@ -184,7 +184,7 @@ func TestDeniedAndSuspendedCredentialsBuildNoClient(t *testing.T) {
 			})
 			f := newFixture(t, testkit.World(chained, testkit.Changed(testkit.Reader(), change))...)
 			built := 0
-			f.credentials.Identities.Connect = func(request.Key, aws.Config) identity.STS {
+			f.credentials.Identities.NewSTS = func(request.Key, aws.Config) identity.STS {
 				built++
 				return f.STS
 			}

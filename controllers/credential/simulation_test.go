@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	. "github.com/onsi/gomega"
+	"go.opentelemetry.io/otel/trace/noop"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -84,15 +85,15 @@ func newSmallClient(g *WithT) client.Client {
 
 // restart replaces the operator with a new one without state.
 func (s *simulation) restart(qps int) {
-	connector := &identity.Connector{Limits: &limit.Limiter{DefaultQPS: qps, Slots: 4}, Metrics: s.Metrics, Clock: s.Clock}
-	resolver := &identity.Resolver{Reader: s.Client, Secrets: s.Client, Watch: staticWatch{}, Clock: s.Clock}
-	resolver.Connect = func(key request.Key, config aws.Config) identity.STS {
-		return recordingClient{connector.Connect(key, config), s}
+	connector := &identity.Connector{Limits: &limit.Limiter{DefaultQPS: qps, Slots: 4}, Metrics: s.Metrics, Clock: s.Clock, Tracer: noop.Tracer{}}
+	resolver := &identity.Resolver{Reader: s.Client, APIReader: s.Client, Watch: staticWatch{}, Clock: s.Clock}
+	resolver.NewSTS = func(key request.Key, config aws.Config) identity.STS {
+		return recordingClient{connector.NewSTS(key, config), s}
 	}
 	before := s.credentials
 	s.Limits = connector.Limits
 	s.credentials = &Reconciler[*v1alpha1.RoleCredential]{
-		Kind: request.RoleCredential, Client: s.Client, Identities: resolver, Secrets: &secretstore.Store{Client: withoutLists{s.Client}, Reader: s.Client}, Devices: before.Devices, Limits: connector.Limits,
+		Kind: request.RoleCredential, Client: s.Client, Identities: resolver, Secrets: &secretstore.Store{Client: withoutLists{s.Client}, APIReader: s.Client}, Devices: before.Devices, Limits: connector.Limits,
 		Events: before.Events, Metrics: before.Metrics, Clock: s.Clock,
 	}
 	listed := slices.SortedFunc(slices.Values(s.queue), func(a, b queueItem) int { return strings.Compare(a.object.Name, b.object.Name) })
@@ -120,12 +121,12 @@ type recordingClient struct {
 	s *simulation
 }
 
-func (w recordingClient) Issue(ctx context.Context, keys aws.CredentialsProvider, r request.Request, proof request.CallAuth) (request.Credentials, error) {
+func (w recordingClient) Issue(ctx context.Context, keys aws.CredentialsProvider, r request.Request, auth request.CallAuth) (request.Credentials, error) {
 	namespace, name, _ := strings.Cut(r.SessionName, ".")
 	object := types.NamespacedName{Namespace: namespace, Name: name}
 	a := stsCall{object: object, at: w.s.Clock.Now(), expires: w.s.expirations[object]}
 	w.s.requested = append(w.s.requested, a)
-	issued, err := w.STS.Issue(ctx, keys, r, proof)
+	issued, err := w.STS.Issue(ctx, keys, r, auth)
 	if err == nil {
 		w.s.expirations[object] = issued.Expiration
 	}
@@ -133,17 +134,17 @@ func (w recordingClient) Issue(ctx context.Context, keys aws.CredentialsProvider
 }
 
 // create creates and enqueues credentials with a duration of 15 minutes.
-func (s *simulation) create(prefix string, number int) (made []types.NamespacedName) {
+func (s *simulation) create(prefix string, number int) (created []types.NamespacedName) {
 	s.T.Helper()
 	for i := range number {
 		c := testkit.Reader()
 		c.Name, c.UID = fmt.Sprintf("%s-%d", prefix, i), types.UID(fmt.Sprintf("%s-%d-uid", prefix, i))
 		c.Spec.Duration = &metav1.Duration{Duration: 15 * time.Minute}
 		s.Expect(s.Client.Create(s.T.Context(), c)).To(Succeed())
-		made = append(made, client.ObjectKeyFromObject(c))
-		s.add(made[i], s.Clock.Now(), backoff.OrdinaryPriority)
+		created = append(created, client.ObjectKeyFromObject(c))
+		s.add(created[i], s.Clock.Now(), backoff.OrdinaryPriority)
 	}
-	return made
+	return created
 }
 
 // run advances the clock and reconciles until a time after testkit.Start.

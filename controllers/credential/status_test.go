@@ -101,8 +101,8 @@ func (c laggingCache) Get(ctx context.Context, key client.ObjectKey, object clie
 		return apierrors.NewNotFound(corev1.Resource("secrets"), key.Name)
 	}
 	err := c.Client.Get(ctx, key, object, options...)
-	if seen, ok := object.(*v1alpha1.RoleCredential); ok {
-		seen.Status = v1alpha1.RoleCredentialStatus{}
+	if cred, ok := object.(*v1alpha1.RoleCredential); ok {
+		cred.Status = v1alpha1.RoleCredentialStatus{}
 	}
 	return err
 }

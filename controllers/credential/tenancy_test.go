@@ -255,8 +255,8 @@ type callRecorder struct {
 	calls *[]string
 }
 
-func (s callRecorder) Issue(ctx context.Context, credentials aws.CredentialsProvider, r request.Request, proof request.CallAuth) (request.Credentials, error) {
-	caller := string(proof.WebIdentityToken)
+func (s callRecorder) Issue(ctx context.Context, credentials aws.CredentialsProvider, r request.Request, auth request.CallAuth) (request.Credentials, error) {
+	caller := string(auth.WebIdentityToken)
 	if caller == "" {
 		keys, err := credentials.Retrieve(ctx)
 		if err != nil {
@@ -265,7 +265,7 @@ func (s callRecorder) Issue(ctx context.Context, credentials aws.CredentialsProv
 		caller = keys.AccessKeyID
 	}
 	*s.calls = append(*s.calls, callText(caller, r.Call, r.RoleARN, r.SessionName, r.Duration))
-	return s.STS.Issue(ctx, credentials, r, proof)
+	return s.STS.Issue(ctx, credentials, r, auth)
 }
 
 func (callRecorder) Hop(source aws.CredentialsProvider, r request.Request, _ identity.AuthSource) aws.CredentialsProvider {
@@ -304,10 +304,10 @@ func newMatrix(t *testing.T, calls *[]string, reported *request.Object) *fixture
 			},
 		}).Build()
 	f.Operator, _ = f.Client.(client.WithWatch)
-	f.credentials.Client, f.credentials.Secrets = f.Client, &secretstore.Store{Client: f.Client, Reader: f.Client}
+	f.credentials.Client, f.credentials.Secrets = f.Client, &secretstore.Store{Client: f.Client, APIReader: f.Client}
 	resolver := f.credentials.Identities
-	resolver.Reader, resolver.Secrets, resolver.Tokens = f.Client, f.Client, identity.NewTokens(f.Client, f.Clock)
-	resolver.Connect = func(request.Key, aws.Config) identity.STS { return callRecorder{f.STS, calls} }
+	resolver.Reader, resolver.APIReader, resolver.Tokens = f.Client, f.Client, identity.NewTokens(f.Client, f.Clock)
+	resolver.NewSTS = func(request.Key, aws.Config) identity.STS { return callRecorder{f.STS, calls} }
 	return f
 }
 

@@ -54,7 +54,7 @@ func TestSecretWithoutAValidAccessKeyIsInvalid(t *testing.T) {
 				f := newFixture(t, secret)
 				found := withKey(func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = at.endpoint })
 				f.exists(found)
-				_, problem, err := f.resolver.Configure(t.Context(), found, shopDefault)
+				_, problem, err := f.resolver.ResolveObject(t.Context(), found, shopDefault)
 				f.Expect(err).NotTo(HaveOccurred())
 				if at.want == "" {
 					f.Expect(problem).To(BeNil())
@@ -101,7 +101,7 @@ func TestGlobalEndpointIsRefusedForAnotherRegion(t *testing.T) {
 			f := newFixture(t, key(goodID, goodSecret, ""))
 			found := withKey(func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint, i.Spec.Region = tc.endpoint, tc.region })
 			f.exists(found)
-			_, problem, err := f.resolver.Configure(t.Context(), found, shopDefault)
+			_, problem, err := f.resolver.ResolveObject(t.Context(), found, shopDefault)
 			f.Expect(err).NotTo(HaveOccurred())
 			if !tc.refused {
 				f.Expect(problem).To(BeNil())

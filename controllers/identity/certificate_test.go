@@ -153,8 +153,8 @@ func TestIdentityFollowsTheValidityOfItsCertificate(t *testing.T) {
 	early, result := f.verify()
 	f.Expect(testkit.States(early.Status.Conditions)).To(HaveKeyWithValue("CertificateValid", "False CertificateNotYetValid"))
 	f.Expect(result.RequeueAfter).To(Equal(time.Minute))
-	made, _ := f.reconcile()
-	f.Expect(testkit.FirstProblem(made.Status.Conditions)).To(HavePrefix("Authorized=False IdentityNotReady: ClusterIdentity default cannot be used: The certificate in Secret operator/operator-cert"))
+	cred, _ := f.reconcile()
+	f.Expect(testkit.FirstProblem(cred.Status.Conditions)).To(HavePrefix("Authorized=False IdentityNotReady: ClusterIdentity default cannot be used: The certificate in Secret operator/operator-cert"))
 	f.Expect(f.STS.Issued).To(BeEmpty(), "nothing is called with it")
 
 	f.Clock.SetTime(testkit.Start.Add(time.Minute))
@@ -162,8 +162,8 @@ func TestIdentityFollowsTheValidityOfItsCertificate(t *testing.T) {
 	f.Expect(testkit.States(valid.Status.Conditions)).To(HaveKeyWithValue("CertificateValid", "True CertificateUsable"))
 	f.Expect(valid.Status.SourceExpiration.Time).To(BeTemporally("==", testkit.Start.Add(time.Hour)))
 	f.Expect(result.RequeueAfter).To(Equal(59*time.Minute + time.Second))
-	made, _ = f.reconcile()
-	f.Expect(testkit.States(made.Status.Conditions)).To(HaveKeyWithValue("Ready", "True Issued"))
+	cred, _ = f.reconcile()
+	f.Expect(testkit.States(cred.Status.Conditions)).To(HaveKeyWithValue("Ready", "True Issued"))
 	f.Expect(f.STS.Sources).To(HaveLen(1))
 	f.Expect(f.STS.Sources[0].TrustAnchorARN).To(Equal(trustAnchor))
 
@@ -189,11 +189,11 @@ func TestEndpointOfACertificateInAnIdentityNeedsTheFlag(t *testing.T) {
 		SecretRef:             v1alpha1.LocalSecretReference{Name: "operator-cert"},
 		RolesAnywhereSettings: v1alpha1.RolesAnywhereSettings{TrustAnchorARN: trustAnchor, ProfileARN: anyProfile, Endpoint: "http://169.254.169.254"},
 	}
-	_, problem, err := f.resolver.Configure(t.Context(), own, types.NamespacedName{})
+	_, problem, err := f.resolver.ResolveObject(t.Context(), own, types.NamespacedName{})
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem.Reason + ": " + problem.Message).To(HavePrefix("InvalidEndpoint: spec.source.x509.endpoint is not allowed in an Identity"))
 	f.resolver.AllowNamespacedEndpoints = true
-	found, problem, err := f.resolver.Configure(t.Context(), own, types.NamespacedName{})
+	found, problem, err := f.resolver.ResolveObject(t.Context(), own, types.NamespacedName{})
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
 	f.Expect(found.Subject(v1alpha1.CallCreateSession).SessionEndpoint).To(Equal("http://169.254.169.254"))
@@ -211,7 +211,7 @@ func TestCallsOfAnIdentityWithACertificate(t *testing.T) {
 	hub := v1alpha1.Hop{RoleARN: roleNamed("Hub")}
 	f := newFixture(t, tlsSecretIn(NewWithT(t), "operator"))
 	configure := func(change ...func(*v1alpha1.ClusterIdentity)) *identity.Identity {
-		found, problem, err := f.resolver.Configure(t.Context(), byCertificate(change...), types.NamespacedName{})
+		found, problem, err := f.resolver.ResolveObject(t.Context(), byCertificate(change...), types.NamespacedName{})
 		f.Expect(err).NotTo(HaveOccurred())
 		f.Expect(problem).To(BeNil())
 		return found

@@ -38,7 +38,7 @@ type connection struct {
 	uid           types.UID
 	generation    int64
 	secretVersion string
-	auth          authenticator
+	authenticator authenticator
 	*endpoint
 	// rejected is set when STS rejected the credentials; the connection is then rebuilt.
 	rejected atomic.Bool
@@ -60,7 +60,7 @@ const (
 // keys returns the credentials that sign a call: the source's, or the session at the end of the chain.
 func (c *connection) keys(i *Identity) aws.CredentialsProvider {
 	if len(i.Chain) == 0 {
-		return c.auth.keys
+		return c.authenticator.keys
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,10 +75,11 @@ func (c *connection) keys(i *Identity) aws.CredentialsProvider {
 		return session
 	}
 	var auth AuthSource
-	if c.auth.firstCall() != v1alpha1.CallAssumeRole {
-		auth = func(ctx context.Context) (request.CallAuth, error) { return c.callAuth(ctx, i.account) }
+	if c.authenticator.firstCall() != v1alpha1.CallAssumeRole {
+		account := i.account // the session outlives the identity
+		auth = func(ctx context.Context) (request.CallAuth, error) { return c.callAuth(ctx, account) }
 	}
-	session, call := c.auth.keys, c.auth.firstCall()
+	session, call := c.authenticator.keys, c.authenticator.firstCall()
 	for _, hop := range i.Chain {
 		r := hopRequest(i.Key, hop)
 		r.Call = call
@@ -90,9 +91,9 @@ func (c *connection) keys(i *Identity) aws.CredentialsProvider {
 
 // callAuth returns what authenticates the first call for a credential with this service account, now.
 func (c *connection) callAuth(ctx context.Context, account types.NamespacedName) (auth request.CallAuth, err error) {
-	auth.RolesAnywhere = c.auth.rolesAnywhere
-	if c.auth.token != nil {
-		auth.WebIdentityToken, err = c.auth.token(ctx, account, c.now())
+	auth.RolesAnywhere = c.authenticator.rolesAnywhere
+	if c.authenticator.token != nil {
+		auth.WebIdentityToken, err = c.authenticator.token(ctx, account, c.now())
 	}
 	return auth, err
 }
@@ -115,10 +116,10 @@ func hopRequest(identity request.Key, hop v1alpha1.Hop) request.Request {
 
 // invalidate drops the credentials of a service account, or of the source if all service accounts share them.
 func (c *connection) invalidate(account types.NamespacedName) {
-	if c.auth.forgetToken != nil {
-		c.auth.forgetToken(account)
+	if c.authenticator.forgetToken != nil {
+		c.authenticator.forgetToken(account)
 	}
-	if !c.auth.perAccount {
+	if !c.authenticator.perAccount {
 		c.rejected.Store(true)
 		return
 	}
@@ -143,8 +144,8 @@ type endpointSettings struct{ region, url, caBundle string }
 // client returns the STS client. The first call builds it.
 func (e *endpoint) client() STS {
 	e.once.Do(func() {
-		made := e.build()
-		e.sts.Store(&made)
+		client := e.build()
+		e.sts.Store(&client)
 	})
 	return *e.sts.Load()
 }
@@ -158,8 +159,8 @@ func (e *endpoint) skew() (time.Duration, bool) {
 
 // now returns the time of the clock of STS, or the operator's before the first response of STS.
 func (e *endpoint) now() time.Time {
-	ahead, _ := e.skew()
-	return e.clock.Now().Add(ahead)
+	skew, _ := e.skew()
+	return e.clock.Now().Add(skew)
 }
 
 // attemptTimeout bounds one attempt of a call, so that the SDK can retry with another connection.
@@ -168,21 +169,21 @@ const attemptTimeout = 10 * time.Second
 // newEndpoint returns the endpoint of an identity. The SDK would copy a client of its own for each STS client, so it gets a
 // plain one. Redirects are not followed: a signature is valid for one host.
 func (r *Resolver) newEndpoint(identity request.Key, of endpointSettings) (*endpoint, *reason.Error) {
-	client, problem := httpClient("spec.caBundle", of.caBundle, r.Connections)
+	client, problem := httpClient("spec.caBundle", of.caBundle, r.IdleConnections)
 	if problem != nil {
 		return nil, problem
 	}
-	made := &endpoint{endpointSettings: of, clock: r.Clock, http: &http.Client{
+	created := &endpoint{endpointSettings: of, clock: r.Clock, http: &http.Client{
 		Timeout: attemptTimeout, Transport: client.GetTransport(), CheckRedirect: refuseRedirects,
 	}}
-	config := aws.Config{Region: of.region, HTTPClient: made.http}
+	config := aws.Config{Region: of.region, HTTPClient: created.http}
 	if of.url != "" {
 		config.BaseEndpoint = &of.url
 	} else { // the SDK rejects FIPS and dual stack with an endpoint
 		config.ConfigSources = []any{r.Endpoints}
 	}
-	made.build = func() STS { return r.Connect(identity, config) }
-	return made, nil
+	created.build = func() STS { return r.NewSTS(identity, config) }
+	return created, nil
 }
 
 // refuseRedirects makes a client return the redirect.
@@ -190,7 +191,7 @@ func refuseRedirects(*http.Request, []*http.Request) error { return http.ErrUseL
 
 // httpClient returns a client that trusts the authorities of the bundle in a field, or the system's without a bundle. It keeps up to
 // the given number of idle connections, or the SDK's default if zero: a new connection for each call would cost more
-// than the call. The number of workers bounds the open connections. (A transport with MaxConnsPerHost keeps closed
+// than the call. The slots of the limiter bound the open connections. (A transport with MaxConnsPerHost keeps closed
 // connections, whose buffers contain responses of STS.)
 func httpClient(field, caBundle string, connections int) (*awshttp.BuildableClient, *reason.Error) {
 	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout)

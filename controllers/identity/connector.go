@@ -19,18 +19,15 @@ type Connector struct {
 	Limits  *limit.Limiter
 	Metrics *telemetry.Metrics
 	Clock   clock.PassiveClock
-	// Tracer starts a span for each STS call; nil for no spans.
+	// Tracer starts a span for each STS call. It is required.
 	Tracer trace.Tracer
 	// Timeout bounds one STS call with the SDK's retries; awssts.DefaultTimeout if zero.
 	Timeout time.Duration
 }
 
-// Connect returns the STS client of an identity.
-func (c *Connector) Connect(key request.Key, config aws.Config) STS {
-	if c.Tracer != nil {
-		config = awssts.Traced(config, c.Tracer, telemetry.TraceIdentity.String(key.String()))
-	}
-	client := awssts.New(config, c.Clock, recorder{c, key})
+// NewSTS returns the STS client of an identity.
+func (c *Connector) NewSTS(key request.Key, config aws.Config) STS {
+	client := awssts.New(awssts.Traced(config, c.Tracer, telemetry.TraceIdentity.String(key.String())), c.Clock, recorder{c, key})
 	client.Timeout = c.Timeout
 	return client
 }

@@ -4,11 +4,8 @@ package identity
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"rolecredential.dev/operator/api/v1alpha1"
@@ -48,8 +45,8 @@ type Identity struct {
 	connection *connection
 }
 
-// Issue calls STS for session credentials. It first requests the token, if one authenticates the call, and the sessions of
-// the chain. See [awssts.Classify] for its errors.
+// Issue calls STS for session credentials. It first requests the token, if the source has tokens and the identity no chain,
+// or the sessions of the chain. See [awssts.Classify] for its errors.
 func (i *Identity) Issue(ctx context.Context, r request.Request, code request.RedactedString) (request.Credentials, error) {
 	var auth request.CallAuth
 	if i.reachedBySource(r.Call) {
@@ -57,7 +54,7 @@ func (i *Identity) Issue(ctx context.Context, r request.Request, code request.Re
 		if auth, err = i.connection.callAuth(ctx, i.account); err != nil {
 			return request.Credentials{}, err
 		}
-		r.Call = i.connection.auth.firstCall()
+		r.Call = i.connection.authenticator.firstCall()
 	}
 	auth.MFACode = code
 	return i.connection.client().Issue(ctx, i.connection.keys(i), r, auth)
@@ -79,10 +76,10 @@ func (i *Identity) Caller(ctx context.Context) (awssts.Caller, error) {
 }
 
 // Call returns a call of the spec as AWS names it: the source may replace AssumeRole with a call of its own. With a chain,
-// that is the call of the first hop.
+// the source only replaces that of the first hop.
 func (i *Identity) Call(call v1alpha1.Call) v1alpha1.Call {
 	if i.reachedBySource(call) {
-		return i.connection.auth.firstCall()
+		return i.connection.authenticator.firstCall()
 	}
 	return call
 }
@@ -97,7 +94,7 @@ func (i *Identity) Subject(call v1alpha1.Call) reason.Subject {
 	subject := reason.Subject{
 		Identity: i.Name, Call: call, Endpoint: i.Endpoint, Region: i.Region, SendsName: i.AcceptsSessionName(), ClockInSync: i.ClockInSync(),
 	}
-	if source := i.connection.auth.rolesAnywhere; source != nil {
+	if source := i.connection.authenticator.rolesAnywhere; source != nil {
 		subject.SessionEndpoint = source.Endpoint
 		subject.HasSourceIdentity = len(i.Chain) > 0
 	}
@@ -118,28 +115,28 @@ func (i *Identity) notVerifiable() string {
 
 // AcceptsSessionName reports whether the first call takes the name of the role session.
 func (i *Identity) AcceptsSessionName() bool {
-	source := i.connection.auth.rolesAnywhere
+	source := i.connection.authenticator.rolesAnywhere
 	return source == nil || source.SendsSessionName
 }
 
 // Temporary reports whether the identity's own credentials are session credentials. Its error is a
 // [reason.SourceError].
 func (i *Identity) Temporary(ctx context.Context) (bool, error) {
-	if len(i.Chain) > 0 || i.connection.auth.firstCall() != v1alpha1.CallAssumeRole {
+	if len(i.Chain) > 0 || i.connection.authenticator.firstCall() != v1alpha1.CallAssumeRole {
 		return true, nil
 	}
-	keys, err := i.connection.auth.keys.Retrieve(ctx)
+	keys, err := i.connection.authenticator.keys.Retrieve(ctx)
 	return keys.SessionToken != "", err
 }
 
 // expires returns when what the source's Secret holds expires, by the operator's clock; zero if that is not known.
 func (i *Identity) expires() time.Time {
-	expires := i.connection.auth.expires
+	expires := i.connection.authenticator.expires
 	if expires.IsZero() {
 		return expires
 	}
-	ahead, _ := i.Skew()
-	return expires.Add(-ahead)
+	skew, _ := i.Skew()
+	return expires.Add(-skew)
 }
 
 // InvalidateCredentials drops the credentials that STS rejected, so that the next call uses new ones.
@@ -161,68 +158,4 @@ type issuer struct {
 	Endpoint    string                `json:"Endpoint"`
 	Chain       []v1alpha1.Hop        `json:"Chain,omitempty"`
 	SessionTags *v1alpha1.SessionTags `json:"SessionTags,omitempty"`
-}
-
-// Resolve returns the identity of a reference, for a credential with this service account. It returns a failure of
-// ConditionAuthorized if the identity does not exist or is not usable. It does not call STS.
-func (r *Resolver) Resolve(ctx context.Context, ref v1alpha1.IdentityReference, account types.NamespacedName) (*Identity, *reason.Error, error) {
-	found, key := newObject(ref, account.Namespace)
-	if found == nil {
-		return nil, reason.Denied(v1alpha1.ReasonIdentityNotFound, "spec.identityRef.kind is %s, which this version of the operator does not support. "+
-			"Use a ClusterIdentity or an Identity, or upgrade the operator if the CRDs are newer.", ref.Kind), nil
-	}
-	name := request.IdentityName(ref)
-	err := r.Reader.Get(ctx, key, found)
-	if apierrors.IsNotFound(err) {
-		return nil, reason.Denied(v1alpha1.ReasonIdentityNotFound, "There is no %s. Create it, or change spec.identityRef.", name), nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("failed to read %s: %w", name, err)
-	}
-	resolved, problem, err := r.Configure(ctx, found, account)
-	if problem != nil {
-		denied := reason.Denied(v1alpha1.ReasonIdentityNotReady, "%s cannot be used: %s", name, problem.Message)
-		denied.Retry = problem.Retry
-		return nil, denied, nil
-	}
-	return resolved, nil, err
-}
-
-// Configure resolves an identity for a credential with this service account. It returns a failure of the identity's
-// ConditionReady if the configuration is not usable. The identity is nil then, unless only the time of its certificate is
-// wrong.
-func (r *Resolver) Configure(ctx context.Context, found Object, account types.NamespacedName) (*Identity, *reason.Error, error) {
-	settings, key := found.Settings(), KeyOf(found)
-	source := sourceOf(found)
-	made, problem, err := r.connect(ctx, found, source)
-	if problem != nil || err != nil {
-		return nil, problem, err
-	}
-	identity := &Identity{
-		Key:           key,
-		Name:          request.IdentityName(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKind(key.Kind), Name: key.Name}),
-		Allow:         found.Rules(),
-		CallerARN:     found.Report().ARN,
-		IssuerHash:    request.Hash(issuer{source.String(), settings.Endpoint, settings.Chain, settings.SessionTags}),
-		Version:       fmt.Sprintf("%s/%d/%s", found.GetUID(), found.GetGeneration(), made.secretVersion),
-		SecretVersion: made.secretVersion,
-		Source:        source.String(),
-		connection:    made,
-
-		IdentitySettings: settings,
-	}
-	for _, hop := range settings.Chain {
-		identity.Roles = append(identity.Roles, hop.RoleARN)
-	}
-	if len(identity.Roles) > 0 {
-		identity.Source = "a chain of roles: " + strings.Join(identity.Roles, ", ")
-	}
-	if made.auth.perAccount {
-		identity.account = account
-		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
-	}
-	if made.auth.rolesAnywhere != nil {
-		problem = checkValidity(made.auth.rolesAnywhere.Certificate, *source.secretRef(), made.now())
-	}
-	return identity, problem, nil
 }

@@ -82,21 +82,21 @@ type watch struct {
 }
 
 type subscribed struct {
-	secret types.NamespacedName
-	seen   string
+	secret  types.NamespacedName
+	version string
 }
 
-func (w *watch) Subscribe(key request.Key, secret types.NamespacedName, seen string) {
+func (w *watch) Subscribe(key request.Key, secret types.NamespacedName, version string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.subscribed[key] = subscribed{secret, seen}
+	w.subscribed[key] = subscribed{secret, version}
 }
 
-func (w *watch) IsCurrent(key request.Key, name types.NamespacedName, seen string) bool {
+func (w *watch) IsCurrent(key request.Key, name types.NamespacedName, version string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	secret := &corev1.Secret{}
-	return w.subscribed[key].secret == name && w.reader.Get(context.Background(), name, secret) == nil && secret.ResourceVersion == seen
+	return w.subscribed[key].secret == name && w.reader.Get(context.Background(), name, secret) == nil && secret.ResourceVersion == version
 }
 
 func (w *watch) Unsubscribe(key request.Key) {
@@ -122,7 +122,7 @@ func failing(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) *f
 	f.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	f.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(funcs).Build()
 	f.watch = &watch{reader: f.client, subscribed: map[request.Key]subscribed{}}
-	f.resolver = &identity.Resolver{Clock: clocktesting.NewFakePassiveClock(testkit.Start), APIAudiences: noAudiences, Reader: f.client, Secrets: f.client, Watch: f.watch, Connect: func(_ request.Key, config aws.Config) identity.STS {
+	f.resolver = &identity.Resolver{Clock: clocktesting.NewFakePassiveClock(testkit.Start), APIAudiences: noAudiences, Reader: f.client, APIReader: f.client, Watch: f.watch, NewSTS: func(_ request.Key, config aws.Config) identity.STS {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.connected++
@@ -181,7 +181,7 @@ var operatorKey = func() *corev1.Secret { return key("AKIAOPERATOR", "operator-s
 func (f *fixture) configure(found identity.Object) *identity.Identity {
 	f.t.Helper()
 	f.exists(found)
-	configured, problem, err := f.resolver.Configure(f.t.Context(), found, shopDefault)
+	configured, problem, err := f.resolver.ResolveObject(f.t.Context(), found, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
 	return configured
@@ -262,7 +262,7 @@ func TestUnusableConfigurationIsReported(t *testing.T) {
 			}
 			f := newFixture(t, objects...)
 			f.exists(tc.identity)
-			configured, problem, err := f.resolver.Configure(t.Context(), tc.identity, shopDefault)
+			configured, problem, err := f.resolver.ResolveObject(t.Context(), tc.identity, shopDefault)
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(configured).To(BeNil())
 			f.Expect(problem).To(And(
@@ -287,7 +287,7 @@ func TestForbiddenSecretIsReportedAndRetried(t *testing.T) {
 		},
 	})
 	f.exists(withKey())
-	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
+	_, problem, err := f.resolver.ResolveObject(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(And(HaveField("Reason", v1alpha1.ReasonSecretForbidden), HaveField("Retry", reason.After(reason.MaxWait))))
 	f.Expect(problem.Message).To(Equal("The operator's RBAC does not allow it to read Secret system/bootstrap. Grant it get, list and watch of Secrets in namespace system."))
@@ -493,7 +493,7 @@ func TestFailedSourceIsReportedAndNotReplaced(t *testing.T) {
 		t.Setenv("AWS_PROFILE", "absent")
 		f := newFixture(t, operatorKey())
 		f.exists(withKey(ambient))
-		_, problem, err := f.resolver.Configure(t.Context(), withKey(ambient), shopDefault)
+		_, problem, err := f.resolver.ResolveObject(t.Context(), withKey(ambient), shopDefault)
 		f.Expect(err).NotTo(HaveOccurred())
 		f.Expect(problem).To(And(HaveField("Condition", v1alpha1.ConditionReady), HaveField("Reason", v1alpha1.ReasonInvalidSourceCredentials)))
 		f.Expect(problem.Cause).To(MatchError(ContainSubstring("absent")))
@@ -505,7 +505,7 @@ func TestFailedSourceIsReportedAndNotReplaced(t *testing.T) {
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "ambient-secret")
 		f := newFixture(t)
 		f.exists(withKey())
-		_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
+		_, problem, err := f.resolver.ResolveObject(t.Context(), withKey(), shopDefault)
 		f.Expect(err).NotTo(HaveOccurred())
 		f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonSecretNotFound))
 	})
@@ -536,7 +536,7 @@ func TestConnectionsAndCredentialsLastUntilWhatTheyDependOnChanges(t *testing.T)
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, operatorKey())
 			secrets := &countingReader{Reader: f.client}
-			f.resolver.Secrets = secrets
+			f.resolver.APIReader = secrets
 			found := withKey()
 			first := f.configure(found).STS()
 			tc.change(f, found)
@@ -607,7 +607,7 @@ func TestDeletedAndRecreatedSecretIsNoticed(t *testing.T) {
 	f.configure(withKey())
 	f.Expect(f.client.Delete(t.Context(), operatorKey())).To(Succeed())
 	f.exists(withKey())
-	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
+	_, problem, err := f.resolver.ResolveObject(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonSecretNotFound))
 	f.Expect(f.watch.subscribed[defaultKey]).To(Equal(subscribed{types.NamespacedName{Namespace: "system", Name: "bootstrap"}, ""}), "its creation is noticed")
@@ -618,10 +618,10 @@ func TestDeletedAndRecreatedSecretIsNoticed(t *testing.T) {
 func TestSecretWithoutAKeyIsWatched(t *testing.T) {
 	f := newFixture(t, key("AKIA", "", ""))
 	f.exists(withKey())
-	_, problem, err := f.resolver.Configure(t.Context(), withKey(), shopDefault)
+	_, problem, err := f.resolver.ResolveObject(t.Context(), withKey(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(HaveField("Reason", v1alpha1.ReasonInvalidSecret))
-	f.Expect(f.watch.subscribed[defaultKey].seen).NotTo(BeEmpty())
+	f.Expect(f.watch.subscribed[defaultKey].version).NotTo(BeEmpty())
 }
 
 func TestAmbientIdentityWatchesNoSecret(t *testing.T) {
@@ -737,14 +737,14 @@ func TestResolveMayBeCalledConcurrently(t *testing.T) {
 	users.Wait()
 }
 
-// heldReader reads when it is let.
-type heldReader struct {
+// blockingReader reads when it is let.
+type blockingReader struct {
 	client.Reader
 	reads chan struct{}
 	let   chan struct{}
 }
 
-func (r heldReader) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+func (r blockingReader) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 	r.reads <- struct{}{}
 	<-r.let
 	return r.Reader.Get(ctx, key, object, options...)
@@ -753,17 +753,17 @@ func (r heldReader) Get(ctx context.Context, key client.ObjectKey, object client
 // An identity may be deleted while its Secret is read.
 func TestBuildThatEndsAfterForgetLeavesNothing(t *testing.T) {
 	f := newFixture(t, withKey(), operatorKey())
-	held := heldReader{f.client, make(chan struct{}, 8), make(chan struct{})}
-	f.resolver.Secrets = held
+	blocking := blockingReader{f.client, make(chan struct{}, 8), make(chan struct{})}
+	f.resolver.APIReader = blocking
 	built := make(chan error, 1)
 	go func() {
 		_, _, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 		built <- err
 	}()
-	<-held.reads
+	<-blocking.reads
 	f.Expect(f.client.Delete(t.Context(), withKey())).To(Succeed())
 	f.resolver.Forget(defaultKey)
-	close(held.let)
+	close(blocking.let)
 	f.Expect(<-built).To(Succeed())
 	f.Expect(f.resolver.IsCached(defaultKey)).To(BeFalse())
 	f.Expect(f.watch.subscribed).To(BeEmpty())
@@ -771,8 +771,8 @@ func TestBuildThatEndsAfterForgetLeavesNothing(t *testing.T) {
 
 func TestConcurrentCallersShareOneBuild(t *testing.T) {
 	f := newFixture(t, withKey(), operatorKey())
-	held := heldReader{f.client, make(chan struct{}, 8), make(chan struct{})}
-	f.resolver.Secrets = held
+	blocking := blockingReader{f.client, make(chan struct{}, 8), make(chan struct{})}
+	f.resolver.APIReader = blocking
 	clients := make(chan identity.STS, 8)
 	var users sync.WaitGroup
 	for range cap(clients) {
@@ -785,10 +785,10 @@ func TestConcurrentCallersShareOneBuild(t *testing.T) {
 			clients <- found.STS()
 		})
 	}
-	<-held.reads
-	close(held.let)
+	<-blocking.reads
+	close(blocking.let)
 	users.Wait()
-	f.Expect(held.reads).To(BeEmpty(), "the Secret was read once")
+	f.Expect(blocking.reads).To(BeEmpty(), "the Secret was read once")
 	f.Expect(f.connected).To(Equal(1))
 	first := <-clients
 	for range cap(clients) - 1 {
@@ -798,18 +798,18 @@ func TestConcurrentCallersShareOneBuild(t *testing.T) {
 
 func TestCallerThatGivesUpDoesNotFailTheOthers(t *testing.T) {
 	f := newFixture(t, withKey(), operatorKey())
-	held := heldReader{f.client, make(chan struct{}, 8), make(chan struct{})}
-	f.resolver.Secrets = held
+	blocking := blockingReader{f.client, make(chan struct{}, 8), make(chan struct{})}
+	f.resolver.APIReader = blocking
 	first, giveUp := context.WithCancel(t.Context())
 	failed := make(chan error, 1)
 	go func() {
 		_, _, err := f.resolver.Resolve(first, defaultRef, shopDefault)
 		failed <- err
 	}()
-	<-held.reads
+	<-blocking.reads
 	giveUp()
 	f.Expect(<-failed).To(MatchError(context.Canceled), "it does not wait for the build that it started")
-	close(held.let)
+	close(blocking.let)
 	found, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(denied).To(BeNil())
@@ -854,9 +854,9 @@ func TestOneAttemptOfACallIsBounded(t *testing.T) {
 	f.Expect(f.config(withKey()).HTTPClient.(*http.Client).Timeout).To(And(BeNumerically(">", 0), BeNumerically("<=", 10*time.Second)))
 }
 
-func TestIdleConnectionsAreKeptForAllWorkers(t *testing.T) {
+func TestIdleConnectionsAreKeptForAllCalls(t *testing.T) {
 	f := newFixture(t, withKey(), key("AKIASOURCE", "source-secret", ""))
-	f.resolver.Connections = 96
+	f.resolver.IdleConnections = 96
 	resolved, denied, err := f.resolver.Resolve(t.Context(), defaultRef, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(denied).To(BeNil())

@@ -128,7 +128,7 @@ func TestIdentitiesThatDifferInAnyFieldHaveDifferentIssuerHashes(t *testing.T) {
 	}
 	for kind, of := range map[string]struct {
 		sources reflect.Type
-		made    func() (identity.Object, reflect.Value)
+		create  func() (identity.Object, reflect.Value)
 	}{
 		"ClusterIdentity": {reflect.TypeFor[v1alpha1.ClusterIdentitySource](), func() (identity.Object, reflect.Value) {
 			found := &v1alpha1.ClusterIdentity{ObjectMeta: metav1.ObjectMeta{Name: "default", UID: "uid", Generation: 1}}
@@ -140,11 +140,11 @@ func TestIdentitiesThatDifferInAnyFieldHaveDifferentIssuerHashes(t *testing.T) {
 		}},
 	} {
 		for i := range of.sources.NumField() {
-			found, source := of.made()
+			found, source := of.create()
 			for path := range fields(found, source.Field(i)) {
 				t.Run(kind+" with "+of.sources.Field(i).Name+": "+path, func(t *testing.T) {
 					f := anySecret(t)
-					found, source := of.made()
+					found, source := of.create()
 					change := fields(found, source.Field(i))[path]
 					before := f.configure(found)
 					change()
@@ -161,18 +161,18 @@ func TestIdentitiesThatDifferInAnyFieldHaveDifferentIssuerHashes(t *testing.T) {
 
 // No two hops that differ in any field request the same session.
 func TestHopsThatDifferInAnyFieldSendDifferentRequests(t *testing.T) {
-	made := func() *v1alpha1.ClusterIdentity {
+	newIdentity := func() *v1alpha1.ClusterIdentity {
 		return withKey(func(i *v1alpha1.ClusterIdentity) {
 			i.Spec.Endpoint = "https://sts.example.internal" // whose roles may have any name
 			i.Spec.Chain = make([]v1alpha1.Hop, 1)
 			fill(t, "Hop", reflect.ValueOf(&i.Spec.Chain[0]).Elem())
 		})
 	}
-	for path := range changes("Hop", reflect.ValueOf(&made().Spec.Chain[0]).Elem()) {
+	for path := range changes("Hop", reflect.ValueOf(&newIdentity().Spec.Chain[0]).Elem()) {
 		t.Run(path, func(t *testing.T) {
 			f := anySecret(t)
-			f.configure(made()).Keys()
-			other := made()
+			f.configure(newIdentity()).Keys()
+			other := newIdentity()
 			other.Generation++
 			changes("Hop", reflect.ValueOf(&other.Spec.Chain[0]).Elem())[path]()
 			f.configure(other).Keys()

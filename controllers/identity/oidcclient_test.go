@@ -137,7 +137,7 @@ func TestClientSecretIsReadLikeOtherSources(t *testing.T) {
 			if tc.secret != nil {
 				f.Expect(f.client.Create(t.Context(), tc.secret)).To(Succeed())
 			}
-			_, problem, err := f.resolver.Configure(t.Context(), p.identity(), shopDefault)
+			_, problem, err := f.resolver.ResolveObject(t.Context(), p.identity(), shopDefault)
 			f.Expect(err).NotTo(HaveOccurred())
 			f.Expect(problem.Error()).To(HavePrefix(tc.want))
 			f.Expect(f.watch.subscribed).To(HaveKey(defaultKey), "a changed Secret is tried at once")
@@ -170,7 +170,7 @@ func TestIdentityMayUseAnOIDCProviderOnlyIfTheOperatorAllowsEndpoints(t *testing
 			own.Namespace = "shop"
 			f := newFixture(t, found, own)
 			f.resolver.AllowNamespacedEndpoints = tc.allowed
-			configured, problem, err := f.resolver.Configure(t.Context(), found, types.NamespacedName{Namespace: "shop", Name: "default"})
+			configured, problem, err := f.resolver.ResolveObject(t.Context(), found, types.NamespacedName{Namespace: "shop", Name: "default"})
 			f.Expect(err).NotTo(HaveOccurred())
 			if tc.want != "" {
 				f.Expect(problem).To(And(HaveField("Reason", v1alpha1.ReasonInvalidEndpoint), HaveField("Message", HavePrefix(tc.want))))

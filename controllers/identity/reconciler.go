@@ -82,13 +82,13 @@ func (r *Reconciler[T]) SetupWithManager(mgr manager.Manager, sources *Watcher, 
 
 // verdict is the result of a verification.
 type verdict struct {
-	// waits is true if a verification is due that may not be made yet. The status stays as it is.
-	waits bool
-	ready metav1.Condition
+	// postponed is true if a verification is due that may not be made yet. The status stays as it is.
+	postponed bool
+	ready     metav1.Condition
 	// conditions has ConditionClockInSync and ConditionCertificateValid, as far as there is something to report.
 	conditions []metav1.Condition
-	// ahead is how far the clock of STS is ahead; nil if it is not known.
-	ahead *time.Duration
+	// skew is how far the clock of STS is ahead; nil if it is not known.
+	skew *time.Duration
 	// caller is empty if it is not known.
 	caller        awssts.Caller
 	secretVersion string
@@ -110,13 +110,13 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	}
 	now := r.Clock.Now()
 	v, err := r.verify(ctx, found, now)
-	if err != nil || v.waits {
+	if err != nil || v.postponed {
 		return backoff.Requeue(now, v.next), err
 	}
 	r.Metrics.Identity(KeyOf(found).Label(), v.ready.Status == metav1.ConditionTrue)
 	r.Metrics.SourceExpiration(KeyOf(found).Kind, KeyOf(found).NamespacedName, v.expires)
-	if v.ahead != nil {
-		r.Metrics.ClockSkew(KeyOf(found).Label(), *v.ahead)
+	if v.skew != nil {
+		r.Metrics.ClockSkew(KeyOf(found).Label(), *v.skew)
 	}
 	if err := r.report(ctx, found, v, now); err != nil {
 		return reconcile.Result{}, err
@@ -142,7 +142,7 @@ func (r *Reconciler[T]) forget(identity request.Key) reconcile.Result {
 func (r *Reconciler[T]) report(ctx context.Context, found T, v verdict, now time.Time) error {
 	before, _ := found.DeepCopyObject().(T)
 	reported := found.Report()
-	if meta.FindStatusCondition(v.conditions, v1alpha1.ConditionCertificateValid) == nil { // another source
+	if meta.FindStatusCondition(v.conditions, v1alpha1.ConditionCertificateValid) == nil { // another source, or no certificate to report on
 		meta.RemoveStatusCondition(&reported.Conditions, v1alpha1.ConditionCertificateValid)
 	}
 	current := slices.Concat(v.conditions, []metav1.Condition{v.ready}) // Ready is last, so that the event reports it when the identity is ready

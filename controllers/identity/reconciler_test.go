@@ -43,7 +43,7 @@ func newVerifier(t *testing.T, objects ...client.Object) *verifier {
 		New: func() *v1alpha1.ClusterIdentity { return &v1alpha1.ClusterIdentity{} }, Client: f.Operator, Identities: f.Resolver, Limits: f.Limits,
 		Events: recorded, Metrics: f.Metrics, Clock: f.Clock,
 	}, &credential.Reconciler[*v1alpha1.RoleCredential]{
-		Kind: request.RoleCredential, Client: f.Operator, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Operator, Reader: f.Operator}, Devices: &identity.Devices{},
+		Kind: request.RoleCredential, Client: f.Operator, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Operator, APIReader: f.Operator}, Devices: &identity.Devices{},
 		Limits: f.Limits, Events: recorded, Metrics: f.Metrics, Clock: f.Clock,
 	}}
 }
@@ -71,7 +71,7 @@ func (f *verifier) forbidSecrets() {
 			return apierrors.NewForbidden(corev1.Resource("secrets"), name.Name, errors.New("RBAC"))
 		},
 	})
-	f.identities.Identities.Secrets, f.credentials.Secrets.Reader = reads, reads
+	f.identities.Identities.APIReader, f.credentials.Secrets.APIReader = reads, reads
 }
 
 func TestIdentityStatusReportsTheVerification(t *testing.T) {
@@ -270,8 +270,8 @@ func TestUnverifiedIdentityStillIssues(t *testing.T) {
 
 func TestIdentityFollowsTheClockOfSTS(t *testing.T) {
 	for name, tc := range map[string]struct {
-		ahead time.Duration
-		want  string
+		offset time.Duration
+		want   string
 	}{
 		"clocks that agree":                      {0, "True InSync"},
 		"clocks that differ a little":            {-time.Minute, "True InSync"},
@@ -281,13 +281,13 @@ func TestIdentityFollowsTheClockOfSTS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newVerifier(t, testkit.World()...)
-			f.STS.Skewed = tc.ahead
+			f.STS.Skewed = tc.offset
 			got, _ := f.verify()
 			f.Expect(testkit.States(got.Status.Conditions)).To(Equal(map[string]string{"Ready": "True Verified", "ClockInSync": tc.want}))
 
 			credential, result := f.reconcile()
-			f.Expect(credential.Status.LastRefreshTime.Time).To(BeTemporally("==", testkit.Start.Add(tc.ahead)))
-			f.Expect(result.RequeueAfter).To(Equal(credential.Status.NextRefreshTime.Sub(testkit.Start.Add(tc.ahead))))
+			f.Expect(credential.Status.LastRefreshTime.Time).To(BeTemporally("==", testkit.Start.Add(tc.offset)))
+			f.Expect(result.RequeueAfter).To(Equal(credential.Status.NextRefreshTime.Sub(testkit.Start.Add(tc.offset))))
 			f.Expect(testkit.States(credential.Status.Conditions)["Ready"]).To(Equal("True Issued"))
 			f.Clock.SetTime(testkit.Start.Add(result.RequeueAfter - time.Second))
 			f.reconcile()

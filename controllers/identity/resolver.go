@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,22 +38,22 @@ func Endpoints(fips, dualStack bool) (selected config.LoadOptions) {
 type Resolver struct {
 	// Reader reads identities, from a cache.
 	Reader client.Reader
-	// Secrets reads the Secrets of sources, without a cache.
-	Secrets client.Reader
+	// APIReader reads the Secrets of sources from the API server.
+	APIReader client.Reader
 	// Watch enqueues an identity and its credentials when the source's Secret changes.
 	Watch Watch
 	// Tokens requests the tokens of service accounts.
 	Tokens *Tokens
-	// APIAudiences returns the API server's own audiences; none if they are not known. A web identity token for one of them is not sent.
+	// APIAudiences returns the API server's own audiences; none if they are not known. It is required. A web identity token for one of them is not sent.
 	APIAudiences func() []string
 	// Clock is the operator's, by which the validity of a certificate or token is checked after the correction of its skew.
 	Clock clock.PassiveClock
 	// Endpoints selects AWS's endpoints, as [Endpoints] does. Identities with an endpoint of their own ignore it.
 	Endpoints config.LoadOptions
-	// Connections is the number of idle connections that each identity keeps; the SDK's default if zero.
-	Connections int
-	// Connect creates an identity's STS client. The config has no credentials.
-	Connect func(identity request.Key, config aws.Config) STS
+	// IdleConnections is the number of idle connections that each identity keeps; the SDK's default if zero.
+	IdleConnections int
+	// NewSTS creates an identity's STS client. The config has no credentials.
+	NewSTS func(identity request.Key, config aws.Config) STS
 	// AllowNamespacedEndpoints allows spec.endpoint in an Identity. A user who may create an Identity could then
 	// direct the operator's requests to servers that only the operator can reach.
 	AllowNamespacedEndpoints bool
@@ -71,32 +72,97 @@ type Watch interface {
 	Unsubscribe(identity request.Key)
 }
 
+// Resolve returns the identity of a reference, for a credential with this service account. The account's namespace is the credential's; its
+// name matters only for the source serviceAccount. Resolve returns a failure of ConditionAuthorized if the identity does not exist or is
+// not usable. It does not call STS.
+func (r *Resolver) Resolve(ctx context.Context, ref v1alpha1.IdentityReference, account types.NamespacedName) (*Identity, *reason.Error, error) {
+	found, key := newObject(ref, account.Namespace)
+	if found == nil {
+		return nil, reason.Denied(v1alpha1.ReasonIdentityNotFound, "spec.identityRef.kind is %s, which this version of the operator does not support. "+
+			"Use a ClusterIdentity or an Identity, or upgrade the operator if the CRDs are newer.", ref.Kind), nil
+	}
+	name := request.IdentityName(ref)
+	err := r.Reader.Get(ctx, key, found)
+	if apierrors.IsNotFound(err) {
+		return nil, reason.Denied(v1alpha1.ReasonIdentityNotFound, "There is no %s. Create it, or change spec.identityRef.", name), nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("failed to read %s: %w", name, err)
+	}
+	resolved, problem, err := r.ResolveObject(ctx, found, account)
+	if problem != nil {
+		denied := reason.Denied(v1alpha1.ReasonIdentityNotReady, "%s cannot be used: %s", name, problem.Message)
+		denied.Retry = problem.Retry
+		return nil, denied, nil
+	}
+	return resolved, nil, err
+}
+
+// ResolveObject resolves an identity for a credential with this service account. It returns a failure of the identity's
+// ConditionReady if the configuration is not usable. The identity is nil then, unless only the time of its certificate is
+// wrong.
+func (r *Resolver) ResolveObject(ctx context.Context, found Object, account types.NamespacedName) (*Identity, *reason.Error, error) {
+	settings, key := found.Settings(), KeyOf(found)
+	source := sourceOf(found)
+	conn, problem, err := r.connectionFor(ctx, found, source)
+	if problem != nil || err != nil {
+		return nil, problem, err
+	}
+	identity := &Identity{
+		Key:           key,
+		Name:          request.IdentityName(v1alpha1.IdentityReference{Kind: v1alpha1.IdentityKind(key.Kind), Name: key.Name}),
+		Allow:         found.Rules(),
+		CallerARN:     found.Report().ARN,
+		IssuerHash:    request.Hash(issuer{source.String(), settings.Endpoint, settings.Chain, settings.SessionTags}),
+		Version:       fmt.Sprintf("%s/%d/%s", found.GetUID(), found.GetGeneration(), conn.secretVersion),
+		SecretVersion: conn.secretVersion,
+		Source:        source.String(),
+		connection:    conn,
+
+		IdentitySettings: settings,
+	}
+	for _, hop := range settings.Chain {
+		identity.Roles = append(identity.Roles, hop.RoleARN)
+	}
+	if len(identity.Roles) > 0 {
+		identity.Source = "a chain of roles: " + strings.Join(identity.Roles, ", ")
+	}
+	if conn.authenticator.perAccount {
+		identity.account = account
+		identity.ServiceAccount = "system:serviceaccount:" + account.Namespace + ":" + account.Name
+	}
+	if conn.authenticator.rolesAnywhere != nil {
+		problem = checkValidity(conn.authenticator.rolesAnywhere.Certificate, *source.secretRef(), conn.now())
+	}
+	return identity, problem, nil
+}
+
 // buildTimeout bounds how long a build reads from the API server and the operator's own files. It bounds I/O, so it runs on
 // real time.
 const buildTimeout = time.Minute
 
-// connect returns the connection of an identity's current spec. Concurrent callers share one build. A caller that gives up
+// connectionFor returns the connection of an identity's current spec. Concurrent callers share one build. A caller that gives up
 // does not fail the others: the build has a context of its own.
-func (r *Resolver) connect(ctx context.Context, found Object, source source) (*connection, *reason.Error, error) {
+func (r *Resolver) connectionFor(ctx context.Context, found Object, source source) (*connection, *reason.Error, error) {
 	if current, ok := r.cached(found, source); ok {
 		return current, nil, nil
 	}
-	type outcome struct {
-		made    *connection
+	type built struct {
+		conn    *connection
 		problem *reason.Error
 	}
 	shared := r.builds.DoChan(fmt.Sprintf("%v/%s/%d", KeyOf(found), found.GetUID(), found.GetGeneration()), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), buildTimeout)
 		defer cancel()
-		made, problem, err := r.build(ctx, found, source)
-		return outcome{made, problem}, err
+		conn, problem, err := r.build(ctx, found, source)
+		return built{conn, problem}, err
 	})
 	select {
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
 	case result := <-shared:
-		of, _ := result.Val.(outcome)
-		return of.made, of.problem, result.Err
+		of, _ := result.Val.(built)
+		return of.conn, of.problem, result.Err
 	}
 }
 
@@ -119,19 +185,19 @@ func (r *Resolver) build(ctx context.Context, found Object, source source) (*con
 	if problem != nil || err != nil {
 		return nil, problem, err
 	}
-	made := &connection{uid: found.GetUID(), generation: found.GetGeneration(), endpoint: endpoint, sessions: lru.New(maxNamespaces)}
+	conn := &connection{uid: found.GetUID(), generation: found.GetGeneration(), endpoint: endpoint, sessions: lru.New(maxNamespaces)}
 	if secret != nil {
-		made.secretVersion = secret.ResourceVersion
+		conn.secretVersion = secret.ResourceVersion
 	}
-	if before.describes(found) && !before.rejected.Load() && made.secretVersion == before.secretVersion { // the watch was not synced yet
+	if before.describes(found) && !before.rejected.Load() && conn.secretVersion == before.secretVersion { // the watch was not synced yet
 		return before, nil, nil
 	}
-	if made.auth, problem = source.open(ctx, r, settings, secret); problem != nil {
+	if conn.authenticator, problem = source.open(ctx, r, settings, secret); problem != nil {
 		return nil, problem, nil
 	}
-	made.auth.keys = sourceErrorProvider{made.auth.keys}
-	r.store(key, made)
-	return made, nil, nil
+	conn.authenticator.keys = sourceErrorProvider{conn.authenticator.keys}
+	r.store(key, conn)
+	return conn, nil, nil
 }
 
 // endpointFor returns the endpoint of the cached connection if its settings are the same. It has open connections and the
@@ -154,7 +220,7 @@ func (r *Resolver) readSecret(ctx context.Context, key request.Key, source sourc
 		return nil, nil, nil
 	}
 	secret := &corev1.Secret{}
-	err := r.Secrets.Get(ctx, *ref, secret)
+	err := r.APIReader.Get(ctx, *ref, secret)
 	switch {
 	case apierrors.IsNotFound(err):
 		r.Watch.Subscribe(key, *ref, "")
@@ -187,15 +253,15 @@ func (c *connection) describes(found Object) bool {
 	return c != nil && c.uid == found.GetUID() && c.generation == found.GetGeneration()
 }
 
-func (r *Resolver) store(key request.Key, made *connection) {
+func (r *Resolver) store(key request.Key, conn *connection) {
 	r.mu.Lock()
 	before := r.cache[key]
 	if r.cache == nil {
 		r.cache = map[request.Key]*connection{}
 	}
-	r.cache[key] = made
+	r.cache[key] = conn
 	r.mu.Unlock()
-	if before != nil && before.endpoint != made.endpoint {
+	if before != nil && before.endpoint != conn.endpoint {
 		before.http.CloseIdleConnections()
 	}
 }

@@ -74,7 +74,7 @@ func byToken(chain ...string) *v1alpha1.Identity {
 func (f *fixture) as(found identity.Object, account string) *identity.Identity {
 	f.t.Helper()
 	f.exists(found)
-	configured, problem, err := f.resolver.Configure(f.t.Context(), found, types.NamespacedName{Namespace: "shop", Name: account})
+	configured, problem, err := f.resolver.ResolveObject(f.t.Context(), found, types.NamespacedName{Namespace: "shop", Name: account})
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
 	return configured
@@ -114,7 +114,7 @@ func TestConcurrentCallersOfAServiceAccountShareItsSession(t *testing.T) {
 	var users sync.WaitGroup
 	for range cap(sessions) {
 		users.Go(func() {
-			configured, problem, err := f.resolver.Configure(context.Background(), byToken("first"), types.NamespacedName{Namespace: "shop", Name: "one"})
+			configured, problem, err := f.resolver.ResolveObject(context.Background(), byToken("first"), types.NamespacedName{Namespace: "shop", Name: "one"})
 			if problem != nil || err != nil {
 				t.Errorf("%v, %v", problem, err)
 				return
@@ -138,9 +138,9 @@ func TestRejectedTokenInvalidatesOneServiceAccountOnly(t *testing.T) {
 		_, err := account.Keys().Retrieve(t.Context())
 		f.Expect(err).NotTo(HaveOccurred())
 	}
-	before, kept := *issued, two.Keys()
+	before, retained := *issued, two.Keys()
 	one.InvalidateCredentials()
-	f.Expect(f.as(byToken("first"), "two").Keys()).To(BeIdenticalTo(kept))
+	f.Expect(f.as(byToken("first"), "two").Keys()).To(BeIdenticalTo(retained))
 	f.Expect(f.hops).To(HaveLen(2))
 	_, err := f.as(byToken("first"), "one").Keys().Retrieve(t.Context())
 	f.Expect(err).NotTo(HaveOccurred())
@@ -152,7 +152,7 @@ func TestRejectedTokenInvalidatesOneServiceAccountOnly(t *testing.T) {
 // of resolves an identity that exists for a service account.
 func (f *fixture) of(found identity.Object, namespace, account string) *identity.Identity {
 	f.t.Helper()
-	configured, problem, err := f.resolver.Configure(f.t.Context(), found, types.NamespacedName{Namespace: namespace, Name: account})
+	configured, problem, err := f.resolver.ResolveObject(f.t.Context(), found, types.NamespacedName{Namespace: namespace, Name: account})
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(problem).To(BeNil())
 	return configured
@@ -204,7 +204,7 @@ func TestIdentityWithoutASourceDoesNotUseTheOperatorsCredentials(t *testing.T) {
 	f := newFixture(t)
 	found := changed(byToken(), func(i *v1alpha1.Identity) { i.Spec.Source = v1alpha1.IdentitySource{} })
 	f.exists(found)
-	configured, problem, err := f.resolver.Configure(t.Context(), found, shopDefault)
+	configured, problem, err := f.resolver.ResolveObject(t.Context(), found, shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(configured).To(BeNil())
 	f.Expect(problem).To(HaveField("Message", "spec.source of Identity has no source that this version of the operator supports. Set exactly one source, or upgrade the operator if the CRDs are newer."))

@@ -24,7 +24,7 @@ type source interface {
 	// secretRef names the Secret that the source reads; nil for none.
 	secretRef() *types.NamespacedName
 	// open returns what authenticates the calls, or a failure of ConditionReady. It does not call STS. The Secret is nil
-	// if secretRef is nil.
+	// if secretRef is nil, or if it does not exist.
 	open(ctx context.Context, r *Resolver, settings *v1alpha1.IdentitySettings, secret *corev1.Secret) (authenticator, *reason.Error)
 }
 
@@ -56,15 +56,15 @@ func sourceOf(found Object) source {
 	case of.X509 != nil:
 		return certificate{types.NamespacedName(of.X509.SecretRef), of.X509.RolesAnywhereSettings}
 	case of.OIDC != nil:
-		return oidcClient{of.OIDC.OIDCSettings, keyOf(of.OIDC.ClientSecretRef)}
+		return oidcClient{of.OIDC.OIDCSettings, secretKeyOf(of.OIDC.ClientSecretRef)}
 	case of.WebIdentityToken != nil:
-		return webIdentityToken{keyOf(of.WebIdentityToken.SecretRef)}
+		return webIdentityToken{secretKeyOf(of.WebIdentityToken.SecretRef)}
 	default:
 		return unsupported{KeyOf(found).Kind}
 	}
 }
 
-func keyOf(ref v1alpha1.NamespacedSecretKeyReference) secretKey {
+func secretKeyOf(ref v1alpha1.NamespacedSecretKeyReference) secretKey {
 	return secretKey{types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, ref.Key}
 }
 

@@ -152,11 +152,11 @@ func (p *tokenProvider) failure(code string, cause error, format string, args ..
 // Information').
 func (p *tokenProvider) discover(ctx context.Context) (string, error) {
 	address := strings.TrimSuffix(p.issuer, "/") + "/.well-known/openid-configuration"
-	asked, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+	discovery, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return "", p.unreachable(err)
 	}
-	response, err := p.http.Do(asked)
+	response, err := p.http.Do(discovery)
 	if err != nil {
 		return "", p.unreachable(err)
 	}

@@ -107,7 +107,7 @@ func TestFailureOfAnOIDCProviderIsReportedWithoutItsText(t *testing.T) {
 			f.Expect(result.RequeueAfter).To(BeNumerically(">", 0))
 			f.Expect(f.STS.Issued).To(BeEmpty())
 
-			configured, _, err := f.Resolver.Configure(t.Context(), p.identity(), shopDefault)
+			configured, _, err := f.Resolver.ResolveObject(t.Context(), p.identity(), shopDefault)
 			f.Expect(err).NotTo(HaveOccurred())
 			_, err = configured.Token(t.Context())
 			f.Expect(fmt.Sprint(got.Status, found.Status, err, f.Events())).NotTo(Or(ContainSubstring(quoted), ContainSubstring(clientSecret), ContainSubstring("opaque")))
@@ -179,7 +179,7 @@ func TestRejectedClientIsNotTriedAgainForAMinute(t *testing.T) {
 	p.answer(nil, answer(http.StatusUnauthorized, claims{"error": "invalid_client"}))
 	f := p.verifier(t)
 	token := func() error {
-		configured, _, err := f.Resolver.Configure(t.Context(), p.identity(), shopDefault)
+		configured, _, err := f.Resolver.ResolveObject(t.Context(), p.identity(), shopDefault)
 		f.Expect(err).NotTo(HaveOccurred())
 		_, err = configured.Token(t.Context())
 		return err
@@ -206,7 +206,7 @@ func TestConcurrentCallersShareOneRequestToTheOIDCProvider(t *testing.T) {
 		writeJSON(w, http.StatusOK, claims{"access_token": jwt(validFor(time.Hour))})
 	})
 	f := p.verifier(t)
-	configured, _, err := f.Resolver.Configure(t.Context(), p.identity(), shopDefault)
+	configured, _, err := f.Resolver.ResolveObject(t.Context(), p.identity(), shopDefault)
 	f.Expect(err).NotTo(HaveOccurred())
 	impatient, giveUp := context.WithCancel(t.Context())
 	first := make(chan error, 1)

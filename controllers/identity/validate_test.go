@@ -36,7 +36,7 @@ func TestTagsThatPoliciesCannotRelyOnAreRejected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, operatorKey())
 			f.exists(tc.identity)
-			_, problem, err := f.resolver.Configure(t.Context(), tc.identity, types.NamespacedName{Namespace: "shop", Name: "reader"})
+			_, problem, err := f.resolver.ResolveObject(t.Context(), tc.identity, types.NamespacedName{Namespace: "shop", Name: "reader"})
 			f.Expect(err).NotTo(HaveOccurred())
 			if tc.wantReason == "" {
 				f.Expect(problem).To(BeNil())

@@ -62,8 +62,8 @@ func (w *Watcher) Start(ctx context.Context) error {
 func (w *Watcher) Source(kind string, dependents func(context.Context, types.NamespacedName) []reconcile.Request) ctrlsource.Source {
 	return ctrlsource.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		w.onChange(kind, func(identity types.NamespacedName) {
-			for _, request := range dependents(ctx, identity) {
-				queue.Add(request)
+			for _, req := range dependents(ctx, identity) {
+				queue.Add(req)
 			}
 		})
 		return nil

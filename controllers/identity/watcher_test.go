@@ -69,8 +69,8 @@ func watching(t *testing.T, test func(c *cluster)) {
 	})
 }
 
-// settle lets a minute pass, and everything happen that it causes.
-func (c *cluster) settle() {
+// passMinute lets a minute pass, and everything happen that it causes.
+func (c *cluster) passMinute() {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
@@ -81,7 +81,7 @@ func (c *cluster) settle() {
 // changes returns the identities enqueued since the last call, each once.
 func (c *cluster) changes() []request.Key {
 	c.t.Helper()
-	c.settle()
+	c.passMinute()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var enqueued []request.Key
@@ -140,7 +140,7 @@ func TestChangeOfASecretEnqueuesItsIdentity(t *testing.T) {
 				}
 				c.watcher.Subscribe(first, keySecret, tc.used)
 				if tc.then != nil {
-					c.settle()
+					c.passMinute()
 					tc.then(c)
 				}
 				var want []request.Key
@@ -177,9 +177,9 @@ func TestChangeBeforeTheSubscriptionEnqueuesTheIdentity(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.create(keySecret, 1)
 		c.watcher.Subscribe(first, keySecret, "1")
-		c.settle()
+		c.passMinute()
 		c.update(keySecret, 2)
-		c.settle()
+		c.passMinute()
 		c.enqueued = nil
 		c.watcher.Subscribe(second, keySecret, "1") // read before the change
 		c.Expect(c.changes()).To(ConsistOf(second))
@@ -191,7 +191,7 @@ func TestSubscriptionWithAnOutdatedVersionEnqueuesTheIdentityOnce(t *testing.T) 
 	watching(t, func(c *cluster) {
 		c.create(keySecret, 1)
 		c.watcher.Subscribe(first, keySecret, "1")
-		c.settle()
+		c.passMinute()
 		c.update(keySecret, 2)
 		c.Expect(c.changes()).To(ConsistOf(first))
 		c.watcher.Subscribe(first, keySecret, "1")
@@ -211,7 +211,7 @@ func TestInformerThatIsBehindEnqueuesTheIdentityOnce(t *testing.T) {
 		for range 10 {
 			c.watcher.Subscribe(first, keySecret, "2")
 		}
-		c.settle()
+		c.passMinute()
 		c.Expect(len(c.enqueued)).To(BeNumerically("<=", 1))
 		c.enqueued = nil
 		c.update(keySecret, 2)
@@ -227,7 +227,7 @@ func TestInformerThatIsBehindEnqueuesTheIdentityOnce(t *testing.T) {
 func TestSecretThatWasDeletedAfterItWasReadEnqueuesTheIdentity(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.watcher.Subscribe(first, keySecret, "")
-		c.settle()
+		c.passMinute()
 		c.watcher.Subscribe(first, keySecret, "1") // the informer does not know it yet
 		c.Expect(c.changes()).To(ConsistOf(first))
 		c.watcher.Subscribe(first, keySecret, "") // it was deleted
@@ -270,7 +270,7 @@ func TestWatcherListsAndWatchesOneSecretByName(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.watcher.Subscribe(first, keySecret, "")
 		c.watcher.Subscribe(second, ownSecret, "")
-		c.settle()
+		c.passMinute()
 		c.Expect(c.watches()).To(ConsistOf("system/metadata.name=bootstrap", "shop/metadata.name=own-key"))
 		for _, action := range c.client.Actions() {
 			if list, ok := action.(clienttesting.ListAction); ok {
@@ -283,9 +283,9 @@ func TestWatcherListsAndWatchesOneSecretByName(t *testing.T) {
 func TestSubscriptionToAnotherSecretReplacesTheFirst(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.watcher.Subscribe(first, keySecret, "")
-		c.settle()
+		c.passMinute()
 		c.watcher.Subscribe(first, another, "")
-		c.settle()
+		c.passMinute()
 		c.create(keySecret, 1)
 		c.Expect(c.changes()).To(BeEmpty())
 		c.create(another, 2)
@@ -297,7 +297,7 @@ func TestChangeAfterUnsubscribeEnqueuesNothing(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.watcher.Unsubscribe(first) // not subscribed
 		c.watcher.Subscribe(first, keySecret, "")
-		c.settle()
+		c.passMinute()
 		c.watcher.Unsubscribe(first)
 		c.watcher.Unsubscribe(first)
 		c.create(keySecret, 1)
@@ -314,7 +314,7 @@ func TestUnsubscribeStopsTheInformer(t *testing.T) {
 	watching(t, func(c *cluster) {
 		c.watcher.Subscribe(first, keySecret, "")
 		c.watcher.Subscribe(second, keySecret, "")
-		c.settle()
+		c.passMinute()
 		c.watcher.Unsubscribe(first)
 		c.create(keySecret, 1)
 		c.Expect(c.changes()).To(ConsistOf(second))
@@ -329,7 +329,7 @@ func TestStoppedWatcherWatchesNothing(t *testing.T) {
 		c.create(keySecret, 1)
 		c.watcher.Subscribe(first, keySecret, "1")
 		c.watcher.Subscribe(second, ownSecret, "")
-		c.settle()
+		c.passMinute()
 		c.stop()
 		c.Expect(c.watcher.IsCurrent(first, keySecret, "1")).To(BeFalse())
 		c.client.ClearActions()
@@ -347,16 +347,16 @@ func TestIsCurrentComparesTheWatchedVersion(t *testing.T) {
 		c.Expect(c.watcher.IsCurrent(first, keySecret, "1")).To(BeFalse(), "not subscribed")
 		c.watcher.Subscribe(first, keySecret, "1")
 		c.Expect(c.watcher.IsCurrent(first, keySecret, "1")).To(BeFalse(), "not synced")
-		c.settle()
+		c.passMinute()
 		c.Expect(c.watcher.IsCurrent(first, keySecret, "1")).To(BeTrue())
 		c.Expect(c.watcher.IsCurrent(first, keySecret, "2")).To(BeFalse(), "another version")
 		c.Expect(c.watcher.IsCurrent(first, another, "1")).To(BeFalse(), "another Secret")
 		c.Expect(c.watcher.IsCurrent(second, keySecret, "1")).To(BeFalse(), "another identity")
 		c.update(keySecret, 2)
-		c.settle()
+		c.passMinute()
 		c.Expect(c.watcher.IsCurrent(first, keySecret, "1")).To(BeFalse(), "changed")
 		c.delete(keySecret)
-		c.settle()
+		c.passMinute()
 		c.Expect(c.watcher.IsCurrent(first, keySecret, "2")).To(BeFalse(), "deleted")
 		c.Expect(c.watcher.IsCurrent(first, keySecret, "")).To(BeTrue(), "no Secret")
 		c.watcher.Unsubscribe(first)
@@ -370,7 +370,7 @@ func TestEachHandlerOfAKindIsCalled(t *testing.T) {
 		c.watcher.OnChange(first.Kind, func(name types.NamespacedName) { recorded = append(recorded, name) })
 		c.watcher.Subscribe(first, keySecret, "")
 		c.watcher.Subscribe(second, ownSecret, "")
-		c.settle()
+		c.passMinute()
 		c.create(keySecret, 1)
 		c.create(ownSecret, 2)
 		c.Expect(c.changes()).To(ConsistOf(first, second))
@@ -387,7 +387,7 @@ func TestHandlerRunsWithoutTheWatchersLock(t *testing.T) {
 		})
 		c.watcher.Subscribe(second, keySecret, "")
 		c.create(keySecret, 1)
-		c.settle()
+		c.passMinute()
 		c.Expect(used).To(Receive(BeFalse()))
 	})
 }

@@ -118,7 +118,7 @@ func TestTokenInSecretIsCheckedBeforeCallingSTS(t *testing.T) {
 			}
 			if tc.skew != 0 {
 				f.STS.Skewed, f.STS.Callers = tc.skew, 1
-				configured, _, _ := f.Resolver.Configure(t.Context(), byWebIdentityToken(), shopDefault)
+				configured, _, _ := f.Resolver.ResolveObject(t.Context(), byWebIdentityToken(), shopDefault)
 				configured.STS()
 			}
 			found, _ := f.verify()

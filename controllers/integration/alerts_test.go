@@ -28,8 +28,8 @@ func TestPrometheusMetricsRequireAuthorization(t *testing.T) {
 	m := h.startManager()
 	namespace := h.namespace(nil)
 	allowed, unauthorized := h.token(namespace, "prometheus", true), h.token(namespace, "unauthorized", false)
-	made := h.credential(namespace, "s3-reader", h.identity())
-	h.eventually(made, "Ready", "True Issued")
+	cred := h.credential(namespace, "s3-reader", h.identity())
+	h.eventually(cred, "Ready", "True Issued")
 
 	status := func(url, token string) int {
 		code, body, err := get(url, token)
@@ -66,8 +66,8 @@ func TestPrometheusMetricsRequireAuthorization(t *testing.T) {
 	})
 
 	// The metrics of a deleted credential are gone at the next scrape.
-	h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
-	h.Eventually(func() string { _, text, _ := get(m.metricsURL, allowed); return text }).WithTimeout(settle).
+	h.Expect(admin.Delete(h.ctx, cred)).To(Succeed())
+	h.Eventually(func() string { _, text, _ := get(m.metricsURL, allowed); return text }).WithTimeout(waitLimit).
 		Should(And(ContainSubstring("rolecredential_leading 1"), Not(ContainSubstring(`name="s3-reader"`))))
 }
 
@@ -75,7 +75,7 @@ func TestPrometheusMetricsRequireAuthorization(t *testing.T) {
 type scenario struct {
 	*harness
 	identity  *v1alpha1.ClusterIdentity
-	made      *v1alpha1.RoleCredential
+	cred      *v1alpha1.RoleCredential
 	refreshes int
 }
 
@@ -88,7 +88,7 @@ func (h *harness) scenario(namespace, name string, options stsemulator.Options, 
 		i.Spec.Source.AccessKey.SecretRef.Name = name
 		h.putKey(name, p.sts.AccessKeys(operatorARN)[0])
 	})
-	p.made = p.credential(namespace, name, p.identity, change...)
+	p.cred = p.credential(namespace, name, p.identity, change...)
 	return p
 }
 
@@ -96,7 +96,7 @@ func (h *harness) scenario(namespace, name string, options stsemulator.Options, 
 func (p *scenario) requestRefresh() {
 	p.t.Helper()
 	p.refreshes++
-	p.refresh(p.made, fmt.Sprint(p.refreshes))
+	p.refresh(p.cred, fmt.Sprint(p.refreshes))
 }
 
 func (p *scenario) fault(f stsemulator.Fault) {
@@ -109,7 +109,7 @@ func (p *scenario) fault(f stsemulator.Fault) {
 func (p *scenario) createPausedReader() *corev1.Pod {
 	p.t.Helper()
 	hourAgo := clocktesting.NewFakeClock(clock.RealClock{}.Now().Add(-time.Hour))
-	s := &stage{harness: p.harness, namespace: p.made.Namespace, clock: hourAgo, restarting: map[string]time.Time{}}
+	s := &stage{harness: p.harness, namespace: p.cred.Namespace, clock: hourAgo, restarting: map[string]time.Time{}}
 	d := s.deploy("web")
 	update(p.harness, d, func(d *appsv1.Deployment) { d.Spec.Paused = true })
 	var pods corev1.PodList
@@ -127,7 +127,7 @@ func TestPrometheusFiresEachAlertOnlyOnItsFault(t *testing.T) {
 	m := h.startManager()
 	namespace := h.namespace(nil)
 	token := h.token(namespace, "prometheus", true)
-	h.Eventually(func() string { _, text, _ := get(m.metricsURL, token); return text }).WithTimeout(settle).Should(ContainSubstring("rolecredential_leading 1"))
+	h.Eventually(func() string { _, text, _ := get(m.metricsURL, token); return text }).WithTimeout(waitLimit).Should(ContainSubstring("rolecredential_leading 1"))
 	p := startPrometheus(t, m, token)
 
 	expires := h.scenario(namespace, "expires", stsemulator.Options{LifetimeFraction: 30.0 / 3600})
@@ -137,7 +137,7 @@ func TestPrometheusFiresEachAlertOnlyOnItsFault(t *testing.T) {
 	skewed := h.scenario(namespace, "skewed", stsemulator.Options{})
 	h.scenario(namespace, "healthy", stsemulator.Options{})
 	eventually := func(actual func() []string) AsyncAssertion {
-		return h.Eventually(actual).WithTimeout(2 * settle).WithPolling(200 * time.Millisecond)
+		return h.Eventually(actual).WithTimeout(2 * waitLimit).WithPolling(200 * time.Millisecond)
 	}
 	eventually(func() []string { return p.query("rolecredential_expiration_timestamp_seconds") }).Should(HaveLen(6))
 	eventually(func() []string { return p.query("rolecredential_identity_ready == 1") }).Should(HaveLen(6))
@@ -165,7 +165,7 @@ func TestPrometheusFiresEachAlertOnlyOnItsFault(t *testing.T) {
 	h.Expect(admin.Delete(h.ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
 	stale.requestRefresh()
 	throttled.sts.ClearFaults()
-	update(h, denied.made, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = readerRole })
+	update(h, denied.cred, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = readerRole })
 	h.putKey("broken", broken.sts.AccessKeys(operatorARN)[0])
 	skewed.sts.ClearFaults()
 	skewed.requestRefresh()

@@ -103,8 +103,8 @@ func TestRotatedTokenFilesOfTheAmbientSourceFailNoRefresh(t *testing.T) {
 				i.Spec.Source = v1alpha1.ClusterIdentitySource{Ambient: &v1alpha1.AmbientSource{}}
 			})
 			h.eventually(by, "Ready", "True Verified")
-			kept := h.credential(namespace, "kept", by)
-			h.eventually(kept, "Ready", "True Issued")
+			retained := h.credential(namespace, "kept", by)
+			h.eventually(retained, "Ready", "True Issued")
 			for n := 1; n <= 5; n++ {
 				before := len(exchanged.received())
 				token := fmt.Sprint("token-", n)
@@ -114,8 +114,8 @@ func TestRotatedTokenFilesOfTheAmbientSourceFailNoRefresh(t *testing.T) {
 				h.Expect(requests).NotTo(BeEmpty())
 				h.Expect(requests).To(HaveEach(token))
 			}
-			h.refresh(kept, "1")
-			h.Eventually(func() string { h.state(kept, "Ready")(); return kept.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+			h.refresh(retained, "1")
+			h.Eventually(func() string { h.state(retained, "Ready")(); return retained.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal("1"))
 			h.Expect(exchanged.received()).To(ContainElement("token-0"))
 			h.Expect(exchanged.received()[len(exchanged.received())-1]).To(Equal("token-5"))
 			h.stop()

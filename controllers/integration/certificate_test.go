@@ -81,11 +81,11 @@ func TestCertificateReachesARoleFor12Hours(t *testing.T) {
 	h.eventually(by, "Ready", "True NotVerifiable")
 	h.eventually(by, "CertificateValid", "True CertificateUsable")
 	h.Expect(by.Status.SourceExpiration.Time).To(BeTemporally("~", h.now.AddDate(0, 0, 1), time.Second))
-	made := h.credential(namespace, "long", by, onPremises)
-	h.eventually(made, "Ready", "True Issued")
-	session, ok := h.sts.Session(made.Status.AccessKeyID)
+	created := h.credential(namespace, "long", by, onPremises)
+	h.eventually(created, "Ready", "True Issued")
+	session, ok := h.sts.Session(created.Status.AccessKeyID)
 	h.Expect(ok).To(BeTrue())
-	h.Expect(session).To(And(HaveField("Action", "CreateSession"), HaveField("RoleARN", onPremisesRole), HaveField("ARN", made.Status.PrincipalARN), HaveField("SourceIdentity", "operator")))
+	h.Expect(session).To(And(HaveField("Action", "CreateSession"), HaveField("RoleARN", onPremisesRole), HaveField("ARN", created.Status.PrincipalARN), HaveField("SourceIdentity", "operator")))
 	h.Expect(session.Expiration.Sub(session.Issued)).To(Equal(12 * time.Hour))
 	call := h.sts.Calls()[0]
 	h.Expect(call.Action).To(Equal("CreateSession"))
@@ -96,7 +96,7 @@ func TestCertificateReachesARoleFor12Hours(t *testing.T) {
 	// The profile accepts names, and the identity says so: the session gets its credential's name.
 	h.Expect(h.sts.PutProfile(stsemulator.Profile{ARN: anyProfile, RoleARNs: []string{onPremisesRole}, DurationSeconds: 43200, AcceptRoleSessionName: true})).To(Succeed())
 	update(h.harness, by, func(i *v1alpha1.ClusterIdentity) { i.Spec.Source.X509.AcceptRoleSessionName = true })
-	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.PrincipalARN }).WithTimeout(settle).Should(HaveSuffix("/" + namespace + ".long"))
+	h.Eventually(func() string { h.state(created, "Ready")(); return created.Status.PrincipalARN }).WithTimeout(waitLimit).Should(HaveSuffix("/" + namespace + ".long"))
 }
 
 // cert-manager writes the renewed certificate and its key at once.
@@ -104,18 +104,18 @@ func TestRenewedCertificateIsUsedAtOnce(t *testing.T) {
 	h := newCertificateHarness(t, "certificate-renewed")
 	h.start()
 	namespace, by := h.namespace(nil), h.identity(h.useCertificate)
-	made := h.credential(namespace, "renewed", by, onPremises)
-	h.eventually(made, "Ready", "True Issued")
-	first := made.Status.PrincipalARN
+	created := h.credential(namespace, "renewed", by, onPremises)
+	h.eventually(created, "Ready", "True Issued")
+	first := created.Status.PrincipalARN
 	before := by.Status.SourceExpiration
 
 	update(h.harness, h.secret, func(s *corev1.Secret) {
 		s.Data = h.certificate(func(c *x509.Certificate) { c.NotAfter = h.now.AddDate(0, 0, 90) })
 	})
-	h.Eventually(func() *metav1.Time { h.state(by, "Ready")(); return by.Status.SourceExpiration }).WithTimeout(settle).ShouldNot(Or(BeNil(), Equal(before), HaveField("Time", BeTemporally("<", h.now.AddDate(0, 0, 2)))))
-	h.refresh(made, "1")
-	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.PrincipalARN }).WithTimeout(settle).ShouldNot(Equal(first), "the session has the serial number of the renewed certificate")
-	h.eventually(made, "Ready", "True Issued")
+	h.Eventually(func() *metav1.Time { h.state(by, "Ready")(); return by.Status.SourceExpiration }).WithTimeout(waitLimit).ShouldNot(Or(BeNil(), Equal(before), HaveField("Time", BeTemporally("<", h.now.AddDate(0, 0, 2)))))
+	h.refresh(created, "1")
+	h.Eventually(func() string { h.state(created, "Ready")(); return created.Status.PrincipalARN }).WithTimeout(waitLimit).ShouldNot(Equal(first), "the session has the serial number of the renewed certificate")
+	h.eventually(created, "Ready", "True Issued")
 	for _, call := range h.sts.Calls() {
 		h.Expect(call.Code).To(BeEmpty(), "no call fails")
 	}
@@ -127,29 +127,29 @@ func TestRenewedCertificateIsUsedAtOnce(t *testing.T) {
 	})
 	h.eventually(by, "CertificateValid", "False CertificateExpired")
 	h.eventually(by, "Ready", "False CertificateExpired")
-	h.refresh(made, "2")
-	h.eventually(made, "Authorized", "False IdentityNotReady")
-	h.eventually(made, "Ready", "True Issued")
+	h.refresh(created, "2")
+	h.eventually(created, "Authorized", "False IdentityNotReady")
+	h.eventually(created, "Ready", "True Issued")
 	h.Expect(h.sts.Calls()).To(HaveLen(calls))
 	update(h.harness, h.secret, func(s *corev1.Secret) { s.Data = h.certificate() })
 	h.eventually(by, "CertificateValid", "True CertificateUsable")
-	h.eventually(made, "Authorized", "True Allowed")
-	h.Eventually(h.sts.Calls).WithTimeout(settle).Should(HaveLen(calls + 1))
+	h.eventually(created, "Authorized", "True Allowed")
+	h.Eventually(h.sts.Calls).WithTimeout(waitLimit).Should(HaveLen(calls + 1))
 }
 
 func TestRevokedRoleIsNotReachedByCertificate(t *testing.T) {
 	h := newCertificateHarness(t, "certificate-revoked")
 	h.start()
 	namespace, by := h.namespace(nil), h.identity(h.useCertificate)
-	made := h.credential(namespace, "revoked", by, onPremises)
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "revoked", by, onPremises)
+	h.eventually(created, "Ready", "True Issued")
 	h.Expect(h.sts.SetTrust(onPremisesRole)).To(Succeed())
-	h.refresh(made, "1")
-	h.eventually(made, "Issued", "False AccessDenied")
-	h.eventually(made, "Ready", "True Issued")
-	h.Expect(made.Status.FailedCall).To(Equal(&v1alpha1.FailedCall{Call: "CreateSession", RoleARN: onPremisesRole}))
+	h.refresh(created, "1")
+	h.eventually(created, "Issued", "False AccessDenied")
+	h.eventually(created, "Ready", "True Issued")
+	h.Expect(created.Status.FailedCall).To(Equal(&v1alpha1.FailedCall{Call: "CreateSession", RoleARN: onPremisesRole}))
 	h.Expect(h.sts.SetTrust(onPremisesRole, h.trust())).To(Succeed())
-	h.eventually(made, "Issued", "True Issued")
+	h.eventually(created, "Issued", "True Issued")
 }
 
 func TestChainStartsWithCertificate(t *testing.T) {
@@ -194,8 +194,8 @@ func TestPrivateKeyIsNowhereButInItsSecret(t *testing.T) {
 	h := newCertificateHarness(t, "certificate-secrecy")
 	h.start()
 	namespace, by := h.namespace(nil), h.identity(h.useCertificate)
-	made := h.credential(namespace, "quiet", by, onPremises)
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "quiet", by, onPremises)
+	h.eventually(created, "Ready", "True Issued")
 	secrets := append(secretsOf(h.harness, namespace, "quiet"), keyLines(h.secret)...)
 
 	// The key of another certificate, and a denied call, are reported.
@@ -208,11 +208,11 @@ func TestPrivateKeyIsNowhereButInItsSecret(t *testing.T) {
 	h.eventually(by, "CertificateValid", "True CertificateUsable")
 	secrets = append(secrets, keyLines(h.secret)...)
 	h.Expect(h.sts.SetTrust(onPremisesRole)).To(Succeed())
-	h.refresh(made, "1")
-	h.eventually(made, "Issued", "False AccessDenied")
-	h.Eventually(h.events(made)).WithTimeout(settle).Should(ContainElement("Warning AccessDenied"))
+	h.refresh(created, "1")
+	h.eventually(created, "Issued", "False AccessDenied")
+	h.Eventually(h.events(created)).WithTimeout(waitLimit).Should(ContainElement("Warning AccessDenied"))
 	h.stop()
-	outputs := h.outputs(namespace, made, by)
+	outputs := h.outputs(namespace, created, by)
 	for _, call := range h.sts.Calls() {
 		outputs["a request"] += call.Parameters.Encode()
 	}

@@ -47,8 +47,8 @@ func TestChainAssumesEachHopInOrder(t *testing.T) {
 	h.eventually(by, "Ready", "True Verified")
 	h.Expect(by.Status.ARN).To(Equal("arn:aws:sts::123456789012:assumed-role/Third"))
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "far", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = lastARN })
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "far", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = lastARN })
+	h.eventually(created, "Ready", "True Issued")
 
 	var roles, names []string
 	for _, session := range h.sts.Sessions() {
@@ -97,12 +97,12 @@ func TestMessageNamesDeniedHop(t *testing.T) {
 		i.Spec.Chain[1].ExternalID = "wrong"
 	})
 	h.eventually(by, "Ready", "False AccessDenied")
-	made := h.credential(h.namespace(nil), "far", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = lastARN })
-	h.eventually(made, "Issued", "False AccessDenied")
-	h.Expect(meta.FindStatusCondition(made.Status.Conditions, "Issued").Message).To(ContainSubstring("on arn:aws:iam::123456789012:role/Second, a hop in the chain of ClusterIdentity"))
+	created := h.credential(h.namespace(nil), "far", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = lastARN })
+	h.eventually(created, "Issued", "False AccessDenied")
+	h.Expect(meta.FindStatusCondition(created.Status.Conditions, "Issued").Message).To(ContainSubstring("on arn:aws:iam::123456789012:role/Second, a hop in the chain of ClusterIdentity"))
 
 	update(h, by, threeHops)
-	h.eventually(made, "Ready", "True Issued")
+	h.eventually(created, "Ready", "True Issued")
 }
 
 func TestSessionTagsIdentifyCredential(t *testing.T) {
@@ -112,14 +112,14 @@ func TestSessionTagsIdentifyCredential(t *testing.T) {
 		i.Spec.SessionTags = &v1alpha1.SessionTags{ClusterName: "prod-eu", Transitive: true}
 	})
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "tagged", by, func(c *v1alpha1.RoleCredential) { c.Spec.Tags = []v1alpha1.Tag{{Key: "team", Value: new("shop")}} })
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "tagged", by, func(c *v1alpha1.RoleCredential) { c.Spec.Tags = []v1alpha1.Tag{{Key: "team", Value: new("shop")}} })
+	h.eventually(created, "Ready", "True Issued")
 	session := h.sts.Sessions()[0]
 	h.Expect(session.Tags).To(Equal(map[string]string{
-		"team": "shop", "kubernetes-cluster": "prod-eu", "kubernetes-namespace": namespace, "kubernetes-name": "tagged", "kubernetes-uid": string(made.UID), "kubernetes-kind": "RoleCredential",
+		"team": "shop", "kubernetes-cluster": "prod-eu", "kubernetes-namespace": namespace, "kubernetes-name": "tagged", "kubernetes-uid": string(created.UID), "kubernetes-kind": "RoleCredential",
 	}))
 	h.Expect(session.TransitiveTagKeys).To(ConsistOf("kubernetes-cluster", "kubernetes-namespace", "kubernetes-name", "kubernetes-uid", "kubernetes-kind"))
-	h.Expect(made.Status.PackedPolicySize).To(HaveValue(BeNumerically(">", 0)))
+	h.Expect(created.Status.PackedPolicySize).To(HaveValue(BeNumerically(">", 0)))
 
 	forged := h.credential(namespace, "forged", by, func(c *v1alpha1.RoleCredential) {
 		c.Spec.Tags = []v1alpha1.Tag{{Key: "Kubernetes-Namespace", Value: new("kube-system")}}

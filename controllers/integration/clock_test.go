@@ -86,7 +86,7 @@ func TestCallFollowsClockOfSeaweedFS(t *testing.T) {
 	h.eventually(by, "ClockInSync", "False ClockSkew")
 	h.Expect(responses()).To(ContainSubstring("<Code>RequestTimeTooSkewed</Code>"))
 
-	made := h.credential(h.namespace(nil), "skewed", by, toOwner)
-	h.eventually(made, "Ready", "True Issued")
-	h.Expect(server.put(t, server.s3As(h, made.Namespace, "skewed"), "skewed")).To(Succeed())
+	created := h.credential(h.namespace(nil), "skewed", by, toOwner)
+	h.eventually(created, "Ready", "True Issued")
+	h.Expect(server.put(t, server.s3As(h, created.Namespace, "skewed"), "skewed")).To(Succeed())
 }

@@ -115,7 +115,7 @@ func (h *harness) apply(file string, fill *strings.Replacer) (objects []*unstruc
 func (h *harness) waitForConditions(objects []*unstructured.Unstructured) {
 	h.t.Helper()
 	for _, object := range objects {
-		h.Eventually(func() []string { return failingConditions(h, object) }).WithTimeout(settle).ShouldNot(BeEmpty(), object.GetName())
+		h.Eventually(func() []string { return failingConditions(h, object) }).WithTimeout(waitLimit).ShouldNot(BeEmpty(), object.GetName())
 	}
 }
 

@@ -114,12 +114,12 @@ func TestIssueCostsOneCallAndTwoWrites(t *testing.T) {
 	namespace := h.namespace(nil)
 	by := h.identity()
 	h.eventually(by, "Ready", "True Verified")
-	h.Eventually(h.events(by)).WithTimeout(settle).Should(HaveLen(1))
+	h.Eventually(h.events(by)).WithTimeout(waitLimit).Should(HaveLen(1))
 
 	before, calls := h.requests(), len(h.sts.Calls())
-	made := h.credential(namespace, "costs", by)
-	h.eventually(made, "Ready", "True Issued")
-	h.Eventually(h.events(made)).WithTimeout(settle).Should(Equal([]string{"Normal Issued"}))
+	created := h.credential(namespace, "costs", by)
+	h.eventually(created, "Ready", "True Issued")
+	h.Eventually(h.events(created)).WithTimeout(waitLimit).Should(Equal([]string{"Normal Issued"}))
 	h.Expect(h.since(before)).To(Equal(map[string]int{
 		"POST rolecredentials": 1, // from the test
 		"POST secrets":         1, "PUT rolecredentials/status": 1, "POST events": 1,
@@ -127,14 +127,14 @@ func TestIssueCostsOneCallAndTwoWrites(t *testing.T) {
 	h.Expect(h.sts.Calls()).To(HaveLen(calls + 1))
 
 	before = h.requests()
-	h.refresh(made, "1")
-	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	h.refresh(created, "1")
+	h.Eventually(func() string { h.state(created, "Ready")(); return created.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal("1"))
 	h.Expect(h.since(before)).To(Equal(map[string]int{
 		"PATCH rolecredentials": 1, // from the test
 		"PUT secrets":           1, "PUT rolecredentials/status": 1,
 	}))
 	h.Expect(h.sts.Calls()).To(HaveLen(calls + 2))
-	h.Expect(h.events(made)()).To(HaveLen(1)) // a routine refresh is not an event
+	h.Expect(h.events(created)()).To(HaveLen(1)) // a routine refresh is not an event
 }
 
 func TestRestartWithReadyCredentialsCostsNoCallsAndWrites(t *testing.T) {
@@ -146,13 +146,13 @@ func TestRestartWithReadyCredentialsCostsNoCallsAndWrites(t *testing.T) {
 	for i := range credentials {
 		h.credential(namespace, fmt.Sprintf("healthy-%d", i), by)
 	}
-	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
+	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(waitLimit).Should(Equal(credentials))
 	h.eventually(by, "Ready", "True Verified")
 	h.stop()
 	restart := func() {
 		reconciles := h.reconciles()
 		h.start()
-		h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">=", reconciles+credentials))
+		h.Eventually(h.reconciles).WithTimeout(waitLimit).Should(BeNumerically(">=", reconciles+credentials))
 		h.stop() // completes running reconciles, so that the count includes their writes
 	}
 	restart() // h.stop does not wait for events: the last ones of the first manager arrive during this restart
@@ -172,18 +172,18 @@ func TestRepeatedFailuresKeepStatusUnchanged(t *testing.T) {
 	namespace := h.namespace(nil)
 	by := h.identity()
 	h.eventually(by, "Ready", "True Verified")
-	made := h.credential(namespace, "denied", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
-	h.eventually(made, "Issued", "False AccessDenied")
-	h.Eventually(h.events(made)).WithTimeout(settle).Should(Equal([]string{"Warning AccessDenied"}))
-	first := made.Status.DeepCopy()
+	created := h.credential(namespace, "denied", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" })
+	h.eventually(created, "Issued", "False AccessDenied")
+	h.Eventually(h.events(created)).WithTimeout(waitLimit).Should(Equal([]string{"Warning AccessDenied"}))
+	first := created.Status.DeepCopy()
 	before := h.requests()
 	for i := range 4 { // each new refresh request causes one immediate call
-		h.refresh(made, fmt.Sprint(i))
-		h.Eventually(h.issues).WithTimeout(settle).Should(Equal(i + 2))
+		h.refresh(created, fmt.Sprint(i))
+		h.Eventually(h.issues).WithTimeout(waitLimit).Should(Equal(i + 2))
 	}
 	h.stop()
-	h.Expect(h.state(made, "Issued")()).To(Equal("False AccessDenied"))
-	h.Expect(&made.Status).To(Equal(first))
+	h.Expect(h.state(created, "Issued")()).To(Equal("False AccessDenied"))
+	h.Expect(&created.Status).To(Equal(first))
 	h.Expect(h.since(before)).To(Equal(map[string]int{
 		"PATCH rolecredentials": 4, // from the test
 		"GET secrets":           4, // no Secret exists that the operator could watch

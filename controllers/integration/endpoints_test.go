@@ -47,13 +47,13 @@ func TestServerOfUnknownAuthorityIsNotTrusted(t *testing.T) {
 		i.Spec.CABundle = string(unknown.CABundle)
 	})
 	h.eventually(by, "Ready", "False STSUnreachable")
-	made := h.credential(h.namespace(nil), "tls", by)
-	h.eventually(made, "Issued", "False STSUnreachable")
-	h.Expect(meta.FindStatusCondition(made.Status.Conditions, "Issued").Message).To(HavePrefix(
+	created := h.credential(h.namespace(nil), "tls", by)
+	h.eventually(created, "Issued", "False STSUnreachable")
+	h.Expect(meta.FindStatusCondition(created.Status.Conditions, "Issued").Message).To(HavePrefix(
 		"The endpoint " + secure.URL + " presented ClusterIdentity " + by.Name + " a certificate that is not trusted. Check that the identity's caBundle has the authority that issued it,"))
 	h.Expect(h.sts.Calls()).To(BeEmpty())
 
 	update(h, by, func(i *v1alpha1.ClusterIdentity) { i.Spec.CABundle += string(secure.CABundle) })
 	h.eventually(by, "Ready", "True Verified")
-	h.eventually(made, "Ready", "True Issued")
+	h.eventually(created, "Ready", "True Issued")
 }

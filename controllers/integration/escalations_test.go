@@ -46,19 +46,19 @@ var apiServerRejects = map[string]func(*attack){
 	},
 	"a forged status": func(a *attack) {
 		forged := []byte(`{"status":{"principalARN":"arn:aws:sts::123456789012:assumed-role/bench-bank/x","conditions":[{"type":"Authorized","status":"True","reason":"Allowed","message":"","lastTransitionTime":"2026-11-24T12:00:00Z"}]}}`)
-		made := a.create("forged-status", func(c *v1alpha1.RoleCredential) {
+		created := a.create("forged-status", func(c *v1alpha1.RoleCredential) {
 			c.Spec.RoleARN = bankRole
 			a.Expect(json.Unmarshal(forged, c)).To(Succeed())
 		})
-		a.eventually(made, "Authorized", "False NotAllowed")
-		a.Expect(made.Status.PrincipalARN).To(BeEmpty())
-		a.expectForbidden(a.tenant.Status().Patch(a.ctx, made.DeepCopy(), client.RawPatch(types.MergePatchType, forged)))
+		a.eventually(created, "Authorized", "False NotAllowed")
+		a.Expect(created.Status.PrincipalARN).To(BeEmpty())
+		a.expectForbidden(a.tenant.Status().Patch(a.ctx, created.DeepCopy(), client.RawPatch(types.MergePatchType, forged)))
 		own := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "forged-status"}}
 		a.expectForbidden(a.tenant.Status().Patch(a.ctx, own, client.RawPatch(types.MergePatchType, forged)))
 		// Even a forged status that an administrator writes has no effect.
-		a.Expect(admin.Status().Patch(a.ctx, made.DeepCopy(), client.RawPatch(types.MergePatchType, forged))).To(Succeed())
-		a.refresh(made, "1")
-		a.eventually(made, "Authorized", "False NotAllowed")
+		a.Expect(admin.Status().Patch(a.ctx, created.DeepCopy(), client.RawPatch(types.MergePatchType, forged))).To(Succeed())
+		a.refresh(created, "1")
+		a.eventually(created, "Authorized", "False NotAllowed")
 		a.expectNoCalls()
 	},
 	"the operator's own credentials as the source of an Identity": func(a *attack) {
@@ -127,8 +127,8 @@ var operatorDenies = map[string]func(*attack){
 			"arn:aws:iam::123456789012:role/*", "arn:aws:iam::123456789012:role/bench-shop*", "arn:aws:iam::123456789012:role/" + shopRole,
 			"arn:aws:iam::*:role/bench-shop", "arn:*:iam::123456789012:role/bench-shop", "arn:aws:iam::role/bench-shop", "urn:aws:iam::123456789012:role/bench-shop",
 		} {
-			made := a.create(fmt.Sprintf("like-%d", i), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
-			a.eventually(made, "Authorized", "False NotAllowed")
+			created := a.create(fmt.Sprintf("like-%d", i), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
+			a.eventually(created, "Authorized", "False NotAllowed")
 		}
 		a.expectRejected(a.manifest("RoleCredential", "star", `{roleARN: "*"}`), "spec.roleARN")
 		a.expectNoCalls()
@@ -136,8 +136,8 @@ var operatorDenies = map[string]func(*attack){
 	"a namespace with a similar name": func(a *attack) {
 		for _, name := range []string{a.shop + "s", "x" + a.shop, a.shop + "-" + a.shop, a.shop[:len(a.shop)-1]} {
 			a.Expect(admin.Create(a.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
-			made := a.credential(name, "like", a.by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole })
-			a.eventually(made, "Authorized", "False NotAllowed")
+			created := a.credential(name, "like", a.by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole })
+			a.eventually(created, "Authorized", "False NotAllowed")
 			a.removeNamespace(name)
 		}
 		a.expectNoCalls()
@@ -165,9 +165,9 @@ var operatorDenies = map[string]func(*attack){
 		})
 		for _, by := range []string{a.by.Name, tagging.Name} { // both have the same caller, and only the second sets session tags
 			for i, key := range []string{"kubernetes-namespace", "Kubernetes-Namespace", "KUBERNETES-NAMESPACE", "kubernetes-cluster", "kubernetes-name", "kubernetes-uid", "kubernetes-kind"} {
-				made := roleCredential(a.shop, fmt.Sprintf("tagged-%d-%s", i, by), by)
-				made.Spec.RoleARN, made.Spec.Tags, made.Spec.TransitiveTagKeys = shopRole, []v1alpha1.Tag{{Key: key, Value: &a.bank}}, []string{key}
-				a.expectDenied("Issued", "False InvalidTags", made)
+				created := roleCredential(a.shop, fmt.Sprintf("tagged-%d-%s", i, by), by)
+				created.Spec.RoleARN, created.Spec.Tags, created.Spec.TransitiveTagKeys = shopRole, []v1alpha1.Tag{{Key: key, Value: &a.bank}}, []string{key}
+				a.expectDenied("Issued", "False InvalidTags", created)
 			}
 		}
 	},
@@ -176,10 +176,10 @@ var operatorDenies = map[string]func(*attack){
 			i.Name = "tagged-chain"
 			threeHops(i)
 		})
-		made := roleCredential(a.shop, "retagged", by.Name)
-		made.Spec.RoleARN, made.Spec.Tags = lastARN, []v1alpha1.Tag{{Key: "Team", Value: new("shop")}}
-		a.Expect(a.tenant.Create(a.ctx, made)).To(Succeed())
-		a.eventually(made, "Issued", "False InvalidRequest") // STS accepts no other value for a transitive tag
+		created := roleCredential(a.shop, "retagged", by.Name)
+		created.Spec.RoleARN, created.Spec.Tags = lastARN, []v1alpha1.Tag{{Key: "Team", Value: new("shop")}}
+		a.Expect(a.tenant.Create(a.ctx, created)).To(Succeed())
+		a.eventually(created, "Issued", "False InvalidRequest") // STS accepts no other value for a transitive tag
 		a.Expect(a.secret(a.shop, "retagged")).To(BeNil())
 	},
 	"a role of the identity's own chain": func(a *attack) {
@@ -190,14 +190,14 @@ var operatorDenies = map[string]func(*attack){
 		a.eventually(by, "Ready", "True Verified")
 		a.calls = len(a.sts.Calls()) // the hops, and GetCallerIdentity
 		for i, hop := range by.Spec.Chain {
-			made := roleCredential(a.shop, fmt.Sprintf("hop-%d", i), by.Name)
-			made.Spec.RoleARN = hop.RoleARN
-			a.expectDenied("Authorized", "False NotAllowed", made)
+			created := roleCredential(a.shop, fmt.Sprintf("hop-%d", i), by.Name)
+			created.Spec.RoleARN = hop.RoleARN
+			a.expectDenied("Authorized", "False NotAllowed", created)
 		}
 		a.Expect(a.tenant.Create(a.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "device"}, StringData: map[string]string{"seed": "JBSWY3DPEHPK3PXP"}})).To(Succeed())
-		made := roleCredential(a.shop, "hop-mfa", by.Name)
-		made.Spec.RoleARN, made.Spec.MFA = lastARN, mfaDevice("device")
-		a.expectDenied("Issued", "False WrongSourceType", made) // a chain's session has no MFA device
+		created := roleCredential(a.shop, "hop-mfa", by.Name)
+		created.Spec.RoleARN, created.Spec.MFA = lastARN, mfaDevice("device")
+		a.expectDenied("Issued", "False WrongSourceType", created) // a chain's session has no MFA device
 	},
 	"the user's own permissions, where a rule allows roles": func(a *attack) {
 		session := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "own-rights"}}
@@ -211,16 +211,16 @@ var operatorDenies = map[string]func(*attack){
 		own.Spec.Region, own.Spec.Endpoint = "eu-west-1", a.endpoint.URL
 		own.Spec.Source.AccessKey = &v1alpha1.LocalAccessKeySource{SecretRef: v1alpha1.LocalSecretReference{Name: "own-key"}}
 		a.Expect(admin.Create(a.ctx, own)).To(Succeed())
-		made := roleCredential(a.shop, "borrowed", "own")
-		made.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
-		a.expectDenied("Authorized", "False IdentityNotFound", made)
+		created := roleCredential(a.shop, "borrowed", "own")
+		created.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
+		a.expectDenied("Authorized", "False IdentityNotFound", created)
 	},
 	"another namespace's service account": func(a *attack) {
 		by := a.identity(useTokens, func(i *v1alpha1.ClusterIdentity) { i.Name, i.Spec.Allow = "tokens", a.by.Spec.Allow })
 		a.serviceAccount(a.bank, "deployer")
-		made := roleCredential(a.shop, "as-deployer", by.Name)
-		made.Spec.RoleARN, made.Spec.ServiceAccountName = shopRole, "deployer"
-		a.expectDenied("Issued", "False TokenNotIssued", made)
+		created := roleCredential(a.shop, "as-deployer", by.Name)
+		created.Spec.RoleARN, created.Spec.ServiceAccountName = shopRole, "deployer"
+		a.expectDenied("Issued", "False TokenNotIssued", created)
 	},
 	"a token for the API server": func(a *attack) {
 		text, err := kubectl("get", "--raw", "/.well-known/openid-configuration")
@@ -231,10 +231,10 @@ var operatorDenies = map[string]func(*attack){
 		own := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "api"}}
 		own.Spec.Region, own.Spec.Source.ServiceAccount = "eu-west-1", &v1alpha1.ServiceAccountSource{Audience: discovery.Issuer}
 		a.Expect(a.tenant.Create(a.ctx, own)).To(Succeed())
-		made := roleCredential(a.shop, "api-token", "api")
-		made.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
-		a.expectDenied("Issued", "False TokenNotIssued", made)
-		a.Expect(message(made, "Issued")).To(ContainSubstring("is the Kubernetes API server's own"))
+		created := roleCredential(a.shop, "api-token", "api")
+		created.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
+		a.expectDenied("Issued", "False TokenNotIssued", created)
+		a.Expect(message(created, "Issued")).To(ContainSubstring("is the Kubernetes API server's own"))
 		a.expectRejected(a.manifest("Identity", "api-2", `{region: eu-west-1, source: {serviceAccount: {audience: "https://kubernetes.default.svc"}}}`), "must not be that of the Kubernetes API server")
 	},
 	"an endpoint that the tenant chooses": func(a *attack) {
@@ -245,10 +245,10 @@ var operatorDenies = map[string]func(*attack){
 		own := &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "aimed"}}
 		own.Spec.Region, own.Spec.Endpoint = "eu-west-1", "http://"+listener.Addr().String()
 		own.Spec.Source.AccessKey = &v1alpha1.LocalAccessKeySource{SecretRef: v1alpha1.LocalSecretReference{Name: "own-key"}}
-		made := roleCredential(a.shop, "aimed", "aimed")
-		made.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
+		created := roleCredential(a.shop, "aimed", "aimed")
+		created.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
 		a.expectDenied("Ready", "False InvalidEndpoint", own)
-		a.expectDenied("Authorized", "False IdentityNotReady", made)
+		a.expectDenied("Authorized", "False IdentityNotReady", created)
 		a.Expect(listener.(*net.TCPListener).SetDeadline(time.Unix(1, 0))).To(Succeed())
 		_, err = listener.Accept()
 		a.Expect(err).To(MatchError(ContainSubstring("i/o timeout")), "the operator called the endpoint")
@@ -259,22 +259,22 @@ var operatorDenies = map[string]func(*attack){
 		})
 		seed := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: a.bank, Name: "banks-device"}, StringData: map[string]string{"seed": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"}}
 		a.Expect(admin.Create(a.ctx, seed)).To(Succeed())
-		made := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "with-device"}}
-		made.Spec.IdentityRef.Name, made.Spec.MFA = by.Name, mfaDevice("banks-device")
-		a.expectDenied("Issued", "False InvalidMFA", made)
+		created := &v1alpha1.SessionCredential{ObjectMeta: metav1.ObjectMeta{Namespace: a.shop, Name: "with-device"}}
+		created.Spec.IdentityRef.Name, created.Spec.MFA = by.Name, mfaDevice("banks-device")
+		a.expectDenied("Issued", "False InvalidMFA", created)
 	},
 	"a credential whose rule was removed": func(a *attack) {
 		by := a.identity(func(i *v1alpha1.ClusterIdentity) { i.Name, i.Spec.Allow = "taken-away", a.by.Spec.Allow })
-		made := a.createReady("left", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
+		created := a.createReady("left", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
 		before := a.secret(a.shop, "left")
 		update(a.harness, by, func(i *v1alpha1.ClusterIdentity) { *i.Spec.Allow = (*i.Spec.Allow)[1:] })
-		a.eventually(made, "Authorized", "False NotAllowed")
+		a.eventually(created, "Authorized", "False NotAllowed")
 		// A refresh request, a changed spec or a deleted Secret cause no call. The issued credentials stay until they expire.
-		a.Expect(a.tenant.Patch(a.ctx, made, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"now"}},"spec":{"externalID":"other"}}`, v1alpha1.RefreshAnnotation)))).To(Succeed())
-		a.eventually(made, "Ready", "False Outdated")
+		a.Expect(a.tenant.Patch(a.ctx, created, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"now"}},"spec":{"externalID":"other"}}`, v1alpha1.RefreshAnnotation)))).To(Succeed())
+		a.eventually(created, "Ready", "False Outdated")
 		a.Expect(a.secret(a.shop, "left")).To(Equal(before))
 		a.Expect(a.tenant.Delete(a.ctx, before.DeepCopy())).To(Succeed())
-		a.eventually(made, "Ready", "False NotIssued")
+		a.eventually(created, "Ready", "False NotIssued")
 		a.expectNoCalls()
 	},
 	"a namespace that lost the label of a rule": func(a *attack) {
@@ -283,10 +283,10 @@ var operatorDenies = map[string]func(*attack){
 		})
 		shop := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: a.shop}}
 		update(a.harness, shop, func(n *corev1.Namespace) { n.Labels["aws"] = "yes" })
-		made := a.createReady("labelled", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
+		created := a.createReady("labelled", func(c *v1alpha1.RoleCredential) { c.Spec.IdentityRef.Name = by.Name })
 		update(a.harness, shop, func(n *corev1.Namespace) { delete(n.Labels, "aws") })
-		a.eventually(made, "Authorized", "False NotAllowed")
-		a.refresh(made, "1")
+		a.eventually(created, "Authorized", "False NotAllowed")
+		a.refresh(created, "1")
 		a.expectDenied("Authorized", "False NotAllowed", changed(roleCredential(a.shop, "unlabelled", by.Name), func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole }))
 	},
 	"a new namespace with the name of a deleted one": func(a *attack) {
@@ -299,9 +299,9 @@ var operatorDenies = map[string]func(*attack){
 				a.removeNamespace(name)
 			}
 			a.Expect(admin.Create(a.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"owner": owner}}})).To(Succeed())
-			made := a.credential(name, "inherited", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole })
-			a.eventually(made, "Authorized", map[string]string{"alice": "True Allowed", "bob": "False NotAllowed"}[owner])
-			a.eventually(made, "Ready", map[string]string{"alice": "True Issued", "bob": "False NotIssued"}[owner])
+			created := a.credential(name, "inherited", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole })
+			a.eventually(created, "Authorized", map[string]string{"alice": "True Allowed", "bob": "False NotAllowed"}[owner])
+			a.eventually(created, "Ready", map[string]string{"alice": "True Issued", "bob": "False NotIssued"}[owner])
 		}
 		a.Expect(a.issueCalls()).To(HaveLen(1))
 		a.removeNamespace(name)
@@ -359,8 +359,8 @@ var operatorIgnores = map[string]func(*attack){
 		forged := copyOf(a.shop, "copied", a.secret(a.shop, "pattern"))
 		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
 		before := a.secret(a.shop, "copied")
-		made := a.create("copied")
-		a.eventually(made, "Ready", "False SecretConflict")
+		created := a.create("copied")
+		a.eventually(created, "Ready", "False SecretConflict")
 		a.Expect(a.secret(a.shop, "copied")).To(Equal(before))
 		a.expectNoCalls()
 	},
@@ -393,7 +393,7 @@ var operatorIgnores = map[string]func(*attack){
 
 		// A forged expiration causes a reissue, which records the expiration of STS.
 		update(a.harness, a.secret(a.shop, "allowed"), func(s *corev1.Secret) { s.Annotations["sts.rolecredential.dev/expiration"] = "2999-01-01T00:00:00Z" })
-		a.Eventually(func() string { return a.secret(a.shop, "allowed").Annotations["sts.rolecredential.dev/expiration"] }).WithTimeout(settle).ShouldNot(HavePrefix("2999"))
+		a.Eventually(func() string { return a.secret(a.shop, "allowed").Annotations["sts.rolecredential.dev/expiration"] }).WithTimeout(waitLimit).ShouldNot(HavePrefix("2999"))
 		a.Expect(a.issueCalls()).To(HaveLen(1))
 	},
 	"an owner that is another namespace's credential": func(a *attack) {
@@ -405,9 +405,9 @@ var operatorIgnores = map[string]func(*attack){
 		a.Expect(a.tenant.Create(a.ctx, forged)).To(Succeed())
 		planted := a.secret(a.shop, "victim")
 		a.refresh(victim, "1")
-		a.Eventually(func() string { a.state(victim, "Ready")(); return victim.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+		a.Eventually(func() string { a.state(victim, "Ready")(); return victim.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal("1"))
 		update(a.harness, victim, func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "moved" })
-		a.Eventually(func() *corev1.Secret { return a.secret(a.bank, "victim") }).WithTimeout(settle).Should(BeNil()) // of the former name
+		a.Eventually(func() *corev1.Secret { return a.secret(a.bank, "victim") }).WithTimeout(waitLimit).Should(BeNil()) // of the former name
 		a.Expect(a.secret(a.bank, "moved").Data).NotTo(HaveKeyWithValue("AWS_ACCESS_KEY_ID", []byte("mallory's")))
 		a.Expect(a.secret(a.shop, "victim")).To(Equal(planted))
 	},
@@ -423,9 +423,9 @@ var operatorIgnores = map[string]func(*attack){
 			`{{printf "%999999999d" 1}}`, `{{range .}}x{{end}}`, `{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`, `{{$x := .AccessKeyID}}{{$x}}`,
 			`{{.Namespace}}`, `{{.AccessKeyID.Len}}`, `{{env "AWS_SECRET_ACCESS_KEY"}}`, `{{call .AccessKeyID}}`, strings.Repeat(`{{json (json (json (json .SessionToken)))}}`, 50),
 		} {
-			made := roleCredential(a.shop, fmt.Sprintf("template-%d", i), a.by.Name)
-			made.Spec.RoleARN, made.Spec.Secret.Data = shopRole, map[string]v1alpha1.DataTemplate{"loot": v1alpha1.DataTemplate(text)}
-			a.expectDenied("Ready", "False InvalidTemplate", made)
+			created := roleCredential(a.shop, fmt.Sprintf("template-%d", i), a.by.Name)
+			created.Spec.RoleARN, created.Spec.Secret.Data = shopRole, map[string]v1alpha1.DataTemplate{"loot": v1alpha1.DataTemplate(text)}
+			a.expectDenied("Ready", "False InvalidTemplate", created)
 		}
 	},
 	"a flood of refresh requests": func(a *attack) {
@@ -436,8 +436,8 @@ var operatorIgnores = map[string]func(*attack){
 			a.Expect(a.tenant.Patch(a.ctx, flooding, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
 		}
 		a.refresh(victim, "1")
-		a.Eventually(func() string { a.state(victim, "Ready")(); return victim.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
-		a.Eventually(func() string { a.state(flooding, "Ready")(); return flooding.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal(fmt.Sprint(requests - 1)))
+		a.Eventually(func() string { a.state(victim, "Ready")(); return victim.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal("1"))
+		a.Eventually(func() string { a.state(flooding, "Ready")(); return flooding.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal(fmt.Sprint(requests - 1)))
 		a.Expect(len(a.issueCalls())).To(BeNumerically("<=", requests+1))
 		a.t.Logf("%d refresh requests caused %d calls", requests, len(a.issueCalls())-1)
 	},

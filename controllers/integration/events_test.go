@@ -39,7 +39,7 @@ func TestRepeatedEventsBecomeASeries(t *testing.T) {
 		}
 		return found
 	}
-	h.Eventually(counts).WithTimeout(settle).Should(Equal(map[string][]int32{"NotAllowed": {2}, "IdentityNotFound": {2}}))
+	h.Eventually(counts).WithTimeout(waitLimit).Should(Equal(map[string][]int32{"NotAllowed": {2}, "IdentityNotFound": {2}}))
 }
 
 // repeatEvent makes an identity unusable for the same reason twice, and for another one in between.

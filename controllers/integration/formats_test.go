@@ -62,23 +62,23 @@ func TestChangedFormatsChangeKeysOfSecret(t *testing.T) {
 	h.start()
 	namespace := h.namespace(nil)
 	by := h.identity()
-	made := h.credential(namespace, "formats", by, func(c *v1alpha1.RoleCredential) {
+	created := h.credential(namespace, "formats", by, func(c *v1alpha1.RoleCredential) {
 		c.Spec.Secret = v1alpha1.SecretTemplate{Formats: []v1alpha1.Format{v1alpha1.FormatCredentialProcess, v1alpha1.FormatRegion}, Data: map[string]v1alpha1.DataTemplate{"account": "{{.AccountID}}"}}
 	})
-	h.eventually(made, "Ready", "True Issued")
+	h.eventually(created, "Ready", "True Issued")
 	h.Expect(h.secretKeys(namespace, "formats")()).To(Equal([]string{"AWS_DEFAULT_REGION", "AWS_REGION", "account", "config", "credential_process.json"}))
 	h.Expect(h.secret(namespace, "formats").Data["account"]).To(BeEquivalentTo("123456789012"))
 
-	update(h, made, func(c *v1alpha1.RoleCredential) { c.Spec.Secret = v1alpha1.SecretTemplate{} })
-	h.Eventually(h.secretKeys(namespace, "formats")).WithTimeout(settle).Should(Equal([]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}))
+	update(h, created, func(c *v1alpha1.RoleCredential) { c.Spec.Secret = v1alpha1.SecretTemplate{} })
+	h.Eventually(h.secretKeys(namespace, "formats")).WithTimeout(waitLimit).Should(Equal([]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}))
 
 	// A changed region of the identity reissues only Secrets that hold the region.
-	h.eventually(made, "Ready", "True Issued")
+	h.eventually(created, "Ready", "True Issued")
 	withRegion := h.credential(namespace, "region", by, func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Formats = []v1alpha1.Format{v1alpha1.FormatRegion} })
 	h.eventually(withRegion, "Ready", "True Issued")
 	before := h.secret(namespace, "formats")
 	update(h, by, func(i *v1alpha1.ClusterIdentity) { i.Spec.Region = "us-east-1" })
-	h.Eventually(func() string { return string(h.secret(namespace, "region").Data["AWS_REGION"]) }).WithTimeout(settle).Should(Equal("us-east-1"))
+	h.Eventually(func() string { return string(h.secret(namespace, "region").Data["AWS_REGION"]) }).WithTimeout(waitLimit).Should(Equal("us-east-1"))
 	h.Expect(h.secret(namespace, "formats")).To(Equal(before))
 }
 
@@ -95,10 +95,10 @@ func TestInvalidTemplateIsReportedInStatus(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "broken", h.identity(), func(c *v1alpha1.RoleCredential) {
+	created := h.credential(namespace, "broken", h.identity(), func(c *v1alpha1.RoleCredential) {
 		c.Spec.Secret.Data = map[string]v1alpha1.DataTemplate{"auth.conf": "a\n{{range 1000000000}}a{{end}}"}
 	})
-	h.eventually(made, "Ready", "False InvalidTemplate")
-	h.Expect(made.Status.Conditions[2].Message).To(ContainSubstring("spec.secret.data[auth.conf]: line 2:"))
+	h.eventually(created, "Ready", "False InvalidTemplate")
+	h.Expect(created.Status.Conditions[2].Message).To(ContainSubstring("spec.secret.data[auth.conf]: line 2:"))
 	h.Expect(h.issues()).To(BeZero())
 }

@@ -160,7 +160,7 @@ func (g *gate) cost(n int, do func(), done func() bool) costs {
 	g.t.Helper()
 	before, calls := g.used(), len(g.sts.Calls())
 	do()
-	g.Eventually(done).WithTimeout(settle).Should(BeTrue())
+	g.Eventually(done).WithTimeout(waitLimit).Should(BeTrue())
 	return g.used().since(before, len(g.sts.Calls())-calls, n)
 }
 
@@ -196,7 +196,7 @@ func (g *gate) measure() map[string]costs {
 
 	calls := len(g.sts.Calls())
 	g.start()
-	g.Eventually(func() float64 { return g.used().Reconciles }).WithTimeout(settle).WithPolling(200 * time.Millisecond).Should(BeNumerically(">=", gated))
+	g.Eventually(func() float64 { return g.used().Reconciles }).WithTimeout(waitLimit).WithPolling(200 * time.Millisecond).Should(BeNumerically(">=", gated))
 	found["restartWith200"] = g.used().since(usage{}, len(g.sts.Calls())-calls, 1)
 	found["denied"] = g.cost(deniedCredentials, create("denied", deniedCredentials, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::123456789012:role/Nobody" }),
 		func() bool {

@@ -38,7 +38,7 @@ const (
 	operatorNamespace = testbed.OperatorNamespace
 	operatorARN       = "arn:aws:iam::210987654321:user/operator"
 	readerRole        = "arn:aws:iam::123456789012:role/S3Reader"
-	settle            = 30 * time.Second // upper bound of a wait; no assertion depends on it
+	waitLimit         = 30 * time.Second // upper bound of a wait; no assertion depends on it
 )
 
 // zapAll is the highest verbosity.
@@ -97,16 +97,16 @@ func (h *harness) start(namespaces ...string) {
 	h.startFor(controllers.Options{Namespaces: namespaces})
 }
 
-// startFor starts an operator for the credentials of a scope.
-func (h *harness) startFor(scope controllers.Options) {
+// startFor starts an operator for the credentials of a o.
+func (h *harness) startFor(o controllers.Options) {
 	h.t.Helper()
-	h.startAs(h.asOperator(), func(*ctrl.Options) {}, scope)
+	h.startAs(h.asOperator(), func(*ctrl.Options) {}, o)
 }
 
 // startAs starts an operator with a config and changed options.
-func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), scope controllers.Options) {
+func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), o controllers.Options) {
 	h.t.Helper()
-	options, err := controllers.ManagerOptions(scope)
+	options, err := controllers.ManagerOptions(o)
 	h.Expect(err).NotTo(HaveOccurred())
 	options.Metrics = metricsserver.Options{BindAddress: "0"}
 	options.HealthProbeBindAddress = "0"
@@ -117,7 +117,7 @@ func (h *harness) startAs(config *rest.Config, change func(*ctrl.Options), scope
 	mgr, err := ctrl.NewManager(config, options)
 	h.Expect(err).NotTo(HaveOccurred())
 	h.cache = mgr.GetCache()
-	h.options.Namespaces = scope.Namespaces
+	h.options.Namespaces = o.Namespaces
 	ctx, cancel := context.WithCancel(context.Background())
 	h.Expect(controllers.Setup(ctx, mgr, h.options)).To(Succeed())
 	done := make(chan error, 1)
@@ -207,7 +207,7 @@ func (h *harness) identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.
 	}, strings.ToLower(h.t.Name()))
 	name = strings.TrimRight(name[:min(len(name), 200)], "-")
 	h.putKey(name, h.sts.AccessKeys(operatorARN)[0])
-	made := &v1alpha1.ClusterIdentity{
+	created := &v1alpha1.ClusterIdentity{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.ClusterIdentitySpec{
 			IdentitySettings: v1alpha1.IdentitySettings{Region: "eu-west-1", Endpoint: h.endpoint.URL},
@@ -217,29 +217,29 @@ func (h *harness) identity(change ...func(*v1alpha1.ClusterIdentity)) *v1alpha1.
 		},
 	}
 	for _, f := range change {
-		f(made)
+		f(created)
 	}
-	h.Expect(admin.Create(h.ctx, made)).To(Succeed())
-	h.t.Cleanup(func() { h.Expect(client.IgnoreNotFound(admin.Delete(context.Background(), made))).To(Succeed()) })
-	return made
+	h.Expect(admin.Create(h.ctx, created)).To(Succeed())
+	h.t.Cleanup(func() { h.Expect(client.IgnoreNotFound(admin.Delete(context.Background(), created))).To(Succeed()) })
+	return created
 }
 
 // credential creates a RoleCredential for the reader's role.
 func (h *harness) credential(namespace, name string, by *v1alpha1.ClusterIdentity, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	h.t.Helper()
-	made := roleCredential(namespace, name, by.Name)
+	created := roleCredential(namespace, name, by.Name)
 	for _, f := range change {
-		f(made)
+		f(created)
 	}
-	h.Expect(admin.Create(h.ctx, made)).To(Succeed())
-	return made
+	h.Expect(admin.Create(h.ctx, created)).To(Succeed())
+	return created
 }
 
 func roleCredential(namespace, name, identity string) *v1alpha1.RoleCredential {
-	made := &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-	made.Spec.RoleARN = readerRole
-	made.Spec.IdentityRef.Name = identity
-	return made
+	cred := &v1alpha1.RoleCredential{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	cred.Spec.RoleARN = readerRole
+	cred.Spec.IdentityRef.Name = identity
+	return cred
 }
 
 // update changes the current version of an object.
@@ -251,14 +251,14 @@ func update[T client.Object](h *harness, object T, change func(T)) {
 		}
 		change(object)
 		return admin.Update(h.ctx, object)
-	}).WithTimeout(settle).Should(Succeed())
+	}).WithTimeout(waitLimit).Should(Succeed())
 }
 
 // refresh requests a refresh, as kubectl annotate does.
-func (h *harness) refresh(made *v1alpha1.RoleCredential, value string) {
+func (h *harness) refresh(cred *v1alpha1.RoleCredential, value string) {
 	h.t.Helper()
 	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.RefreshAnnotation, value)
-	h.Expect(admin.Patch(h.ctx, made, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
+	h.Expect(admin.Patch(h.ctx, cred, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
 }
 
 // state returns a function that reads a condition as "status reason".
@@ -284,7 +284,7 @@ func (h *harness) state(object client.Object, conditionType string) func() strin
 // eventually waits until a condition is "status reason".
 func (h *harness) eventually(object client.Object, conditionType, want string) {
 	h.t.Helper()
-	h.Eventually(h.state(object, conditionType)).WithTimeout(settle).WithPolling(20*time.Millisecond).Should(Equal(want), func() string { return describe(object) })
+	h.Eventually(h.state(object, conditionType)).WithTimeout(waitLimit).WithPolling(20*time.Millisecond).Should(Equal(want), func() string { return describe(object) })
 }
 
 func describe(object client.Object) string {

@@ -115,8 +115,8 @@ func TestNamespacedManagerReconcilesOnlyItsNamespaces(t *testing.T) {
 	outside := h.credential("elsewhere", "reader", by)
 	inside := []*v1alpha1.RoleCredential{h.credential("team-a", "reader", by), h.credential("team-b", "reader", by)}
 	h.start("team-a", "team-b")
-	for _, made := range inside {
-		h.eventually(made, "Authorized", "False NotAllowed")
+	for _, created := range inside {
+		h.eventually(created, "Authorized", "False NotAllowed")
 	}
 	// Namespaces are cluster-scoped: the manager watches all of them.
 	for _, name := range []string{"team-a", "team-b", "elsewhere"} {
@@ -124,17 +124,17 @@ func TestNamespacedManagerReconcilesOnlyItsNamespaces(t *testing.T) {
 			n.Labels = map[string]string{"aws-roles": "yes"}
 		})
 	}
-	for _, made := range inside {
-		h.eventually(made, "Ready", "True Issued")
-		h.refresh(made, "1")
+	for _, created := range inside {
+		h.eventually(created, "Ready", "True Issued")
+		h.refresh(created, "1")
 	}
-	for _, made := range inside {
-		h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	for _, created := range inside {
+		h.Eventually(func() string { h.state(created, "Ready")(); return created.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal("1"))
 	}
 	// The watch of Secrets reports the deletion, and the operator reissues.
 	h.Expect(admin.Delete(h.ctx, h.secret("team-a", "reader"))).To(Succeed())
-	h.Eventually(func() *corev1.Secret { return h.secret("team-a", "reader") }).WithTimeout(settle).ShouldNot(BeNil())
-	h.Eventually(h.events(by)).WithTimeout(settle).Should(ContainElement("Normal Verified"))
+	h.Eventually(func() *corev1.Secret { return h.secret("team-a", "reader") }).WithTimeout(waitLimit).ShouldNot(BeNil())
+	h.Eventually(h.events(by)).WithTimeout(waitLimit).Should(ContainElement("Normal Verified"))
 
 	h.Expect(admin.Get(h.ctx, client.ObjectKeyFromObject(outside), outside)).To(Succeed())
 	h.Expect(outside.Status).To(Equal(v1alpha1.RoleCredential{}.Status))

@@ -22,37 +22,37 @@ func TestRoleCredentialIsIssuedIntoSecret(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "s3-reader", h.identity())
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "s3-reader", h.identity())
+	h.eventually(created, "Ready", "True Issued")
 
 	secret := h.secret(namespace, "s3-reader")
 	h.Expect(slices.Sorted(maps.Keys(secret.Data))).To(Equal([]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}))
-	h.Expect(metav1.IsControlledBy(secret, made)).To(BeTrue())
+	h.Expect(metav1.IsControlledBy(secret, created)).To(BeTrue())
 	session, known := h.sts.Session(string(secret.Data["AWS_ACCESS_KEY_ID"]))
 	h.Expect(known).To(BeTrue())
 	h.Expect(session.ARN).To(Equal("arn:aws:sts::123456789012:assumed-role/S3Reader/" + namespace + ".s3-reader"))
 
-	h.Expect(made.Status.PrincipalARN).To(Equal(session.ARN))
-	h.Expect(made.Status.AccessKeyID).To(Equal(session.AccessKeyID))
-	h.Expect(made.Status.Expiration.Time).To(BeTemporally("==", session.Expiration.Truncate(time.Second)))
-	h.Expect(made.Status.NextRefreshTime.Time).To(And(BeTemporally(">", made.Status.LastRefreshTime.Time), BeTemporally("<", made.Status.Expiration.Time)))
+	h.Expect(created.Status.PrincipalARN).To(Equal(session.ARN))
+	h.Expect(created.Status.AccessKeyID).To(Equal(session.AccessKeyID))
+	h.Expect(created.Status.Expiration.Time).To(BeTemporally("==", session.Expiration.Truncate(time.Second)))
+	h.Expect(created.Status.NextRefreshTime.Time).To(And(BeTemporally(">", created.Status.LastRefreshTime.Time), BeTemporally("<", created.Status.Expiration.Time)))
 }
 
 func TestOperatorWritesOnlyStatusOfCredential(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
-	made := h.credential(h.namespace(nil), "as-written", h.identity(), func(c *v1alpha1.RoleCredential) {
+	created := h.credential(h.namespace(nil), "as-written", h.identity(), func(c *v1alpha1.RoleCredential) {
 		c.Labels = map[string]string{"team": "shop"}
 		c.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: "{}", "note": "mine"} // the manager's cache drops the first
 		c.Spec.ExternalID = "partner-42"
 	})
-	written := made.DeepCopy()
-	h.eventually(made, "Ready", "True Issued")
-	h.Expect(made.Spec).To(Equal(written.Spec))
-	h.Expect(made.Labels).To(Equal(written.Labels))
-	h.Expect(made.Annotations).To(Equal(written.Annotations))
-	h.Expect(made.Generation).To(Equal(written.Generation))
-	userFields := slices.DeleteFunc(made.ManagedFields, func(f metav1.ManagedFieldsEntry) bool { return f.Subresource == "status" })
+	written := created.DeepCopy()
+	h.eventually(created, "Ready", "True Issued")
+	h.Expect(created.Spec).To(Equal(written.Spec))
+	h.Expect(created.Labels).To(Equal(written.Labels))
+	h.Expect(created.Annotations).To(Equal(written.Annotations))
+	h.Expect(created.Generation).To(Equal(written.Generation))
+	userFields := slices.DeleteFunc(created.ManagedFields, func(f metav1.ManagedFieldsEntry) bool { return f.Subresource == "status" })
 	h.Expect(userFields).To(Equal(written.ManagedFields))
 }
 
@@ -60,12 +60,12 @@ func TestCredentialIsRefreshedBeforeExpiry(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{LifetimeFraction: 12.0 / 900})
 	h.start()
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "short", h.identity(), func(c *v1alpha1.RoleCredential) { c.Spec.Duration = &metav1.Duration{Duration: 15 * time.Minute} })
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "short", h.identity(), func(c *v1alpha1.RoleCredential) { c.Spec.Duration = &metav1.Duration{Duration: 15 * time.Minute} })
+	h.eventually(created, "Ready", "True Issued")
 	h.lastIssued(2)
 	sessions := h.sts.Sessions()
 	h.Expect(sessions[1].Issued).To(BeTemporally("<", sessions[0].Expiration))
-	h.Expect(h.state(made, "Ready")()).To(Equal("True Issued"))
+	h.Expect(h.state(created, "Ready")()).To(Equal("True Issued"))
 }
 
 func TestIdentityWithAmbientSourceIsVerified(t *testing.T) {
@@ -80,8 +80,8 @@ func TestIdentityWithAmbientSourceIsVerified(t *testing.T) {
 	h.eventually(by, "Ready", "True Verified")
 	h.Expect(by.Status.ARN).To(Equal(operatorARN))
 	h.Expect(by.Status.AccountID).To(Equal("210987654321"))
-	made := h.credential(h.namespace(nil), "ambient", by)
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(h.namespace(nil), "ambient", by)
+	h.eventually(created, "Ready", "True Issued")
 }
 
 func TestCallsUseRegionAndCABundleOfIdentity(t *testing.T) {
@@ -96,8 +96,8 @@ func TestCallsUseRegionAndCABundleOfIdentity(t *testing.T) {
 		i.Spec.CABundle = string(secure.CABundle)
 	})
 	h.eventually(by, "Ready", "True Verified")
-	made := h.credential(h.namespace(nil), "tls", by)
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(h.namespace(nil), "tls", by)
+	h.eventually(created, "Ready", "True Issued")
 	for _, call := range h.sts.Calls() {
 		h.Expect(call.Region).To(Equal("eu-central-1"))
 		h.Expect(call.AccessKeyID).To(Equal(h.sts.AccessKeys(operatorARN)[0].ID))
@@ -131,13 +131,13 @@ func TestSecretFollowsTemplateOfSpec(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "described", h.identity(), func(c *v1alpha1.RoleCredential) {
+	created := h.credential(namespace, "described", h.identity(), func(c *v1alpha1.RoleCredential) {
 		c.Spec.RefreshBefore = &metav1.Duration{Duration: 50 * time.Minute}
 		c.Spec.Secret = v1alpha1.SecretTemplate{Name: "aws", Labels: map[string]string{"keep": "1", "drop": "1"}, Annotations: map[string]string{"note": "n", "gone": "g"}}
 	})
-	h.eventually(made, "Ready", "True Issued")
-	h.Expect(made.Status.SecretName).To(Equal("aws"))
-	h.Expect(made.Status.NextRefreshTime.Sub(made.Status.LastRefreshTime.Time)).To(BeNumerically("~", 9*time.Minute+30*time.Second, 31*time.Second))
+	h.eventually(created, "Ready", "True Issued")
+	h.Expect(created.Status.SecretName).To(Equal("aws"))
+	h.Expect(created.Status.NextRefreshTime.Sub(created.Status.LastRefreshTime.Time)).To(BeNumerically("~", 9*time.Minute+30*time.Second, 31*time.Second))
 	secret := h.secret(namespace, "aws")
 	h.Expect(secret.Labels).To(And(HaveKeyWithValue("keep", "1"), HaveKeyWithValue("drop", "1"), HaveKeyWithValue(v1alpha1.ManagedByLabel, v1alpha1.ManagedByValue)))
 	h.Expect(secret.Annotations).To(And(HaveKeyWithValue("note", "n"), HaveKeyWithValue("gone", "g")))
@@ -145,17 +145,17 @@ func TestSecretFollowsTemplateOfSpec(t *testing.T) {
 	// The operator keeps keys of other writers, and removes keys that the spec no longer has.
 	secret.Labels["theirs"], secret.Annotations["theirs"] = "t", "t"
 	h.Expect(admin.Update(h.ctx, secret)).To(Succeed())
-	update(h, made, func(c *v1alpha1.RoleCredential) {
+	update(h, created, func(c *v1alpha1.RoleCredential) {
 		c.Spec.Secret.Labels, c.Spec.Secret.Annotations = map[string]string{"keep": "2"}, map[string]string{"note": "m"}
 	})
-	h.Eventually(func() map[string]string { return h.secret(namespace, "aws").Labels }).WithTimeout(settle).Should(Equal(map[string]string{
+	h.Eventually(func() map[string]string { return h.secret(namespace, "aws").Labels }).WithTimeout(waitLimit).Should(Equal(map[string]string{
 		"keep": "2", "theirs": "t", v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue,
 	}))
 	h.Expect(h.secret(namespace, "aws").Annotations).To(And(HaveKeyWithValue("note", "m"), HaveKeyWithValue("theirs", "t"), Not(HaveKey("gone"))))
 
 	// With another name, the operator writes the new Secret and then deletes the old one.
-	update(h, made, func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "" })
-	h.Eventually(func() *corev1.Secret { return h.secret(namespace, "aws") }).WithTimeout(settle).Should(BeNil())
+	update(h, created, func(c *v1alpha1.RoleCredential) { c.Spec.Secret.Name = "" })
+	h.Eventually(func() *corev1.Secret { return h.secret(namespace, "aws") }).WithTimeout(waitLimit).Should(BeNil())
 	h.Expect(h.secret(namespace, "described")).NotTo(BeNil())
 }
 
@@ -163,12 +163,12 @@ func TestSuspendedCredentialIsKeptAndNotRefreshed(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{LifetimeFraction: 4.0 / 3600})
 	h.start()
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "paused", h.identity())
-	h.eventually(made, "Ready", "True Issued")
-	update(h, made, func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = true })
-	h.eventually(made, "Ready", "True Suspended")
+	created := h.credential(namespace, "paused", h.identity())
+	h.eventually(created, "Ready", "True Issued")
+	update(h, created, func(c *v1alpha1.RoleCredential) { c.Spec.Suspend = true })
+	h.eventually(created, "Ready", "True Suspended")
 	before, issues := h.secret(namespace, "paused"), h.issues()
-	h.eventually(made, "Ready", "False Suspended") // after its expiry
+	h.eventually(created, "Ready", "False Suspended") // after its expiry
 	h.Expect(h.secret(namespace, "paused")).To(Equal(before))
 	h.Expect(h.issues()).To(Equal(issues))
 }
@@ -193,7 +193,7 @@ func TestMinimalManifestIsIssued(t *testing.T) {
 		h.Expect(err).NotTo(HaveOccurred())
 	}
 	h.Expect(admin.Delete(h.ctx, small)).To(Succeed())
-	h.Eventually(func() error { return admin.Get(h.ctx, client.ObjectKeyFromObject(small), small) }).WithTimeout(settle).ShouldNot(Succeed()) // no finalizer
+	h.Eventually(func() error { return admin.Get(h.ctx, client.ObjectKeyFromObject(small), small) }).WithTimeout(waitLimit).ShouldNot(Succeed()) // no finalizer
 }
 
 func TestOperatorFollowsClockOfSTS(t *testing.T) {
@@ -203,8 +203,8 @@ func TestOperatorFollowsClockOfSTS(t *testing.T) {
 	by := h.identity()
 	h.eventually(by, "ClockInSync", "False ClockSkew")
 	h.eventually(by, "Ready", "True Verified")
-	made := h.credential(h.namespace(nil), "followed", by)
-	h.eventually(made, "Ready", "True Issued")
-	h.Expect(made.Status.LastRefreshTime.Time).To(BeTemporally("~", stsClock.Now(), time.Minute))
-	h.Expect(made.Status.Expiration.Sub(made.Status.LastRefreshTime.Time)).To(BeNumerically("~", time.Hour, time.Minute))
+	created := h.credential(h.namespace(nil), "followed", by)
+	h.eventually(created, "Ready", "True Issued")
+	h.Expect(created.Status.LastRefreshTime.Time).To(BeTemporally("~", stsClock.Now(), time.Minute))
+	h.Expect(created.Status.Expiration.Sub(created.Status.LastRefreshTime.Time)).To(BeNumerically("~", time.Hour, time.Minute))
 }

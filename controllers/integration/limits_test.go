@@ -23,7 +23,7 @@ func TestCredentialsWaitForRateLimit(t *testing.T) {
 	for i := range credentials {
 		h.credential(namespace, fmt.Sprint("reader-", i), by)
 	}
-	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
+	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(waitLimit).Should(Equal(credentials))
 	calls := h.sts.Calls()
 	h.Expect(calls).To(HaveLen(1+credentials), "the first is GetCallerIdentity")
 	took := calls[credentials].Time.Sub(calls[1].Time)
@@ -46,9 +46,9 @@ func TestAllCredentialsRecoverAfterOutage(t *testing.T) {
 	}
 	h.Eventually(func() int { // False for credentials whose probe failed, Unknown for credentials that wait
 		return h.countWithStatus(namespace, v1alpha1.ConditionIssued, metav1.ConditionFalse) + h.countWithStatus(namespace, v1alpha1.ConditionIssued, metav1.ConditionUnknown)
-	}).WithTimeout(settle).Should(Equal(credentials))
+	}).WithTimeout(waitLimit).Should(Equal(credentials))
 	h.sts.ClearFaults()
-	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
+	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(waitLimit).Should(Equal(credentials))
 }
 
 // Calls of one identity that STS does not answer occupy two of the four workers. The other workers reconcile other credentials.
@@ -60,23 +60,23 @@ func TestHangingCallsBlockNoOtherReconciles(t *testing.T) {
 	namespace := h.namespace(nil)
 	by := h.identity()
 	other := h.identity(func(i *v1alpha1.ClusterIdentity) { i.Name += "-other" })
-	var made []*v1alpha1.RoleCredential
+	var created []*v1alpha1.RoleCredential
 	for i := range credentials {
-		made = append(made, h.credential(namespace, fmt.Sprint("reader-", i), by))
+		created = append(created, h.credential(namespace, fmt.Sprint("reader-", i), by))
 	}
-	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials))
+	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(waitLimit).Should(Equal(credentials))
 
 	_, err := h.sts.SetFault(stsemulator.Fault{Kind: stsemulator.FaultHang, RoleARN: readerRole})
 	h.Expect(err).NotTo(HaveOccurred())
-	for _, c := range made {
+	for _, c := range created {
 		h.refresh(c, "now")
 		h.Expect(admin.Delete(h.ctx, h.secret(namespace, c.Name))).To(Succeed())
 	}
 	notReady := func() int { return h.countWithStatus(namespace, v1alpha1.ConditionReady, metav1.ConditionFalse) }
-	h.Eventually(notReady).WithTimeout(settle).Should(BeNumerically(">=", credentials-hanging))
+	h.Eventually(notReady).WithTimeout(waitLimit).Should(BeNumerically(">=", credentials-hanging))
 	shop := h.credential(namespace, "shop", other, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = shopRole })
 	h.eventually(shop, v1alpha1.ConditionReady, "True Issued")
-	h.Eventually(notReady).WithTimeout(settle).Should(Equal(credentials))
+	h.Eventually(notReady).WithTimeout(waitLimit).Should(Equal(credentials))
 	h.sts.ClearFaults()
-	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(settle).Should(Equal(credentials + 1))
+	h.Eventually(func() int { return h.ready(namespace) }).WithTimeout(waitLimit).Should(Equal(credentials + 1))
 }

@@ -124,13 +124,13 @@ func TestHeapHoldsNoIssuedSecrets(t *testing.T) {
 	h.Expect(err).NotTo(HaveOccurred())
 	h.Expect(operator.Start()).To(Succeed())
 
-	made := h.credential(namespace, "issued", by, func(c *v1alpha1.RoleCredential) {
+	created := h.credential(namespace, "issued", by, func(c *v1alpha1.RoleCredential) {
 		c.Spec.Secret.Formats = []v1alpha1.Format{v1alpha1.FormatEnv, v1alpha1.FormatSharedCredentials, v1alpha1.FormatCredentialProcess}
 	})
-	h.eventually(made, "Ready", "True Issued")
+	h.eventually(created, "Ready", "True Issued")
 	secrets := secretsOf(h, namespace, "issued")
-	h.refresh(made, "1")
-	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	h.refresh(created, "1")
+	h.Eventually(func() string { h.state(created, "Ready")(); return created.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal("1"))
 	secrets = append(secrets, secretsOf(h, namespace, "issued")...)
 	h.Expect(h.endpoint.Close()).To(Succeed())
 	h.Expect(input.Close()).To(Succeed())
@@ -139,7 +139,7 @@ func TestHeapHoldsNoIssuedSecrets(t *testing.T) {
 	dump, err := os.ReadFile(heap)
 	h.Expect(err).NotTo(HaveOccurred())
 	h.Expect(secrets).To(HaveLen(4))
-	h.Expect(bytes.Contains(dump, []byte(made.Status.AccessKeyID))).To(BeTrue(), "the dump contains the status")
+	h.Expect(bytes.Contains(dump, []byte(created.Status.AccessKeyID))).To(BeTrue(), "the dump contains the status")
 	h.Expect(bytes.Contains(dump, []byte(h.sts.AccessKeys(operatorARN)[0].Secret))).To(BeTrue(), "the dump contains the source's key, which signs the next call")
 	for i, secret := range secrets {
 		h.Expect(len(secret)).To(BeNumerically(">", 10))

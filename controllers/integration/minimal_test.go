@@ -208,7 +208,7 @@ type restrictedOperator struct {
 // stopAtDenial cancels running at the awaited denial, or after a timeout.
 func (op *restrictedOperator) stopAtDenial() {
 	var end context.CancelFunc
-	op.running, end = context.WithTimeout(op.ctx, 2*settle)
+	op.running, end = context.WithTimeout(op.ctx, 2*waitLimit)
 	op.t.Cleanup(end)
 	op.denials.awaited, op.denials.cancel = op.awaited, end
 }
@@ -272,7 +272,7 @@ func (op *restrictedOperator) configWithPermissions(all map[string]permission, w
 			}
 		}
 		return true
-	}).WithTimeout(settle).Should(BeTrue())
+	}).WithTimeout(waitLimit).Should(BeTrue())
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return op.denials.wrap(next) })
 	return config
 }
@@ -345,7 +345,7 @@ func (op *restrictedOperator) restartAll() {
 	}
 	operator, err := client.New(op.config, client.Options{Scheme: admin.Scheme()})
 	op.Expect(err).NotTo(HaveOccurred())
-	cluster := rollout.Cluster{Reader: operator, Writer: operator}
+	cluster := rollout.Cluster{APIReader: operator, Writer: operator}
 	of, discover := rollout.Credential{Namespace: namespace, Secret: "a-secret"}, v1alpha1.Rollout{Discover: true}
 	check := func(err error) {
 		if op.awaited == "" || !apierrors.IsForbidden(err) {
@@ -413,10 +413,10 @@ func (op *restrictedOperator) issueAll() {
 
 // denials records the permissions that the API server denied.
 type denials struct {
-	mu      sync.Mutex
-	seen    map[string]bool
-	awaited string
-	cancel  context.CancelFunc
+	mu       sync.Mutex
+	observed map[string]bool
+	awaited  string
+	cancel   context.CancelFunc
 }
 
 // forbiddenMessage is the API server's message.
@@ -425,7 +425,7 @@ var forbiddenMessage = regexp.MustCompile(`cannot (\w+) resource \\?"([^"\\]+)\\
 func (r *denials) list() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Sorted(maps.Keys(r.seen))
+	return slices.Sorted(maps.Keys(r.observed))
 }
 
 // wrap returns a transport that records denials.
@@ -444,10 +444,10 @@ func (r *denials) wrap(next http.RoundTripper) http.RoundTripper {
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.seen == nil {
-			r.seen = map[string]bool{}
+		if r.observed == nil {
+			r.observed = map[string]bool{}
 		}
-		r.seen[grant] = true
+		r.observed[grant] = true
 		if grant == r.awaited {
 			r.cancel()
 		}
@@ -517,7 +517,7 @@ func runWithoutVerb(t *testing.T, role rbacv1.Role, rule rbacv1.PolicyRule, verb
 		}}}
 		op.Expect(probe.Create(op.ctx, review)).To(Succeed())
 		return review.Status.Allowed
-	}).WithTimeout(settle).Should(BeFalse())
+	}).WithTimeout(waitLimit).Should(BeFalse())
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return op.denials.wrap(next) })
 	op.startAs(config, func(*ctrl.Options) {}, controllers.Options{Namespaces: []string{"team-a", "team-b"}})
 	op.repeatEvent(op.identity())

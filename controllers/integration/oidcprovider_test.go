@@ -62,7 +62,7 @@ func startOIDCProvider(t *testing.T, options ...string) *oidcProvider {
 			t.Logf("the OIDC provider exited with %v, output:\n%s", err, output.String())
 		}
 	})
-	g.Eventually(p.discovered).WithTimeout(settle).ShouldNot(BeZero())
+	g.Eventually(p.discovered).WithTimeout(waitLimit).ShouldNot(BeZero())
 	return p
 }
 
@@ -145,9 +145,9 @@ func TestSTSAcceptsTokensOfTheOIDCProvider(t *testing.T) {
 	h.eventually(by, "Ready", "False ClientRejected")
 	h.putSecret(operatorNamespace, by.Name, "value", p.secret)
 	h.eventually(by, "Ready", "True NotVerifiable")
-	made := h.credential(h.namespace(nil), "reader", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
-	h.eventually(made, "Ready", "True Issued")
-	session, ok := h.sts.Session(made.Status.AccessKeyID)
+	created := h.credential(h.namespace(nil), "reader", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
+	h.eventually(created, "Ready", "True Issued")
+	session, ok := h.sts.Session(created.Status.AccessKeyID)
 	h.Expect(ok).To(BeTrue())
 	h.Expect(session).To(And(HaveField("Action", "AssumeRoleWithWebIdentity"), HaveField("Subject", "operator"), HaveField("Audience", "sts.amazonaws.com")))
 }
@@ -159,7 +159,7 @@ func TestOpaqueTokensOfTheOIDCProviderAreNotSentToSTS(t *testing.T) {
 	h.start()
 	by := p.identity(h, p.secret)
 	h.eventually(by, "Ready", "False ProviderError")
-	made := h.credential(h.namespace(nil), "reader", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
-	h.eventually(made, "Issued", "False ProviderError")
+	created := h.credential(h.namespace(nil), "reader", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
+	h.eventually(created, "Issued", "False ProviderError")
 	h.Expect(h.sts.Calls()).To(BeEmpty())
 }

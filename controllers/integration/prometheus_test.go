@@ -42,7 +42,7 @@ func start(t *testing.T, path string, args ...string) *program {
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = settle // after which it is killed
+	cmd.WaitDelay = waitLimit // after which it is killed
 	cmd.Env = []string{"HOME=" + t.TempDir()}
 	cmd.Stdout, cmd.Stderr = p.output, p.output
 	NewWithT(t).Expect(cmd.Start()).To(Succeed())
@@ -139,7 +139,7 @@ func get(url, token string) (status int, body string, err error) {
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	defer transport.CloseIdleConnections()
-	response, err := (&http.Client{Transport: transport, Timeout: settle}).Do(request)
+	response, err := (&http.Client{Transport: transport, Timeout: waitLimit}).Do(request)
 	if err != nil {
 		return 0, "", err
 	}
@@ -234,7 +234,7 @@ func startPrometheus(t *testing.T, m *manager, token string) *monitoring {
 			err = fmt.Errorf("%d: %s", status, body)
 		}
 		return err
-	}).WithTimeout(settle).Should(Succeed())
+	}).WithTimeout(waitLimit).Should(Succeed())
 	return p
 }
 

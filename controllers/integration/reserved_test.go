@@ -36,7 +36,7 @@ func TestForeignSecretsDoNotFillTheCache(t *testing.T) {
 	h.Eventually(func() (int, error) {
 		err := h.cache.List(h.ctx, cached, client.InNamespace(namespace))
 		return len(cached.Items), err
-	}).WithTimeout(settle).Should(Equal(secrets))
+	}).WithTimeout(waitLimit).Should(Equal(secrets))
 	h.Expect(cached.Size()).To(BeNumerically("<", secrets*256), "bytes")
 }
 
@@ -67,7 +67,7 @@ func TestAdmissionPolicyReservesTheOperatorsMetadata(t *testing.T) {
 	recorded := func(s *corev1.Secret) { s.Annotations[reissue.AnnotationCredential] = "RoleCredential/reader" }
 	adopted := func(s *corev1.Secret) { s.Annotations[v1alpha1.AdoptAnnotation] = "RoleCredential/reader" }
 	other := func(s *corev1.Secret) { s.Labels[v1alpha1.ManagedByLabel] = "Helm" }
-	h.Eventually(func() error { return tenant.Create(h.ctx, secret(plain), client.DryRunAll) }).WithTimeout(settle).Should(Succeed(), "RBAC takes effect")
+	h.Eventually(func() error { return tenant.Create(h.ctx, secret(plain), client.DryRunAll) }).WithTimeout(waitLimit).Should(Succeed(), "RBAC takes effect")
 	h.Expect(tenant.Create(h.ctx, secret(labelled))).To(Succeed(), "off by default")
 	owned := secret(func(s *corev1.Secret) { labelled(s); recorded(s) })
 	h.Expect(operator.Create(h.ctx, owned)).To(Succeed())
@@ -77,10 +77,10 @@ func TestAdmissionPolicyReservesTheOperatorsMetadata(t *testing.T) {
 	t.Cleanup(func() {
 		_, err := kubectl("delete", "-k", manifests("admission"))
 		h.Expect(err).NotTo(HaveOccurred())
-		h.Eventually(func() error { return tenant.Create(context.Background(), secret(labelled), client.DryRunAll) }).WithTimeout(settle).Should(Succeed())
+		h.Eventually(func() error { return tenant.Create(context.Background(), secret(labelled), client.DryRunAll) }).WithTimeout(waitLimit).Should(Succeed())
 	})
 	forbidden := Satisfy(apierrors.IsForbidden)
-	h.Eventually(func() error { return tenant.Create(h.ctx, secret(labelled), client.DryRunAll) }).WithTimeout(settle).WithPolling(100 * time.Millisecond).Should(forbidden)
+	h.Eventually(func() error { return tenant.Create(h.ctx, secret(labelled), client.DryRunAll) }).WithTimeout(waitLimit).WithPolling(100 * time.Millisecond).Should(forbidden)
 	h.Expect(tenant.Create(h.ctx, secret(recorded))).To(forbidden)
 	h.Expect(tenant.Create(h.ctx, secret(adopted))).To(Succeed())
 	h.Expect(tenant.Create(h.ctx, secret(other))).To(Succeed())

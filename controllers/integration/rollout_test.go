@@ -98,7 +98,7 @@ func (s *stage) startRollouts() {
 		Client:     cached{s.operator},
 		Identities: &identity.Resolver{Reader: cached{s.operator}},
 		Coordinator: &rollout.Coordinator{
-			Workloads: rollout.Cluster{Reader: s.operator, Writer: s.operator}, Slots: &rollout.Slots{Max: maxConcurrent},
+			Workloads: rollout.Cluster{APIReader: s.operator, Writer: s.operator}, Slots: &rollout.Slots{Max: maxConcurrent},
 		},
 		Events: telemetry.Events{Recorder: events.NewFakeRecorder(1000)}, Metrics: metrics, Clock: s.clock,
 	}
@@ -120,8 +120,8 @@ func (s *stage) issue(id string) {
 		before = &s.record
 	}
 	data := map[string][]byte{"AWS_ACCESS_KEY_ID": []byte(id)}
-	s.record = reissue.Record{AccessKeyID: id, IssuedAt: now, Expiration: now.Add(time.Hour)}.After(before).WithChecksum(data)
-	store := &secretstore.Store{Client: s.operator, Reader: s.operator}
+	s.record = reissue.Record{AccessKeyID: id, IssuedAt: now, Expiration: now.Add(time.Hour)}.WithPrevious(before).WithChecksum(data)
+	store := &secretstore.Store{Client: s.operator, APIReader: s.operator}
 	observed, err := store.Observe(s.ctx, s.owner, "s3-reader", v1alpha1.SecretTemplate{}, false)
 	s.Expect(err).NotTo(HaveOccurred())
 	s.Expect(store.Write(s.ctx, s.owner, "s3-reader", observed, secretstore.Content{Record: s.record, Data: data})).To(Succeed())
@@ -349,7 +349,7 @@ func TestRestartChangesOnlyTheWorkloadThatWasRead(t *testing.T) {
 	d := s.deploy("web")
 	read := rollout.Workload{Ref: rollout.Ref{Kind: "Deployment", Name: "web"}, UID: d.UID}
 	s.Expect(admin.Delete(s.ctx, d)).To(Succeed())
-	workloads := rollout.Cluster{Reader: s.operator, Writer: s.operator}
+	workloads := rollout.Cluster{APIReader: s.operator, Writer: s.operator}
 	s.Expect(workloads.Restart(s.ctx, s.namespace, read, readers.Stamp{"s3-reader": "ASIAFIRST"}, s.clock.Now())).NotTo(Succeed())
 	s.Expect(s.deployments()).To(BeEmpty())
 	recreated := s.deploy("web")
@@ -371,22 +371,22 @@ func TestMissingClusterRoleIsReportedAndAffectsOnlyRollouts(t *testing.T) {
 	operator, err := client.New(h.asOperator(), client.Options{Scheme: admin.Scheme()})
 	h.Expect(err).NotTo(HaveOccurred())
 	may := func() error { return operator.List(h.ctx, &corev1.PodList{}, client.InNamespace("default")) }
-	h.Eventually(may).WithTimeout(settle).ShouldNot(Succeed())
+	h.Eventually(may).WithTimeout(waitLimit).ShouldNot(Succeed())
 	h.start()
 	by := h.identity()
-	made := h.credential(h.namespace(nil), "s3-reader", by, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
-	h.eventually(made, "Ready", "True Issued")
-	h.eventually(made, "RolledOut", "False Forbidden")
-	h.Eventually(h.events(made)).WithTimeout(settle).Should(ConsistOf("Normal Issued", "Warning Forbidden"))
-	h.refresh(made, "1")
-	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
-	h.Expect(h.state(made, "RolledOut")()).To(Equal("False Forbidden"))
+	created := h.credential(h.namespace(nil), "s3-reader", by, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
+	h.eventually(created, "Ready", "True Issued")
+	h.eventually(created, "RolledOut", "False Forbidden")
+	h.Eventually(h.events(created)).WithTimeout(waitLimit).Should(ConsistOf("Normal Issued", "Warning Forbidden"))
+	h.refresh(created, "1")
+	h.Eventually(func() string { h.state(created, "Ready")(); return created.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal("1"))
+	h.Expect(h.state(created, "RolledOut")()).To(Equal("False Forbidden"))
 
 	restore()
-	h.Eventually(may).WithTimeout(settle).Should(Succeed())
-	h.refresh(made, "2") // or after 5 minutes
-	h.eventually(made, "RolledOut", "True RolledOut")
-	h.Expect(h.state(made, "Ready")()).To(Equal("True Issued"))
+	h.Eventually(may).WithTimeout(waitLimit).Should(Succeed())
+	h.refresh(created, "2") // or after 5 minutes
+	h.eventually(created, "RolledOut", "True RolledOut")
+	h.Expect(h.state(created, "Ready")()).To(Equal("True Issued"))
 }
 
 // The watch of the Secret enqueues the rollout, and both reconcilers write one status.
@@ -398,32 +398,32 @@ func TestRefreshRestartsADeployment(t *testing.T) {
 	s.namespace = s.harness.namespace(nil)
 	by := s.identity()
 	d := s.deploy("web")
-	made := s.credential(s.namespace, "s3-reader", by, func(c *v1alpha1.RoleCredential) {
+	created := s.credential(s.namespace, "s3-reader", by, func(c *v1alpha1.RoleCredential) {
 		c.Spec.Rollout = &v1alpha1.Rollout{Targets: []v1alpha1.WorkloadReference{{Kind: v1alpha1.WorkloadDeployment, Name: "web"}}}
 	})
-	s.eventually(made, "Ready", "True Issued")
-	s.eventually(made, "RolledOut", "True RolledOut")
+	s.eventually(created, "Ready", "True Issued")
+	s.eventually(created, "RolledOut", "True RolledOut")
 	now.SetTime(now.Now().Add(time.Minute))
 	s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(d), d)).To(Succeed())
 	s.replace(d)
 
 	now.SetTime(now.Now().Add(40 * time.Minute))
 	before, reads := s.requests(), s.reads()
-	s.refresh(made, "1")
-	s.eventually(made, "RolledOut", "False Restarting")
-	s.Expect(s.state(made, "Ready")()).To(Equal("True Issued"))
+	s.refresh(created, "1")
+	s.eventually(created, "RolledOut", "False Restarting")
+	s.Expect(s.state(created, "Ready")()).To(Equal("True Issued"))
 	now.SetTime(now.Now().Add(15 * time.Minute))
 	s.enqueue("1")
 	s.Eventually(func() string {
 		s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(d), d)).To(Succeed())
 		return d.Spec.Template.Annotations[v1alpha1.CredentialsAnnotation]
-	}).WithTimeout(settle).Should(Equal(fmt.Sprintf(`{"s3-reader":%q}`, s.lastIssued(2))))
+	}).WithTimeout(waitLimit).Should(Equal(fmt.Sprintf(`{"s3-reader":%q}`, s.lastIssued(2))))
 	s.replace(d)
 	now.SetTime(now.Now().Add(time.Minute))
 	s.enqueue("2")
-	s.eventually(made, "RolledOut", "True RolledOut")
-	s.Expect(s.state(made, "Ready")()).To(Equal("True Issued"))
-	s.Expect(made.Status.Conditions).To(HaveLen(4))
+	s.eventually(created, "RolledOut", "True RolledOut")
+	s.Expect(s.state(created, "Ready")()).To(Equal("True Issued"))
+	s.Expect(created.Status.Conditions).To(HaveLen(4))
 	written := s.since(before)
 	s.Expect(written["PUT rolecredentials/status"]).To(Equal(3)) // the issue, the start and the end of the restarts
 	s.Expect(written["PUT secrets"]).To(Equal(1 + 2))            // a refresh, and the changes that enqueue
@@ -446,12 +446,12 @@ func TestCredentialWithoutRolloutReadsNoWorkloads(t *testing.T) {
 	h.start()
 	namespace, by := h.namespace(nil), h.identity()
 	before := h.reads()
-	made := h.credential(namespace, "without", by)
-	h.eventually(made, "Ready", "True Issued")
-	h.refresh(made, "1")
+	created := h.credential(namespace, "without", by)
+	h.eventually(created, "Ready", "True Issued")
+	h.refresh(created, "1")
 	h.lastIssued(2)
-	h.eventually(made, "Ready", "True Issued")
-	h.Expect(made.Status.Conditions).To(HaveLen(3))
+	h.eventually(created, "Ready", "True Issued")
+	h.Expect(created.Status.Conditions).To(HaveLen(3))
 	h.Expect(h.reads()).To(Equal(before))
 
 	with := h.credential(namespace, "with", by, func(c *v1alpha1.RoleCredential) { c.Spec.Rollout = &v1alpha1.Rollout{Discover: true} })
@@ -490,16 +490,16 @@ func (h *harness) argo() {
 	}}
 	text, err := json.Marshal(crd)
 	h.Expect(err).NotTo(HaveOccurred())
-	made := &unstructured.Unstructured{}
-	h.Expect(json.Unmarshal(text, &made.Object)).To(Succeed())
-	made.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
-	h.Expect(admin.Create(h.ctx, made)).To(Succeed())
+	created := &unstructured.Unstructured{}
+	h.Expect(json.Unmarshal(text, &created.Object)).To(Succeed())
+	created.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
+	h.Expect(admin.Create(h.ctx, created)).To(Succeed())
 	h.t.Cleanup(func() {
-		h.Expect(admin.Delete(context.Background(), made)).To(Succeed())
-		_, err := kubectl("wait", "--for=delete", "--timeout=30s", "crd", made.GetName()) // another test may create it again
+		h.Expect(admin.Delete(context.Background(), created)).To(Succeed())
+		_, err := kubectl("wait", "--for=delete", "--timeout=30s", "crd", created.GetName()) // another test may create it again
 		h.Expect(err).NotTo(HaveOccurred())
 	})
-	_, err = kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", made.GetName())
+	_, err = kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", created.GetName())
 	h.Expect(err).NotTo(HaveOccurred())
 }
 
@@ -547,25 +547,25 @@ func TestArgoRolloutIsRestartedByRestartAt(t *testing.T) {
 
 	s.clock.SetTime(s.clock.Now().Add(40 * time.Minute))
 	s.issue("ASIASECOND")
-	live := canary.DeepCopy()
+	current := canary.DeepCopy()
 	restartAt := func() string {
-		s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(canary), live)).To(Succeed())
-		at, _, _ := unstructured.NestedString(live.Object, "spec", "restartAt")
+		s.Expect(admin.Get(s.ctx, client.ObjectKeyFromObject(canary), current)).To(Succeed())
+		at, _, _ := unstructured.NestedString(current.Object, "spec", "restartAt")
 		return at
 	}
 	s.until(func(string) bool { return restartAt() != "" })
 	at := s.clock.Now().UTC().Format(time.RFC3339)
 	s.Expect(unstructured.SetNestedField(canary.Object, at, "spec", "restartAt")).To(Succeed())
-	s.Expect(live.Object["spec"]).To(Equal(canary.Object["spec"]), "no new revision")
-	s.Expect(live.GetAnnotations()).To(Equal(map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIASECOND"}`}))
+	s.Expect(current.Object["spec"]).To(Equal(canary.Object["spec"]), "no new revision")
+	s.Expect(current.GetAnnotations()).To(Equal(map[string]string{v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIASECOND"}`}))
 	s.Expect(s.state(s.owner, "RolledOut")()).To(Equal("False Restarting"))
 
 	// Argo Rollouts evicts the pod, and its ReplicaSet creates another.
 	s.Expect(admin.Delete(s.ctx, stable, client.GracePeriodSeconds(0))).To(Succeed())
 	s.clock.SetTime(s.clock.Now().Add(10 * time.Second))
 	s.stablePod("canary-abc-2")
-	s.Expect(unstructured.SetNestedField(live.Object, at, "status", "restartedAt")).To(Succeed())
-	s.Expect(admin.Status().Update(s.ctx, live)).To(Succeed())
+	s.Expect(unstructured.SetNestedField(current.Object, at, "status", "restartedAt")).To(Succeed())
+	s.Expect(admin.Status().Update(s.ctx, current)).To(Succeed())
 	s.until(func(state string) bool { return state == "True RolledOut" })
 	s.startRollouts() // the manager restarts
 	state, wait := s.reconcile()
@@ -577,7 +577,7 @@ func TestArgoRolloutIsRestartedByRestartAt(t *testing.T) {
 func TestRestartChangesOnlyTheArgoRolloutThatWasRead(t *testing.T) {
 	s := newStage(t)
 	s.argo()
-	workloads := rollout.Cluster{Reader: s.operator, Writer: s.operator}
+	workloads := rollout.Cluster{APIReader: s.operator, Writer: s.operator}
 	canary := argoRollout(s.namespace, "canary", "s3-reader")
 	restart := func(of types.UID) error {
 		read := rollout.Workload{Ref: rollout.Ref{Kind: "Rollout", Name: "canary"}, UID: of}

@@ -31,7 +31,7 @@ func newFleet(t *testing.T) *fleet {
 	for i := range credentials {
 		f.all = append(f.all, f.credential(f.namespace, fmt.Sprintf("reader-%d", i), f.by))
 	}
-	f.Eventually(func() int { return f.ready(f.namespace) }).WithTimeout(settle).Should(Equal(credentials))
+	f.Eventually(func() int { return f.ready(f.namespace) }).WithTimeout(waitLimit).Should(Equal(credentials))
 	return f
 }
 
@@ -39,7 +39,7 @@ func newFleet(t *testing.T) *fleet {
 func (f *fleet) waitForKey() {
 	f.t.Helper()
 	current := f.secret(operatorNamespace, f.by.Name).ResourceVersion
-	f.Eventually(func() string { f.state(f.by, "Ready")(); return f.by.Status.ObservedSecretVersion }).WithTimeout(settle).Should(Equal(current))
+	f.Eventually(func() string { f.state(f.by, "Ready")(); return f.by.Status.ObservedSecretVersion }).WithTimeout(waitLimit).Should(Equal(current))
 	f.Expect(f.state(f.by, "Ready")()).To(Equal("True Verified"))
 }
 
@@ -55,7 +55,7 @@ func (f *fleet) requestRefresh(credentials []*v1alpha1.RoleCredential, value str
 func (f *fleet) waitForRefresh(credentials []*v1alpha1.RoleCredential, value string) {
 	f.t.Helper()
 	for _, c := range credentials {
-		f.Eventually(func() string { f.state(c, "Ready")(); return c.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal(value))
+		f.Eventually(func() string { f.state(c, "Ready")(); return c.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal(value))
 		f.Expect(f.state(c, "Issued")()).To(Equal("True Issued"))
 		f.Expect(f.state(c, "Ready")()).To(Equal("True Issued"))
 	}
@@ -99,7 +99,7 @@ func TestCredentialsRecoverAfterInactiveKeyIsReplaced(t *testing.T) {
 	f.Expect(f.sts.SetAccessKeyActive(f.oldKey.ID, false)).To(Succeed())
 	before := f.issues()
 	f.requestRefresh(failing, "during")
-	f.Eventually(f.issues).WithTimeout(settle).Should(BeNumerically(">=", before+3)) // probes of the open circuit
+	f.Eventually(f.issues).WithTimeout(waitLimit).Should(BeNumerically(">=", before+3)) // probes of the open circuit
 	for _, c := range failing {
 		f.Expect(f.state(c, "Ready")()).To(Equal("True Issued"), "the current credentials stay valid")
 	}

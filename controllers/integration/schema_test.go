@@ -497,11 +497,11 @@ func hopWith(field string, value any) any {
 
 // rule returns a rule for all roles, with additional fields as pairs of name and value.
 func rule(pairs ...any) map[string]any {
-	made := map[string]any{"roleARNs": []any{"*"}}
+	fields := map[string]any{"roleARNs": []any{"*"}}
 	for i := 0; i < len(pairs); i += 2 {
-		made[pairs[i].(string)] = pairs[i+1]
+		fields[pairs[i].(string)] = pairs[i+1]
 	}
-	return made
+	return fields
 }
 
 func rules(n int) (all []any) {

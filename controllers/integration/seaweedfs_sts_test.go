@@ -63,10 +63,10 @@ func TestSeaweedFSIssuesAndRefreshesSessionsOfRoles(t *testing.T) {
 	h.eventually(by, "Ready", "True Verified")
 	h.Expect(by.Status.ARN).To(Equal("arn:aws:iam::" + s3server.Account + ":user/operator"))
 
-	made := h.credential(namespace, "owner", by, toOwner)
-	h.eventually(made, "Ready", "True Issued")
-	h.Expect(made.Status.PrincipalARN).To(Equal("arn:aws:sts::" + s3server.Account + ":assumed-role/Owner/" + namespace + ".owner"))
-	h.Expect(made.Status.Expiration.Time).To(BeTemporally("==", h.expiryInToken(namespace, "owner")))
+	created := h.credential(namespace, "owner", by, toOwner)
+	h.eventually(created, "Ready", "True Issued")
+	h.Expect(created.Status.PrincipalARN).To(Equal("arn:aws:sts::" + s3server.Account + ":assumed-role/Owner/" + namespace + ".owner"))
+	h.Expect(created.Status.Expiration.Time).To(BeTemporally("==", h.expiryInToken(namespace, "owner")))
 	api := server.s3As(h, namespace, "owner")
 	h.Expect(server.put(t, api, "note")).To(Succeed())
 	h.Expect(server.get(t, api, "note")).To(Equal("content of note"))
@@ -79,8 +79,8 @@ func TestSeaweedFSIssuesAndRefreshesSessionsOfRoles(t *testing.T) {
 	h.Expect(codeOf(server.put(t, reads, "other"))).To(Equal("AccessDenied"))
 
 	// A refresh issues new credentials. The previous credentials stay valid until their own expiry.
-	h.refresh(made, "1")
-	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	h.refresh(created, "1")
+	h.Eventually(func() string { h.state(created, "Ready")(); return created.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal("1"))
 	h.Expect(server.put(t, server.s3As(h, namespace, "owner"), "refreshed")).To(Succeed())
 	h.Expect(server.get(t, api, "refreshed")).To(Equal("content of refreshed"))
 	h.Expect(h.sts.Calls()).To(BeEmpty()) // only SeaweedFS was called
@@ -152,12 +152,12 @@ func TestSeaweedFSShortensSessions(t *testing.T) {
 		"long":      {"S3Reader", 12 * time.Hour, 12 * time.Hour},
 		"shortened": {"Hour", 12 * time.Hour, time.Hour}, // AWS would reject it
 	} {
-		made := h.credential(namespace, name, by, toRole(tc.role), func(c *v1alpha1.RoleCredential) {
+		created := h.credential(namespace, name, by, toRole(tc.role), func(c *v1alpha1.RoleCredential) {
 			c.Spec.Duration = &metav1.Duration{Duration: tc.requested}
 		})
-		h.eventually(made, "Ready", "True Issued")
-		h.Expect(made.Status.Expiration.Sub(made.Status.LastRefreshTime.Time)).To(BeNumerically("~", tc.want, settle), name)
-		h.Expect(made.Status.Expiration.Time).To(BeTemporally("==", h.expiryInToken(namespace, name)), name)
+		h.eventually(created, "Ready", "True Issued")
+		h.Expect(created.Status.Expiration.Sub(created.Status.LastRefreshTime.Time)).To(BeNumerically("~", tc.want, waitLimit), name)
+		h.Expect(created.Status.Expiration.Time).To(BeTemporally("==", h.expiryInToken(namespace, name)), name)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestSeaweedFSIssuesFederatedCredentialsOnly(t *testing.T) {
 	h.Expect(admin.Create(h.ctx, narrowed)).To(Succeed())
 	h.eventually(narrowed, "Ready", "True Issued")
 	h.Expect(narrowed.Status.PrincipalARN).To(Equal("arn:aws:sts::" + s3server.Account + ":federated-user/" + namespace + ".narrowed"))
-	h.Expect(narrowed.Status.Expiration.Sub(narrowed.Status.LastRefreshTime.Time)).To(BeNumerically("~", 36*time.Hour, settle))
+	h.Expect(narrowed.Status.Expiration.Sub(narrowed.Status.LastRefreshTime.Time)).To(BeNumerically("~", 36*time.Hour, waitLimit))
 	api := server.s3As(h, namespace, "narrowed")
 	h.Expect(server.get(t, api, "note")).To(Equal("content of note"))
 	h.Expect(codeOf(server.put(t, api, "other"))).To(Equal("AccessDenied"))
@@ -220,11 +220,11 @@ func TestSeaweedFSRejectsWrongKeyUntilItIsReplaced(t *testing.T) {
 			h.start()
 			namespace := h.namespace(nil)
 			by := server.identity(h, wrong)
-			made := h.credential(namespace, "recovers", by, toOwner)
-			h.eventually(made, "Issued", "False InvalidSourceCredentials")
+			created := h.credential(namespace, "recovers", by, toOwner)
+			h.eventually(created, "Issued", "False InvalidSourceCredentials")
 			h.Expect(h.secret(namespace, "recovers")).To(BeNil())
 			h.putKey(by.Name, server.user)
-			h.eventually(made, "Ready", "True Issued")
+			h.eventually(created, "Ready", "True Issued")
 			h.Expect(server.put(t, server.s3As(h, namespace, "recovers"), "recovered")).To(Succeed())
 		})
 	}
@@ -240,7 +240,7 @@ func TestSeaweedFSRejectsExpiredSessions(t *testing.T) {
 	issued, err := api.AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(ownerRole), RoleSessionName: aws.String("expires")})
 	g.Expect(err).NotTo(HaveOccurred())
 	session := server.s3(stsemulator.AccessKey{ID: *issued.Credentials.AccessKeyId, Secret: *issued.Credentials.SecretAccessKey}, *issued.Credentials.SessionToken)
-	g.Eventually(func() string { return codeOf(server.put(t, session, "late")) }).WithTimeout(settle).Should(Equal("InvalidAccessKeyId"))
+	g.Eventually(func() string { return codeOf(server.put(t, session, "late")) }).WithTimeout(waitLimit).Should(Equal("InvalidAccessKeyId"))
 }
 
 func TestSeaweedFSAcceptsServiceAccountTokens(t *testing.T) {
@@ -254,9 +254,9 @@ func TestSeaweedFSAcceptsServiceAccountTokens(t *testing.T) {
 	h.Expect(server.put(t, server.s3(server.user, ""), "note")).To(Succeed())
 	identity := h.identity(useTokens, func(i *v1alpha1.ClusterIdentity) { i.Spec.Endpoint = server.url })
 	role := "arn:aws:iam::" + s3server.Account + ":role/OfServiceAccount"
-	made := h.credential(namespace, "by-token", identity, withServiceAccount("reader", role))
-	h.eventually(made, "Ready", "True Issued")
-	h.Expect(made.Status.PrincipalARN).To(BeEmpty()) // SeaweedFS does not return it for this call
+	created := h.credential(namespace, "by-token", identity, withServiceAccount("reader", role))
+	h.eventually(created, "Ready", "True Issued")
+	h.Expect(created.Status.PrincipalARN).To(BeEmpty()) // SeaweedFS does not return it for this call
 	api := server.s3As(h, namespace, "by-token")
 	h.Expect(server.get(t, api, "note")).To(Equal("content of note"))
 	h.Expect(codeOf(server.put(t, api, "other"))).To(Equal("AccessDenied"))

@@ -89,7 +89,7 @@ func startSeaweedFS(t *testing.T, binary, dir string, change func(*s3server.Serv
 	g.Eventually(func(ctx context.Context) error {
 		_, err := s.s3(user, "").CreateBucket(ctx, &s3.CreateBucketInput{Bucket: new(bucket)})
 		return err
-	}).WithContext(t.Context()).WithTimeout(2*settle).Should(Succeed(), s.output.String)
+	}).WithContext(t.Context()).WithTimeout(2*waitLimit).Should(Succeed(), s.output.String)
 	ready = true
 	return s
 }

@@ -27,14 +27,14 @@ func TestSecretValuesAppearOnlyInSecrets(t *testing.T) {
 	namespace := h.namespace(nil)
 	by := h.identity()
 	h.eventually(by, "Ready", "True Verified")
-	made := h.credential(namespace, "quiet", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::210987654321:role/Hub" })
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "quiet", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = "arn:aws:iam::210987654321:role/Hub" })
+	h.eventually(created, "Ready", "True Issued")
 	secrets := secretsOf(h, namespace, "quiet")
 
 	// The operator reads an edited Secret. STS rejects a request of a source with a session token, and quotes the request.
 	update(h, h.secret(namespace, "quiet"), func(s *corev1.Secret) { s.Data["AWS_SESSION_TOKEN"] = []byte("a-manually-edited-token") })
 	h.lastIssued(2)
-	h.eventually(made, "Ready", "True Issued")
+	h.eventually(created, "Ready", "True Issued")
 	secrets = append(secrets, "a-manually-edited-token")
 	secrets = append(secrets, secretsOf(h, namespace, "quiet")...)
 	wrong := stsemulator.AccessKey{ID: string(h.secret(namespace, "quiet").Data["AWS_ACCESS_KEY_ID"]), Secret: "a-wrong-secret-access-key"}
@@ -47,9 +47,9 @@ func TestSecretValuesAppearOnlyInSecrets(t *testing.T) {
 	})
 	secrets = append(secrets, wrong.Secret, h.sts.AccessKeys(operatorARN)[0].Secret)
 	h.eventually(by, "Ready", "False InvalidSourceCredentials")
-	h.refresh(made, "1")
-	h.eventually(made, "Issued", "False InvalidSourceCredentials")
-	h.Eventually(h.events(made)).WithTimeout(settle).Should(ContainElement("Warning InvalidSourceCredentials"))
+	h.refresh(created, "1")
+	h.eventually(created, "Issued", "False InvalidSourceCredentials")
+	h.Eventually(h.events(created)).WithTimeout(waitLimit).Should(ContainElement("Warning InvalidSourceCredentials"))
 	quoted := false
 	for _, call := range h.sts.Calls() {
 		quoted = quoted || call.Code == "SignatureDoesNotMatch"
@@ -57,7 +57,7 @@ func TestSecretValuesAppearOnlyInSecrets(t *testing.T) {
 	h.Expect(quoted).To(BeTrue(), "STS quoted a request")
 	h.stop()
 
-	outputs := h.outputs(namespace, made, by)
+	outputs := h.outputs(namespace, created, by)
 	outputs["a span"] = fmt.Sprint(spans())
 	h.Expect(outputs["a span"]).To(ContainSubstring("InvalidSourceCredentials"))
 	h.expectNoSecrets(outputs, secrets)
@@ -95,8 +95,8 @@ func TestTokensOfSourcesAppearOnlyInSecrets(t *testing.T) {
 			good, bad := tc.good(i), tc.bad(i)
 			by := h.identity(tc.source(i), func(by *v1alpha1.ClusterIdentity) { h.putSecret(operatorNamespace, by.Name, "value", good) })
 			h.eventually(by, "Ready", "True NotVerifiable")
-			made := h.credential(namespace, "quiet", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
-			h.eventually(made, "Ready", "True Issued")
+			created := h.credential(namespace, "quiet", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = role })
+			h.eventually(created, "Ready", "True Issued")
 			secrets := append(secretsOf(h, namespace, "quiet"), good, bad, i.secret)
 
 			// STS rejects the token of an issuer that it does not trust, and may quote it.
@@ -107,7 +107,7 @@ func TestTokensOfSourcesAppearOnlyInSecrets(t *testing.T) {
 			h.eventually(by, "Ready", "False "+tc.want)
 			h.stop()
 
-			outputs := h.outputs(namespace, made, by)
+			outputs := h.outputs(namespace, created, by)
 			outputs["a span"] = fmt.Sprint(spans())
 			h.Expect(outputs["the identity"]).To(ContainSubstring(tc.want))
 			h.expectNoSecrets(outputs, append(secrets, i.issued()...))
@@ -136,9 +136,9 @@ func secretsOf(h *harness, namespace, name string) []string {
 
 // outputs returns all outputs of the operator: its log at the highest verbosity, its events, statuses and metrics, and the metadata of its
 // Secrets.
-func (h *harness) outputs(namespace string, made, by client.Object) map[string]string {
+func (h *harness) outputs(namespace string, cred, by client.Object) map[string]string {
 	h.t.Helper()
-	h.state(made, "Ready")()
+	h.state(cred, "Ready")()
 	h.state(by, "Ready")()
 	var events eventsv1.EventList
 	h.Expect(admin.List(h.ctx, &events)).To(Succeed())
@@ -148,7 +148,7 @@ func (h *harness) outputs(namespace string, made, by client.Object) map[string]s
 	families, err := metrics.Registry.Gather()
 	h.Expect(err).NotTo(HaveOccurred())
 	all := map[string]string{"the log": h.logs.String()}
-	for output, object := range map[string]any{"an event": events, "the credential": made, "the identity": by, "a Secret's metadata": metadata, "a metric": families} {
+	for output, object := range map[string]any{"an event": events, "the credential": cred, "the identity": by, "a Secret's metadata": metadata, "a metric": families} {
 		text, err := json.Marshal(object)
 		h.Expect(err).NotTo(HaveOccurred())
 		all[output] = string(text)
@@ -160,11 +160,11 @@ func TestSecretDataIsNotCached(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "uncached", h.identity())
-	h.eventually(made, "Ready", "True Issued")
-	h.refresh(made, "1")
+	created := h.credential(namespace, "uncached", h.identity())
+	h.eventually(created, "Ready", "True Issued")
+	h.refresh(created, "1")
 	h.lastIssued(2)
-	h.eventually(made, "Ready", "True Issued")
-	key := client.ObjectKeyFromObject(made)
+	h.eventually(created, "Ready", "True Issued")
+	key := client.ObjectKeyFromObject(created)
 	h.Expect(h.cache.Get(h.ctx, key, &corev1.Secret{})).To(MatchError(new(cache.ErrResourceNotCached{GVK: corev1.SchemeGroupVersion.WithKind("Secret")})))
 }

@@ -81,13 +81,13 @@ func TestRoleTrustsOneServiceAccount(t *testing.T) {
 	identity := h.identity(useTokens)
 	h.eventually(identity, "Ready", "True NotVerifiable")
 
-	made := h.credential(shop, "trusted", identity, withServiceAccount("reader", role))
-	h.eventually(made, "Ready", "True Issued")
-	session, ok := h.sts.Session(made.Status.AccessKeyID)
+	created := h.credential(shop, "trusted", identity, withServiceAccount("reader", role))
+	h.eventually(created, "Ready", "True Issued")
+	session, ok := h.sts.Session(created.Status.AccessKeyID)
 	h.Expect(ok).To(BeTrue())
 	h.Expect(session).To(And(
 		HaveField("Action", "AssumeRoleWithWebIdentity"), HaveField("Subject", "system:serviceaccount:"+shop+":reader"),
-		HaveField("Audience", "sts.amazonaws.com"), HaveField("ARN", made.Status.PrincipalARN)))
+		HaveField("Audience", "sts.amazonaws.com"), HaveField("ARN", created.Status.PrincipalARN)))
 
 	h.eventually(h.credential(shop, "of-another", identity, withServiceAccount("writer", role)), "Issued", "False AccessDenied")
 	h.eventually(h.credential(bank, "of-another-namespace", identity, withServiceAccount("reader", role)), "Issued", "False AccessDenied")
@@ -130,17 +130,17 @@ func TestIdentityServesOnlyItsOwnNamespace(t *testing.T) {
 		},
 	}
 	create := func(namespace string) *v1alpha1.RoleCredential {
-		made := roleCredential(namespace, "reader", "own")
-		made.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
-		h.Expect(admin.Create(h.ctx, made)).To(Succeed())
-		return made
+		created := roleCredential(namespace, "reader", "own")
+		created.Spec.IdentityRef.Kind = v1alpha1.IdentityKindIdentity
+		h.Expect(admin.Create(h.ctx, created)).To(Succeed())
+		return created
 	}
-	made := create(shop)
-	h.eventually(made, "Authorized", "False IdentityNotFound")
+	created := create(shop)
+	h.eventually(created, "Authorized", "False IdentityNotFound")
 	h.Expect(admin.Create(h.ctx, own)).To(Succeed()) // enqueues the credential
-	h.eventually(made, "Authorized", "False IdentityNotReady")
+	h.eventually(created, "Authorized", "False IdentityNotReady")
 	h.putKeyIn(shop, "own-key", h.sts.AccessKeys(operatorARN)[0]) // its Secret does too
-	h.eventually(made, "Ready", "True Issued")
+	h.eventually(created, "Ready", "True Issued")
 	h.eventually(own, "Ready", "True Verified")
 	h.Expect(own.Status.ARN).To(Equal(operatorARN))
 	h.eventually(create(bank), "Authorized", "False IdentityNotFound")

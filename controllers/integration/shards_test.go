@@ -40,7 +40,7 @@ func TestManagersShareCredentialsByLabel(t *testing.T) {
 	h.Eventually(func() string {
 		h.state(credentials["a"], "Ready")()
 		return credentials["a"].Status.LastHandledRefreshRequest
-	}).WithTimeout(settle).Should(Equal("1"))
+	}).WithTimeout(waitLimit).Should(Equal("1"))
 	h.Expect(h.issues()).To(Equal(4), "a moved credential is not reissued, and only its new manager refreshes it")
 }
 

@@ -32,42 +32,42 @@ func recreated(c *v1alpha1.RoleCredential) *v1alpha1.RoleCredential {
 // No garbage collector runs here: the tests delete Secrets themselves.
 func TestRecreatedCredentialTakesOverItsSecret(t *testing.T) {
 	for name, recreate := range map[string]func(*harness, *v1alpha1.RoleCredential, *corev1.Secret) *v1alpha1.RoleCredential{
-		"after a restore from a backup": func(h *harness, made *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
-			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
+		"after a restore from a backup": func(h *harness, old *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
+			h.Expect(admin.Delete(h.ctx, old)).To(Succeed())
 			h.Expect(admin.Delete(h.ctx, s)).To(Succeed())
 			h.Expect(admin.Create(h.ctx, restoredCopy(s))).To(Succeed())
-			return recreated(made)
+			return recreated(old)
 		},
-		"after a restore from a backup while the operator is down": func(h *harness, made *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
+		"after a restore from a backup while the operator is down": func(h *harness, old *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
 			h.stop()
-			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
+			h.Expect(admin.Delete(h.ctx, old)).To(Succeed())
 			h.Expect(admin.Delete(h.ctx, s)).To(Succeed())
 			h.Expect(admin.Create(h.ctx, restoredCopy(s))).To(Succeed())
-			h.Expect(admin.Create(h.ctx, recreated(made))).To(Succeed())
+			h.Expect(admin.Create(h.ctx, recreated(old))).To(Succeed())
 			h.start()
 			return nil
 		},
-		"after it was deleted with --cascade=orphan": func(h *harness, made *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
-			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
+		"after it was deleted with --cascade=orphan": func(h *harness, old *v1alpha1.RoleCredential, s *corev1.Secret) *v1alpha1.RoleCredential {
+			h.Expect(admin.Delete(h.ctx, old)).To(Succeed())
 			update(h, s, func(s *corev1.Secret) { s.OwnerReferences = nil })
-			return recreated(made)
+			return recreated(old)
 		},
-		"before the garbage collector has run": func(h *harness, made *v1alpha1.RoleCredential, _ *corev1.Secret) *v1alpha1.RoleCredential {
-			h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
-			return recreated(made)
+		"before the garbage collector has run": func(h *harness, old *v1alpha1.RoleCredential, _ *corev1.Secret) *v1alpha1.RoleCredential {
+			h.Expect(admin.Delete(h.ctx, old)).To(Succeed())
+			return recreated(old)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t, stsemulator.Options{})
 			h.start()
 			namespace := h.namespace(nil)
-			made := h.credential(namespace, "recreated", h.identity())
-			h.eventually(made, "Ready", "True Issued")
+			created := h.credential(namespace, "recreated", h.identity())
+			h.eventually(created, "Ready", "True Issued")
 			before := h.secret(namespace, "recreated")
-			if next := recreate(h, made, before); next != nil {
+			if next := recreate(h, created, before); next != nil {
 				h.Expect(admin.Create(h.ctx, next)).To(Succeed())
 			}
-			h.waitForTakeOver(made)
+			h.waitForTakeOver(created)
 			h.Expect(len(h.sts.Sessions())).To(BeNumerically("<=", 2), "at most one more STS call")
 			h.Expect(h.secret(namespace, "recreated").Annotations).To(HaveKeyWithValue("sts.rolecredential.dev/credential", "RoleCredential/recreated"))
 		})
@@ -89,12 +89,12 @@ func TestSecretIsReissuedAfterLateGarbageCollection(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "replaced", h.identity())
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "replaced", h.identity())
+	h.eventually(created, "Ready", "True Issued")
 	observed := h.secret(namespace, "replaced") // by the garbage collector
-	h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
-	h.Expect(admin.Create(h.ctx, recreated(made))).To(Succeed())
-	current := h.waitForTakeOver(made)
+	h.Expect(admin.Delete(h.ctx, created)).To(Succeed())
+	h.Expect(admin.Create(h.ctx, recreated(created))).To(Succeed())
+	current := h.waitForTakeOver(created)
 	h.Expect(h.issues()).To(Equal(1))
 
 	err := admin.Delete(h.ctx, observed, client.Preconditions{UID: &observed.UID, ResourceVersion: &observed.ResourceVersion})
@@ -102,8 +102,8 @@ func TestSecretIsReissuedAfterLateGarbageCollection(t *testing.T) {
 
 	h.Expect(admin.Delete(h.ctx, observed, client.Preconditions{UID: &observed.UID})).To(Succeed())
 	h.lastIssued(2)
-	h.Eventually(func() *corev1.Secret { return h.secret(namespace, "replaced") }).WithTimeout(settle).Should(HaveField("UID", Not(Equal(observed.UID))))
-	h.waitForTakeOver(made)
+	h.Eventually(func() *corev1.Secret { return h.secret(namespace, "replaced") }).WithTimeout(waitLimit).Should(HaveField("UID", Not(Equal(observed.UID))))
+	h.waitForTakeOver(created)
 	h.Expect(h.issues()).To(Equal(2))
 	h.Expect(h.events(current)()).NotTo(ContainElement(HavePrefix("Warning")))
 }
@@ -113,13 +113,13 @@ func TestRepeatedlyReplacedCredentialKeepsItsSecret(t *testing.T) {
 	h := newHarness(t, stsemulator.Options{})
 	h.start()
 	namespace := h.namespace(nil)
-	made := h.credential(namespace, "often", h.identity())
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "often", h.identity())
+	h.eventually(created, "Ready", "True Issued")
 	first := h.secret(namespace, "often")
 	for range 5 {
-		h.Expect(admin.Delete(h.ctx, made)).To(Succeed())
-		h.Expect(admin.Create(h.ctx, recreated(made))).To(Succeed())
-		made = h.waitForTakeOver(made)
+		h.Expect(admin.Delete(h.ctx, created)).To(Succeed())
+		h.Expect(admin.Create(h.ctx, recreated(created))).To(Succeed())
+		created = h.waitForTakeOver(created)
 	}
 	h.Expect(h.issues()).To(Equal(1))
 	h.Expect(h.secret(namespace, "often").UID).To(Equal(first.UID))
@@ -132,9 +132,10 @@ func TestRemovedOwnerReferenceIsRestored(t *testing.T) {
 			h := newHarness(t, stsemulator.Options{})
 			h.start()
 			namespace := h.namespace(nil)
-			made := h.credential(namespace, "owned", h.identity())
-			h.eventually(made, "Ready", "True Issued")
-			before, ready := h.secret(namespace, "owned"), *meta.FindStatusCondition(made.Status.Conditions, "Ready")
+			created := h.credential(namespace, "owned", h.identity())
+			h.eventually(created, "Ready", "True Issued")
+			h.Eventually(h.events(created)).WithTimeout(waitLimit).Should(Equal([]string{"Normal Issued"})) // a stop may lose it
+			before, ready := h.secret(namespace, "owned"), *meta.FindStatusCondition(created.Status.Conditions, "Ready")
 			if down {
 				h.stop()
 			}
@@ -143,12 +144,12 @@ func TestRemovedOwnerReferenceIsRestored(t *testing.T) {
 			if down {
 				h.start()
 			}
-			h.Eventually(func() []metav1.OwnerReference { return h.secret(namespace, "owned").OwnerReferences }).WithTimeout(settle).Should(Equal(before.OwnerReferences))
+			h.Eventually(func() []metav1.OwnerReference { return h.secret(namespace, "owned").OwnerReferences }).WithTimeout(waitLimit).Should(Equal(before.OwnerReferences))
 			h.Expect(h.secret(namespace, "owned").Data).To(Equal(before.Data))
-			h.eventually(made, "Ready", "True Issued")
-			h.Expect(*meta.FindStatusCondition(made.Status.Conditions, "Ready")).To(Equal(ready), "Ready stays True")
+			h.eventually(created, "Ready", "True Issued")
+			h.Expect(*meta.FindStatusCondition(created.Status.Conditions, "Ready")).To(Equal(ready), "Ready stays True")
 			h.Expect(h.issues()).To(Equal(1))
-			h.Expect(h.events(made)()).To(Equal([]string{"Normal Issued"}))
+			h.Expect(h.events(created)()).To(Equal([]string{"Normal Issued"}))
 		})
 	}
 }
@@ -168,8 +169,8 @@ func TestAdoptionRemovesCopiesOfOldData(t *testing.T) {
 	h.Expect(admin.Create(h.ctx, adopted)).To(Succeed())
 	foreign := applied("foreign", map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})
 	h.Expect(admin.Create(h.ctx, foreign)).To(Succeed())
-	made := h.credential(namespace, "adopted", h.identity())
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "adopted", h.identity())
+	h.eventually(created, "Ready", "True Issued")
 	h.Expect(h.secret(namespace, "adopted").Annotations).NotTo(HaveKey(lastApplied))
 	h.Expect(h.secret(namespace, "adopted").Annotations).To(HaveKeyWithValue("team", "shop"))
 
@@ -181,15 +182,15 @@ func TestAdoptionRemovesCopiesOfOldData(t *testing.T) {
 		h.Eventually(func(g Gomega) {
 			g.Expect(h.cache.Get(h.ctx, client.ObjectKey{Namespace: namespace, Name: name}, cached)).To(Succeed())
 			g.Expect(cached.ResourceVersion).To(Equal(version))
-		}).WithTimeout(settle).Should(Succeed())
+		}).WithTimeout(waitLimit).Should(Succeed())
 		for key, value := range cached.Annotations {
 			h.Expect(strings.Contains(value, old)).To(BeFalse(), "%s: %s", name, key)
 		}
 	}
 
 	// A refresh keeps the annotation, which belongs to the tool.
-	h.refresh(made, "1")
+	h.refresh(created, "1")
 	h.lastIssued(2)
-	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("1"))
+	h.Eventually(func() string { h.state(created, "Ready")(); return created.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal("1"))
 	h.Expect(h.secret(namespace, "adopted").Annotations).To(And(HaveKey(lastApplied), HaveKeyWithValue("team", "shop")))
 }

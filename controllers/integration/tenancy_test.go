@@ -116,31 +116,31 @@ func (a *attack) expectNoCalls() {
 // create creates a RoleCredential for the shop's role as the tenant.
 func (a *attack) create(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	a.t.Helper()
-	made := roleCredential(a.shop, name, a.by.Name)
-	made.Spec.RoleARN = shopRole
+	created := roleCredential(a.shop, name, a.by.Name)
+	created.Spec.RoleARN = shopRole
 	for _, f := range change {
-		f(made)
+		f(created)
 	}
-	a.Expect(a.tenant.Create(a.ctx, made)).To(Succeed())
-	return made
+	a.Expect(a.tenant.Create(a.ctx, created)).To(Succeed())
+	return created
 }
 
 // createReady creates a RoleCredential as the tenant, and waits until it is Ready.
 func (a *attack) createReady(name string, change ...func(*v1alpha1.RoleCredential)) *v1alpha1.RoleCredential {
 	a.t.Helper()
-	made := a.create(name, change...)
-	a.eventually(made, "Ready", "True Issued")
+	created := a.create(name, change...)
+	a.eventually(created, "Ready", "True Issued")
 	a.calls = len(a.sts.Calls())
-	return made
+	return created
 }
 
 // createVictim creates a credential in the bank, and waits until it is Ready.
 func (a *attack) createVictim(name string) *v1alpha1.RoleCredential {
 	a.t.Helper()
-	made := a.credential(a.bank, name, a.by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
-	a.eventually(made, "Ready", "True Issued")
+	created := a.credential(a.bank, name, a.by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = bankRole })
+	a.eventually(created, "Ready", "True Issued")
 	a.calls = len(a.sts.Calls())
-	return made
+	return created
 }
 
 // expectDenied creates objects as the tenant. Each must have the wanted condition, no Secret and no STS call.

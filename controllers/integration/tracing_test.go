@@ -83,15 +83,15 @@ func TestIssueLogsOneLineAndIdleReconcileLogsNone(t *testing.T) {
 	namespace := h.namespace(nil)
 	by := h.identity()
 	h.eventually(by, "Ready", "True Verified")
-	made := h.credential(namespace, "logged", by)
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "logged", by)
+	h.eventually(created, "Ready", "True Issued")
 	logged := func() []logLine { return h.logLines("RoleCredential", "logged") }
-	h.Eventually(logged).WithTimeout(settle).Should(HaveLen(1))
+	h.Eventually(logged).WithTimeout(waitLimit).Should(HaveLen(1))
 	issued := logged()[0]
 	last := h.sts.Calls()[len(h.sts.Calls())-1]
 	for key, want := range map[string]any{
 		"level": "info", "msg": "issued", "namespace": namespace, "why": "Missing", "call": "AssumeRole", "identity": "ClusterIdentity " + by.Name, "reason": "Issued",
-		"requestID": last.RequestID, "accessKeyID": made.Status.AccessKeyID, "principalARN": made.Status.PrincipalARN, "expiration": made.Status.Expiration.UTC().Format("2006-01-02T15:04:05Z"),
+		"requestID": last.RequestID, "accessKeyID": created.Status.AccessKeyID, "principalARN": created.Status.PrincipalARN, "expiration": created.Status.Expiration.UTC().Format("2006-01-02T15:04:05Z"),
 	} {
 		h.Expect(issued).To(HaveKeyWithValue(key, want), key)
 	}
@@ -102,7 +102,7 @@ func TestIssueLogsOneLineAndIdleReconcileLogsNone(t *testing.T) {
 		update(h, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, func(n *corev1.Namespace) {
 			n.Labels = map[string]string{"change": fmt.Sprint(i)}
 		})
-		h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">", before+float64(i)))
+		h.Eventually(h.reconciles).WithTimeout(waitLimit).Should(BeNumerically(">", before+float64(i)))
 	}
 	h.Expect(logged()).To(HaveLen(1))
 
@@ -119,7 +119,7 @@ func TestIssueLogsOneLineAndIdleReconcileLogsNone(t *testing.T) {
 	failed := h.logLines("RoleCredential", "refused")
 	h.Expect(failed).To(HaveLen(h.issues() - 1)) // the operator may have retried since
 	h.Expect(failed[0]).To(And(HaveKeyWithValue("msg", "no new credential"), HaveKeyWithValue("reason", "AccessDenied"), HaveKeyWithValue("cause", ContainSubstring("is not authorized"))))
-	h.Expect(h.statuses(made, refused)).NotTo(Or(ContainSubstring(last.RequestID), ContainSubstring(fmt.Sprint(failed[0]["requestID"]))))
+	h.Expect(h.statuses(created, refused)).NotTo(Or(ContainSubstring(last.RequestID), ContainSubstring(fmt.Sprint(failed[0]["requestID"]))))
 
 	// docs/logs.md lists all keys, and the spans have the same values as the lines.
 	h.Expect(documentedKeys(h, "Keys of the log")).To(ContainElements(slices.Collect(maps.Keys(issued))))
@@ -174,9 +174,9 @@ func TestSTSCallIsSpanOfReconcile(t *testing.T) {
 func (h *harness) statuses(credentials ...*v1alpha1.RoleCredential) string {
 	h.t.Helper()
 	var statuses []v1alpha1.RoleCredentialStatus
-	for _, made := range credentials {
-		h.state(made, "Ready")()
-		statuses = append(statuses, made.Status)
+	for _, c := range credentials {
+		h.state(c, "Ready")()
+		statuses = append(statuses, c.Status)
 	}
 	text, err := json.Marshal(statuses)
 	h.Expect(err).NotTo(HaveOccurred())

@@ -39,16 +39,16 @@ func TestChangedSecretIsRepairedWithOneCall(t *testing.T) {
 			h := newHarness(t, stsemulator.Options{})
 			h.start()
 			namespace := h.namespace(nil)
-			made := h.credential(namespace, "repaired", h.identity())
-			h.eventually(made, "Ready", "True Issued")
+			created := h.credential(namespace, "repaired", h.identity())
+			h.eventually(created, "Ready", "True Issued")
 			change(h, h.secret(namespace, "repaired"))
 			h.Eventually(func() string {
 				if secret := h.secret(namespace, "repaired"); secret != nil && len(secret.Data) == 3 && secret.Labels[v1alpha1.ManagedByLabel] != "" {
 					return string(secret.Data["AWS_ACCESS_KEY_ID"])
 				}
 				return ""
-			}).WithTimeout(settle).Should(Equal(h.lastIssued(2)))
-			h.eventually(made, "Ready", "True Issued")
+			}).WithTimeout(waitLimit).Should(Equal(h.lastIssued(2)))
+			h.eventually(created, "Ready", "True Issued")
 			h.Expect(h.issues()).To(Equal(2))
 		})
 	}
@@ -58,7 +58,7 @@ func TestChangedSecretIsRepairedWithOneCall(t *testing.T) {
 func (h *harness) lastIssued(n int) string {
 	h.t.Helper()
 	// The emulator records the session with the response, after the call.
-	h.Eventually(func() int { return len(h.sts.Sessions()) }).WithTimeout(settle).Should(BeNumerically(">=", n))
+	h.Eventually(func() int { return len(h.sts.Sessions()) }).WithTimeout(waitLimit).Should(BeNumerically(">=", n))
 	return h.sts.Sessions()[n-1].AccessKeyID
 }
 
@@ -68,17 +68,17 @@ func TestForeignSecretBlocksCredentialUntilItIsDeleted(t *testing.T) {
 	namespace := h.namespace(nil)
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "taken"}, Data: map[string][]byte{"password": []byte("theirs")}}
 	h.Expect(admin.Create(h.ctx, foreign)).To(Succeed())
-	made := h.credential(namespace, "taken", h.identity())
-	h.eventually(made, "Ready", "False SecretConflict")
+	created := h.credential(namespace, "taken", h.identity())
+	h.eventually(created, "Ready", "False SecretConflict")
 	h.Expect(h.secret(namespace, "taken")).To(Equal(foreign))
 	h.stop()
 	before := h.reconciles()
 	h.start()
-	h.Eventually(h.reconciles).WithTimeout(settle).Should(BeNumerically(">", before))
+	h.Eventually(h.reconciles).WithTimeout(waitLimit).Should(BeNumerically(">", before))
 
 	h.Expect(admin.Delete(h.ctx, foreign)).To(Succeed())
-	h.refresh(made, "1") // sooner than the check each minute
-	h.eventually(made, "Ready", "True Issued")
+	h.refresh(created, "1") // sooner than the check each minute
+	h.eventually(created, "Ready", "True Issued")
 	h.Expect(h.issues()).To(Equal(2), "STS was called once before the operator found the foreign Secret, and once after its deletion")
 }
 
@@ -88,12 +88,12 @@ func TestAnnotatedSecretIsAdopted(t *testing.T) {
 	namespace := h.namespace(nil)
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "moved"}, Data: map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("AKIAOLD"), "old": []byte("x")}}
 	h.Expect(admin.Create(h.ctx, foreign)).To(Succeed())
-	made := h.credential(namespace, "moved", h.identity())
-	h.eventually(made, "Ready", "False SecretConflict")
+	created := h.credential(namespace, "moved", h.identity())
+	h.eventually(created, "Ready", "False SecretConflict")
 	metav1.SetMetaDataAnnotation(&foreign.ObjectMeta, v1alpha1.AdoptAnnotation, "RoleCredential/moved")
 	h.Expect(admin.Update(h.ctx, foreign)).To(Succeed())
-	h.refresh(made, "1") // sooner than the check each minute
-	h.eventually(made, "Ready", "True Issued")
+	h.refresh(created, "1") // sooner than the check each minute
+	h.eventually(created, "Ready", "True Issued")
 	adopted := h.secret(namespace, "moved")
 	h.Expect(adopted.UID).To(Equal(foreign.UID))
 	h.Expect(adopted.Data).To(HaveLen(3))
@@ -163,11 +163,11 @@ func TestChangedDependencyEnqueuesCredential(t *testing.T) {
 			if tc.change != nil {
 				tc.change(h, by)
 			}
-			made := h.credential(namespace, "waits", by)
-			h.eventually(made, "Authorized", tc.want)
+			created := h.credential(namespace, "waits", by)
+			h.eventually(created, "Authorized", tc.want)
 			h.Expect(h.secret(namespace, "waits")).To(BeNil())
 			tc.repair(h, namespace, by)
-			h.eventually(made, "Ready", "True Issued")
+			h.eventually(created, "Ready", "True Issued")
 		})
 	}
 }
@@ -178,17 +178,17 @@ func TestRotatedSourceKeyCausesNoFailedCall(t *testing.T) {
 	namespace := h.namespace(nil)
 	by := h.identity()
 	h.eventually(by, "Ready", "True Verified")
-	made := h.credential(namespace, "rotated", by)
-	h.eventually(made, "Ready", "True Issued")
+	created := h.credential(namespace, "rotated", by)
+	h.eventually(created, "Ready", "True Issued")
 
 	oldKey := h.sts.AccessKeys(operatorARN)[0]
 	newKey, err := h.sts.CreateAccessKey(operatorARN)
 	h.Expect(err).NotTo(HaveOccurred())
 	h.putKey(by.Name, newKey)
-	h.Eventually(func() string { return h.sts.Calls()[len(h.sts.Calls())-1].AccessKeyID }).WithTimeout(settle).Should(Equal(newKey.ID)) // GetCallerIdentity
+	h.Eventually(func() string { return h.sts.Calls()[len(h.sts.Calls())-1].AccessKeyID }).WithTimeout(waitLimit).Should(Equal(newKey.ID)) // GetCallerIdentity
 	h.Expect(h.sts.DeleteAccessKey(oldKey.ID)).To(Succeed())
-	h.refresh(made, "now")
-	h.Eventually(func() string { h.state(made, "Ready")(); return made.Status.LastHandledRefreshRequest }).WithTimeout(settle).Should(Equal("now"))
+	h.refresh(created, "now")
+	h.Eventually(func() string { h.state(created, "Ready")(); return created.Status.LastHandledRefreshRequest }).WithTimeout(waitLimit).Should(Equal("now"))
 	for _, call := range h.sts.Calls() {
 		h.Expect(call.Code).To(BeEmpty())
 	}
@@ -199,10 +199,10 @@ func TestCredentialRecoversWhenSourceKeyIsCorrected(t *testing.T) {
 	h.start()
 	by := h.identity()
 	h.putKey(by.Name, stsemulator.AccessKey{ID: h.sts.AccessKeys(operatorARN)[0].ID, Secret: "wrong"})
-	made := h.credential(h.namespace(nil), "heals", by)
-	h.eventually(made, "Issued", "False InvalidSourceCredentials")
+	created := h.credential(h.namespace(nil), "heals", by)
+	h.eventually(created, "Issued", "False InvalidSourceCredentials")
 	h.eventually(by, "Ready", "False InvalidSourceCredentials")
 	h.putKey(by.Name, h.sts.AccessKeys(operatorARN)[0])
-	h.eventually(made, "Ready", "True Issued")
+	h.eventually(created, "Ready", "True Issued")
 	h.eventually(by, "Ready", "True Verified")
 }

@@ -21,11 +21,11 @@ func TestTokenInSecretReachesARoleForTwelveHours(t *testing.T) {
 		h.putSecret(operatorNamespace, by.Name, "value", i.token("spiffe://example/first", time.Hour))
 	})
 	h.eventually(by, "Ready", "True NotVerifiable")
-	made := h.credential(namespace, "first", by, func(c *v1alpha1.RoleCredential) {
+	created := h.credential(namespace, "first", by, func(c *v1alpha1.RoleCredential) {
 		c.Spec.RoleARN, c.Spec.Duration = first, &metav1.Duration{Duration: 12 * time.Hour}
 	})
-	h.eventually(made, "Ready", "True Issued")
-	session, ok := h.sts.Session(made.Status.AccessKeyID)
+	h.eventually(created, "Ready", "True Issued")
+	session, ok := h.sts.Session(created.Status.AccessKeyID)
 	h.Expect(ok).To(BeTrue())
 	h.Expect(session).To(And(HaveField("Action", "AssumeRoleWithWebIdentity"), HaveField("Subject", "spiffe://example/first"), HaveField("Audience", "sts.amazonaws.com")))
 	h.Expect(session.Expiration.Sub(session.Issued)).To(Equal(12 * time.Hour))
@@ -33,7 +33,7 @@ func TestTokenInSecretReachesARoleForTwelveHours(t *testing.T) {
 	// A new token is used without a restart and without a failed refresh.
 	h.putSecret(operatorNamespace, by.Name, "value", i.token("spiffe://example/second", time.Hour))
 	current := h.secret(operatorNamespace, by.Name).ResourceVersion
-	h.Eventually(func() string { h.state(by, "Ready")(); return by.Status.ObservedSecretVersion }).WithTimeout(settle).Should(Equal(current))
+	h.Eventually(func() string { h.state(by, "Ready")(); return by.Status.ObservedSecretVersion }).WithTimeout(waitLimit).Should(Equal(current))
 	replaced := h.credential(namespace, "second", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = second })
 	h.eventually(replaced, "Ready", "True Issued")
 	session, _ = h.sts.Session(replaced.Status.AccessKeyID)
@@ -43,14 +43,14 @@ func TestTokenInSecretReachesARoleForTwelveHours(t *testing.T) {
 	before := len(h.sts.Calls())
 	h.putSecret(operatorNamespace, by.Name, "value", i.token("spiffe://example/first", -time.Minute))
 	h.eventually(by, "Ready", "False TokenExpired")
-	h.refresh(made, "1")
-	h.eventually(made, "Issued", "False TokenExpired")
-	h.Expect(h.state(made, "Ready")()).To(Equal("True Issued"))
+	h.refresh(created, "1")
+	h.eventually(created, "Issued", "False TokenExpired")
+	h.Expect(h.state(created, "Ready")()).To(Equal("True Issued"))
 	h.Expect(h.sts.Calls()).To(HaveLen(before))
 	h.putSecret(operatorNamespace, by.Name, "value", i.token("spiffe://example/first", time.Hour))
 	h.eventually(by, "Ready", "True NotVerifiable")
-	h.eventually(made, "Issued", "True Issued")
-	h.Expect(made.Status.LastHandledRefreshRequest).To(Equal("1"))
+	h.eventually(created, "Issued", "True Issued")
+	h.Expect(created.Status.LastHandledRefreshRequest).To(Equal("1"))
 	for _, call := range h.sts.Calls() {
 		h.Expect(call.Code).To(BeEmpty())
 		h.Expect(call.AccessKeyID).To(BeEmpty(), "no call is signed")
@@ -73,9 +73,9 @@ func TestTokenReachesTheFirstHopAndTagsTheRest(t *testing.T) {
 	h.eventually(by, "Ready", "True Verified")
 	h.Expect(by.Status.ARN).To(Equal("arn:aws:sts::" + tenantAccount + ":assumed-role/Hub"))
 	for _, name := range []string{"one", "two"} {
-		made := h.credential(namespace, name, by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = last })
-		h.eventually(made, "Ready", "True Issued")
-		session, _ := h.sts.Session(made.Status.AccessKeyID)
+		created := h.credential(namespace, name, by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = last })
+		h.eventually(created, "Ready", "True Issued")
+		session, _ := h.sts.Session(created.Status.AccessKeyID)
 		h.Expect(session.Tags).To(And(HaveKeyWithValue("kubernetes-name", name), HaveKeyWithValue("kubernetes-cluster", "prod")))
 	}
 	h.eventually(h.credential(h.namespace(nil), "another", by, func(c *v1alpha1.RoleCredential) { c.Spec.RoleARN = last }), "Issued", "False AccessDenied")
@@ -106,12 +106,12 @@ func TestOIDCClientOfANamespace(t *testing.T) {
 	h.eventually(own, "Ready", "False ClientRejected")
 	h.putSecret(namespace, "client", "secret", i.secret)
 	h.eventually(own, "Ready", "True NotVerifiable")
-	made := roleCredential(namespace, "reader", "own")
-	made.Spec.IdentityRef.Kind, made.Spec.RoleARN = v1alpha1.IdentityKindIdentity, role
-	h.Expect(admin.Create(h.ctx, made)).To(Succeed())
-	h.eventually(made, "Ready", "True Issued")
-	session, _ := h.sts.Session(made.Status.AccessKeyID)
+	created := roleCredential(namespace, "reader", "own")
+	created.Spec.IdentityRef.Kind, created.Spec.RoleARN = v1alpha1.IdentityKindIdentity, role
+	h.Expect(admin.Create(h.ctx, created)).To(Succeed())
+	h.eventually(created, "Ready", "True Issued")
+	session, _ := h.sts.Session(created.Status.AccessKeyID)
 	h.Expect(session.Subject).To(Equal("shop"))
 	i.server.Close()
-	h.Expect(h.state(made, "Ready")()).To(Equal("True Issued"))
+	h.Expect(h.state(created, "Ready")()).To(Equal("True Issued"))
 }

@@ -10,7 +10,7 @@ import (
 	"rolecredential.dev/operator/controllers/request"
 )
 
-// Request asks for one call of STS.
+// Request is a request for one call of STS.
 type Request struct {
 	Identity, Credential request.Key
 	// QPS is the identity's own limit of calls per second, zero for the default. An identity in a namespace cannot exceed the default.
@@ -247,7 +247,7 @@ func (l *Limiter) grant(now time.Time, id *identity) *Permit {
 		full.blocked[id] = struct{}{}
 		return nil
 	}
-	if !id.breaker.allows(now) || !id.rate.take(now) {
+	if !id.breaker.allows(now) || !id.rate.takeToken(now) {
 		if at := id.nextCall(now); !at.IsZero() && (id.serveAt.IsZero() || at.Before(id.serveAt)) {
 			id.serveAt = at
 			l.visitAt(at)
@@ -255,7 +255,7 @@ func (l *Limiter) grant(now time.Time, id *identity) *Permit {
 		return nil
 	}
 	id.queue.serve(r.Credential)
-	l.takeSlots(id)
+	l.acquireSlots(id)
 	return &Permit{request: r, id: id, granted: now, probe: id.breaker.start()}
 }
 
@@ -289,7 +289,7 @@ func (l *Limiter) release(now time.Time, permit *Permit, outcome Outcome) (queue
 	if queued {
 		l.enqueue(id, permit.request)
 	}
-	l.freeSlots(now, id)
+	l.releaseSlots(now, id)
 	l.serve(now, id)
 	return queued
 }

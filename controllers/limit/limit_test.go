@@ -345,8 +345,8 @@ func TestCallOfADeletedIdentityLeavesNoEntry(t *testing.T) {
 				permit, _ := l.Acquire(start, callFor(credential("shop", i), limit.Missing))
 				permits = append(permits, permit)
 			}
-			waits, _ := l.Acquire(start, callFor(credential("shop", 3), limit.Missing))
-			g.Expect(waits).To(BeNil())
+			denied, _ := l.Acquire(start, callFor(credential("shop", 3), limit.Missing))
+			g.Expect(denied).To(BeNil())
 			l.Forget(start, operator)
 			for _, permit := range permits {
 				end(l, permit)
@@ -385,7 +385,7 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 				t.Fatalf("%d calls in flight, with %d slots", len(inFlight), slots)
 			}
 		}
-		advance := func(by time.Duration) {
+		pass := func(by time.Duration) {
 			now = now.Add(by)
 			ready, _ := l.Ready(now)
 			for _, key := range ready {
@@ -405,7 +405,7 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			key := credential(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "namespace"), rapid.IntRange(0, 5).Draw(t, "number"))
-			switch rapid.IntRange(0, 3).Draw(t, "step") {
+			switch rapid.IntRange(0, 3).Draw(t, "pass") {
 			case 0:
 				acquire(key, limit.Class(rapid.IntRange(0, 2).Draw(t, "class")))
 			case 1:
@@ -416,7 +416,7 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 				l.Cancel(now, key)
 				waiting[key] = false
 			case 3:
-				advance(time.Duration(rapid.IntRange(0, 4000).Draw(t, "milliseconds")) * time.Millisecond)
+				pass(time.Duration(rapid.IntRange(0, 4000).Draw(t, "milliseconds")) * time.Millisecond)
 			}
 		}
 		for i, at := range granted { // the rate holds over every window
@@ -430,7 +430,7 @@ func TestEveryRequestIsServedWithinTheLimits(t *testing.T) {
 			for key := range inFlight {
 				release(key, limit.Answered)
 			}
-			advance(500 * time.Millisecond)
+			pass(500 * time.Millisecond)
 		}
 		for key, waits := range waiting {
 			if waits && inFlight[key] == nil {

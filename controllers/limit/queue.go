@@ -25,15 +25,15 @@ const (
 type queue struct {
 	byCredential map[request.Key]*list.Element
 	byNamespace  map[string]*namespace
-	// turns holds the namespaces, in the order in which they are served, by their most urgent class.
-	turns [classes]list.List
-	last  Class // of the request that was served last
+	// byClass holds the namespaces, in the order in which they are served, by their most urgent class.
+	byClass [classes]list.List
+	last    Class // of the request that was served last
 }
 
 type namespace struct {
 	requests [classes]list.List
 	class    Class         // the most urgent with requests
-	turn     *list.Element // in the turns of the class
+	position *list.Element // in byClass
 }
 
 func (q *queue) len() int { return len(q.byCredential) }
@@ -57,7 +57,7 @@ func (q *queue) add(r Request) {
 	}
 	q.byCredential[r.Credential] = n.requests[r.Class].PushBack(r)
 	if r.Class < n.class {
-		q.place(n, r.Class)
+		q.setClass(n, r.Class)
 	}
 }
 
@@ -83,20 +83,20 @@ func (q *queue) remove(credential request.Key) {
 	for class < classes && n.requests[class].Len() == 0 {
 		class++
 	}
-	q.place(n, class)
+	q.setClass(n, class)
 	if class == classes {
 		delete(q.byNamespace, credential.Namespace)
 	}
 }
 
-// place lets a namespace be served last among those of a class.
-func (q *queue) place(n *namespace, class Class) {
-	if n.turn != nil {
-		q.turns[n.class].Remove(n.turn)
+// setClass makes a namespace the last to be served among those of a class.
+func (q *queue) setClass(n *namespace, class Class) {
+	if n.position != nil {
+		q.byClass[n.class].Remove(n.position)
 	}
-	n.class, n.turn = class, nil
+	n.class, n.position = class, nil
 	if class < classes {
-		n.turn = q.turns[class].PushBack(n)
+		n.position = q.byClass[class].PushBack(n)
 	}
 }
 
@@ -107,8 +107,8 @@ func (q *queue) next() (Request, bool) {
 		order = [...]Class{Missing, Routine, Expiring}
 	}
 	for _, class := range order {
-		if turn := q.turns[class].Front(); turn != nil {
-			return turn.Value.(*namespace).requests[class].Front().Value.(Request), true
+		if first := q.byClass[class].Front(); first != nil {
+			return first.Value.(*namespace).requests[class].Front().Value.(Request), true
 		}
 	}
 	return Request{}, false

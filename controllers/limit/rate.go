@@ -60,7 +60,7 @@ func (p *pace) setLimit(now time.Time, qps int) {
 // tokens is how many calls may be made now; it is negative after [pace.spend].
 func (p *pace) tokens(now time.Time) float64 { return p.limiter.TokensAt(now) }
 
-func (p *pace) take(now time.Time) bool { return p.limiter.AllowN(now, 1) }
+func (p *pace) takeToken(now time.Time) bool { return p.limiter.AllowN(now, 1) }
 
 // spend takes a token that need not be there yet.
 func (p *pace) spend(now time.Time) { p.limiter.ReserveN(now, 1) }

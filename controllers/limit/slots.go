@@ -42,7 +42,7 @@ func (l *Limiter) full(id *identity) *share {
 	return nil
 }
 
-func (l *Limiter) takeSlots(id *identity) {
+func (l *Limiter) acquireSlots(id *identity) {
 	id.inFlight++
 	for _, b := range id.bounds {
 		if l.shares[b.share] == nil {
@@ -52,9 +52,9 @@ func (l *Limiter) takeSlots(id *identity) {
 	}
 }
 
-// freeSlots frees the slots of a call and serves the identities that wait for them. A share without calls is dropped: names that are no
+// releaseSlots frees the slots of a call and serves the identities that wait for them. A share without calls is dropped: names that are no
 // longer used take no memory.
-func (l *Limiter) freeSlots(now time.Time, id *identity) {
+func (l *Limiter) releaseSlots(now time.Time, id *identity) {
 	id.inFlight--
 	for _, b := range id.bounds {
 		l.shares[b.share].used--

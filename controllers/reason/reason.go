@@ -37,9 +37,9 @@ func Denied(reason, format string, args ...any) *Error {
 	return &Error{Condition: v1alpha1.ConditionAuthorized, Reason: reason, Message: fmt.Sprintf(format, args...), Retry: Never}
 }
 
-// NotCalled returns a failure of ConditionIssued for a request that STS would always reject. It is retried after a change of the spec or
-// of an object that it names.
-func NotCalled(reason, format string, args ...any) *Error {
+// NotSent returns a failure of ConditionIssued for a request that is not sent, because STS would always reject it. It is retried after a
+// change of the spec or of an object that it names.
+func NotSent(reason, format string, args ...any) *Error {
 	return &Error{Condition: v1alpha1.ConditionIssued, Reason: reason, Message: fmt.Sprintf(format, args...) + " STS was not called.", Retry: Never}
 }
 

@@ -51,7 +51,8 @@ const (
 	Due              Reason = "Due"
 )
 
-// IsRepair reports whether the reason is a deleted or edited Secret. Another writer may cause such reasons again and again.
+// IsRepair reports whether the reason is a deleted or edited Secret, or a first issue. Another writer may cause the first two
+// again and again.
 func (w Reason) IsRepair() bool { return w == Missing || w == Tampered }
 
 // Current reports whether a Secret matches the spec although credentials are issued for this reason.
@@ -65,8 +66,8 @@ func (w Reason) Current() bool { return w == NotDue || w == RefreshRequested || 
 const ClockTolerance = time.Minute
 
 var checks = []struct {
-	why   Reason
-	holds func(now time.Time, w Desired, o Observed) bool
+	why     Reason
+	applies func(now time.Time, w Desired, o Observed) bool
 }{
 	{Missing, func(_ time.Time, _ Desired, o Observed) bool { return o.Ownership == Absent || o.Ownership == Adopted }},
 	{Tampered, func(now time.Time, _ Desired, o Observed) bool { return o.Record == nil || !o.Record.plausible(now) }},
@@ -86,7 +87,7 @@ var checks = []struct {
 // Decide returns why a credential must be issued, or NotDue. Do not call it for a foreign Secret.
 func Decide(now time.Time, w Desired, o Observed) Reason {
 	for _, check := range checks {
-		if check.holds(now, w, o) {
+		if check.applies(now, w, o) {
 			return check.why
 		}
 	}

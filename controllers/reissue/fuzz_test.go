@@ -39,7 +39,7 @@ func FuzzAnnotations(f *testing.F) {
 		}
 
 		forged := r.WithChecksum(nil)
-		follower := reissue.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.After(&forged).WithChecksum(nil)
+		follower := reissue.Record{IssuedAt: issuedAt, Expiration: issuedAt.Add(time.Hour)}.WithPrevious(&forged).WithChecksum(nil)
 		again, ok = reissue.ParseRecord(follower.Annotations())
 		g.Expect(ok).To(BeTrue())
 		g.Expect(again).To(Equal(follower))

@@ -58,9 +58,9 @@ type Record struct {
 	RefreshRequest string
 }
 
-// After returns the record with the times of the record that it replaces, which is nil if it is not known. If the credentials before
+// WithPrevious returns the record with the times of the record that it replaces, which is nil if it is not known. If the credentials before
 // that are still valid, the two count as one that expires with the earlier of them, so that no pod is assumed to have longer.
-func (r Record) After(before *Record) Record {
+func (r Record) WithPrevious(before *Record) Record {
 	if before == nil || before.Expiration.Sub(r.Expiration) > MaxLifetime { // no credentials outlive the next ones by so much
 		return r
 	}
@@ -143,8 +143,8 @@ func (r Record) Annotations() map[string]string {
 	return annotations
 }
 
-// parseAt parses a time in exactly the form of [Record.Annotations], and returns zero for any other. Fractions of a second would be lost in a status, and
-// a time zone may lead to a year that cannot be formatted.
+// parseAt parses a time in exactly the form of [Record.Annotations], and returns zero for any other. Fractions of a second would be lost in
+// a status, and a time zone may lead to a year that cannot be formatted.
 func parseAt(text string) time.Time {
 	if read, err := time.Parse(time.RFC3339, text); err == nil && read.UTC().Format(time.RFC3339) == text {
 		return read

@@ -114,7 +114,7 @@ func TestChecksumOfAnEarlierReleaseIsValid(t *testing.T) {
 	g.Expect(r.PreviousExpiration).To(BeZero())
 }
 
-func TestAfterKeepsTheTimesOfTheReplacedCredentials(t *testing.T) {
+func TestWithPreviousKeepsTheTimesOfTheReplacedCredentials(t *testing.T) {
 	after := issuedAt.Add
 	record := func(issued, expires time.Duration) reissue.Record {
 		return reissue.Record{IssuedAt: after(issued), Expiration: after(expires)}
@@ -131,24 +131,24 @@ func TestAfterKeepsTheTimesOfTheReplacedCredentials(t *testing.T) {
 			before: new(record(-2*time.Hour, -time.Hour)), previous: after(-2 * time.Hour), expires: after(-time.Hour),
 		},
 		"credentials whose predecessor has expired": {
-			before:   new(record(-40*time.Minute, 20*time.Minute).After(new(record(-80*time.Minute, -20*time.Minute)))),
+			before:   new(record(-40*time.Minute, 20*time.Minute).WithPrevious(new(record(-80*time.Minute, -20*time.Minute)))),
 			previous: after(-40 * time.Minute), expires: after(20 * time.Minute),
 		},
 		"credentials whose predecessor is still valid": {
-			before:   new(record(-time.Minute, 59*time.Minute).After(new(record(-10*time.Minute, 50*time.Minute)))),
+			before:   new(record(-time.Minute, 59*time.Minute).WithPrevious(new(record(-10*time.Minute, 50*time.Minute)))),
 			previous: after(-10 * time.Minute), expires: after(50 * time.Minute),
 		},
 		"an implausible record that expires 36 hours after the next one": {
 			before: new(record(-time.Minute, 37*time.Hour+time.Second)),
 		},
 		"credentials that expire before their predecessor": {
-			before:   new(record(-time.Minute, 14*time.Minute).After(new(record(-10*time.Minute, 50*time.Minute)))),
+			before:   new(record(-time.Minute, 14*time.Minute).WithPrevious(new(record(-10*time.Minute, 50*time.Minute)))),
 			previous: after(-10 * time.Minute), expires: after(14 * time.Minute),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			got := record(0, time.Hour).After(tc.before)
+			got := record(0, time.Hour).WithPrevious(tc.before)
 			g.Expect(got.PreviousIssuedAt).To(Equal(tc.previous))
 			g.Expect(got.PreviousExpiration).To(Equal(tc.expires))
 			g.Expect(got.IssuedAt).To(Equal(issuedAt))

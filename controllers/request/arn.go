@@ -80,12 +80,12 @@ func (r Request) CheckARNs(region, identity string) *reason.Error {
 		fields, err = append(fields, field{fmt.Sprintf("spec.policyARNs[%d]", i), r.PolicyARNs[i]}), CheckPolicy(r.PolicyARNs[i])
 	}
 	if err != nil {
-		return reason.NotCalled(v1alpha1.ReasonInvalidRequest, "%s: %s. Correct it, or use an identity with the endpoint of the server that the ARN belongs to: %s has none.",
+		return reason.NotSent(v1alpha1.ReasonInvalidRequest, "%s: %s. Correct it, or use an identity with the endpoint of the server that the ARN belongs to: %s has none.",
 			fields[len(fields)-1].name, err, identity)
 	}
 	for _, f := range append(fields, field{"spec.mfa.serialNumber", r.MFASerialNumber}) { // a hardware device has no ARN
 		if err := CheckPartition(region, f.arn); err != nil {
-			return reason.NotCalled(v1alpha1.ReasonWrongPartition, "%s: %s. Use an ARN of the partition of %s, or an identity of the other partition.", f.name, err, identity)
+			return reason.NotSent(v1alpha1.ReasonWrongPartition, "%s: %s. Use an ARN of the partition of %s, or an identity of the other partition.", f.name, err, identity)
 		}
 	}
 	return nil

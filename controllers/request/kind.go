@@ -164,10 +164,10 @@ func compact(policy string) (string, *reason.Error) {
 		if invalid, ok := errors.AsType[*json.SyntaxError](json.Unmarshal([]byte(policy), &json.RawMessage{})); ok {
 			line += strings.Count(policy[:max(invalid.Offset-1, 0)], "\n")
 		}
-		return policy, reason.NotCalled(v1alpha1.ReasonMalformedPolicy, "spec.policy is not JSON: line %d: %s.", line, err)
+		return policy, reason.NotSent(v1alpha1.ReasonMalformedPolicy, "spec.policy is not JSON: line %d: %s.", line, err)
 	}
 	if length := utf8.RuneCount(compacted.Bytes()); length > maxPolicy {
-		return compacted.String(), reason.NotCalled(v1alpha1.ReasonPolicyTooLarge, "spec.policy has %d characters without white space, and STS accepts %d. "+
+		return compacted.String(), reason.NotSent(v1alpha1.ReasonPolicyTooLarge, "spec.policy has %d characters without white space, and STS accepts %d. "+
 			"Shorten it, or move it to a managed policy and name that in spec.policyARNs.", length, maxPolicy)
 	}
 	return compacted.String(), nil

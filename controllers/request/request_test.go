@@ -141,14 +141,14 @@ func TestHashIsTheSameForNilAndEmptyLists(t *testing.T) {
 
 func TestHashOfDataDiffersForDifferentKeysAndValues(t *testing.T) {
 	g := NewWithT(t)
-	seen := map[string]map[string][]byte{}
+	observed := map[string]map[string][]byte{}
 	for _, data := range []map[string][]byte{
 		{}, {"a": []byte("b")}, {"b": []byte("a")}, {"ab": []byte("")}, {"a": []byte("b"), "c": []byte("d")}, {"a": []byte("bcd")}, {"a": []byte("\xff")}, {"a": []byte("\xfe")},
 	} {
 		hash := request.Hash(data)
 		g.Expect(hash).To(MatchRegexp("^[0-9a-f]{64}$"))
-		g.Expect(seen).NotTo(HaveKey(hash), "%q", data)
-		seen[hash] = data
+		g.Expect(observed).NotTo(HaveKey(hash), "%q", data)
+		observed[hash] = data
 	}
 }
 

@@ -29,8 +29,8 @@ var errTooLarge = errors.New("the pods of the namespace are too large")
 // Cluster reads and restarts workloads. It has no watch and no cache, so that it costs nothing without rollouts, and
 // a manager without permission to read workloads starts.
 type Cluster struct {
-	// Reader reads from the API server, without a cache.
-	Reader client.Reader
+	// APIReader reads from the API server.
+	APIReader client.Reader
 	// Writer restarts workloads.
 	Writer client.Writer
 }
@@ -70,7 +70,7 @@ func (c Cluster) pods(ctx context.Context, of Credential, left *int, options ...
 	options = append(options, client.InNamespace(of.Namespace), client.Limit(pageSize))
 	for next := client.Continue(""); ; {
 		var page corev1.PodList
-		if err := c.Reader.List(ctx, &page, append(options, next)...); err != nil {
+		if err := c.APIReader.List(ctx, &page, append(options, next)...); err != nil {
 			return nil, fmt.Errorf("failed to list Pods: %w", err)
 		}
 		for i := range page.Items {
@@ -95,7 +95,7 @@ func (c Cluster) Get(ctx context.Context, namespace string, ref Ref) (*Workload,
 	}
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(kind.gvk)
-	err := c.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, object)
+	err := c.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, object)
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) || object.GetDeletionTimestamp() != nil {
 		return nil, nil
 	}

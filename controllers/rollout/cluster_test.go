@@ -168,7 +168,7 @@ func cluster(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) (r
 	scheme.AddKnownTypeWithName(argo, &unstructured.Unstructured{})
 	scheme.AddKnownTypeWithName(argo.GroupVersion().WithKind("RolloutList"), &unstructured.UnstructuredList{})
 	c := fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(funcs).WithObjects(objects...).WithReturnManagedFields().Build()
-	return rollout.Cluster{Reader: c, Writer: c}, c
+	return rollout.Cluster{APIReader: c, Writer: c}, c
 }
 
 // discovered returns the readers as a pass finds them if all workloads are read, each with the names of its pods.
@@ -439,7 +439,7 @@ func TestPodStartsWithItsFirstContainerThatReadsTheSecret(t *testing.T) {
 	runs := func(name string, since time.Duration) corev1.ContainerStatus {
 		return status(name, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(after(since))}})
 	}
-	waits := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError"}}
+	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError"}}
 	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.NewTime(after(-time.Hour))}}
 	named := v1alpha1.Rollout{Targets: []v1alpha1.WorkloadReference{{Kind: "StatefulSet", Name: "db"}}}
 	for name, tc := range map[string]struct {
@@ -448,7 +448,7 @@ func TestPodStartsWithItsFirstContainerThatReadsTheSecret(t *testing.T) {
 		want             time.Time
 	}{
 		"no container has started":                             {nil, nil, discover, time.Time{}},
-		"the container waits for its Secret":                   {nil, []corev1.ContainerStatus{status("a", waits)}, discover, time.Time{}},
+		"the container waits for its Secret":                   {nil, []corev1.ContainerStatus{status("a", waiting)}, discover, time.Time{}},
 		"the first of two containers counts":                   {nil, []corev1.ContainerStatus{runs("a", time.Hour), runs("b", time.Minute)}, discover, after(time.Minute)},
 		"a container that ended does not count":                {[]corev1.ContainerStatus{status("i", ended)}, []corev1.ContainerStatus{status("a", ended), runs("b", time.Minute)}, discover, after(time.Minute)},
 		"a sidecar counts":                                     {[]corev1.ContainerStatus{runs("i", 0)}, []corev1.ContainerStatus{runs("a", time.Minute)}, discover, issuedAt},
@@ -508,11 +508,11 @@ func TestRestartOfArgoRolloutDoesNotChangeThePodTemplate(t *testing.T) {
 	w := rollout.Workload{Ref: rollout.Ref{Kind: "Rollout", Name: "canary"}, UID: "canary-uid"}
 	g.Expect(c.Restart(t.Context(), "shop", w, readers.Stamp{"s3-reader": "ASIANEW"}, at)).To(Succeed())
 
-	live := canary.DeepCopy()
-	g.Expect(reads.Get(t.Context(), client.ObjectKeyFromObject(canary), live)).To(Succeed())
+	restarted := canary.DeepCopy()
+	g.Expect(reads.Get(t.Context(), client.ObjectKeyFromObject(canary), restarted)).To(Succeed())
 	g.Expect(unstructured.SetNestedField(canary.Object, "2026-11-23T15:10:00Z", "spec", "restartAt")).To(Succeed())
-	g.Expect(live.Object["spec"]).To(Equal(canary.Object["spec"]), "nothing but spec.restartAt changes, in UTC and whole seconds")
-	g.Expect(live.GetAnnotations()).To(Equal(map[string]string{"theirs": "stays", v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIANEW"}`}))
+	g.Expect(restarted.Object["spec"]).To(Equal(canary.Object["spec"]), "nothing but spec.restartAt changes, in UTC and whole seconds")
+	g.Expect(restarted.GetAnnotations()).To(Equal(map[string]string{"theirs": "stays", v1alpha1.CredentialsAnnotation: `{"s3-reader":"ASIANEW"}`}))
 	found, err := c.Get(t.Context(), "shop", w.Ref)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(found.Stamp).To(Equal(readers.Stamp{"s3-reader": "ASIANEW"}))

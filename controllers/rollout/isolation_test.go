@@ -185,27 +185,27 @@ func TestColludingNamespacesDelayAnotherByMinutes(t *testing.T) {
 		t.Run(fmt.Sprint(colluding, " namespaces"), func(t *testing.T) {
 			g := NewWithT(t)
 			s, now, restarts := &rollout.Slots{Max: 5}, issuedAt, 0
-			take := func(namespace string) bool {
+			acquire := func(namespace string) bool {
 				restarts++
-				_, ok := s.Take(namespace, rollout.Ref{Kind: "Deployment", Name: fmt.Sprint(restarts)}, rollout.Restart{Credential: namespace}, now)
+				_, ok := s.Acquire(namespace, rollout.Ref{Kind: "Deployment", Name: fmt.Sprint(restarts)}, rollout.Restart{Credential: namespace}, now)
 				return ok
 			}
 			pass := func() {
 				now = now.Add(10 * time.Second)
 				for i := range 3 * colluding {
-					take(fmt.Sprint("lab-", i%colluding))
+					acquire(fmt.Sprint("lab-", i%colluding))
 				}
 			}
 			for range 3 {
 				for begun := now; now.Sub(begun) < 20*time.Minute; {
 					pass()
 				}
-				asked := now
-				for !take("shop") {
+				waitingSince := now
+				for !acquire("shop") {
 					for range 3 { // it tries every 30 seconds
 						pass()
 					}
-					g.Expect(now.Sub(asked)).To(BeNumerically("<=", 3*time.Minute+30*time.Second))
+					g.Expect(now.Sub(waitingSince)).To(BeNumerically("<=", 3*time.Minute+30*time.Second))
 				}
 			}
 		})
@@ -215,17 +215,17 @@ func TestColludingNamespacesDelayAnotherByMinutes(t *testing.T) {
 func TestNamespaceThatNoLongerWaitsForASlotLosesItsClaim(t *testing.T) {
 	g := NewWithT(t)
 	s, now := &rollout.Slots{Max: 1}, issuedAt
-	take := func(namespace string, after time.Duration) bool {
+	acquire := func(namespace string, after time.Duration) bool {
 		now = now.Add(after)
-		_, ok := s.Take(namespace, web, rollout.Restart{Credential: namespace}, now)
+		_, ok := s.Acquire(namespace, web, rollout.Restart{Credential: namespace}, now)
 		return ok
 	}
-	g.Expect(take("bank", 0)).To(BeTrue())
-	g.Expect(take("lab", time.Second)).To(BeFalse())
-	g.Expect(take("shop", time.Second)).To(BeFalse())
+	g.Expect(acquire("bank", 0)).To(BeTrue())
+	g.Expect(acquire("lab", time.Second)).To(BeFalse())
+	g.Expect(acquire("shop", time.Second)).To(BeFalse())
 	s.Forget("bank", "bank")
-	g.Expect(take("shop", 30*time.Second)).To(BeFalse(), "the slot is reserved for lab")
-	g.Expect(take("shop", 30*time.Second)).To(BeTrue(), "lab has not tried for a minute")
+	g.Expect(acquire("shop", 30*time.Second)).To(BeFalse(), "the slot is reserved for lab")
+	g.Expect(acquire("shop", 30*time.Second)).To(BeTrue(), "lab has not tried for a minute")
 	s.Forget("shop", "shop")
-	g.Expect(take("lab", time.Second)).To(BeTrue(), "no other namespace waits")
+	g.Expect(acquire("lab", time.Second)).To(BeTrue(), "no other namespace waits")
 }

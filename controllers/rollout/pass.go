@@ -104,7 +104,7 @@ func (r *Reconciler[T]) observe(ctx context.Context, cred T, c Credential, now t
 			found = c.Split(reader, w)
 		}
 		if adopt && c.InProgress(found[0]) {
-			found[0].Restart, _ = r.Slots.Take(c.Namespace, reader.Ref, Restart{Credential: c.Name, ID: c.ID()}, r.Clock.Now())
+			found[0].Restart, _ = r.Slots.Acquire(c.Namespace, reader.Ref, Restart{Credential: c.Name, ID: c.ID()}, r.Clock.Now())
 		}
 		for _, reader := range found {
 			assessed := c.Assess(now, reader)
@@ -141,7 +141,7 @@ func (r *Reconciler[T]) restart(ctx context.Context, c Credential, reader *Reade
 	if reader.Restart.Credential == c.Name {
 		restart.Undone = reader.Restart.Undone
 	}
-	restart, ok := r.Slots.Take(c.Namespace, reader.Ref, restart, r.Clock.Now())
+	restart, ok := r.Slots.Acquire(c.Namespace, reader.Ref, restart, r.Clock.Now())
 	if !ok {
 		return nil, nil
 	}
@@ -155,9 +155,9 @@ func (r *Reconciler[T]) restart(ctx context.Context, c Credential, reader *Reade
 		log.FromContext(ctx).Info("restarting", "workload", reader.String(), "credentials", stamp)
 		return nil, nil
 	case apierrors.IsForbidden(err):
-		restart.State = Refused
+		restart.State = Denied
 	case apierrors.IsInvalid(err) || apierrors.IsBadRequest(err):
-		restart.State, restart.Why = Blocked, fmt.Sprintf("was rejected by the API server (%s)", apierrors.ReasonForError(err))
+		restart.State, restart.Problem = Blocked, fmt.Sprintf("was rejected by the API server (%s)", apierrors.ReasonForError(err))
 	default: // it stays due, and does not block others
 		restart.State = ""
 	}
@@ -167,7 +167,7 @@ func (r *Reconciler[T]) restart(ctx context.Context, c Credential, reader *Reade
 		log.FromContext(ctx).Error(err, "failed to restart a workload")
 		return nil, ctx.Err()
 	}
-	reader.State, reader.Why, reader.Next = restart.State, restart.Why, now.Add(recheck)
+	reader.State, reader.Problem, reader.Next = restart.State, restart.Problem, now.Add(recheck)
 	return err, nil
 }
 

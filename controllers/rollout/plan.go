@@ -74,8 +74,8 @@ const (
 	Updating State = "Updating"
 	// Blocked: some of its pods use a previous credential, and cannot be restarted.
 	Blocked State = "Blocked"
-	// Refused: the API server denies the operator the restart.
-	Refused State = "Refused"
+	// Denied: the API server denies the operator the restart.
+	Denied State = "Denied"
 	// Contended: another writer removed its stamp repeatedly, so the operator no longer restarts it.
 	Contended State = "Contended"
 	// Missing: it is a target, but does not exist.
@@ -86,11 +86,11 @@ const (
 type Restart struct {
 	// Credential is the credential that the workload was restarted for, and ID the ID in the stamp.
 	Credential, ID string
-	// State is Updating while the restart holds a slot, until the deadline Until at most. It is Refused or Blocked, with
-	// the reason Why, if the API server rejected the restart, which is repeated after Until.
-	State State
-	Why   string
-	Until time.Time
+	// State is Updating while the restart holds a slot, until the deadline Until at most. It is Denied or Blocked, with
+	// the reason Problem, if the API server rejected the restart, which is repeated after Until.
+	State   State
+	Problem string
+	Until   time.Time
 	// Undone is how often another writer removed the stamp before the restart was complete.
 	Undone int
 }
@@ -114,8 +114,8 @@ type Reader struct {
 	Absent   bool
 
 	State State
-	// Why is the reason for the state Blocked.
-	Why string
+	// Problem is the reason for the state Blocked.
+	Problem string
 	// Next is when to check it again; zero for not before the Secret changes.
 	Next time.Time
 }
@@ -171,7 +171,7 @@ func (c Credential) Assess(now time.Time, r Reader) Reader {
 	case r.Stale == 0:
 		r.State, r.Next = Fresh, time.Time{}
 	case stamped:
-		r.State, r.Why = Blocked, cmp.Or(w.Blocked, "was restarted, but not all of its pods were replaced")
+		r.State, r.Problem = Blocked, cmp.Or(w.Blocked, "was restarted, but not all of its pods were replaced")
 	default:
 		r = c.assessStale(now, r, w)
 	}
@@ -211,15 +211,15 @@ func (c Credential) assessStale(now time.Time, r Reader, w Workload) Reader {
 	case now.Before(r.Due):
 		r.State, r.Next = Outdated, r.Due
 	case w.Blocked != "":
-		r.State, r.Why = Blocked, w.Blocked
+		r.State, r.Problem = Blocked, w.Blocked
 	case r.Restart.ID == c.ID() && r.Restart.State != "" && now.Add(-c.Skew).Before(r.Restart.Until):
-		r.State, r.Why = r.Restart.State, r.Restart.Why
+		r.State, r.Problem = r.Restart.State, r.Restart.Problem
 	case w.Updated:
 		r.State, r.Next = Outdated, now.Add(slotPoll)
 	case !w.Stuck: // the rollout of another writer, after which its pods are fresh
 		r.State, r.Next = Updating, now.Add(slotPoll)
 	default:
-		r.State, r.Why = Blocked, "is in the middle of a rollout that makes no progress"
+		r.State, r.Problem = Blocked, "is in the middle of a rollout that makes no progress"
 	}
 	if (r.State == Outdated || r.State == Updating) && r.Expires.After(now) && r.Expires.Before(r.Next) {
 		r.Next = r.Expires // to report that the restart is late

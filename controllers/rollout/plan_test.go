@@ -142,14 +142,14 @@ func TestAssessReturnsTheStateOfAWorkload(t *testing.T) {
 	other := rollout.Restart{Credential: "RoleCredential shop/other", ID: "ASIAOTHER", State: rollout.Updating, Until: after(window)}
 	overdue := inProgress()
 	overdue.Until = after(late)
-	rejected := rollout.Restart{Credential: slot.Credential, ID: slot.ID, State: rollout.Blocked, Why: "was rejected", Until: after(window)}
+	rejected := rollout.Restart{Credential: slot.Credential, ID: slot.ID, State: rollout.Blocked, Problem: "was rejected", Until: after(window)}
 	for name, tc := range map[string]struct {
 		at       time.Duration
 		workload *rollout.Workload
 		pods     []rollout.Pod
 		restart  rollout.Restart
 		want     rollout.State
-		why      string
+		problem  string
 		slot     bool          // it holds its slot afterwards
 		next     time.Duration // from now
 	}{
@@ -191,7 +191,7 @@ func TestAssessReturnsTheStateOfAWorkload(t *testing.T) {
 			now := after(tc.at)
 			got := assess(refreshed(), now, tc.workload, tc.pods, tc.restart)
 			g.Expect(got.State).To(Equal(tc.want))
-			g.Expect(got.Why).To(Equal(tc.why))
+			g.Expect(got.Problem).To(Equal(tc.problem))
 			g.Expect(got.Restart.State == rollout.Updating).To(Equal(tc.slot), "%+v", got.Restart)
 			switch tc.next {
 			case 0:
@@ -377,7 +377,7 @@ func TestAllWorkloadsRestartInTimeWithinTheLimit(t *testing.T) {
 		for steps := 0; ; steps++ {
 			all := observe()
 			for _, i := range rollout.Due(now, all) {
-				if _, ok := slots.Take(c.Namespace, all[i].Ref, rollout.Restart{Credential: c.Name, ID: c.ID()}, now); !ok {
+				if _, ok := slots.Acquire(c.Namespace, all[i].Ref, rollout.Restart{Credential: c.Name, ID: c.ID()}, now); !ok {
 					continue
 				}
 				if _, again := done[all[i].Ref]; again {

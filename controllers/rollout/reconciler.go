@@ -112,8 +112,8 @@ func (r *Reconciler[T]) name(key types.NamespacedName) string {
 // skew returns how far the clock of STS is ahead; zero if it is not known. The times of the Secret follow the clock of
 // STS.
 func (r *Reconciler[T]) skew(ctx context.Context, cred T) (time.Duration, error) {
-	asked, _ := r.Kind.Request(cred)
-	found, _, err := r.Identities.Resolve(ctx, request.IdentityRef(cred), request.ServiceAccount(cred, asked))
+	requested, _ := r.Kind.Request(cred)
+	found, _, err := r.Identities.Resolve(ctx, request.IdentityRef(cred), request.ServiceAccount(cred, requested))
 	if found == nil || err != nil {
 		return 0, err
 	}

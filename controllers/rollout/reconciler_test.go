@@ -54,7 +54,7 @@ func newRolloutFixture(t *testing.T, objects ...client.Object) *rolloutFixture {
 	t.Helper()
 	f := &rolloutFixture{Fixture: testkit.New(t, objects...), registry: prometheus.NewPedanticRegistry()}
 	f.credentials = &credential.Reconciler[*v1alpha1.RoleCredential]{
-		Kind: request.RoleCredential, Client: f.Operator, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Operator, Reader: f.Operator}, Devices: &identity.Devices{},
+		Kind: request.RoleCredential, Client: f.Operator, Identities: f.Resolver, Secrets: &secretstore.Store{Client: f.Operator, APIReader: f.Operator}, Devices: &identity.Devices{},
 		Limits: f.Limits, Events: telemetry.Events{Recorder: f.Recorder}, Metrics: f.Metrics, Clock: f.Clock,
 	}
 	f.restartManager()
@@ -77,7 +77,7 @@ func (f *rolloutFixture) restartManager() {
 	})
 	f.rollouts = &rollout.Reconciler[*v1alpha1.RoleCredential]{
 		Kind: request.RoleCredential, Client: f.Operator, Identities: f.Resolver,
-		Coordinator: &rollout.Coordinator{Workloads: rollout.Cluster{Reader: reads, Writer: f.Operator}, Slots: &rollout.Slots{Max: 4}},
+		Coordinator: &rollout.Coordinator{Workloads: rollout.Cluster{APIReader: reads, Writer: f.Operator}, Slots: &rollout.Slots{Max: 4}},
 		Events:      telemetry.Events{Recorder: f.Recorder}, Metrics: metrics, Clock: f.Clock,
 	}
 }

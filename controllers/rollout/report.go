@@ -29,26 +29,26 @@ func Report(now time.Time, secret string, readers []Reader) metav1.Condition {
 	}
 	state := func(s State) func(Reader) bool { return func(r Reader) bool { return r.State == s } }
 	name := func(r Reader) string { return r.String() }
-	problem := func(reason, format string, args ...any) metav1.Condition {
+	notRolledOut := func(reason, format string, args ...any) metav1.Condition {
 		return rolledOut(metav1.ConditionFalse, reason, fmt.Sprintf(format, args...))
 	}
-	if names := of(state(Refused), name); names != "" {
-		return problem(v1alpha1.ReasonForbidden, "The operator may not restart %s. %s", names, permissions)
+	if names := of(state(Denied), name); names != "" {
+		return notRolledOut(v1alpha1.ReasonForbidden, "The operator may not restart %s. %s", names, permissions)
 	}
 	if names := of(state(Contended), name); names != "" {
-		return problem(v1alpha1.ReasonContended, "Another writer keeps undoing the restart of %s, so the operator does not restart these again before the next refresh. It removes the "+
+		return notRolledOut(v1alpha1.ReasonContended, "Another writer keeps undoing the restart of %s, so the operator does not restart these again before the next refresh. It removes the "+
 			"annotation %s, or changes spec.restartAt of a Rollout. Find the writer (kubectl get --show-managed-fields), and configure it to ignore these fields. In Argo CD, set "+
 			"managedFieldsManagers: [%s] in the Application's ignoreDifferences, and RespectIgnoreDifferences=true in its syncOptions.",
 			names, v1alpha1.CredentialsAnnotation, FieldManager)
 	}
-	if names := of(func(r Reader) bool { return r.State == Blocked || r.late(now) }, func(r Reader) string { return r.why(now) }); names != "" {
-		return problem(v1alpha1.ReasonPodsOutdated, "Pods use a previous credential of Secret %s, and fail after it expires: %s. Resume or restart these workloads manually.", secret, names)
+	if names := of(func(r Reader) bool { return r.State == Blocked || r.late(now) }, func(r Reader) string { return r.describe(now) }); names != "" {
+		return notRolledOut(v1alpha1.ReasonPodsOutdated, "Pods use a previous credential of Secret %s, and fail after it expires: %s. Resume or restart these workloads manually.", secret, names)
 	}
 	if names := of(state(Missing), name); names != "" {
-		return problem(v1alpha1.ReasonTargetNotFound, "spec.rollout.targets contains workloads that do not exist in this namespace: %s. Create them, or remove them from targets.", names)
+		return notRolledOut(v1alpha1.ReasonTargetNotFound, "spec.rollout.targets contains workloads that do not exist in this namespace: %s. Create them, or remove them from targets.", names)
 	}
 	if slices.ContainsFunc(readers, func(r Reader) bool { return r.State != Fresh }) {
-		return problem(v1alpha1.ReasonRestarting, "The operator restarts the workloads whose pods use a previous credential of Secret %s, a few at a time, before it expires.", secret)
+		return notRolledOut(v1alpha1.ReasonRestarting, "The operator restarts the workloads whose pods use a previous credential of Secret %s, a few at a time, before it expires.", secret)
 	}
 	return rolledOut(metav1.ConditionTrue, v1alpha1.ReasonRolledOut, fmt.Sprintf("All running pods use the current credential of Secret %s.", secret))
 }
@@ -87,14 +87,14 @@ func (r Reader) late(now time.Time) bool {
 
 // Stuck reports whether its pods use a previous credential and were not restarted in time, or will not be.
 func (r Reader) Stuck(now time.Time) bool {
-	return r.State == Blocked || r.State == Refused || r.State == Contended || r.late(now)
+	return r.State == Blocked || r.State == Denied || r.State == Contended || r.late(now)
 }
 
-func (r Reader) why(now time.Time) string {
+func (r Reader) describe(now time.Time) string {
 	if r.late(now) {
 		return r.String() + " was not restarted in time"
 	}
-	return r.String() + " " + r.Why
+	return r.String() + " " + r.Problem
 }
 
 // maxNames is the maximum number of names in a message.

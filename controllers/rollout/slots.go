@@ -54,13 +54,13 @@ func (s *Slots) Restarts(namespace string) map[Ref]Restart {
 	return maps.Clone(s.restarts[namespace])
 }
 
-// Take acquires a slot for a restart. It returns false if no slot is free for the namespace. A workload keeps the
+// Acquire acquires a slot for a restart. It returns false if no slot is free for the namespace. A workload keeps the
 // deadline of a slot that it holds already.
-func (s *Slots) Take(namespace string, ref Ref, restart Restart, now time.Time) (Restart, bool) {
+func (s *Slots) Acquire(namespace string, ref Ref, restart Restart, now time.Time) (Restart, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.restarts[namespace][ref]
-	restart.State, restart.Why, restart.Until = Updating, "", now.Add(slotDeadline)
+	restart.State, restart.Problem, restart.Until = Updating, "", now.Add(slotDeadline)
 	if before.running(now) {
 		restart.Until = before.Until
 	} else if !s.claim(namespace, now) {
@@ -72,7 +72,7 @@ func (s *Slots) Take(namespace string, ref Ref, restart Restart, now time.Time) 
 
 // claim reports whether a namespace may take a slot. If other namespaces hold or claim the slots, it begins to wait.
 func (s *Slots) claim(namespace string, now time.Time) bool {
-	own, others := s.held(namespace, now)
+	own, others := s.inUse(namespace, now)
 	if own >= max(1, s.Max*3/5) {
 		return false
 	}
@@ -86,15 +86,15 @@ func (s *Slots) claim(namespace string, now time.Time) bool {
 			others++
 		}
 	}
-	free := own+others < s.Max
-	if free {
+	available := own+others < s.Max
+	if available {
 		mine = slotClaim{taken: now}
 	}
 	if s.claims == nil {
 		s.claims = map[string]slotClaim{}
 	}
 	s.claims[namespace] = mine
-	return free
+	return available
 }
 
 // expireClaims ends the claims of namespaces that no longer wait. Their next claim comes after those of namespaces that do.
@@ -155,8 +155,8 @@ func (s *Slots) Taken(now time.Time) (all int) {
 	return all
 }
 
-// held returns how many slots a namespace holds, and how many the others hold that it cannot take.
-func (s *Slots) held(namespace string, now time.Time) (own, others int) {
+// inUse returns how many slots a namespace holds, and how many the others hold that it cannot take.
+func (s *Slots) inUse(namespace string, now time.Time) (own, others int) {
 	for of, restarts := range s.restarts {
 		for _, r := range restarts {
 			switch {

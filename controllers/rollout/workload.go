@@ -31,6 +31,7 @@ var kinds = map[v1alpha1.WorkloadKind]kind{
 	v1alpha1.WorkloadRollout:     {argoRollout, decoded(rollout)},
 }
 
+// decoded returns a function that decodes an object before it reads it.
 func decoded[T any](read func(*T) (Workload, error)) func(*unstructured.Unstructured) (Workload, error) {
 	return func(u *unstructured.Unstructured) (Workload, error) {
 		object := new(T)

@@ -22,8 +22,8 @@ import (
 type Store struct {
 	// Client writes. It reads the metadata of Secrets from a cache with the transform [TrimForCache].
 	Client client.Client
-	// Reader reads from the API server.
-	Reader client.Reader
+	// APIReader reads from the API server.
+	APIReader client.Reader
 	// Namespaces are the only namespaces in which the manager has permissions; none for all.
 	Namespaces []string
 
@@ -57,21 +57,21 @@ type Observed struct {
 // prove that it is as the operator wrote it. A new owner is assumed to have no Secret, which saves a read: [Store.Write] finds one.
 func (s *Store) Observe(ctx context.Context, owner client.Object, name string, template v1alpha1.SecretTemplate, isNew bool) (Observed, error) {
 	key := client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}
-	seen := Metadata()
-	err := s.Client.Get(ctx, key, seen)
+	cached := Metadata()
+	err := s.Client.Get(ctx, key, cached)
 	switch {
-	case err == nil && metav1.IsControlledBy(seen, owner) && hasOnlyTemplateMetadata(seen, template):
-		record, ok := reissue.ParseRecord(seen.Annotations)
-		if ok && record.ChecksumValid() && s.isVerified(ctx, seen) {
-			secret := &corev1.Secret{ObjectMeta: seen.ObjectMeta, Type: corev1.SecretTypeOpaque}
+	case err == nil && metav1.IsControlledBy(cached, owner) && hasOnlyTemplateMetadata(cached, template):
+		record, ok := reissue.ParseRecord(cached.Annotations)
+		if ok && record.ChecksumValid() && s.isVerified(ctx, cached) {
+			secret := &corev1.Secret{ObjectMeta: cached.ObjectMeta, Type: corev1.SecretTypeOpaque}
 			secret.Annotations = nil // it has only the record, and the marker of the cache
 			ours := reissue.Observed{Ownership: reissue.Ours, Record: &record}
 			return Observed{Observed: ours, secret: secret, partial: true}, nil
 		}
 	case apierrors.IsNotFound(err):
 		// The API server answers this read from its own cache, at no cost for etcd. A Secret created since is not overwritten.
-		cached := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}}
-		if isNew || apierrors.IsNotFound(s.Reader.Get(ctx, key, Metadata(), cached)) {
+		fromCache := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}}
+		if isNew || apierrors.IsNotFound(s.APIReader.Get(ctx, key, Metadata(), fromCache)) {
 			return Observed{}, nil
 		}
 	case err != nil:
@@ -83,7 +83,7 @@ func (s *Store) Observe(ctx context.Context, owner client.Object, name string, t
 // read returns what a Secret holds now.
 func (s *Store) read(ctx context.Context, owner client.Object, name string, template v1alpha1.SecretTemplate) (Observed, error) {
 	key, secret := client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}, &corev1.Secret{}
-	if err := s.Reader.Get(ctx, key, secret); apierrors.IsNotFound(err) {
+	if err := s.APIReader.Get(ctx, key, secret); apierrors.IsNotFound(err) {
 		return Observed{}, nil
 	} else if err != nil {
 		return Observed{}, fmt.Errorf("reading Secret %s: %w", key, err)
@@ -108,10 +108,10 @@ func (s *Store) observed(owner metav1.OwnerReference, secret *corev1.Secret, tem
 	return observed
 }
 
-// isVerified reports whether the data of a Secret matched its record at this version. The first call for an unknown Secret lists all
-// owned Secrets, once, while other calls wait. Observe reads each Secret that the list omits.
-func (s *Store) isVerified(ctx context.Context, seen metav1.Object) bool {
-	if _, known := s.verified.Load(seen.GetUID()); !known {
+// isVerified reports whether the data of a Secret matched its record at this version. The first call for an unknown Secret after a start lists
+// all owned Secrets, while other calls wait. Observe reads each Secret that the list omits.
+func (s *Store) isVerified(ctx context.Context, cached metav1.Object) bool {
+	if _, known := s.verified.Load(cached.GetUID()); !known {
 		s.verifyOwned.Do(func() {
 			namespaces := s.Namespaces
 			if len(namespaces) == 0 {
@@ -124,7 +124,7 @@ func (s *Store) isVerified(ctx context.Context, seen metav1.Object) bool {
 			}
 		})
 	}
-	return s.IsCurrent(seen)
+	return s.IsCurrent(cached)
 }
 
 // verifyAll verifies the data of the owned Secrets of a namespace. It keeps no more than a page in memory.
@@ -132,7 +132,7 @@ func (s *Store) verifyAll(ctx context.Context, namespace string) error {
 	for next := ""; ; {
 		page := &corev1.SecretList{}
 		ours := client.MatchingLabels(withManagedByLabel(nil))
-		if err := s.Reader.List(ctx, page, ours, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next)); err != nil {
+		if err := s.APIReader.List(ctx, page, ours, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next)); err != nil {
 			return err
 		}
 		for i := range page.Items {
@@ -222,7 +222,7 @@ func (s *Store) deleteOwned(ctx context.Context, owner client.Object, secret *me
 			return client.IgnoreNotFound(err)
 		}
 		current := Metadata()
-		if err := s.Reader.Get(ctx, client.ObjectKeyFromObject(secret), current); err != nil {
+		if err := s.APIReader.Get(ctx, client.ObjectKeyFromObject(secret), current); err != nil {
 			return client.IgnoreNotFound(err)
 		}
 		if !metav1.IsControlledBy(current, owner) {

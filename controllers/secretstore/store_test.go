@@ -87,20 +87,20 @@ func (f *fixture) restart() {
 		},
 		List: f.list,
 	})
-	f.store = &secretstore.Store{Client: cached, Reader: reader}
+	f.store = &secretstore.Store{Client: cached, APIReader: reader}
 }
 
 // list reads a page, which the fake client does not.
 func (f *fixture) list(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-	asked := (&client.ListOptions{}).ApplyOptions(options)
-	f.pages = append(f.pages, asked.Namespace)
-	if err := c.List(ctx, list, &client.ListOptions{Namespace: asked.Namespace, LabelSelector: asked.LabelSelector}); err != nil {
+	requested := (&client.ListOptions{}).ApplyOptions(options)
+	f.pages = append(f.pages, requested.Namespace)
+	if err := c.List(ctx, list, &client.ListOptions{Namespace: requested.Namespace, LabelSelector: requested.LabelSelector}); err != nil {
 		return err
 	}
 	page, ok := list.(*corev1.SecretList)
 	f.Expect(ok).To(BeTrue())
-	from, _ := strconv.Atoi(asked.Continue)
-	if to := from + int(asked.Limit); to < len(page.Items) {
+	from, _ := strconv.Atoi(requested.Continue)
+	if to := from + int(requested.Limit); to < len(page.Items) {
 		page.Items, page.Continue = page.Items[:to], strconv.Itoa(to)
 	}
 	page.Items = page.Items[from:]
@@ -125,9 +125,9 @@ func (f *fixture) apiServer() interceptor.Funcs {
 			if err := f.write("update"); err != nil {
 				return err
 			}
-			wanted, stored := o.(*corev1.Secret), &corev1.Secret{}
-			if err := c.Get(ctx, client.ObjectKeyFromObject(o), stored); err == nil && wanted.Type != stored.Type {
-				return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Secret").GroupKind(), stored.Name, field.ErrorList{field.Invalid(field.NewPath("type"), wanted.Type, "field is immutable")})
+			updated, stored := o.(*corev1.Secret), &corev1.Secret{}
+			if err := c.Get(ctx, client.ObjectKeyFromObject(o), stored); err == nil && updated.Type != stored.Type {
+				return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Secret").GroupKind(), stored.Name, field.ErrorList{field.Invalid(field.NewPath("type"), updated.Type, "field is immutable")})
 			}
 			return c.Update(ctx, o, options...)
 		},
@@ -135,10 +135,10 @@ func (f *fixture) apiServer() interceptor.Funcs {
 			if err := f.write("delete"); err != nil {
 				return err
 			}
-			asked := (&client.DeleteOptions{}).ApplyOptions(options)
+			requested := (&client.DeleteOptions{}).ApplyOptions(options)
 			stored := &corev1.Secret{}
 			err := c.Get(ctx, client.ObjectKeyFromObject(o), stored)
-			if err == nil && asked.Preconditions != nil && *asked.Preconditions.UID != stored.UID {
+			if err == nil && requested.Preconditions != nil && *requested.Preconditions.UID != stored.UID {
 				return apierrors.NewConflict(secrets, stored.Name, errors.New("Precondition failed: UID in precondition"))
 			}
 			return c.Delete(ctx, o, options...)
@@ -433,7 +433,7 @@ func TestRemovedTemplateMetadataIsNoticed(t *testing.T) {
 func TestReadErrorIsNotTakenForAbsence(t *testing.T) {
 	f := newFixture(t)
 	down := errors.New("connection refused")
-	f.store.Reader = interceptor.NewClient(f.client.(client.WithWatch), interceptor.Funcs{
+	f.store.APIReader = interceptor.NewClient(f.client.(client.WithWatch), interceptor.Funcs{
 		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
 			return down
 		},

@@ -165,27 +165,27 @@ func TestCacheHoldsNoAnnotationThatTheOperatorDoesNotRead(t *testing.T) {
 					s.OwnerReferences, s.Finalizers = []metav1.OwnerReference{settingsOwner}, []string{"example.com/AKIAOLD"}
 				}
 			})
-			seen := secretstore.Metadata()
-			f.Expect(f.store.Client.Get(t.Context(), readerID, seen)).To(Succeed())
-			f.Expect(seen.Labels).To(BeNil())
-			f.Expect(seen.ManagedFields).To(BeNil())
-			f.Expect(seen.Annotations).To(HaveKeyWithValue("sts.rolecredential.dev/credential", "RoleCredential/s3-reader"))
+			cached := secretstore.Metadata()
+			f.Expect(f.store.Client.Get(t.Context(), readerID, cached)).To(Succeed())
+			f.Expect(cached.Labels).To(BeNil())
+			f.Expect(cached.ManagedFields).To(BeNil())
+			f.Expect(cached.Annotations).To(HaveKeyWithValue("sts.rolecredential.dev/credential", "RoleCredential/s3-reader"))
 			record := []string{"cache-others", "cache-keys"}
 			if owned {
 				record = append(record, reissue.RecordKeys...)
 			} else {
 				record = append(record, "sts.rolecredential.dev/credential")
-				f.Expect(seen.OwnerReferences).To(BeNil())
-				f.Expect(seen.Finalizers).To(BeNil())
+				f.Expect(cached.OwnerReferences).To(BeNil())
+				f.Expect(cached.Finalizers).To(BeNil())
 			}
-			for key := range seen.Annotations {
+			for key := range cached.Annotations {
 				f.Expect(record).To(ContainElement(Or(Equal(key), WithTransform(func(prefix string) bool { return strings.HasPrefix(key, prefix+"-") }, BeTrue()))), key)
 			}
 
-			once := seen.DeepCopy()
-			_, err := secretstore.TrimForCache(seen)
+			once := cached.DeepCopy()
+			_, err := secretstore.TrimForCache(cached)
 			f.Expect(err).NotTo(HaveOccurred())
-			f.Expect(seen).To(Equal(once), "an informer may apply a transform twice")
+			f.Expect(cached).To(Equal(once), "an informer may apply a transform twice")
 		})
 	}
 }

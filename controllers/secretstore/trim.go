@@ -41,24 +41,24 @@ func TrimForCache(object any) (any, error) {
 }
 
 func trim(found *metav1.ObjectMeta) metav1.ObjectMeta {
-	kept := metav1.ObjectMeta{
+	trimmed := metav1.ObjectMeta{
 		Namespace: unique.Make(found.Namespace).Value(), Name: found.Name, UID: found.UID, ResourceVersion: found.ResourceVersion,
 		Annotations: map[string]string{othersAnnotation: ""},
 	}
 	controller := metav1.GetControllerOfNoCopy(found)
 	if !controlledByCredential(found) {
 		if name := found.Annotations[reissue.AnnotationCredential]; controller == nil && name != "" && len(name) <= maxCredential {
-			kept.Annotations[reissue.AnnotationCredential] = name
+			trimmed.Annotations[reissue.AnnotationCredential] = name
 		}
-		return kept
+		return trimmed
 	}
-	owned := kept
+	owned := trimmed
 	owned.OwnerReferences = []metav1.OwnerReference{*controller}
 	owned.OwnerReferences[0].APIVersion, owned.OwnerReferences[0].Kind = unique.Make(controller.APIVersion).Value(), unique.Make(controller.Kind).Value()
 	if owned.Size() > maxCached { // no credential has such a name
-		return kept
+		return trimmed
 	}
-	kept = owned
+	trimmed = owned
 	owned.Annotations = map[string]string{othersAnnotation: ""}
 	if len(found.OwnerReferences) == 1 && len(found.Finalizers) == 0 { // else a write from the cache would remove the others
 		owned.Annotations[othersAnnotation] = unique.Make(hashOthers(found.Labels, found.Annotations)).Value()
@@ -69,14 +69,14 @@ func trim(found *metav1.ObjectMeta) metav1.ObjectMeta {
 		}
 	}
 	if owned.Size() > maxCached {
-		return kept
+		return trimmed
 	}
 	return owned
 }
 
 // hasOnlyTemplateMetadata reports whether cached metadata proves that a Secret has the operator's labels and annotations and no others.
-func hasOnlyTemplateMetadata(seen *metav1.PartialObjectMetadata, t v1alpha1.SecretTemplate) bool {
-	return seen.Annotations[othersAnnotation] == hashOthers(withManagedByLabel(t.Labels), t.Annotations)
+func hasOnlyTemplateMetadata(cached *metav1.PartialObjectMetadata, t v1alpha1.SecretTemplate) bool {
+	return cached.Annotations[othersAnnotation] == hashOthers(withManagedByLabel(t.Labels), t.Annotations)
 }
 
 // hashOthers returns the hash of labels, and of annotations that are not part of a record.

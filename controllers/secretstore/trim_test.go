@@ -17,19 +17,19 @@ import (
 
 // trimmed returns the metadata of the reader's Secret as the cache holds it.
 func trimmed(g *WithT, change func(*metav1.ObjectMeta)) *metav1.PartialObjectMetadata {
-	seen := secretstore.Metadata()
-	seen.ObjectMeta = metav1.ObjectMeta{
+	cached := secretstore.Metadata()
+	cached.ObjectMeta = metav1.ObjectMeta{
 		Namespace: "shop", Name: "s3-reader", UID: "00000000-0000-4000-8000-000000000000", ResourceVersion: "12345678",
 		Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}, Annotations: content(1).Record.Annotations(),
 	}
-	change(&seen.ObjectMeta)
-	_, err := secretstore.TrimForCache(seen)
+	change(&cached.ObjectMeta)
+	_, err := secretstore.TrimForCache(cached)
 	g.Expect(err).NotTo(HaveOccurred())
-	once := seen.DeepCopy()
-	_, err = secretstore.TrimForCache(seen)
+	once := cached.DeepCopy()
+	_, err = secretstore.TrimForCache(cached)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(seen).To(Equal(once), "an informer may apply a transform twice")
-	return seen
+	g.Expect(cached).To(Equal(once), "an informer may apply a transform twice")
+	return cached
 }
 
 func TestCachedMetadataIsBounded(t *testing.T) {
@@ -84,11 +84,11 @@ func TestCachedMetadataIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			seen := trimmed(g, tc.change)
-			g.Expect(seen.Size()).To(BeNumerically("<=", tc.most))
-			g.Expect(seen.Namespace + "/" + seen.Name).To(Equal("shop/s3-reader"))
-			g.Expect(seen.UID).NotTo(BeEmpty())
-			g.Expect(seen.ResourceVersion).NotTo(BeEmpty())
+			cached := trimmed(g, tc.change)
+			g.Expect(cached.Size()).To(BeNumerically("<=", tc.most))
+			g.Expect(cached.Namespace + "/" + cached.Name).To(Equal("shop/s3-reader"))
+			g.Expect(cached.UID).NotTo(BeEmpty())
+			g.Expect(cached.ResourceVersion).NotTo(BeEmpty())
 		})
 	}
 }
@@ -106,13 +106,13 @@ func TestCacheKeepsARecordWithTheLongestValues(t *testing.T) {
 	})
 	controller := ownedBy("00000000-0000-4000-8000-000000000000")
 	controller.Kind, controller.Name = "FederatedCredential", strings.Repeat("n", 253)
-	seen := trimmed(g, func(m *metav1.ObjectMeta) {
+	cached := trimmed(g, func(m *metav1.ObjectMeta) {
 		m.Name, m.Annotations, m.OwnerReferences = controller.Name, longest.Record.Annotations(), []metav1.OwnerReference{controller}
 	})
-	record, ok := reissue.ParseRecord(seen.Annotations)
+	record, ok := reissue.ParseRecord(cached.Annotations)
 	g.Expect(ok).To(BeTrue())
 	g.Expect(record).To(Equal(longest.Record))
-	g.Expect(seen.OwnerReferences).To(Equal([]metav1.OwnerReference{controller}))
+	g.Expect(cached.OwnerReferences).To(Equal([]metav1.OwnerReference{controller}))
 }
 
 // The owner's other references and finalizers are not in the cache. So a refresh must read them, or it would remove them.

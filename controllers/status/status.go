@@ -4,6 +4,7 @@ package status
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -76,7 +77,7 @@ func Update[T request.Object](ctx context.Context, c client.Client, object T, ch
 			object.SetResourceVersion(stored.GetResourceVersion())
 			return before, written, err
 		}
-		current := copyOf(object)
+		current, _ := reflect.TypeAssert[T](reflect.New(reflect.TypeOf(object).Elem()))
 		if err = c.Get(ctx, client.ObjectKeyFromObject(object), current); err != nil {
 			return before, false, client.IgnoreNotFound(err)
 		}

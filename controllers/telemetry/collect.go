@@ -36,8 +36,8 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 	s, now, to := m.now(), m.clock.Now(), sink(metrics)
 	to.send(&leadingMetric, flag(s.leading), nil)
 	to.send(&underWayMetric, float64(s.underWay), nil)
-	for name, h := range s.credentials {
-		to.credential(name, h, now)
+	for name, state := range s.credentials {
+		to.credential(name, state, now)
 	}
 	for name, r := range s.readers {
 		labels := labelsOf(name)
@@ -47,8 +47,8 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 	for name, i := range s.identities {
 		labels := pairs("identity", name)
 		to.send(&readyMetric, flag(i.ready), labels)
-		if i.ahead != nil {
-			to.send(&skewMetric, i.ahead.Seconds(), labels)
+		if i.skew != nil {
+			to.send(&skewMetric, i.skew.Seconds(), labels)
 		}
 	}
 	for name, expires := range s.sources {
@@ -62,19 +62,19 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 // sink receives the metrics of a scrape.
 type sink chan<- prometheus.Metric
 
-func (s sink) credential(name request.Key, h Held, now time.Time) {
+func (s sink) credential(name request.Key, state CredentialState, now time.Time) {
 	labels := labelsOf(name)
-	s.sendTime(&issuedMetric, h.IssuedAt, labels)
-	s.sendTime(&expirationMetric, h.Expiration, labels)
-	s.sendTime(&refreshMetric, h.RefreshAt, labels)
-	if h.Suspended {
+	s.sendTime(&issuedMetric, state.IssuedAt, labels)
+	s.sendTime(&expirationMetric, state.Expiration, labels)
+	s.sendTime(&refreshMetric, state.RefreshAt, labels)
+	if state.Suspended {
 		return
 	}
-	if !h.Expiration.IsZero() && !now.Add(h.Ahead).Before(h.Expiration) {
+	if !state.Expiration.IsZero() && !now.Add(state.ClockSkew).Before(state.Expiration) {
 		s.send(&expiredMetric, 1, labels)
 	}
-	if h.Failing != "" {
-		s.send(&failingMetric, 1, append(labels, pairs("reason", h.Failing)...))
+	if state.Failing != "" {
+		s.send(&failingMetric, 1, append(labels, pairs("reason", state.Failing)...))
 	}
 }
 

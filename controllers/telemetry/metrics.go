@@ -31,7 +31,7 @@ type Metrics struct {
 // state is the source of the gauges.
 type state struct {
 	leading     bool
-	credentials map[request.Key]Held
+	credentials map[request.Key]CredentialState
 	readers     map[request.Key]readers
 	identities  map[string]identity
 	sources     map[request.Key]time.Time
@@ -43,7 +43,7 @@ type readers struct{ stale, stuck int }
 
 type identity struct {
 	ready bool
-	ahead *time.Duration // nil while the clock skew is not known
+	skew  *time.Duration // nil while the clock skew is not known
 }
 
 // NewMetrics registers the metrics, in place of those of an earlier manager in this process.
@@ -53,7 +53,7 @@ func NewMetrics(registry prometheus.Registerer, clock clock.PassiveClock) (*Metr
 		calls: callsMetric.counter(), restarts: restartsMetric.counter(), limitHits: limitHitsMetric.counter(),
 		requests: requestsMetric.histogram(), lateness: latenessMetric.histogram(),
 		state: state{
-			credentials: map[request.Key]Held{}, readers: map[request.Key]readers{}, identities: map[string]identity{}, sources: map[request.Key]time.Time{},
+			credentials: map[request.Key]CredentialState{}, readers: map[request.Key]readers{}, identities: map[string]identity{}, sources: map[request.Key]time.Time{},
 		},
 	}
 	registry.Unregister(m)
@@ -108,12 +108,12 @@ func (m *Metrics) Refreshed(kind string, late time.Duration) {
 	m.lateness.WithLabelValues(kind).Observe(max(0, late).Seconds())
 }
 
-// Held is the state of a credential, for its metrics.
-type Held struct {
+// CredentialState is the state of a credential, for its metrics.
+type CredentialState struct {
 	// IssuedAt, Expiration and RefreshAt are by the clock of STS; zero for none.
 	IssuedAt, Expiration, RefreshAt time.Time
-	// Ahead is how far the clock of STS is ahead of the operator's.
-	Ahead time.Duration
+	// ClockSkew is how far the clock of STS is ahead of the operator's.
+	ClockSkew time.Duration
 	// Suspended is true for a credential that may fail or expire without harm.
 	Suspended bool
 	// Failing is the reason why the operator cannot issue the credential, empty for none.
@@ -121,8 +121,8 @@ type Held struct {
 }
 
 // Credential sets the state of a credential.
-func (m *Metrics) Credential(kind string, name types.NamespacedName, h Held) {
-	m.set(func() { m.credentials[request.Key{Kind: kind, NamespacedName: name}] = h })
+func (m *Metrics) Credential(kind string, name types.NamespacedName, state CredentialState) {
+	m.set(func() { m.credentials[request.Key{Kind: kind, NamespacedName: name}] = state })
 }
 
 // ForgetCredential drops the series of a deleted credential.
@@ -132,14 +132,14 @@ func (m *Metrics) ForgetCredential(kind string, name types.NamespacedName) {
 
 // Identity sets whether an identity is ready.
 func (m *Metrics) Identity(label string, ready bool) {
-	m.set(func() { m.identities[label] = identity{ready, m.identities[label].ahead} })
+	m.set(func() { m.identities[label] = identity{ready, m.identities[label].skew} })
 }
 
 // ClockSkew sets how far the clock of an identity's STS is ahead, unless the identity was deleted.
-func (m *Metrics) ClockSkew(label string, ahead time.Duration) {
+func (m *Metrics) ClockSkew(label string, skew time.Duration) {
 	m.set(func() {
 		if known, ok := m.identities[label]; ok {
-			m.identities[label] = identity{known.ready, &ahead}
+			m.identities[label] = identity{known.ready, &skew}
 		}
 	})
 }

@@ -79,7 +79,7 @@ func idle(more map[string]float64) map[string]float64 {
 
 func TestCredentialHasItsSeries(t *testing.T) {
 	const labels = " kind=RoleCredential name=s3-reader namespace=shop"
-	held := telemetry.Held{IssuedAt: at(-time.Hour), Expiration: at(time.Hour), RefreshAt: at(20 * time.Minute)}
+	state := telemetry.CredentialState{IssuedAt: at(-time.Hour), Expiration: at(time.Hour), RefreshAt: at(20 * time.Minute)}
 	times := func(more map[string]float64) map[string]float64 {
 		all := map[string]float64{
 			"issued_timestamp_seconds" + labels: unix(-time.Hour), "expiration_timestamp_seconds" + labels: unix(time.Hour), "next_refresh_timestamp_seconds" + labels: unix(20 * time.Minute),
@@ -89,24 +89,24 @@ func TestCredentialHasItsSeries(t *testing.T) {
 	}
 	expired, failing := map[string]float64{"expired" + labels: 1}, map[string]float64{"failing" + labels + " reason=AccessDenied": 1}
 	for name, tc := range map[string]struct {
-		held  func(*telemetry.Held)
-		after time.Duration
-		want  map[string]float64
+		change func(*telemetry.CredentialState)
+		after  time.Duration
+		want   map[string]float64
 	}{
-		"one that is well":                 {func(*telemetry.Held) {}, 0, times(nil)},
-		"one that was not issued":          {func(h *telemetry.Held) { *h = telemetry.Held{} }, 0, map[string]float64{}},
-		"one that never was":               {func(h *telemetry.Held) { *h = telemetry.Held{Failing: "AccessDenied"} }, 0, failing},
-		"one that expires just so":         {func(*telemetry.Held) {}, time.Hour - time.Second, times(nil)},
-		"one that has expired":             {func(*telemetry.Held) {}, time.Hour, times(expired)},
-		"one that has by the clock of STS": {func(h *telemetry.Held) { h.Ahead = time.Hour }, 0, times(expired)},
-		"one that has not by that":         {func(h *telemetry.Held) { h.Ahead = -time.Minute }, time.Hour, times(nil)},
-		"one that fails":                   {func(h *telemetry.Held) { h.Failing = "AccessDenied" }, 0, times(failing)},
-		"one that is suspended":            {func(h *telemetry.Held) { h.Failing, h.Suspended = "AccessDenied", true }, 2 * time.Hour, times(nil)},
+		"one that is well":                 {func(*telemetry.CredentialState) {}, 0, times(nil)},
+		"one that was not issued":          {func(h *telemetry.CredentialState) { *h = telemetry.CredentialState{} }, 0, map[string]float64{}},
+		"one that never was":               {func(h *telemetry.CredentialState) { *h = telemetry.CredentialState{Failing: "AccessDenied"} }, 0, failing},
+		"one that expires just so":         {func(*telemetry.CredentialState) {}, time.Hour - time.Second, times(nil)},
+		"one that has expired":             {func(*telemetry.CredentialState) {}, time.Hour, times(expired)},
+		"one that has by the clock of STS": {func(h *telemetry.CredentialState) { h.ClockSkew = time.Hour }, 0, times(expired)},
+		"one that has not by that":         {func(h *telemetry.CredentialState) { h.ClockSkew = -time.Minute }, time.Hour, times(nil)},
+		"one that fails":                   {func(h *telemetry.CredentialState) { h.Failing = "AccessDenied" }, 0, times(failing)},
+		"one that is suspended":            {func(h *telemetry.CredentialState) { h.Failing, h.Suspended = "AccessDenied", true }, 2 * time.Hour, times(nil)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScraped(t)
-			sample := held
-			tc.held(&sample)
+			sample := state
+			tc.change(&sample)
 			s.metrics.Credential("RoleCredential", shop("s3-reader"), sample)
 			s.clock.SetTime(at(tc.after))
 			s.Expect(s.series()).To(Equal(idle(tc.want)))
@@ -120,9 +120,9 @@ func TestCredentialHasItsSeries(t *testing.T) {
 
 func TestCredentialsOfOneNameHaveSeparateSeries(t *testing.T) {
 	s := newScraped(t)
-	s.metrics.Credential("RoleCredential", shop("a"), telemetry.Held{IssuedAt: at(0)})
-	s.metrics.Credential("SessionCredential", shop("a"), telemetry.Held{IssuedAt: at(1 * time.Second)})
-	s.metrics.Credential("RoleCredential", types.NamespacedName{Namespace: "lab", Name: "a"}, telemetry.Held{IssuedAt: at(2 * time.Second)})
+	s.metrics.Credential("RoleCredential", shop("a"), telemetry.CredentialState{IssuedAt: at(0)})
+	s.metrics.Credential("SessionCredential", shop("a"), telemetry.CredentialState{IssuedAt: at(1 * time.Second)})
+	s.metrics.Credential("RoleCredential", types.NamespacedName{Namespace: "lab", Name: "a"}, telemetry.CredentialState{IssuedAt: at(2 * time.Second)})
 	s.metrics.ForgetCredential("FederatedCredential", shop("a"))
 	s.Expect(s.series()).To(Equal(idle(map[string]float64{
 		"issued_timestamp_seconds kind=RoleCredential name=a namespace=shop":    unix(0),
@@ -213,7 +213,7 @@ func TestRestartsAreCounted(t *testing.T) {
 
 // everything sets each metric.
 func (s *scraped) everything() {
-	s.metrics.Credential("RoleCredential", shop("a"), telemetry.Held{IssuedAt: at(-2 * time.Second), Expiration: at(-time.Second), RefreshAt: at(-time.Second), Failing: "Throttled"})
+	s.metrics.Credential("RoleCredential", shop("a"), telemetry.CredentialState{IssuedAt: at(-2 * time.Second), Expiration: at(-time.Second), RefreshAt: at(-time.Second), Failing: "Throttled"})
 	s.metrics.Readers("RoleCredential", shop("a"), 1, 1)
 	s.metrics.Restarting(1)
 	s.metrics.Identity("hub", true)
@@ -295,7 +295,7 @@ func BenchmarkScrape(b *testing.B) {
 	NewWithT(b).Expect(err).NotTo(HaveOccurred())
 	for i := range 10_000 {
 		name := types.NamespacedName{Namespace: fmt.Sprint("team-", i%100), Name: fmt.Sprint("credential-", i)}
-		metrics.Credential("RoleCredential", name, telemetry.Held{IssuedAt: at(0), Expiration: at(time.Hour), RefreshAt: at(40 * time.Minute)})
+		metrics.Credential("RoleCredential", name, telemetry.CredentialState{IssuedAt: at(0), Expiration: at(time.Hour), RefreshAt: at(40 * time.Minute)})
 	}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -309,9 +309,9 @@ func BenchmarkScrape(b *testing.B) {
 func BenchmarkIdle(b *testing.B) {
 	metrics, err := telemetry.NewMetrics(prometheus.NewRegistry(), clocktesting.NewFakePassiveClock(start))
 	NewWithT(b).Expect(err).NotTo(HaveOccurred())
-	held := telemetry.Held{IssuedAt: at(0), Expiration: at(time.Hour), RefreshAt: at(40 * time.Minute)}
+	state := telemetry.CredentialState{IssuedAt: at(0), Expiration: at(time.Hour), RefreshAt: at(40 * time.Minute)}
 	b.ReportAllocs()
 	for b.Loop() {
-		metrics.Credential("RoleCredential", shop("s3-reader"), held)
+		metrics.Credential("RoleCredential", shop("s3-reader"), state)
 	}
 }

@@ -20,20 +20,9 @@ const (
 	TraceWhy       = attribute.Key("rolecredential.why")
 )
 
-// Tracer returns the operator's tracer; nil if spans is nil.
-func Tracer(spans trace.TracerProvider) trace.Tracer {
-	if spans == nil {
-		return nil
-	}
-	return spans.Tracer("rolecredential.dev/operator")
-}
-
-// Spanned returns a reconciler that starts a span for each reconcile of a kind, named after what it does. Its log lines hold the trace ID.
-// A nil tracer starts no spans.
+// Spanned returns a reconciler that starts a span for each reconcile of a kind, named after what it does. If the span is recorded, its log
+// lines hold the trace ID.
 func Spanned(tracer trace.Tracer, kind, what string, reconciler reconcile.Reconciler) reconcile.Reconciler {
-	if tracer == nil {
-		return reconciler
-	}
 	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 		ctx, span := tracer.Start(ctx, what+" "+kind, trace.WithAttributes(TraceKind.String(kind), TraceNamespace.String(req.Namespace), TraceName.String(req.Name)))
 		defer span.End()

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace/noop"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,10 +78,10 @@ func New(t *testing.T, objects ...client.Object) *Fixture {
 	f.Metrics, err = telemetry.NewMetrics(prometheus.NewRegistry(), f.Clock)
 	f.Expect(err).NotTo(HaveOccurred())
 	f.Limits = &limit.Limiter{DefaultQPS: 100, Slots: 4}
-	f.Connector = &identity.Connector{Limits: f.Limits, Metrics: f.Metrics, Clock: f.Clock}
+	f.Connector = &identity.Connector{Limits: f.Limits, Metrics: f.Metrics, Clock: f.Clock, Tracer: noop.Tracer{}}
 	f.Resolver = &identity.Resolver{
-		Reader: f.Operator, Secrets: f.Operator, Watch: NoWatch{}, Clock: f.Clock, Tokens: identity.NewTokens(f.Operator, f.Clock),
-		Connect:      func(request.Key, aws.Config) identity.STS { return f.STS },
+		Reader: f.Operator, APIReader: f.Operator, Watch: NoWatch{}, Clock: f.Clock, Tokens: identity.NewTokens(f.Operator, f.Clock),
+		NewSTS:       func(request.Key, aws.Config) identity.STS { return f.STS },
 		APIAudiences: func() []string { return nil },
 	}
 	return f

@@ -59,7 +59,7 @@ func (e *environment) awaitGarbageCollector(ctx context.Context) error {
 	if err := e.Client.Create(ctx, garbage); err != nil {
 		return err
 	}
-	return program.Await(ctx, 2*shortTimeout, 50*time.Millisecond, func(ctx context.Context) error {
+	return program.WaitUntil(ctx, 2*shortTimeout, 50*time.Millisecond, func(ctx context.Context) error {
 		err := e.Client.Get(ctx, client.ObjectKeyFromObject(garbage), garbage)
 		if err == nil {
 			return errors.New("the object still exists")

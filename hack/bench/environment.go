@@ -165,7 +165,7 @@ func (e *environment) startSTS(ctx context.Context) error {
 		return err
 	}
 	e.cleanups.Add(process.Stop)
-	err = program.Await(ctx, time.Minute, 20*time.Millisecond, func(context.Context) error {
+	err = program.WaitUntil(ctx, time.Minute, 20*time.Millisecond, func(context.Context) error {
 		url, err := os.ReadFile(urlFile)
 		e.sts.url = strings.TrimSpace(string(url))
 		return err
@@ -297,7 +297,7 @@ func (e *environment) startProfile(ctx context.Context, m *manager, n int, name 
 	if m != nil {
 		group.Go(func() error {
 			// The manager serves profiles a moment after its start.
-			return program.Await(ctx, shortTimeout, 100*time.Millisecond, func(ctx context.Context) error {
+			return program.WaitUntil(ctx, shortTimeout, 100*time.Millisecond, func(ctx context.Context) error {
 				return e.profile(ctx, m, "profile", fmt.Sprintf("?seconds=%d", seconds), name)
 			})
 		})

@@ -23,7 +23,7 @@ type denied struct {
 }
 
 // measureDenied measures the calls for n credentials with a denied role each.
-func measureDenied(ctx context.Context, e *environment, n int, settle, counted time.Duration) (denied, error) {
+func measureDenied(ctx context.Context, e *environment, n int, settleTime, counted time.Duration) (denied, error) {
 	result := denied{N: n}
 	if _, err := e.createCredentials(ctx, "denied", n, func(i int, c *v1alpha1.RoleCredential) {
 		c.Spec.RoleARN = fmt.Sprint("arn:aws:iam::123456789012:role/absent-", i)
@@ -37,7 +37,7 @@ func measureDenied(ctx context.Context, e *environment, n int, settle, counted t
 	if _, err := e.startManager(); err != nil {
 		return result, err
 	}
-	if err := program.Sleep(ctx, settle); err != nil {
+	if err := program.Sleep(ctx, settleTime); err != nil {
 		return result, err
 	}
 	if err := e.sts.resetCalls(ctx); err != nil {

@@ -126,7 +126,7 @@ func (e *environment) changeLeaders(ctx context.Context, leader *manager, result
 			return err
 		}
 		// The manager serves metrics once it waits for the lease.
-		if err := program.Await(ctx, shortTimeout, 100*time.Millisecond, func(ctx context.Context) error {
+		if err := program.WaitUntil(ctx, shortTimeout, 100*time.Millisecond, func(ctx context.Context) error {
 			_, err := next.scrape(ctx)
 			return err
 		}); err != nil {
@@ -140,7 +140,7 @@ func (e *environment) changeLeaders(ctx context.Context, leader *manager, result
 		if err := syscall.Kill(leader.Pid(), way.signal); err != nil {
 			return err
 		}
-		if err := program.Await(ctx, shortTimeout, 10*time.Millisecond, func(ctx context.Context) error {
+		if err := program.WaitUntil(ctx, shortTimeout, 10*time.Millisecond, func(ctx context.Context) error {
 			now, err := e.holder(ctx)
 			if err == nil && (now == "" || now == before) {
 				return errors.New("the former leader still holds the lease")

@@ -155,7 +155,7 @@ func (o *observer) count() (issues int, last time.Time, err error) {
 // await waits for a number of issues, and returns the time of the last one.
 func (o *observer) await(ctx context.Context, timeout time.Duration, issues int) (time.Time, error) {
 	var at time.Time
-	err := program.Await(ctx, timeout, 10*time.Millisecond, func(context.Context) error {
+	err := program.WaitUntil(ctx, timeout, 10*time.Millisecond, func(context.Context) error {
 		count, last, err := o.count()
 		at = last
 		switch {

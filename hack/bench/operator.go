@@ -168,7 +168,7 @@ func (e *environment) measureIssue(ctx context.Context, o *observer, n int) (m *
 	if err != nil {
 		return m, issue, err
 	}
-	err = m.settle(ctx, n)
+	err = m.waitUntilIdle(ctx, n)
 	return m, issue, err
 }
 
@@ -191,11 +191,11 @@ func (e *environment) measureRefresh(ctx context.Context, m *manager, o *observe
 	if err != nil {
 		return refresh, err
 	}
-	return refresh, m.settle(ctx, n)
+	return refresh, m.waitUntilIdle(ctx, n)
 }
 
-// settle waits until the manager has reconciled n credentials and is idle.
-func (m *manager) settle(ctx context.Context, n int) error {
+// waitUntilIdle waits until the manager has reconciled n credentials and is idle.
+func (m *manager) waitUntilIdle(ctx context.Context, n int) error {
 	_, err := m.idleSince(ctx, n)
 	return err
 }
@@ -204,7 +204,7 @@ func (m *manager) settle(ctx context.Context, n int) error {
 func (m *manager) idleSince(ctx context.Context, n int) (since time.Time, err error) {
 	ctx, stop := m.whileRunning(ctx)
 	defer stop()
-	err = program.Await(ctx, longTimeout, 50*time.Millisecond, func(ctx context.Context) error {
+	err = program.WaitUntil(ctx, longTimeout, 50*time.Millisecond, func(ctx context.Context) error {
 		found, err := m.scrape(ctx)
 		if err != nil {
 			return err

@@ -79,8 +79,8 @@ type faultCount struct {
 const (
 	// readyLag: a change of a Secret during an STS call shows when the call ends, after 10 s at most.
 	readyLag = 12 * time.Second
-	// settle: a new leader, or one that reaches the API server again, reads everything first.
-	settle = 15 * time.Second
+	// settleTime: a new leader, or one that reaches the API server again, reads everything first.
+	settleTime = 15 * time.Second
 	// refreshSlack: after a failure, the operator backs off for at least 5 s, and otherwise for at most half of the remaining time.
 	refreshSlack = 3 * time.Second
 	// recovery: another manager leads after up to 20 s, and half of the credentials share a rate limit of 8 calls per second.
@@ -98,7 +98,7 @@ func (c *chaos) logf(format string, args ...any) {
 }
 
 // run injects the faults of a schedule, and returns whether all invariants held.
-func run(ctx context.Context, s settings) (held bool, err error) {
+func run(ctx context.Context, s settings) (passed bool, err error) {
 	rng := random(s.seed, 0)
 	c := newChaos(s, newWorkload(rng, s.credentials))
 	plan, err := schedule(rng, s.time, matching(s.faults))
@@ -149,7 +149,7 @@ func (c *chaos) execute(ctx context.Context, plan []occurrence, logs string) err
 	}
 	c.observer = observer.New(observer.Options{
 		Results: c.results, Disruptions: c.disruptions,
-		Limits:     observer.Limits{ReadyLag: readyLag, Settle: settle, RefreshSlack: refreshSlack},
+		Limits:     observer.Limits{ReadyLag: readyLag, Settle: settleTime, RefreshSlack: refreshSlack},
 		SessionURL: c.sts.admin.URL + "/_admin/session", STSNow: c.sts.clock.Now,
 	})
 	ctx, cancel := context.WithCancel(ctx)

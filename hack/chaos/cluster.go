@@ -157,7 +157,7 @@ func sleep(ctx context.Context, d time.Duration) { _ = program.Sleep(ctx, d) }
 
 // retry calls do until it succeeds, for two minutes at most, so that an injected fault does not stop the run.
 func retry(ctx context.Context, do func(context.Context) error) error {
-	return program.Await(ctx, 2*time.Minute, 100*time.Millisecond, func(ctx context.Context) error {
+	return program.WaitUntil(ctx, 2*time.Minute, 100*time.Millisecond, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		return do(ctx)

@@ -27,11 +27,11 @@ import (
 
 func main() {
 	program.Main("chaos", func(ctx context.Context, args []string) error {
-		held, err := command(ctx, args)
+		passed, err := command(ctx, args)
 		switch {
 		case err != nil:
 			return program.WithStatus(program.CannotRun, err)
-		case !held:
+		case !passed:
 			return program.WithStatus(program.Failed, nil)
 		}
 		return nil
@@ -55,7 +55,7 @@ func parse(args []string) (s settings, command []string, err error) {
 }
 
 // command runs a command: none for a run, build or mutations. It returns whether all checks succeeded.
-func command(ctx context.Context, args []string) (held bool, err error) {
+func command(ctx context.Context, args []string) (passed bool, err error) {
 	s, args, err := parse(args)
 	if err != nil {
 		return false, err

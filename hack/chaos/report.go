@@ -22,7 +22,7 @@ type result struct {
 }
 
 // report prints the results and writes result.json. It returns whether all invariants held.
-func (c *chaos) report() (held bool, err error) {
+func (c *chaos) report() (passed bool, err error) {
 	r := result{Seed: c.seed, Time: c.time.String(), Faults: map[string]string{}, Invariants: map[string]string{}, Broken: []string{}}
 	table := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "\nFAULT\tTIMES\tEFFECTS\n")

@@ -17,9 +17,9 @@ func read(g *WithT, path ...string) string {
 
 func TestGeneratedFilesAreCurrent(t *testing.T) {
 	g := NewWithT(t)
-	made := filepath.Join(t.TempDir(), "dashboard.json")
-	g.Expect(writeDashboard(made)).To(Succeed())
-	g.Expect(read(g, made)).To(Equal(read(g, "..", "..", "config", "grafana", "rolecredential.json")), "run make manifests")
+	file := filepath.Join(t.TempDir(), "dashboard.json")
+	g.Expect(writeDashboard(file)).To(Succeed())
+	g.Expect(read(g, file)).To(Equal(read(g, "..", "..", "config", "grafana", "rolecredential.json")), "run make manifests")
 
 	page := read(g, "..", "..", "docs", "metrics.md")
 	before, rest, _ := strings.Cut(page, begin)

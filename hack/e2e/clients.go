@@ -31,7 +31,7 @@ func (w *environment) podWaits(ctx context.Context) (string, error) {
 	if err := w.apply(ctx, "waits.yaml"); err != nil {
 		return "", err
 	}
-	err := program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
+	err := program.WaitUntil(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		found := &corev1.Pod{}
 		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "waits"}, found); err != nil {
 			return err
@@ -138,7 +138,7 @@ func (w *environment) refreshesInVolume(ctx context.Context) (string, error) {
 // scheduledRefresh waits for a refresh without a request.
 func (w *environment) scheduledRefresh(ctx context.Context) (string, error) {
 	found := &v1alpha1.RoleCredential{}
-	err := program.Await(ctx, 3*time.Minute, pollInterval, func(ctx context.Context) error {
+	err := program.WaitUntil(ctx, 3*time.Minute, pollInterval, func(ctx context.Context) error {
 		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "own-time"}, found); err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (w *environment) secretIsCollected(ctx context.Context) (string, error) {
 		}
 	}
 	start := time.Now()
-	err := program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
+	err := program.WaitUntil(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "goes"}, &corev1.Secret{})
 		if err == nil {
 			err = errors.New("the Secret still exists")
@@ -206,23 +206,23 @@ func (w *environment) runSoak(ctx context.Context) (string, error) {
 		return "", context.Cause(ctx)
 	case <-time.After(w.given.Soak):
 	}
-	var seen []string
+	var observed []string
 	for _, workload := range []string{"restarts", "follows"} {
 		if _, err := w.lossless(ctx, workload); err != nil {
 			return "", err
 		}
 		after := w.calls.Count(workload)
-		seen = append(seen, fmt.Sprintf("%s: %d S3 calls, 0 failed, %d more keys, %d more Pods", workload,
+		observed = append(observed, fmt.Sprintf("%s: %d S3 calls, 0 failed, %d more keys, %d more Pods", workload,
 			after.Calls-before[workload].Calls, len(after.Keys)-len(before[workload].Keys), len(after.Pods)-len(before[workload].Pods)))
 	}
-	return strings.Join(seen, "; "), nil
+	return strings.Join(observed, "; "), nil
 }
 
 func (w *environment) clientsExit(ctx context.Context) (string, error) {
 	if _, err := w.kubectl(ctx, "delete", "deployment,pod", "--all", "-n", namespace, "--wait", "--timeout=60s"); err != nil {
 		return "", err
 	}
-	err := program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
+	err := program.WaitUntil(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		var left corev1.PodList
 		err := w.client.List(ctx, &left, client.InNamespace(namespace))
 		if err == nil && len(left.Items) > 0 {

@@ -156,7 +156,7 @@ func (c *cluster) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return program.Await(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
+	return program.WaitUntil(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
 		_, err := c.ctr(ctx, "version")
 		return err
 	})
@@ -186,7 +186,7 @@ func (c *cluster) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return program.Await(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
+	return program.WaitUntil(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
 		if _, err := c.kubectl(ctx, "get", "--raw", "/readyz"); err != nil {
 			return err
 		}
@@ -210,7 +210,7 @@ func (c *cluster) startNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return program.Await(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
+	return program.WaitUntil(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
 		found := &corev1.Node{}
 		if err := c.client.Get(ctx, client.ObjectKey{Name: node}, found); err != nil {
 			return err

@@ -66,7 +66,7 @@ func (w *environment) installByHelm(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	seen, err := w.configureOperator(ctx)
+	observed, err := w.configureOperator(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -79,7 +79,7 @@ func (w *environment) installByHelm(ctx context.Context) (string, error) {
 	if err := w.apply(ctx, "starts.yaml"); err != nil {
 		return "", err
 	}
-	err = program.Await(ctx, settleTimeout, pollInterval, func(context.Context) error {
+	err = program.WaitUntil(ctx, settleTimeout, pollInterval, func(context.Context) error {
 		if w.calls.Count("starts").Calls < before+10 {
 			return errors.New("the Pod makes no calls")
 		}
@@ -94,7 +94,7 @@ func (w *environment) installByHelm(ctx context.Context) (string, error) {
 	if len(outside.Status.Conditions) > 0 {
 		return "", fmt.Errorf("the operator wrote the status of a credential in another namespace: %v", outside.Status.Conditions)
 	}
-	return seen + "; a Pod lists its bucket; it ignores a credential of another namespace", nil
+	return observed + "; a Pod lists its bucket; it ignores a credential of another namespace", nil
 }
 
 func (w *environment) uninstallByHelm(ctx context.Context) (string, error) {

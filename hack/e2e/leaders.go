@@ -42,20 +42,20 @@ func (w *environment) leaderHangs(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	seen, err := w.succession(ctx, leader, func() error { return syscall.Kill(process, syscall.SIGSTOP) })
+	observed, err := w.succession(ctx, leader, func() error { return syscall.Kill(process, syscall.SIGSTOP) })
 	if err != nil {
 		return "", err
 	}
 	if err := syscall.Kill(process, syscall.SIGCONT); err != nil {
 		return "", err
 	}
-	err = program.Await(ctx, settleTimeout, pollInterval, func(context.Context) error {
+	err = program.WaitUntil(ctx, settleTimeout, pollInterval, func(context.Context) error {
 		if err := syscall.Kill(process, 0); err == nil {
 			return errors.New("the former leader still runs")
 		}
 		return nil
 	})
-	return seen + "; the former leader exited", err
+	return observed + "; the former leader exited", err
 }
 
 // succession causes a failure of the leader, and waits until another process leads, which must issue only credentials that are due.
@@ -68,7 +68,7 @@ func (w *environment) succession(ctx context.Context, leader string, failure fun
 	if err := failure(); err != nil {
 		return "", err
 	}
-	err = program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
+	err = program.WaitUntil(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		now, err := w.leader(ctx)
 		if err == nil && now == leader {
 			err = fmt.Errorf("%s still leads", leader)

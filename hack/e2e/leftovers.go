@@ -64,7 +64,7 @@ func (c *cluster) objects(ctx context.Context) (objectSet, error) {
 // nothingIsLeft waits until the only objects are those from before the installation.
 func (w *environment) nothingIsLeft(ctx context.Context) (string, error) {
 	var now objectSet
-	err := program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) (err error) {
+	err := program.WaitUntil(ctx, settleTimeout, pollInterval, func(ctx context.Context) (err error) {
 		if now, err = w.objects(ctx); err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ import (
 
 // calling waits until each Pod of a workload has made a successful call.
 func (w *environment) calling(ctx context.Context, workload string) error {
-	return program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
+	return program.WaitUntil(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		pods, err := w.pods(ctx, namespace, "workload", workload)
 		if err != nil {
 			return err
@@ -37,7 +37,7 @@ func (w *environment) calling(ctx context.Context, workload string) error {
 
 // olderThan waits until all containers of a workload have run for a duration.
 func (w *environment) olderThan(ctx context.Context, workload string, age time.Duration) error {
-	return program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
+	return program.WaitUntil(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		pods, err := w.pods(ctx, namespace, "workload", workload)
 		for _, pod := range pods {
 			if running := pod.Status.ContainerStatuses[0].State.Running; running == nil || time.Since(running.StartedAt.Time) < age {
@@ -50,7 +50,7 @@ func (w *environment) olderThan(ctx context.Context, workload string, age time.D
 
 // allUse waits until all Pods of a workload use a key, and none of its former Pods is left.
 func (w *environment) allUse(ctx context.Context, workload, key string) error {
-	return program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
+	return program.WaitUntil(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		deployment := &appsv1.Deployment{}
 		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: workload}, deployment); err != nil {
 			return err
@@ -98,7 +98,7 @@ func (w *environment) refresh(ctx context.Context, name string, n int) (string, 
 
 // keyAfter waits until a Secret contains another key than before, and returns its ID.
 func (w *environment) keyAfter(ctx context.Context, name, before string) (key string, err error) {
-	err = program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
+	err = program.WaitUntil(ctx, settleTimeout, pollInterval, func(ctx context.Context) error {
 		if key, err = w.keyInSecret(ctx, name); err == nil && key == before {
 			err = errors.New("the Secret still contains " + key)
 		}

@@ -83,7 +83,7 @@ func run(ctx context.Context, given programs) (results, error) {
 	if w.key, err = c.startSeaweedFS(ctx); err != nil {
 		return nil, fmt.Errorf("starting SeaweedFS: %w", err)
 	}
-	if err := w.prepare(ctx); err != nil {
+	if err := w.setUp(ctx); err != nil {
 		return nil, err
 	}
 	fmt.Printf("a cluster with a node and SeaweedFS started in %s\n", round(time.Since(start)))
@@ -114,12 +114,12 @@ func run(ctx context.Context, given programs) (results, error) {
 	return all, context.Cause(ctx)
 }
 
-// prepare creates the namespace of the Pods, and records the existing objects.
-func (w *environment) prepare(ctx context.Context) error {
+// setUp creates the namespace of the Pods, and records the existing objects.
+func (w *environment) setUp(ctx context.Context) error {
 	if err := w.apply(ctx, "namespace.yaml"); err != nil {
 		return err
 	}
-	return program.Await(ctx, settleTimeout, pollInterval, func(ctx context.Context) (err error) { // its ConfigMap is created a moment later
+	return program.WaitUntil(ctx, settleTimeout, pollInterval, func(ctx context.Context) (err error) { // its ConfigMap is created a moment later
 		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "kube-root-ca.crt"}, &corev1.ConfigMap{}); err != nil {
 			return err
 		}

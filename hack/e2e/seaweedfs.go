@@ -45,7 +45,7 @@ func (c *cluster) startSeaweedFS(ctx context.Context) (aws.Credentials, error) {
 		Region: "us-east-1", BaseEndpoint: aws.String(server.URL()), UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(user.AccessKeyID, user.SecretAccessKey, ""),
 	})
-	err = program.Await(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
+	err = program.WaitUntil(ctx, startTimeout, pollInterval, func(ctx context.Context) error {
 		_, err := api.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(bucket)})
 		return err
 	})

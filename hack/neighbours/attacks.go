@@ -41,7 +41,7 @@ type attack struct {
 // defaultQPS is low, so that a few calls of the attacker would delay the victim's.
 const defaultQPS = 2
 
-func (a attack) prepare(ctx context.Context, w *world) error {
+func (a attack) setUp(ctx context.Context, w *world) error {
 	if a.before == nil {
 		return nil
 	}
@@ -70,8 +70,8 @@ func (a attack) attack(ctx context.Context, w *world) error {
 		})
 	}
 	group.Wait()
-	if made, failed := calls.Load(), failures.Load(); failed > made*9/10 {
-		return fmt.Errorf("%d of %d requests failed, the last one with: %w", failed, made, *last.Load())
+	if total, failed := calls.Load(), failures.Load(); failed > total*9/10 {
+		return fmt.Errorf("%d of %d requests failed, the last one with: %w", failed, total, *last.Load())
 	}
 	return nil
 }

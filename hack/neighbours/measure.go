@@ -108,7 +108,7 @@ func measure(ctx context.Context, o options, a attack) (m measurement, err error
 	if err != nil {
 		return m, err
 	}
-	if err := a.prepare(ctx, w); err != nil {
+	if err := a.setUp(ctx, w); err != nil {
 		return m, fmt.Errorf("preparing: %w", err)
 	}
 	if err := w.startVictim(ctx); err != nil {

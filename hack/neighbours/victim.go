@@ -45,7 +45,7 @@ func (w *world) startVictim(ctx context.Context) error {
 			return err
 		}
 	}
-	return program.Await(ctx, time.Minute, 100*time.Millisecond, func(ctx context.Context) error {
+	return program.WaitUntil(ctx, time.Minute, 100*time.Millisecond, func(ctx context.Context) error {
 		if err := w.Client.Get(ctx, victimKey, credential); err != nil {
 			return program.Stop(err)
 		}

@@ -95,7 +95,7 @@ func (w *world) startSTS(ctx context.Context) error {
 		return err
 	}
 	w.cleanups.Add(process.Stop)
-	return program.Await(ctx, time.Minute, 100*time.Millisecond, func(context.Context) error {
+	return program.WaitUntil(ctx, time.Minute, 100*time.Millisecond, func(context.Context) error {
 		url, err := os.ReadFile(urlFile)
 		w.stsURL = strings.TrimSpace(string(url))
 		return err

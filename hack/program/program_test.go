@@ -55,9 +55,9 @@ func TestCleanupsRunInReverseOrderAndOnce(t *testing.T) {
 	g.Expect(ran).To(Equal([]int{2, 1, 0}))
 }
 
-func TestAwaitReturnsTheLastErrorBeforeTheTimeout(t *testing.T) {
+func TestWaitUntilReturnsTheLastErrorBeforeTheTimeout(t *testing.T) {
 	g := NewWithT(t)
-	err := Await(t.Context(), time.Millisecond, 100*time.Millisecond, func(ctx context.Context) error {
+	err := WaitUntil(t.Context(), time.Millisecond, 100*time.Millisecond, func(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -67,9 +67,9 @@ func TestAwaitReturnsTheLastErrorBeforeTheTimeout(t *testing.T) {
 
 	ctx, abort := context.WithCancelCause(t.Context())
 	abort(errors.New("etcd exited"))
-	g.Expect(Await(ctx, time.Hour, time.Hour, func(context.Context) error { return errors.New("not yet") })).To(MatchError("etcd exited"))
-	g.Expect(Await(t.Context(), time.Hour, time.Hour, func(context.Context) error { return nil })).To(Succeed())
-	g.Expect(Await(t.Context(), time.Hour, time.Hour, func(context.Context) error { return Stop(errors.New("never")) })).To(MatchError("never"))
+	g.Expect(WaitUntil(ctx, time.Hour, time.Hour, func(context.Context) error { return errors.New("not yet") })).To(MatchError("etcd exited"))
+	g.Expect(WaitUntil(t.Context(), time.Hour, time.Hour, func(context.Context) error { return nil })).To(Succeed())
+	g.Expect(WaitUntil(t.Context(), time.Hour, time.Hour, func(context.Context) error { return Stop(errors.New("never")) })).To(MatchError("never"))
 	g.Expect(Sleep(ctx, time.Hour)).To(MatchError("etcd exited"))
 }
 

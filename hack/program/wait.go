@@ -10,17 +10,17 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// stopError is an error that ends an Await.
+// stopError is an error that ends a WaitUntil.
 type stopError struct{ error }
 
 func (e stopError) Unwrap() error { return e.error }
 
-// Stop returns an error that [Await] returns at once.
+// Stop returns an error that [WaitUntil] returns at once.
 func Stop(err error) error { return stopError{err} }
 
-// Await calls try at an interval until it succeeds. After the timeout it returns the last error of try, apart from one that the timeout
+// WaitUntil calls try at an interval until it succeeds. After the timeout it returns the last error of try, apart from one that the timeout
 // itself caused. If the context ends, it returns the context's cause.
-func Await(ctx context.Context, timeout, interval time.Duration, try func(context.Context) error) error {
+func WaitUntil(ctx context.Context, timeout, interval time.Duration, try func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, interval, timeout, true, func(ctx context.Context) (bool, error) {
 		err := try(ctx)

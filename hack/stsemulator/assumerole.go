@@ -98,7 +98,7 @@ func (s *Server) authorizedRole(req request, session Session) (foundRole, error)
 		mfa: session.MFA || req.caller.hasMFA(), claims: requestClaims(req.form),
 	}
 	for _, action := range actions {
-		if !ok || !req.caller.allows(session.RoleARN) || !role.trusts(who, action) {
+		if !ok || !req.caller.allows(session.RoleARN) || !role.allows(who, action) {
 			return foundRole{}, notAuthorized(req.caller, action, session.RoleARN)
 		}
 	}

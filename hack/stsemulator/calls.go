@@ -110,9 +110,9 @@ func (l *ledger) clear() {
 
 // withoutSecrets returns the form without parameters that are credentials.
 func withoutSecrets(form url.Values) url.Values {
-	kept := maps.Clone(form)
+	retained := maps.Clone(form)
 	for _, secret := range []string{"WebIdentityToken", "SAMLAssertion"} {
-		delete(kept, secret)
+		delete(retained, secret)
 	}
-	return kept
+	return retained
 }

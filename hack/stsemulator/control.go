@@ -13,8 +13,8 @@ func (s *Server) Sessions() []Session { return s.sessions.list() }
 
 // Session returns the session with an access key ID.
 func (s *Server) Session(accessKeyID string) (Session, bool) {
-	if held, ok := s.sessions.find(accessKeyID); ok {
-		return held.Session, true
+	if session, ok := s.sessions.find(accessKeyID); ok {
+		return session.Session, true
 	}
 	return Session{}, false
 }
@@ -22,11 +22,11 @@ func (s *Server) Session(accessKeyID string) (Session, bool) {
 // SessionOf returns the session of a set of keys, expired or not. It returns false for parts of several sessions, and for keys that were
 // not issued.
 func (s *Server) SessionOf(accessKeyID, secretAccessKey, sessionToken string) (Session, bool) {
-	held, ok := s.sessions.find(accessKeyID)
-	if !ok || subtle.ConstantTimeCompare([]byte(held.secret), []byte(secretAccessKey)) != 1 || !held.hasToken(sessionToken) {
+	session, ok := s.sessions.find(accessKeyID)
+	if !ok || subtle.ConstantTimeCompare([]byte(session.secret), []byte(secretAccessKey)) != 1 || !session.hasToken(sessionToken) {
 		return Session{}, false
 	}
-	return held.Session, true
+	return session.Session, true
 }
 
 // SetFault adds a fault and returns its ID. It returns an error for an invalid fault.

@@ -172,7 +172,7 @@ func (r foundRole) trustsCertificate(holder certificateHolder, sessionName strin
 		who.claims[principalTag+key] = value
 	}
 	for _, action := range []string{actionAssumeRole, actionTagSession, actionSetSourceIdentity} {
-		if !r.trusts(who, action) {
+		if !r.allows(who, action) {
 			return false
 		}
 	}

@@ -127,26 +127,26 @@ func (f *faults) passes(fault Fault, now time.Time) bool {
 	return fault.Kind == FaultThrottle && f.limiters[fault.ID].AllowN(now, 1)
 }
 
-// take returns the faults for a call, and counts them: each latency and skew, and then the first fault that replaces the response.
-func (f *faults) take(action, roleARN string, now time.Time) []Fault {
+// consume returns the faults for a call, and counts them: each latency and skew, and then the first fault that replaces the response.
+func (f *faults) consume(action, roleARN string, now time.Time) []Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var taken []Fault
-	kept := f.on[:0:0]
+	var matched []Fault
+	retained := f.on[:0:0]
 	done := false
 	for _, fault := range f.on {
 		if done || !fault.isFor(action, roleARN) || f.passes(fault, now) {
-			kept = append(kept, fault)
+			retained = append(retained, fault)
 			continue
 		}
-		taken, done = append(taken, fault), fault.replacesAnswer()
+		matched, done = append(matched, fault), fault.replacesAnswer()
 		if fault.Times != 1 {
 			fault.Times = max(0, fault.Times-1)
-			kept = append(kept, fault)
+			retained = append(retained, fault)
 		}
 	}
-	f.on = kept
-	return taken
+	f.on = retained
+	return matched
 }
 
 func (f *faults) list() []Fault {
@@ -162,8 +162,8 @@ func (f *faults) clear(gone func(Fault) bool) {
 }
 
 // apply applies faults to a call, and returns whether one replaced the response.
-func (s *Server) apply(w http.ResponseWriter, r *http.Request, call *Call, taken []Fault, response format) bool {
-	for _, f := range taken {
+func (s *Server) apply(w http.ResponseWriter, r *http.Request, call *Call, matched []Fault, response format) bool {
+	for _, f := range matched {
 		switch f.Kind {
 		case FaultLatency:
 			if !s.wait(r, f.Duration.Duration) {

@@ -127,16 +127,16 @@ func TestFaultAppliesToSelectedCalls(t *testing.T) {
 func TestEachFailureHasItsOwnRequestID(t *testing.T) {
 	g := NewWithT(t)
 	e := serve(t, stsemulator.Options{})
-	seen := map[string]bool{}
+	observed := map[string]bool{}
 	for range 5 {
 		_, err := e.client(operatorKey).AssumeRole(t.Context(), input("arn:aws:iam::123456789012:role/Nobody"))
 		var response *awshttp.ResponseError
 		g.Expect(errors.As(err, &response)).To(BeTrue())
 		g.Expect(response.ServiceRequestID()).To(Equal(e.lastCall(t).RequestID))
 		g.Expect(response.Response.Header.Get("x-amzn-RequestId")).To(Equal(response.ServiceRequestID()))
-		seen[response.ServiceRequestID()] = true
+		observed[response.ServiceRequestID()] = true
 	}
-	g.Expect(seen).To(HaveLen(5))
+	g.Expect(observed).To(HaveLen(5))
 }
 
 func TestLatencyUsesTheInjectedClock(t *testing.T) {

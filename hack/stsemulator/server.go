@@ -104,14 +104,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // begin records a call and applies faults. It returns whether a fault replaced the response.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, f format, c Call) (call *Call, done bool) {
 	c.Time, c.RequestID = s.options.Clock.Now().UTC(), newRequestID()
-	taken := s.faults.take(c.Action, c.roleARN(), s.options.Clock.Now())
-	for _, fault := range taken {
+	matched := s.faults.consume(c.Action, c.roleARN(), s.options.Clock.Now())
+	for _, fault := range matched {
 		c.Faults = append(c.Faults, fault.Kind)
 	}
 	call = s.calls.add(c)
 	w.Header().Set("Date", s.options.SignatureClock.Now().UTC().Format(http.TimeFormat))
 	w.Header().Set("X-Amzn-Requestid", call.RequestID)
-	return call, s.apply(w, r, call, taken, f)
+	return call, s.apply(w, r, call, matched, f)
 }
 
 func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, body []byte) {

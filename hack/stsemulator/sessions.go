@@ -96,9 +96,9 @@ func (s *sessions) find(accessKeyID string) (*storedSession, bool) {
 func (s *sessions) list() []Session {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	held := slices.SortedFunc(maps.Values(s.byKey), func(a, b *storedSession) int { return cmp.Compare(a.number, b.number) })
-	listed := make([]Session, len(held))
-	for i, h := range held {
+	sorted := slices.SortedFunc(maps.Values(s.byKey), func(a, b *storedSession) int { return cmp.Compare(a.number, b.number) })
+	listed := make([]Session, len(sorted))
+	for i, h := range sorted {
 		listed[i] = h.Session
 	}
 	return listed

@@ -128,8 +128,8 @@ type applicant struct {
 	claims map[string]string
 }
 
-// trusts returns whether a role's trust policy allows an action to an applicant.
-func (r foundRole) trusts(a applicant, action string) bool {
+// allows reports whether a role's trust policy allows an action to an applicant.
+func (r foundRole) allows(a applicant, action string) bool {
 	return slices.ContainsFunc(r.Trust, func(t Trust) bool {
 		return t.names(a) &&
 			(t.ExternalID == "" || t.ExternalID == a.externalID) &&

@@ -24,7 +24,7 @@ func (s *Server) assumeRoleWithWebIdentity(req request) (any, error) {
 		return nil, err
 	}
 	role, ok := s.iam.role(session.RoleARN)
-	if !ok || !role.trusts(who.applicant(), actionAssumeRoleWithWebIdentity) {
+	if !ok || !role.allows(who.applicant(), actionAssumeRoleWithWebIdentity) {
 		return nil, newError("AccessDenied", "Not authorized to perform %s", actionAssumeRoleWithWebIdentity)
 	}
 	if err := checkRegion(role.account, s.options.Region); err != nil {

@@ -175,16 +175,16 @@ func TestRolesAllowedToAWebIdentity(t *testing.T) {
 			g.Expect(failureOf(t, err)).To(Equal(tc.want))
 		})
 	}
-	ask := func(roleARN string) failure {
+	failureFor := func(roleARN string) failure {
 		in := webIdentity(token)
 		in.RoleArn = &roleARN
 		_, err := e.exchange(t, in)
 		return failureOf(t, err)
 	}
 	g := NewWithT(t)
-	g.Expect(ask("arn:aws:iam::123456789012:role/Missing")).To(Equal(denied))
-	g.Expect(ask(hubARN)).To(Equal(failure{400, "InvalidIdentityToken", "No OpenIDConnect provider found in your account for " + issuerURL}))
-	g.Expect(ask("arn:aws:iam::123456789012:user/operator")).To(Equal(failure{400, "ValidationError", "Request ARN is invalid"}))
+	g.Expect(failureFor("arn:aws:iam::123456789012:role/Missing")).To(Equal(denied))
+	g.Expect(failureFor(hubARN)).To(Equal(failure{400, "InvalidIdentityToken", "No OpenIDConnect provider found in your account for " + issuerURL}))
+	g.Expect(failureFor("arn:aws:iam::123456789012:user/operator")).To(Equal(failure{400, "ValidationError", "Request ARN is invalid"}))
 
 	g.Expect(e.SetTrust(accountARN, trustShop())).To(Succeed())
 	_, err := e.client(operatorKey).AssumeRole(t.Context(), input(accountARN))

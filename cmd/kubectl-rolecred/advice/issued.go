@@ -225,7 +225,7 @@ func invalidRequest(s Situation) guidance {
 	request := s.Credential.Request
 	switch {
 	case s.failedCall() == nil:
-		return s.notCalled()
+		return s.notSent()
 	case request.Call == v1alpha1.CallAssumeRole:
 		a.cluster = append(a.cluster,
 			Step{Do: fmt.Sprintf("Reduce spec.duration, which is %s now, to the role's MaxSessionDuration. The maximum is 1h if the identity's caller is itself a role session.", rules.Duration(request.Duration)), Copy: s.patch(`{"duration":"1h"}`)},
@@ -247,8 +247,8 @@ func invalidRequest(s Situation) guidance {
 	return a
 }
 
-// notCalled is the guidance for a request that STS can only reject.
-func (s Situation) notCalled() guidance {
+// notSent is the guidance for a request that STS can only reject.
+func (s Situation) notSent() guidance {
 	a := guidance{means: "The request is not valid, so the operator did not call STS. The message says why.", cluster: []Step{{Do: "Correct the spec.", Copy: s.edit()}}}
 	if s.Identity != nil && s.Identity.Endpoint == "" {
 		a.cluster = append(a.cluster, Step{Do: "Use ARNs in AWS's form, or name an identity whose endpoint is the server that has these roles and policies.", Copy: s.edit()})

@@ -122,14 +122,14 @@ func parseHCL(t *testing.T, code string) []hclResource {
 	}()
 	var found []hclResource
 	for p.space(); p.text != ""; p.space() {
-		p.take("resource")
+		p.expect("resource")
 		r := hclResource{kind: p.string(), label: p.string(), attributes: map[string]any{}}
-		for p.take("{"); !p.next("}"); {
+		for p.expect("{"); !p.next("}"); {
 			name := p.word()
-			p.take("=")
+			p.expect("=")
 			r.attributes[name] = p.value()
 		}
-		p.take("}")
+		p.expect("}")
 		found = append(found, r)
 	}
 	return found
@@ -150,7 +150,7 @@ func (p *hclParser) space() {
 
 func (p *hclParser) next(token string) bool { p.space(); return strings.HasPrefix(p.text, token) }
 
-func (p *hclParser) take(token string) {
+func (p *hclParser) expect(token string) {
 	if !p.next(token) {
 		panic("expected " + token)
 	}
@@ -170,25 +170,25 @@ func (p *hclParser) value() any {
 	case p.next(`"`):
 		return p.string()
 	case p.next("jsonencode("):
-		p.take("jsonencode(")
+		p.expect("jsonencode(")
 		value := p.value()
-		p.take(")")
+		p.expect(")")
 		return value
 	case p.next("["):
 		list := []any{}
-		for p.take("["); !p.next("]"); p.take(",") {
+		for p.expect("["); !p.next("]"); p.expect(",") {
 			list = append(list, p.value())
 		}
-		p.take("]")
+		p.expect("]")
 		return list
 	case p.next("{"):
 		object := map[string]any{}
-		for p.take("{"); !p.next("}"); {
+		for p.expect("{"); !p.next("}"); {
 			key := p.string()
-			p.take("=")
+			p.expect("=")
 			object[key] = p.value()
 		}
-		p.take("}")
+		p.expect("}")
 		return object
 	}
 	var value any
@@ -200,7 +200,7 @@ func (p *hclParser) value() any {
 }
 
 func (p *hclParser) string() string {
-	p.take(`"`)
+	p.expect(`"`)
 	text := strings.Builder{}
 	for {
 		switch c := p.text[0]; {

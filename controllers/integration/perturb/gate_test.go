@@ -99,10 +99,10 @@ func (g gate) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func inJSON(accept string) string {
-	kept := slices.DeleteFunc(strings.Split(accept, ","), func(media string) bool {
+	retained := slices.DeleteFunc(strings.Split(accept, ","), func(media string) bool {
 		return strings.HasPrefix(strings.TrimSpace(media), "application/vnd.kubernetes.protobuf")
 	})
-	return strings.Join(kept, ",")
+	return strings.Join(retained, ",")
 }
 
 // write makes a write, disturbed as planned.
@@ -140,7 +140,7 @@ func (g gate) write(r *http.Request, to target) (*http.Response, error) {
 	}
 	response.Body = io.NopCloser(bytes.NewReader(answer))
 	if response.StatusCode < http.StatusMultipleChoices {
-		w.made(what, before, answer)
+		w.recordChange(what, before, answer)
 	}
 	w.passed(action)
 	switch action {
@@ -253,7 +253,7 @@ func (b watchBody) Close() error { return errors.Join(b.PipeReader.Close(), b.ev
 // pass waits while the kind is held, and delivers an event unless the operator must not see it.
 func (g gate) pass(kind string, f frame, to io.Writer) error {
 	w := g.world
-	if !w.await(forever, func() bool { return g.crashed || !w.held[kind] }) {
+	if !w.await(forever, func() bool { return g.crashed || !w.withheld[kind] }) {
 		w.violate("an event of "+kind, errors.New("it is held for too long"))
 	}
 	if g.hasCrashed() {
@@ -423,7 +423,7 @@ func (w *world) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
 	given := httptest.NewRecorder()
 	w.sts.ServeHTTP(given, r)
 	if given.Code == http.StatusOK {
-		w.made(what, nil, nil)
+		w.recordChange(what, nil, nil)
 	}
 	switch action {
 	case crashAfter:

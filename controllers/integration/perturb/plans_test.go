@@ -64,7 +64,9 @@ func (p plan) String() string {
 }
 
 // isStale reports whether the operator acts on a state that has changed.
-func (p plan) isStale() bool { return p.action == hold || p.action == unseen || p.action == newProcess }
+func (p plan) isStale() bool {
+	return p.action == hold || p.action == unseen || p.action == newProcess
+}
 
 // selected reports whether a run of the tests makes the plan: PERTURB_PLAN alone, else all with PERTURB_ALL, else a tenth.
 func (p plan) selected() bool {
@@ -99,7 +101,7 @@ func runPlan(t *testing.T, s scenario, p plan, known *reference) (w *world, err 
 	for i, step := range s.steps {
 		last := i == len(s.steps)-1
 		if p.step == i+1 || p.action == unseen && i == 0 {
-			w.hold(p.kind)
+			w.withhold(p.kind)
 		}
 		w.clock.Step(10 * time.Second) // identities are verified each 5 s at most
 		w.mu.Lock()
@@ -112,13 +114,13 @@ func runPlan(t *testing.T, s scenario, p plan, known *reference) (w *world, err 
 		if p.action == unseen {
 			w.skip(p.kind)
 		}
-		wanted := func() error {
-			if err := step.wanted(w); err != nil || !last || known == nil {
+		expected := func() error {
+			if err := step.expected(w); err != nil || !last || known == nil {
 				return err
 			}
 			return w.compare(known)
 		}
-		if err := w.settle(wanted); err != nil {
+		if err := w.waitUntil(expected); err != nil {
 			return w, fmt.Errorf("after step %d: %w", i+1, err)
 		}
 	}
@@ -130,14 +132,14 @@ func runPlan(t *testing.T, s scenario, p plan, known *reference) (w *world, err 
 
 // begin brings the world to where the scenario begins.
 func (w *world) begin(s scenario) error {
-	err := w.settle(func() error { return verified(w) })
+	err := w.waitUntil(func() error { return verified(w) })
 	if err == nil && !s.absent {
 		createApp(w)
-		err = w.settle(func() error { return issued(w) })
+		err = w.waitUntil(func() error { return issued(w) })
 	}
-	if err == nil && s.prepare != nil {
-		s.prepare.do(w)
-		err = w.settle(func() error { return s.prepare.wanted(w) })
+	if err == nil && s.preparation != nil {
+		s.preparation.do(w)
+		err = w.waitUntil(func() error { return s.preparation.expected(w) })
 	}
 	w.mu.Lock()
 	w.recording = true
@@ -170,7 +172,7 @@ func (w *world) restartOn(p plan, known *reference) error {
 	if err := w.wait(); err != nil {
 		return err
 	}
-	w.hold("RoleCredential", "Secret", "ClusterIdentity", "Namespace", sourceSecret)
+	w.withhold("RoleCredential", "Secret", "ClusterIdentity", "Namespace", sourceSecret)
 	w.start(fmt.Sprint(snapshot), p.watchList)
 	w.await(forever, func() bool { return len(w.streams) >= 4 })
 	w.await(2*blocked, func() bool {
@@ -182,7 +184,7 @@ func (w *world) restartOn(p plan, known *reference) error {
 		return w.running == 0
 	})
 	w.release()
-	return w.settle(func() error { return w.compare(known) })
+	return w.waitUntil(func() error { return w.compare(known) })
 }
 
 // compare returns an error if the state is not that of the reference.
@@ -286,10 +288,10 @@ func (r *reference) plans(name string, s scenario) (all []plan) {
 		kinds[s.reverses] = true
 		all = append(all, plan{scenario: name, action: unseen, kind: s.reverses})
 	}
-	seen := map[string]int{}
+	counts := map[string]int{}
 	for _, c := range r.changes {
-		seen[c.what]++
-		at := point{c.what, seen[c.what]}
+		counts[c.what]++
+		at := point{c.what, counts[c.what]}
 		for _, action := range []string{crashBefore, crashAfter, answerLost} {
 			all = append(all, plan{scenario: name, action: action, at: at})
 		}
@@ -309,8 +311,8 @@ func (r *reference) plans(name string, s scenario) (all []plan) {
 	return all
 }
 
-// judge returns an error if a disturbed run has more requests than the disturbance explains.
-func (w *world) judge(known *reference) error {
+// evaluate returns an error if a disturbed run has more requests than the disturbance explains.
+func (w *world) evaluate(known *reference) error {
 	if p := w.plan; !w.disturbed && p.action != unseen && p.step == 0 {
 		return errors.New("the run did not reach the point")
 	}
@@ -381,8 +383,8 @@ func (r *reference) stepOf(at point) (step int) {
 // TestDisturbedOperatorReachesReference makes a tenth of all plans, or all with PERTURB_ALL. PERTURB_PLAN names one.
 func TestDisturbedOperatorReachesReference(t *testing.T) {
 	only, _, _ := strings.Cut(os.Getenv("PERTURB_PLAN"), ":")
-	var made, found atomic.Int64
-	t.Cleanup(func() { t.Logf("%d of %d plans", made.Load(), found.Load()) })
+	var ran, found atomic.Int64
+	t.Cleanup(func() { t.Logf("%d of %d plans", ran.Load(), found.Load()) })
 	for _, name := range slices.Sorted(maps.Keys(scenarios)) {
 		if only != "" && only != name {
 			continue
@@ -396,9 +398,9 @@ func TestDisturbedOperatorReachesReference(t *testing.T) {
 				if !p.selected() {
 					continue
 				}
-				made.Add(1)
+				ran.Add(1)
 				w, err := runPlan(t, scenarios[name], p, known)
-				if err = errors.Join(err, w.judge(known)); err != nil {
+				if err = errors.Join(err, w.evaluate(known)); err != nil {
 					t.Errorf("%s:\n%v\nRun this plan alone: PERTURB_PLAN='%s' go test -run=Reference ./controllers/integration/perturb", p, err, p)
 				}
 				w.end()

@@ -24,17 +24,17 @@ type scenario struct {
 	absent bool
 	// collects makes Secrets disappear whose owner does not exist, as the garbage collector does.
 	collects bool
-	// prepare runs before the requests of the operator are recorded.
-	prepare *step
-	steps   []step
+	// preparation runs before the requests of the operator are recorded.
+	preparation *step
+	steps       []step
 	// reverses is the kind that the steps change and change back; empty if they do not.
 	reverses string
 }
 
-// step is a change, and what is wanted of the operator then. The last state is also compared with that of the reference.
+// step is a change, and what is expected of the operator then. The last state is also compared with that of the reference.
 type step struct {
-	do     func(*world)
-	wanted func(*world) error
+	do       func(*world)
+	expected func(*world) error
 }
 
 // scenarios are named by what others do.
@@ -79,7 +79,7 @@ var scenarios = map[string]scenario{
 		{putSecondKey, verified}, {func(w *world) { w.putKey(w.key) }, verified},
 	}},
 	"MFA": {absent: true, steps: []step{{createGuarded, issued}, {requestRefresh("1"), issued}}},
-	"rollout": {prepare: &step{deploy, rolledOut(metav1.ConditionTrue)}, steps: []step{
+	"rollout": {preparation: &step{deploy, rolledOut(metav1.ConditionTrue)}, steps: []step{
 		{func(w *world) { w.clock.Step(45 * time.Minute) }, both(issued, restarting)},
 		{replacePod, both(issued, rolledOut(metav1.ConditionTrue))},
 	}},

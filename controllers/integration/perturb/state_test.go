@@ -43,13 +43,13 @@ func (w *world) reached(what string) (action string) {
 	if !w.recording {
 		return ""
 	}
-	w.seen[what]++
-	if w.disturbed || what != w.plan.at.what || w.seen[what] != w.plan.at.nth || w.plan.action == newProcess {
+	w.counts[what]++
+	if w.disturbed || what != w.plan.at.what || w.counts[what] != w.plan.at.nth || w.plan.action == newProcess {
 		return ""
 	}
 	w.disturbed = true
 	if w.plan.action == hold {
-		w.held[w.plan.kind] = true
+		w.withheld[w.plan.kind] = true
 	}
 	return w.plan.action
 }
@@ -61,8 +61,8 @@ func (w *world) passed(action string) {
 	}
 }
 
-// made records a successful write, or a call.
-func (w *world) made(what string, before *unstructured.Unstructured, answer []byte) {
+// recordChange records a successful write, or a call.
+func (w *world) recordChange(what string, before *unstructured.Unstructured, answer []byte) {
 	c := change{what: what}
 	after := &unstructured.Unstructured{}
 	if json.Unmarshal(answer, &after.Object) == nil && after.GetResourceVersion() != "" && !strings.HasPrefix(what, "delete ") {
@@ -89,7 +89,7 @@ func changed(before, after *unstructured.Unstructured) string {
 		}
 	}
 	for path := range old {
-		if _, kept := now[path]; !kept {
+		if _, retained := now[path]; !retained {
 			all["without "+path] = true
 		}
 	}
@@ -231,14 +231,14 @@ func (w *world) state() (map[string]string, error) {
 
 // session describes the session in a Secret.
 func (w *world) session(secret *corev1.Secret) string {
-	held, ok := w.sts.SessionOf(string(secret.Data["AWS_ACCESS_KEY_ID"]), string(secret.Data["AWS_SECRET_ACCESS_KEY"]), string(secret.Data["AWS_SESSION_TOKEN"]))
+	stored, ok := w.sts.SessionOf(string(secret.Data["AWS_ACCESS_KEY_ID"]), string(secret.Data["AWS_SECRET_ACCESS_KEY"]), string(secret.Data["AWS_SESSION_TOKEN"]))
 	switch {
 	case !ok:
 		return "none of STS"
-	case !w.clock.Now().Before(held.Expiration):
+	case !w.clock.Now().Before(stored.Expiration):
 		return "expired"
 	}
-	return held.ARN
+	return stored.ARN
 }
 
 // holdsSession returns an error if a write stores a Secret without one valid session that STS issued to its owner, or, unless the operator is
@@ -277,11 +277,11 @@ func (w *world) ready(name, reason string) error {
 		return err
 	}
 	found := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady)
-	switch asked := c.Annotations[v1alpha1.RefreshAnnotation]; {
+	switch requested := c.Annotations[v1alpha1.RefreshAnnotation]; {
 	case found == nil || found.ObservedGeneration != c.Generation || found.Reason != reason:
 		return fmt.Errorf("the conditions of %s are %v, and Ready must have the reason %s", name, testkit.States(c.Status.Conditions), reason)
-	case reason == v1alpha1.ReasonIssued && c.Status.LastHandledRefreshRequest != asked:
-		return fmt.Errorf("the refresh request %s is not handled", asked)
+	case reason == v1alpha1.ReasonIssued && c.Status.LastHandledRefreshRequest != requested:
+		return fmt.Errorf("the refresh request %s is not handled", requested)
 	}
 	return nil
 }

@@ -74,21 +74,21 @@ type world struct {
 	collects  bool
 	collected int
 
-	mu   sync.Mutex
-	news chan struct{} // closed at the next change of what is below
+	mu           sync.Mutex
+	changeSignal chan struct{} // closed at the next change of what is below
 	*process
 	tick      int
 	recording bool
 	step      int
-	// changes are the successful writes and the calls while recording, and frames the delivered events. seen counts the requests of each
+	// changes are the successful writes and the calls while recording, and frames the delivered events. counts has the requests of each
 	// name, and requests all.
 	changes  []change
 	frames   []string
-	seen     map[string]int
+	counts   map[string]int
 	requests int
-	// held are the kinds whose events wait, and gaps those of which the process sees only the result.
-	held map[string]bool
-	gaps map[string]gap
+	// withheld are the kinds whose events wait, and gaps those of which the process sees only the result.
+	withheld map[string]bool
+	gaps     map[string]gap
 	// disturbed is true once the plan's point was reached, and violation the first thing that must not happen.
 	disturbed bool
 	violation error
@@ -145,9 +145,9 @@ var setup sync.Mutex
 func newWorld(t *testing.T, p plan) *world {
 	t.Helper()
 	w := &world{
-		WithT: NewWithT(t), t: t, plan: p, round: 30 * time.Second, name: fmt.Sprint("world-", worlds.Add(1)), news: make(chan struct{}),
-		clock: clocktesting.NewFakeClock(clock.RealClock{}.Now().Truncate(30 * time.Second)),
-		seen:  map[string]int{}, held: map[string]bool{}, gaps: map[string]gap{},
+		WithT: NewWithT(t), t: t, plan: p, round: 30 * time.Second, name: fmt.Sprint("world-", worlds.Add(1)), changeSignal: make(chan struct{}),
+		clock:  clocktesting.NewFakeClock(clock.RealClock{}.Now().Truncate(30 * time.Second)),
+		counts: map[string]int{}, withheld: map[string]bool{}, gaps: map[string]gap{},
 	}
 	config, err := stsemulator.DefaultConfig()
 	w.Expect(err).NotTo(HaveOccurred())
@@ -322,8 +322,8 @@ func (s *span) End(...trace.SpanEndOption) {
 
 // announce ends all waits, which check again. The caller has locked mu.
 func (w *world) announce() {
-	close(w.news)
-	w.news = make(chan struct{})
+	close(w.changeSignal)
+	w.changeSignal = make(chan struct{})
 }
 
 // await waits until a condition holds, and returns false if it does not in time. The condition runs with mu locked.
@@ -332,13 +332,13 @@ func (w *world) await(limit time.Duration, holds func() bool) bool {
 	defer cancel()
 	for {
 		w.mu.Lock()
-		done, news := holds(), w.news
+		done, changeSignal := holds(), w.changeSignal
 		w.mu.Unlock()
 		if done {
 			return true
 		}
 		select {
-		case <-news:
+		case <-changeSignal:
 		case <-ctx.Done():
 			return false
 		}
@@ -379,8 +379,8 @@ func (w *world) catchUp() bool {
 		}
 		if w.await(poll, func() bool {
 			for kind, versions := range want {
-				seen, open := w.streams[kind]
-				if !w.held[kind] && !maps.Equal(seen, versions) && (open || kind != sourceSecret) {
+				observed, open := w.streams[kind]
+				if !w.withheld[kind] && !maps.Equal(observed, versions) && (open || kind != sourceSecret) {
 					return w.crashed
 				}
 			}
@@ -413,15 +413,15 @@ func (w *world) reconcileAll() bool {
 		}
 		return w.crashed || w.running == 0 && w.ticks == w.tick
 	}
-	w.await(forever, func() bool { return done() || len(w.held) > 0 })
+	w.await(forever, func() bool { return done() || len(w.withheld) > 0 })
 	return w.await(blocked, done)
 }
 
-// maxRounds bounds a settle. Most take two.
+// maxRounds bounds a waitUntil. Most take two.
 const maxRounds = 30
 
-// settle waits until the operator has nothing left to do and the state is as wanted. It passes the time if only that can help.
-func (w *world) settle(wanted func() error) (problem error) {
+// waitUntil waits until the operator has nothing left to do and the state is as expected. It passes the time if only that can help.
+func (w *world) waitUntil(expected func() error) (problem error) {
 	for range maxRounds {
 		if err := w.revive(); err != nil {
 			return err
@@ -432,9 +432,9 @@ func (w *world) settle(wanted func() error) (problem error) {
 		before, _ := w.count()
 		done := w.reconcileAll()
 		done = done && w.reconcileAll() // an event of the first reconcile may have enqueued another
-		after, held := w.count()
+		after, withheld := w.count()
 		switch {
-		case held:
+		case withheld:
 			w.release()
 			continue
 		case !done:
@@ -442,7 +442,7 @@ func (w *world) settle(wanted func() error) (problem error) {
 		case w.hasCrashed() || after != before:
 			continue
 		}
-		if problem = wanted(); problem == nil {
+		if problem = expected(); problem == nil {
 			return nil
 		}
 		w.clock.Step(w.round)
@@ -451,25 +451,25 @@ func (w *world) settle(wanted func() error) (problem error) {
 }
 
 // count returns the number of requests so far, and whether events are held.
-func (w *world) count() (requests int, held bool) {
+func (w *world) count() (requests int, withheld bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.requests, len(w.held) > 0
+	return w.requests, len(w.withheld) > 0
 }
 
-// hold makes the events of kinds wait.
-func (w *world) hold(kinds ...string) {
+// withhold makes the events of kinds wait.
+func (w *world) withhold(kinds ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, kind := range kinds {
-		w.held[kind] = true
+		w.withheld[kind] = true
 	}
 }
 
 func (w *world) release() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	clear(w.held)
+	clear(w.withheld)
 	w.announce()
 }
 

@@ -62,13 +62,13 @@ func (s status) is(conditionTypes ...string) bool {
 }
 
 func newObject(kind, namespace, name string, spec map[string]any) *unstructured.Unstructured {
-	made := &unstructured.Unstructured{Object: map[string]any{"spec": runtime.DeepCopyJSON(spec)}}
-	made.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
-	made.SetName(name)
+	created := &unstructured.Unstructured{Object: map[string]any{"spec": runtime.DeepCopyJSON(spec)}}
+	created.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	created.SetName(name)
 	if kind != "ClusterIdentity" {
-		made.SetNamespace(namespace)
+		created.SetNamespace(namespace)
 	}
-	return made
+	return created
 }
 
 // create creates the object in a new namespace, and waits until it has settled.
@@ -89,7 +89,7 @@ func create(g Gomega, kind, namespace string, spec, consumer map[string]any) *fi
 		}, consumer))
 		f.Expect(admin.Create(ctx, f.credential)).To(Succeed())
 	}
-	f.settle()
+	f.waitUntilIdle()
 	return f
 }
 
@@ -127,13 +127,13 @@ func (f *fixture) read(object *unstructured.Unstructured) (s status) {
 }
 
 const (
-	patience = 30 * time.Second // an upper bound of a wait
-	poll     = 10 * time.Millisecond
+	waitLimit = 30 * time.Second // an upper bound of a wait
+	poll      = 10 * time.Millisecond
 )
 
-// settle waits until the operator has processed the present specs. Once it has processed that of an identity, a change of refreshBefore
+// waitUntilIdle waits until the operator has processed the present specs. Once it has processed that of an identity, a change of refreshBefore
 // shows when it has reconciled the credential with it, since that changes neither the request nor the Secret.
-func (f *fixture) settle() {
+func (f *fixture) waitUntilIdle() {
 	if f.credential != f.object {
 		f.await(f.object)
 		before, _ := lookup(f.credential.Object, "spec.refreshBefore")
@@ -152,7 +152,7 @@ func (f *fixture) await(object *unstructured.Unstructured) {
 			now.Step(5 * poll)
 		}
 		return why
-	}).WithTimeout(patience).WithPolling(poll).Should(BeEmpty())
+	}).WithTimeout(waitLimit).WithPolling(poll).Should(BeEmpty())
 }
 
 // unsettled says what is still to come for an object; nothing if it has settled.
@@ -246,7 +246,7 @@ func (f *fixture) observe() observation {
 	}
 	if s.NextRefreshTime != nil {
 		o.due = s.NextRefreshTime.Time
-		if f.object == f.credential { // settle changes it for another
+		if f.object == f.credential { // waitUntilIdle changes it for another
 			o.after = o.due.Sub(s.LastRefreshTime.Time).String()
 		}
 	}

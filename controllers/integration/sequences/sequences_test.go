@@ -109,7 +109,7 @@ func (s *sequence) change(what string, spec map[string]any, refresh bool) bool {
 		s.Expect(cmp.Diff(before.shape, s.state.shape)).To(BeEmpty(), "a rejected change has no effect")
 		return false
 	}
-	s.fixture.settle()
+	s.fixture.waitUntilIdle()
 	s.spec, s.state = spec, s.fixture.observe()
 	s.refreshDue = (s.refreshDue || refresh) && s.state.session == before.session
 	s.log[len(s.log)-1] += fmt.Sprintf(": Ready is %v", s.state.good)

@@ -75,17 +75,17 @@ func parseTable(replacements map[string]string) (map[string]kind, error) {
 func replaced(value any, replacements map[string]string) any {
 	switch v := value.(type) {
 	case map[string]any:
-		made := map[string]any{}
+		result := map[string]any{}
 		for key, inner := range v {
-			made[replaced(key, nil).(string)] = replaced(inner, replacements)
+			result[replaced(key, nil).(string)] = replaced(inner, replacements)
 		}
-		return made
+		return result
 	case []any:
-		made := []any{}
+		result := []any{}
 		for _, inner := range v {
-			made = append(made, replaced(inner, replacements))
+			result = append(result, replaced(inner, replacements))
 		}
-		return made
+		return result
 	case string:
 		for _, name := range slices.Backward(slices.Sorted(maps.Keys(replacements))) { // the longer of two names first
 			v = strings.ReplaceAll(v, name, replacements[name])
@@ -149,9 +149,9 @@ func TestTableHasEachLeafOfTheSchemas(t *testing.T) {
 
 // overlay returns a copy of a spec with some of its keys replaced.
 func overlay(spec, keys map[string]any) map[string]any {
-	made := runtime.DeepCopyJSON(spec)
-	maps.Copy(made, runtime.DeepCopyJSON(keys))
-	return made
+	result := runtime.DeepCopyJSON(spec)
+	maps.Copy(result, runtime.DeepCopyJSON(keys))
+	return result
 }
 
 // lookup returns the value at a path, and false if the spec does not have it.
@@ -182,27 +182,27 @@ func lookup(spec map[string]any, path string) (any, bool) {
 
 // with returns a copy of a spec with a leaf and the keys that it requires. A key stays as it is if it already has the object of the leaf.
 func with(spec map[string]any, path string, l leaf, value any) map[string]any {
-	made := overlay(spec, nil)
+	result := overlay(spec, nil)
 	top, _, _ := strings.Cut(path, ".")
 	parent, last := split(path)
-	_, exists := lookup(made, parent)
+	_, exists := lookup(result, parent)
 	if required, ok := l.With[top].(map[string]any); ok && exists {
 		for key := range required {
-			_, has := lookup(made, top+"."+key)
+			_, has := lookup(result, top+"."+key)
 			exists = exists && has
 		}
 	}
 	for key, required := range l.With {
 		if key != top || !exists {
-			made[key] = runtime.DeepCopyJSONValue(required)
+			result[key] = runtime.DeepCopyJSONValue(required)
 		}
 	}
-	if _, exists := lookup(made, parent); !exists {
-		made[parent] = map[string]any{}
+	if _, exists := lookup(result, parent); !exists {
+		result[parent] = map[string]any{}
 	}
-	holder, _ := lookup(made, parent)
+	holder, _ := lookup(result, parent)
 	holder.(map[string]any)[last] = runtime.DeepCopyJSONValue(value)
-	return made
+	return result
 }
 
 // split returns the path of the object that has a leaf, and the leaf's name.
@@ -213,12 +213,12 @@ func split(path string) (parent, name string) {
 
 // without returns a copy of a spec without a leaf.
 func without(spec map[string]any, path string) map[string]any {
-	made := overlay(spec, nil)
+	result := overlay(spec, nil)
 	parent, name := split(path)
-	if holder, ok := lookup(made, parent); ok {
+	if holder, ok := lookup(result, parent); ok {
 		delete(holder.(map[string]any), name)
 	}
-	return made
+	return result
 }
 
 // short formats a value for the log.

@@ -72,11 +72,11 @@ func Find(pods []corev1.Pod, issued Issued, now time.Time) []Reader {
 			continue
 		}
 		for _, use := range Uses(pod) {
-			if use.Secret != issued.Secret || use.ends && use.Started == nil {
+			if use.Secret != issued.Secret || use.terminates && use.Started == nil {
 				continue
 			}
 			reader := Reader{Pod: pod.Name, Owner: owner(pod), Container: use.Container, By: use.By, Since: use.Started}
-			reader.hold(issued, ParseStamp(pod.Annotations), now)
+			reader.assess(issued, ParseStamp(pod.Annotations), now)
 			found = append(found, reader)
 		}
 	}
@@ -84,8 +84,8 @@ func Find(pods []corev1.Pod, issued Issued, now time.Time) []Reader {
 	return found
 }
 
-// hold sets the Holds of a reader in a pod with a stamp.
-func (r *Reader) hold(issued Issued, stamp Stamp, now time.Time) {
+// assess sets the Holds of a reader in a pod with a stamp.
+func (r *Reader) assess(issued Issued, stamp Stamp, now time.Time) {
 	switch {
 	case r.Since == nil || issued.At.IsZero():
 		r.Holds = Nothing

@@ -30,8 +30,8 @@ type Use struct {
 	// Started is when the container started; nil if it does not run.
 	Started *time.Time
 
-	// ends reports whether the container terminates before the pod does. It is then a reader only while it runs.
-	ends bool
+	// terminates reports whether the container terminates before the pod does. It is then a reader only while it runs.
+	terminates bool
 }
 
 // Active reports whether a pod runs, or waits to run. A pod that is being deleted does not count.
@@ -45,12 +45,12 @@ func Uses(pod *corev1.Pod) []Use {
 	started := started(pod)
 	volumes := secretsOfVolumes(pod)
 	var uses []Use
-	add := func(c corev1.Container, ends bool) {
+	add := func(c corev1.Container, terminates bool) {
 		of := map[Use]bool{}
 		for _, use := range usesOf(c, volumes) {
 			if !of[use] {
 				of[use] = true
-				use.Started, use.ends = started[c.Name], ends
+				use.Started, use.terminates = started[c.Name], terminates
 				uses = append(uses, use)
 			}
 		}

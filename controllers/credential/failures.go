@@ -3,44 +3,13 @@ package credential
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"rolecredential.dev/operator/api/v1alpha1"
-	"rolecredential.dev/operator/controllers/identity"
 	"rolecredential.dev/operator/controllers/reason"
-	"rolecredential.dev/operator/controllers/reissue"
-	"rolecredential.dev/operator/controllers/render"
-	"rolecredential.dev/operator/controllers/request"
 )
-
-// desired returns what the Secret must hold.
-func desired(object request.Object, r request.Request, found *identity.Identity) reissue.Desired {
-	spec := object.Common()
-	w := reissue.Desired{
-		RequestHash:    r.Hash(),
-		TemplateHash:   render.Hash(spec.Secret),
-		RefreshRequest: refreshRequest(object),
-		Key:            object.GetNamespace() + "/" + object.GetName(),
-	}
-	if spec.RefreshBefore != nil {
-		w.RefreshBefore = &spec.RefreshBefore.Duration
-	}
-	if found != nil {
-		w.IssuerHash = found.IssuerHash
-		if render.HoldsRegion(spec.Secret) { // the region is known only if the identity is
-			w.IssuerHash = request.Hash([]string{found.IssuerHash, found.Region})
-		}
-	}
-	return w
-}
-
-func refreshRequest(object request.Object) string {
-	value := object.GetAnnotations()[v1alpha1.RefreshAnnotation]
-	return strings.ToValidUTF8(value[:min(len(value), reissue.MaxRefreshRequest)], "")
-}
 
 // secretRecheck is how often the operator reads a Secret that it does not own: a foreign Secret in place of the credential's, or that of an
 // MFA device. These Secrets are not watched.
