@@ -154,7 +154,7 @@ func (r *Reconciler[T]) authorize(ctx context.Context, cred T, specRequest reque
 // failure is that of the takeover.
 func (r *Reconciler[T]) observe(ctx context.Context, cred T, allowed bool) (secretstore.Observed, *reason.Error, error) {
 	spec := cred.Common()
-	// A new credential only saves a read. A cache that is behind shows a credential as new after this process has issued for it.
+	// That a credential is new only saves a read. A cache that is behind shows a credential as new after this process has issued for it.
 	called := !r.backoff.Get(client.ObjectKeyFromObject(cred)).At.IsZero()
 	isNew := len(cred.Report().Conditions) == 0 && allowed && !spec.Suspend && !called
 	observed, err := r.Secrets.Observe(ctx, cred, request.SecretName(cred), spec.Secret, isNew)
