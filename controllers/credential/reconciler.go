@@ -71,9 +71,11 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	res = r.prune(ctx, cred, res)
 	r.Metrics.Credential(r.Kind.Name, req.NamespacedName, res.sample())
 	if res.wait == nil || !res.wait.brief {
-		err = r.report(ctx, cred, res)
+		if err := r.report(ctx, cred, res); err != nil {
+			return reconcile.Result{}, err
+		}
 	}
-	return backoff.Requeue(res.now, res.next()), err
+	return backoff.Requeue(res.now, res.next()), nil
 }
 
 // reconcile brings the Secret of one credential up to date. If the Secret holds no valid credentials, it sets Ready to False in the status

@@ -73,10 +73,13 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (r
 	defer leave()
 	now := r.Clock.Now().Add(skew)
 	res, err := r.reconcile(ctx, cred, *authorized, now, skew)
+	if err == nil {
+		err = r.report(ctx, cred, &res)
+	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return backoff.Requeue(now, res.next), r.report(ctx, cred, &res)
+	return backoff.Requeue(now, res.next), nil
 }
 
 // reconcile authorizes the rollout, reads the workloads, decides, and restarts those that are due.
