@@ -282,7 +282,7 @@ func try(t *testing.T, document policy, a attempt) {
 }
 
 // trustsOf converts a statement of a trust policy to the emulator's form.
-func trustsOf(g *WithT, s statement) (conditionsOfTrust []stsemulator.Trust) {
+func trustsOf(g *WithT, s statement) (trusts []stsemulator.Trust) {
 	like := stsemulator.Trust{Actions: s.Action, StringEquals: map[string][]string{}, StringLike: map[string][]string{}}
 	for operator, condition := range s.Condition {
 		for key, values := range condition {
@@ -302,14 +302,14 @@ func trustsOf(g *WithT, s statement) (conditionsOfTrust []stsemulator.Trust) {
 	}
 	for _, principal := range s.Principal["AWS"] {
 		like.Principal = principal
-		conditionsOfTrust = append(conditionsOfTrust, like)
+		trusts = append(trusts, like)
 	}
 	for _, provider := range s.Principal["Federated"] {
 		like.Federated = provider
-		conditionsOfTrust = append(conditionsOfTrust, like)
+		trusts = append(trusts, like)
 	}
-	g.Expect(conditionsOfTrust).NotTo(BeEmpty())
-	return conditionsOfTrust
+	g.Expect(trusts).NotTo(BeEmpty())
+	return trusts
 }
 
 // assume calls STS for the role Tried of an account.

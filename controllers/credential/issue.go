@@ -157,8 +157,8 @@ func (r *Reconciler[T]) callSTS(ctx context.Context, a attempt) (issued request.
 	return issued, nil
 }
 
-// recordFailure turns an error of the source or of STS into a failure, unless the reconcile was cancelled or timed out. It counts the call, unless
-// a hop failed, and drops source credentials that STS rejected.
+// recordFailure turns an error of the source or of STS into a failure, unless the reconcile was cancelled or timed out.
+// It counts the call, unless a hop failed, and drops source credentials that STS rejected.
 func (r *Reconciler[T]) recordFailure(ctx context.Context, a attempt, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -151,12 +151,13 @@ func (m *Metrics) ForgetIdentity(label string) {
 
 // SourceExpiration sets when the certificate or token of an identity's source expires. A zero time drops the series.
 func (m *Metrics) SourceExpiration(kind string, name types.NamespacedName, expires time.Time) {
+	key := request.Key{Kind: kind, NamespacedName: name}
 	m.set(func() {
 		if expires.IsZero() {
-			delete(m.sources, request.Key{Kind: kind, NamespacedName: name})
+			delete(m.sources, key)
 			return
 		}
-		m.sources[request.Key{Kind: kind, NamespacedName: name}] = expires
+		m.sources[key] = expires
 	})
 }
 
